@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What the configuration means once it is read and checked. Orthanc's PascalCase keys end in this folder.
+
+import type { Secret } from './secret.ts';
+
+/** What each provider needs to talk to its server. */
+export interface NetworkSettings {
+  readonly connectionTimeoutMs: number;
+  /** The time that one operation may take in all, its retries included. */
+  readonly requestTimeoutMs: number;
+  /** Connections, and so requests, at the same time. */
+  readonly maxConnections: number;
+  readonly maxRetries: number;
+  /** PEM file of the authorities to trust, Orthanc's HttpsCACertificates; undefined: Node's own. */
+  readonly caCertificatesFile: string | undefined;
+  /** Orthanc's HttpProxy as a URL, user and password included; undefined: direct. */
+  readonly proxyUrl: Secret | undefined;
+}
+
+export interface S3Settings extends NetworkSettings {
+  readonly bucketName: string;
+  readonly region: string;
+  /** undefined: the SDK's chain (environment, profiles, web identity, container and instance roles). */
+  readonly credentials: { readonly accessKey: string; readonly secretKey: Secret } | undefined;
+  /** A URL with its scheme, without a path; undefined is AWS. */
+  readonly endpoint: string | undefined;
+  /** Host style (bucket.host) or path style (host/bucket). */
+  readonly virtualAddressing: boolean;
+  readonly storageClass: string | undefined;
+  readonly tags: Readonly<Record<string, string>>;
+  readonly serverSideEncryption: string | undefined;
+  readonly kmsKeyId: string | undefined;
+  readonly checksumMode: 'WhenSupported' | 'WhenRequired';
+  readonly transfer: {
+    /** True: every content larger than one part goes in parts. False: only above the size from which a single PUT is unwise. */
+    readonly always: boolean;
+    /** Parts under way at once, for one object. */
+    readonly poolSize: number;
+    readonly partSizeBytes: number;
+  };
+  readonly enableSdkLogs: boolean;
+}
+
+export interface NamingSettings {
+  /** Without slashes at its ends; "" is the bucket's root. */
+  readonly rootPath: string;
+  readonly structure: 'flat' | 'legacy';
+  /** DicomUntilPixelData is then `.unk` in objects that older C++ plugins wrote: reads and removes try both names. */
+  readonly legacyUnknownFiles: boolean;
+}
+
+export interface PluginSettings {
+  /** undefined: no section of ours in the configuration. */
+  readonly provider: { readonly kind: 's3'; readonly section: string; readonly s3: S3Settings } | undefined;
+  readonly naming: NamingSettings;
+  readonly requestTimeoutMs: number;
+  /** What the user should know though it is no error: deprecated names, settings of Orthanc's that hurt. */
+  readonly warnings: readonly string[];
+}

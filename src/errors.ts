@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/** The closed set of reasons for which a storage operation fails. The codes are API: logs, tests and the shim's table to
+ *  Orthanc's error codes (native/request.h) go by them; messages are prose. */
+export const STORAGE_ERROR_CODES = [
+  'NOT_FOUND',
+  'ACCESS_DENIED',
+  'BAD_CONFIG',
+  'BAD_RANGE',
+  'SHORT_BODY',
+  'INTEGRITY',
+  'UNKNOWN_KEY',
+  'THROTTLED',
+  'UNAVAILABLE',
+  'TIMEOUT',
+  'ABORTED',
+  'CLOSED',
+  'INTERNAL',
+] as const;
+
+export type StorageErrorCode = (typeof STORAGE_ERROR_CODES)[number];
+
+export interface StorageErrorDetails {
+  /** The object key, bucket or setting that the error is about. */
+  readonly key?: string;
+  /** The provider's own id of the failed request, for its support. */
+  readonly requestId?: string;
+  /** The provider's error, or whatever else lies beneath. */
+  readonly cause?: unknown;
+}
+
+/** The one error that leaves a store, an envelope or the configuration. The message says what failed, for which object, and what
+ *  to do; it holds no secret and no patient data. */
+export class StorageError extends Error {
+  override readonly name = 'StorageError';
+  readonly code: StorageErrorCode;
+  readonly key: string | undefined;
+  readonly requestId: string | undefined;
+
+  constructor(code: StorageErrorCode, message: string, details: StorageErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = code;
+    this.key = details.key;
+    this.requestId = details.requestId;
+  }
+}
+
+/** Turns whatever was thrown into a StorageError; what is not one already is a defect of ours, hence INTERNAL. */
+export function toStorageError(thrown: unknown): StorageError {
+  if (thrown instanceof StorageError) return thrown;
+  const message = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
+  return new StorageError('INTERNAL', message, { cause: thrown });
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/** What is to be stored. It knows its length and can be read any number of times from the start, so that a retry needs no
+ *  copy of the whole. */
+export interface Body {
+  readonly sizeBytes: number;
+  /** @returns a newly allocated copy of bytes [start, end), 0 <= start <= end <= sizeBytes; owned by the caller
+   *  @throws StorageError ABORTED once the request that the body belongs to is over */
+  read(start: number, end: number): Uint8Array;
+}
+
+/** Half-open range of bytes [start, end), 0 <= start < end. */
+export interface ByteRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Where the bytes of an object go. One sink serves one get at a time; after a failed attempt a store may begin again. */
+export interface Sink {
+  /** Told before the first byte, and again at each new attempt (which then discards what the last one wrote).
+   *  @param sizeBytes how many bytes `write` will be given: the object's size, or the range's length
+   *  @param totalBytes the size of the whole object */
+  begin(sizeBytes: number, totalBytes: number): void;
+  /** Takes bytes for [offset, offset + bytes.length) of what `begin` announced. The sink copies them before it returns. */
+  write(offset: number, bytes: Uint8Array): void;
+}
+
+export interface OperationOptions {
+  /** Ends the operation; it then rejects with StorageError ABORTED (or the StorageError given as the signal's reason). */
+  readonly signal: AbortSignal;
+}
+
+export interface ObjectInfo {
+  readonly key: string;
+  readonly sizeBytes: number;
+  readonly modified: Date;
+}
+
+/** A flat space of keys and bytes. All errors are StorageErrors; no SDK's error leaves its provider.
+ *
+ *  Whole or nothing: `put` resolves only when all bytes are acknowledged, with an integrity check sent along; `get` resolves only
+ *  when each byte announced by `begin` was written and whatever checksum the server offers was verified. */
+export interface ObjectStore {
+  /** Overwrites what is there. One request below the provider's multipart size.
+   *  @throws ACCESS_DENIED, THROTTLED, UNAVAILABLE, TIMEOUT, ABORTED */
+  put(key: string, body: Body, options: OperationOptions): Promise<void>;
+  /** One request. A range that ends past the object's end is an error, never a short answer.
+   *  @param range undefined is the whole object, also an empty one
+   *  @throws NOT_FOUND, BAD_RANGE, SHORT_BODY, INTEGRITY, ACCESS_DENIED, THROTTLED, UNAVAILABLE, TIMEOUT, ABORTED */
+  get(key: string, range: ByteRange | undefined, sink: Sink, options: OperationOptions): Promise<void>;
+  /** @returns undefined where there is no such object */
+  head(key: string, options: OperationOptions): Promise<{ readonly sizeBytes: number } | undefined>;
+  /** A missing key is success. */
+  delete(key: string, options: OperationOptions): Promise<void>;
+  /** All objects whose key starts with the prefix, in the provider's order, page by page. */
+  list(prefix: string, options: OperationOptions): AsyncIterable<ObjectInfo>;
+  /** Resolves when the bucket exists, is reachable and permits what the plugin does.
+   *  @throws StorageError whose message names the setting to change */
+  check(options: OperationOptions): Promise<void>;
+  /** Ends idle connections, so that the event loop can end. Operations under way fail with CLOSED. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { defineConfig } from 'vitest/config';
+
+const suite = (name: string, timeoutMs: number) => ({
+  test: {
+    name,
+    include: [`test/${name}/**/*.test.ts`],
+    testTimeout: timeoutMs,
+    hookTimeout: timeoutMs,
+  },
+});
+
+export default defineConfig({
+  test: {
+    projects: [
+      suite('unit', 10_000),
+      suite('conformance', 120_000),
+      suite('faults', 60_000),
+      { test: { ...suite('e2e', 300_000).test, fileParallelism: false } },
+    ],
+  },
+});
