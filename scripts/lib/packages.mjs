@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The one list of what a box holds: mmdebstrap and docker/box.Dockerfile both install it.
+
+/** @typedef {{ name: string, why: string }} BoxPackage */
+
+/**
+ * Debian's and Ubuntu's names agree for all of these. Later issues add their own here, at the end:
+ * orthanc-postgresql and postgresql (an index outside SQLite), rclone (interoperability).
+ * @type {readonly BoxPackage[]}
+ */
+export const boxPackages = [
+  { name: 'ca-certificates', why: 'TLS to real providers; the bundle itself comes from the host' },
+  { name: 'orthanc', why: 'the host of the plugin' },
+  { name: 'orthanc-dev', why: 'the header of the plugin SDK, OrthancCPlugin.h' },
+  { name: 'libnode-dev', why: 'the embedded Node: headers, and the library by dependency' },
+  { name: 'libuv1-dev', why: "uv.h, which libnode's node.h includes" },
+  { name: 'nodejs', why: 'runs cmake-js; the same version as libnode' },
+  { name: 'g++', why: 'compiles the shim; its ASan, UBSan and TSan run the native tests' },
+  { name: 'cmake', why: 'the build, driven by cmake-js' },
+  { name: 'ninja-build', why: 'the fast generator of cmake-js' },
+  { name: 'make', why: 'the other generator, where a user prefers it' },
+  { name: 'clang', why: 'a second compiler and its warnings' },
+  { name: 'clang-tidy', why: 'static analysis in npm test' },
+  { name: 'clang-format', why: 'format check in npm test' },
+  { name: 'dcmtk', why: 'storescu: C-STORE in the end-to-end tests' },
+  { name: 'python3-pydicom', why: '70 real DICOM files for the tests' },
+  { name: 'python3-cryptography', why: 'an independent implementation to check encryption against' },
+  { name: 'openssl', why: 'keys and certificates in tests' },
+  { name: 'curl', why: "asks Orthanc's REST API from inside" },
+  { name: 'gdb', why: 'back traces of a crash in the native half' },
+];
+
+/** @returns {string[]} the names alone, in the order of the list */
+export const listPackageNames = () => boxPackages.map(({ name }) => name);
