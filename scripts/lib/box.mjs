@@ -7,6 +7,7 @@ import { ensureChroot, spawnInChroot } from './chroot-box.mjs';
 import { ensureImage, spawnInContainer } from './docker-box.mjs';
 import { canInstallPackages, hasDocker } from './host.mjs';
 import { UserError } from './log.mjs';
+import { listPackageNames } from './packages.mjs';
 import { projectRoot } from './paths.mjs';
 import { collectOutput, createCommandError } from './run.mjs';
 import { suites } from './suites.mjs';
@@ -46,7 +47,10 @@ export function ensureBox(name = 'trixie') {
 /** @param {BoxName} name @returns {Promise<Box>} */
 async function makeBox(name) {
   if (await hasDocker()) return { name, kind: 'docker', image: await ensureImage(name) };
-  if (await canInstallPackages()) return { name, kind: 'chroot', folder: await ensureChroot(name) };
+  if (await canInstallPackages()) {
+    const recipe = { name, ...suites[name], packages: listPackageNames() };
+    return { name, kind: 'chroot', folder: await ensureChroot(recipe) };
+  }
   throw new UserError(
     `The box (${suites[name].label}) needs one of:\n` +
       '  - a Docker engine that answers "docker info" (https://docs.docker.com/engine/install, or\n' +

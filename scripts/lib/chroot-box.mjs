@@ -9,9 +9,7 @@ import { join } from 'node:path';
 import { ensureCached, hashOf } from './cache.mjs';
 import { ensureHostCommands } from './host.mjs';
 import { runStep } from './log.mjs';
-import { listPackageNames } from './packages.mjs';
 import { capture, run } from './run.mjs';
-import { suites } from './suites.mjs';
 
 /** To be raised when the way a box is made changes, so that no old one is taken for new. */
 const recipeVersion = 1;
@@ -23,16 +21,15 @@ const leftOutPaths = ['/usr/share/man/*', '/usr/share/locale/*', '/usr/share/doc
 const hostFiles = ['/etc/resolv.conf', '/etc/hosts', '/etc/ssl/certs/ca-certificates.crt'];
 
 /**
- * @param {import('./suites.mjs').BoxName} name
+ * @param {{ name: string, label: string, suite: string, packages: readonly string[],
+ *   aptOptions: readonly string[] }} recipe
  * @returns {Promise<string>} the folder that spawnInChroot takes
  */
-export async function ensureChroot(name) {
-  const { suite, label, aptOptions } = suites[name];
-  const packages = listPackageNames();
+export async function ensureChroot({ name, label, suite, packages, aptOptions }) {
   const key = hashOf(recipeVersion, suite, packages, aptOptions, leftOutPaths);
   return await ensureCached(`boxes/${name}-${key}`, async (folder) => {
     await ensureHostCommands({ mmdebstrap: 'mmdebstrap', unshare: 'util-linux' });
-    await runStep(`Making the box "${name}" (${label}; about two minutes)`, async () => {
+    await runStep(`Making the box "${name}" (${label}; about a minute)`, async () => {
       const root = join(folder, 'root');
       await bootstrap(suite, packages, aptOptions, root);
       await mkdir(join(folder, 'entry'));

@@ -75,6 +75,32 @@ export function createCommandError(argv, { code, stdout, stderr }) {
 }
 
 /**
+ * Starts a process that dies with this one, also when this one is killed with SIGKILL (on Linux).
+ * The pid is the command's own.
+ * @param {readonly string[]} argv
+ * @param {import('node:child_process').SpawnOptions & { deathSignal?: 'KILL' | 'TERM' }} [options]
+ */
+export function spawnGuarded(argv, { deathSignal = 'KILL', ...options } = {}) {
+  const guard = process.platform === 'linux' ? ['setpriv', '--pdeathsig', deathSignal] : [];
+  const [command, ...args] = [...guard, ...argv];
+  return spawn(command, args, options);
+}
+
+/**
+ * Ends a process, gently first.
+ * @param {import('node:child_process').ChildProcess} child
+ * @param {number} [graceMs] until SIGKILL follows SIGTERM
+ */
+export async function stopProcess(child, graceMs = 10_000) {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const exited = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), graceMs);
+  await exited;
+  clearTimeout(timer);
+}
+
+/**
  * Says whether a command can be found on the PATH.
  * @param {string} command
  */
