@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// From sources to the plugin: the bundle on the host, the shim around it in the box.
+
+import { copyFile, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+
+import { ensureBox, runInBoxOrFail } from './box.mjs';
+import { hashOf, withLock } from './cache.mjs';
+import { ensureDependencies } from './dependencies.mjs';
+import { runStep } from './log.mjs';
+import { inProject } from './paths.mjs';
+import { run } from './run.mjs';
+
+/** The file that users install. */
+export const pluginFile = 'libOrthancObjectStorage.so';
+const pluginTarget = 'OrthancObjectStorage';
+
+/** @typedef {import('./box.mjs').BoxName} BoxName */
+
+/**
+ * Builds the plugin and the command line tool, installing all that this needs.
+ * @param {object} [options]
+ * @param {BoxName} [options.box]
+ * @param {string} [options.out] folder for both files; dist in the project if absent
+ * @param {boolean} [options.debug] the shim without optimisation
+ * @returns {Promise<string>} the path of the plugin
+ */
+export async function buildPlugin({ box = 'trixie', out = inProject('dist'), debug = false } = {}) {
+  await Promise.all([ensureDependencies(), ensureBox(box)]);
+  await buildBundle();
+  const folder = await buildNative({ box, variant: debug ? 'debug' : 'release' });
+  const plugin = join(out, pluginFile);
+  await installFile(join(folder, pluginFile), plugin);
+  await installFile(inProject('dist', 'cli.js'), join(out, 'cli.js'));
+  return plugin;
+}
+
+/** @type {Promise<void> | undefined} */ let bundle;
+
+/** Bundles src/ into build/bundle/plugin.cjs and dist/cli.js; once per process. */
+export function buildBundle() {
+  bundle ??= runStep('Bundling the TypeScript', async () => {
+    await mkdir(inProject('build'), { recursive: true });
+    await withLock(inProject('build', 'bundle.lock'), () =>
+      run([process.execPath, inProject('scripts', 'bundle.mjs')], { cwd: inProject() }),
+    );
+  });
+  return bundle;
+}
+
+/**
+ * Ways to compile the native half. Each but "release" gets a folder of its own.
+ * @typedef {'release' | 'debug' | 'asan' | 'tsan'} Variant
+ * @type {Readonly<Record<Variant, { config: string, options: readonly string[] }>>}
+ */
+const variants = {
+  release: { config: 'Release', options: [] },
+  debug: { config: 'Debug', options: [] },
+  asan: { config: 'RelWithDebInfo', options: ['SANITIZE=address,undefined'] },
+  tsan: { config: 'RelWithDebInfo', options: ['SANITIZE=thread'] },
+};
+
+/**
+ * Compiles the native half with cmake-js in a box. What is up to date is left to ninja.
+ * @param {object} options
+ * @param {BoxName} options.box
+ * @param {Variant} [options.variant]
+ * @param {string | undefined} [options.target] a CMake target; undefined builds all, tests included
+ * @returns {Promise<string>} the folder that holds the library
+ */
+export async function buildNative({ box, variant = 'release', target = pluginTarget }) {
+  const { config, options } = variants[variant];
+  const buildFolder = findBuildFolder(box, variant);
+  const entered = await ensureBox(box);
+  // prettier-ignore
+  const argv = [
+    'node', inProject('node_modules', 'cmake-js', 'bin', 'cmake-js'), 'build',
+    '--out', buildFolder, '--config', config, '--log-level', 'warn',
+    ...options.map((option) => `--CD${option}`),
+    ...(target === undefined ? [] : ['--target', target]),
+  ];
+  await mkdir(dirname(buildFolder), { recursive: true });
+  await withLock(`${buildFolder}.lock`, async () => {
+    await discardForeign(buildFolder, hashOf(entered, variants[variant], inProject()));
+    await runStep(`Compiling the plugin in the box "${box}" (${variant})`, () =>
+      // libnode-dev's headers are the ones to compile against; without this, others are downloaded.
+      runInBoxOrFail(entered, argv, { env: { npm_config_nodedir: '/usr' } }),
+    );
+  });
+  return join(buildFolder, config);
+}
+
+/** @param {BoxName} box @param {Variant} [variant] */
+export const findBuildFolder = (box, variant = 'release') =>
+  inProject('build', variant === 'release' ? box : `${box}-${variant}`);
+
+/**
+ * Removes a build folder that was made in another box or with other options: CMake keeps what it
+ * has found.
+ * @param {string} folder
+ * @param {string} key
+ */
+async function discardForeign(folder, key) {
+  const stamp = join(folder, '.made-in');
+  const found = await readFile(stamp, 'utf8').catch(() => undefined);
+  if (found === key) return;
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(folder);
+  await writeFile(stamp, key);
+}
+
+/**
+ * Replaces a file as a whole: an Orthanc that runs keeps the old one.
+ * @param {string} source
+ * @param {string} target
+ */
+async function installFile(source, target) {
+  if (source === target) return;
+  await mkdir(dirname(target), { recursive: true });
+  const partial = `${target}.${process.pid}`;
+  await copyFile(source, partial);
+  await rename(partial, target);
+}
