@@ -13,7 +13,8 @@ import { run } from './run.mjs';
 
 /** The file that users install. */
 export const pluginFile = 'libOrthancObjectStorage.so';
-const pluginTarget = 'OrthancObjectStorage';
+/** Its target in CMakeLists.txt. */
+const pluginTarget = 'plugin';
 
 /** @typedef {import('./box.mjs').BoxName} BoxName */
 
@@ -76,7 +77,7 @@ export async function buildNative({ box, variant = 'release', target = pluginTar
   const argv = [
     'node', inProject('node_modules', 'cmake-js', 'bin', 'cmake-js'), 'build',
     '--out', buildFolder, '--config', config, '--log-level', 'warn',
-    ...options.map((option) => `--CD${option}`),
+    ...['BUILD_TESTING=ON', ...options].map((option) => `--CD${option}`),
     ...(target === undefined ? [] : ['--target', target]),
   ];
   await mkdir(dirname(buildFolder), { recursive: true });
@@ -87,7 +88,7 @@ export async function buildNative({ box, variant = 'release', target = pluginTar
       runInBoxOrFail(entered, argv, { env: { npm_config_nodedir: '/usr' } }),
     );
   });
-  return join(buildFolder, config);
+  return buildFolder;
 }
 
 /** @param {BoxName} box @param {Variant} [variant] */

@@ -76,28 +76,42 @@ async function removePartials(folder) {
  * @returns {Promise<T>}
  */
 export async function withLock(path, action) {
-  const owner = JSON.stringify({ pid: process.pid, host: hostname() });
   let told = false;
-  while (!(await tryCreate(path, owner))) {
-    if (await isAbandoned(path)) {
-      await rm(path, { force: true });
-      continue;
-    }
+  let unlock = await tryLock(path);
+  while (unlock === undefined) {
     if (!told) say(`  waiting for another run, which makes ${basename(path, '.lock')}`);
     told = true;
     await sleep(500);
+    unlock = await tryLock(path);
+  }
+  try {
+    return await action();
+  } finally {
+    await unlock();
+  }
+}
+
+/**
+ * Takes a lock if nobody alive has it.
+ * @param {string} path
+ * @returns {Promise<(() => Promise<void>) | undefined>} gives it back; undefined if another has it
+ */
+export async function tryLock(path) {
+  const owner = JSON.stringify({ pid: process.pid, host: hostname() });
+  if (!(await tryCreate(path, owner))) {
+    if (!(await isAbandoned(path))) return undefined;
+    await rm(path, { force: true });
+    if (!(await tryCreate(path, owner))) return undefined;
   }
   const heartbeat = setInterval(() => {
     const now = new Date();
     utimes(path, now, now).catch(() => {}); // "npm run clean" may have removed it
   }, heartbeatMs);
   heartbeat.unref();
-  try {
-    return await action();
-  } finally {
+  return async () => {
     clearInterval(heartbeat);
     await rm(path, { force: true });
-  }
+  };
 }
 
 /** @param {string} path @param {string} content */
