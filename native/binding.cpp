@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "binding.h"
+
+#include <node.h>
+#include <orthanc/OrthancCPlugin.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <stdexcept>
+#include <utility>
+
+#include "node_instance.h"
+#include "version.h"
+
+namespace cloudstore {
+namespace {
+
+constexpr double kMaxSafeInteger = 9007199254740991.0;
+
+// Tickets are unique over all environments, so that an answer that comes late can't be taken for
+// another one's.
+std::atomic<uint64_t> nextTicket{1};
+
+// Those that the table in src/errors.ts uses; their numbers are Orthanc's business.
+constexpr std::array<std::pair<const char*, OrthancPluginErrorCode>, 11> kOrthancErrorCodes{{
+    {"InexistentFile", OrthancPluginErrorCode_InexistentFile},
+    {"BadRange", OrthancPluginErrorCode_BadRange},
+    {"Timeout", OrthancPluginErrorCode_Timeout},
+    {"CorruptedFile", OrthancPluginErrorCode_CorruptedFile},
+    {"Plugin", OrthancPluginErrorCode_Plugin},
+    {"Unauthorized", OrthancPluginErrorCode_Unauthorized},
+    {"NetworkProtocol", OrthancPluginErrorCode_NetworkProtocol},
+    {"StorageAreaPlugin", OrthancPluginErrorCode_StorageAreaPlugin},
+    {"BadFileFormat", OrthancPluginErrorCode_BadFileFormat},
+    {"FullStorage", OrthancPluginErrorCode_FullStorage},
+    {"NotEnoughMemory", OrthancPluginErrorCode_NotEnoughMemory},
+}};
+
+uint64_t unsignedAt(const Napi::CallbackInfo& info, size_t index, const char* what) {
+  const double value = info[index].IsNumber() ? info[index].As<Napi::Number>().DoubleValue() : -1;
+  if (!(value >= 0) || value > kMaxSafeInteger ||
+      value != static_cast<double>(static_cast<uint64_t>(value))) {
+    throw Napi::RangeError::New(info.Env(),
+                                std::string(what) + " must be a whole number that is not negative");
+  }
+  return static_cast<uint64_t>(value);
+}
+
+std::string stringAt(const Napi::CallbackInfo& info, size_t index) {
+  return info[index].IsUndefined() ? std::string() : info[index].ToString().Utf8Value();
+}
+
+Napi::Uint8Array bytesAt(const Napi::CallbackInfo& info, size_t index) {
+  if (!info[index].IsTypedArray() ||
+      info[index].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
+    throw Napi::TypeError::New(info.Env(), "bytes must be a Uint8Array");
+  }
+  return info[index].As<Napi::Uint8Array>();
+}
+
+void throwDead(Napi::Env env) {
+  Napi::Error error = Napi::Error::New(env, "the request is over");
+  error.Set("code", Napi::String::New(env, "REQUEST_OVER"));
+  throw error;
+}
+
+napi_value initialize(napi_env env, napi_value exports) {
+  return Napi::RegisterModule(env, exports, [](Napi::Env napiEnv, Napi::Object napiExports) {
+    NodeInstance* instance = NodeInstance::current();
+    if (instance == nullptr) {
+      throw Napi::Error::New(napiEnv, "this module works on the loop's thread only");
+    }
+    auto binding = std::make_unique<Binding>(napiEnv, napiExports, *instance);
+    // The environment owns it from here on.
+    napiEnv.SetInstanceData(binding.release());
+    return napiExports;
+  });
+}
+
+}  // namespace
+
+const napi_module& bindingModule() {
+  static const napi_module module{NAPI_MODULE_VERSION,
+                                  node::ModuleFlags::kLinked,
+                                  nullptr,
+                                  initialize,
+                                  "orthanc_object_storage",
+                                  nullptr,
+                                  {nullptr}};
+  return module;
+}
+
+Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
+    : env_(env),
+      instance_(instance),
+      asyncContext_(env, "orthanc-object-storage"),
+      resource_(Napi::Persistent(Napi::Object::New(env))) {
+  exports.Set("pluginVersion", kPluginVersion);
+  exports.Set("orthancVersion", instance.surroundings().orthanc.orthancVersion());
+  exports.Set("bundlePath", instance.bundlePath());
+  Napi::Object codes = Napi::Object::New(env);
+  for (const auto& [name, code] : kOrthancErrorCodes) {
+    codes.Set(name, static_cast<double>(code));
+  }
+  exports.Set("orthancErrorCodes", codes);
+  define(exports, "configuration", &Binding::configuration);
+  define(exports, "log", &Binding::log);
+  define(exports, "start", &Binding::start);
+  define(exports, "ready", &Binding::ready);
+  define(exports, "refuse", &Binding::refuse);
+  define(exports, "ending", &Binding::ending);
+  define(exports, "release", &Binding::release);
+  define(exports, "read", &Binding::read);
+  define(exports, "allocate", &Binding::allocate);
+  define(exports, "write", &Binding::write);
+  define(exports, "complete", &Binding::complete);
+  define(exports, "respond", &Binding::respond);
+  define(exports, "callOrthanc", &Binding::callOrthanc);
+}
+
+Binding::~Binding() = default;
+
+template <typename Result>
+void Binding::define(Napi::Object exports, const char* name,
+                     Result (Binding::*method)(const Info&)) {
+  exports.Set(name, Napi::Function::New(
+                        exports.Env(),
+                        [this, method](const Info& info) {
+                          try {
+                            return (this->*method)(info);
+                          } catch (const Napi::Error&) {
+                            throw;
+                          } catch (const std::out_of_range& error) {
+                            throw Napi::RangeError::New(info.Env(), error.what());
+                          } catch (const std::exception& error) {
+                            throw Napi::Error::New(info.Env(), error.what());
+                          }
+                        },
+                        name));
+}
+
+Napi::Value Binding::configuration(const Info& info) {
+  return Napi::String::New(info.Env(), instance_.surroundings().orthanc.configuration());
+}
+
+void Binding::log(const Info& info) {
+  const uint64_t level = unsignedAt(info, 0, "level");
+  instance_.surroundings().orthanc.log(static_cast<LogLevel>(std::min<uint64_t>(level, 3)),
+                                       stringAt(info, 1));
+}
+
+void Binding::start(const Info& info) {
+  const auto handlers = info[0].As<Napi::Object>();
+  onRequest_ = Napi::Persistent(handlers.Get("onRequest").As<Napi::Function>());
+  onAbandoned_ = Napi::Persistent(handlers.Get("onAbandoned").As<Napi::Function>());
+  onStop_ = Napi::Persistent(handlers.Get("onStop").As<Napi::Function>());
+}
+
+void Binding::ready(const Info& info) {
+  const auto told = info[0].As<Napi::Object>();
+  RuntimeSettings settings;
+  settings.storage = told.Get("storage").ToBoolean();
+  settings.rangeReads = told.Get("rangeReads").ToBoolean();
+  settings.callTimeout =
+      std::chrono::milliseconds(told.Get("callTimeoutMs").ToNumber().Int64Value());
+  settings.watchdogTimeout =
+      std::chrono::milliseconds(told.Get("watchdogMs").ToNumber().Int64Value());
+  instance_.serve(this);
+  instance_.surroundings().events.onReady(settings);
+}
+
+void Binding::refuse(const Info& info) {
+  instance_.surroundings().events.onRefused(stringAt(info, 0));
+}
+
+void Binding::ending(const Info& info) { instance_.setEndReason(stringAt(info, 0)); }
+
+void Binding::release(const Info& /*info*/) { instance_.release(); }
+
+Request& Binding::requestOf(const Info& info) {
+  const auto found = requests_.find(unsignedAt(info, 0, "id"));
+  if (found == requests_.end()) {
+    throwDead(info.Env());
+  }
+  return *found->second;
+}
+
+Napi::Value Binding::read(const Info& info) {
+  Request& request = requestOf(info);
+  const uint64_t offset = unsignedAt(info, 1, "offset");
+  const uint64_t length = unsignedAt(info, 2, "length");
+  if (length > request.size()) {
+    throw Napi::RangeError::New(info.Env(), "length is larger than the content");
+  }
+  auto bytes = Napi::Buffer<uint8_t>::New(info.Env(), length);
+  if (!request.read(offset, bytes.Data(), length)) {
+    throwDead(info.Env());
+  }
+  return bytes;
+}
+
+void Binding::allocate(const Info& info) {
+  if (!requestOf(info).allocate(unsignedAt(info, 1, "size"))) {
+    throwDead(info.Env());
+  }
+}
+
+void Binding::write(const Info& info) {
+  Request& request = requestOf(info);
+  const Napi::Uint8Array bytes = bytesAt(info, 2);
+  if (!request.write(unsignedAt(info, 1, "offset"), bytes.Data(), bytes.ByteLength())) {
+    throwDead(info.Env());
+  }
+}
+
+void Binding::complete(const Info& info) {
+  Request& request = requestOf(info);
+  const auto code = static_cast<int32_t>(unsignedAt(info, 1, "code"));
+  const auto verdict = code == 0 ? Result::Verdict::kSuccess : Result::Verdict::kFailed;
+  if (!request.end({verdict, code, {}})) {
+    requests_.erase(unsignedAt(info, 0, "id"));
+    throwDead(info.Env());
+  }
+  requests_.erase(unsignedAt(info, 0, "id"));
+}
+
+void Binding::respond(const Info& info) {
+  Request& request = requestOf(info);
+  const Napi::Uint8Array body = bytesAt(info, 3);
+  const auto status = static_cast<uint16_t>(unsignedAt(info, 1, "status"));
+  const bool alive = request.answer(
+      {status, stringAt(info, 2), {reinterpret_cast<const char*>(body.Data()), body.ByteLength()}});
+  requests_.erase(unsignedAt(info, 0, "id"));
+  if (!alive) {
+    throwDead(info.Env());
+  }
+}
+
+Napi::Value Binding::callOrthanc(const Info& info) {
+  const uint64_t ticket = nextTicket++;
+  const auto deferred = Napi::Promise::Deferred::New(info.Env());
+  calls_.emplace(ticket, deferred);
+  instance_.surroundings().caller.submit(ticket, stringAt(info, 0), stringAt(info, 1),
+                                         stringAt(info, 2));
+  return deferred.Promise();
+}
+
+void Binding::deliver(bool stopRequested) {
+  // Plain N-API here: when JavaScript is being terminated each call fails, and C++ exceptions made
+  // from that would be fatal.
+  const Napi::HandleScope handles(env_);
+  const Inbox inbox = instance_.surroundings().bridge.take();
+  if (inbox.arrivals.empty() && inbox.abandoned.empty() && inbox.answers.empty() &&
+      !stopRequested) {
+    return;
+  }
+  // One scope for all: promises' reactions run once when it closes, not once for each request.
+  napi_callback_scope scope = nullptr;
+  if (napi_open_callback_scope(env_, resource_.Value(), asyncContext_, &scope) != napi_ok) {
+    return;
+  }
+  for (const Inbox::Arrival& arrival : inbox.arrivals) {
+    deliverRequest(arrival);
+  }
+  for (const uint64_t id : inbox.abandoned) {
+    requests_.erase(id);
+    napi_value argument = nullptr;
+    napi_create_double(env_, static_cast<double>(id), &argument);
+    call(onAbandoned_, 1, &argument);
+  }
+  for (const OrthancAnswer& answer : inbox.answers) {
+    settle(answer);
+  }
+  if (stopRequested) {
+    call(onStop_, 0, nullptr);
+  }
+  napi_close_callback_scope(env_, scope);
+}
+
+void Binding::deliverRequest(const Inbox::Arrival& arrival) {
+  requests_.emplace(arrival.id, arrival.request);
+  const Request::Subject& subject = arrival.request->subject();
+  std::array<napi_value, 7> arguments{};
+  napi_create_double(env_, static_cast<double>(arrival.id), arguments.data());
+  napi_create_uint32(env_, static_cast<uint32_t>(subject.operation), &arguments[1]);
+  napi_create_string_utf8(env_, subject.uuid.data(), subject.uuid.size(), &arguments[2]);
+  napi_create_int32(env_, subject.contentType, &arguments[3]);
+  napi_create_double(env_, static_cast<double>(arrival.request->size()), &arguments[4]);
+  napi_create_double(env_, static_cast<double>(subject.rangeStart), &arguments[5]);
+  napi_create_string_utf8(env_, subject.method.data(), subject.method.size(), &arguments[6]);
+  call(onRequest_, arguments.size(), arguments.data());
+}
+
+void Binding::settle(const OrthancAnswer& answer) {
+  const auto found = calls_.find(answer.ticket);
+  if (found == calls_.end()) {
+    return;
+  }
+  const Napi::Promise::Deferred deferred = found->second;
+  calls_.erase(found);
+  napi_value result = nullptr;
+  napi_value status = nullptr;
+  napi_value body = nullptr;
+  if (napi_create_object(env_, &result) == napi_ok &&
+      napi_create_uint32(env_, answer.answer.status, &status) == napi_ok &&
+      napi_create_buffer_copy(env_, answer.answer.body.size(), answer.answer.body.data(), nullptr,
+                              &body) == napi_ok &&
+      napi_set_named_property(env_, result, "status", status) == napi_ok &&
+      napi_set_named_property(env_, result, "body", body) == napi_ok) {
+    deferred.Resolve(result);
+  }
+}
+
+bool Binding::call(const Napi::FunctionReference& function, size_t count,
+                   const napi_value* arguments) {
+  const napi_status status =
+      napi_call_function(env_, resource_.Value(), function.Value(), count, arguments, nullptr);
+  if (status == napi_pending_exception) {
+    napi_value exception = nullptr;
+    if (napi_get_and_clear_last_exception(env_, &exception) == napi_ok) {
+      // As if it had been thrown from a timer: the handler of uncaught exceptions hears of it.
+      napi_fatal_exception(env_, exception);
+    }
+  }
+  return status == napi_ok;
+}
+
+}  // namespace cloudstore

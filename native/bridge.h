@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "request.h"
+
+namespace cloudstore {
+
+/** Wakes a sleeping event loop. */
+class Wakeup {
+ public:
+  virtual ~Wakeup() = default;
+  /** thread: any. Does nothing once the loop has gone. */
+  virtual void send() = 0;
+};
+
+/** The answer of Orthanc's REST API to a call that TypeScript made. */
+struct OrthancAnswer {
+  uint64_t ticket = 0;
+  RestAnswer answer;
+};
+
+/** What has gathered for the loop since it last looked. */
+struct Inbox {
+  struct Arrival {
+    uint64_t id = 0;
+    std::shared_ptr<Request> request;
+  };
+  std::vector<Arrival> arrivals;
+  std::vector<uint64_t> abandoned;
+  std::vector<OrthancAnswer> answers;
+};
+
+/** The queue between Orthanc's threads and the one event loop, the table of live requests, and the
+ * gate before both.
+ *
+ *  It lives from Initialize to Finalize and outlasts the runtimes that serve it: what one had taken
+ * when it ended is lost and fails; what was still waiting in the queue is served by the next.
+ *
+ *  Order of locks: Bridge::mutex_, then Request's. A Wakeup is sent with neither held. */
+class Bridge {
+ public:
+  /** thread: any of Orthanc's; blocks until the request ends, at most for the time set by
+   * `setTimeout`. */
+  Result call(const std::shared_ptr<Request>& request);
+
+  /** thread: any. How long a call may take; TypeScript tells once it has read the configuration. */
+  void setTimeout(std::chrono::milliseconds timeout) { timeoutMs_ = timeout.count(); }
+
+  /** thread: the loop's. From now on the loop behind `wakeup` takes what arrives. */
+  void attach(std::shared_ptr<Wakeup> wakeup);
+  /** thread: any. The runtime that was attached is gone: what it had taken fails with the reason.
+   */
+  void detach(const std::string& reason);
+
+  /** thread: any. No runtime can be had for now: everything fails at once with the reason, until
+   * `mend`. */
+  void breakDown(const std::string& reason);
+  void mend();
+  /** thread: any. The gate closes for good: calls that are waiting go on, new ones fail. */
+  void close();
+  /** thread: any. Ends every call that is waiting; the loop is told to give them up. */
+  void failWaiting(const std::string& reason);
+
+  /** thread: the loop's. Empties the queue. */
+  Inbox take();
+  /** thread: any. Hands an answer of Orthanc's to the loop. */
+  void post(OrthancAnswer answer);
+
+  /** thread: any. Calls that wait for an answer. */
+  [[nodiscard]] size_t waiting() const;
+  /** thread: any. Grows whenever the loop has looked at its queue: a loop in which it stands still
+   * has hung. */
+  [[nodiscard]] uint64_t turns() const { return turns_; }
+  /** thread: any. Makes the loop look at its queue. */
+  void poke();
+
+ private:
+  struct Live {
+    std::shared_ptr<Request> request;
+    bool taken = false;
+  };
+
+  /** Marks the inbox as filled. @returns whom to wake, once the lock is released; nullptr if that
+   * is done already */
+  std::shared_ptr<Wakeup> filledLocked();
+  void failLocked(bool takenOnly, const Result& result);
+
+  std::atomic<int64_t> timeoutMs_{60'000};
+  std::atomic<uint64_t> turns_{0};
+
+  mutable std::mutex mutex_;
+  // guarded by mutex_
+  std::shared_ptr<Wakeup> wakeup_;
+  bool woken_ = false;
+  bool closed_ = false;
+  bool broken_ = false;
+  std::string brokenReason_;
+  uint64_t nextId_ = 1;
+  std::unordered_map<uint64_t, Live> live_;
+  std::vector<uint64_t> queue_;
+  std::vector<uint64_t> abandoned_;
+  std::vector<OrthancAnswer> answers_;
+};
+
+}  // namespace cloudstore

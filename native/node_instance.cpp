@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "node_instance.h"
+
+#include <dlfcn.h>
+#include <node.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <stdexcept>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "binding.h"
+#include "bundle.h"
+#include "node_process.h"
+
+namespace cloudstore {
+namespace {
+
+thread_local NodeInstance* currentInstance = nullptr;
+
+// Loads the bundle as the CommonJS module that it is. An error while it loads must reach Orthanc's
+// log, not the standard error.
+constexpr std::string_view kBootstrap = R"js(
+const binding = process._linkedBinding('orthanc_object_storage');
+try {
+  const source = globalThis.__bundleSource;
+  delete globalThis.__bundleSource;
+  const path = binding.bundlePath;
+  const load = require('node:vm').compileFunction(
+    source, ['exports', 'require', 'module', '__filename', '__dirname'], { filename: path });
+  const module = { exports: {} };
+  load(module.exports, require('node:module').createRequire(path), module, path, require('node:path').dirname(path));
+  module.exports.main(binding);
+} catch (error) {
+  binding.refuse(`The plugin's TypeScript does not load: ${error?.stack ?? error}`);
+}
+)js";
+
+/** The embedded bundle, handed to V8 where it lies, in the library's read-only pages. */
+class EmbeddedSource final : public v8::String::ExternalOneByteStringResource {
+ public:
+  [[nodiscard]] const char* data() const override { return embeddedBundle().data(); }
+  [[nodiscard]] size_t length() const override { return embeddedBundle().size(); }
+};
+
+std::string pathOfThisLibrary() {
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<const void*>(&pathOfThisLibrary), &info) == 0 ||
+      info.dli_fname == nullptr) {
+    return "/libOrthancObjectStorage.so";
+  }
+  return info.dli_fname;
+}
+
+v8::Local<v8::String> loadSource(v8::Isolate* isolate, const std::string& overridePath) {
+  v8::Local<v8::String> source;
+  if (overridePath.empty()) {
+    // V8 deletes the resource together with the string.
+    auto resource = std::make_unique<EmbeddedSource>();
+    if (v8::String::NewExternalOneByte(isolate, resource.get()).ToLocal(&source)) {
+      static_cast<void>(resource.release());  // NOLINT(bugprone-unused-return-value)
+      return source;
+    }
+    throw std::runtime_error("no memory for the bundle");
+  }
+  std::ifstream file(overridePath, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  if (!file || text.empty() ||
+      !v8::String::NewFromUtf8(isolate, text.data(), v8::NewStringType::kNormal,
+                               static_cast<int>(text.size()))
+           .ToLocal(&source)) {
+    throw std::runtime_error("ORTHANC_OBJECT_STORAGE_BUNDLE: can't read " + overridePath);
+  }
+  return source;
+}
+
+std::string bundleOverride() {
+  const char* path = std::getenv(
+      "ORTHANC_OBJECT_STORAGE_BUNDLE");  // NOLINT(concurrency-mt-unsafe): nobody sets it
+  return path == nullptr ? "" : path;
+}
+
+std::string joined(const std::vector<std::string>& lines) {
+  std::string all;
+  for (const std::string& line : lines) {
+    all += (all.empty() ? "" : "; ") + line;
+  }
+  return all;
+}
+
+}  // namespace
+
+/** The handle goes with the loop, the object stays as long as somebody holds it. */
+class NodeInstance::LoopWakeup final : public Wakeup {
+ public:
+  explicit LoopWakeup(uv_async_t* async) : async_(async) {}
+
+  void send() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (async_ != nullptr) {
+      uv_async_send(async_);
+    }
+  }
+
+  void close() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    async_ = nullptr;
+  }
+
+ private:
+  std::mutex mutex_;
+  uv_async_t* async_;
+};
+
+NodeInstance* NodeInstance::current() { return currentInstance; }
+
+NodeInstance::NodeInstance(const Surroundings& surroundings)
+    : surroundings_(surroundings), wakeup_(std::make_shared<LoopWakeup>(&async_)) {
+  const SignalShield shield;
+  thread_ = std::thread([this] { run(); });
+}
+
+NodeInstance::~NodeInstance() { thread_.join(); }
+
+void NodeInstance::stop() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopRequested_ = true;
+  }
+  wakeup_->send();
+}
+
+void NodeInstance::terminate(const std::string& reason) {
+  setEndReason(reason);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  terminated_ = true;
+  if (environment_ != nullptr) {
+    // Ends the loop, and whatever JavaScript runs on its thread.
+    node::Stop(environment_);
+  }
+}
+
+void NodeInstance::setEndReason(const std::string& reason) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (endReason_.empty()) {
+    endReason_ = reason;
+  }
+}
+
+std::string NodeInstance::endReason() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return endReason_.empty() ? "its event loop had nothing left to do" : endReason_;
+}
+
+void NodeInstance::serve(Binding* binding) {
+  binding_ = binding;
+  surroundings_.bridge.attach(wakeup_);
+}
+
+void NodeInstance::release() { uv_unref(reinterpret_cast<uv_handle_t*>(&async_)); }
+
+void NodeInstance::run() {
+  currentInstance = this;
+  surroundings_.orthanc.nameThread("STORAGE-LOOP");
+  std::vector<std::string> errors;
+  std::unique_ptr<node::CommonEnvironmentSetup> setup;
+  try {
+    // Without kDefaultFlags, since the process is Orthanc's: no chdir, umask, setuid. No inspector,
+    // no SIGUSR1 either.
+    const auto flags = static_cast<node::EnvironmentFlags::Flags>(
+        node::EnvironmentFlags::kNoNativeAddons | node::EnvironmentFlags::kNoGlobalSearchPaths |
+        node::EnvironmentFlags::kNoCreateInspector |
+        node::EnvironmentFlags::kNoStartDebugSignalHandler);
+    setup = node::CommonEnvironmentSetup::Create(surroundings_.process.platform(), &errors,
+                                                 surroundings_.process.arguments(),
+                                                 surroundings_.process.execArguments(), flags);
+    if (setup == nullptr) {
+      throw std::runtime_error("Node's environment can't be made: " + joined(errors));
+    }
+    live(*setup);
+    setup.reset();
+  } catch (const std::exception& error) {
+    setEndReason(error.what());
+    surroundings_.events.onRefused(error.what());
+  }
+  surroundings_.events.onEnded(endReason());
+}
+
+void NodeInstance::live(node::CommonEnvironmentSetup& setup) {
+  v8::Isolate* isolate = setup.isolate();
+  node::Environment* environment = setup.env();
+  const v8::Locker locker(isolate);
+  const v8::Isolate::Scope isolateScope(isolate);
+  const v8::HandleScope handleScope(isolate);
+  const v8::Local<v8::Context> context = setup.context();
+  const v8::Context::Scope contextScope(context);
+
+  const std::string overridePath = bundleOverride();
+  bundlePath_ = overridePath.empty() ? pathOfThisLibrary() : overridePath;
+  if (!overridePath.empty()) {
+    surroundings_.orthanc.log(LogLevel::kWarning,
+                              "ORTHANC_OBJECT_STORAGE_BUNDLE: " + overridePath +
+                                  " runs instead of the plugin's own TypeScript");
+  }
+  const v8::Local<v8::String> source = loadSource(isolate, overridePath);
+
+  // From here on nothing throws: the handle must be closed before the environment ends.
+  uv_async_init(setup.event_loop(), &async_, [](uv_async_t* async) {
+    auto* self = static_cast<NodeInstance*>(async->data);
+    bool stopRequested = false;
+    {
+      const std::lock_guard<std::mutex> lock(self->mutex_);
+      stopRequested = std::exchange(self->stopRequested_, false);
+    }
+    if (self->binding_ != nullptr) {
+      self->binding_->deliver(stopRequested);
+    }
+  });
+  async_.data = this;
+
+  node::AddLinkedBinding(environment, bindingModule());
+  node::SetProcessExitHandler(environment, [this](node::Environment* exiting, int code) {
+    setEndReason("process.exit(" + std::to_string(code) + ")");
+    node::Stop(exiting);
+  });
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    environment_ = environment;
+    if (terminated_) {
+      node::Stop(environment);
+    }
+  }
+
+  const bool prepared =
+      context->Global()
+          ->Set(context, v8::String::NewFromUtf8Literal(isolate, "__bundleSource"), source)
+          .FromMaybe(false);
+  if (prepared && !node::LoadEnvironment(environment, kBootstrap).IsEmpty()) {
+    static_cast<void>(node::SpinEventLoop(environment));
+  }
+
+  // Those who wait learn it now; ending the environment may take a moment.
+  surroundings_.bridge.detach("the storage runtime ended: " + endReason());
+  binding_ = nullptr;
+  wakeup_->close();
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    environment_ = nullptr;
+  }
+  isolate->CancelTerminateExecution();
+  bool closed = false;
+  async_.data = &closed;
+  uv_close(reinterpret_cast<uv_handle_t*>(&async_),
+           [](uv_handle_t* handle) { *static_cast<bool*>(handle->data) = true; });
+  while (!closed) {
+    uv_run(setup.event_loop(), UV_RUN_NOWAIT);
+  }
+  node::Stop(environment);
+}
+
+}  // namespace cloudstore

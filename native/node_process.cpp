@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "node_process.h"
+
+#include <node.h>
+#include <pthread.h>
+
+#include <csignal>
+#include <stdexcept>
+
+namespace cloudstore {
+namespace {
+
+// Helpers of V8's for garbage collection and compilation; our loop is the only one, and machines
+// are small.
+constexpr int kPlatformThreads = 2;
+
+node::ProcessInitializationFlags::Flags initializationFlags() {
+  // Node is a guest here: V8 and the platform are set up by us, once; stdio, signals and limits are
+  // Orthanc's; NODE_OPTIONS is meant for programs of Node's own.
+  using Flags = node::ProcessInitializationFlags::Flags;
+  return static_cast<Flags>(Flags::kNoInitializeV8 | Flags::kNoInitializeNodeV8Platform |
+                            Flags::kNoStdioInitialization | Flags::kNoDefaultSignalHandling |
+                            Flags::kDisableNodeOptionsEnv | Flags::kNoAdjustResourceLimits |
+                            Flags::kNoParseGlobalDebugVariables | Flags::kNoUseLargePages |
+                            Flags::kNoPrintHelpOrVersionOutput);
+}
+
+}  // namespace
+
+struct SignalShield::Mask {
+  sigset_t signals;
+};
+
+SignalShield::SignalShield() : before_(std::make_unique<Mask>()) {
+  sigset_t blocked;
+  sigfillset(&blocked);
+  for (const int fatal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS}) {
+    sigdelset(&blocked, fatal);
+  }
+  pthread_sigmask(SIG_SETMASK, &blocked, &before_->signals);
+}
+
+SignalShield::~SignalShield() { pthread_sigmask(SIG_SETMASK, &before_->signals, nullptr); }
+
+NodeProcess& NodeProcess::instance() {
+  static NodeProcess& process =
+      *new NodeProcess();  // NOLINT(cppcoreguidelines-owning-memory): lives until the process ends
+  if (!process.initialization_->errors().empty()) {
+    throw std::runtime_error("Node does not start: " + process.initialization_->errors().front());
+  }
+  return process;
+}
+
+NodeProcess::NodeProcess() {
+  const SignalShield shield;
+  initialization_ = node::InitializeOncePerProcess({"orthanc"}, initializationFlags());
+  if (!initialization_->errors().empty()) {
+    return;
+  }
+  platform_ = node::MultiIsolatePlatform::Create(kPlatformThreads);
+  v8::V8::InitializePlatform(platform_.get());
+  v8::V8::Initialize();
+}
+
+const std::vector<std::string>& NodeProcess::arguments() const { return initialization_->args(); }
+const std::vector<std::string>& NodeProcess::execArguments() const {
+  return initialization_->exec_args();
+}
+
+}  // namespace cloudstore

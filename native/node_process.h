@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace node {
+class InitializationResult;
+class MultiIsolatePlatform;
+}  // namespace node
+
+namespace cloudstore {
+
+/** What Node and V8 keep per process. They can be set up only once and must not be torn down,
+ * whereas Orthanc initialises its plugins again and again in one process (/tools/reset). Hence a
+ * singleton that lives until the process ends, in a library that is never unloaded. */
+class NodeProcess {
+ public:
+  /** thread: Initialize's. @throws std::runtime_error where Node refuses to start; so it does at
+   * each later call */
+  static NodeProcess& instance();
+
+  [[nodiscard]] node::MultiIsolatePlatform* platform() const { return platform_.get(); }
+  [[nodiscard]] const std::vector<std::string>& arguments() const;
+  [[nodiscard]] const std::vector<std::string>& execArguments() const;
+
+  NodeProcess(const NodeProcess&) = delete;
+  NodeProcess& operator=(const NodeProcess&) = delete;
+
+ private:
+  NodeProcess();
+  ~NodeProcess() = default;  // never called
+
+  std::shared_ptr<node::InitializationResult> initialization_;
+  std::unique_ptr<node::MultiIsolatePlatform> platform_;
+};
+
+/** While it lives, the calling thread and the threads that it starts get no signals, so that
+ * Orthanc's are delivered to Orthanc's threads. SIGPIPE in particular stays pending on the thread
+ * that wrote to a closed connection, whose write fails with EPIPE. */
+class SignalShield {
+ public:
+  SignalShield();
+  ~SignalShield();
+  SignalShield(const SignalShield&) = delete;
+  SignalShield& operator=(const SignalShield&) = delete;
+
+ private:
+  struct Mask;
+  std::unique_ptr<Mask> before_;
+};
+
+}  // namespace cloudstore

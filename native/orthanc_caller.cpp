@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "orthanc_caller.h"
+
+#include <exception>
+#include <utility>
+
+namespace cloudstore {
+
+OrthancCaller::~OrthancCaller() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  if (thread_.joinable()) {
+    thread_.join();
+  }
+}
+
+void OrthancCaller::submit(uint64_t ticket, std::string method, std::string path,
+                           std::string body) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    calls_.push_back({ticket, std::move(method), std::move(path), std::move(body)});
+    if (!thread_.joinable() && !stopping_) {
+      thread_ = std::thread([this] { run(); });
+    }
+  }
+  changed_.notify_one();
+}
+
+void OrthancCaller::run() {
+  orthanc_.nameThread("STORAGE-CALLS");
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return stopping_ || !calls_.empty(); });
+    if (stopping_) {
+      return;
+    }
+    const Call call = std::move(calls_.front());
+    calls_.pop_front();
+    lock.unlock();
+    OrthancAnswer answer{call.ticket, {}};
+    try {
+      answer.answer = orthanc_.callRest(call.method, call.path, call.body);
+    } catch (const std::exception& error) {
+      answer.answer.body = error.what();
+    }
+    bridge_.post(std::move(answer));
+    lock.lock();
+  }
+}
+
+}  // namespace cloudstore

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "bridge.h"
+#include "orthanc_context.h"
+
+namespace cloudstore {
+
+/** Carries TypeScript's calls of Orthanc's REST API on a thread of its own, one after another. Such
+ * a call may wait for Orthanc's database while that waits for our storage, so it must never hold up
+ * the loop. */
+class OrthancCaller {
+ public:
+  OrthancCaller(const OrthancContext& orthanc, Bridge& bridge)
+      : orthanc_(orthanc), bridge_(bridge) {}
+  /** Waits for the call under way; what is still queued is dropped. Close the bridge first, lest
+   * that call wait for us. */
+  ~OrthancCaller();
+  OrthancCaller(const OrthancCaller&) = delete;
+  OrthancCaller& operator=(const OrthancCaller&) = delete;
+
+  /** thread: any; does not block. The answer comes through the bridge, under the ticket. */
+  void submit(uint64_t ticket, std::string method, std::string path, std::string body);
+
+ private:
+  struct Call {
+    uint64_t ticket;
+    std::string method;
+    std::string path;
+    std::string body;
+  };
+
+  void run();
+
+  const OrthancContext& orthanc_;
+  Bridge& bridge_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  // guarded by mutex_
+  std::deque<Call> calls_;
+  bool stopping_ = false;
+  std::thread thread_;  // started by the first call: most configurations never make one
+};
+
+}  // namespace cloudstore

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The four functions that Orthanc looks up. thread: Orthanc's main thread calls Initialize and
+// Finalize, by turns, any number of times.
+#include <orthanc/OrthancCPlugin.h>
+
+#include <chrono>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "node_instance.h"
+#include "node_process.h"
+#include "plugin_state.h"
+#include "rest_routes.h"
+#include "storage_callbacks.h"
+#include "version.h"
+
+namespace cloudstore {
+namespace {
+
+// The first Orthanc with OrthancPluginLogMessage.
+constexpr int kMinMajor = 1;
+constexpr int kMinMinor = 12;
+constexpr int kMinRevision = 4;
+
+// TypeScript itself gives up its start-up check after 10 s.
+constexpr std::chrono::seconds kStartTimeout{30};
+// docker stop kills after 10 s.
+constexpr std::chrono::seconds kStopGrace{8};
+
+std::mutex stateMutex;
+std::shared_ptr<PluginState> state;  // guarded by stateMutex
+
+void setState(std::shared_ptr<PluginState> next) {
+  const std::lock_guard<std::mutex> lock(stateMutex);
+  state.swap(next);
+}
+
+LogLevel levelOf(Supervisor::Severity severity) {
+  switch (severity) {
+    case Supervisor::Severity::kError:
+      return LogLevel::kError;
+    case Supervisor::Severity::kWarning:
+      return LogLevel::kWarning;
+    case Supervisor::Severity::kInfo:
+      break;
+  }
+  return LogLevel::kInfo;
+}
+
+OrthancPluginErrorCode onChange(OrthancPluginChangeType change,
+                                OrthancPluginResourceType /*resourceType*/,
+                                const char* /*resource*/) noexcept {
+  if (change == OrthancPluginChangeType_OrthancStopped) {
+    // Orthanc now waits for the requests of its clients, and these may wait for a store that hangs.
+    if (const std::shared_ptr<PluginState> current = currentState()) {
+      current->supervisor.hurry(kStopGrace);
+    }
+  }
+  return OrthancPluginErrorCode_Success;
+}
+
+void endState() {
+  const std::shared_ptr<PluginState> ending = currentState();
+  if (ending == nullptr) {
+    return;
+  }
+  if (!ending->supervisor.stop()) {
+    // Its thread still uses the state, so that must stay for ever.
+    static_cast<void>(
+        new std::shared_ptr<PluginState>(ending));  // NOLINT(cppcoreguidelines-owning-memory)
+  }
+  setState(nullptr);
+}
+
+int32_t refuse(const OrthancContext& orthanc, const std::string& why) {
+  orthanc.log(LogLevel::kError, why);
+  endState();
+  return -1;
+}
+
+int32_t initialize(OrthancPluginContext* context) {
+  if (OrthancPluginCheckVersionAdvanced(context, kMinMajor, kMinMinor, kMinRevision) == 0) {
+    const std::string message =
+        std::string("The object storage plugin needs Orthanc 1.12.4 or newer, this is ") +
+        context->orthancVersion;
+    OrthancPluginLogError(context, message.c_str());
+    return -1;
+  }
+  const auto starting = std::make_shared<PluginState>(context);
+  const OrthancContext& orthanc = starting->orthanc;
+  setState(starting);
+  const Supervisor::Started started = starting->supervisor.start(kStartTimeout);
+  if (!started.settings) {
+    return refuse(orthanc, started.refusal);
+  }
+  if (!started.settings->storage) {
+    endState();
+    return 0;
+  }
+  const OrthancPluginErrorCode code = registerStorageArea(context, started.settings->rangeReads);
+  if (code != OrthancPluginErrorCode_Success) {
+    return refuse(orthanc, "Orthanc refuses this plugin as its storage area (error " +
+                               std::to_string(code) +
+                               "): another plugin has registered one before. Keep one of the two: "
+                               "look at \"Plugins\", at "
+                               "\"EnableStorage\" in the sections of database plugins, and in "
+                               "Orthanc's Docker image at "
+                               "AWS_S3_STORAGE_PLUGIN_ENABLED and its kin");
+  }
+  registerRestRoutes(context);
+  OrthancPluginRegisterOnChangeCallback(context, onChange);
+  OrthancPluginSetDescription2(
+      context, kPluginName,
+      "Stores attachments in AWS S3, Azure Blob Storage or Google Cloud Storage");
+  return 0;
+}
+
+}  // namespace
+
+std::shared_ptr<PluginState> currentState() {
+  const std::lock_guard<std::mutex> lock(stateMutex);
+  return state;
+}
+
+PluginState::PluginState(OrthancPluginContext* context)
+    : orthanc(context),
+      caller(orthanc, bridge),
+      supervisor(
+          bridge,
+          [this](RuntimeEvents& events) -> std::unique_ptr<Runtime> {
+            return std::make_unique<NodeInstance>(NodeInstance::Surroundings{
+                NodeProcess::instance(), orthanc, bridge, caller, events});
+          },
+          [this](Supervisor::Severity severity, const std::string& message) {
+            orthanc.log(levelOf(severity), message);
+          }) {}
+
+}  // namespace cloudstore
+
+extern "C" {
+
+ORTHANC_PLUGINS_API int32_t OrthancPluginInitialize(OrthancPluginContext* context) {
+  try {
+    return cloudstore::initialize(context);
+  } catch (const std::exception& error) {
+    OrthancPluginLogError(context, error.what());
+  } catch (...) {
+    OrthancPluginLogError(context,
+                          "The object storage plugin does not start, for a reason unknown");
+  }
+  return -1;
+}
+
+ORTHANC_PLUGINS_API void OrthancPluginFinalize() {
+  try {
+    cloudstore::endState();
+  } catch (...) {  // NOLINT(bugprone-empty-catch): nothing may cross the C ABI
+  }
+}
+
+ORTHANC_PLUGINS_API const char* OrthancPluginGetName() { return cloudstore::kPluginName; }
+
+ORTHANC_PLUGINS_API const char* OrthancPluginGetVersion() { return cloudstore::kPluginVersion; }
+
+}  // extern "C"

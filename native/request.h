@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+
+namespace cloudstore {
+
+/** What Orthanc asks. The numbers are those of src/bridge.ts. */
+enum class Operation : uint8_t {
+  kCreate = 0,
+  kReadWhole = 1,
+  kReadRange = 2,
+  kRemove = 3,
+  kRest = 4
+};
+
+/** Where the bytes of an answer go. Owned by the request, so that it outlives a caller that gave
+ * up. */
+class Destination {
+ public:
+  virtual ~Destination() = default;
+  /** Makes room for `size` bytes; called again, it starts anew.
+   *  @returns where they go, or nullptr if there is no memory or the size is not the one that the
+   * caller expects */
+  virtual uint8_t* allocate(uint64_t size) = 0;
+};
+
+/** How a request ended. */
+struct Result {
+  enum class Verdict : uint8_t {
+    kSuccess,
+    kFailed,   // TypeScript said so, and has logged why; `code` is the error code of Orthanc's that
+               // it chose
+    kTimeout,  // nobody answered before the deadline
+    kClosed,   // the plugin is being finalised
+    kLost,     // the runtime ended, or could not be restarted
+  };
+  Verdict verdict = Verdict::kLost;
+  int32_t code = 0;
+  std::string message;
+};
+
+/** An answer to a REST call, in either direction. */
+struct RestAnswer {
+  uint16_t status = 500;
+  std::string contentType;
+  std::string body;
+};
+
+/** One thing that Orthanc asks of TypeScript, from its arrival until it ends, exactly once.
+ *
+ *  The thread of Orthanc's that made it waits in `wait`; the loop's thread works on it; a watchdog
+ * may fail it. Whoever ends it first wins. From then on the request is dead: no byte of the content
+ * is read and none of the destination is written, so Orthanc may free both as soon as `wait` has
+ * returned. */
+class Request {
+ public:
+  struct Subject {
+    Operation operation = Operation::kCreate;
+    std::string uuid;         // REST: the path
+    int32_t contentType = 0;  // Orthanc's number of it; REST: unused
+    uint64_t rangeStart = 0;  // kReadRange only
+    std::string method;       // REST only
+  };
+
+  /** @param content what is to be stored, owned by the caller of `wait`; may be nullptr if size is
+   * 0
+   *  @param size of the content; of a range read, the length that is asked for; else 0 */
+  Request(Subject subject, const void* content, uint64_t size,
+          std::unique_ptr<Destination> destination);
+
+  Request(const Request&) = delete;
+  Request& operator=(const Request&) = delete;
+
+  [[nodiscard]] const Subject& subject() const { return subject_; }
+  [[nodiscard]] uint64_t size() const { return size_; }
+
+  /** thread: the one that made the request; blocks until the request ends, at the latest at the
+   * deadline. */
+  Result wait(std::chrono::steady_clock::time_point deadline);
+
+  /** thread: any. Each of these five returns false, without doing anything, once the request is
+   * dead. */
+  bool read(uint64_t offset, void* target, size_t length);
+  bool allocate(uint64_t size);
+  bool write(uint64_t offset, const void* source, size_t length);
+  bool end(Result result);
+  bool answer(RestAnswer answer);
+
+  /** thread: the one that made the request, after `wait`. */
+  [[nodiscard]] Destination& destination() { return *destination_; }
+  [[nodiscard]] const RestAnswer& restAnswer() const { return restAnswer_; }
+
+ private:
+  bool endLocked(Result result);
+
+  const Subject subject_;
+  const uint64_t size_;
+  const std::unique_ptr<Destination> destination_;
+
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  // guarded by mutex_
+  const uint8_t* content_;
+  bool alive_ = true;
+  Result result_;
+  uint8_t* target_ = nullptr;
+  uint64_t targetSize_ = 0;
+  uint64_t written_ = 0;
+  bool allocated_ = false;
+  RestAnswer restAnswer_;
+};
+
+}  // namespace cloudstore

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// thread: any of Orthanc's, many at a time.
+#include "rest_routes.h"
+
+#include <cctype>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <string>
+
+#include "plugin_state.h"
+#include "request.h"
+
+namespace cloudstore {
+namespace {
+
+constexpr uint16_t kServiceUnavailable = 503;
+constexpr uint16_t kOk = 200;
+
+const char* nameOf(OrthancPluginHttpMethod method) {
+  switch (method) {
+    case OrthancPluginHttpMethod_Get:
+      return "GET";
+    case OrthancPluginHttpMethod_Post:
+      return "POST";
+    case OrthancPluginHttpMethod_Put:
+      return "PUT";
+    case OrthancPluginHttpMethod_Delete:
+      return "DELETE";
+    default:
+      return "";
+  }
+}
+
+void appendEncoded(std::string& query, const char* text) {
+  constexpr char kHex[] = "0123456789ABCDEF";
+  for (const char* c = text; *c != '\0'; ++c) {
+    const auto byte = static_cast<unsigned char>(*c);
+    if (std::isalnum(byte) != 0 || std::strchr("-._~", *c) != nullptr) {
+      query += *c;
+    } else {
+      query += {'%', kHex[byte >> 4], kHex[byte & 0xF]};
+    }
+  }
+}
+
+/** The path with its query, which Orthanc has taken apart. */
+std::string targetOf(const char* url, const OrthancPluginHttpRequest& http) {
+  std::string target = url;
+  for (uint32_t i = 0; i < http.getCount; ++i) {
+    target += i == 0 ? '?' : '&';
+    appendEncoded(target, http.getKeys[i]);
+    target += '=';
+    appendEncoded(target, http.getValues[i]);
+  }
+  return target;
+}
+
+void send(OrthancPluginContext* context, OrthancPluginRestOutput* output,
+          const RestAnswer& answer) {
+  if (answer.body.size() > std::numeric_limits<uint32_t>::max()) {
+    OrthancPluginSendHttpStatusCode(context, output, kServiceUnavailable);
+  } else if (answer.status == kOk) {
+    OrthancPluginAnswerBuffer(context, output, answer.body.data(),
+                              static_cast<uint32_t>(answer.body.size()),
+                              answer.contentType.c_str());
+  } else {
+    OrthancPluginSetHttpHeader(context, output, "Content-Type", answer.contentType.c_str());
+    OrthancPluginSendHttpStatus(context, output, answer.status, answer.body.data(),
+                                static_cast<uint32_t>(answer.body.size()));
+  }
+}
+
+OrthancPluginErrorCode onRest(OrthancPluginRestOutput* output, const char* url,
+                              const OrthancPluginHttpRequest* http) noexcept {
+  try {
+    const std::shared_ptr<PluginState> state = currentState();
+    if (state == nullptr) {
+      return OrthancPluginErrorCode_Plugin;
+    }
+    const auto request = std::make_shared<Request>(
+        Request::Subject{Operation::kRest, targetOf(url, *http), 0, 0, nameOf(http->method)},
+        http->body, http->bodySize, nullptr);
+    const Result result = state->bridge.call(request);
+    if (result.verdict == Result::Verdict::kSuccess) {
+      send(state->orthanc.raw(), output, request->restAnswer());
+    } else {
+      send(state->orthanc.raw(), output,
+           {kServiceUnavailable, "text/plain", result.message + "\n"});
+    }
+    return OrthancPluginErrorCode_Success;
+  } catch (...) {
+    return OrthancPluginErrorCode_Plugin;
+  }
+}
+
+}  // namespace
+
+void registerRestRoutes(OrthancPluginContext* context) {
+  // The variant without a lock: the other one runs all of a plugin's calls one after another.
+  OrthancPluginRegisterRestCallbackNoLock(context, "/object-storage/.*", onRest);
+}
+
+}  // namespace cloudstore

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include <orthanc/OrthancCPlugin.h>
+
+namespace cloudstore {
+
+/** Makes this plugin Orthanc's storage area.
+ *  @param rangeReads whether parts of an attachment can be read; if not, Orthanc keeps headers in
+ * attachments of their own
+ *  @returns what Orthanc says: DatabaseNotInitialized, oddly (2036), where another plugin has
+ * registered before */
+OrthancPluginErrorCode registerStorageArea(OrthancPluginContext* context, bool rangeReads);
+
+}  // namespace cloudstore

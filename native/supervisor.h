@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "bridge.h"
+#include "runtime.h"
+
+namespace cloudstore {
+
+/** Keeps one runtime alive from Initialize to Finalize: starts it, watches that its loop turns,
+ * replaces it when it ends by itself (at most `kMaxStarts` in `kStartsWindow`), and ends it in a
+ * bounded time.
+ *
+ *  All of a runtime's life is managed on the supervisor's own thread; the public methods are for
+ * Orthanc's. */
+class Supervisor final : private RuntimeEvents {
+ public:
+  using Clock = std::chrono::steady_clock;
+  using Factory = std::function<std::unique_ptr<Runtime>(RuntimeEvents&)>;
+  enum class Severity : uint8_t { kError, kWarning, kInfo };
+  using Log = std::function<void(Severity, const std::string&)>;
+
+  static constexpr size_t kMaxStarts = 5;
+  static constexpr std::chrono::seconds kStartsWindow{60};
+
+  struct Started {
+    std::optional<RuntimeSettings> settings;  // absent: it was refused
+    std::string refusal;
+  };
+
+  Supervisor(Bridge& bridge, Factory factory, Log log);
+  ~Supervisor() override;
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+
+  /** Starts the first runtime. Blocks until it is ready or refused, at most for `timeout`. */
+  Started start(std::chrono::milliseconds timeout);
+  /** Orthanc is going to stop, but waits for its calls first: they get `grace` to end. Does not
+   * block. */
+  void hurry(std::chrono::milliseconds grace);
+  /** Lets calls that are waiting end, then ends the runtime. Blocks for some seconds at most.
+   *  @returns false if native code on the loop's thread never came back: that thread is left
+   * behind, and still uses the bridge and this supervisor, which must then never be destroyed */
+  bool stop();
+
+ private:
+  void onReady(const RuntimeSettings& settings) override;
+  void onRefused(const std::string& message) override;
+  void onEnded(const std::string& reason) override;
+
+  void run();
+  void watch(std::unique_lock<std::mutex>& lock);
+  void replace(std::unique_lock<std::mutex>& lock);
+  void endRuntime(std::unique_lock<std::mutex>& lock);
+  void launch(std::unique_lock<std::mutex>& lock);
+
+  Bridge& bridge_;
+  const Factory factory_;
+  const Log log_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  // guarded by mutex_
+  std::optional<Started> started_;
+  RuntimeSettings settings_;
+  bool stopping_ = false;
+  bool ended_ = false;
+  bool leftBehind_ = false;
+  std::string endReason_;
+  std::deque<Clock::time_point> starts_;
+  std::optional<Clock::time_point> hurryUntil_;
+
+  // the supervisor's thread only
+  std::unique_ptr<Runtime> runtime_;
+  uint64_t seenTurns_ = 0;
+  Clock::time_point turnedAt_;
+
+  std::thread thread_;
+};
+
+}  // namespace cloudstore
