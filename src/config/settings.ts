@@ -41,8 +41,33 @@ export interface S3Settings extends NetworkSettings {
   readonly enableSdkLogs: boolean;
 }
 
+export interface AzureSettings extends NetworkSettings {
+  /** How to reach the account: a connection string (account key or SAS), or its URL with the default credential chain. */
+  readonly account:
+    | { readonly kind: 'connection-string'; readonly connectionString: Secret }
+    | { readonly kind: 'default-chain'; readonly accountUrl: string };
+  readonly containerName: string;
+  readonly createContainerIfNotExists: boolean;
+  readonly accessTier: string | undefined;
+}
+
+export interface GoogleSettings extends NetworkSettings {
+  readonly bucketName: string;
+  /** undefined: application default credentials. */
+  readonly serviceAccountFile: string | undefined;
+  /** A URL with its scheme, without a path; undefined is Google. */
+  readonly endpoint: string | undefined;
+  readonly storageClass: string | undefined;
+}
+
+/** `section` is the name that the user wrote. */
+export type ProviderSettings =
+  | { readonly kind: 's3'; readonly section: string; readonly s3: S3Settings }
+  | { readonly kind: 'azure'; readonly section: string; readonly azure: AzureSettings }
+  | { readonly kind: 'google'; readonly section: string; readonly google: GoogleSettings };
+
 export interface NamingSettings {
-  /** Without slashes at its ends; "" is the bucket's root. */
+  /** Without a slash at its start; a slash joins it to the names below it. "" is the bucket's root. */
   readonly rootPath: string;
   readonly structure: 'flat' | 'legacy';
   /** DicomUntilPixelData is then `.unk` in objects that older C++ plugins wrote: reads and removes try both names. */
@@ -51,9 +76,11 @@ export interface NamingSettings {
 
 export interface PluginSettings {
   /** undefined: no section of ours in the configuration. */
-  readonly provider: { readonly kind: 's3'; readonly section: string; readonly s3: S3Settings } | undefined;
+  readonly provider: Extract<ProviderSettings, { kind: 's3' }> | undefined;
   readonly naming: NamingSettings;
   readonly requestTimeoutMs: number;
   /** What the user should know though it is no error: deprecated names, settings of Orthanc's that hurt. */
   readonly warnings: readonly string[];
+  /** Worth a line at the info level: what from outside the configuration has a say. */
+  readonly notes: readonly string[];
 }

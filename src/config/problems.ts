@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// zod's issues as lines for the user: which setting, what is wrong, what to write instead.
+
+import type * as z from 'zod/mini';
+import { suggest } from './suggest.ts';
+
+/** What a reading of the configuration has to say, in the order in which it was found. */
+export interface Report {
+  /** These stop Orthanc. */
+  readonly problems: string[];
+  readonly warnings: string[];
+  readonly notes: string[];
+}
+
+/** The keys of one section; a section inside another has a dot in its name. */
+export interface SectionKeys {
+  readonly section: string;
+  readonly keys: readonly string[];
+}
+
+/** @param path as zod gives it, below `section`
+ *  @returns such as "AwsS3Storage.StorageEncryption.PreviousMasterKeys[0][1]" */
+export function settingName(section: string, path: readonly PropertyKey[]): string {
+  return path.reduce<string>(
+    (name, part) => (typeof part === 'number' ? `${name}[${part}]` : `${name}.${String(part)}`),
+    section,
+  );
+}
+
+/** @param known all sections and their keys, for keys that landed in the wrong one */
+export function describeIssue(
+  section: string,
+  issue: z.core.$ZodIssue,
+  known: readonly SectionKeys[],
+): readonly string[] {
+  const name = settingName(section, issue.path);
+  if (issue.code !== 'unrecognized_keys') return [`${name}: ${issue.message}`];
+  return issue.keys.map(
+    (key) => `${name}.${bounded(key)}: ${describeUnknownKey(name, key, known)}`,
+  );
+}
+
+function describeUnknownKey(section: string, key: string, known: readonly SectionKeys[]): string {
+  const own = known.find((other) => other.section === section)?.keys ?? [];
+  const sameButCase = own.find((candidate) => candidate.toLowerCase() === key.toLowerCase());
+  const owners = known.filter((other) => other.section !== section && other.keys.includes(key));
+  // A key's own subsection is the likelier place than another provider's.
+  const owner = owners.find((other) => other.section.startsWith(`${section}.`)) ?? owners[0];
+  if (sameButCase === undefined && owner !== undefined) {
+    const where = owner.section === '' ? 'at the top of the configuration' : `in ${owner.section}`;
+    return `unknown key, it belongs ${where}`;
+  }
+  const guess = suggest(key, own);
+  return guess === undefined ? 'unknown key, remove it' : `unknown key, did you mean "${guess}"?`;
+}
+
+/** A key may be anything, a whole file pasted by mistake included. */
+function bounded(key: string): string {
+  return key.length > 80 ? `${key.slice(0, 80)}…` : key;
+}

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The provider sections: a new provider is a schema (schema.ts), an entry here, and its settings (settings.ts).
+
+import * as z from 'zod/mini';
+import { settingDocs, wrongChoice } from './fields.ts';
+import { describeIssue, type Report, type SectionKeys } from './problems.ts';
+import {
+  azureSchema,
+  encryptionSchema,
+  googleSchema,
+  oldAzureSchema,
+  S3_OFFLINE_CLASSES,
+  S3_STORAGE_CLASSES,
+  s3Schema,
+} from './schema.ts';
+import { Secret } from './secret.ts';
+import type { NamingSettings, NetworkSettings, ProviderSettings } from './settings.ts';
+import { isAddressOrLocalhost, isLoopback } from './urls.ts';
+
+/** A section as the user wrote it. */
+export type RawSection = Readonly<Record<string, unknown>>;
+
+/** The part of the settings that is Orthanc's own. */
+export type OrthancNetwork = Pick<NetworkSettings, 'caCertificatesFile' | 'proxyUrl'>;
+
+export interface SectionSettings {
+  readonly provider: ProviderSettings;
+  readonly naming: NamingSettings;
+}
+
+export interface ProviderSection {
+  readonly section: string;
+  readonly kind: ProviderSettings['kind'];
+  /** Another name of this section's, which replaces it. */
+  readonly replacedBy?: string;
+  readonly schema: () => ObjectSchema;
+  /** @returns undefined where `report` got a problem that leaves nothing to work with */
+  readonly read: (
+    raw: RawSection,
+    orthanc: OrthancNetwork,
+    report: Report,
+  ) => SectionSettings | undefined;
+}
+
+type ObjectSchema = z.ZodMiniObject<z.core.$ZodShape, z.core.$strict>;
+type Common = Pick<
+  z.infer<ReturnType<typeof s3Schema>>,
+  | 'ConnectionTimeout'
+  | 'RequestTimeout'
+  | 'MaxConnections'
+  | 'MaxRetries'
+  | 'RootPath'
+  | 'StorageStructure'
+  | 'EnableLegacyUnknownFiles'
+>;
+
+export const ENCRYPTION_KEY = 'StorageEncryption';
+const BYTES_PER_MB = 1024 * 1024;
+
+export const PROVIDER_SECTIONS: readonly ProviderSection[] = [
+  { section: 'AwsS3Storage', kind: 's3', schema: s3Schema, read: readS3 },
+  { section: 'AzureBlobStorage', kind: 'azure', schema: azureSchema, read: readAzure },
+  {
+    section: 'BlobStorage',
+    kind: 'azure',
+    replacedBy: 'AzureBlobStorage',
+    schema: oldAzureSchema,
+    read: readOldAzure,
+  },
+  { section: 'GoogleCloudStorage', kind: 'google', schema: googleSchema, read: readGoogle },
+];
+
+// Those of Orthanc's own settings which this plugin reads; a user may look for them in its section.
+export const ORTHANC_KEYS = [
+  'HttpsCACertificates',
+  'HttpProxy',
+  'StorageDirectory',
+  'SyncStorageArea',
+];
+
+/** All sections and their keys. Builds all schemas: for error messages and documentation only. */
+export function knownSections(): readonly SectionKeys[] {
+  const encryption = Object.keys(encryptionSchema().shape);
+  return [
+    { section: '', keys: ORTHANC_KEYS },
+    ...PROVIDER_SECTIONS.flatMap(({ section, schema }) => [
+      { section, keys: Object.keys(schema().shape) },
+      { section: `${section}.${ENCRYPTION_KEY}`, keys: encryption },
+    ]),
+  ];
+}
+
+function readS3(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
+  const section = 'AwsS3Storage';
+  const value = parseSection(s3Schema(), section, raw, report);
+  checkTogether(section, raw, 'AccessKey', 'SecretKey', report);
+  if (isGiven(raw['KmsKeyId']) && !scalarText(raw['ServerSideEncryption']).startsWith('aws:kms')) {
+    report.problems.push(
+      `${section}.KmsKeyId: needs "ServerSideEncryption": "aws:kms" or "aws:kms:dsse"`,
+    );
+  }
+  if (value === undefined) return undefined;
+  warnOfEndpoint(section, value.Endpoint, report);
+  warnOfStorageClass(section, value.StorageClass, value.Endpoint, report);
+  const { AccessKey: accessKey, SecretKey: secretKey } = value;
+  return {
+    naming: toNaming(value),
+    provider: {
+      kind: 's3' as const,
+      section,
+      s3: {
+        ...toNetwork(value, orthanc),
+        bucketName: value.BucketName,
+        region: value.Region,
+        credentials:
+          accessKey !== undefined && secretKey !== undefined ? { accessKey, secretKey } : undefined,
+        endpoint: value.Endpoint,
+        virtualAddressing:
+          value.VirtualAddressing && canBePartOfHost(value.BucketName, value.Endpoint),
+        storageClass: value.StorageClass,
+        tags: value.Tags,
+        serverSideEncryption: value.ServerSideEncryption,
+        kmsKeyId: value.KmsKeyId,
+        checksumMode: value.ChecksumMode,
+        transfer: {
+          always: value.UseTransferManager,
+          poolSize: value.TransferPoolSize,
+          partSizeBytes: value.TransferBufferSize * BYTES_PER_MB,
+        },
+        enableSdkLogs: value.EnableAwsSdkLogs,
+      },
+    },
+  };
+}
+
+function readAzure(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
+  const section = 'AzureBlobStorage';
+  const value = parseSection(azureSchema(), section, raw, report);
+  const isTwice = isGiven(raw['ConnectionString']) && isGiven(raw['AccountUrl']);
+  const isNeither = !isGiven(raw['ConnectionString']) && !isGiven(raw['AccountUrl']);
+  if (isTwice) report.problems.push(`${section}.AccountUrl: replaces "ConnectionString": keep one`);
+  if (isNeither) {
+    report.problems.push(
+      `${section}.ConnectionString: is missing; write it, or "AccountUrl" for the default credential chain`,
+    );
+  }
+  return value === undefined ? undefined : azureSettings(section, value, orthanc);
+}
+
+function readOldAzure(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
+  const section = 'BlobStorage';
+  const value = parseSection(oldAzureSchema(), section, raw, report);
+  checkTogether(section, raw, 'AccountName', 'AccountKey', report);
+  const ways = ['AccountName', 'ConnectionString', 'AccountUrl'].filter((key) => isGiven(raw[key]));
+  if (ways.length > 1) report.problems.push(`${section}: keep one of ${ways.join(', ')}`);
+  if (ways.length === 0) {
+    report.problems.push(
+      `${section}.ConnectionString: is missing; write it, or "AccountName" and "AccountKey"`,
+    );
+  }
+  if (value === undefined) return undefined;
+  const { AccountName: name, AccountKey: key } = value;
+  // What the C++ plugin makes of the two.
+  const fromParts =
+    name !== undefined && key !== undefined
+      ? new Secret(`DefaultEndpointsProtocol=https;AccountName=${name};AccountKey=${key.reveal()}`)
+      : undefined;
+  return azureSettings(
+    section,
+    { ...value, ConnectionString: value.ConnectionString ?? fromParts },
+    orthanc,
+  );
+}
+
+function azureSettings(
+  section: string,
+  value: z.infer<ReturnType<typeof azureSchema>>,
+  orthanc: OrthancNetwork,
+): SectionSettings | undefined {
+  const { ConnectionString: connectionString, AccountUrl: accountUrl } = value;
+  const account =
+    connectionString !== undefined
+      ? { kind: 'connection-string' as const, connectionString }
+      : accountUrl !== undefined
+        ? { kind: 'default-chain' as const, accountUrl }
+        : undefined;
+  if (account === undefined) return undefined;
+  return {
+    naming: toNaming(value),
+    provider: {
+      kind: 'azure',
+      section,
+      azure: {
+        ...toNetwork(value, orthanc),
+        account,
+        containerName: value.ContainerName,
+        createContainerIfNotExists: value.CreateContainerIfNotExists,
+        accessTier: value.AccessTier,
+      },
+    },
+  };
+}
+
+function readGoogle(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
+  const section = 'GoogleCloudStorage';
+  const value = parseSection(googleSchema(), section, raw, report);
+  if (value === undefined) return undefined;
+  warnOfEndpoint(section, value.Endpoint, report);
+  return {
+    naming: toNaming(value),
+    provider: {
+      kind: 'google' as const,
+      section,
+      google: {
+        ...toNetwork(value, orthanc),
+        bucketName: value.BucketName,
+        serviceAccountFile: value.ServiceAccountFile,
+        endpoint: value.Endpoint,
+        storageClass: value.StorageClass,
+      },
+    },
+  };
+}
+
+function parseSection<S extends ObjectSchema>(
+  schema: S,
+  section: string,
+  raw: RawSection,
+  report: Report,
+): z.output<S> | undefined {
+  const renamed = renameAliases(schema, section, raw, report);
+  // jitless: compiling a parser that runs once costs more than it saves.
+  const result = z.safeParse(schema, renamed, { jitless: true });
+  if (!result.success) {
+    const known = knownSections();
+    for (const issue of result.error.issues) {
+      report.problems.push(...describeIssue(section, issue, known));
+    }
+  }
+  checkEncryption(section, raw[ENCRYPTION_KEY], report);
+  return result.success ? result.data : undefined;
+}
+
+/** Gives settings under an earlier name their present one. */
+function renameAliases(
+  schema: ObjectSchema,
+  section: string,
+  raw: RawSection,
+  report: Report,
+): RawSection {
+  const renamed: Record<string, unknown> = { ...raw };
+  for (const [key, field] of Object.entries(schema.shape)) {
+    for (const alias of settingDocs.get(field)?.aliases ?? []) {
+      if (!Object.hasOwn(renamed, alias)) continue;
+      if (Object.hasOwn(raw, key)) {
+        report.problems.push(
+          `${section}.${alias}: is the old name of "${key}", which is there too; remove "${alias}"`,
+        );
+      } else {
+        report.warnings.push(`${section}.${alias}: is the old name of "${key}"; write that`);
+        renamed[key] = renamed[alias];
+      }
+      delete renamed[alias];
+    }
+  }
+  return renamed;
+}
+
+/** Absent `Enable` means true where anything else is there: so it does in the C++ plugins, and to encrypt is the safe reading. */
+function isEncryptionAskedFor(raw: unknown): boolean {
+  if (!isObject(raw)) return false;
+  const { Enable: enable } = raw;
+  if (enable === undefined) return Object.keys(raw).length > 0;
+  return !['false', '0'].includes(scalarText(enable).toLowerCase());
+}
+
+function checkEncryption(section: string, raw: unknown, report: Report) {
+  if (!isObject(raw)) return;
+  const name = `${section}.${ENCRYPTION_KEY}`;
+  if (isEncryptionAskedFor(raw)) {
+    report.problems.push(
+      `${name}.Enable: not available yet in this version; write false, or leave ${ENCRYPTION_KEY} out`,
+    );
+    if (raw['MasterKey'] === undefined) {
+      report.problems.push(`${name}.MasterKey: is missing; write [id, "path of the key file"]`);
+    }
+  }
+  const previous = Array.isArray(raw['PreviousMasterKeys']) ? raw['PreviousMasterKeys'] : [];
+  const seen = new Set<string>();
+  for (const key of [raw['MasterKey'], ...previous]) {
+    const id = Array.isArray(key) ? scalarText(key[0]) : undefined;
+    if (id === undefined || !/^\d+$/.test(id)) continue;
+    const canonical = String(Number(id));
+    if (seen.has(canonical)) {
+      report.problems.push(`${name}: key id ${canonical} is there twice; ids must differ`);
+    }
+    seen.add(canonical);
+  }
+}
+
+/** Two settings that make sense together only. */
+function checkTogether(section: string, raw: RawSection, a: string, b: string, report: Report) {
+  if (isGiven(raw[a]) === isGiven(raw[b])) return;
+  const [there, missing] = isGiven(raw[a]) ? [a, b] : [b, a];
+  report.problems.push(
+    `${section}.${missing}: is missing, while "${there}" is there; write both or neither`,
+  );
+}
+
+function warnOfEndpoint(section: string, endpoint: string | undefined, report: Report) {
+  if (endpoint?.startsWith('http://') && !isLoopback(endpoint)) {
+    report.warnings.push(
+      `${section}.Endpoint: without TLS everything, patient data included, crosses the network in the clear; write "https://…"`,
+    );
+  }
+}
+
+function warnOfStorageClass(
+  section: string,
+  storageClass: string | undefined,
+  endpoint: string | undefined,
+  report: Report,
+) {
+  if (storageClass === undefined) return;
+  const name = `${section}.StorageClass`;
+  if (S3_OFFLINE_CLASSES.includes(storageClass)) {
+    report.warnings.push(
+      `${name}: objects in ${storageClass} cannot be read until they are restored; "GLACIER_IR" can`,
+    );
+    return;
+  }
+  if ((S3_STORAGE_CLASSES as readonly string[]).includes(storageClass)) return;
+  const problem = `${name}: ${wrongChoice(storageClass, S3_STORAGE_CLASSES)}`;
+  // Other servers have classes of their own.
+  if (endpoint === undefined) report.problems.push(problem);
+  else report.warnings.push(`${problem} Sent to the server as it is.`);
+}
+
+/** @returns whether a certificate for *.host and DNS allow bucket.host; the AWS SDK has the same rule
+ *  (isVirtualHostableS3Bucket in its endpoint rules) */
+function canBePartOfHost(bucket: string, endpoint: string | undefined): boolean {
+  if (endpoint !== undefined && isAddressOrLocalhost(endpoint)) return false;
+  const isTls = endpoint === undefined || endpoint.startsWith('https://');
+  if (bucket.startsWith('arn:')) return true;
+  const label = isTls ? /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/ : /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
+  return label.test(bucket);
+}
+
+function toNetwork(value: Common, orthanc: OrthancNetwork): NetworkSettings {
+  return {
+    connectionTimeoutMs: value.ConnectionTimeout * 1000,
+    requestTimeoutMs: value.RequestTimeout * 1000,
+    maxConnections: value.MaxConnections,
+    maxRetries: value.MaxRetries,
+    ...orthanc,
+  };
+}
+
+function toNaming(value: Common): NamingSettings {
+  return {
+    rootPath: value.RootPath,
+    structure: value.StorageStructure,
+    legacyUnknownFiles: value.EnableLegacyUnknownFiles,
+  };
+}
+
+export function isObject(value: unknown): value is RawSection {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** What a user may have written as text, number or flag; "" for the rest. An object's own toString must not run: JSON may hold
+ *  {"toString": 1}. */
+function scalarText(value: unknown): string {
+  return ['string', 'number', 'boolean'].includes(typeof value) ? String(value).trim() : '';
+}
+
+function isGiven(value: unknown): boolean {
+  return value !== undefined && !(typeof value === 'string' && value.trim() === '');
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+/** The candidate that was probably meant, case aside; undefined where none is near: a wrong guess misleads more than none. */
+export function suggest(word: string, candidates: readonly string[]): string | undefined {
+  const folded = word.toLowerCase();
+  let best: string | undefined;
+  let bestDistance = Number.POSITIVE_INFINITY;
+  for (const candidate of candidates) {
+    const target = candidate.toLowerCase();
+    // "Bucket" for "BucketName": a long way by letters, yet hardly anything else.
+    const isStart = folded.length >= 4 && target.startsWith(folded);
+    const distance = isStart ? 1 : editDistance(folded, target);
+    if (distance * 3 <= Math.max(folded.length, target.length) && distance < bestDistance) {
+      best = candidate;
+      bestDistance = distance;
+    }
+  }
+  return best;
+}
+
+/** Damerau-Levenshtein (optimal string alignment): insert, delete, replace, and swap of neighbours cost 1 each. */
+export function editDistance(a: string, b: string): number {
+  // A key longer than any of ours cannot be near one, and must not cost quadratic time.
+  if (Math.abs(a.length - b.length) > 32) return Math.max(a.length, b.length);
+  let beforeLast: readonly number[] = [];
+  let last = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let i = 1; i <= a.length; i++) {
+    const row = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replace = (last[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      const isSwap = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const swap = isSwap ? (beforeLast[j - 2] ?? 0) + 1 : Number.POSITIVE_INFINITY;
+      row.push(Math.min(replace, (last[j] ?? 0) + 1, (row[j - 1] ?? 0) + 1, swap));
+    }
+    beforeLast = last;
+    last = row;
+  }
+  return last[b.length] ?? 0;
+}

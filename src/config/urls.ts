@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The settings that hold addresses. A result is a URL, or the problem in words: never with the value, which may hold a password.
+
+import { isIP } from 'node:net';
+
+export type UrlResult = { readonly url: string } | { readonly problem: string };
+
+const HOW_TO_WRITE = 'write a host, host:port, or a URL like "https://s3.example.org:9000"';
+
+/** What `Endpoint` means. A bare host is https, as in the C++ plugin (its ClientConfiguration.scheme is HTTPS).
+ *  @returns scheme, host and, where it is not the scheme's own, port */
+export function parseEndpoint(text: string): UrlResult {
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase();
+  if (scheme !== undefined && scheme !== 'http' && scheme !== 'https') {
+    return { problem: `must not start with "${scheme}://": ${HOW_TO_WRITE}` };
+  }
+  const url = toUrl(scheme === undefined ? `https://${text}` : text);
+  if (url === undefined || url.hostname === '' || /\s/.test(text)) {
+    return { problem: `is not an address: ${HOW_TO_WRITE}` };
+  }
+  if (url.username !== '' || url.password !== '') {
+    return { problem: 'must not hold a user or password' };
+  }
+  if (url.search !== '' || url.hash !== '' || /[?#]/.test(text)) {
+    return { problem: `must not hold "?" or "#": ${HOW_TO_WRITE}` };
+  }
+  if (url.pathname !== '/') {
+    return {
+      problem: `must not hold a path: ${HOW_TO_WRITE}; the bucket belongs in BucketName, a folder in RootPath`,
+    };
+  }
+  return { url: `${url.protocol}//${url.host}` };
+}
+
+/** What Azure's `AccountUrl` means: the address of the blob service, which emulators put under a path.
+ *  @returns the URL without a slash at its end */
+export function parseAccountUrl(text: string): UrlResult {
+  const example = 'write a URL like "https://account.blob.core.windows.net"';
+  const url = /^https?:\/\//i.test(text) ? toUrl(text) : undefined;
+  if (url === undefined || url.username !== '' || url.password !== '') {
+    return { problem: `is not the URL of a storage account: ${example}` };
+  }
+  if (url.search !== '' || url.hash !== '') {
+    return {
+      problem: `must not hold "?" or "#": ${example}; a shared access signature belongs in ConnectionString`,
+    };
+  }
+  return { url: `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, '')}` };
+}
+
+// libcurl's, by which Orthanc itself uses HttpProxy (CURLOPT_PROXYPORT).
+const PROXY_DEFAULT_PORT = 1080;
+
+/** What Orthanc's `HttpProxy` means: `[http://][user:password@]host[:port]`. */
+export function parseProxy(text: string): UrlResult {
+  const howToWrite = 'write host:port, user:password@host:port, or either behind "http://"';
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase();
+  if (scheme !== undefined && scheme !== 'http' && scheme !== 'https') {
+    return { problem: `a proxy of kind "${scheme}" is not supported: ${howToWrite}` };
+  }
+  const url = toUrl(scheme === undefined ? `http://${text}` : text);
+  if (url === undefined || url.hostname === '' || url.pathname !== '/' || url.search !== '') {
+    return { problem: `is not a proxy: ${howToWrite}` };
+  }
+  const hasPort = /:\d+\/?$/.test(text);
+  if (!hasPort) url.port = String(PROXY_DEFAULT_PORT);
+  return { url: url.href.replace(/\/$/, '') };
+}
+
+/** True for hosts that have no subdomains, so that a bucket cannot be one. */
+export function isAddressOrLocalhost(url: string): boolean {
+  const { hostname } = new URL(url);
+  return hostname === 'localhost' || isIP(hostname.replace(/^\[|\]$/g, '')) !== 0;
+}
+
+/** True where the traffic stays on this machine. */
+export function isLoopback(url: string): boolean {
+  const { hostname } = new URL(url);
+  return (
+    hostname === 'localhost' ||
+    hostname === '[::1]' ||
+    (isIP(hostname) === 4 && hostname.startsWith('127.'))
+  );
+}
+
+function toUrl(text: string): URL | undefined {
+  return URL.canParse(text) ? new URL(text) : undefined;
+}
