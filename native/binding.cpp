@@ -145,9 +145,8 @@ Napi::Value Binding::configuration(const Info& info) {
 }
 
 void Binding::log(const Info& info) {
-  const uint64_t level = unsignedAt(info, 0, "level");
-  instance_.surroundings().orthanc.log(static_cast<LogLevel>(std::min<uint64_t>(level, 3)),
-                                       stringAt(info, 1));
+  const auto level = static_cast<LogLevel>(std::min<uint64_t>(unsignedAt(info, 0, "level"), 3));
+  instance_.surroundings().orthanc.log(level, stringAt(info, 1), "typescript");
 }
 
 void Binding::start(const Info& info) {

@@ -41,8 +41,8 @@ OrthancPluginHttpMethod methodOf(const std::string& method) {
 
 }  // namespace
 
-void OrthancContext::log(LogLevel level, const std::string& message) const {
-  OrthancPluginLogMessage(context_, message.c_str(), kPluginName, "", 0,
+void OrthancContext::log(LogLevel level, const std::string& message, const char* source) const {
+  OrthancPluginLogMessage(context_, message.c_str(), kPluginName, source, 0,
                           OrthancPluginLogCategory_Generic, toOrthanc(level));
 }
 

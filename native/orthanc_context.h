@@ -22,7 +22,8 @@ class OrthancContext {
   [[nodiscard]] OrthancPluginContext* raw() const { return context_; }
   [[nodiscard]] std::string orthancVersion() const { return context_->orthancVersion; }
 
-  void log(LogLevel level, const std::string& message) const;
+  /** @param source what Orthanc shows in the place of the source file, before the message */
+  void log(LogLevel level, const std::string& message, const char* source = "shim") const;
   /** Names the calling thread in Orthanc's log. @param name at most 15 characters, a limit of Linux
    */
   void nameThread(const char* name) const;

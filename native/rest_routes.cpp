@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "plugin_state.h"
 #include "request.h"
@@ -33,7 +34,7 @@ const char* nameOf(OrthancPluginHttpMethod method) {
 }
 
 void appendEncoded(std::string& query, const char* text) {
-  constexpr char kHex[] = "0123456789ABCDEF";
+  constexpr std::string_view kHex = "0123456789ABCDEF";
   for (const char* c = text; *c != '\0'; ++c) {
     const auto byte = static_cast<unsigned char>(*c);
     if (std::isalnum(byte) != 0 || std::strchr("-._~", *c) != nullptr) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "supervisor.h"
 
-#include <algorithm>
 #include <utility>
 
 namespace cloudstore {
@@ -29,7 +28,8 @@ Supervisor::~Supervisor() { stop(); }
 Supervisor::Started Supervisor::start(milliseconds timeout) {
   thread_ = std::thread([this] { run(); });
   std::unique_lock<std::mutex> lock(mutex_);
-  if (!changed_.wait_for(lock, timeout, [this] { return started_.has_value(); })) {
+  changed_.wait_for(lock, timeout, [this] { return started_.has_value(); });
+  if (!started_) {
     started_ = Started{std::nullopt, "the runtime was not ready after " +
                                          std::to_string(timeout.count() / 1000) + " s"};
   }
@@ -156,8 +156,9 @@ void Supervisor::replace(std::unique_lock<std::mutex>& lock) {
     lock.lock();
   }
   const auto windowStart = Clock::now() - kStartsWindow;
-  starts_.erase(starts_.begin(), std::find_if(starts_.begin(), starts_.end(),
-                                              [&](const auto& at) { return at > windowStart; }));
+  while (!starts_.empty() && starts_.front() <= windowStart) {
+    starts_.pop_front();
+  }
   if (starts_.size() < kMaxStarts) {
     lock.unlock();
     bridge_.mend();
