@@ -22,6 +22,7 @@ export const boxPackages = [
   { name: 'clang', why: 'a second compiler and its warnings' },
   { name: 'clang-tidy', why: 'static analysis in npm test' },
   { name: 'clang-format', why: 'format check in npm test' },
+  { name: 'libgtest-dev', why: 'the framework of the native tests' },
   { name: 'dcmtk', why: 'storescu: C-STORE in the end-to-end tests' },
   { name: 'python3-pydicom', why: '70 real DICOM files for the tests' },
   { name: 'python3-cryptography', why: 'an independent implementation to check encryption against' },
