@@ -47,7 +47,12 @@ export interface ObjectStore {
   /** One request. A range that ends past the object's end is an error, never a short answer.
    *  @param range undefined is the whole object, also an empty one
    *  @throws NOT_FOUND, BAD_RANGE, SHORT_BODY, INTEGRITY, ACCESS_DENIED, THROTTLED, UNAVAILABLE, TIMEOUT, ABORTED */
-  get(key: string, range: ByteRange | undefined, sink: Sink, options: OperationOptions): Promise<void>;
+  get(
+    key: string,
+    range: ByteRange | undefined,
+    sink: Sink,
+    options: OperationOptions,
+  ): Promise<void>;
   /** @returns undefined where there is no such object */
   head(key: string, options: OperationOptions): Promise<{ readonly sizeBytes: number } | undefined>;
   /** A missing key is success. */

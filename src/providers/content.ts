@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Bodies as requests need them: whole in one buffer where small, else windows and digests that go piece by piece.
+
+import { createHash } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
+import { abortReason } from '../store/abort.ts';
+import type { Body } from '../store/object-store.ts';
+import { crc32 } from './checksums.ts';
+import { ONE_PIECE_BYTES, PIECE_BYTES } from './transport.ts';
+
+/** A small body is copied once, for its digests, its sending and its retries; a large one stays where it is. */
+export function hold(body: Body): Body {
+  if (body.sizeBytes > ONE_PIECE_BYTES) return body;
+  const bytes = body.read(0, body.sizeBytes);
+  return {
+    sizeBytes: bytes.length,
+    read: (start, end) =>
+      start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end),
+  };
+}
+
+/** Bytes [start, end) of a body as a body of its own. */
+export function window(body: Body, start: number, end: number): Body {
+  return {
+    sizeBytes: end - start,
+    read: (from, to) => body.read(start + from, start + to),
+  };
+}
+
+export interface Digests {
+  readonly crc32: number | undefined;
+  readonly md5Base64: string | undefined;
+  readonly sha256Hex: string | undefined;
+}
+
+/** One pass over the body for all the digests wanted, which lets the event loop turn between pieces. */
+export async function digest(
+  body: Body,
+  wanted: { readonly crc32: boolean; readonly md5: boolean; readonly sha256: boolean },
+  signal: AbortSignal,
+): Promise<Digests> {
+  const md5 = wanted.md5 ? createHash('md5') : undefined;
+  const sha256 = wanted.sha256 ? createHash('sha256') : undefined;
+  let checksum = 0;
+  const isAnyWanted = wanted.crc32 || md5 !== undefined || sha256 !== undefined;
+  for (let start = 0; isAnyWanted && start < body.sizeBytes; start += PIECE_BYTES) {
+    if (start > 0) await setImmediate();
+    if (signal.aborted) throw abortReason(signal);
+    const piece = body.read(start, Math.min(start + PIECE_BYTES, body.sizeBytes));
+    if (wanted.crc32) checksum = crc32(piece, checksum);
+    md5?.update(piece);
+    sha256?.update(piece);
+  }
+  return {
+    crc32: wanted.crc32 ? checksum : undefined,
+    md5Base64: md5?.digest('base64'),
+    sha256Hex: sha256?.digest('hex'),
+  };
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// From settings to a store. Each provider's folder, and so its SDK, is loaded only when it is configured.
+
+import type { PluginSettings } from '../config/settings.ts';
+import type { Logger } from '../log.ts';
+import { withDeadline } from '../store/deadline.ts';
+import { withLimit } from '../store/limit.ts';
+import type { ObjectStore } from '../store/object-store.ts';
+
+export interface ProviderDependencies {
+  readonly log: Logger;
+  /** The RootPath: where the check at start may write a probe object. */
+  readonly probePrefix?: string;
+  /** True where Orthanc does not verify the MD5 of what it reads. */
+  readonly verifyEtag?: boolean;
+}
+
+/** The configured provider's store, under the settings' limits: at most MaxConnections operations at once, none longer than
+ *  RequestTimeout, its wait for a connection included. */
+export async function createStore(
+  provider: NonNullable<PluginSettings['provider']>,
+  deps: ProviderDependencies,
+): Promise<ObjectStore> {
+  switch (provider.kind) {
+    case 's3': {
+      const { createS3Store } = await import('./s3/store.ts');
+      const store = createS3Store(provider.s3, deps);
+      return withDeadline(
+        withLimit(store, provider.s3.maxConnections),
+        provider.s3.requestTimeoutMs,
+      );
+    }
+    default:
+      return provider.kind satisfies never;
+  }
+}

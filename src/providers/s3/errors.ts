@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The one place where what the SDK or the network reports becomes a StorageError.
+
+import type { S3Settings } from '../../config/settings.ts';
+import { StorageError, type StorageErrorCode } from '../../errors.ts';
+import { TransportError } from '../transport.ts';
+
+export interface S3Operation {
+  /** For the message: "write", "read", "delete", "list", "look up", "check". */
+  readonly verb: string;
+  readonly key: string | undefined;
+}
+
+type Facts = {
+  readonly name: string;
+  readonly status: number | undefined;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly requestId: string | undefined;
+  /** The server's own words, which the SDK puts into the error's message. */
+  readonly words: string;
+  readonly region: string | undefined;
+  readonly serverTime: Date | undefined;
+};
+
+interface Explanation {
+  readonly code: StorageErrorCode;
+  readonly text: string;
+}
+
+export function toS3Error(
+  thrown: unknown,
+  operation: S3Operation,
+  settings: S3Settings,
+): StorageError {
+  if (thrown instanceof StorageError) return thrown;
+  const facts = readFacts(thrown);
+  const explanation =
+    thrown instanceof TransportError
+      ? explainTransport(thrown, settings)
+      : (explainName(facts, operation, settings) ??
+        explainStatus(facts, settings) ?? {
+          code: 'INTERNAL' as const,
+          text: `unexpected ${facts.name}: ${facts.words}`,
+        });
+  const subject =
+    operation.key === undefined
+      ? `S3 bucket "${settings.bucketName}"`
+      : `"${operation.key}" in S3 bucket "${settings.bucketName}"`;
+  return new StorageError(
+    explanation.code,
+    `cannot ${operation.verb} ${subject}: ${explanation.text}`,
+    {
+      key: operation.key ?? settings.bucketName,
+      cause: thrown,
+      ...(facts.requestId === undefined ? {} : { requestId: facts.requestId }),
+    },
+  );
+}
+
+function readFacts(thrown: unknown): Facts {
+  const error = asRecord(thrown);
+  const metadata = asRecord(error['$metadata']);
+  const response = asRecord(error['$response']);
+  const headers = readHeaders(response['headers']);
+  const nested = asRecord(error['Error']);
+  const serverTime = text(error['ServerTime']) ?? text(nested['ServerTime']) ?? headers['date'];
+  return {
+    name: (thrown instanceof Error ? thrown.name : undefined) ?? 'UnknownError',
+    status: number(metadata['httpStatusCode']) ?? number(response['statusCode']),
+    headers,
+    // versitygw 1.8 sends the header twice, with the same id.
+    requestId: (text(metadata['requestId']) ?? headers['x-amz-request-id'])?.split(', ')[0],
+    words: thrown instanceof Error ? oneLine(thrown.message) : 'no error object',
+    region: headers['x-amz-bucket-region'] ?? text(error['Region']) ?? text(nested['Region']),
+    serverTime: serverTime === undefined ? undefined : new Date(serverTime),
+  };
+}
+
+/** Names are S3's error codes, or the SDK's own where it fails before it asks.
+ *  @see https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */
+function explainName(
+  facts: Facts,
+  operation: S3Operation,
+  settings: S3Settings,
+): Explanation | undefined {
+  switch (facts.name) {
+    case 'NoSuchKey':
+      return { code: 'NOT_FOUND', text: 'there is no such object' };
+    case 'NoSuchBucket':
+      return {
+        code: 'BAD_CONFIG',
+        text: `there is no such bucket; correct AwsS3Storage.BucketName, or create the bucket${where(settings)}`,
+      };
+    case 'InvalidBucketName':
+      return { code: 'BAD_CONFIG', text: 'AwsS3Storage.BucketName is not a valid bucket name' };
+    case 'SignatureDoesNotMatch':
+      return {
+        code: 'ACCESS_DENIED',
+        text: `the secret key does not belong to the access key; correct ${secretSource(settings)}`,
+      };
+    case 'InvalidAccessKeyId':
+    case 'InvalidAccessKey':
+    // versitygw 1.8's word for it, with status 404.
+    case 'XAdminUserNotFound':
+      return {
+        code: 'ACCESS_DENIED',
+        text: `the server does not know the access key; correct ${accessSource(settings)}`,
+      };
+    case 'InvalidToken':
+    case 'ExpiredToken':
+    case 'ExpiredTokenException':
+    case 'TokenRefreshRequired':
+      return {
+        code: 'ACCESS_DENIED',
+        text: 'the temporary credentials have expired; renew what provides them (role, profile, or environment)',
+      };
+    case 'CredentialsProviderError':
+    case 'TokenProviderError':
+      return {
+        code: 'ACCESS_DENIED',
+        text: `no credentials were found; set AwsS3Storage.AccessKey and .SecretKey, or provide environment variables, a profile, or a role (${facts.words})`,
+      };
+    case 'RequestTimeTooSkewed':
+    case 'RequestExpired':
+    case 'RequestInTheFuture':
+      return {
+        code: 'ACCESS_DENIED',
+        text: `${describeSkew(facts)}; set this machine's clock (NTP)`,
+      };
+    case 'PermanentRedirect':
+    case 'TemporaryRedirect':
+    case 'Redirect':
+    case 'AuthorizationHeaderMalformed':
+    case 'IllegalLocationConstraintException':
+      return { code: 'BAD_CONFIG', text: describeRegion(facts, settings) };
+    case 'AccessDenied':
+    case 'Forbidden':
+    case 'AllAccessDisabled':
+    case 'AccountProblem':
+      return {
+        code: 'ACCESS_DENIED',
+        text: `access is denied to these credentials; allow ${permission(operation.verb)} (${facts.words})`,
+      };
+    case 'InvalidObjectState':
+      return {
+        code: 'ACCESS_DENIED',
+        text: 'the object is archived (Glacier or Deep Archive); restore it first, or keep the bucket from archiving',
+      };
+    case 'InvalidRange':
+      return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
+    case 'SlowDown':
+    case 'Throttling':
+    case 'ThrottlingException':
+    case 'TooManyRequestsException':
+    case 'RequestLimitExceeded':
+    case 'BandwidthLimitExceeded':
+      return {
+        code: 'THROTTLED',
+        text: 'the server asks for fewer requests; lower AwsS3Storage.MaxConnections if this persists',
+      };
+    case 'BadDigest':
+    case 'InvalidDigest':
+    case 'XAmzContentSHA256Mismatch':
+    case 'XAmzContentChecksumMismatch':
+      return {
+        code: 'INTEGRITY',
+        text: `what arrived at the server is not what was sent (${facts.words})`,
+      };
+    case 'InvalidStorageClass':
+      return {
+        code: 'BAD_CONFIG',
+        text: `the server does not know AwsS3Storage.StorageClass "${settings.storageClass ?? ''}"`,
+      };
+    case 'InvalidTag':
+      return { code: 'BAD_CONFIG', text: `the server refuses AwsS3Storage.Tags (${facts.words})` };
+    case 'KMS.DisabledException':
+    case 'KMS.NotFoundException':
+    case 'KMS.InvalidStateException':
+    case 'KMS.KMSInvalidStateException':
+    case 'KMSInvalidStateException':
+      return {
+        code: 'BAD_CONFIG',
+        text: `the key AwsS3Storage.KmsKeyId cannot be used (${facts.words})`,
+      };
+    case 'NotImplemented':
+      return {
+        code: 'BAD_CONFIG',
+        text: `the server does not support what was asked (${facts.words}); AwsS3Storage.ChecksumMode "WhenRequired" helps with servers that reject CRC32`,
+      };
+    case 'TimeoutError':
+    case 'RequestTimeout':
+      return { code: 'TIMEOUT', text: 'the server gave up waiting for the request' };
+    case 'AbortError':
+      return { code: 'ABORTED', text: 'the operation was cancelled' };
+    default:
+      return undefined;
+  }
+}
+
+function explainStatus(facts: Facts, settings: S3Settings): Explanation | undefined {
+  const { status } = facts;
+  if (status === undefined) return undefined;
+  const answer = `status ${status}, ${facts.name}: ${facts.words}`;
+  if (status === 301 || status === 307 || (status === 400 && facts.region !== undefined)) {
+    return { code: 'BAD_CONFIG', text: describeRegion(facts, settings) };
+  }
+  if (status === 401 || status === 403) {
+    return { code: 'ACCESS_DENIED', text: `access is denied to these credentials (${answer})` };
+  }
+  if (status === 404) {
+    return {
+      code: 'BAD_CONFIG',
+      text: `what answers is no S3 server, or has no such bucket; correct AwsS3Storage.Endpoint, .BucketName, or .VirtualAddressing (${answer})`,
+    };
+  }
+  if (status === 407) {
+    return { code: 'BAD_CONFIG', text: 'the proxy asks for a user; correct HttpProxy' };
+  }
+  if (status === 416) return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
+  if (status === 429)
+    return { code: 'THROTTLED', text: `the server asks for fewer requests (${answer})` };
+  if (status >= 500) return { code: 'UNAVAILABLE', text: `the server failed (${answer})` };
+  if (status >= 400)
+    return { code: 'INTERNAL', text: `the server refused the request (${answer})` };
+  // A success whose XML could not be understood.
+  return {
+    code: 'UNAVAILABLE',
+    text: `the answer makes no sense; does AwsS3Storage.Endpoint name an S3 server? (${answer})`,
+  };
+}
+
+function explainTransport(error: TransportError, settings: S3Settings): Explanation {
+  const { code } = error;
+  const target = settings.endpoint ?? `the S3 endpoint of region "${settings.region}"`;
+  const through = settings.proxyUrl === undefined ? '' : ' through HttpProxy';
+  if (code === 'ECONNREFUSED') {
+    return {
+      code: 'UNAVAILABLE',
+      text: `nobody listens at ${target}${through}; correct AwsS3Storage.Endpoint, or start the server`,
+    };
+  }
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
+    return {
+      code: 'UNAVAILABLE',
+      text: `the host name of ${target}${through} cannot be resolved; correct AwsS3Storage.Endpoint or .Region${
+        settings.virtualAddressing && settings.endpoint !== undefined
+          ? ', or set .VirtualAddressing to false if the server has no host name for each bucket'
+          : ''
+      } (${error.message})`,
+    };
+  }
+  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
+    return {
+      code: 'TIMEOUT',
+      text: `no connection to ${target}${through} within AwsS3Storage.ConnectionTimeout; is a firewall between?`,
+    };
+  }
+  if (code === 'EHOSTUNREACH' || code === 'ENETUNREACH') {
+    return { code: 'UNAVAILABLE', text: `${target} cannot be reached from this machine's network` };
+  }
+  if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT') {
+    return { code: 'TIMEOUT', text: `${target} stopped answering` };
+  }
+  if (/^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_UNTRUSTED)/.test(code)) {
+    return {
+      code: 'BAD_CONFIG',
+      text: `the certificate of ${target} is signed by an authority that is not trusted (${code}); name its PEM file in Orthanc's HttpsCACertificates`,
+    };
+  }
+  if (/^(CERT_|ERR_TLS_)/.test(code)) {
+    return {
+      code: 'BAD_CONFIG',
+      text: `the certificate of ${target} is not valid: ${error.message}`,
+    };
+  }
+  if (/^(EPROTO|ERR_SSL_)/.test(code)) {
+    return {
+      code: 'BAD_CONFIG',
+      text: `${target} does not speak TLS; if it is plain HTTP, write "http://" in AwsS3Storage.Endpoint (${code})`,
+    };
+  }
+  if (code === 'UND_ERR_ABORTED' && settings.proxyUrl !== undefined) {
+    return { code: 'UNAVAILABLE', text: `HttpProxy refused the connection (${error.message})` };
+  }
+  if (!error.transient) return { code: 'INTERNAL', text: `${code}: ${error.message}` };
+  if (code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE') {
+    return { code: 'UNAVAILABLE', text: `${target} closed the connection (${error.message})` };
+  }
+  if (code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH') {
+    return { code: 'SHORT_BODY', text: `${target} sent less than it had announced` };
+  }
+  return { code: 'UNAVAILABLE', text: `${code}: ${error.message}` };
+}
+
+function describeRegion(facts: Facts, settings: S3Settings): string {
+  if (facts.region === undefined) {
+    return `the bucket belongs to another endpoint than AwsS3Storage.Region "${settings.region}"${where(settings)} (${facts.words})`;
+  }
+  return `the bucket is in region "${facts.region}"; set AwsS3Storage.Region to it (now "${settings.region}")`;
+}
+
+function describeSkew(facts: Facts): string {
+  const differenceMs =
+    facts.serverTime === undefined ? Number.NaN : Date.now() - facts.serverTime.getTime();
+  if (Number.isNaN(differenceMs)) return "this machine's clock differs too much from the server's";
+  const minutes = Math.round(Math.abs(differenceMs) / 60_000);
+  return `this machine's clock is ${minutes} minutes ${differenceMs > 0 ? 'ahead of' : 'behind'} the server's`;
+}
+
+function permission(verb: string): string {
+  switch (verb) {
+    case 'write':
+      return 's3:PutObject';
+    case 'read':
+    case 'look up':
+      return 's3:GetObject';
+    case 'delete':
+      return 's3:DeleteObject';
+    case 'list':
+      return 's3:ListBucket';
+    default:
+      return 's3:GetObject, s3:PutObject and s3:DeleteObject';
+  }
+}
+
+function secretSource(settings: S3Settings): string {
+  return settings.credentials === undefined
+    ? 'what the AWS environment or profile provides'
+    : 'AwsS3Storage.SecretKey';
+}
+
+function accessSource(settings: S3Settings): string {
+  return settings.credentials === undefined
+    ? 'what the AWS environment or profile provides'
+    : 'AwsS3Storage.AccessKey';
+}
+
+function where(settings: S3Settings): string {
+  return settings.endpoint === undefined ? '' : ` (AwsS3Storage.Endpoint is ${settings.endpoint})`;
+}
+
+/** A server's words may be a page of HTML. */
+const MAX_WORDS = 300;
+
+function oneLine(words: string): string {
+  return words
+    .replace(/\s*Deserialization error: to see the raw response.*$/s, '')
+    .replace(/\s+/g, ' ')
+    .slice(0, MAX_WORDS);
+}
+
+function readHeaders(value: unknown): Readonly<Record<string, string>> {
+  const headers: Record<string, string> = {};
+  for (const [name, header] of Object.entries(asRecord(value))) {
+    if (typeof header === 'string') headers[name] = header;
+  }
+  return headers;
+}
+
+function asRecord(value: unknown): Readonly<Record<string, unknown>> {
+  // Not spread: the SDK hides $response by making it non-enumerable.
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+function number(value: unknown): number | undefined {
+  return typeof value === 'number' ? value : undefined;
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Large contents in parts. Not @aws-sdk/lib-storage: it slices streams into buffers of a part each and gives those to the SDK, so
+// that a pool of ten parts lies in memory; ours reads each part from the body while it is being sent.
+
+import {
+  AbortMultipartUploadCommand,
+  type CompletedPart,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  HeadObjectCommand,
+  type S3Client,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3';
+import type { S3Settings } from '../../config/settings.ts';
+import { StorageError } from '../../errors.ts';
+import type { Logger } from '../../log.ts';
+import { linkSignals } from '../../store/abort.ts';
+import type { Body } from '../../store/object-store.ts';
+import { combineCrc32, encodeCrc32 } from '../checksums.ts';
+import { window } from '../content.ts';
+import { type SendOptions, withHeaders } from './client.ts';
+import type { RequestHeaders } from './requests.ts';
+
+const MIB = 1024 * 1024;
+/** S3's limits. @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html */
+const MIN_PART_BYTES = 5 * MIB;
+const MAX_PARTS = 10_000;
+/** Without UseTransferManager a single PUT is sent up to here: beyond, it has one connection's speed, and a break at its end costs
+ *  the whole. */
+const SINGLE_PUT_MAX_BYTES = 64 * MIB;
+const DEFAULT_PART_BYTES = 16 * MIB;
+const DEFAULT_POOL_SIZE = 4;
+/** A failed upload's parts cost storage until they are aborted; worth this much of waiting, not more. */
+const ABORT_TIMEOUT_MS = 10_000;
+
+export interface Multipart {
+  /** Whether a content of this size goes in parts. */
+  isFor(sizeBytes: number): boolean;
+  put(key: string, body: Body, signal: AbortSignal): Promise<void>;
+  /** Resolves when failed uploads are cleaned up behind, or after the time given. */
+  settle(withinMs: number): Promise<void>;
+}
+
+export interface MultipartDependencies {
+  readonly settings: S3Settings;
+  readonly client: S3Client;
+  readonly headers: RequestHeaders;
+  readonly log: Logger;
+}
+
+interface SentPart extends CompletedPart {
+  readonly PartNumber: number;
+  readonly sizeBytes: number;
+  readonly crc32: number | undefined;
+}
+
+/** @returns parts of equal size but for the last, at most 10,000 */
+export function planParts(
+  sizeBytes: number,
+  wantedPartBytes: number,
+): { readonly partBytes: number; readonly count: number } {
+  const smallest = Math.ceil(sizeBytes / MAX_PARTS / MIB) * MIB;
+  const partBytes = Math.max(MIN_PART_BYTES, wantedPartBytes, smallest);
+  return { partBytes, count: Math.max(1, Math.ceil(sizeBytes / partBytes)) };
+}
+
+export function createMultipart(deps: MultipartDependencies): Multipart {
+  const { settings, client, headers, log } = deps;
+  const { transfer, bucketName: bucket } = settings;
+  const poolSize = transfer.always ? Math.max(1, transfer.poolSize) : DEFAULT_POOL_SIZE;
+  const wantedPartBytes = transfer.always
+    ? Math.max(MIN_PART_BYTES, transfer.partSizeBytes)
+    : DEFAULT_PART_BYTES;
+  const singlePutMaxBytes = transfer.always ? wantedPartBytes : SINGLE_PUT_MAX_BYTES;
+  const withCrc32 = settings.checksumMode === 'WhenSupported';
+  const cleanups = new Set<Promise<void>>();
+
+  async function start(key: string, options: SendOptions) {
+    const command = withHeaders(
+      new CreateMultipartUploadCommand({
+        Bucket: bucket,
+        Key: key,
+        // A checksum of the full object, unlike the default of one over the parts' checksums, can be verified by every reader.
+        ...(withCrc32 ? { ChecksumAlgorithm: 'CRC32', ChecksumType: 'FULL_OBJECT' } : {}),
+      }),
+      { ...headers.object, 'content-type': 'application/octet-stream' },
+    );
+    const created = await client.send(command, options);
+    if (created.UploadId === undefined) {
+      throw new StorageError('UNAVAILABLE', `S3 began no multipart upload for "${key}"`, { key });
+    }
+    // Servers from before 2025 know no type; for them the checksum of the whole must not be sent at the end.
+    return { id: created.UploadId, isFullObject: created.ChecksumType === 'FULL_OBJECT' };
+  }
+
+  async function sendPart(
+    key: string,
+    uploadId: string,
+    partNumber: number,
+    content: Body,
+    signal: AbortSignal,
+  ): Promise<SentPart> {
+    const digests = await headers.content(content, signal);
+    const command = withHeaders(
+      new UploadPartCommand({
+        Bucket: bucket,
+        Key: key,
+        UploadId: uploadId,
+        PartNumber: partNumber,
+      }),
+      digests.headers,
+    );
+    const options: SendOptions = { abortSignal: signal, content };
+    const sent = await client.send(command, options);
+    return {
+      PartNumber: partNumber,
+      ETag: sent.ETag,
+      ...(digests.crc32 === undefined ? {} : { ChecksumCRC32: encodeCrc32(digests.crc32) }),
+      sizeBytes: content.sizeBytes,
+      crc32: digests.crc32,
+    };
+  }
+
+  /** @returns the parts in their order; the first failure stops all others */
+  async function sendParts(
+    key: string,
+    uploadId: string,
+    body: Body,
+    signal: AbortSignal,
+  ): Promise<readonly SentPart[]> {
+    const { partBytes, count } = planParts(body.sizeBytes, wantedPartBytes);
+    const link = linkSignals(signal);
+    const sent: SentPart[] = [];
+    let next = 0;
+    const worker = async () => {
+      while (next < count) {
+        const index = next++;
+        const start = index * partBytes;
+        const content = window(body, start, Math.min(start + partBytes, body.sizeBytes));
+        sent[index] = await sendPart(key, uploadId, index + 1, content, link.controller.signal);
+      }
+    };
+    try {
+      await Promise.all(Array.from({ length: Math.min(poolSize, count) }, worker));
+      return sent;
+    } finally {
+      link.release();
+      link.controller.abort();
+    }
+  }
+
+  async function complete(
+    key: string,
+    upload: { readonly id: string; readonly isFullObject: boolean },
+    parts: readonly SentPart[],
+    options: SendOptions,
+  ): Promise<void> {
+    const command = new CompleteMultipartUploadCommand({
+      Bucket: bucket,
+      Key: key,
+      UploadId: upload.id,
+      MultipartUpload: {
+        Parts: parts.map(({ PartNumber, ETag, ChecksumCRC32 }) => ({
+          PartNumber,
+          ETag,
+          ...(ChecksumCRC32 === undefined ? {} : { ChecksumCRC32 }),
+        })),
+      },
+      ...(upload.isFullObject ? { ChecksumType: 'FULL_OBJECT', ...wholeChecksum(parts) } : {}),
+    });
+    try {
+      await client.send(command, options);
+    } catch (thrown) {
+      if (await isCompleted(key, parts, thrown, options)) return;
+      throw thrown;
+    }
+  }
+
+  /** A completion whose answer got lost is repeated, and the repetition may find the upload gone: done, if the object is there. */
+  async function isCompleted(
+    key: string,
+    parts: readonly SentPart[],
+    thrown: unknown,
+    options: SendOptions,
+  ): Promise<boolean> {
+    if (!(thrown instanceof Error && thrown.name === 'NoSuchUpload')) return false;
+    try {
+      const head = await client.send(new HeadObjectCommand({ Bucket: bucket, Key: key }), options);
+      const sizeBytes = parts.reduce((sum, part) => sum + part.sizeBytes, 0);
+      return head.ContentLength === sizeBytes && head.ETag?.endsWith(`-${parts.length}"`) === true;
+    } catch {
+      return false;
+    }
+  }
+
+  function cleanUp(key: string, uploadId: string): void {
+    const work = async () => {
+      try {
+        const options: SendOptions = { abortSignal: AbortSignal.timeout(ABORT_TIMEOUT_MS) };
+        await client.send(
+          new AbortMultipartUploadCommand({ Bucket: bucket, Key: key, UploadId: uploadId }),
+          options,
+        );
+      } catch (thrown) {
+        const reason = thrown instanceof Error ? thrown.name : String(thrown);
+        log.warning(
+          `S3: the failed multipart upload of "${key}" could not be aborted (${reason}); its parts take space until a lifecycle rule removes them`,
+        );
+      }
+    };
+    const cleanup = work().finally(() => cleanups.delete(cleanup));
+    cleanups.add(cleanup);
+  }
+
+  return {
+    isFor: (sizeBytes) => sizeBytes > singlePutMaxBytes,
+
+    async put(key, body, signal) {
+      const options: SendOptions = { abortSignal: signal };
+      const upload = await start(key, options);
+      try {
+        const parts = await sendParts(key, upload.id, body, signal);
+        await complete(key, upload, parts, options);
+      } catch (thrown) {
+        // Not awaited: the caller may be at its deadline.
+        cleanUp(key, upload.id);
+        throw thrown;
+      }
+    },
+
+    async settle(withinMs) {
+      if (cleanups.size === 0) return;
+      let timer: NodeJS.Timeout | undefined;
+      const timeout = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, withinMs);
+      });
+      await Promise.race([Promise.all(cleanups), timeout]);
+      clearTimeout(timer);
+    },
+  };
+}
+
+function wholeChecksum(parts: readonly SentPart[]): { readonly ChecksumCRC32?: string } {
+  let whole = 0;
+  for (const part of parts) {
+    if (part.crc32 === undefined) return {};
+    whole = combineCrc32(whole, part.crc32, part.sizeBytes);
+  }
+  return { ChecksumCRC32: encodeCrc32(whole) };
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The ObjectStore over one S3 bucket.
+
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+} from '@aws-sdk/client-s3';
+import type { S3Settings } from '../../config/settings.ts';
+import { StorageError } from '../../errors.ts';
+import type { Logger } from '../../log.ts';
+import { abortReason, linkSignals, untilAborted } from '../../store/abort.ts';
+import type { Body, ObjectInfo, ObjectStore } from '../../store/object-store.ts';
+import { hold } from '../content.ts';
+import { createTransport } from '../transport.ts';
+import { checkBucket } from './check.ts';
+import { connect, type SendOptions, withHeaders } from './client.ts';
+import { toS3Error } from './errors.ts';
+import { createMultipart } from './multipart.ts';
+import { type ReceiveOptions, receive } from './receive.ts';
+import { createRequestHeaders } from './requests.ts';
+
+/** How long a failed multipart upload may still be cleaned up behind. */
+const CLEANUP_GRACE_MS = 2_000;
+
+export interface S3Dependencies {
+  readonly log: Logger;
+  /** Where `check` may write its probe object: the RootPath, since a policy may allow no more than that. "" by default. */
+  readonly probePrefix?: string;
+  /** Compare reads with the ETag where the server sent no checksum: for an Orthanc that does not verify MD5s itself. */
+  readonly verifyEtag?: boolean;
+  /** Only for tests and benches: false sends everything through the SDK. */
+  readonly lean?: boolean;
+}
+
+export function createS3Store(settings: S3Settings, deps: S3Dependencies): ObjectStore {
+  const { bucketName: bucket } = settings;
+  const { log } = deps;
+  const transport = createTransport(settings);
+  const closing = new AbortController();
+  const connection = connect({
+    settings,
+    transport,
+    log,
+    maxRetries: settings.maxRetries,
+    retryConnecting: true,
+    closing: closing.signal,
+    followRegionRedirects: true,
+  });
+  const { client } = connection;
+  const headers = createRequestHeaders(settings);
+  const multipart = createMultipart({ settings, client, headers, log });
+
+  /** Runs one operation under the caller's signal and ours, and translates whatever it throws. */
+  async function run<T>(
+    verb: string,
+    key: string | undefined,
+    signal: AbortSignal,
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const link = linkSignals(closing.signal, signal);
+    const linked = link.controller.signal;
+    try {
+      return await untilAborted(work(linked), linked);
+    } catch (thrown) {
+      if (linked.aborted) throw abortReason(linked);
+      throw toS3Error(thrown, { verb, key }, settings);
+    } finally {
+      link.release();
+    }
+  }
+
+  async function putWhole(key: string, content: Body, signal: AbortSignal): Promise<void> {
+    const held = hold(content);
+    const digests = await headers.content(held, signal);
+    const command = withHeaders(new PutObjectCommand({ Bucket: bucket, Key: key }), {
+      ...headers.object,
+      ...digests.headers,
+    });
+    const options: SendOptions = { abortSignal: signal, content: held };
+    await client.send(command, options);
+  }
+
+  async function read(options: ReceiveOptions, signal: AbortSignal): Promise<void> {
+    const { key, range } = options;
+    const command = withHeaders(
+      new GetObjectCommand({ Bucket: bucket, Key: key }),
+      headers.read(range),
+    );
+    const send: SendOptions = {
+      abortSignal: signal,
+      receive: (status, responseHeaders) => receive(options, status, responseHeaders),
+    };
+    await client.send(command, send);
+  }
+
+  async function remove(key: string, signal: AbortSignal): Promise<void> {
+    const options: SendOptions = { abortSignal: signal };
+    await client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }), options);
+  }
+
+  async function listPage(prefix: string, token: string | undefined, signal: AbortSignal) {
+    const options: SendOptions = { abortSignal: signal };
+    const page = await client.send(
+      new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token }),
+      options,
+    );
+    const objects: ObjectInfo[] = [];
+    for (const { Key, Size, LastModified } of page.Contents ?? []) {
+      if (Key !== undefined && Size !== undefined && LastModified !== undefined) {
+        objects.push({ key: Key, sizeBytes: Size, modified: LastModified });
+      }
+    }
+    return { objects, next: page.IsTruncated === true ? page.NextContinuationToken : undefined };
+  }
+
+  return {
+    put: (key, body, { signal }) =>
+      run('write', key, signal, (linked) =>
+        multipart.isFor(body.sizeBytes)
+          ? multipart.put(key, body, linked)
+          : putWhole(key, body, linked),
+      ),
+
+    get: (key, range, sink, { signal }) =>
+      run('read', key, signal, (linked) =>
+        read({ key, range, sink, verifyEtag: deps.verifyEtag === true }, linked),
+      ),
+
+    head: (key, { signal }) =>
+      run('look up', key, signal, async (linked) => {
+        try {
+          const options: SendOptions = { abortSignal: linked };
+          const head = await client.send(
+            new HeadObjectCommand({ Bucket: bucket, Key: key }),
+            options,
+          );
+          return { sizeBytes: head.ContentLength ?? 0 };
+        } catch (thrown) {
+          // A HEAD's answer has no body to say NoSuchKey, only its status.
+          if (thrown instanceof Error && thrown.name === 'NotFound') return undefined;
+          throw thrown;
+        }
+      }),
+
+    async delete(key, { signal }) {
+      try {
+        await run('delete', key, signal, (linked) => remove(key, linked));
+      } catch (thrown) {
+        if (!(thrown instanceof StorageError && thrown.code === 'NOT_FOUND')) throw thrown;
+      }
+    },
+
+    async *list(prefix, { signal }) {
+      let token: string | undefined;
+      do {
+        const page = await run('list', undefined, signal, (linked) =>
+          listPage(prefix, token, linked),
+        );
+        yield* page.objects;
+        token = page.next;
+      } while (token !== undefined);
+    },
+
+    check: ({ signal }) =>
+      run('check', undefined, signal, (linked) =>
+        checkBucket(
+          {
+            settings,
+            transport,
+            log,
+            headers,
+            credentials: client.config.credentials,
+            probePrefix: deps.probePrefix ?? '',
+          },
+          linked,
+        ),
+      ),
+
+    async close() {
+      closing.abort(new StorageError('CLOSED', 'the S3 store is closed'));
+      await multipart.settle(CLEANUP_GRACE_MS);
+      client.destroy();
+      await transport.close();
+    },
+  };
+}

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// One HTTP exchange over pooled connections: content read from a Body piece by piece, the answer's bytes handed on as they
+// arrive. Knows neither providers nor retries.
+
+import { readFileSync } from 'node:fs';
+import type { Readable } from 'node:stream';
+import type { Dispatcher } from 'undici';
+import Agent from 'undici/lib/dispatcher/agent.js';
+import ProxyAgent from 'undici/lib/dispatcher/proxy-agent.js';
+import type { NetworkSettings } from '../config/settings.ts';
+import { StorageError } from '../errors.ts';
+import { abortReason } from '../store/abort.ts';
+import type { Body } from '../store/object-store.ts';
+
+/** Up to here a content is sent from one buffer, which is cheapest; beyond, in pieces, so that none is ever held as a whole. */
+export const ONE_PIECE_BYTES = 1024 * 1024;
+/** Reads and digests go by pieces of this size: about 0.2 ms of SHA-256, so that the loop turns often enough. */
+export const PIECE_BYTES = 256 * 1024;
+/** Bodies that nobody receives are listings and errors; a page of 1,000 keys of 1,024 bytes stays far below. */
+const MAX_COLLECTED_BYTES = 16 * 1024 * 1024;
+/** S3 and most gateways close idle connections after 20 s or later; a request on one that is just being closed costs a retry. */
+const KEEP_ALIVE_MS = 15_000;
+
+export type Headers = Readonly<Record<string, string>>;
+
+/** Where the bytes of a successful answer go. Both throw StorageErrors, which end the exchange. */
+export interface Receiver {
+  write(chunk: Uint8Array): void;
+  /** All bytes are there: the place to verify them. */
+  end(): void;
+}
+
+export interface ExchangeRequest {
+  /** Scheme, host and port. */
+  readonly origin: string;
+  readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE' | 'HEAD';
+  /** Path and query as they go over the wire. */
+  readonly path: string;
+  readonly headers: Headers;
+  readonly content: Body | undefined;
+  /** Asked at the head of each 2xx answer; without it the answer's body is collected. */
+  readonly receive: ((status: number, headers: Headers) => Receiver) | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  /** Empty where a receiver took the bytes. */
+  readonly body: Uint8Array;
+}
+
+export interface Transport {
+  /** Resolves with any complete answer, whatever its status. Once it has settled, neither the content is read nor the receiver
+   *  called.
+   *  @throws TransportError; whatever the receiver threw; the signal's reason as a StorageError */
+  exchange(request: ExchangeRequest): Promise<Answer>;
+  /** Breaks what is under way and ends all connections. */
+  close(): Promise<void>;
+}
+
+/** A request that got no complete answer. */
+export class TransportError extends Error {
+  override readonly name = 'TransportError';
+  /** Node's, OpenSSL's or undici's code: ECONNREFUSED, CERT_HAS_EXPIRED, UND_ERR_CONNECT_TIMEOUT … */
+  readonly code: string;
+  /** Another attempt may succeed: true for what networks do, false for certificates and for defects of ours. */
+  readonly transient: boolean;
+
+  constructor(code: string, message: string, transient: boolean, cause: unknown) {
+    super(message, { cause });
+    this.code = code;
+    this.transient = transient;
+  }
+}
+
+/** @throws StorageError BAD_CONFIG for a file of authorities that cannot be read, or a proxy that is no URL */
+export function createTransport(settings: NetworkSettings): Transport {
+  const dispatcher = createDispatcher(settings);
+  return {
+    exchange: (request) => exchange(dispatcher, request),
+    close: () => dispatcher.destroy(),
+  };
+}
+
+function createDispatcher(settings: NetworkSettings): Dispatcher {
+  const tls = { ca: readAuthorities(settings.caCertificatesFile) };
+  // A connection that died without a word must leave time for another attempt within RequestTimeout.
+  const idleTimeoutMs = Math.max(1, Math.floor(settings.requestTimeoutMs / 4));
+  const pool = {
+    connections: settings.maxConnections,
+    pipelining: 1,
+    headersTimeout: idleTimeoutMs,
+    bodyTimeout: idleTimeoutMs,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connectTimeout: settings.connectionTimeoutMs,
+  };
+  const connect = { timeout: settings.connectionTimeoutMs, ...(tls.ca === undefined ? {} : tls) };
+  if (settings.proxyUrl === undefined) return new Agent({ ...pool, connect });
+  try {
+    return new ProxyAgent({
+      ...pool,
+      uri: settings.proxyUrl.reveal(),
+      requestTls: connect,
+      proxyTls: connect,
+      // Many proxies allow CONNECT to port 443 alone: plain HTTP goes as plain proxy requests.
+      proxyTunnel: false,
+    });
+  } catch {
+    // Without the cause: its message quotes the URL, password included.
+    throw new StorageError(
+      'BAD_CONFIG',
+      'HttpProxy is not a URL such as "http://user:password@host:3128"',
+    );
+  }
+}
+
+function readAuthorities(file: string | undefined): string | undefined {
+  if (file === undefined) return undefined;
+  let pem: string;
+  try {
+    pem = readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new StorageError('BAD_CONFIG', `HttpsCACertificates: cannot read the file "${file}"`, {
+      cause,
+    });
+  }
+  if (!pem.includes('-----BEGIN')) {
+    throw new StorageError('BAD_CONFIG', `HttpsCACertificates: "${file}" holds no PEM certificate`);
+  }
+  return pem;
+}
+
+function exchange(dispatcher: Dispatcher, request: ExchangeRequest): Promise<Answer> {
+  const { signal, content, receive } = request;
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) {
+      reject(abortReason(signal));
+      return;
+    }
+    let settled = false;
+    let controller: Dispatcher.DispatchController | undefined;
+    let status = 0;
+    let headers: Headers = {};
+    let receiver: Receiver | undefined;
+    const collected: Uint8Array[] = [];
+    let collectedBytes = 0;
+
+    const onAbort = () => {
+      fail(signal === undefined ? new Error('aborted') : abortReason(signal));
+    };
+    const settle = () => {
+      settled = true;
+      signal?.removeEventListener('abort', onAbort);
+    };
+    const fail = (thrown: unknown) => {
+      if (settled) return;
+      settle();
+      const error = thrown instanceof StorageError ? thrown : toTransportError(thrown);
+      controller?.abort(error);
+      reject(error);
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
+
+    const upload = content === undefined ? undefined : createUpload(content, () => settled);
+    const handler: Dispatcher.DispatchHandler = {
+      onRequestStart(started) {
+        // The request waited for a connection and was given up meanwhile: this drops it and spares the connection.
+        if (settled) throw new Error('aborted');
+        controller = started;
+      },
+      onResponseStart(_controller, statusCode, responseHeaders) {
+        if (settled || statusCode < 200) return;
+        status = statusCode;
+        headers = flatten(responseHeaders);
+        if (receive !== undefined && statusCode < 300) receiver = receive(statusCode, headers);
+      },
+      onResponseData(_controller, chunk) {
+        if (settled) return;
+        if (receiver !== undefined) {
+          receiver.write(chunk);
+          return;
+        }
+        collectedBytes += chunk.length;
+        if (collectedBytes > MAX_COLLECTED_BYTES) {
+          throw new TransportError('ANSWER_TOO_LARGE', 'the answer is too large', false, undefined);
+        }
+        // Copied, since a view would keep the whole buffer of the socket.
+        collected.push(Uint8Array.from(chunk));
+      },
+      onResponseEnd() {
+        if (settled) return;
+        try {
+          if (status < 300 && upload !== undefined && !upload.isSent()) {
+            throw new TransportError(
+              'EARLY_SUCCESS',
+              'the server reported success before it had all bytes',
+              true,
+              undefined,
+            );
+          }
+          receiver?.end();
+        } catch (thrown) {
+          fail(thrown);
+          return;
+        }
+        settle();
+        resolve({ status, headers, body: Buffer.concat(collected) });
+      },
+      onResponseError(_controller, error) {
+        fail(error);
+      },
+    };
+    try {
+      dispatcher.dispatch(
+        {
+          origin: request.origin,
+          path: request.path,
+          method: request.method,
+          headers: request.headers,
+          body: upload?.body ?? null,
+        },
+        handler,
+      );
+    } catch (thrown) {
+      fail(thrown);
+    }
+  });
+}
+
+interface Upload {
+  readonly body: Uint8Array | Readable;
+  isSent(): boolean;
+}
+
+function createUpload(content: Body, isOver: () => boolean): Upload {
+  if (content.sizeBytes <= ONE_PIECE_BYTES) {
+    return { body: content.read(0, content.sizeBytes), isSent: () => true };
+  }
+  let isSent = false;
+  async function* pieces(): AsyncGenerator<Uint8Array> {
+    for (let start = 0; start < content.sizeBytes; start += PIECE_BYTES) {
+      // undici asks for the next piece also after the socket broke; the content may be gone by then.
+      if (isOver()) throw new Error('aborted');
+      yield content.read(start, Math.min(start + PIECE_BYTES, content.sizeBytes));
+    }
+    isSent = true;
+  }
+  // undici takes any async iterable at run time (7.30, core/util.js isIterable), its types only a Readable.
+  return { body: pieces() as unknown as Readable, isSent: () => isSent };
+}
+
+function flatten(headers: Record<string, string | string[] | undefined>): Headers {
+  const flat: Record<string, string> = {};
+  for (const name in headers) {
+    const value = headers[name];
+    if (value !== undefined) flat[name] = typeof value === 'string' ? value : value.join(', ');
+  }
+  return flat;
+}
+
+/** Certificates and protocols do not get better by themselves. */
+const PERMANENT_CODE =
+  /^(CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_|ERR_SSL_|EPROTO|UND_ERR_INVALID_ARG|UND_ERR_NOT_SUPPORTED|UND_ERR_PRX_TLS)/;
+
+function toTransportError(thrown: unknown): TransportError {
+  if (thrown instanceof TransportError) return thrown;
+  // Happy eyeballs reports one error per address; the first names the reason.
+  const error =
+    thrown instanceof AggregateError && thrown.errors[0] instanceof Error
+      ? thrown.errors[0]
+      : thrown;
+  const code =
+    error instanceof Error && 'code' in error && typeof error.code === 'string'
+      ? error.code
+      : 'UNKNOWN';
+  const message = error instanceof Error ? error.message : String(error);
+  const isDefect = code === 'UNKNOWN' && !(error instanceof Error && error.name.includes('HTTP'));
+  return new TransportError(code, message, !isDefect && !PERMANENT_CODE.test(code), thrown);
+}

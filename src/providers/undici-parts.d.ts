@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// undici's index loads fetch, WebSocket and caches as well (120 ms against 34 ms cold, 0.6 MB of bundle), so transport.ts imports the
+// two dispatchers from their files; undici is pinned to an exact version, and types these only through its index.
+
+declare module 'undici/lib/dispatcher/agent.js' {
+  import { Agent } from 'undici';
+  export = Agent;
+}
+
+declare module 'undici/lib/dispatcher/proxy-agent.js' {
+  import { ProxyAgent } from 'undici';
+  export = ProxyAgent;
+}

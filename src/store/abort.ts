@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { StorageError } from '../errors.ts';
+
+/** What an operation rejects with once its signal is aborted: the reason, where that is a StorageError, else ABORTED. */
+export function abortReason(signal: AbortSignal): StorageError {
+  const reason: unknown = signal.reason;
+  if (reason instanceof StorageError) return reason;
+  return new StorageError('ABORTED', 'the operation was cancelled', { cause: reason });
+}
+
+/** An own AbortController that also follows outer signals; `release` must be called when the work is done, else each outer signal
+ *  keeps a listener. Unlike AbortSignal.any it needs no garbage collector to let go (nodejs/node#54614). */
+export function linkSignals(...outer: readonly AbortSignal[]): {
+  readonly controller: AbortController;
+  release(): void;
+} {
+  const controller = new AbortController();
+  const listeners = outer.map((signal) => {
+    const listener = () => {
+      controller.abort(signal.reason);
+    };
+    if (signal.aborted) listener();
+    else signal.addEventListener('abort', listener, { once: true });
+    return () => {
+      signal.removeEventListener('abort', listener);
+    };
+  });
+  return {
+    controller,
+    release: () => {
+      for (const remove of listeners) remove();
+    },
+  };
+}
+
+/** Rejects as soon as the signal is aborted, also where the work itself does not listen; it is then left to end by itself. */
+export async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) {
+    work.catch(() => undefined);
+    throw abortReason(signal);
+  }
+  let onAbort: () => void = () => undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => {
+      reject(abortReason(signal));
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+  }
+}
