@@ -51,8 +51,9 @@ export async function ensureChroot({ name, label, suite, packages, aptOptions })
 async function bootstrap(suite, packages, aptOptions, root) {
   // prettier-ignore
   const argv = [
-    // In a mount namespace of its own, so that nothing stays mounted when it is killed.
-    'unshare', '--mount', '--propagation', 'private', 'setpriv', '--pdeathsig', 'TERM',
+    // In namespaces of its own: when this process is killed, nothing goes on and nothing stays mounted.
+    'setpriv', '--pdeathsig', 'KILL', 'unshare', '--mount', '--propagation', 'private',
+    '--pid', '--fork', '--kill-child', '--mount-proc',
     'mmdebstrap', '--quiet', '--mode=root', '--variant=minbase', '--format=directory',
     `--include=${packages.join(',')}`,
     ...[...aptOptions, ...(await readHostAptOptions())].map((option) => `--aptopt=${option}`),
