@@ -112,6 +112,7 @@ function hideValues(text: string, secrets: readonly Secret[]): string {
   return secrets
     .map((secret) => secret.reveal())
     .filter((value) => value.length >= SECRET_MIN_CHARACTERS)
+    .flatMap((value) => [value, encodeURIComponent(value)])
     .reduce((line, value) => line.replaceAll(value, HIDDEN), text);
 }
 

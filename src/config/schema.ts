@@ -172,7 +172,7 @@ export function googleSchema() {
 }
 
 /** What every provider's section may hold. */
-function commonSettings() {
+export function commonSettings() {
   return {
     RootPath: documented(z._default(rootPathSchema(), ''), {
       description:

@@ -26,3 +26,10 @@ export class Secret {
     return '[secret]';
   }
 }
+
+/** All secrets anywhere in a value, for the logger's last net. */
+export function secretsIn(value: unknown): readonly Secret[] {
+  if (value instanceof Secret) return [value];
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.values(value).flatMap(secretsIn);
+}

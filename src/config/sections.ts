@@ -100,7 +100,9 @@ function readS3(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
     );
   }
   if (value === undefined) return undefined;
+  const isVirtual = value.VirtualAddressing && canBePartOfHost(value.BucketName, value.Endpoint);
   warnOfEndpoint(section, value.Endpoint, report);
+  warnOfVirtualHost(section, value.Endpoint, isVirtual, report);
   warnOfStorageClass(section, value.StorageClass, value.Endpoint, report);
   const { AccessKey: accessKey, SecretKey: secretKey } = value;
   return {
@@ -115,8 +117,7 @@ function readS3(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
         credentials:
           accessKey !== undefined && secretKey !== undefined ? { accessKey, secretKey } : undefined,
         endpoint: value.Endpoint,
-        virtualAddressing:
-          value.VirtualAddressing && canBePartOfHost(value.BucketName, value.Endpoint),
+        virtualAddressing: isVirtual,
         storageClass: value.StorageClass,
         tags: value.Tags,
         serverSideEncryption: value.ServerSideEncryption,
@@ -313,6 +314,19 @@ function warnOfEndpoint(section: string, endpoint: string | undefined, report: R
       `${section}.Endpoint: without TLS everything, patient data included, crosses the network in the clear; write "https://…"`,
     );
   }
+}
+
+/** "minio" in a compose file is no domain: nobody answers for "bucket.minio". */
+function warnOfVirtualHost(
+  section: string,
+  endpoint: string | undefined,
+  isVirtual: boolean,
+  report: Report,
+) {
+  if (!isVirtual || endpoint === undefined || new URL(endpoint).hostname.includes('.')) return;
+  report.warnings.push(
+    `${section}.VirtualAddressing: the bucket's name becomes part of the host's, which has no domain; unless that is set up in DNS, write false`,
+  );
 }
 
 function warnOfStorageClass(

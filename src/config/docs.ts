@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// docs/configuration.md and docs/configuration.schema.json, from the schemas. scripts/generate-docs.mjs writes the files;
+// nothing of this is in the plugin.
+
+import * as z from 'zod/mini';
+import { type SettingDoc, settingDocs } from './fields.ts';
+import {
+  azureSchema,
+  commonSettings,
+  encryptionSchema,
+  googleSchema,
+  oldAzureSchema,
+  s3Schema,
+} from './schema.ts';
+import { PROVIDER_SECTIONS } from './sections.ts';
+
+type Shape = Readonly<Record<string, z.core.$ZodType>>;
+type JsonSchema = z.core.JSONSchema.BaseSchema;
+
+/** A JSON Schema of Orthanc's configuration file, as far as it is ours: editors complete and check by it. */
+export function renderJsonSchema(): string {
+  const properties = PROVIDER_SECTIONS.map(({ section, replacedBy, schema }) => {
+    const { $schema: _, ...json } = toJsonSchema(schema());
+    return [section, { ...json, ...(replacedBy === undefined ? {} : { deprecated: true }) }];
+  });
+  const document = {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    title: "Orthanc's configuration with the object storage plugin",
+    type: 'object',
+    properties: Object.fromEntries(properties),
+  };
+  return `${JSON.stringify(document, null, 2)}\n`;
+}
+
+/** The page that users read. */
+export function renderMarkdown(): string {
+  return [
+    INTRODUCTION,
+    '## AwsS3Storage\n',
+    table(ownSettings(s3Schema().shape)),
+    S3_EXAMPLES,
+    '## AzureBlobStorage\n',
+    '*Not available yet.*\n',
+    table(ownSettings(azureSchema().shape)),
+    'Its old name `BlobStorage` is read too, with these keys beside the ones above:\n',
+    table(onlyIn(oldAzureSchema().shape, azureSchema().shape)),
+    '## GoogleCloudStorage\n',
+    '*Not available yet.*\n',
+    table(ownSettings(googleSchema().shape)),
+    '## In each of these sections\n',
+    table(commonSettings()),
+    ROOT_PATH_NOTES,
+    '## StorageEncryption\n',
+    "*Not available yet.* A section inside the provider's:\n",
+    table(encryptionSchema().shape),
+    ORTHANC_SETTINGS,
+  ].join('\n');
+}
+
+function ownSettings(shape: Shape): Shape {
+  return onlyIn(shape, commonSettings());
+}
+
+function onlyIn(shape: Shape, other: Shape): Shape {
+  return Object.fromEntries(Object.entries(shape).filter(([key]) => !Object.hasOwn(other, key)));
+}
+
+function table(shape: Shape): string {
+  const rows = Object.entries(shape).map(([key, field]) => {
+    const doc = docOf(key, field);
+    const old = (doc.aliases ?? []).map((alias) => ` Old name: \`${alias}\`.`).join('');
+    return [`\`${key}\``, typeText(toJsonSchema(field)), defaultText(doc), doc.description + old];
+  });
+  const lines = [['Key', 'Value', 'Default', 'Meaning'], ['---', '---', '---', '---'], ...rows];
+  return `${lines.map((cells) => `| ${cells.map(escapeCell).join(' | ')} |`).join('\n')}\n`;
+}
+
+function docOf(key: string, field: z.core.$ZodType): SettingDoc {
+  const doc = settingDocs.get(field);
+  // A setting without its documentation is a defect that the generator must not hide.
+  if (doc === undefined) throw new Error(`${key} has no documentation`);
+  return doc;
+}
+
+function defaultText(doc: SettingDoc): string {
+  if (doc.required === true) return '*required*';
+  return doc.default === undefined ? '' : `\`${JSON.stringify(doc.default)}\``;
+}
+
+function typeText(json: JsonSchema): string {
+  if (json.enum !== undefined) {
+    return json.enum.map((value) => `\`${JSON.stringify(value)}\``).join(', ');
+  }
+  switch (json.type) {
+    case 'boolean':
+      return '`true`, `false`';
+    case 'integer':
+      return `${json.minimum} to ${json.maximum}`;
+    case 'array':
+      return 'list';
+    case 'object':
+      return 'object';
+    default:
+      return 'text';
+  }
+}
+
+function escapeCell(text: string): string {
+  return text.replaceAll('|', '\\|');
+}
+
+function toJsonSchema(schema: z.core.$ZodType): JsonSchema {
+  return z.toJSONSchema(schema, {
+    io: 'input',
+    override: ({ zodSchema, jsonSchema }) => {
+      const doc = settingDocs.get(zodSchema);
+      if (doc !== undefined) {
+        jsonSchema.description = doc.description;
+        if (doc.default !== undefined) jsonSchema.default = doc.default;
+      }
+      if (zodSchema instanceof z.ZodMiniObject) addKeys(zodSchema.shape, jsonSchema);
+    },
+  });
+}
+
+/** Old names of keys, and which keys are required: zod takes all for optional that accept more than they show. */
+function addKeys(shape: Shape, json: JsonSchema) {
+  const required: string[] = [];
+  for (const [key, field] of Object.entries(shape)) {
+    const doc = docOf(key, field);
+    if (doc.required === true) required.push(key);
+    for (const alias of doc.aliases ?? []) {
+      const { $schema: _, ...property } = toJsonSchema(field);
+      json.properties = { ...json.properties, [alias]: { ...property, deprecated: true } };
+    }
+  }
+  if (required.length > 0) json.required = required;
+  else delete json.required;
+}
+
+const INTRODUCTION = `<!-- Generated from src/config by scripts/generate-docs.mjs. Do not edit. -->
+# Configuration
+
+The plugin is set up in Orthanc's own configuration file, by one section named after the provider: \`AwsS3Storage\`,
+\`AzureBlobStorage\` or \`GoogleCloudStorage\`. With none of them it leaves Orthanc's own storage alone; two are an error.
+
+\`\`\`json
+{
+  "Plugins": ["/usr/share/orthanc/plugins"],
+  "AwsS3Storage": {
+    "BucketName": "my-orthanc",
+    "Region": "eu-central-1"
+  }
+}
+\`\`\`
+
+- **Mistakes stop Orthanc at start**, all of them in one go, each with what to write instead:
+  \`AwsS3Storage.BuketName: unknown key, did you mean "BucketName"?\`
+- Sections that the C++ plugins read are read here with the same meaning, and the objects have the same names
+  ([formats.md](formats.md)).
+- Numbers and \`true\`/\`false\` may stand in quotes, and a number may stand for a text: environment variables of the Docker
+  images arrive that way. \`ORTHANC__AWS_S3_STORAGE__BUCKET_NAME\` is \`AwsS3Storage.BucketName\`. A number with more than 15
+  digits, or one that a shortened form could replace (\`1e5\`, \`0.10\`), must stand in quotes.
+- \`""\` for a text that may be absent counts as absent.
+- Secrets are never logged.
+- [configuration.schema.json](configuration.schema.json) is a JSON Schema, for editors that complete and check by one.
+`;
+
+const S3_EXAMPLES = `A server of one's own, such as MinIO:
+
+\`\`\`json
+"AwsS3Storage": {
+  "BucketName": "my-orthanc",
+  "Region": "us-east-1",
+  "Endpoint": "http://minio:9000",
+  "VirtualAddressing": false,
+  "AccessKey": "…",
+  "SecretKey": "…"
+}
+\`\`\`
+`;
+
+const ROOT_PATH_NOTES = `**RootPath** is joined to what follows by one "/": \`"a"\` and \`"a/"\` are the same. It must not start with "/", nor hold "." or
+".." as a folder. An empty folder (\`"a//b"\`) is kept as it is, since the C++ plugins keep it.
+`;
+
+const ORTHANC_SETTINGS = `## Orthanc's own settings
+
+| Key | What the plugin does with it |
+| --- | --- |
+| \`HttpsCACertificates\` | Path of a PEM file: the authorities that the provider's certificate is checked against. \`""\`: Node's own list. |
+| \`HttpProxy\` | \`host:port\`, \`user:password@host:port\` or an http(s) URL: all requests to the provider go through it. Without a port: 1080, as in Orthanc itself. |
+| \`StorageLoaderThreadsCount\` | Orthanc 1.13 and later read at most 4 files at once without it; about 20 is good with object storage. The plugin warns. |
+| \`StoreMD5ForAttachments\` | \`false\` makes Orthanc 1.13.0 answer 500 to whole reads. The plugin warns. |
+
+## Environment variables
+
+Node and the provider's SDK obey variables such as \`AWS_PROFILE\`, \`AWS_ENDPOINT_URL\`, \`NODE_EXTRA_CA_CERTS\` or
+\`HTTPS_PROXY\`. The plugin names those that it finds, without their values, in one line at start.
+\`ORTHANC_OBJECT_STORAGE_BUNDLE\` loads another bundle than the built-in one, for development.
+`;
