@@ -23,7 +23,7 @@ constexpr double kMaxSafeInteger = 9007199254740991.0;
 std::atomic<uint64_t> nextTicket{1};
 
 // Those that the table in src/errors.ts uses; their numbers are Orthanc's business.
-constexpr std::array<std::pair<const char*, OrthancPluginErrorCode>, 11> kOrthancErrorCodes{{
+constexpr std::array<std::pair<const char*, OrthancPluginErrorCode>, 8> kOrthancErrorCodes{{
     {"InexistentFile", OrthancPluginErrorCode_InexistentFile},
     {"BadRange", OrthancPluginErrorCode_BadRange},
     {"Timeout", OrthancPluginErrorCode_Timeout},
@@ -32,9 +32,6 @@ constexpr std::array<std::pair<const char*, OrthancPluginErrorCode>, 11> kOrthan
     {"Unauthorized", OrthancPluginErrorCode_Unauthorized},
     {"NetworkProtocol", OrthancPluginErrorCode_NetworkProtocol},
     {"StorageAreaPlugin", OrthancPluginErrorCode_StorageAreaPlugin},
-    {"BadFileFormat", OrthancPluginErrorCode_BadFileFormat},
-    {"FullStorage", OrthancPluginErrorCode_FullStorage},
-    {"NotEnoughMemory", OrthancPluginErrorCode_NotEnoughMemory},
 }};
 
 uint64_t unsignedAt(const Napi::CallbackInfo& info, size_t index, const char* what) {
@@ -98,6 +95,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
       resource_(Napi::Persistent(Napi::Object::New(env))) {
   exports.Set("pluginVersion", kPluginVersion);
   exports.Set("orthancVersion", instance.surroundings().orthanc.orthancVersion());
+  exports.Set("restarted", instance.surroundings().restarted);
   exports.Set("bundlePath", instance.bundlePath());
   Napi::Object codes = Napi::Object::New(env);
   for (const auto& [name, code] : kOrthancErrorCodes) {

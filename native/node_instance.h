@@ -35,6 +35,7 @@ class NodeInstance final : public Runtime {
     Bridge& bridge;
     OrthancCaller& caller;
     RuntimeEvents& events;
+    bool restarted;  // in the place of one that ended by itself
   };
 
   explicit NodeInstance(const Surroundings& surroundings);

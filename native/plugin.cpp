@@ -129,9 +129,9 @@ PluginState::PluginState(OrthancPluginContext* context)
       caller(orthanc, bridge),
       supervisor(
           bridge,
-          [this](RuntimeEvents& events) -> std::unique_ptr<Runtime> {
+          [this](RuntimeEvents& events, bool restarted) -> std::unique_ptr<Runtime> {
             return std::make_unique<NodeInstance>(NodeInstance::Surroundings{
-                NodeProcess::instance(), orthanc, bridge, caller, events});
+                NodeProcess::instance(), orthanc, bridge, caller, events, restarted});
           },
           [this](Supervisor::Severity severity, const std::string& message) {
             orthanc.log(levelOf(severity), message);

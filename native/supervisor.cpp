@@ -116,11 +116,12 @@ void Supervisor::run() {
 void Supervisor::launch(std::unique_lock<std::mutex>& lock) {
   const auto now = Clock::now();
   starts_.push_back(now);
+  const bool restarted = started_.has_value();
   ended_ = false;
   seenTurns_ = bridge_.turns();
   turnedAt_ = now;
   lock.unlock();
-  runtime_ = factory_(*this);
+  runtime_ = factory_(*this, restarted);
   lock.lock();
 }
 

@@ -25,7 +25,7 @@ namespace cloudstore {
 class Supervisor final : private RuntimeEvents {
  public:
   using Clock = std::chrono::steady_clock;
-  using Factory = std::function<std::unique_ptr<Runtime>(RuntimeEvents&)>;
+  using Factory = std::function<std::unique_ptr<Runtime>(RuntimeEvents&, bool restarted)>;
   enum class Severity : uint8_t { kError, kWarning, kInfo };
   using Log = std::function<void(Severity, const std::string&)>;
 

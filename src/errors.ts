@@ -20,6 +20,26 @@ export const STORAGE_ERROR_CODES = [
 
 export type StorageErrorCode = (typeof STORAGE_ERROR_CODES)[number];
 
+/** What Orthanc is told, by the names of its OrthancPluginErrorCode; the binding knows their numbers. Of these, reads of
+ *  InexistentFile end as HTTP 404 and BadRange as 416; all others are 500. */
+export const ORTHANC_ERROR_NAMES = {
+  NOT_FOUND: 'InexistentFile',
+  ACCESS_DENIED: 'Unauthorized',
+  BAD_CONFIG: 'StorageAreaPlugin',
+  BAD_RANGE: 'BadRange',
+  SHORT_BODY: 'StorageAreaPlugin',
+  INTEGRITY: 'CorruptedFile',
+  UNKNOWN_KEY: 'StorageAreaPlugin',
+  THROTTLED: 'StorageAreaPlugin',
+  UNAVAILABLE: 'NetworkProtocol',
+  TIMEOUT: 'Timeout',
+  ABORTED: 'StorageAreaPlugin',
+  CLOSED: 'Plugin',
+  INTERNAL: 'StorageAreaPlugin',
+} as const satisfies Record<StorageErrorCode, string>;
+
+export type OrthancErrorName = (typeof ORTHANC_ERROR_NAMES)[StorageErrorCode];
+
 export interface StorageErrorDetails {
   /** The object key, bucket or setting that the error is about. */
   readonly key?: string;

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// npm run bundle: src/ → build/bundle/plugin.cjs, which the shim embeds, and dist/cli.js; the licences of what is inside beside them.
+
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const bundleFolder = join(root, 'build', 'bundle');
+const distFolder = join(root, 'dist');
+
+/** @type {import('esbuild').BuildOptions} */
+const common = {
+  absWorkingDir: root,
+  bundle: true,
+  platform: 'node',
+  format: 'cjs',
+  target: 'node20.11',
+  // Stack traces and the names of the SDKs' errors are worth more than the bytes.
+  minify: false,
+  charset: 'ascii',
+  sourcemap: 'linked',
+  sourcesContent: false,
+  legalComments: 'none',
+  metafile: true,
+  logLevel: 'warning',
+  // Optional dependencies of dependencies, which do without.
+  external: ['encoding', 'supports-color'],
+  // The shim compiles a function, not a module: import() would have no loader.
+  supported: { 'dynamic-import': false },
+  // Azure/azure-sdk-for-js#39057: its code asks for import.meta.url, which CommonJS leaves undefined.
+  define: { 'import.meta.url': '__bundleUrl' },
+};
+const banner = "const __bundleUrl = require('node:url').pathToFileURL(__filename).href;";
+
+await mkdir(bundleFolder, { recursive: true });
+await mkdir(distFolder, { recursive: true });
+const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
+const plugin = await build({
+  ...common,
+  entryPoints: ['src/main.ts'],
+  outfile: join(bundleFolder, 'plugin.cjs'),
+  banner: { js: banner },
+});
+await build({
+  ...common,
+  entryPoints: ['src/cli/main.ts'],
+  outfile: join(distFolder, 'cli.js'),
+  define: { ...common.define, __VERSION__: JSON.stringify(version) },
+  // package.json says "type": "module", and a bundle of CommonJS is none.
+  banner: { js: `#!/usr/bin/env node\n${banner}` },
+});
+await writeFile(join(distFolder, 'package.json'), '{ "type": "commonjs" }\n');
+await writeFile(
+  join(distFolder, 'THIRD-PARTY-NOTICES.txt'),
+  await thirdPartyNotices(Object.keys(plugin.metafile?.inputs ?? {})),
+);
+
+/** @param {readonly string[]} inputs paths of bundled files, relative to the root */
+async function thirdPartyNotices(inputs) {
+  const packages = new Set(
+    inputs.flatMap((path) => {
+      const match = /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(path);
+      return match?.[1] === undefined ? [] : [match[1]];
+    }),
+  );
+  const notices = await Promise.all([...packages].sort().map(noticeOf));
+  return `The plugin contains these packages.\n\n${notices.join('\n')}`;
+}
+
+/** @param {string} folder of a package, relative to the root */
+async function noticeOf(folder) {
+  const about = JSON.parse(await readFile(join(root, folder, 'package.json'), 'utf8'));
+  const texts = await Promise.all(
+    ['LICENSE', 'LICENSE.md', 'LICENSE.txt', 'LICENCE', 'license', 'NOTICE'].map((name) =>
+      readFile(join(root, folder, name), 'utf8').catch(() => ''),
+    ),
+  );
+  return `=== ${about.name} ${about.version} (${about.license})\n\n${texts.filter(Boolean).join('\n')}`;
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The TypeScript twin of native/binding.cpp. Requests come out of Orthanc's threads here, and their bytes and ends go back.
+
+import {
+  ORTHANC_ERROR_NAMES,
+  type OrthancErrorName,
+  StorageError,
+  toStorageError,
+} from './errors.ts';
+import type { LogLevel } from './log.ts';
+import type { Body, Sink } from './store/object-store.ts';
+
+/** What the shim exports. An id stands for one request from its arrival until it is over; from then on every call with it throws an
+ *  error whose `code` is REQUEST_OVER, and touches nothing. */
+export interface Binding {
+  readonly pluginVersion: string;
+  readonly orthancVersion: string;
+  readonly bundlePath: string;
+  /** True in a runtime that replaces one which ended by itself: Orthanc is up already. */
+  readonly restarted: boolean;
+  readonly orthancErrorCodes: Readonly<Record<OrthancErrorName, number>>;
+  /** Orthanc's whole configuration as JSON. */
+  configuration(): string;
+  /** @param level 0 error, 1 warning, 2 info, 3 trace */
+  log(level: number, message: string): void;
+  start(handlers: {
+    onRequest(
+      id: number,
+      operation: number,
+      uuidOrPath: string,
+      contentType: number,
+      sizeBytes: number,
+      rangeStart: number,
+      method: string,
+    ): void;
+    /** The shim has given up the request, at its deadline or because Orthanc stops. */
+    onAbandoned(id: number): void;
+    onStop(): void;
+  }): void;
+  /** From now on requests come. */
+  ready(settings: RuntimeSettings): void;
+  /** Orthanc must not start, or the runtime is of no use: the message tells the user why. */
+  refuse(message: string): void;
+  /** Why the runtime is about to end; told to those whose requests fail with it. */
+  ending(reason: string): void;
+  /** The loop may end once nothing else keeps it. */
+  release(): void;
+  /** @returns a copy of the content's bytes [offset, offset + length) */
+  read(id: number, offset: number, length: number): Uint8Array;
+  /** Makes room for the answer; each call starts anew. A range read takes exactly the size that was asked for. */
+  allocate(id: number, sizeBytes: number): void;
+  write(id: number, offset: number, bytes: Uint8Array): void;
+  /** Ends the request. @param code 0, or one of orthancErrorCodes
+   *  @throws where it is 0 although bytes of the answer are missing */
+  complete(id: number, code: number): void;
+  respond(id: number, status: number, contentType: string, body: Uint8Array): void;
+  /** Calls Orthanc's REST API on a thread of the shim's. It may wait for storage requests, so none may wait for it. */
+  callOrthanc(method: string, path: string, body?: string): Promise<OrthancAnswer>;
+}
+
+export interface RuntimeSettings {
+  /** False: Orthanc keeps its own storage, and the runtime ends. */
+  readonly storage: boolean;
+  readonly rangeReads: boolean;
+  /** When the shim gives up waiting for an answer. TypeScript has its own, earlier deadlines; this one is for when it is at fault. */
+  readonly callTimeoutMs: number;
+  /** After how long without a turn a loop that requests wait for is taken for hung. */
+  readonly watchdogMs: number;
+}
+
+export interface OrthancAnswer {
+  readonly status: number;
+  readonly body: Uint8Array;
+}
+
+export type StorageOperation = 'create' | 'readWhole' | 'readRange' | 'remove';
+
+export interface StorageRequest {
+  readonly operation: StorageOperation;
+  readonly uuid: string;
+  /** Orthanc's number of it. */
+  readonly contentType: number;
+  /** Of a create, what is to be stored. */
+  readonly body: Body;
+  /** Of a read, where the bytes go. */
+  readonly sink: Sink;
+  /** Of a range read, half-open. */
+  readonly range: { readonly start: number; readonly end: number };
+  /** Aborted when nobody waits for the answer any more. */
+  readonly signal: AbortSignal;
+}
+
+export interface RestRequest {
+  readonly method: string;
+  /** With its query. */
+  readonly path: string;
+  readonly body: Body;
+  readonly signal: AbortSignal;
+}
+
+export interface RestResponse {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: Uint8Array;
+}
+
+export interface Handlers {
+  /** Has logged what it throws. */
+  storage(request: StorageRequest): Promise<void>;
+  rest(request: RestRequest): Promise<RestResponse>;
+  stop(): Promise<void>;
+}
+
+/** A defect of ours in the wording of a REST answer must not leave Orthanc's client waiting. */
+const REST_FAILURE: RestResponse = {
+  status: 500,
+  contentType: 'text/plain',
+  body: Buffer.from('internal error\n'),
+};
+
+// The numbers of native/request.h.
+const STORAGE_OPERATIONS: readonly StorageOperation[] = [
+  'create',
+  'readWhole',
+  'readRange',
+  'remove',
+];
+const LOG_LEVELS = { error: 0, warning: 1, info: 2, debug: 3 } as const satisfies Record<
+  LogLevel,
+  number
+>;
+
+export function writeLog(binding: Binding, level: LogLevel, line: string): void {
+  binding.log(LOG_LEVELS[level], line);
+}
+
+/** Takes requests from the shim and answers each exactly once. */
+export function serveRequests(
+  binding: Binding,
+  handlers: Handlers,
+  settings: RuntimeSettings,
+): void {
+  const controllers = new Map<number, AbortController>();
+
+  async function serve(id: number, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const controller = new AbortController();
+    controllers.set(id, controller);
+    try {
+      await work(controller.signal);
+    } catch (error) {
+      // Nobody waits any more where the request is over.
+      if (!isRequestOver(error)) throw error;
+    } finally {
+      controllers.delete(id);
+    }
+  }
+
+  async function serveStorage(
+    id: number,
+    request: Omit<StorageRequest, 'signal'>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    let code = 0;
+    try {
+      await handlers.storage({ ...request, signal });
+    } catch (error) {
+      code = binding.orthancErrorCodes[ORTHANC_ERROR_NAMES[toStorageError(error).code]];
+    }
+    binding.complete(id, code);
+  }
+
+  async function serveRest(id: number, request: RestRequest): Promise<void> {
+    const response = await handlers.rest(request).catch(() => REST_FAILURE);
+    binding.respond(id, response.status, response.contentType, response.body);
+  }
+
+  binding.start({
+    onRequest(id, operation, uuidOrPath, contentType, sizeBytes, rangeStart, method) {
+      const storageOperation = STORAGE_OPERATIONS[operation];
+      const body = bodyOf(binding, id, sizeBytes);
+      void serve(id, (signal) =>
+        storageOperation === undefined
+          ? serveRest(id, { method, path: uuidOrPath, body, signal })
+          : serveStorage(
+              id,
+              {
+                operation: storageOperation,
+                uuid: uuidOrPath,
+                contentType,
+                body,
+                sink: sinkOf(binding, id),
+                range: { start: rangeStart, end: rangeStart + sizeBytes },
+              },
+              signal,
+            ),
+      );
+    },
+    onAbandoned(id) {
+      controllers
+        .get(id)
+        ?.abort(new StorageError('ABORTED', 'Orthanc no longer waits for this operation'));
+    },
+    onStop() {
+      void handlers.stop().finally(() => {
+        binding.release();
+      });
+    },
+  });
+  binding.ready(settings);
+}
+
+function bodyOf(binding: Binding, id: number, sizeBytes: number): Body {
+  return {
+    sizeBytes,
+    read: (start, end) => whileAlive(() => binding.read(id, start, end - start)),
+  };
+}
+
+function sinkOf(binding: Binding, id: number): Sink {
+  return {
+    begin: (sizeBytes) => {
+      whileAlive(() => {
+        binding.allocate(id, sizeBytes);
+      });
+    },
+    write: (offset, bytes) => {
+      whileAlive(() => {
+        binding.write(id, offset, bytes);
+      });
+    },
+  };
+}
+
+function whileAlive<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (!isRequestOver(error)) throw error;
+    throw new StorageError('ABORTED', 'Orthanc no longer waits for this operation', {
+      cause: error,
+    });
+  }
+}
+
+function isRequestOver(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'REQUEST_OVER';
+}
