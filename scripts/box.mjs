@@ -2,9 +2,9 @@
 // npm run box -- [--box trixie|testing] [-- COMMAND…]: makes the box and runs a command (or a shell) in it.
 
 import { ensureBox, spawnInBox } from './lib/box.mjs';
-import { parseOptions } from './lib/options.mjs';
 import { checkNodeVersion } from './lib/host.mjs';
 import { runMain } from './lib/log.mjs';
+import { parseOptions } from './lib/options.mjs';
 import { waitForExit } from './lib/run.mjs';
 import { defaultBox, parseBoxName } from './lib/suites.mjs';
 

@@ -69,7 +69,7 @@ export async function startS3(options = {}) {
  */
 export async function startGoogle(options = {}) {
   const service = await startService('fake-gcs-server', options, (port, data) => ({
-    // prettier-ignore
+    // biome-ignore format: an option and its value stay together
     args: [
       '-scheme', 'http', '-host', '127.0.0.1', '-port', `${port}`, '-public-host', `127.0.0.1:${port}`,
       '-backend', 'filesystem', '-filesystem-root', data,
@@ -94,7 +94,7 @@ export async function startGoogle(options = {}) {
  */
 export async function startAzure(options = {}) {
   const service = await startService('azurite', options, (port, data) => ({
-    // prettier-ignore
+    // biome-ignore format: an option and its value stay together
     args: [
       '--silent', '--skipApiVersionCheck', '--disableTelemetry',
       '--location', data, '--blobHost', '127.0.0.1', '--blobPort', `${port}`,

@@ -7,7 +7,7 @@ import { ensureBox } from './lib/box.mjs';
 import { buildPlugin } from './lib/build.mjs';
 import { tryLock } from './lib/cache.mjs';
 import { checkNodeVersion } from './lib/host.mjs';
-import { UserError, runMain, runStep, say } from './lib/log.mjs';
+import { runMain, runStep, say, UserError } from './lib/log.mjs';
 import { parseOptions } from './lib/options.mjs';
 import { readConfiguration, spawnOrthanc, waitForOrthanc } from './lib/orthanc.mjs';
 import { inProject } from './lib/paths.mjs';
@@ -65,13 +65,17 @@ async function chooseProvider(name) {
   if (name !== undefined) {
     const provider = providers[name];
     const names = Object.keys(providers).join(', ');
-    if (provider === undefined) throw new UserError(`There is no provider "${name}"; there are ${names}.`);
-    if (provider.start === undefined) throw new UserError(`${provider.title} is not available yet.`);
+    if (provider === undefined)
+      throw new UserError(`There is no provider "${name}"; there are ${names}.`);
+    if (provider.start === undefined)
+      throw new UserError(`${provider.title} is not available yet.`);
     return name;
   }
   const missing = await explainMissingGo();
   if (missing !== undefined && providers.azure?.start !== undefined) {
-    say(`No provider named: azure, since ${missing}, which S3 would need. "npm start s3" asks for S3.`);
+    say(
+      `No provider named: azure, since ${missing}, which S3 would need. "npm start s3" asks for S3.`,
+    );
     return 'azure';
   }
   say('No provider named: s3. "npm start azure" and "npm start google" choose another.');

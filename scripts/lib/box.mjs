@@ -69,7 +69,13 @@ async function makeBox(name) {
  * @returns {import('node:child_process').ChildProcess}
  */
 export function spawnInBox(box, argv, options = {}) {
-  const { cwd = projectRoot, env = {}, binds = [], stdio = 'inherit', endWithParent = true } = options;
+  const {
+    cwd = projectRoot,
+    env = {},
+    binds = [],
+    stdio = 'inherit',
+    endWithParent = true,
+  } = options;
   const full = {
     cwd,
     env: { ...createEnvironment(), ...env },

@@ -16,6 +16,9 @@ export const pluginFile = 'libOrthancObjectStorage.so';
 /** Its target in CMakeLists.txt. */
 const pluginTarget = 'plugin';
 
+/** What scripts/bundle.mjs leaves in dist: the command line tool and what has to lie beside it. */
+const bundledFiles = ['cli.js', 'cli.js.map', 'package.json', 'THIRD-PARTY-NOTICES.txt'];
+
 /** @typedef {import('./box.mjs').BoxName} BoxName */
 
 /**
@@ -32,7 +35,7 @@ export async function buildPlugin({ box = 'trixie', out = inProject('dist'), deb
   const folder = await buildNative({ box, variant: debug ? 'debug' : 'release' });
   const plugin = join(out, pluginFile);
   await installFile(join(folder, pluginFile), plugin);
-  await installFile(inProject('dist', 'cli.js'), join(out, 'cli.js'));
+  for (const name of bundledFiles) await installFile(inProject('dist', name), join(out, name));
   return plugin;
 }
 
@@ -73,7 +76,7 @@ export async function buildNative({ box, variant = 'release', target = pluginTar
   const { config, options } = variants[variant];
   const buildFolder = findBuildFolder(box, variant);
   const entered = await ensureBox(box);
-  // prettier-ignore
+  // biome-ignore format: an option and its value stay together
   const argv = [
     'node', inProject('node_modules', 'cmake-js', 'bin', 'cmake-js'), 'build',
     '--out', buildFolder, '--config', config, '--log-level', 'warn',

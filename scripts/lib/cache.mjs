@@ -21,7 +21,11 @@ export function hashOf(...parts) {
 }
 
 /** @param {string} path */
-export const exists = (path) => stat(path).then(() => true, () => false);
+export const exists = (path) =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
 
 /**
  * Returns a finished folder of the cache, making it first if it is not there. A build that is

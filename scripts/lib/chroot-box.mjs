@@ -49,7 +49,7 @@ export async function ensureChroot({ name, label, suite, packages, aptOptions })
  * @param {string} root
  */
 async function bootstrap(suite, packages, aptOptions, root) {
-  // prettier-ignore
+  // biome-ignore format: an option and its value stay together
   const argv = [
     // In namespaces of its own: when this process is killed, nothing goes on and nothing stays mounted.
     'setpriv', '--pdeathsig', 'KILL', 'unshare', '--mount', '--propagation', 'private',
@@ -75,7 +75,8 @@ async function findMirror() {
 /** Proxies, authorities and clock rules of this machine's apt hold for the box's as well. */
 async function readHostAptOptions() {
   const { stdout } = await capture(['apt-config', 'dump', 'Acquire']);
-  const wanted = /^Acquire::(https?::(Proxy|CAInfo|Verify)[^ ]*|Check-Valid-Until|Check-Date) "[^"]+";$/;
+  const wanted =
+    /^Acquire::(https?::(Proxy|CAInfo|Verify)[^ ]*|Check-Valid-Until|Check-Date) "[^"]+";$/;
   return stdout
     .split('\n')
     .filter((line) => wanted.test(line))
@@ -116,7 +117,7 @@ export function spawnInChroot(box, argv, { cwd, env, binds, stdio, endWithParent
   const mounts = binds.flatMap((path) => [path, path]);
   for (const file of hostFiles) if (existsSync(file)) mounts.push(realpathSync(file), file);
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
-  // prettier-ignore
+  // biome-ignore format: an option and its value stay together
   const args = [
     ...(endWithParent ? ['--pdeathsig', 'KILL'] : []),
     'unshare', '--mount', '--propagation', 'private',

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What the machine offers, and installing what it lacks.
 
-import { UserError, runStep } from './log.mjs';
+import { runStep, UserError } from './log.mjs';
 import { capture, hasCommand, run } from './run.mjs';
 
 /** Node's oldest major version that the project supports. */
@@ -27,7 +27,10 @@ export async function canInstallPackages() {
 
 /** Whether a Docker engine answers; asked once per process. */
 export function hasDocker() {
-  dockerAnswer ??= capture(['docker', 'info']).then(({ code }) => code === 0, () => false);
+  dockerAnswer ??= capture(['docker', 'info']).then(
+    ({ code }) => code === 0,
+    () => false,
+  );
   return dockerAnswer;
 }
 
@@ -54,7 +57,9 @@ async function installMissing(packageOfCommand) {
   if (missing.length === 0) return;
   const names = missing.join(' ');
   if (!(await canInstallPackages())) {
-    throw new UserError(`Missing on this machine: ${names}. Install: sudo apt-get install ${names}`);
+    throw new UserError(
+      `Missing on this machine: ${names}. Install: sudo apt-get install ${names}`,
+    );
   }
   await runStep(`Installing Debian packages on this machine: ${names}`, async () => {
     const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };

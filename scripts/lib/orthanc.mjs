@@ -18,7 +18,10 @@ const shownLines = 30;
 export async function readConfiguration(file) {
   const text = await readFile(file, 'utf8');
   // A string is matched first, so that what looks like a comment in it stays.
-  const bare = text.replace(/("(?:[^"\\]|\\.)*")|\/\/[^\n]*|\/\*[\s\S]*?\*\//g, (_, string) => string ?? '');
+  const bare = text.replace(
+    /("(?:[^"\\]|\\.)*")|\/\/[^\n]*|\/\*[\s\S]*?\*\//g,
+    (_, string) => string ?? '',
+  );
   try {
     return JSON.parse(bare);
   } catch (error) {
@@ -58,7 +61,9 @@ export async function waitForOrthanc(child, url, logFile, timeoutMs = 60_000) {
   });
   const deadline = performance.now() + timeoutMs;
   while (!ended && performance.now() < deadline) {
-    const answer = await fetch(`${url}/system`, { signal: AbortSignal.timeout(2_000) }).catch(() => {});
+    const answer = await fetch(`${url}/system`, { signal: AbortSignal.timeout(2_000) }).catch(
+      () => {},
+    );
     await answer?.arrayBuffer().catch(() => {});
     if (answer?.ok && !ended) return;
     await sleep(100);

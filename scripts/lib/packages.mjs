@@ -25,7 +25,10 @@ export const boxPackages = [
   { name: 'libgtest-dev', why: 'the framework of the native tests' },
   { name: 'dcmtk', why: 'storescu: C-STORE in the end-to-end tests' },
   { name: 'python3-pydicom', why: '70 real DICOM files for the tests' },
-  { name: 'python3-cryptography', why: 'an independent implementation to check encryption against' },
+  {
+    name: 'python3-cryptography',
+    why: 'an independent implementation to check encryption against',
+  },
   { name: 'openssl', why: 'keys and certificates in tests' },
   { name: 'curl', why: "asks Orthanc's REST API from inside" },
   { name: 'gdb', why: 'back traces of a crash in the native half' },

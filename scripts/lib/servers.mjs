@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { ensureCached, hashOf } from './cache.mjs';
 import { ensureChroot, spawnInChroot } from './chroot-box.mjs';
 import { canInstallPackages, hasDocker } from './host.mjs';
-import { UserError, runStep, say } from './log.mjs';
+import { runStep, say, UserError } from './log.mjs';
 import { inProject } from './paths.mjs';
 import { capture, collectOutput, createCommandError, run } from './run.mjs';
 
@@ -175,7 +175,7 @@ async function ensureImage(image) {
  */
 function createDockerArgv({ image, entrypoint }, args, env, folder) {
   const user = process.getuid ? ['--user', `${process.getuid()}:${process.getgid()}`] : [];
-  // prettier-ignore
+  // biome-ignore format: an option and its value stay together
   return [
     'docker', 'run', '--rm', '--init', '--network', 'host', ...user,
     '--volume', `${folder}:${folder}`, ...Object.keys(env).flatMap((name) => ['--env', name]),

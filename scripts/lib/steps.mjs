@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What "npm test" consists of.
+
+import { createWriteStream } from 'node:fs';
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+
+import { ensureBox, spawnInBox } from './box.mjs';
+import { buildNative, findBuildFolder, pluginFile } from './build.mjs';
+import { countCheck, judge, readJunitCounts, readVitestCounts, sumCounts } from './counts.mjs';
+import { inProject, projectRoot } from './paths.mjs';
+import { spawnGuarded, waitForExit } from './run.mjs';
+
+/**
+ * @typedef {import('./box.mjs').BoxName} BoxName
+ * @typedef {import('./counts.mjs').Counts} Counts
+ *
+ * @typedef {object} StepContext
+ * @property {BoxName} box
+ * @property {(argv: readonly string[], env?: Record<string, string>) => Promise<number>} run on the
+ *   host; its output goes to the step's log; resolves to the exit code
+ * @property {(argv: readonly string[], env?: Record<string, string>) => Promise<number>} runInBox
+ * @property {(extension: string) => Promise<string>} reportFile where a runner writes its report
+ *
+ * @typedef {object} Step
+ * @property {string} name for --only
+ * @property {'each' | 'first'} boxes runs for each box, or once, in the first
+ * @property {readonly ('bundle' | 'box' | 'plugin' | 'servers')[]} needs
+ * @property {'alone' | 'beside others'} load tests measure times, so nothing runs beside them
+ * @property {(context: StepContext) => Promise<Counts>} run
+ */
+
+/** Where reports and logs of the steps are. */
+const reportFolder = inProject('build', 'test');
+
+/** @param {string} name @param {Step['needs']} needs @param {Step['boxes']} [boxes] @returns {Step} */
+const createVitestStep = (name, needs, boxes = 'first') => ({
+  name,
+  boxes,
+  needs,
+  load: 'alone',
+  run: async ({ box, run, reportFile }) => {
+    const report = await reportFile('json');
+    // biome-ignore format: an option and its value stay together
+    const argv = [
+      process.execPath, inProject('node_modules', 'vitest', 'vitest.mjs'), 'run', '--project', name,
+      '--reporter=default', '--reporter=json', `--outputFile.json=${report}`,
+    ];
+    const plugin = `${findBuildFolder(box)}/${pluginFile}`;
+    const code = await run(argv, { OOS_BOX: box, OOS_PLUGIN: plugin });
+    return judge(await readVitestCounts(report), code);
+  },
+});
+
+/**
+ * @param {string} name
+ * @param {import('./build.mjs').Variant} variant
+ * @param {Step['boxes']} boxes
+ * @returns {Step}
+ */
+const createNativeStep = (name, variant, boxes) => ({
+  name,
+  boxes,
+  needs: ['bundle', 'box'],
+  load: 'alone',
+  run: async ({ box, runInBox, reportFile }) => {
+    await buildNative({ box, variant, target: undefined });
+    const report = await reportFile('xml');
+    // biome-ignore format: an option and its value stay together
+    const argv = [
+      'ctest', '--test-dir', findBuildFolder(box, variant), '--output-on-failure',
+      '--no-tests=error', '--output-junit', report,
+    ];
+    const code = await runInBox(argv);
+    return judge(await readJunitCounts(report), code);
+  },
+});
+
+/** @type {readonly Step[]} */
+export const steps = [
+  {
+    name: 'docs',
+    boxes: 'first',
+    needs: [],
+    load: 'beside others',
+    run: async ({ run }) =>
+      countCheck(await run([process.execPath, inProject('scripts/generate-docs.mjs'), '--check'])),
+  },
+  {
+    name: 'lint',
+    boxes: 'first',
+    needs: [],
+    load: 'beside others',
+    run: async ({ run }) => countCheck(await run(['npm', 'run', '--silent', 'lint'])),
+  },
+  {
+    name: 'types',
+    boxes: 'first',
+    needs: [],
+    load: 'beside others',
+    run: async ({ run }) => countCheck(await run(['npm', 'run', '--silent', 'typecheck'])),
+  },
+  {
+    name: 'clang-format',
+    boxes: 'first',
+    needs: ['box'],
+    load: 'beside others',
+    run: async ({ runInBox }) => {
+      const sources = await listNativeSources(/\.(cpp|h)$/);
+      return countCheck(await runInBox(['clang-format', '--dry-run', '--Werror', ...sources]));
+    },
+  },
+  {
+    name: 'clang-tidy',
+    boxes: 'first',
+    needs: ['plugin'],
+    load: 'beside others',
+    run: async ({ box, runInBox }) => {
+      const folder = findBuildFolder(box);
+      const sources = await listNativeSources(/\.cpp$/);
+      const codes = await mapLimited(sources, availableParallelism(), (source) =>
+        runInBox(['clang-tidy', '--quiet', '-p', folder, source]),
+      );
+      return sumCounts(codes.map(countCheck));
+    },
+  },
+  createNativeStep('native', 'release', 'each'),
+  createNativeStep('asan', 'asan', 'first'),
+  createNativeStep('tsan', 'tsan', 'first'),
+  createVitestStep('unit', ['bundle']),
+  createVitestStep('conformance', ['servers']),
+  createVitestStep('faults', ['bundle', 'plugin', 'servers']),
+  createVitestStep('e2e', ['bundle', 'plugin', 'servers'], 'each'),
+];
+
+/** @param {RegExp} pattern @returns {Promise<string[]>} absolute paths below native/ */
+async function listNativeSources(pattern) {
+  const names = await readdir(inProject('native'), { recursive: true });
+  return names
+    .filter((name) => pattern.test(name))
+    .sort()
+    .map((name) => inProject('native', name));
+}
+
+/**
+ * @template T, R
+ * @param {readonly T[]} items
+ * @param {number} limit how many at a time
+ * @param {(item: T) => Promise<R>} action
+ * @returns {Promise<R[]>} in the order of the items
+ */
+export async function mapLimited(items, limit, action) {
+  /** @type {R[]} */ const results = new Array(items.length);
+  const queue = items.entries();
+  const work = async () => {
+    for (const [index, item] of queue) results[index] = await action(item);
+  };
+  await Promise.all(Array.from({ length: limit }, work));
+  return results;
+}
+
+/**
+ * @param {Step} step
+ * @param {BoxName} box
+ * @param {boolean} isShown whether the output goes to the terminal as well
+ * @returns {Promise<{ counts: Counts, logFile: string }>}
+ */
+export async function runTestStep(step, box, isShown) {
+  await mkdir(reportFolder, { recursive: true });
+  const base = `${reportFolder}/${step.boxes === 'each' ? `${step.name}-${box}` : step.name}`;
+  const logFile = `${base}.log`;
+  const log = createWriteStream(logFile);
+  /** @param {import('node:child_process').ChildProcess} child */
+  const follow = (child) => {
+    for (const stream of [child.stdout, child.stderr]) {
+      stream?.on('data', (chunk) => {
+        log.write(chunk);
+        if (isShown) process.stderr.write(chunk);
+      });
+    }
+    return waitForExit(child);
+  };
+  const stdio = /** @type {const} */ (['ignore', 'pipe', 'pipe']);
+  try {
+    const counts = await step.run({
+      box,
+      run: (argv, env = {}) =>
+        follow(spawnGuarded(argv, { cwd: projectRoot, env: { ...process.env, ...env }, stdio })),
+      runInBox: async (argv, env = {}) =>
+        follow(spawnInBox(await ensureBox(box), argv, { env, stdio })),
+      reportFile: async (extension) => {
+        await rm(`${base}.${extension}`, { force: true }); // an old report must not speak for this run
+        return `${base}.${extension}`;
+      },
+    });
+    return { counts, logFile };
+  } catch (error) {
+    const text = `${error instanceof Error ? error.stack : error}\n`;
+    log.write(text);
+    if (isShown) process.stderr.write(text);
+    return { counts: countCheck(1), logFile };
+  } finally {
+    await new Promise((resolve) => log.end(() => resolve(undefined)));
+  }
+}
