@@ -53,7 +53,8 @@ const PROXY_DEFAULT_PORT = 1080;
 
 /** What Orthanc's `HttpProxy` means: `[http://][user:password@]host[:port]`. */
 export function parseProxy(text: string): UrlResult {
-  const howToWrite = 'write host:port, user:password@host:port, or either behind "http://"';
+  const howToWrite =
+    'write host:port, user:password@host:port, or either behind "http://"; "/", "@" and the like in a password as %2F, %40';
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase();
   if (scheme !== undefined && scheme !== 'http' && scheme !== 'https') {
     return { problem: `a proxy of kind "${scheme}" is not supported: ${howToWrite}` };

@@ -1,0 +1,660 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { inspect } from 'node:util';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { loadConfiguration } from '../../../src/config/load.ts';
+import { knownSections, PROVIDER_SECTIONS } from '../../../src/config/sections.ts';
+import type { PluginSettings, S3Settings } from '../../../src/config/settings.ts';
+import { StorageError } from '../../../src/errors.ts';
+
+type Json = Readonly<Record<string, unknown>>;
+
+const MINIMAL: Json = { BucketName: 'bucket', Region: 'eu-central-1' };
+
+function load(
+  configuration: Json,
+  { orthancVersion = '1.12.7', environmentVariables = {} as NodeJS.ProcessEnv } = {},
+): PluginSettings {
+  return loadConfiguration(JSON.stringify(configuration), { orthancVersion, environmentVariables });
+}
+
+/** The problems of an AwsS3Storage section, in their order. */
+function problemsOf(section: Json, rest: Json = {}): readonly string[] {
+  return problemsIn({ ...rest, AwsS3Storage: section });
+}
+
+function problemsIn(configuration: Json): readonly string[] {
+  try {
+    load(configuration);
+  } catch (error) {
+    if (!(error instanceof StorageError) || error.code !== 'BAD_CONFIG') throw error;
+    return error.message.split('\n');
+  }
+  return [];
+}
+
+function s3(section: Json, rest: Json = {}): S3Settings {
+  const { provider } = load({ ...rest, AwsS3Storage: { ...MINIMAL, ...section } });
+  if (provider === undefined) throw new Error('no provider');
+  return provider.s3;
+}
+
+describe('a section of the least', () => {
+  test('has the defaults of the C++ plugin', () => {
+    expect(load({ AwsS3Storage: MINIMAL })).toEqual({
+      provider: {
+        kind: 's3',
+        section: 'AwsS3Storage',
+        s3: {
+          bucketName: 'bucket',
+          region: 'eu-central-1',
+          credentials: undefined,
+          endpoint: undefined,
+          virtualAddressing: true,
+          storageClass: undefined,
+          tags: {},
+          serverSideEncryption: undefined,
+          kmsKeyId: undefined,
+          checksumMode: 'WhenSupported',
+          transfer: { always: false, poolSize: 10, partSizeBytes: 5 * 1024 * 1024 },
+          enableSdkLogs: false,
+          connectionTimeoutMs: 30_000,
+          requestTimeoutMs: 1_200_000,
+          maxConnections: 25,
+          maxRetries: 10,
+          caCertificatesFile: undefined,
+          proxyUrl: undefined,
+        },
+      },
+      naming: { rootPath: '', structure: 'flat', legacyUnknownFiles: false },
+      requestTimeoutMs: 1_200_000,
+      warnings: [],
+      notes: [],
+    });
+  });
+
+  test("and the page's sample is read whole", () => {
+    const { provider, naming, requestTimeoutMs, warnings } = load({
+      AwsS3Storage: {
+        BucketName: 'test-orthanc-s3-plugin',
+        Region: 'eu-central-1',
+        AccessKey: 'AKXXX',
+        SecretKey: 'RhYYYY',
+        Endpoint: '',
+        ConnectionTimeout: 30,
+        RequestTimeout: 600,
+        RootPath: 'a/b/',
+        MigrationFromFileSystemEnabled: false,
+        StorageStructure: 'legacy',
+        EnableLegacyUnknownFiles: true,
+        VirtualAddressing: true,
+        StorageEncryption: {},
+        HybridMode: 'Disabled',
+        UseTransferManager: true,
+        TransferPoolSize: 4,
+        TransferBufferSize: 16,
+        EnableAwsSdkLogs: true,
+        StorageClass: 'STANDARD_IA',
+        Tags: { project: 'radiology' },
+        MaxConnections: 50,
+        MaxRetries: 0,
+        Lanes: 1,
+      },
+    });
+    expect(provider?.s3).toMatchObject({
+      credentials: { accessKey: 'AKXXX' },
+      endpoint: undefined,
+      storageClass: 'STANDARD_IA',
+      tags: { project: 'radiology' },
+      transfer: { always: true, poolSize: 4, partSizeBytes: 16 * 1024 * 1024 },
+      enableSdkLogs: true,
+      maxConnections: 50,
+      maxRetries: 0,
+    });
+    expect(provider?.s3.credentials?.secretKey.reveal()).toBe('RhYYYY');
+    expect(naming).toEqual({ rootPath: 'a/b', structure: 'legacy', legacyUnknownFiles: true });
+    expect(requestTimeoutMs).toBe(600_000);
+    expect(warnings).toEqual([]);
+  });
+});
+
+describe('what Docker makes of values', () => {
+  test.each([
+    ['BucketName', 2026, 'bucketName', '2026'],
+    ['BucketName', ' bucket\n', 'bucketName', 'bucket'],
+    ['MaxRetries', '7', 'maxRetries', 7],
+    ['MaxConnections', ' 30 ', 'maxConnections', 30],
+    ['ConnectionTimeout', 30.0, 'connectionTimeoutMs', 30_000],
+    ['EnableAwsSdkLogs', 'true', 'enableSdkLogs', true],
+    ['EnableAwsSdkLogs', 'True', 'enableSdkLogs', true],
+    ['EnableAwsSdkLogs', 1, 'enableSdkLogs', true],
+    ['EnableAwsSdkLogs', '0', 'enableSdkLogs', false],
+    ['VirtualAddressing', 0, 'virtualAddressing', false],
+    ['VirtualAddressing', 'false', 'virtualAddressing', false],
+    ['Tags', { a: 1, b: true, c: ' x ' }, 'tags', { a: '1', b: 'true', c: ' x ' }],
+    ['StorageClass', '', 'storageClass', undefined],
+    ['ServerSideEncryption', '', 'serverSideEncryption', undefined],
+  ] as const)('%s: %j', (key, value, setting, expected) => {
+    expect(s3({ [key]: value })[setting]).toEqual(expected);
+  });
+
+  test('a SecretKey of digits', () => {
+    const { credentials } = s3({ AccessKey: 1234, SecretKey: 5678 });
+    expect(credentials?.accessKey).toBe('1234');
+    expect(credentials?.secretKey.reveal()).toBe('5678');
+  });
+
+  test('empty keys are none', () => {
+    expect(s3({ AccessKey: '', SecretKey: ' ' }).credentials).toBeUndefined();
+  });
+
+  test('digits that JSON has rounded are refused, not guessed', () => {
+    const json = `{"AwsS3Storage": {"BucketName": "b", "Region": "r", "AccessKey": "a", "SecretKey": 12345678901234567890}}`;
+    const read = () =>
+      loadConfiguration(json, { orthancVersion: '1.12.7', environmentVariables: {} });
+    expect(read).toThrow(
+      'AwsS3Storage.SecretKey: is a number that is not kept exactly: put it in quotes',
+    );
+  });
+});
+
+describe('what is wrong, and what to write', () => {
+  test.each<[Json, string]>([
+    [{ BucketName: undefined }, "BucketName: is missing; write the bucket's name"],
+    [{ BucketName: '' }, "BucketName: must not be empty; write the bucket's name"],
+    [{ BucketName: null }, 'BucketName: must be text in quotes, not null'],
+    [{ BucketName: ['b'] }, 'BucketName: must be text in quotes, not a list'],
+    [{ BucketName: true }, 'BucketName: must be text in quotes, not true'],
+    [{ BucketName: 1.5 }, 'BucketName: is a number that is not kept exactly: put it in quotes'],
+    [
+      { BucketName: 's3://bucket' },
+      "BucketName: must not be a URL: write the bucket's name alone, a folder belongs in RootPath",
+    ],
+    [
+      { BucketName: 'bucket/folder' },
+      'BucketName: must not hold "/": write the bucket\'s name alone, a folder belongs in RootPath',
+    ],
+    [{ Region: undefined }, 'Region: is missing; write the region, such as "eu-central-1"'],
+    [{ Region: 'eu central' }, 'Region: must be a region such as "eu-central-1"'],
+    [
+      { AccessKey: 'AK' },
+      'SecretKey: is missing, while "AccessKey" is there; write both or neither',
+    ],
+    [
+      { SecretKey: 'x' },
+      'AccessKey: is missing, while "SecretKey" is there; write both or neither',
+    ],
+    [
+      { StorageStructure: 'flatt' },
+      'StorageStructure: must be one of "flat", "legacy", not "flatt"; did you mean "flat"?',
+    ],
+    [
+      { StorageStructure: 'Legacy' },
+      'StorageStructure: must be one of "flat", "legacy", not "Legacy"; did you mean "legacy"?',
+    ],
+    [{ StorageStructure: 3 }, 'StorageStructure: must be one of "flat", "legacy", not 3'],
+    [{ RootPath: '/a/b' }, 'RootPath: must not start with "/": write "a/b"'],
+    [{ RootPath: 'a/../b' }, 'RootPath: must not hold "." or ".." as a folder'],
+    [{ RootPath: './a' }, 'RootPath: must not hold "." or ".." as a folder'],
+    [{ RootPath: 'a\nb' }, 'RootPath: must not hold control characters'],
+    [{ RootPath: 'ä'.repeat(451) }, 'RootPath: must not be longer than 900 bytes'],
+    [
+      { RequestTimeout: 0 },
+      'RequestTimeout: must be a whole number from 1 to 86400 (seconds), not 0',
+    ],
+    [
+      { ConnectionTimeout: 1.5 },
+      'ConnectionTimeout: must be a whole number from 1 to 3600 (seconds), not 1.5',
+    ],
+    [
+      { ConnectionTimeout: 'soon' },
+      'ConnectionTimeout: must be a whole number from 1 to 3600 (seconds), not "soon"',
+    ],
+    [{ MaxRetries: '' }, 'MaxRetries: must be a whole number from 0 to 100 (retries), not ""'],
+    [{ MaxRetries: -1 }, 'MaxRetries: must be a whole number from 0 to 100 (retries), not -1'],
+    [
+      { MaxConnections: 1001 },
+      'MaxConnections: must be a whole number from 1 to 1000 (connections), not 1001',
+    ],
+    [
+      { TransferBufferSize: 4 },
+      'TransferBufferSize: must be a whole number from 5 to 1024 (MB), not 4',
+    ],
+    [{ VirtualAddressing: 'no' }, 'VirtualAddressing: must be true or false, not "no"'],
+    [{ VirtualAddressing: 2 }, 'VirtualAddressing: must be true or false, not 2'],
+    [{ Tags: 'a=b' }, 'Tags: must be an object of texts, such as {"project": "radiology"}'],
+    [{ Tags: { a: {} } }, 'Tags.a: must be text in quotes, not an object'],
+    [
+      { Tags: Object.fromEntries(Array.from({ length: 11 }, (_, i) => [`t${i}`, ''])) },
+      'Tags: has 11 tags; S3 allows 10',
+    ],
+    [{ Tags: { '': 'x' } }, 'Tags: the name of tag "" must not be empty'],
+    [{ Tags: { 'aws:x': 'y' } }, 'Tags: the name of tag "aws:x" must not start with "aws:"'],
+    [{ Tags: { a: 'x'.repeat(257) } }, 'Tags.a: must not be longer than 256 characters'],
+    [{ Tags: { a: '<b>' } }, 'Tags.a: may hold letters, digits, spaces and + - = . _ : / @ only'],
+    [
+      { ServerSideEncryption: 'aws-kms' },
+      'ServerSideEncryption: must be one of "AES256", "aws:kms", "aws:kms:dsse", not "aws-kms"; did you mean "aws:kms"?',
+    ],
+    [{ KmsKeyId: 'k' }, 'KmsKeyId: needs "ServerSideEncryption": "aws:kms" or "aws:kms:dsse"'],
+    [
+      { KmsKeyId: 'k', ServerSideEncryption: 'AES256' },
+      'KmsKeyId: needs "ServerSideEncryption": "aws:kms" or "aws:kms:dsse"',
+    ],
+    [
+      { Endpoint: 'ftp://host' },
+      'Endpoint: must not start with "ftp://": write a host, host:port, or a URL like "https://s3.example.org:9000"',
+    ],
+    [{ BuketName: 'b' }, 'BuketName: unknown key, did you mean "BucketName"?'],
+    [{ accesskey: 'b' }, 'accesskey: unknown key, did you mean "AccessKey"?'],
+    [{ Colour: 'b' }, 'Colour: unknown key, remove it'],
+    [{ ContainerName: 'b' }, 'ContainerName: unknown key, it belongs in AzureBlobStorage'],
+    [
+      { ServiceAccountFile: 'b' },
+      'ServiceAccountFile: unknown key, it belongs in GoogleCloudStorage',
+    ],
+    [
+      { MasterKey: [1, 'b'] },
+      'MasterKey: unknown key, it belongs in AwsS3Storage.StorageEncryption',
+    ],
+    [
+      { StorageDirectory: 'b' },
+      'StorageDirectory: unknown key, it belongs at the top of the configuration',
+    ],
+    [
+      { StorageEncryption: { RootPath: '', Enable: false } },
+      'StorageEncryption.RootPath: unknown key, it belongs in AwsS3Storage',
+    ],
+    [{ StorageEncryption: 'on' }, 'StorageEncryption: must be an object, not "on"'],
+    [
+      { StorageEncryption: { Enable: false, MasterKey: [1] } },
+      'StorageEncryption.MasterKey[1]: is missing',
+    ],
+    [
+      { StorageEncryption: { Enable: false, MasterKey: 'key' } },
+      'StorageEncryption.MasterKey: must be [id, "path of the key file"]',
+    ],
+    [
+      { StorageEncryption: { Enable: false, PreviousMasterKeys: [[4294967296, 'k']] } },
+      'StorageEncryption.PreviousMasterKeys[0][0]: must be a whole number from 0 to 4294967295, not 4294967296',
+    ],
+    [
+      {
+        StorageEncryption: {
+          Enable: false,
+          MasterKey: [1, 'a'],
+          PreviousMasterKeys: [['01', 'b']],
+        },
+      },
+      'StorageEncryption: key id 1 is there twice; ids must differ',
+    ],
+    [
+      { StorageEncryption: { Enable: false, Format: 'A3' } },
+      'StorageEncryption.Format: must be one of "A1", "A2", not "A3"',
+    ],
+    [
+      { StorageClass: 'STANDRD_IA' },
+      `StorageClass: must be one of "STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "DEEP_ARCHIVE", "OUTPOSTS", "GLACIER_IR", "SNOW", "EXPRESS_ONEZONE", not "STANDRD_IA"; did you mean "STANDARD_IA"?`,
+    ],
+    [
+      { ConnectTimeout: 3, ConnectionTimeout: 3 },
+      'ConnectTimeout: is the old name of "ConnectionTimeout", which is there too; remove "ConnectTimeout"',
+    ],
+  ])('%j', (section, problem) => {
+    expect(problemsOf({ ...MINIMAL, ...section })).toEqual([`AwsS3Storage.${problem}`]);
+  });
+
+  test('all of it in one message', () => {
+    const problems = problemsOf(
+      { BuketName: 'b', Region: '', MaxRetries: 'x', RootPath: '/', Lanes: 2, SecretKey: 's' },
+      { HttpProxy: 'socks5://proxy' },
+    );
+    const settings = problems.map((problem) => problem.split(':')[0] ?? '');
+    expect(settings.toSorted()).toEqual([
+      'AwsS3Storage.AccessKey',
+      'AwsS3Storage.BucketName',
+      'AwsS3Storage.BuketName',
+      'AwsS3Storage.Lanes',
+      'AwsS3Storage.MaxRetries',
+      'AwsS3Storage.Region',
+      'AwsS3Storage.RootPath',
+      'HttpProxy',
+    ]);
+  });
+});
+
+describe('not available yet', () => {
+  test.each<[Json, string]>([
+    [{ HybridMode: 'WriteToFileSystem' }, 'HybridMode: %; write "Disabled", or leave it out'],
+    [{ HybridMode: 'WriteToObjectStorage' }, 'HybridMode: %; write "Disabled", or leave it out'],
+    [
+      { MigrationFromFileSystemEnabled: 'true' },
+      'MigrationFromFileSystemEnabled: %; write false, or leave it out',
+    ],
+    [{ Lanes: 2 }, 'Lanes: %; write 1, or leave it out'],
+    ...[
+      { Enable: true, MasterKey: [1, 'k'] },
+      { Enable: 1, MasterKey: [1, 'k'] },
+      // Without Enable: the C++ plugins encrypt then.
+      { MasterKey: [1, 'k'] },
+    ].map((StorageEncryption): [Json, string] => [
+      { StorageEncryption },
+      'StorageEncryption.Enable: %; write false, or leave StorageEncryption out',
+    ]),
+  ])('%j', (section, problem) => {
+    expect(problemsOf({ ...MINIMAL, ...section })).toEqual([
+      `AwsS3Storage.${problem.replace('%', 'not available yet in this version')}`,
+    ]);
+  });
+
+  test.each([{}, { Enable: false }, { Enable: '0', MasterKey: [1, 'k'] }, { Enable: 'False' }])(
+    'no encryption: %j',
+    (StorageEncryption) => {
+      expect(problemsOf({ ...MINIMAL, StorageEncryption })).toEqual([]);
+    },
+  );
+
+  test('encryption that lacks its key is told so as well', () => {
+    expect(problemsOf({ ...MINIMAL, StorageEncryption: { Enable: true } })).toContain(
+      'AwsS3Storage.StorageEncryption.MasterKey: is missing; write [id, "path of the key file"]',
+    );
+  });
+
+  const azure = {
+    ConnectionString: 'AccountName=a;AccountKey=a2V5',
+    ContainerName: 'container',
+    AccessTier: 'Cool',
+  };
+  const oldAzure = { AccountName: 'a', AccountKey: 'a2V5', ContainerName: 'container' };
+  const google = { BucketName: 'b', ServiceAccountFile: '/f.json', StorageClass: 'NEARLINE' };
+  test.each([
+    ['AzureBlobStorage', azure],
+    ['BlobStorage', oldAzure],
+    ['GoogleCloudStorage', google],
+  ])('%s is refused, yet checked', (section, good) => {
+    const refusal = `${section}: not available yet in this version; "AwsS3Storage" is`;
+    expect(problemsIn({ [section]: good })).toEqual([refusal]);
+    expect(problemsIn({ [section]: { ...good, RootPth: '' } })).toEqual([
+      refusal,
+      `${section}.RootPth: unknown key, did you mean "RootPath"?`,
+    ]);
+  });
+
+  test.each<[string, Json, string]>([
+    [
+      'AzureBlobStorage',
+      { ...azure, AccountUrl: 'https://a' },
+      'AccountUrl: replaces "ConnectionString": keep one',
+    ],
+    [
+      'AzureBlobStorage',
+      { ContainerName: 'container' },
+      'ConnectionString: is missing; write it, or "AccountUrl" for the default credential chain',
+    ],
+    [
+      'AzureBlobStorage',
+      { ...azure, ConnectionString: 'hunter2' },
+      'ConnectionString: holds neither AccountKey= nor SharedAccessSignature=: copy it whole from the Azure portal',
+    ],
+    [
+      'AzureBlobStorage',
+      { ...azure, ContainerName: 'My_Container' },
+      'ContainerName: must be 3 to 63 lower-case letters, digits and single hyphens',
+    ],
+    [
+      'AzureBlobStorage',
+      { ...azure, AccessTier: 'cool' },
+      'AccessTier: must be one of "Hot", "Cool", "Cold", "Archive", "Premium", not "cool"; did you mean "Cool"?',
+    ],
+    [
+      'BlobStorage',
+      { AccountName: 'a', ContainerName: 'container' },
+      'AccountKey: is missing, while "AccountName" is there; write both or neither',
+    ],
+    [
+      'GoogleCloudStorage',
+      { ...google, StorageClass: 'STANDARD_IA' },
+      'StorageClass: must be one of "STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE", not "STANDARD_IA"; did you mean "STANDARD"?',
+    ],
+  ])('%s %j', (section, settings, problem) => {
+    expect(problemsIn({ [section]: settings })).toContain(`${section}.${problem}`);
+  });
+});
+
+describe('sections', () => {
+  test('none leaves Orthanc alone, whatever else is there', () => {
+    const { provider, warnings, notes } = load(
+      { Name: 'x', HttpProxy: 'socks5://p', PostgreSQL: {}, AzureBlob: {} },
+      { orthancVersion: '1.13.0', environmentVariables: { AWS_PROFILE: 'p' } },
+    );
+    expect([provider, warnings, notes]).toEqual([undefined, [], []]);
+  });
+
+  test('several are an error that names them', () => {
+    expect(
+      problemsIn({ AwsS3Storage: MINIMAL, GoogleCloudStorage: { BucketName: 'b' } }),
+    ).toContain(
+      'AwsS3Storage, GoogleCloudStorage: more than one storage section; keep the one to store in',
+    );
+  });
+
+  test.each(['AwsS3Storge', 'awsS3Storage', 'AwsS3Storage ', 'AWSS3Storag'])(
+    '%j is a mistake, not nothing',
+    (section) => {
+      expect(problemsIn({ [section]: MINIMAL })).toEqual([
+        `${section}: unknown section, did you mean "AwsS3Storage"?`,
+      ]);
+    },
+  );
+
+  test.each([[null], [[]], ['bucket'], [true]])('%j is no section', (section) => {
+    expect(problemsIn({ AwsS3Storage: section })).toEqual([
+      'AwsS3Storage: must be an object, { … }',
+    ]);
+  });
+
+  test.each(['[]', '1', 'null', '"x"', '', '{"AwsS3Storage": {"SecretKey": "hunter2" "x"}}'])(
+    'a configuration of %j',
+    (json) => {
+      const read = () =>
+        loadConfiguration(json, { orthancVersion: '1.12.7', environmentVariables: {} });
+      expect(read).toThrow(/^the configuration is not (a JSON object|valid JSON)$/);
+    },
+  );
+});
+
+describe('addressing', () => {
+  test.each([
+    ['bucket', undefined, true],
+    ['bucket', 's3.example.org', true],
+    ['bucket', 'http://localhost:9000', false],
+    ['bucket', 'https://10.0.0.5', false],
+    ['bucket', 'https://[::1]:9000', false],
+    ['my.bucket', undefined, false],
+    ['my.bucket', 'https://s3.example.org', false],
+    ['my.bucket', 'http://s3.example.org', true],
+    ['My_Bucket', 'http://s3.example.org', false],
+  ])('bucket %j at %j: host style %s', (BucketName, Endpoint, virtual) => {
+    expect(s3({ BucketName, Endpoint }).virtualAddressing).toBe(virtual);
+    expect(s3({ BucketName, Endpoint, VirtualAddressing: false }).virtualAddressing).toBe(false);
+  });
+});
+
+describe("Orthanc's own settings", () => {
+  test('apply', () => {
+    const settings = s3({}, { HttpsCACertificates: '/etc/ca.pem', HttpProxy: 'u:p@proxy:3128' });
+    expect(settings.caCertificatesFile).toBe('/etc/ca.pem');
+    expect(settings.proxyUrl?.reveal()).toBe('http://u:p@proxy:3128');
+  });
+
+  test('empty ones are none', () => {
+    const settings = s3({}, { HttpsCACertificates: '', HttpProxy: '' });
+    expect(settings.caCertificatesFile).toBeUndefined();
+    expect(settings.proxyUrl).toBeUndefined();
+  });
+
+  test('wrong ones are problems', () => {
+    expect(
+      problemsOf(MINIMAL, { HttpsCACertificates: 1, HttpProxy: 'socks5://u:hunter2@p' }),
+    ).toEqual([
+      'HttpsCACertificates: must be text in quotes',
+      'HttpProxy: a proxy of kind "socks5" is not supported: write host:port, user:password@host:port, or either behind "http://"; "/", "@" and the like in a password as %2F, %40',
+    ]);
+  });
+});
+
+describe('warnings', () => {
+  const warningsOf = (section: Json, rest: Json = {}, orthancVersion = '1.12.7') =>
+    load({ ...rest, AwsS3Storage: { ...MINIMAL, ...section } }, { orthancVersion }).warnings;
+
+  test('an old name', () => {
+    expect(warningsOf({ ConnectTimeout: '12' })).toEqual([
+      'AwsS3Storage.ConnectTimeout: is the old name of "ConnectionTimeout"; write that',
+    ]);
+    expect(s3({ ConnectTimeout: '12' }).connectionTimeoutMs).toBe(12_000);
+  });
+
+  test.each([
+    ['1.12.7', {}, false],
+    ['1.13.0', {}, true],
+    ['1.13.0', { StorageLoaderThreadsCount: 4 }, true],
+    ['1.13.0', { StorageLoaderThreadsCount: 20 }, false],
+    ['1.14.2', {}, true],
+    ['2.0.0', {}, true],
+    ['mainline', {}, true],
+  ])('loader threads on %s with %j: %s', (version, orthanc, isWarned) => {
+    expect(warningsOf({}, orthanc, version)).toEqual(
+      isWarned ? [expect.stringMatching(/^StorageLoaderThreadsCount: .* about 20$/)] : [],
+    );
+  });
+
+  test.each([
+    ['1.13.0', false, true],
+    ['1.13.0+dfsg', false, true],
+    ['1.13.0', true, false],
+    ['1.13.01', false, false],
+    ['1.13.1', false, false],
+    ['1.12.7', false, false],
+  ])('MD5 on %s, %s: %s', (version, StoreMD5ForAttachments, isWarned) => {
+    const orthanc = { StoreMD5ForAttachments, StorageLoaderThreadsCount: 20 };
+    expect(warningsOf({}, orthanc, version)).toEqual(
+      isWarned ? [expect.stringMatching(/^StoreMD5ForAttachments: /)] : [],
+    );
+  });
+
+  test.each<[Json, readonly RegExp[]]>([
+    [{ Endpoint: 'http://s3.example.org' }, [/^AwsS3Storage.Endpoint: without TLS/]],
+    [{ Endpoint: 'http://127.0.0.1:9000' }, []],
+    [{ Endpoint: 'https://s3.example.org' }, []],
+    [{ Endpoint: 'https://minio:9000' }, [/^AwsS3Storage.VirtualAddressing: .* write false$/]],
+    [{ Endpoint: 'https://minio:9000', VirtualAddressing: false }, []],
+    [{ StorageClass: 'GLACIER' }, [/^AwsS3Storage.StorageClass: .* restored/]],
+    [{ StorageClass: 'GLACIER_IR' }, []],
+    [
+      { StorageClass: 'COLD', Endpoint: 'https://s3.example.org' },
+      [/^AwsS3Storage.StorageClass: .* Sent to the server as it is\.$/],
+    ],
+  ])('%j', (section, warnings) => {
+    expect(warningsOf(section)).toEqual(warnings.map((line) => expect.stringMatching(line)));
+  });
+
+  test('variables of the environment are named, their values are not', () => {
+    const { notes, warnings } = load(
+      { AwsS3Storage: MINIMAL },
+      {
+        environmentVariables: {
+          AWS_PROFILE: 'hunter2',
+          AWS_S3_STORAGE_PLUGIN_ENABLED: 'false',
+          AZURE_CLIENT_ID: 'hunter2',
+          HTTPS_PROXY: 'http://u:hunter2@p',
+          no_proxy: 'hunter2',
+          NODE_EXTRA_CA_CERTS: '',
+          NODE_TLS_REJECT_UNAUTHORIZED: '0',
+          PATH: '/bin',
+        },
+      },
+    );
+    expect(notes).toEqual([
+      'environment variables that also have a say: AWS_PROFILE, HTTPS_PROXY, NODE_TLS_REJECT_UNAUTHORIZED, no_proxy',
+    ]);
+    expect(warnings).toEqual([expect.stringMatching(/^NODE_TLS_REJECT_UNAUTHORIZED: /)]);
+  });
+});
+
+describe('whatever the configuration', () => {
+  const sections = PROVIDER_SECTIONS.map(({ section }) => section);
+  const keys = [...new Set(knownSections().flatMap((known) => known.keys))];
+  const odd = fc.constantFrom('__proto__', 'toString', 'constructor', 'valueOf', 'hasOwnProperty');
+  const value = fc.oneof(
+    fc.jsonValue(),
+    fc.constantFrom<unknown>('', 0, 1, -1, true, null, 'flat', 'aws:kms', '1', 'a/', [[1, 'k']]),
+    fc.dictionary(fc.oneof(odd, fc.constantFrom(...keys)), fc.jsonValue()),
+  );
+  const section = fc.dictionary(fc.oneof(fc.constantFrom(...keys), odd, fc.string()), value);
+  const configuration = fc.dictionary(
+    fc.oneof(
+      { weight: 4, arbitrary: fc.constantFrom(...sections) },
+      fc.constantFrom(...keys),
+      odd,
+      fc.string(),
+    ),
+    fc.oneof({ weight: 4, arbitrary: section }, value),
+  );
+
+  test('it is settings or one BAD_CONFIG with a line per problem', () => {
+    fc.assert(
+      fc.property(configuration, (orthanc) => {
+        for (const problem of problemsIn(orthanc)) expect(problem).toMatch(/^\S.*: \S/su);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('no secret is in a message, a warning, a note or a printed setting', () => {
+    const secret = fc.stringMatching(/^[A-Za-z0-9+/]{20}$/).map((text) => `s3cr3t${text}`);
+    fc.assert(
+      fc.property(secret, section, fc.constantFrom(...sections), (text, other, name) => {
+        const broken = {
+          HttpProxy: `user:${text}@proxy${other['Lanes'] === 1 ? '' : '/path'}`,
+          [name]: {
+            ...MINIMAL,
+            ...other,
+            AccessKey: 'AK',
+            SecretKey: text,
+            AccountKey: text,
+            ConnectionString: `AccountName=a;AccountKey=${text}`,
+          },
+        };
+        expect(problemsIn(broken).join('\n')).not.toContain(text);
+        const good = {
+          HttpProxy: `user:${encodeURIComponent(text)}@proxy`,
+          AwsS3Storage: { ...MINIMAL, AccessKey: 'AK', SecretKey: text },
+        };
+        const settings = load(good, { orthancVersion: '1.13.0' });
+        expect(inspect(settings, { depth: 9 })).not.toContain(text);
+        expect(JSON.stringify(settings)).not.toContain(text);
+      }),
+    );
+  });
+
+  test('a key with one slip is found again', () => {
+    const known = knownSections().find((other) => other.section === 'AwsS3Storage')?.keys ?? [];
+    const slip = fc.constantFrom(...known).chain((key) =>
+      fc.tuple(fc.constant(key), fc.nat(key.length - 2)).map(([name, at]) => ({
+        name,
+        swapped: `${name.slice(0, at)}${name[at + 1]}${name[at]}${name.slice(at + 2)}`,
+        cut: name.slice(0, at) + name.slice(at + 1),
+      })),
+    );
+    fc.assert(
+      fc.property(slip, ({ name, swapped, cut }) => {
+        for (const word of [swapped, cut]) {
+          if (known.includes(word) || word.length < 4) continue;
+          const problems = problemsOf({ ...MINIMAL, [word]: 1 });
+          expect(problems).toEqual([`AwsS3Storage.${word}: unknown key, did you mean "${name}"?`]);
+        }
+      }),
+    );
+  });
+});
