@@ -15,6 +15,8 @@ const common = {
   absWorkingDir: root,
   bundle: true,
   platform: 'node',
+  // ES modules where a package has them: only what is used of them goes into the bundle.
+  mainFields: ['module', 'main'],
   format: 'cjs',
   target: 'node20.11',
   // Stack traces and the names of the SDKs' errors are worth more than the bytes.
