@@ -5,7 +5,9 @@
 import { readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
+import connectThrough from 'undici/lib/api/api-connect.js';
 import Agent from 'undici/lib/dispatcher/agent.js';
+import Pool from 'undici/lib/dispatcher/pool.js';
 import ProxyAgent from 'undici/lib/dispatcher/proxy-agent.js';
 import type { NetworkSettings } from '../config/settings.ts';
 import { StorageError } from '../errors.ts';
@@ -62,7 +64,8 @@ export interface Transport {
 /** A request that got no complete answer. */
 export class TransportError extends Error {
   override readonly name = 'TransportError';
-  /** Node's, OpenSSL's or undici's code: ECONNREFUSED, CERT_HAS_EXPIRED, UND_ERR_CONNECT_TIMEOUT … */
+  /** Node's, OpenSSL's or undici's code (ECONNREFUSED, CERT_HAS_EXPIRED, UND_ERR_CONNECT_TIMEOUT …), or one of ours:
+   *  BODY_BROKEN, EARLY_SUCCESS, ANSWER_TOO_LARGE, PROXY_AUTHENTICATION. */
   readonly code: string;
   /** Another attempt may succeed: true for what networks do, false for certificates and for defects of ours. */
   readonly transient: boolean;
@@ -101,6 +104,9 @@ function createDispatcher(settings: NetworkSettings): Dispatcher {
     return new ProxyAgent({
       ...pool,
       uri: settings.proxyUrl.reveal(),
+      // undici's index gives each dispatcher its methods; of them, a tunnel needs `connect`.
+      clientFactory: (origin, options) =>
+        Object.assign(new Pool(origin, options), { connect: connectThrough }),
       requestTls: connect,
       proxyTls: connect,
       // Many proxies allow CONNECT to port 443 alone: plain HTTP goes as plain proxy requests.
@@ -208,7 +214,7 @@ function exchange(dispatcher: Dispatcher, request: ExchangeRequest): Promise<Ans
         resolve({ status, headers, body: Buffer.concat(collected) });
       },
       onResponseError(_controller, error) {
-        fail(error);
+        fail(receiver === undefined ? error : toBodyError(error));
       },
     };
     try {
@@ -263,6 +269,15 @@ function flatten(headers: Record<string, string | string[] | undefined>): Header
 const PERMANENT_CODE =
   /^(CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_|ERR_SSL_|EPROTO|UND_ERR_INVALID_ARG|UND_ERR_NOT_SUPPORTED|UND_ERR_PRX_TLS)/;
 
+/** A body that broke off is told from a server that cannot be reached. */
+function toBodyError(thrown: unknown): unknown {
+  if (thrown instanceof StorageError) return thrown;
+  const error = toTransportError(thrown);
+  const isTimeout = error.code === 'UND_ERR_BODY_TIMEOUT';
+  if (isTimeout || !error.transient) return error;
+  return new TransportError('BODY_BROKEN', error.message, true, error);
+}
+
 function toTransportError(thrown: unknown): TransportError {
   if (thrown instanceof TransportError) return thrown;
   // Happy eyeballs reports one error per address; the first names the reason.
@@ -276,5 +291,9 @@ function toTransportError(thrown: unknown): TransportError {
       : 'UNKNOWN';
   const message = error instanceof Error ? error.message : String(error);
   const isDefect = code === 'UNKNOWN' && !(error instanceof Error && error.name.includes('HTTP'));
+  // undici gives this two codes, of a tunnel and of a plain request.
+  if (/^Proxy .*\(?407\)?/.test(message)) {
+    return new TransportError('PROXY_AUTHENTICATION', message, false, thrown);
+  }
   return new TransportError(code, message, !isDefect && !PERMANENT_CODE.test(code), thrown);
 }

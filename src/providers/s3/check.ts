@@ -58,7 +58,7 @@ export async function checkBucket(deps: CheckDependencies, signal: AbortSignal):
 
 async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
   const { settings, headers } = deps;
-  const { client } = connect({
+  const client = connect({
     settings,
     transport: deps.transport,
     log: deps.log,

@@ -18,19 +18,6 @@ export interface SendOptions {
   readonly receive?: (status: number, headers: Headers) => Receiver;
 }
 
-/** Where requests for the bucket go and how they are signed, as the SDK's rules say (regions, dual stack, FIPS, access points). */
-export interface BucketEndpoint {
-  readonly url: URL;
-  readonly signingRegion: string;
-  readonly signingName: string;
-}
-
-export interface S3Connection {
-  readonly client: S3Client;
-  /** Known after the first request; undefined also where the bucket needs another way to sign (S3 Express). */
-  endpoint(): BucketEndpoint | undefined;
-}
-
 export interface ConnectOptions {
   readonly settings: S3Settings;
   readonly transport: Transport;
@@ -45,10 +32,10 @@ export interface ConnectOptions {
   readonly credentials?: S3ClientConfig['credentials'];
 }
 
-export function connect(options: ConnectOptions): S3Connection {
+export function connect(options: ConnectOptions): S3Client {
   const { settings, log } = options;
   const credentials = options.credentials ?? readCredentials(settings);
-  const client = new S3Client({
+  return new S3Client({
     region: settings.region,
     ...(credentials === undefined ? {} : { credentials }),
     ...(settings.endpoint === undefined ? {} : { endpoint: settings.endpoint }),
@@ -69,20 +56,36 @@ export function connect(options: ConnectOptions): S3Connection {
     requestHandler: createHandler(options.transport),
     logger: settings.enableSdkLogs ? createSdkLogger(log) : silentLogger,
   });
-  return { client, endpoint: watchEndpoint(client) };
 }
 
-type AnyMiddleware = <Args extends object, Result>(
-  next: (args: Args) => Result,
-) => (args: Args) => Result;
+/** What a middleware may look at. */
+interface CommandContext {
+  readonly endpointV2?: { readonly url: URL; readonly properties?: Record<string, unknown> };
+}
+
+export type AnyMiddleware = (
+  next: (args: never) => Promise<unknown>,
+  context: CommandContext,
+) => (args: never) => Promise<unknown>;
 
 interface Extensible {
   readonly middlewareStack: {
     add(
-      middleware: AnyMiddleware,
-      options: { readonly step: 'build'; readonly name: string },
+      middleware: never,
+      options: { readonly step: 'build'; readonly name: string; readonly priority: 'low' },
     ): void;
   };
+}
+
+/** Adds a last step to a command before it is signed. */
+export function withMiddleware<Command extends Extensible>(
+  command: Command,
+  middleware: AnyMiddleware,
+  name: string,
+): Command {
+  // The stack's type depends on each command's input and output, which a step on the request does not care about.
+  command.middlewareStack.add(middleware as never, { step: 'build', name, priority: 'low' });
+  return command;
 }
 
 /** Adds headers to a command's request before it is signed. */
@@ -90,50 +93,17 @@ export function withHeaders<Command extends Extensible>(
   command: Command,
   headers: Headers,
 ): Command {
-  command.middlewareStack.add(
-    (next) => (args) => {
-      if ('request' in args) Object.assign((args.request as SdkRequest).headers, headers);
-      return next(args);
-    },
-    { step: 'build', name: 'addHeadersMiddleware' },
-  );
-  return command;
+  const addHeaders: AnyMiddleware = (next) => (args) => {
+    Object.assign((args as { readonly request: SdkRequest }).request.headers, headers);
+    return next(args);
+  };
+  return withMiddleware(command, addHeaders, 'addHeadersMiddleware');
 }
 
 function readCredentials(settings: S3Settings): S3ClientConfig['credentials'] {
   if (settings.credentials === undefined) return undefined;
   const { accessKey, secretKey } = settings.credentials;
   return { accessKeyId: accessKey, secretAccessKey: secretKey.reveal() };
-}
-
-/** Learns the bucket's endpoint from the SDK's first request instead of repeating the SDK's rules. */
-function watchEndpoint(client: S3Client): () => BucketEndpoint | undefined {
-  let endpoint: BucketEndpoint | undefined;
-  client.middlewareStack.add(
-    (next, context) => (args) => {
-      const resolved = context.endpointV2;
-      // A redirected request says nothing about the next one.
-      if (endpoint === undefined && resolved !== undefined && !('__s3RegionRedirect' in context)) {
-        const scheme = readAuthScheme(resolved.properties?.['authSchemes']);
-        if (scheme?.name === 'sigv4') endpoint = { url: resolved.url, ...scheme };
-      }
-      return next(args);
-    },
-    { step: 'build', name: 'watchEndpointMiddleware' },
-  );
-  return () => endpoint;
-}
-
-function readAuthScheme(
-  schemes: unknown,
-):
-  | { readonly name: string; readonly signingRegion: string; readonly signingName: string }
-  | undefined {
-  const scheme: unknown = Array.isArray(schemes) ? schemes[0] : undefined;
-  if (typeof scheme !== 'object' || scheme === null) return undefined;
-  const { name, signingRegion, signingName }: Record<string, unknown> = { ...scheme };
-  if (typeof name !== 'string' || typeof signingRegion !== 'string') return undefined;
-  return { name, signingRegion, signingName: typeof signingName === 'string' ? signingName : 's3' };
 }
 
 interface SdkRequest {

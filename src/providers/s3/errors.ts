@@ -36,7 +36,7 @@ export function toS3Error(
   const facts = readFacts(thrown);
   const explanation =
     thrown instanceof TransportError
-      ? explainTransport(thrown, settings)
+      ? explainTransport(thrown, operation, settings)
       : (explainName(facts, operation, settings) ??
         explainStatus(facts, settings) ?? {
           code: 'INTERNAL' as const,
@@ -51,10 +51,19 @@ export function toS3Error(
     `cannot ${operation.verb} ${subject}: ${explanation.text}`,
     {
       key: operation.key ?? settings.bucketName,
-      cause: thrown,
+      cause: toCause(thrown, facts),
       ...(facts.requestId === undefined ? {} : { requestId: facts.requestId }),
     },
   );
+}
+
+/** The SDK's errors carry everything that the server said, for a wrong signature the string to sign and the signature too. */
+function toCause(thrown: unknown, facts: Facts): unknown {
+  if (thrown instanceof TransportError || !(thrown instanceof Error)) return thrown;
+  const cause = new Error(facts.words);
+  cause.name = facts.name;
+  if (thrown.stack !== undefined) cause.stack = thrown.stack;
+  return Object.assign(cause, { status: facts.status });
 }
 
 function readFacts(thrown: unknown): Facts {
@@ -213,9 +222,6 @@ function explainStatus(facts: Facts, settings: S3Settings): Explanation | undefi
       text: `what answers is no S3 server, or has no such bucket; correct AwsS3Storage.Endpoint, .BucketName, or .VirtualAddressing (${answer})`,
     };
   }
-  if (status === 407) {
-    return { code: 'BAD_CONFIG', text: 'the proxy asks for a user; correct HttpProxy' };
-  }
   if (status === 416) return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
   if (status === 429)
     return { code: 'THROTTLED', text: `the server asks for fewer requests (${answer})` };
@@ -229,7 +235,11 @@ function explainStatus(facts: Facts, settings: S3Settings): Explanation | undefi
   };
 }
 
-function explainTransport(error: TransportError, settings: S3Settings): Explanation {
+function explainTransport(
+  error: TransportError,
+  operation: S3Operation,
+  settings: S3Settings,
+): Explanation {
   const { code } = error;
   const target = settings.endpoint ?? `the S3 endpoint of region "${settings.region}"`;
   const through = settings.proxyUrl === undefined ? '' : ' through HttpProxy';
@@ -279,15 +289,28 @@ function explainTransport(error: TransportError, settings: S3Settings): Explanat
       text: `${target} does not speak TLS; if it is plain HTTP, write "http://" in AwsS3Storage.Endpoint (${code})`,
     };
   }
+  if (code === 'PROXY_AUTHENTICATION') {
+    return {
+      code: 'BAD_CONFIG',
+      text: `HttpProxy asks for a user and a password, or for others; write them into its URL`,
+    };
+  }
   if (code === 'UND_ERR_ABORTED' && settings.proxyUrl !== undefined) {
     return { code: 'UNAVAILABLE', text: `HttpProxy refused the connection (${error.message})` };
   }
   if (!error.transient) return { code: 'INTERNAL', text: `${code}: ${error.message}` };
   if (code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE') {
-    return { code: 'UNAVAILABLE', text: `${target} closed the connection (${error.message})` };
+    return {
+      code: 'UNAVAILABLE',
+      text: `${target} closed the connection (${error.message})${
+        operation.verb === 'check' && settings.endpoint?.startsWith('http:') === true
+          ? '; if it expects TLS, write "https://" in AwsS3Storage.Endpoint'
+          : ''
+      }`,
+    };
   }
-  if (code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH') {
-    return { code: 'SHORT_BODY', text: `${target} sent less than it had announced` };
+  if (code === 'BODY_BROKEN') {
+    return { code: 'SHORT_BODY', text: `${target} broke off its answer (${error.message})` };
   }
   return { code: 'UNAVAILABLE', text: `${code}: ${error.message}` };
 }

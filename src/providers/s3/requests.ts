@@ -9,15 +9,13 @@ import type { Headers } from '../transport.ts';
 import { encode } from './encode.ts';
 
 /** SHA-256 of nothing, for requests without content. */
-const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
+export const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 
 export interface RequestHeaders {
   /** Of a new object: for a PUT and for CreateMultipartUpload. */
   readonly object: Headers;
   /** Of a read without a range, or one that may turn out to cover the whole object. */
   read(range: ByteRange | undefined): Headers;
-  /** Of an empty request. */
-  readonly empty: Headers;
   /** Digests of a content that is sent in one request: its checksum, and what its signature covers. */
   content(body: Body, signal: AbortSignal): Promise<ContentHeaders>;
 }
@@ -39,7 +37,6 @@ export function createRequestHeaders(settings: S3Settings): RequestHeaders {
       range === undefined
         ? readHeaders
         : { ...readHeaders, range: `bytes=${range.start}-${range.end - 1}` },
-    empty: { 'x-amz-content-sha256': EMPTY_SHA256 },
     async content(body, signal) {
       const digests = await digest(
         body,

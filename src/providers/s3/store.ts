@@ -14,10 +14,11 @@ import type { Logger } from '../../log.ts';
 import { abortReason, linkSignals, untilAborted } from '../../store/abort.ts';
 import type { Body, ObjectInfo, ObjectStore } from '../../store/object-store.ts';
 import { hold } from '../content.ts';
-import { createTransport } from '../transport.ts';
+import { createTransport, type Headers } from '../transport.ts';
 import { checkBucket } from './check.ts';
 import { connect, type SendOptions, withHeaders } from './client.ts';
 import { toS3Error } from './errors.ts';
+import { createLean } from './lean.ts';
 import { createMultipart } from './multipart.ts';
 import { type ReceiveOptions, receive } from './receive.ts';
 import { createRequestHeaders } from './requests.ts';
@@ -40,7 +41,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
   const { log } = deps;
   const transport = createTransport(settings);
   const closing = new AbortController();
-  const connection = connect({
+  const client = connect({
     settings,
     transport,
     log,
@@ -49,8 +50,10 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
     closing: closing.signal,
     followRegionRedirects: true,
   });
-  const { client } = connection;
   const headers = createRequestHeaders(settings);
+  // Who switches the SDK's log on wants to see all requests in it.
+  const isLean = deps.lean !== false && !settings.enableSdkLogs;
+  const lean = isLean ? createLean({ client, bucketName: bucket, transport }) : undefined;
   const multipart = createMultipart({ settings, client, headers, log });
 
   /** Runs one operation under the caller's signal and ours, and translates whatever it throws. */
@@ -75,28 +78,25 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
   async function putWhole(key: string, content: Body, signal: AbortSignal): Promise<void> {
     const held = hold(content);
     const digests = await headers.content(held, signal);
-    const command = withHeaders(new PutObjectCommand({ Bucket: bucket, Key: key }), {
-      ...headers.object,
-      ...digests.headers,
-    });
+    const all = { ...headers.object, ...digests.headers };
+    if ((await lean?.put(key, all, held, signal)) === true) return;
+    const command = withHeaders(new PutObjectCommand({ Bucket: bucket, Key: key }), all);
     const options: SendOptions = { abortSignal: signal, content: held };
     await client.send(command, options);
   }
 
   async function read(options: ReceiveOptions, signal: AbortSignal): Promise<void> {
     const { key, range } = options;
-    const command = withHeaders(
-      new GetObjectCommand({ Bucket: bucket, Key: key }),
-      headers.read(range),
-    );
-    const send: SendOptions = {
-      abortSignal: signal,
-      receive: (status, responseHeaders) => receive(options, status, responseHeaders),
-    };
+    const receiver = (status: number, answered: Headers) => receive(options, status, answered);
+    const readHeaders = headers.read(range);
+    if ((await lean?.get(key, readHeaders, receiver, signal)) === true) return;
+    const command = withHeaders(new GetObjectCommand({ Bucket: bucket, Key: key }), readHeaders);
+    const send: SendOptions = { abortSignal: signal, receive: receiver };
     await client.send(command, send);
   }
 
   async function remove(key: string, signal: AbortSignal): Promise<void> {
+    if ((await lean?.delete(key, signal)) === true) return;
     const options: SendOptions = { abortSignal: signal };
     await client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }), options);
   }

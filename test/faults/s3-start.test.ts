@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The check at start: the mistakes that users make, each with what it tells them; and the ways to a server (TLS, proxy).
+
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Secret } from '../../src/config/secret.ts';
+import type { S3Settings } from '../../src/config/settings.ts';
+import { createS3Store, type S3Dependencies } from '../../src/providers/s3/store.ts';
+import type { ObjectStore } from '../../src/store/object-store.ts';
+import {
+  expectFailure,
+  expectSameBytes,
+  makeBody,
+  makeBytes,
+  makeSink,
+  never,
+} from '../support/bodies.ts';
+import { makeCertificate } from '../support/certificate.ts';
+import {
+  failWith,
+  hang,
+  type ScriptedServer,
+  type Step,
+  startScriptedServer,
+} from '../support/scripted-server.ts';
+import { makeLogger, makeS3Settings } from '../support/settings.ts';
+
+const stores: ObjectStore[] = [];
+const servers: { close(): Promise<void> }[] = [];
+
+function open(changes: Partial<S3Settings>, deps: Partial<S3Dependencies> = {}): ObjectStore {
+  const store = createS3Store(makeS3Settings(changes), { log: makeLogger(), ...deps });
+  stores.push(store);
+  return store;
+}
+
+afterEach(async () => {
+  for (const store of stores.splice(0)) await store.close();
+  for (const server of servers.splice(0)) await server.close();
+});
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return performance.now() - start;
+}
+
+describe('the check at start', () => {
+  let server: ScriptedServer;
+
+  beforeEach(async () => {
+    server = await startScriptedServer();
+    servers.push(server);
+  });
+
+  test('is one read where the answer is clear', async () => {
+    await open({ endpoint: server.endpoint }).check({ signal: never() });
+    expect(server.requests.map(({ method }) => method)).toEqual(['GET']);
+  });
+
+  test('passes a policy that allows get, put and delete under RootPath and nothing else', async () => {
+    server.always(async (exchange) => {
+      const path = new URL(exchange.recorded.url, 'http://server').pathname;
+      const isKnown = server.objects.has(path);
+      const isAllowed =
+        path.startsWith('/bucket/archive/') &&
+        // Without ListBucket a missing object is not told from a forbidden one.
+        (exchange.recorded.method === 'PUT' || isKnown);
+      await (isAllowed ? exchange.proceed() : failWith(403, 'AccessDenied')(exchange));
+    });
+    const store = open({ endpoint: server.endpoint }, { probePrefix: 'archive' });
+    await store.check({ signal: never() });
+    expect(server.requests.map(({ method }) => method)).toEqual(['GET', 'PUT', 'GET', 'DELETE']);
+    expect(server.objects.size).toBe(0);
+  });
+
+  test.each([
+    ['PUT', /s3:PutObject/],
+    ['DELETE', /s3:DeleteObject/],
+  ])('names the permission when %s is forbidden', async (method, message) => {
+    server.always(async (exchange) => {
+      const isFirstGet = exchange.recorded.method === 'GET' && server.objects.size === 0;
+      const isDenied = isFirstGet || exchange.recorded.method === method;
+      await (isDenied ? failWith(403, 'AccessDenied')(exchange) : exchange.proceed());
+    });
+    await expectFailure(
+      open({ endpoint: server.endpoint }).check({ signal: never() }),
+      'ACCESS_DENIED',
+      message,
+    );
+  });
+
+  test.each<[string, Step, string, RegExp]>([
+    ['a bucket that is not there', failWith(404, 'NoSuchBucket'), 'BAD_CONFIG', /BucketName/],
+    [
+      'a wrong SecretKey',
+      failWith(403, 'SignatureDoesNotMatch'),
+      'ACCESS_DENIED',
+      /AwsS3Storage\.SecretKey/,
+    ],
+    [
+      'a wrong AccessKey',
+      failWith(403, 'InvalidAccessKeyId'),
+      'ACCESS_DENIED',
+      /AwsS3Storage\.AccessKey/,
+    ],
+    [
+      'a bucket in another region',
+      failWith(301, 'PermanentRedirect', { headers: { 'x-amz-bucket-region': 'eu-west-3' } }),
+      'BAD_CONFIG',
+      /eu-west-3.*AwsS3Storage\.Region/,
+    ],
+    [
+      'a wrong region',
+      failWith(400, 'AuthorizationHeaderMalformed', { xml: '<Region>eu-west-3</Region>' }),
+      'BAD_CONFIG',
+      /eu-west-3.*AwsS3Storage\.Region/,
+    ],
+    ['a server that only fails', failWith(500, 'InternalError'), 'UNAVAILABLE', /500/],
+  ])('finds %s', async (_name, fault, code, message) => {
+    server.always(fault);
+    const check = open({ endpoint: server.endpoint }).check({ signal: never() });
+    await expectFailure(check, code as 'BAD_CONFIG', message);
+  });
+
+  test('gives up a server that never answers within 10 s', async () => {
+    server.always(hang());
+    const ms = await timed(() =>
+      expectFailure(
+        open({ endpoint: server.endpoint }).check({ signal: never() }),
+        'TIMEOUT',
+        /Endpoint/,
+      ),
+    );
+    expect(ms).toBeLessThan(10_000);
+  });
+
+  test('finds an endpoint that nobody listens on at once', async () => {
+    await server.close();
+    const ms = await timed(() =>
+      expectFailure(
+        open({ endpoint: server.endpoint }).check({ signal: never() }),
+        'UNAVAILABLE',
+        /nobody listens.*AwsS3Storage\.Endpoint/,
+      ),
+    );
+    expect(ms).toBeLessThan(1_000);
+  });
+
+  test('finds a host name that does not exist', async () => {
+    const check = open({ endpoint: 'http://no-such-host.invalid' }).check({ signal: never() });
+    await expectFailure(check, 'UNAVAILABLE', /AwsS3Storage\.Endpoint/);
+  });
+
+  test('finds missing credentials', async () => {
+    const names = [
+      'AWS_EC2_METADATA_DISABLED',
+      'AWS_SHARED_CREDENTIALS_FILE',
+      'AWS_CONFIG_FILE',
+    ] as const;
+    const before = names.map((name) => [name, process.env[name]] as const);
+    process.env['AWS_EC2_METADATA_DISABLED'] = 'true';
+    process.env['AWS_SHARED_CREDENTIALS_FILE'] = process.env['AWS_CONFIG_FILE'] = '/nonexistent';
+    try {
+      const store = open({ endpoint: server.endpoint, credentials: undefined });
+      await expectFailure(
+        store.check({ signal: never() }),
+        'ACCESS_DENIED',
+        /AwsS3Storage\.AccessKey/,
+      );
+      const read = store.get('key', undefined, makeSink(), { signal: never() });
+      await expectFailure(read, 'ACCESS_DENIED', /AwsS3Storage\.AccessKey/);
+    } finally {
+      for (const [name, value] of before) {
+        if (value === undefined) delete process.env[name];
+        else process.env[name] = value;
+      }
+    }
+  });
+
+  test('finds "https://" before a server of plain HTTP', async () => {
+    const endpoint = server.endpoint.replace('http:', 'https:');
+    await expectFailure(
+      open({ endpoint }).check({ signal: never() }),
+      'BAD_CONFIG',
+      /does not speak TLS/,
+    );
+  });
+
+  test('leaves nothing behind that would keep the event loop from ending', async () => {
+    const store = open({ endpoint: server.endpoint });
+    await store.check({ signal: never() });
+    await store.close();
+    await expect.poll(() => server.openSockets()).toBe(0);
+  });
+});
+
+describe('TLS', () => {
+  const certificate = makeCertificate();
+  let folder: string;
+  let server: ScriptedServer;
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
+    await writeFile(join(folder, 'ca.pem'), certificate.cert);
+    server = await startScriptedServer({ certificate });
+    servers.push(server, { close: () => rm(folder, { recursive: true }) });
+  });
+
+  test('with HttpsCACertificates: contents are exact, and not hashed for the signature', async () => {
+    const store = open({ endpoint: server.endpoint, caCertificatesFile: join(folder, 'ca.pem') });
+    const bytes = makeBytes(3_000_000);
+    await store.put('key', makeBody(bytes), { signal: never() });
+    const sink = makeSink();
+    await store.get('key', undefined, sink, { signal: never() });
+    expectSameBytes(sink.bytes(), bytes);
+    expect(server.requests[0]?.headers['x-amz-content-sha256']).toBe('UNSIGNED-PAYLOAD');
+    expect(server.requests[0]?.headers['x-amz-checksum-crc32']).toBeDefined();
+  });
+
+  test('a private authority that is not named is explained', async () => {
+    const check = open({ endpoint: server.endpoint }).check({ signal: never() });
+    await expectFailure(check, 'BAD_CONFIG', /HttpsCACertificates/);
+  });
+
+  test('"http://" before a server of TLS fails', async () => {
+    const endpoint = server.endpoint.replace('https:', 'http:');
+    const error = await expectFailure(
+      open({ endpoint }).check({ signal: never() }),
+      'UNAVAILABLE',
+      /closed the connection/,
+    );
+    expect(error.message).toMatch(/https:/);
+  });
+
+  test.each([
+    ['is not there', 'missing.pem'],
+    ['holds no certificate', 'empty.pem'],
+  ])('a file of authorities that %s is refused', async (_name, file) => {
+    await writeFile(join(folder, 'empty.pem'), 'nothing');
+    expect(() =>
+      open({ endpoint: server.endpoint, caCertificatesFile: join(folder, file) }),
+    ).toThrow(/HttpsCACertificates/);
+  });
+});
+
+describe('HttpProxy', () => {
+  test('plain HTTP goes through it as proxy requests, with user and password', async () => {
+    const server = await startScriptedServer();
+    const proxy = await startProxy();
+    servers.push(server, proxy);
+    const proxyUrl = new Secret(`http://user:pass%20word@127.0.0.1:${proxy.port}`);
+    const store = open({ endpoint: server.endpoint, proxyUrl });
+    await store.check({ signal: never() });
+    await store.put('key', makeBody(makeBytes(2_000_000)), { signal: never() });
+    expect(proxy.seen).toEqual(['GET', 'PUT']);
+    expect(proxy.authorizations).toEqual(new Set([`Basic ${btoa('user:pass word')}`]));
+    expect(server.objects.size).toBe(1);
+  });
+
+  test('TLS goes through it as a tunnel', async () => {
+    const certificate = makeCertificate();
+    const folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
+    await writeFile(join(folder, 'ca.pem'), certificate.cert);
+    const server = await startScriptedServer({ certificate });
+    const proxy = await startProxy();
+    servers.push(server, proxy, { close: () => rm(folder, { recursive: true }) });
+    const store = open({
+      endpoint: server.endpoint,
+      caCertificatesFile: join(folder, 'ca.pem'),
+      proxyUrl: new Secret(`http://127.0.0.1:${proxy.port}`),
+    });
+    await store.put('key', makeBody(makeBytes(2_000_000)), { signal: never() });
+    expect(proxy.seen).toContain('CONNECT');
+    expect(server.objects.size).toBe(1);
+  });
+
+  test('one that refuses is explained, without its password', async () => {
+    const server = await startScriptedServer();
+    const proxy = await startProxy({ refuse: true });
+    servers.push(server, proxy);
+    const proxyUrl = new Secret(`http://user:hidden@127.0.0.1:${proxy.port}`);
+    for (const endpoint of [server.endpoint, 'https://127.0.0.1:9']) {
+      const error = await expectFailure(
+        open({ endpoint, proxyUrl }).check({ signal: never() }),
+        'BAD_CONFIG',
+        /HttpProxy/,
+      );
+      expect(error.message).not.toContain('hidden');
+    }
+  });
+
+  test('one that is no URL is refused, without printing it', () => {
+    const proxyUrl = new Secret('user:hidden');
+    expect(() => open({ proxyUrl })).toThrow(/HttpProxy is not a URL/);
+    expect(() => open({ proxyUrl })).not.toThrow(/hidden/);
+  });
+});
+
+interface Proxy {
+  readonly port: number;
+  readonly seen: readonly string[];
+  readonly authorizations: ReadonlySet<string | undefined>;
+  close(): Promise<void>;
+}
+
+async function startProxy(options: { readonly refuse?: boolean } = {}): Promise<Proxy> {
+  const seen: string[] = [];
+  const authorizations = new Set<string | undefined>();
+  const server: Server = createServer((request, response) => {
+    seen.push(request.method ?? '');
+    authorizations.add(request.headers['proxy-authorization']);
+    if (options.refuse === true) {
+      response.writeHead(407).end();
+      return;
+    }
+    const url = new URL(request.url ?? '');
+    const target = connect(Number(url.port), url.hostname);
+    const headers = Object.entries(request.headers).filter(([name]) => !name.startsWith('proxy-'));
+    const head = headers.map(([name, value]) => `${name}: ${String(value)}\r\n`).join('');
+    target.write(
+      `${request.method} ${url.pathname}${url.search} HTTP/1.1\r\n${head}connection: close\r\n\r\n`,
+    );
+    request.pipe(target, { end: false });
+    target.pipe(request.socket);
+    target.on('error', () => request.socket.destroy());
+  });
+  server.on('connect', (request, socket, head) => {
+    seen.push('CONNECT');
+    authorizations.add(request.headers['proxy-authorization']);
+    if (options.refuse === true) {
+      socket.end('HTTP/1.1 407 Proxy Authentication Required\r\n\r\n');
+      return;
+    }
+    const [host, port] = (request.url ?? '').split(':');
+    const target = connect(Number(port), host);
+    socket.write('HTTP/1.1 200 OK\r\n\r\n');
+    target.write(head);
+    target.pipe(socket);
+    socket.pipe(target);
+    target.on('error', () => socket.destroy());
+    socket.on('error', () => target.destroy());
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    seen,
+    authorizations,
+    close: () =>
+      new Promise((resolve) => {
+        server.closeAllConnections();
+        server.close(() => {
+          resolve();
+        });
+      }),
+  };
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { Secret } from '../../src/config/secret.ts';
+import type { S3Settings } from '../../src/config/settings.ts';
+import type { Logger } from '../../src/log.ts';
+
+export const TEST_ACCESS_KEY = 'test-access-key';
+export const TEST_SECRET_KEY = 'test-secret-key-that-no-log-may-show';
+
+/** Settings of a local server; the timeouts are a user's rather than a test's unless changed. */
+export function makeS3Settings(changes: Partial<S3Settings> = {}): S3Settings {
+  return {
+    connectionTimeoutMs: 5_000,
+    requestTimeoutMs: 30_000,
+    maxConnections: 25,
+    maxRetries: 10,
+    caCertificatesFile: undefined,
+    proxyUrl: undefined,
+    bucketName: 'bucket',
+    region: 'us-east-1',
+    credentials: { accessKey: TEST_ACCESS_KEY, secretKey: new Secret(TEST_SECRET_KEY) },
+    endpoint: undefined,
+    virtualAddressing: false,
+    storageClass: undefined,
+    tags: {},
+    serverSideEncryption: undefined,
+    kmsKeyId: undefined,
+    checksumMode: 'WhenSupported',
+    transfer: { always: false, poolSize: 10, partSizeBytes: 5 * 1024 * 1024 },
+    enableSdkLogs: false,
+    ...changes,
+  };
+}
+
+export interface TestLogger extends Logger {
+  readonly lines: readonly string[];
+}
+
+export function makeLogger(): TestLogger {
+  const lines: string[] = [];
+  const write = (level: string) => (message: string) => {
+    lines.push(`${level}: ${message}`);
+  };
+  return {
+    lines,
+    error: write('error'),
+    warning: write('warning'),
+    info: write('info'),
+    debug: write('debug'),
+  };
+}
