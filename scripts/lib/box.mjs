@@ -46,9 +46,9 @@ export function ensureBox(name = 'trixie') {
 
 /** @param {BoxName} name @returns {Promise<Box>} */
 async function makeBox(name) {
-  if (await hasDocker()) return { name, kind: 'docker', image: await ensureImage(name) };
+  const recipe = { name, ...suites[name], packages: listPackageNames() };
+  if (await hasDocker()) return { name, kind: 'docker', image: await ensureImage(recipe) };
   if (await canInstallPackages()) {
-    const recipe = { name, ...suites[name], packages: listPackageNames() };
     return { name, kind: 'chroot', folder: await ensureChroot(recipe) };
   }
   throw new UserError(

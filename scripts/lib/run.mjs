@@ -78,7 +78,7 @@ export function createCommandError(argv, { code, stdout, stderr }) {
  * Starts a process that dies with this one, also when this one is killed with SIGKILL (on Linux).
  * The pid is the command's own.
  * @param {readonly string[]} argv
- * @param {import('node:child_process').SpawnOptions & { deathSignal?: 'KILL' | 'TERM' }} [options]
+ * @param {import('node:child_process').SpawnOptions & { deathSignal?: 'KILL' | 'TERM' | 'clear' }} [options]
  */
 export function spawnGuarded(argv, { deathSignal = 'KILL', ...options } = {}) {
   const guard = process.platform === 'linux' ? ['setpriv', '--pdeathsig', deathSignal] : [];
