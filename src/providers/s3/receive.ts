@@ -1,121 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What arrives for a GET: lengths and ranges compared with what was asked, checksums verified.
+// What S3 offers to verify an answer by.
 
-import { createHash } from 'node:crypto';
-import { StorageError } from '../../errors.ts';
-import type { ByteRange, Sink } from '../../store/object-store.ts';
 import { crc32, encodeCrc32 } from '../checksums.ts';
+import {
+  type ReceiveOptions as CommonOptions,
+  createHashVerifier,
+  receive as receiveObject,
+  type Verifier,
+} from '../receive.ts';
 import type { Headers, Receiver } from '../transport.ts';
 
-export interface ReceiveOptions {
-  readonly key: string;
-  readonly range: ByteRange | undefined;
-  readonly sink: Sink;
+export interface ReceiveOptions extends CommonOptions {
   /** Also compares the MD5 with the ETag, where that is one, when the server sent no checksum. */
   readonly verifyEtag: boolean;
 }
 
-/** @throws StorageError BAD_RANGE when the object ends before the range does; SHORT_BODY or INTEGRITY for an answer that is not
- *  what was asked for */
+/** @throws what receiveObject throws */
 export function receive(options: ReceiveOptions, status: number, headers: Headers): Receiver {
-  const { key, sink } = options;
-  const extent = readExtent(options, status, headers);
-  const verifier = extent.isWhole ? createVerifier(headers, options.verifyEtag) : undefined;
-  sink.begin(extent.sizeBytes, extent.totalBytes);
-  let received = 0;
-  return {
-    write(chunk) {
-      if (received + chunk.length > extent.sizeBytes) {
-        throw new StorageError(
-          'INTEGRITY',
-          `S3 sent more than the ${extent.sizeBytes} bytes of "${key}" that it had announced`,
-          { key },
-        );
-      }
-      sink.write(received, chunk);
-      received += chunk.length;
-      verifier?.update(chunk);
-    },
-    end() {
-      if (received !== extent.sizeBytes) {
-        throw new StorageError(
-          'SHORT_BODY',
-          `S3 sent ${received} of ${extent.sizeBytes} bytes of "${key}"`,
-          { key },
-        );
-      }
-      const mismatch = verifier?.mismatch();
-      if (mismatch !== undefined) {
-        throw new StorageError(
-          'INTEGRITY',
-          `what S3 sent for "${key}" does not match its ${mismatch}`,
-          { key },
-        );
-      }
-    },
+  const dialect = {
+    service: 'S3',
+    createVerifier: (answered: Headers) => createVerifier(answered, options.verifyEtag),
   };
-}
-
-interface Extent {
-  readonly sizeBytes: number;
-  readonly totalBytes: number;
-  readonly isWhole: boolean;
-}
-
-function readExtent(options: ReceiveOptions, status: number, headers: Headers): Extent {
-  const { key, range } = options;
-  const lengthHeader = headers['content-length'];
-  const announced = lengthHeader === undefined ? undefined : Number(lengthHeader);
-  if (range === undefined) {
-    if (status !== 200 || announced === undefined || !Number.isSafeInteger(announced)) {
-      throw new StorageError(
-        'INTEGRITY',
-        `S3 answered the read of "${key}" with status ${status} and ${
-          announced === undefined ? 'no length' : `the length "${lengthHeader}"`
-        }`,
-        { key },
-      );
-    }
-    return { sizeBytes: announced, totalBytes: announced, isWhole: true };
-  }
-  const contentRange = headers['content-range'];
-  const match = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(contentRange ?? '');
-  const wanted = range.end - range.start;
-  if (status !== 206 || match === null) {
-    // A server without ranges sends the whole; that is an answer only if the whole was asked for.
-    if (status === 200 && range.start === 0 && announced === range.end) {
-      return { sizeBytes: announced, totalBytes: announced, isWhole: true };
-    }
-    throw new StorageError(
-      'INTEGRITY',
-      `S3 answered the read of bytes ${range.start} to ${range.end} of "${key}" with status ${status} and ${
-        contentRange === undefined ? 'no Content-Range' : `Content-Range "${contentRange}"`
-      }`,
-      { key },
-    );
-  }
-  const [first, last, total] = [Number(match[1]), Number(match[2]), Number(match[3])];
-  if (first === range.start && last + 1 === total && total < range.end) {
-    throw new StorageError(
-      'BAD_RANGE',
-      `bytes ${range.start} to ${range.end} were asked of "${key}", which has ${total}`,
-      { key },
-    );
-  }
-  if (first !== range.start || last + 1 !== range.end || (announced ?? wanted) !== wanted) {
-    throw new StorageError(
-      'INTEGRITY',
-      `S3 answered the read of bytes ${range.start} to ${range.end} of "${key}" with "${contentRange}" and the length ${announced}`,
-      { key },
-    );
-  }
-  return { sizeBytes: wanted, totalBytes: total, isWhole: first === 0 && last + 1 === total };
-}
-
-interface Verifier {
-  update(chunk: Uint8Array): void;
-  /** @returns the name of what does not match, or undefined */
-  mismatch(): string | undefined;
+  return receiveObject(dialect, options, status, headers);
 }
 
 function createVerifier(headers: Headers, verifyEtag: boolean): Verifier | undefined {
@@ -144,21 +50,6 @@ function createVerifier(headers: Headers, verifyEtag: boolean): Verifier | undef
 /** "…-N" is a checksum of the checksums of N parts, which only somebody who knows the parts can verify. */
 function isFullObject(checksum: string | undefined): checksum is string {
   return checksum !== undefined && !checksum.includes('-');
-}
-
-function createHashVerifier(
-  algorithm: 'sha256' | 'sha1' | 'md5',
-  encoding: 'hex' | 'base64',
-  expected: string,
-  name: string,
-): Verifier {
-  const hash = createHash(algorithm);
-  return {
-    update: (chunk) => {
-      hash.update(chunk);
-    },
-    mismatch: () => (hash.digest(encoding) === expected ? undefined : name),
-  };
 }
 
 /** The ETag is the content's MD5 for a single PUT that was not encrypted with KMS or a customer's key.
