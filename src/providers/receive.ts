@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What arrives for a GET: lengths and ranges compared with what was asked, checksums verified.
+// What arrives for a read: lengths and ranges compared with what was asked, checksums verified.
 
 import { createHash } from 'node:crypto';
 import { StorageError } from '../errors.ts';
@@ -10,28 +10,24 @@ export interface ReceiveOptions {
   readonly key: string;
   readonly range: ByteRange | undefined;
   readonly sink: Sink;
+  /** For messages: "S3". */
+  readonly server: string;
+  /** What to verify beyond the length; told whether all of the object is coming. */
+  createVerifier(headers: Headers, isWhole: boolean): Verifier | undefined;
 }
 
-/** What the providers do differently. */
-export interface ReceiveDialect {
-  /** For messages: "S3". */
-  readonly service: string;
-  /** Asked when the whole object is on its way; undefined where the server sent nothing to verify it by. */
-  createVerifier(headers: Headers): Verifier | undefined;
+export interface Verifier {
+  update(chunk: Uint8Array): void;
+  /** @returns the name of what does not match, or undefined */
+  mismatch(): string | undefined;
 }
 
 /** @throws StorageError BAD_RANGE when the object ends before the range does; SHORT_BODY or INTEGRITY for an answer that is not
  *  what was asked for */
-export function receive(
-  dialect: ReceiveDialect,
-  options: ReceiveOptions,
-  status: number,
-  headers: Headers,
-): Receiver {
-  const { service } = dialect;
-  const { key, sink } = options;
-  const extent = readExtent(service, options, status, headers);
-  const verifier = extent.isWhole ? dialect.createVerifier(headers) : undefined;
+export function receive(options: ReceiveOptions, status: number, headers: Headers): Receiver {
+  const { key, sink, server } = options;
+  const extent = readExtent(options, status, headers);
+  const verifier = options.createVerifier(headers, extent.isWhole);
   sink.begin(extent.sizeBytes, extent.totalBytes);
   let received = 0;
   return {
@@ -39,7 +35,7 @@ export function receive(
       if (received + chunk.length > extent.sizeBytes) {
         throw new StorageError(
           'INTEGRITY',
-          `${service} sent more than the ${extent.sizeBytes} bytes of "${key}" that it had announced`,
+          `${server} sent more than the ${extent.sizeBytes} bytes of "${key}" that it had announced`,
           { key },
         );
       }
@@ -51,7 +47,7 @@ export function receive(
       if (received !== extent.sizeBytes) {
         throw new StorageError(
           'SHORT_BODY',
-          `${service} sent ${received} of ${extent.sizeBytes} bytes of "${key}"`,
+          `${server} sent ${received} of ${extent.sizeBytes} bytes of "${key}"`,
           { key },
         );
       }
@@ -59,7 +55,7 @@ export function receive(
       if (mismatch !== undefined) {
         throw new StorageError(
           'INTEGRITY',
-          `what ${service} sent for "${key}" does not match its ${mismatch}`,
+          `what ${server} sent for "${key}" does not match its ${mismatch}`,
           { key },
         );
       }
@@ -73,20 +69,15 @@ interface Extent {
   readonly isWhole: boolean;
 }
 
-function readExtent(
-  service: string,
-  options: ReceiveOptions,
-  status: number,
-  headers: Headers,
-): Extent {
-  const { key, range } = options;
+function readExtent(options: ReceiveOptions, status: number, headers: Headers): Extent {
+  const { key, range, server } = options;
   const lengthHeader = headers['content-length'];
   const announced = lengthHeader === undefined ? undefined : Number(lengthHeader);
   if (range === undefined) {
     if (status !== 200 || announced === undefined || !Number.isSafeInteger(announced)) {
       throw new StorageError(
         'INTEGRITY',
-        `${service} answered the read of "${key}" with status ${status} and ${
+        `${server} answered the read of "${key}" with status ${status} and ${
           announced === undefined ? 'no length' : `the length "${lengthHeader}"`
         }`,
         { key },
@@ -104,7 +95,7 @@ function readExtent(
     }
     throw new StorageError(
       'INTEGRITY',
-      `${service} answered the read of bytes ${range.start} to ${range.end} of "${key}" with status ${status} and ${
+      `${server} answered the read of bytes ${range.start} to ${range.end} of "${key}" with status ${status} and ${
         contentRange === undefined ? 'no Content-Range' : `Content-Range "${contentRange}"`
       }`,
       { key },
@@ -121,17 +112,11 @@ function readExtent(
   if (first !== range.start || last + 1 !== range.end || (announced ?? wanted) !== wanted) {
     throw new StorageError(
       'INTEGRITY',
-      `${service} answered the read of bytes ${range.start} to ${range.end} of "${key}" with "${contentRange}" and the length ${announced}`,
+      `${server} answered the read of bytes ${range.start} to ${range.end} of "${key}" with "${contentRange}" and the length ${announced}`,
       { key },
     );
   }
   return { sizeBytes: wanted, totalBytes: total, isWhole: first === 0 && last + 1 === total };
-}
-
-export interface Verifier {
-  update(chunk: Uint8Array): void;
-  /** @returns the name of what does not match, or undefined */
-  mismatch(): string | undefined;
 }
 
 export function createHashVerifier(

@@ -82,6 +82,16 @@ describe.each([
       expect(server.requests.every(({ headers }) => headers['expect'] === undefined)).toBe(true);
     });
 
+    test('keys are sent as they are, odd ones and double slashes included', async () => {
+      const store = open();
+      for (const key of ["a b/ü+&%/#?'", '//double//slash/', '.', 'a/../b', '~(*)!', '😀']) {
+        await store.put(key, makeBody(small), { signal: never() });
+        const path = server.requests.at(-1)?.url.split('?')[0] ?? '';
+        expect(path).toMatch(/^[\w/.~%-]+$/);
+        expect(decodeURIComponent(path)).toBe(`/bucket/${key}`);
+      }
+    });
+
     test('a write carries the settings that concern objects', async () => {
       const store = open({
         storageClass: 'STANDARD_IA',

@@ -2,7 +2,8 @@
 // The one place where what the SDK or the network reports becomes a StorageError.
 
 import type { S3Settings } from '../../config/settings.ts';
-import { StorageError, type StorageErrorCode } from '../../errors.ts';
+import { StorageError } from '../../errors.ts';
+import { type Destination, type Explanation, explainTransport } from '../network-errors.ts';
 import { TransportError } from '../transport.ts';
 
 export interface S3Operation {
@@ -22,11 +23,6 @@ type Facts = {
   readonly serverTime: Date | undefined;
 };
 
-interface Explanation {
-  readonly code: StorageErrorCode;
-  readonly text: string;
-}
-
 export function toS3Error(
   thrown: unknown,
   operation: S3Operation,
@@ -36,7 +32,7 @@ export function toS3Error(
   const facts = readFacts(thrown);
   const explanation =
     thrown instanceof TransportError
-      ? explainTransport(thrown, operation, settings)
+      ? explainTransport(thrown, destinationOf(operation, settings))
       : (explainName(facts, operation, settings) ??
         explainStatus(facts, settings) ?? {
           code: 'INTERNAL' as const,
@@ -235,84 +231,22 @@ function explainStatus(facts: Facts, settings: S3Settings): Explanation | undefi
   };
 }
 
-function explainTransport(
-  error: TransportError,
-  operation: S3Operation,
-  settings: S3Settings,
-): Explanation {
-  const { code } = error;
-  const target = settings.endpoint ?? `the S3 endpoint of region "${settings.region}"`;
-  const through = settings.proxyUrl === undefined ? '' : ' through HttpProxy';
-  if (code === 'ECONNREFUSED') {
-    return {
-      code: 'UNAVAILABLE',
-      text: `nobody listens at ${target}${through}; correct AwsS3Storage.Endpoint, or start the server`,
-    };
-  }
-  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
-    return {
-      code: 'UNAVAILABLE',
-      text: `the host name of ${target}${through} cannot be resolved; correct AwsS3Storage.Endpoint or .Region${
-        settings.virtualAddressing && settings.endpoint !== undefined
-          ? ', or set .VirtualAddressing to false if the server has no host name for each bucket'
-          : ''
-      } (${error.message})`,
-    };
-  }
-  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
-    return {
-      code: 'TIMEOUT',
-      text: `no connection to ${target}${through} within AwsS3Storage.ConnectionTimeout; is a firewall between?`,
-    };
-  }
-  if (code === 'EHOSTUNREACH' || code === 'ENETUNREACH') {
-    return { code: 'UNAVAILABLE', text: `${target} cannot be reached from this machine's network` };
-  }
-  if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT') {
-    return { code: 'TIMEOUT', text: `${target} stopped answering` };
-  }
-  if (/^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_UNTRUSTED)/.test(code)) {
-    return {
-      code: 'BAD_CONFIG',
-      text: `the certificate of ${target} is signed by an authority that is not trusted (${code}); name its PEM file in Orthanc's HttpsCACertificates`,
-    };
-  }
-  if (/^(CERT_|ERR_TLS_)/.test(code)) {
-    return {
-      code: 'BAD_CONFIG',
-      text: `the certificate of ${target} is not valid: ${error.message}`,
-    };
-  }
-  if (/^(EPROTO|ERR_SSL_)/.test(code)) {
-    return {
-      code: 'BAD_CONFIG',
-      text: `${target} does not speak TLS; if it is plain HTTP, write "http://" in AwsS3Storage.Endpoint (${code})`,
-    };
-  }
-  if (code === 'PROXY_AUTHENTICATION') {
-    return {
-      code: 'BAD_CONFIG',
-      text: `HttpProxy asks for a user and a password, or for others; write them into its URL`,
-    };
-  }
-  if (code === 'UND_ERR_ABORTED' && settings.proxyUrl !== undefined) {
-    return { code: 'UNAVAILABLE', text: `HttpProxy refused the connection (${error.message})` };
-  }
-  if (!error.transient) return { code: 'INTERNAL', text: `${code}: ${error.message}` };
-  if (code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE') {
-    return {
-      code: 'UNAVAILABLE',
-      text: `${target} closed the connection (${error.message})${
-        operation.verb === 'check' && settings.endpoint?.startsWith('http:') === true
-          ? '; if it expects TLS, write "https://" in AwsS3Storage.Endpoint'
-          : ''
-      }`,
-    };
-  }
-  if (code === 'BODY_BROKEN') {
-    return { code: 'SHORT_BODY', text: `${target} broke off its answer (${error.message})` };
-  }
-  return { code: 'UNAVAILABLE', text: `${code}: ${error.message}` };
+/** The part that all providers share, in S3's words. */
+function destinationOf(operation: S3Operation, settings: S3Settings): Destination {
+  const { endpoint, region } = settings;
+  const byHost = settings.virtualAddressing && endpoint !== undefined;
+  return {
+    section: 'AwsS3Storage',
+    target: endpoint ?? `the S3 endpoint of region "${region}"`,
+    endpoint,
+    hostSettings: `AwsS3Storage.Endpoint or .Region${
+      byHost
+        ? ', or set .VirtualAddressing to false if the server has no host name for each bucket'
+        : ''
+    }`,
+    network: settings,
+    isCheck: operation.verb === 'check',
+  };
 }
 
 function describeRegion(facts: Facts, settings: S3Settings): string {

@@ -1,27 +1,32 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What S3 offers to verify an answer by.
+// What S3 offers for the verification of a read.
 
 import { crc32, encodeCrc32 } from '../checksums.ts';
 import {
-  type ReceiveOptions as CommonOptions,
   createHashVerifier,
-  receive as receiveObject,
+  receive as receiveFrom,
+  type ReceiveOptions as SharedOptions,
   type Verifier,
 } from '../receive.ts';
 import type { Headers, Receiver } from '../transport.ts';
 
-export interface ReceiveOptions extends CommonOptions {
+export interface ReceiveOptions extends Pick<SharedOptions, 'key' | 'range' | 'sink'> {
   /** Also compares the MD5 with the ETag, where that is one, when the server sent no checksum. */
   readonly verifyEtag: boolean;
 }
 
-/** @throws what receiveObject throws */
+/** @throws StorageError as the shared `receive` does */
 export function receive(options: ReceiveOptions, status: number, headers: Headers): Receiver {
-  const dialect = {
-    service: 'S3',
-    createVerifier: (answered: Headers) => createVerifier(answered, options.verifyEtag),
-  };
-  return receiveObject(dialect, options, status, headers);
+  return receiveFrom(
+    {
+      ...options,
+      server: 'S3',
+      createVerifier: (answered, isWhole) =>
+        isWhole ? createVerifier(answered, options.verifyEtag) : undefined,
+    },
+    status,
+    headers,
+  );
 }
 
 function createVerifier(headers: Headers, verifyEtag: boolean): Verifier | undefined {

@@ -11,7 +11,7 @@ import {
 import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { abortReason, linkSignals, untilAborted } from '../../store/abort.ts';
+import { abortReason, createController, linkSignals, untilAborted } from '../../store/abort.ts';
 import type { Body, ObjectInfo, ObjectStore } from '../../store/object-store.ts';
 import { hold } from '../content.ts';
 import { createTransport, type Headers } from '../transport.ts';
@@ -40,7 +40,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
   const { bucketName: bucket } = settings;
   const { log } = deps;
   const transport = createTransport(settings);
-  const closing = new AbortController();
+  const closing = createController();
   const client = connect({
     settings,
     transport,

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What a request that got no answer tells the user: which setting to look at.
+
+import type { NetworkSettings } from '../config/settings.ts';
+import type { StorageErrorCode } from '../errors.ts';
+import type { TransportError } from './transport.ts';
+
+export interface Explanation {
+  readonly code: StorageErrorCode;
+  readonly text: string;
+}
+
+/** Whom the request was for. */
+export interface Destination {
+  /** The section of the configuration, such as "AwsS3Storage". */
+  readonly section: string;
+  /** In words: a URL, or what stands for it. */
+  readonly target: string;
+  /** The user's Endpoint, where the target is that. */
+  readonly endpoint: string | undefined;
+  /** What to correct when the host name is not known, such as "AwsS3Storage.Endpoint". */
+  readonly hostSettings: string;
+  readonly network: Pick<NetworkSettings, 'proxyUrl'>;
+  /** At start a user may still have written the wrong scheme. */
+  readonly isCheck: boolean;
+}
+
+export function explainTransport(error: TransportError, destination: Destination): Explanation {
+  const { code } = error;
+  const { section, target, endpoint } = destination;
+  const isProxied = destination.network.proxyUrl !== undefined;
+  const through = isProxied ? ' through HttpProxy' : '';
+  if (code === 'ECONNREFUSED') {
+    return {
+      code: 'UNAVAILABLE',
+      text: `nobody listens at ${target}${through}; correct ${section}.Endpoint, or start the server`,
+    };
+  }
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
+    return {
+      code: 'UNAVAILABLE',
+      text: `the host name of ${target}${through} cannot be resolved; correct ${destination.hostSettings} (${error.message})`,
+    };
+  }
+  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
+    return {
+      code: 'TIMEOUT',
+      text: `no connection to ${target}${through} within ${section}.ConnectionTimeout; is a firewall between?`,
+    };
+  }
+  if (code === 'EHOSTUNREACH' || code === 'ENETUNREACH') {
+    return { code: 'UNAVAILABLE', text: `${target} cannot be reached from this machine's network` };
+  }
+  if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT') {
+    return { code: 'TIMEOUT', text: `${target} stopped answering` };
+  }
+  if (/^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_UNTRUSTED)/.test(code)) {
+    return {
+      code: 'BAD_CONFIG',
+      text: `the certificate of ${target} is signed by an authority that is not trusted (${code}); name its PEM file in Orthanc's HttpsCACertificates`,
+    };
+  }
+  if (/^(CERT_|ERR_TLS_)/.test(code)) {
+    return {
+      code: 'BAD_CONFIG',
+      text: `the certificate of ${target} is not valid: ${error.message}`,
+    };
+  }
+  if (/^(EPROTO|ERR_SSL_)/.test(code)) {
+    return {
+      code: 'BAD_CONFIG',
+      text: `${target} does not speak TLS; if it is plain HTTP, write "http://" in ${section}.Endpoint (${code})`,
+    };
+  }
+  if (code === 'PROXY_AUTHENTICATION') {
+    return {
+      code: 'BAD_CONFIG',
+      text: `HttpProxy asks for a user and a password, or for others; write them into its URL`,
+    };
+  }
+  if (code === 'UND_ERR_ABORTED' && isProxied) {
+    return { code: 'UNAVAILABLE', text: `HttpProxy refused the connection (${error.message})` };
+  }
+  if (!error.transient) return { code: 'INTERNAL', text: `${code}: ${error.message}` };
+  if (code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE') {
+    return {
+      code: 'UNAVAILABLE',
+      text: `${target} closed the connection (${error.message})${
+        destination.isCheck && endpoint?.startsWith('http:') === true
+          ? '; if it expects TLS, write "https://" in ${section}.Endpoint'
+          : ''
+      }`,
+    };
+  }
+  if (code === 'BODY_BROKEN') {
+    return { code: 'SHORT_BODY', text: `${target} broke off its answer (${error.message})` };
+  }
+  return { code: 'UNAVAILABLE', text: `${code}: ${error.message}` };
+}

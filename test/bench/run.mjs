@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// node test/bench/run.mjs [rounds]: client CPU in ms per operation, minimum of several processes, as a Markdown table.
+
+import { execFile, fork } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+import { build } from 'esbuild';
+
+const run = promisify(execFile);
+const here = fileURLToPath(new URL('.', import.meta.url));
+const rounds = Number(process.argv[2] ?? 3);
+
+const paths = [
+  ['http', 'node:http, nothing signed or checked'],
+  ['lean', 'lean path: signed, CRC32 both ways'],
+  ['sdk', 'SDK path: the same over our transport'],
+];
+const cases = [
+  ['put', 1_024, 'PUT 1 kB'],
+  ['get', 1_024, 'GET 1 kB'],
+  ['put', 524_288, 'PUT 512 kB'],
+  ['get', 524_288, 'GET 512 kB'],
+];
+
+const folder = await mkdtemp(join(tmpdir(), 'providers-bench-'));
+try {
+  const bundle = join(folder, 'bench.cjs');
+  const server = join(folder, 'server.cjs');
+  const options = {
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node20',
+    logLevel: 'warning',
+  };
+  await build({ ...options, entryPoints: [join(here, 'providers.bench.ts')], outfile: bundle });
+  await build({ ...options, entryPoints: [join(here, 'memory-server.ts')], outfile: server });
+  for (const scheme of ['http', 'https']) {
+    const child = fork(server, [scheme, folder]);
+    try {
+      const [endpoint] = await new Promise((resolve) => child.once('message', resolve));
+      const authorities = scheme === 'https' ? join(folder, 'ca.pem') : '';
+      console.log(`\nClient CPU, ms per operation, Node ${process.version}, ${scheme}\n`);
+      console.log(`| path | ${cases.map(([, , title]) => title).join(' | ')} |`);
+      console.log(`| --- | ${cases.map(() => '---').join(' | ')} |`);
+      const best = new Map();
+      // Rounds outermost: the machine's speed drifts, and no path should have the good hour to itself.
+      for (let round = 0; round < rounds; round += 1) {
+        for (const [path] of paths) {
+          for (const [operation, bytes, title] of cases) {
+            const args = [bundle, path, operation, String(bytes), endpoint, authorities];
+            const { stdout } = await run(process.execPath, ['--no-warnings', ...args]);
+            const key = `${path} ${title}`;
+            best.set(key, Math.min(best.get(key) ?? Number.POSITIVE_INFINITY, Number(stdout)));
+          }
+        }
+      }
+      for (const [path, name] of paths) {
+        const figures = cases.map(([, , title]) => best.get(`${path} ${title}`).toFixed(2));
+        console.log(`| ${name} | ${figures.join(' | ')} |`);
+      }
+    } finally {
+      child.kill();
+    }
+  }
+} finally {
+  await rm(folder, { recursive: true });
+}

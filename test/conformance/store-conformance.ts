@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The contract of ObjectStore, case by case, for whatever implements it. A target says what it is, what it can do and, with a
+// link, what it cannot.
+
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { StorageErrorCode } from '../../src/errors.ts';
+import type { ObjectInfo, ObjectStore } from '../../src/store/object-store.ts';
+import {
+  expectFailure,
+  expectSameBytes,
+  makeBody,
+  makeBytes,
+  makeSink,
+  never,
+} from '../support/bodies.ts';
+
+const MIB = 1024 * 1024;
+/** More than the page of any provider's listing, at most 5,000 on Azure, where targets set their page smaller. */
+const LISTED_OBJECTS = 1_005;
+
+/** What a store can be opened with instead of what is right. */
+export type Variation =
+  | 'usual'
+  | 'few connections'
+  | 'short deadline'
+  | 'missing bucket'
+  | 'wrong secret'
+  | 'unknown user'
+  | 'nobody listens';
+
+export interface ConformanceTarget {
+  readonly name: string;
+  /** Starts what the stores need; the suite calls `open` any number of times in between and `stop` at the end. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  /** @returns a store under its deadline and limit, with nothing listening in case of "nobody listens" */
+  open(variation: Variation): Promise<ObjectStore>;
+  /** Contents larger than this go in parts; undefined: never. */
+  readonly multipartFromBytes: number | undefined;
+  /** What `check` says to each variation; absent: the target cannot tell, which is a gap. */
+  readonly checkFailures: Partial<Record<Variation, StorageErrorCode>>;
+  /** Cases that this target cannot pass, by their title, and why, with a link. */
+  readonly gaps: Readonly<Record<string, string>>;
+}
+
+export function storeConformance(target: ConformanceTarget): void {
+  describe(`${target.name} keeps the contract of a store`, () => {
+    let store: ObjectStore;
+    const opened: ObjectStore[] = [];
+    const root = `conformance/${randomUUID()}`;
+    const key = (name: string) => `${root}/${name}`;
+
+    beforeAll(async () => {
+      await target.start();
+      store = await open('usual');
+    });
+
+    afterAll(async () => {
+      for (const each of opened) await each.close();
+      await target.stop();
+    });
+
+    async function open(variation: Variation): Promise<ObjectStore> {
+      const each = await target.open(variation);
+      opened.push(each);
+      return each;
+    }
+
+    /** A gap runs all the same, and is reported when it is none any more. */
+    function check(title: string, work: () => Promise<void>): void {
+      const gap = target.gaps[title];
+      if (gap === undefined) test(title, work);
+      else test.fails(`${title} (gap: ${gap})`, work);
+    }
+
+    const put = (name: string, bytes: Uint8Array) =>
+      store.put(key(name), makeBody(bytes), { signal: never() });
+    async function get(name: string, range?: { readonly start: number; readonly end: number }) {
+      const sink = makeSink();
+      await store.get(key(name), range, sink, { signal: never() });
+      return sink;
+    }
+    async function list(prefix: string): Promise<ObjectInfo[]> {
+      const found: ObjectInfo[] = [];
+      for await (const object of store.list(prefix, { signal: never() })) found.push(object);
+      return found;
+    }
+
+    check('the start-up check passes', () => store.check({ signal: never() }));
+
+    const sizes = [0, 1, 65_535, 65_536, 65_537, 64 * MIB];
+    const boundary = target.multipartFromBytes;
+    if (boundary !== undefined) sizes.push(boundary - 1, boundary, boundary + 1);
+    for (const sizeBytes of [...new Set(sizes)]) {
+      check(`${sizeBytes} bytes go in and come back`, async () => {
+        const bytes = makeBytes(sizeBytes, sizeBytes + 1);
+        await put(`size-${sizeBytes}`, bytes);
+        const sink = await get(`size-${sizeBytes}`);
+        expectSameBytes(sink.bytes(), bytes);
+        expect(sink.totalBytes()).toBe(sizeBytes);
+        expect(await store.head(key(`size-${sizeBytes}`), { signal: never() })).toEqual({
+          sizeBytes,
+        });
+      });
+    }
+
+    check('a large content is never read as a whole', async () => {
+      const body = makeBody(makeBytes(24 * MIB));
+      await store.put(key('pieces'), body, { signal: never() });
+      expect(body.largestRead()).toBeLessThanOrEqual(MIB);
+    });
+
+    describe('ranges', () => {
+      const bytes = makeBytes(100_000, 7);
+      beforeAll(() => put('ranges', bytes));
+
+      for (const [start, end] of [
+        [0, 1],
+        [0, 750],
+        [1, 2],
+        [49_999, 70_001],
+        [99_999, 100_000],
+        [0, 100_000],
+      ] as const) {
+        check(`bytes ${start} to ${end}`, async () => {
+          const sink = await get('ranges', { start, end });
+          expectSameBytes(sink.bytes(), bytes.subarray(start, end));
+          expect(sink.totalBytes()).toBe(bytes.length);
+        });
+      }
+
+      check('one that ends past the end is an error, never a short answer', async () => {
+        await expectFailure(get('ranges', { start: 99_990, end: 100_001 }), 'BAD_RANGE');
+        await expectFailure(get('ranges', { start: 0, end: 100_001 }), 'BAD_RANGE');
+      });
+
+      check('one that starts at or past the end is an error', async () => {
+        await expectFailure(get('ranges', { start: 100_000, end: 100_001 }), 'BAD_RANGE');
+        await expectFailure(get('ranges', { start: 200_000, end: 200_010 }), 'BAD_RANGE');
+      });
+
+      check('any of an empty object is an error', async () => {
+        await put('empty', new Uint8Array());
+        await expectFailure(get('empty', { start: 0, end: 1 }), 'BAD_RANGE');
+      });
+
+      check('one of a missing object is NOT_FOUND', async () => {
+        await expectFailure(get('missing', { start: 0, end: 1 }), 'NOT_FOUND');
+      });
+    });
+
+    check('a second write replaces the first, also by a shorter content', async () => {
+      await put('twice', makeBytes(70_000, 1));
+      await put('twice', makeBytes(10, 2));
+      expectSameBytes((await get('twice')).bytes(), makeBytes(10, 2));
+    });
+
+    check('a missing object is NOT_FOUND to a read and nothing to a look-up', async () => {
+      const error = await expectFailure(get('missing'), 'NOT_FOUND');
+      expect(error.message).toContain(key('missing'));
+      expect(await store.head(key('missing'), { signal: never() })).toBeUndefined();
+    });
+
+    check('a removal removes, and a second one is success', async () => {
+      await put('removed', makeBytes(10));
+      await store.delete(key('removed'), { signal: never() });
+      await expectFailure(get('removed'), 'NOT_FOUND');
+      await store.delete(key('removed'), { signal: never() });
+    });
+
+    check('keys may hold any legal character', async () => {
+      const names = [
+        'a space',
+        'plus+',
+        'percent%41%',
+        'ümlaut-日本-😀',
+        'amp&ersand',
+        'hash#',
+        'question?x=1',
+        "quote'",
+        'double"quote',
+        'paren(thesis)*!~',
+        'at@colon:semicolon;comma,',
+        'dollar$=',
+        'dots..and.dots',
+        'back`tick',
+      ];
+      for (const [index, name] of names.entries()) {
+        const bytes = makeBytes(100 + index);
+        await put(`odd/${name}`, bytes);
+        expectSameBytes((await get(`odd/${name}`)).bytes(), bytes);
+      }
+      const listed = await list(key('odd/'));
+      expect(listed.map((object) => object.key).sort()).toEqual(
+        names.map((name) => key(`odd/${name}`)).sort(),
+      );
+      for (const name of names) await store.delete(key(`odd/${name}`), { signal: never() });
+      expect(await list(key('odd/'))).toEqual([]);
+    });
+
+    check('a prefix may hold any legal character too', async () => {
+      const prefix = 'sp ace/pl+us/per%cent/ü & #?/';
+      await put(`${prefix}object`, makeBytes(5));
+      const listed = await list(key(prefix));
+      expect(listed).toHaveLength(1);
+      expect(listed[0]).toMatchObject({ key: key(`${prefix}object`), sizeBytes: 5 });
+      expect(Math.abs(Date.now() - (listed[0]?.modified.getTime() ?? 0))).toBeLessThan(60_000);
+    });
+
+    check('a listing goes over all pages and stops at its prefix', async () => {
+      const names = Array.from(
+        { length: LISTED_OBJECTS },
+        (_, index) => `${String(index).padStart(5, '0')}.dcm`,
+      );
+      const pending = [...names];
+      await Promise.all(
+        Array.from({ length: 20 }, async () => {
+          for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
+            await put(`listed/${name}`, makeBytes(1));
+          }
+        }),
+      );
+      await put('listed-not/x', makeBytes(1));
+      await put('liste', makeBytes(1));
+      const listed = await list(key('listed/'));
+      expect(listed.map((object) => object.key).sort()).toEqual(
+        names.map((name) => key(`listed/${name}`)),
+      );
+      expect(await list(key('nothing-here/'))).toEqual([]);
+    });
+
+    check('a listing can be left early', async () => {
+      await put('left/1', makeBytes(1));
+      await put('left/2', makeBytes(1));
+      for await (const object of store.list(key('left/'), { signal: never() })) {
+        expect(object.sizeBytes).toBe(1);
+        break;
+      }
+    });
+
+    check('50 at once over 5 connections all succeed', async () => {
+      const narrow = await open('few connections');
+      await Promise.all(
+        Array.from({ length: 50 }, async (_, index) => {
+          const bytes = makeBytes(20_000 + index, index + 1);
+          const name = key(`parallel/${index}`);
+          await narrow.put(name, makeBody(bytes), { signal: never() });
+          const sink = makeSink();
+          await narrow.get(name, undefined, sink, { signal: never() });
+          expectSameBytes(sink.bytes(), bytes);
+        }),
+      );
+    });
+
+    check('of concurrent writes of one key, one wins whole', async () => {
+      const candidates = Array.from({ length: 8 }, (_, index) => makeBytes(100_000, index + 1));
+      await Promise.all(candidates.map((bytes) => put('contended', bytes)));
+      const { bytes } = await get('contended').then((sink) => ({ bytes: sink.bytes() }));
+      expect(candidates.some((candidate) => Buffer.compare(candidate, bytes) === 0)).toBe(true);
+    });
+
+    check('what is aborted before it starts fails and stores nothing', async () => {
+      const body = makeBody(makeBytes(10));
+      body.end();
+      const signal = AbortSignal.abort();
+      await expectFailure(store.put(key('aborted'), body, { signal }), 'ABORTED');
+      await expectFailure(store.get(key('twice'), undefined, makeSink(), { signal }), 'ABORTED');
+      await expectFailure(store.delete(key('twice'), { signal }), 'ABORTED');
+      await expectFailure(store.head(key('twice'), { signal }), 'ABORTED');
+      await expectFailure(
+        store.list(key(''), { signal })[Symbol.asyncIterator]().next(),
+        'ABORTED',
+      );
+      expect(body.readsAfterEnd()).toBe(0);
+      await expectFailure(get('aborted'), 'NOT_FOUND');
+    });
+
+    check('a write aborted midway stores nothing and leaves the body alone', async () => {
+      const controller = new AbortController();
+      const bytes = makeBytes(48 * MIB);
+      const body = makeBody(bytes);
+      const watched = {
+        sizeBytes: body.sizeBytes,
+        read(start: number, end: number) {
+          // In the second half, so that sending has begun in any provider that digests first.
+          if (body.readBytes() > 60 * MIB || start > 24 * MIB) controller.abort();
+          return body.read(start, end);
+        },
+      };
+      const writing = store.put(key('midway'), watched, { signal: controller.signal });
+      await expectFailure(writing, 'ABORTED');
+      body.end();
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      expect(body.readsAfterEnd()).toBe(0);
+      await expectFailure(get('midway'), 'NOT_FOUND');
+    });
+
+    check('a read aborted midway leaves the sink alone', async () => {
+      await put('read-midway', makeBytes(32 * MIB));
+      const controller = new AbortController();
+      const sink = makeSink();
+      const watched = {
+        begin: sink.begin,
+        write(offset: number, bytes: Uint8Array) {
+          if (offset > MIB) controller.abort();
+          sink.write(offset, bytes);
+        },
+      };
+      await expectFailure(
+        store.get(key('read-midway'), undefined, watched, { signal: controller.signal }),
+        'ABORTED',
+      );
+      sink.end();
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      expect(sink.callsAfterEnd()).toBe(0);
+      // The store goes on working.
+      await put('after-abort', makeBytes(10));
+    });
+
+    check('what takes longer than the deadline fails with TIMEOUT', async () => {
+      const hasty = await open('short deadline');
+      const body = makeBody(makeBytes(64 * MIB));
+      const start = performance.now();
+      await expectFailure(
+        hasty.put(key('late'), body, { signal: never() }),
+        'TIMEOUT',
+        /RequestTimeout/,
+      );
+      expect(performance.now() - start).toBeLessThan(500);
+    });
+
+    for (const [variation, code] of Object.entries(target.checkFailures)) {
+      check(`${variation}: the start-up check says so within 10 s`, async () => {
+        const start = performance.now();
+        const wrong = await open(variation as Variation);
+        const error = await expectFailure(wrong.check({ signal: never() }), code);
+        expect(performance.now() - start).toBeLessThan(10_000);
+        // A message that names no setting leaves its reader alone.
+        expect(error.message).toMatch(
+          /AwsS3Storage\.|AzureBlobStorage\.|GoogleCloudStorage\.|StorageDirectory/,
+        );
+      });
+    }
+
+    check('after close everything is CLOSED', async () => {
+      const closed = await open('usual');
+      await closed.put(key('closing'), makeBody(makeBytes(10)), { signal: never() });
+      await closed.close();
+      await expectFailure(
+        closed.get(key('closing'), undefined, makeSink(), { signal: never() }),
+        'CLOSED',
+      );
+      await expectFailure(
+        closed.put(key('closing'), makeBody(makeBytes(10)), { signal: never() }),
+        'CLOSED',
+      );
+    });
+  });
+}
