@@ -87,7 +87,7 @@ export function explainTransport(error: TransportError, destination: Destination
       code: 'UNAVAILABLE',
       text: `${target} closed the connection (${error.message})${
         destination.isCheck && endpoint?.startsWith('http:') === true
-          ? '; if it expects TLS, write "https://" in ${section}.Endpoint'
+          ? `; if it expects TLS, write "https://" in ${section}.Endpoint`
           : ''
       }`,
     };
