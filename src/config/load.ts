@@ -79,6 +79,7 @@ function readSections(orthanc: RawSection, report: Report): SectionSettings | un
   const network = readOrthancNetwork(orthanc, report);
   const read = present.map(({ section, kind, replacedBy, read: readSection }) => {
     const raw = orthanc[section];
+    // The rest is read all the same: its mistakes are told now, not when it becomes available.
     if (kind !== 's3') {
       report.problems.push(`${section}: not available yet in this version; "AwsS3Storage" is`);
     }

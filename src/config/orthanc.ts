@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What Orthanc's own settings, its version and the environment mean for the plugin.
 
+import { compareVersions } from '../version.ts';
 import type { Report } from './problems.ts';
 import { Secret } from './secret.ts';
 import type { OrthancNetwork, RawSection } from './sections.ts';
@@ -39,23 +40,16 @@ const LOADER_THREADS_ADVICE = 20;
 export function warnOfOrthancSettings(orthanc: RawSection, version: string, report: Report) {
   const threads = orthanc['StorageLoaderThreadsCount'] ?? LOADER_THREADS_DEFAULT;
   const isFew = typeof threads === 'number' && threads <= LOADER_THREADS_DEFAULT;
-  if (isAtLeast(version, 1, 13) && isFew) {
+  if (compareVersions(version, '1.13.0') >= 0 && isFew) {
     report.warnings.push(
       `StorageLoaderThreadsCount: ${threads} reads at once are few for object storage, where each waits for the network; write about ${LOADER_THREADS_ADVICE}`,
     );
   }
-  if (/^1\.13\.0(\D|$)/.test(version) && orthanc['StoreMD5ForAttachments'] === false) {
+  if (compareVersions(version, '1.13.0') === 0 && orthanc['StoreMD5ForAttachments'] === false) {
     report.warnings.push(
       'StoreMD5ForAttachments: with false, Orthanc 1.13.0 answers 500 to reads of whole files that are not in its cache; write true, or use another version',
     );
   }
-}
-
-/** @param version such as "1.12.7"; what has no number ("mainline") is newer than all */
-function isAtLeast(version: string, major: number, minor: number): boolean {
-  const [, majorText, minorText] = /^(\d+)\.(\d+)/.exec(version) ?? [];
-  if (majorText === undefined) return true;
-  return Number(majorText) > major || (Number(majorText) === major && Number(minorText) >= minor);
 }
 
 const COMMON_VARIABLES =

@@ -42,11 +42,10 @@ export function describeIssue(
 
 function describeUnknownKey(section: string, key: string, known: readonly SectionKeys[]): string {
   const own = known.find((other) => other.section === section)?.keys ?? [];
-  const sameButCase = own.find((candidate) => candidate.toLowerCase() === key.toLowerCase());
   const owners = known.filter((other) => other.section !== section && other.keys.includes(key));
   // A key's own subsection is the likelier place than another provider's.
   const owner = owners.find((other) => other.section.startsWith(`${section}.`)) ?? owners[0];
-  if (sameButCase === undefined && owner !== undefined) {
+  if (owner !== undefined) {
     const where = owner.section === '' ? 'at the top of the configuration' : `in ${owner.section}`;
     return `unknown key, it belongs ${where}`;
   }

@@ -43,6 +43,7 @@ export interface ProviderSection {
 }
 
 type ObjectSchema = z.ZodMiniObject<z.core.$ZodShape, z.core.$strict>;
+/** The parsed settings that all sections share and that this version serves. */
 type Common = Pick<
   z.infer<ReturnType<typeof s3Schema>>,
   | 'ConnectionTimeout'
@@ -55,6 +56,7 @@ type Common = Pick<
 >;
 
 export const ENCRYPTION_KEY = 'StorageEncryption';
+// The C++ plugins' MB, in TransferBufferSize and MaxConcurrentInputSize alike.
 const BYTES_PER_MB = 1024 * 1024;
 
 export const PROVIDER_SECTIONS: readonly ProviderSection[] = [
@@ -93,6 +95,7 @@ export function knownSections(): readonly SectionKeys[] {
 function readS3(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
   const section = 'AwsS3Storage';
   const value = parseSection(s3Schema(), section, raw, report);
+  // What concerns two settings is checked on what was written, so that it is told even where something else is wrong.
   checkTogether(section, raw, 'AccessKey', 'SecretKey', report);
   if (isGiven(raw['KmsKeyId']) && !scalarText(raw['ServerSideEncryption']).startsWith('aws:kms')) {
     report.problems.push(
@@ -290,6 +293,7 @@ function checkEncryption(section: string, raw: unknown, report: Report) {
   const seen = new Set<string>();
   for (const key of [raw['MasterKey'], ...previous]) {
     const id = Array.isArray(key) ? scalarText(key[0]) : undefined;
+    // What is no id the schema has refused.
     if (id === undefined || !/^\d+$/.test(id)) continue;
     const canonical = String(Number(id));
     if (seen.has(canonical)) {
@@ -354,8 +358,9 @@ function warnOfStorageClass(
  *  (isVirtualHostableS3Bucket in its endpoint rules) */
 function canBePartOfHost(bucket: string, endpoint: string | undefined): boolean {
   if (endpoint !== undefined && isAddressOrLocalhost(endpoint)) return false;
-  const isTls = endpoint === undefined || endpoint.startsWith('https://');
+  // The SDK takes the host of an access point from its ARN.
   if (bucket.startsWith('arn:')) return true;
+  const isTls = endpoint === undefined || endpoint.startsWith('https://');
   const label = isTls ? /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/ : /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
   return label.test(bucket);
 }
@@ -388,6 +393,7 @@ function scalarText(value: unknown): string {
   return ['string', 'number', 'boolean'].includes(typeof value) ? String(value).trim() : '';
 }
 
+/** "" is what an unset variable in a compose file leaves behind. */
 function isGiven(value: unknown): boolean {
   return value !== undefined && !(typeof value === 'string' && value.trim() === '');
 }

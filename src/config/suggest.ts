@@ -20,7 +20,7 @@ export function suggest(word: string, candidates: readonly string[]): string | u
 
 /** Damerau-Levenshtein (optimal string alignment): insert, delete, replace, and swap of neighbours cost 1 each. */
 export function editDistance(a: string, b: string): number {
-  // A key longer than any of ours cannot be near one, and must not cost quadratic time.
+  // A key far longer than any of ours (a file pasted by mistake) is near none, and must not keep Orthanc from starting.
   if (Math.abs(a.length - b.length) > 32) return Math.max(a.length, b.length);
   let beforeLast: readonly number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, column) => column);

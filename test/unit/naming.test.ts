@@ -175,10 +175,12 @@ describe('keys and back', () => {
     [naming(), `${UUID}.dcm\n`],
     [naming(), 'readme.txt'],
     [naming({ rootPath: 'a' }), `${UUID}.dcm`],
+    [naming({ rootPath: 'a' }), `b/${UUID}.dcm`],
     [naming({ rootPath: 'a' }), `ab/${UUID}.dcm`],
     [naming({ rootPath: 'a' }), `a/b/${UUID}.dcm`],
     [naming({ structure: 'legacy' }), `${UUID}.dcm`],
-    [naming({ structure: 'legacy' }), `f2/e1/${UUID}`],
+    [naming({ structure: 'legacy' }), `f2/f2/${UUID}`],
+    [naming({ structure: 'legacy' }), `e1/e1/${UUID}`],
     [naming({ structure: 'legacy' }), `e1/f2/${UUID}.dcm`],
   ])('%j does not own %j', (names, key) => {
     expect(parseKey(key, names)).toBeUndefined();

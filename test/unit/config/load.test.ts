@@ -305,6 +305,25 @@ describe('what is wrong, and what to write', () => {
     expect(problemsOf({ ...MINIMAL, ...section })).toEqual([`AwsS3Storage.${problem}`]);
   });
 
+  test('objects that JavaScript cannot print are as wrong as others', () => {
+    const unprintable = { toString: 1, valueOf: 1 };
+    const problems = problemsOf({
+      ...MINIMAL,
+      KmsKeyId: 'k',
+      ServerSideEncryption: unprintable,
+      MaxRetries: unprintable,
+      StorageEncryption: { Enable: unprintable, MasterKey: [unprintable, 'k'] },
+    });
+    expect(problems.map((problem) => problem.split(':')[0] ?? '').toSorted()).toEqual([
+      'AwsS3Storage.KmsKeyId',
+      'AwsS3Storage.MaxRetries',
+      'AwsS3Storage.ServerSideEncryption',
+      'AwsS3Storage.StorageEncryption.Enable',
+      'AwsS3Storage.StorageEncryption.Enable',
+      'AwsS3Storage.StorageEncryption.MasterKey[0]',
+    ]);
+  });
+
   test('all of it in one message', () => {
     const problems = problemsOf(
       { BuketName: 'b', Region: '', MaxRetries: 'x', RootPath: '/', Lanes: 2, SecretKey: 's' },

@@ -18,10 +18,6 @@ describe('editDistance', () => {
   ])('%j to %j is %d', (a, b, distance) => {
     expect(editDistance(a, b)).toBe(distance);
   });
-
-  test('a pasted file does not cost quadratic time', () => {
-    expect(editDistance('x'.repeat(1_000_000), 'BucketName')).toBe(1_000_000);
-  });
 });
 
 describe('suggest', () => {
@@ -42,5 +38,12 @@ describe('suggest', () => {
 
   test.each(['', 'x', 'Key', 'Colour', 'SecretAccessKey', 'Max'])('nothing is near %j', (word) => {
     expect(suggest(word, keys)).toBeUndefined();
+  });
+
+  // Without the shortcut this takes a minute.
+  test('a pasted file is answered at once', () => {
+    const start = performance.now();
+    expect(suggest('x'.repeat(3_000_000), [...keys, ...keys])).toBeUndefined();
+    expect(performance.now() - start).toBeLessThan(2000);
   });
 });
