@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What every operation of every provider goes through: the caller's signal and the store's, and one translation of errors.
+
+import { StorageError } from '../errors.ts';
+import { abortReason, linkSignals, untilAborted } from '../store/abort.ts';
+
+export interface Operation {
+  /** For the message: "write", "read", "delete", "list", "look up", "check". */
+  readonly verb: string;
+  readonly key: string | undefined;
+}
+
+export type Run = <T>(
+  verb: string,
+  key: string | undefined,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+) => Promise<T>;
+
+/** @param closing aborted when the store is closed
+ *  @param translate whatever an operation threw */
+export function createRun(
+  closing: AbortSignal,
+  translate: (thrown: unknown, operation: Operation) => StorageError,
+): Run {
+  return async (verb, key, signal, work) => {
+    const link = linkSignals(closing, signal);
+    const linked = link.controller.signal;
+    try {
+      return await untilAborted(work(linked), linked);
+    } catch (thrown) {
+      if (linked.aborted) throw abortReason(linked);
+      throw translate(thrown, { verb, key });
+    } finally {
+      link.release();
+    }
+  };
+}
+
+/** Orthanc waits for the check at its start. */
+const CHECK_TIMEOUT_MS = 9_000;
+
+/** @param subject such as `S3 bucket "images"`
+ *  @param target whom no answer came from, and what to correct then */
+export async function withCheckTimeout(
+  subject: string,
+  target: { readonly name: string; readonly settings: string },
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
+  const link = linkSignals(signal);
+  const timer = setTimeout(() => {
+    link.controller.abort(
+      new StorageError(
+        'TIMEOUT',
+        `cannot check ${subject}: no answer from ${target.name} within ${CHECK_TIMEOUT_MS / 1000} s; correct ${target.settings}, or look for a firewall or proxy between`,
+      ),
+    );
+  }, CHECK_TIMEOUT_MS);
+  try {
+    await work(link.controller.signal);
+  } finally {
+    clearTimeout(timer);
+    link.release();
+  }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Large contents in parts, several under way at once, none ever held as a whole.
+
+import { linkSignals } from '../store/abort.ts';
+import type { Body } from '../store/object-store.ts';
+import { window } from './content.ts';
+
+const MIB = 1024 * 1024;
+
+export interface PartPlan {
+  readonly partBytes: number;
+  readonly count: number;
+}
+
+/** @returns parts of equal size but for the last, no more than the provider allows */
+export function planParts(
+  sizeBytes: number,
+  wantedPartBytes: number,
+  limits: { readonly minPartBytes: number; readonly maxParts: number },
+): PartPlan {
+  const smallest = Math.ceil(sizeBytes / limits.maxParts / MIB) * MIB;
+  const partBytes = Math.max(limits.minPartBytes, wantedPartBytes, smallest);
+  return { partBytes, count: Math.max(1, Math.ceil(sizeBytes / partBytes)) };
+}
+
+/** Sends each part of the body; the first failure stops all others.
+ *  @returns what `send` gave for each part, in their order */
+export async function sendParts<Sent>(
+  body: Body,
+  { partBytes, count }: PartPlan,
+  poolSize: number,
+  signal: AbortSignal,
+  send: (index: number, content: Body, signal: AbortSignal) => Promise<Sent>,
+): Promise<readonly Sent[]> {
+  const link = linkSignals(signal);
+  const sent: Sent[] = [];
+  let next = 0;
+  const worker = async () => {
+    while (next < count) {
+      const index = next++;
+      const start = index * partBytes;
+      const content = window(body, start, Math.min(start + partBytes, body.sizeBytes));
+      sent[index] = await send(index, content, link.controller.signal);
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: Math.min(poolSize, count) }, worker));
+    return sent;
+  } finally {
+    link.release();
+    link.controller.abort();
+  }
+}
