@@ -1,115 +1,86 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What Orthanc asks of a storage area, on top of an object store and the naming of its keys.
+// Attachments, as Orthanc knows them by uuid and content type, in an object store, which knows keys.
 
-import type { StorageOperation, StorageRequest } from './bridge.ts';
 import type { NamingSettings } from './config/settings.ts';
-import type { Counters } from './counters.ts';
 import { StorageError, toStorageError } from './errors.ts';
-import { errorFields, formatFields, type Logger } from './log.ts';
-import { alternateKeys, contentTypeOf, objectKey } from './naming.ts';
-import type { ObjectStore } from './store/object-store.ts';
+import { alternateKeys, type ContentType, objectKey } from './naming.ts';
+import type { Body, ByteRange, ObjectStore, OperationOptions, Sink } from './store/object-store.ts';
 
-export interface AttachmentsDependencies {
-  readonly store: ObjectStore;
-  readonly naming: NamingSettings;
-  readonly log: Logger;
-  readonly counters: Counters;
-  /** Named in log lines: s3, azure, google. */
-  readonly provider: string;
-  /** Milliseconds of a clock that only goes forward. */
-  readonly now: () => number;
+export interface Attachment {
+  readonly uuid: string;
+  readonly contentType: ContentType;
 }
 
-const LOG_NAMES = {
-  create: 'create',
-  readWhole: 'read',
-  readRange: 'read-range',
-  remove: 'remove',
-} as const satisfies Record<StorageOperation, string>;
+/** Where attachments are. Whole or nothing, as ObjectStore; all errors are StorageErrors. */
+export interface AttachmentStore {
+  /** @returns the key of the object */
+  put(attachment: Attachment, body: Body, options: OperationOptions): Promise<string>;
+  /** @param range of the content; undefined is the whole
+   *  @returns the key of the object that had it
+   *  @throws StorageError NOT_FOUND where it lies under none of its names */
+  get(
+    attachment: Attachment,
+    range: ByteRange | undefined,
+    sink: Sink,
+    options: OperationOptions,
+  ): Promise<string>;
+  /** Removes it under all its names; a missing one is success. */
+  remove(attachment: Attachment, options: OperationOptions): Promise<string>;
+}
 
-/** Carries out one request of Orthanc's. Logs its end in one line, whatever that is.
- *  @throws StorageError, logged */
-export type Attachments = (request: StorageRequest) => Promise<void>;
+export function createAttachmentStore(deps: {
+  readonly store: ObjectStore;
+  readonly naming: NamingSettings;
+}): AttachmentStore {
+  const { store, naming } = deps;
 
-export function createAttachments(deps: AttachmentsDependencies): Attachments {
-  const { store, naming, log, counters, now } = deps;
+  function namesOf({ uuid, contentType }: Attachment): readonly [string, ...string[]] {
+    return [
+      objectKey(uuid, contentType, naming, false),
+      ...alternateKeys(uuid, contentType, naming, false),
+    ];
+  }
 
-  /** Runs `attempt` on the first name, then on the others as long as there is no such object. */
-  async function firstFound(
-    keys: readonly string[],
-    attempt: (key: string) => Promise<void>,
-  ): Promise<string> {
-    let missing: StorageError | undefined;
-    for (const key of keys) {
-      try {
-        await attempt(key);
-        return key;
-      } catch (error) {
-        const failure = toStorageError(error);
-        if (failure.code !== 'NOT_FOUND') throw failure;
-        missing ??= failure;
+  return {
+    async put(attachment, body, options) {
+      const [key] = namesOf(attachment);
+      await store.put(key, body, options);
+      return key;
+    },
+    async get(attachment, range, sink, options) {
+      const names = namesOf(attachment);
+      // No bytes need no request, and no store can be asked for them.
+      if (range !== undefined && range.start === range.end) {
+        sink.begin(0, 0);
+        return names[0];
       }
-    }
-    throw missing ?? new StorageError('INTERNAL', 'an attachment has no name');
-  }
-
-  async function perform(request: StorageRequest, keys: readonly string[]): Promise<string> {
-    const [first = ''] = keys;
-    const { operation, range, sink, signal } = request;
-    switch (operation) {
-      case 'create':
-        await store.put(first, request.body, { signal });
-        return first;
-      case 'readWhole':
-        return firstFound(keys, (key) => store.get(key, undefined, sink, { signal }));
-      case 'readRange':
-        // Orthanc asks for no empty range; an answer without a byte needs no store.
-        if (range.start === range.end) {
-          sink.begin(0, 0);
-          return first;
-        }
-        return firstFound(keys, (key) => store.get(key, range, sink, { signal }));
-      case 'remove':
-        for (const key of keys) await store.delete(key, { signal });
-        return first;
-      default:
-        return operation satisfies never;
-    }
-  }
-
-  return async (request) => {
-    const startedMs = now();
-    const op = LOG_NAMES[request.operation];
-    const done = counters.begin(request.operation);
-    let key: string | undefined;
-    try {
-      const contentType = contentTypeOf(request.contentType);
-      key = objectKey(request.uuid, contentType, naming, false);
-      const keys = [key, ...alternateKeys(request.uuid, contentType, naming, false)];
-      key = await perform(request, keys);
-      const bytes = sizeOf(request);
-      done({ bytes: bytes ?? 0 });
-      log.debug(formatFields({ op, uuid: request.uuid, key, bytes, ms: now() - startedMs }));
-    } catch (error) {
-      const failure = toStorageError(error);
-      done({ failure: failure.code });
-      log.error(
-        formatFields({
-          op,
-          uuid: request.uuid,
-          provider: deps.provider,
-          ms: now() - startedMs,
-          ...errorFields(failure),
-          key: failure.key ?? key,
-        }),
-      );
-      throw failure;
-    }
+      return firstFound(names, (key) => store.get(key, range, sink, options));
+    },
+    async remove(attachment, options) {
+      const names = namesOf(attachment);
+      for (const key of names) await store.delete(key, options);
+      return names[0];
+    },
   };
 }
 
-function sizeOf({ operation, body, range }: StorageRequest): number | undefined {
-  if (operation === 'create') return body.sizeBytes;
-  if (operation === 'readRange') return range.end - range.start;
-  return undefined;
+/** Tries the candidates in their order, the next one only where the one before is not there.
+ *  @returns the one that was found
+ *  @throws StorageError what the first one said where none is there; any other failure at once */
+export async function firstFound<T>(
+  candidates: readonly [T, ...T[]],
+  attempt: (candidate: T) => Promise<void>,
+): Promise<T> {
+  let missing: StorageError | undefined;
+  for (const candidate of candidates) {
+    try {
+      await attempt(candidate);
+      return candidate;
+    } catch (error) {
+      const failure = toStorageError(error);
+      if (failure.code !== 'NOT_FOUND') throw failure;
+      missing ??= failure;
+    }
+  }
+  throw missing ?? new StorageError('INTERNAL', 'there was nothing to try');
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The entry of the bundle that the shim embeds: configuration in, store built, requests answered.
 
-import { createAttachments } from './attachments.ts';
+import { createAttachmentStore } from './attachments.ts';
 import {
   type Binding,
   type RestRequest,
@@ -17,6 +17,7 @@ import { createCounters } from './counters.ts';
 import { toStorageError } from './errors.ts';
 import { createLogger, describeError, type Logger } from './log.ts';
 import { createStore } from './providers/index.ts';
+import { createRequestHandler } from './requests.ts';
 import { checkStore } from './start-check.ts';
 import { createStatus } from './status.ts';
 import type { ObjectStore } from './store/object-store.ts';
@@ -103,13 +104,12 @@ function serve(
   serveRequests(
     binding,
     {
-      storage: createAttachments({
-        store,
-        naming: settings.naming,
+      storage: createRequestHandler({
+        attachments: createAttachmentStore({ store, naming: settings.naming }),
         log,
         counters,
         provider: provider.kind,
-        now: () => Math.round(performance.now()),
+        now: () => performance.now(),
       }),
       rest: async (request) => route(request, { '/object-storage/status': status }),
       stop: () => store.close(),
