@@ -16,7 +16,9 @@ export interface Destination {
   readonly section: string;
   /** In words: a URL, or what stands for it. */
   readonly target: string;
-  /** The user's Endpoint, where the target is that. */
+  /** The setting that holds the target's address, such as "AwsS3Storage.Endpoint". */
+  readonly addressSetting: string;
+  /** That address, where the user wrote one. */
   readonly endpoint: string | undefined;
   /** What to correct when the host name is not known, such as "AwsS3Storage.Endpoint". */
   readonly hostSettings: string;
@@ -27,13 +29,13 @@ export interface Destination {
 
 export function explainTransport(error: TransportError, destination: Destination): Explanation {
   const { code } = error;
-  const { section, target, endpoint } = destination;
+  const { section, target, addressSetting, endpoint } = destination;
   const isProxied = destination.network.proxyUrl !== undefined;
   const through = isProxied ? ' through HttpProxy' : '';
   if (code === 'ECONNREFUSED') {
     return {
       code: 'UNAVAILABLE',
-      text: `nobody listens at ${target}${through}; correct ${section}.Endpoint, or start the server`,
+      text: `nobody listens at ${target}${through}; correct ${addressSetting}, or start the server`,
     };
   }
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
@@ -69,7 +71,7 @@ export function explainTransport(error: TransportError, destination: Destination
   if (/^(EPROTO|ERR_SSL_)/.test(code)) {
     return {
       code: 'BAD_CONFIG',
-      text: `${target} does not speak TLS; if it is plain HTTP, write "http://" in ${section}.Endpoint (${code})`,
+      text: `${target} does not speak TLS; if it is plain HTTP, write "http://" in ${addressSetting} (${code})`,
     };
   }
   if (code === 'PROXY_AUTHENTICATION') {
@@ -87,7 +89,7 @@ export function explainTransport(error: TransportError, destination: Destination
       code: 'UNAVAILABLE',
       text: `${target} closed the connection (${error.message})${
         destination.isCheck && endpoint?.startsWith('http:') === true
-          ? `; if it expects TLS, write "https://" in ${section}.Endpoint`
+          ? `; if it expects TLS, write "https://" in ${addressSetting}`
           : ''
       }`,
     };

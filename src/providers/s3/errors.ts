@@ -238,6 +238,7 @@ function destinationOf(operation: S3Operation, settings: S3Settings): Destinatio
   return {
     section: 'AwsS3Storage',
     target: endpoint ?? `the S3 endpoint of region "${region}"`,
+    addressSetting: 'AwsS3Storage.Endpoint',
     endpoint,
     hostSettings: `AwsS3Storage.Endpoint or .Region${
       byHost
