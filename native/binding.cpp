@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <limits>
 #include <stdexcept>
 #include <utility>
 
@@ -17,6 +18,7 @@ namespace cloudstore {
 namespace {
 
 constexpr double kMaxSafeInteger = 9007199254740991.0;
+constexpr double kMaxHttpStatus = 999;
 
 // Tickets are unique over all environments, so that an answer that comes late can't be taken for
 // another one's.
@@ -34,12 +36,13 @@ constexpr std::array<std::pair<const char*, OrthancPluginErrorCode>, 8> kOrthanc
     {"StorageAreaPlugin", OrthancPluginErrorCode_StorageAreaPlugin},
 }};
 
-uint64_t unsignedAt(const Napi::CallbackInfo& info, size_t index, const char* what) {
+uint64_t unsignedAt(const Napi::CallbackInfo& info, size_t index, const char* what,
+                    double max = kMaxSafeInteger) {
   const double value = info[index].IsNumber() ? info[index].As<Napi::Number>().DoubleValue() : -1;
-  if (!(value >= 0) || value > kMaxSafeInteger ||
-      value != static_cast<double>(static_cast<uint64_t>(value))) {
-    throw Napi::RangeError::New(info.Env(),
-                                std::string(what) + " must be a whole number that is not negative");
+  if (!(value >= 0) || value > max || value != static_cast<double>(static_cast<uint64_t>(value))) {
+    throw Napi::RangeError::New(info.Env(), std::string(what) +
+                                                " must be a whole number from 0 to " +
+                                                std::to_string(static_cast<uint64_t>(max)));
   }
   return static_cast<uint64_t>(value);
 }
@@ -152,6 +155,7 @@ void Binding::start(const Info& info) {
   onRequest_ = Napi::Persistent(handlers.Get("onRequest").As<Napi::Function>());
   onAbandoned_ = Napi::Persistent(handlers.Get("onAbandoned").As<Napi::Function>());
   onStop_ = Napi::Persistent(handlers.Get("onStop").As<Napi::Function>());
+  instance_.bind(this);
 }
 
 void Binding::ready(const Info& info) {
@@ -163,7 +167,7 @@ void Binding::ready(const Info& info) {
       std::chrono::milliseconds(told.Get("callTimeoutMs").ToNumber().Int64Value());
   settings.watchdogTimeout =
       std::chrono::milliseconds(told.Get("watchdogMs").ToNumber().Int64Value());
-  instance_.serve(this);
+  instance_.serve();
   instance_.surroundings().events.onReady(settings);
 }
 
@@ -175,59 +179,65 @@ void Binding::ending(const Info& info) { instance_.setEndReason(stringAt(info, 0
 
 void Binding::release(const Info& /*info*/) { instance_.release(); }
 
-Request& Binding::requestOf(const Info& info) {
+std::shared_ptr<Request> Binding::requestOf(const Info& info) {
   const auto found = requests_.find(unsignedAt(info, 0, "id"));
   if (found == requests_.end()) {
     throwDead(info.Env());
   }
-  return *found->second;
+  // Shared, since converting an argument may run JavaScript that ends this very request.
+  return found->second;
 }
 
 Napi::Value Binding::read(const Info& info) {
-  Request& request = requestOf(info);
+  const std::shared_ptr<Request> request = requestOf(info);
   const uint64_t offset = unsignedAt(info, 1, "offset");
   const uint64_t length = unsignedAt(info, 2, "length");
-  if (length > request.size()) {
+  if (length > request->size()) {
     throw Napi::RangeError::New(info.Env(), "length is larger than the content");
   }
   auto bytes = Napi::Buffer<uint8_t>::New(info.Env(), length);
-  if (!request.read(offset, bytes.Data(), length)) {
+  if (!request->read(offset, bytes.Data(), length)) {
     throwDead(info.Env());
   }
   return bytes;
 }
 
 void Binding::allocate(const Info& info) {
-  if (!requestOf(info).allocate(unsignedAt(info, 1, "size"))) {
+  if (!requestOf(info)->allocate(unsignedAt(info, 1, "size"))) {
     throwDead(info.Env());
   }
 }
 
 void Binding::write(const Info& info) {
-  Request& request = requestOf(info);
+  const std::shared_ptr<Request> request = requestOf(info);
   const Napi::Uint8Array bytes = bytesAt(info, 2);
-  if (!request.write(unsignedAt(info, 1, "offset"), bytes.Data(), bytes.ByteLength())) {
+  if (!request->write(unsignedAt(info, 1, "offset"), bytes.Data(), bytes.ByteLength())) {
     throwDead(info.Env());
   }
 }
 
 void Binding::complete(const Info& info) {
-  Request& request = requestOf(info);
-  const auto code = static_cast<int32_t>(unsignedAt(info, 1, "code"));
+  const std::shared_ptr<Request> request = requestOf(info);
+  const auto code =
+      static_cast<int32_t>(unsignedAt(info, 1, "code", std::numeric_limits<int32_t>::max()));
   const auto verdict = code == 0 ? Result::Verdict::kSuccess : Result::Verdict::kFailed;
-  if (!request.end({verdict, code, {}})) {
-    requests_.erase(unsignedAt(info, 0, "id"));
+  const bool alive = request->end({verdict, code, {}});
+  requests_.erase(unsignedAt(info, 0, "id"));
+  if (!alive) {
     throwDead(info.Env());
   }
-  requests_.erase(unsignedAt(info, 0, "id"));
 }
 
 void Binding::respond(const Info& info) {
-  Request& request = requestOf(info);
+  const std::shared_ptr<Request> request = requestOf(info);
+  const auto status = static_cast<uint16_t>(unsignedAt(info, 1, "status", kMaxHttpStatus));
+  std::string contentType = stringAt(info, 2);
+  // Looked at last: converting the others may run JavaScript that detaches it.
   const Napi::Uint8Array body = bytesAt(info, 3);
-  const auto status = static_cast<uint16_t>(unsignedAt(info, 1, "status"));
-  const bool alive = request.answer(
-      {status, stringAt(info, 2), {reinterpret_cast<const char*>(body.Data()), body.ByteLength()}});
+  const bool alive =
+      request->answer({status,
+                       std::move(contentType),
+                       {reinterpret_cast<const char*>(body.Data()), body.ByteLength()}});
   requests_.erase(unsignedAt(info, 0, "id"));
   if (!alive) {
     throwDead(info.Env());

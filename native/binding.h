@@ -49,7 +49,7 @@ class Binding {
   template <typename Result>
   void define(Napi::Object exports, const char* name, Result (Binding::*method)(const Info&));
 
-  Request& requestOf(const Info& info);
+  std::shared_ptr<Request> requestOf(const Info& info);
   void deliverRequest(const Inbox::Arrival& arrival);
   void settle(const OrthancAnswer& answer);
   bool call(const Napi::FunctionReference& function, size_t count, const napi_value* arguments);

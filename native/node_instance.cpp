@@ -15,16 +15,25 @@
 #include "binding.h"
 #include "bundle.h"
 #include "node_process.h"
+#include "signal_shield.h"
 
 namespace cloudstore {
 namespace {
 
 thread_local NodeInstance* currentInstance = nullptr;
 
+// Bytes by which a full heap may still grow while its environment is being ended.
+constexpr size_t kHeapReserve = size_t{128} << 20;
+
 // Loads the bundle as the CommonJS module that it is. An error while it loads must reach Orthanc's
-// log, not the standard error.
+// log, not the standard error; likewise one that nobody catches, where TypeScript does not listen.
 constexpr std::string_view kBootstrap = R"js(
 const binding = process._linkedBinding('orthanc_object_storage');
+process.on('uncaughtException', (error) => {
+  if (process.listenerCount('uncaughtException') > 1) return;
+  binding.ending(`uncaught exception: ${error?.stack ?? error}`);
+  process.exit(1);
+});
 try {
   const source = globalThis.__bundleSource;
   delete globalThis.__bundleSource;
@@ -155,12 +164,22 @@ std::string NodeInstance::endReason() {
   return endReason_.empty() ? "its event loop had nothing left to do" : endReason_;
 }
 
-void NodeInstance::serve(Binding* binding) {
+void NodeInstance::bind(Binding* binding) {
   binding_ = binding;
-  surroundings_.bridge.attach(wakeup_);
+  // Whoever asked before was not heard.
+  wakeup_->send();
 }
 
+void NodeInstance::serve() { surroundings_.bridge.attach(wakeup_); }
+
 void NodeInstance::release() { uv_unref(reinterpret_cast<uv_handle_t*>(&async_)); }
+
+size_t NodeInstance::onNearHeapLimit(void* instance, size_t limit, size_t /*initialLimit*/) {
+  // V8 is about to abort the process, that is Orthanc. Ending the environment needs some memory
+  // first, and JavaScript goes on until it reaches a point where it can be interrupted.
+  static_cast<NodeInstance*>(instance)->terminate("JavaScript's memory is full");
+  return limit + kHeapReserve;
+}
 
 void NodeInstance::run() {
   currentInstance = this;
@@ -197,6 +216,7 @@ void NodeInstance::live(node::CommonEnvironmentSetup& setup) {
   const v8::HandleScope handleScope(isolate);
   const v8::Local<v8::Context> context = setup.context();
   const v8::Context::Scope contextScope(context);
+  isolate->AddNearHeapLimitCallback(onNearHeapLimit, this);
 
   const std::string overridePath = bundleOverride();
   bundlePath_ = overridePath.empty() ? pathOfThisLibrary() : overridePath;
@@ -210,14 +230,15 @@ void NodeInstance::live(node::CommonEnvironmentSetup& setup) {
   // From here on nothing throws: the handle must be closed before the environment ends.
   uv_async_init(setup.event_loop(), &async_, [](uv_async_t* async) {
     auto* self = static_cast<NodeInstance*>(async->data);
+    if (self->binding_ == nullptr) {
+      return;
+    }
     bool stopRequested = false;
     {
       const std::lock_guard<std::mutex> lock(self->mutex_);
       stopRequested = std::exchange(self->stopRequested_, false);
     }
-    if (self->binding_ != nullptr) {
-      self->binding_->deliver(stopRequested);
-    }
+    self->binding_->deliver(stopRequested);
   });
   async_.data = this;
 

@@ -50,8 +50,10 @@ class NodeInstance final : public Runtime {
   [[nodiscard]] const Surroundings& surroundings() const { return surroundings_; }
   /** The bundle's path, for stack traces and for its own `require`. */
   [[nodiscard]] const std::string& bundlePath() const { return bundlePath_; }
-  /** From now on the loop wakes the binding when something has arrived. */
-  void serve(Binding* binding);
+  /** From now on a request to stop reaches the binding. */
+  void bind(Binding* binding);
+  /** From now on the loop also wakes the binding when something has arrived. */
+  void serve();
   /** Nothing will be served any more: the loop may end once its own work is done. */
   void release();
   /** Why the loop is about to end, for the log and those who wait. The first reason counts. */
@@ -66,6 +68,7 @@ class NodeInstance final : public Runtime {
   void run();
   void live(node::CommonEnvironmentSetup& setup);
   std::string endReason();
+  static size_t onNearHeapLimit(void* instance, size_t limit, size_t initialLimit);
 
   const Surroundings surroundings_;
   std::string bundlePath_;

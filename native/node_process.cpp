@@ -2,10 +2,10 @@
 #include "node_process.h"
 
 #include <node.h>
-#include <pthread.h>
 
-#include <csignal>
 #include <stdexcept>
+
+#include "signal_shield.h"
 
 namespace cloudstore {
 namespace {
@@ -26,21 +26,6 @@ node::ProcessInitializationFlags::Flags initializationFlags() {
 }
 
 }  // namespace
-
-struct SignalShield::Mask {
-  sigset_t signals;
-};
-
-SignalShield::SignalShield() : before_(std::make_unique<Mask>()) {
-  sigset_t blocked;
-  sigfillset(&blocked);
-  for (const int fatal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS}) {
-    sigdelset(&blocked, fatal);
-  }
-  pthread_sigmask(SIG_SETMASK, &blocked, &before_->signals);
-}
-
-SignalShield::~SignalShield() { pthread_sigmask(SIG_SETMASK, &before_->signals, nullptr); }
 
 NodeProcess& NodeProcess::instance() {
   static NodeProcess& process =

@@ -7,14 +7,24 @@
 namespace cloudstore {
 
 OrthancCaller::~OrthancCaller() {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    stopping_ = true;
+  if (thread_.joinable()) {
+    stop(std::chrono::hours(1));
   }
-  changed_.notify_all();
+}
+
+bool OrthancCaller::stop(std::chrono::milliseconds limit) {
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    stopping_ = true;
+    changed_.notify_all();
+    if (!changed_.wait_for(lock, limit, [this] { return !busy_; })) {
+      return false;
+    }
+  }
   if (thread_.joinable()) {
     thread_.join();
   }
+  return true;
 }
 
 void OrthancCaller::submit(uint64_t ticket, std::string method, std::string path,
@@ -26,7 +36,7 @@ void OrthancCaller::submit(uint64_t ticket, std::string method, std::string path
       thread_ = std::thread([this] { run(); });
     }
   }
-  changed_.notify_one();
+  changed_.notify_all();
 }
 
 void OrthancCaller::run() {
@@ -39,6 +49,7 @@ void OrthancCaller::run() {
     }
     const Call call = std::move(calls_.front());
     calls_.pop_front();
+    busy_ = true;
     lock.unlock();
     OrthancAnswer answer{call.ticket, {}};
     try {
@@ -48,6 +59,8 @@ void OrthancCaller::run() {
     }
     bridge_.post(std::move(answer));
     lock.lock();
+    busy_ = false;
+    changed_.notify_all();
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -20,14 +21,18 @@ class OrthancCaller {
  public:
   OrthancCaller(const OrthancContext& orthanc, Bridge& bridge)
       : orthanc_(orthanc), bridge_(bridge) {}
-  /** Waits for the call under way; what is still queued is dropped. Close the bridge first, lest
-   * that call wait for us. */
   ~OrthancCaller();
   OrthancCaller(const OrthancCaller&) = delete;
   OrthancCaller& operator=(const OrthancCaller&) = delete;
 
   /** thread: any; does not block. The answer comes through the bridge, under the ticket. */
   void submit(uint64_t ticket, std::string method, std::string path, std::string body);
+
+  /** Drops what is queued and waits for the call under way, at most for `limit`. Close the bridge
+   * first, lest that call wait for us. thread: not one of those that such a call runs on.
+   *  @returns false if Orthanc does not come back: the thread is left behind, and still uses this
+   * object, which must then never be destroyed */
+  bool stop(std::chrono::milliseconds limit);
 
  private:
   struct Call {
@@ -46,6 +51,7 @@ class OrthancCaller {
   // guarded by mutex_
   std::deque<Call> calls_;
   bool stopping_ = false;
+  bool busy_ = false;
   std::thread thread_;  // started by the first call: most configurations never make one
 };
 

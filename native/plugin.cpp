@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 
 #include "node_instance.h"
 #include "node_process.h"
@@ -26,6 +27,8 @@ constexpr int kMinRevision = 4;
 
 // TypeScript itself gives up its start-up check after 10 s.
 constexpr std::chrono::seconds kStartTimeout{30};
+// For a call of Orthanc's REST API that is under way, and for callbacks on their way out.
+constexpr std::chrono::seconds kLeaveGrace{2};
 // docker stop kills after 10 s.
 constexpr std::chrono::seconds kStopGrace{8};
 
@@ -66,12 +69,20 @@ void endState() {
   if (ending == nullptr) {
     return;
   }
-  if (!ending->supervisor.stop()) {
-    // Its thread still uses the state, so that must stay for ever.
+  // Both, in this order: that call may wait for a request of ours, which ends with the supervisor.
+  const bool ended = ending->supervisor.stop();
+  if (!ending->caller.stop(kLeaveGrace) || !ended) {
+    // A thread still uses the state, so that must stay for ever.
     static_cast<void>(
         new std::shared_ptr<PluginState>(ending));  // NOLINT(cppcoreguidelines-owning-memory)
   }
   setState(nullptr);
+  // Callbacks whose request has just failed still say so in Orthanc's log, and the context is gone
+  // once Finalize has returned.
+  const auto deadline = std::chrono::steady_clock::now() + kLeaveGrace;
+  while (ending.use_count() > 1 && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 int32_t refuse(const OrthancContext& orthanc, const std::string& why) {
@@ -88,10 +99,11 @@ int32_t initialize(OrthancPluginContext* context) {
     OrthancPluginLogError(context, message.c_str());
     return -1;
   }
-  const auto starting = std::make_shared<PluginState>(context);
-  const OrthancContext& orthanc = starting->orthanc;
-  setState(starting);
-  const Supervisor::Started started = starting->supervisor.start(kStartTimeout);
+  // Here, on the thread that all later ones descend from. It throws where Node does not start.
+  NodeProcess::instance();
+  setState(std::make_shared<PluginState>(context));
+  const OrthancContext& orthanc = currentState()->orthanc;
+  const Supervisor::Started started = currentState()->supervisor.start(kStartTimeout);
   if (!started.settings) {
     return refuse(orthanc, started.refusal);
   }
@@ -141,6 +153,8 @@ PluginState::PluginState(OrthancPluginContext* context)
 
 extern "C" {
 
+ORTHANC_PLUGINS_API void OrthancPluginFinalize();
+
 ORTHANC_PLUGINS_API int32_t OrthancPluginInitialize(OrthancPluginContext* context) {
   try {
     return cloudstore::initialize(context);
@@ -150,6 +164,7 @@ ORTHANC_PLUGINS_API int32_t OrthancPluginInitialize(OrthancPluginContext* contex
     OrthancPluginLogError(context,
                           "The object storage plugin does not start, for a reason unknown");
   }
+  OrthancPluginFinalize();
   return -1;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "request.h"
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 #include <utility>
@@ -58,7 +59,8 @@ bool Request::allocate(uint64_t size) {
     throw std::length_error("allocate: no room for " + std::to_string(size) + " bytes");
   }
   targetSize_ = size;
-  written_ = 0;
+  writtenPrefix_ = 0;
+  writtenFar_.clear();
   allocated_ = true;
   return true;
 }
@@ -72,22 +74,46 @@ bool Request::write(uint64_t offset, const void* source, size_t length) {
   if (length > 0) {
     std::memcpy(target_ + offset, source, length);
   }
-  written_ += length;
+  noteWrittenLocked(offset, offset + length);
   return true;
 }
 
+void Request::noteWrittenLocked(uint64_t start, uint64_t end) {
+  if (start > writtenPrefix_) {
+    uint64_t& farEnd = writtenFar_[start];
+    farEnd = std::max(farEnd, end);
+    return;
+  }
+  writtenPrefix_ = std::max(writtenPrefix_, end);
+  while (!writtenFar_.empty() && writtenFar_.begin()->first <= writtenPrefix_) {
+    writtenPrefix_ = std::max(writtenPrefix_, writtenFar_.begin()->second);
+    writtenFar_.erase(writtenFar_.begin());
+  }
+}
+
 bool Request::end(Result result) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return endLocked(std::move(result));
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!endLocked(std::move(result))) {
+      return false;
+    }
+  }
+  // With the lock released, lest the thread that wakes up has to wait for it.
+  ended_.notify_one();
+  return true;
 }
 
 bool Request::answer(RestAnswer answer) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (!alive_) {
-    return false;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!alive_) {
+      return false;
+    }
+    restAnswer_ = std::move(answer);
+    endLocked({Result::Verdict::kSuccess, 0, {}});
   }
-  restAnswer_ = std::move(answer);
-  return endLocked({Result::Verdict::kSuccess, 0, {}});
+  ended_.notify_one();
+  return true;
 }
 
 bool Request::endLocked(Result result) {
@@ -97,15 +123,14 @@ bool Request::endLocked(Result result) {
   // Whole or nothing: a read that left bytes of Orthanc's memory unwritten is no success, whatever
   // was said.
   if (result.verdict == Result::Verdict::kSuccess && destination_ != nullptr &&
-      (!allocated_ || written_ != targetSize_)) {
-    throw std::logic_error("complete: " + std::to_string(written_) + " of " +
-                           std::to_string(targetSize_) + " bytes were written");
+      (!allocated_ || writtenPrefix_ != targetSize_)) {
+    throw std::logic_error("complete: bytes are missing from " + std::to_string(writtenPrefix_) +
+                           " on, of " + std::to_string(targetSize_));
   }
   alive_ = false;
   content_ = nullptr;
   target_ = nullptr;
   result_ = std::move(result);
-  ended_.notify_one();
   return true;
 }
 

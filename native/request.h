@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -86,7 +87,10 @@ class Request {
   Result wait(std::chrono::steady_clock::time_point deadline);
 
   /** thread: any. Each of these five returns false, without doing anything, once the request is
-   * dead. */
+   * dead. Before that they throw, and leave it alive, where they are asked for what can't be:
+   * std::out_of_range for bytes beyond the content or the destination, std::length_error for a
+   * destination of a size that can't be had, std::logic_error for one that the request does not
+   * have, or for success while bytes of it are missing. */
   bool read(uint64_t offset, void* target, size_t length);
   bool allocate(uint64_t size);
   bool write(uint64_t offset, const void* source, size_t length);
@@ -99,6 +103,7 @@ class Request {
 
  private:
   bool endLocked(Result result);
+  void noteWrittenLocked(uint64_t start, uint64_t end);
 
   const Subject subject_;
   const uint64_t size_;
@@ -112,7 +117,8 @@ class Request {
   Result result_;
   uint8_t* target_ = nullptr;
   uint64_t targetSize_ = 0;
-  uint64_t written_ = 0;
+  uint64_t writtenPrefix_ = 0;               // all before it has been written
+  std::map<uint64_t, uint64_t> writtenFar_;  // pieces beyond it, from start to end
   bool allocated_ = false;
   RestAnswer restAnswer_;
 };

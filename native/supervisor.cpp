@@ -1,32 +1,28 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "supervisor.h"
 
+#include <exception>
 #include <utility>
+
+#include "signal_shield.h"
 
 namespace cloudstore {
 namespace {
 
 using std::chrono::milliseconds;
-using std::chrono::seconds;
-
-// How often the loop is looked at; a hung one is found at most this much late.
-constexpr milliseconds kHeartbeat{250};
-// The parts of Finalize's bounded time: calls under way may end by themselves, then TypeScript may
-// close its connections, then JavaScript is terminated. Orthanc has stopped its servers by then, so
-// that calls under way are rare.
-constexpr seconds kDrain{2};
-constexpr seconds kPoliteStop{3};
-constexpr seconds kForcedStop{5};
 
 }  // namespace
 
-Supervisor::Supervisor(Bridge& bridge, Factory factory, Log log)
-    : bridge_(bridge), factory_(std::move(factory)), log_(std::move(log)) {}
+Supervisor::Supervisor(Bridge& bridge, Factory factory, Log log, const SupervisorLimits& limits)
+    : bridge_(bridge), factory_(std::move(factory)), log_(std::move(log)), limits_(limits) {}
 
 Supervisor::~Supervisor() { stop(); }
 
 Supervisor::Started Supervisor::start(milliseconds timeout) {
-  thread_ = std::thread([this] { run(); });
+  {
+    const SignalShield shield;
+    thread_ = std::thread([this] { run(); });
+  }
   std::unique_lock<std::mutex> lock(mutex_);
   changed_.wait_for(lock, timeout, [this] { return started_.has_value(); });
   if (!started_) {
@@ -95,7 +91,11 @@ void Supervisor::run() {
   std::unique_lock<std::mutex> lock(mutex_);
   launch(lock);
   while (!stopping_) {
-    changed_.wait_for(lock, kHeartbeat, [this] { return stopping_ || ended_; });
+    changed_.wait_for(lock, limits_.heartbeat, [this] { return stopping_ || ended_; });
+    if (started_ && !started_->settings) {
+      // Refused: Initialize fails, and Orthanc with it; all that can follow is `stop`.
+      changed_.wait(lock, [this] { return stopping_; });
+    }
     if (stopping_) {
       break;
     }
@@ -121,7 +121,11 @@ void Supervisor::launch(std::unique_lock<std::mutex>& lock) {
   seenTurns_ = bridge_.turns();
   turnedAt_ = now;
   lock.unlock();
-  runtime_ = factory_(*this, restarted);
+  try {
+    runtime_ = factory_(*this, restarted);
+  } catch (const std::exception& error) {
+    onEnded(error.what());
+  }
   lock.lock();
 }
 
@@ -137,7 +141,7 @@ void Supervisor::watch(std::unique_lock<std::mutex>& lock) {
     runtime_->terminate("the event loop had not turned for " + std::to_string(limit.count()) +
                         " ms");
     lock.lock();
-    changed_.wait_for(lock, kForcedStop, [this] { return ended_; });
+    changed_.wait_for(lock, limits_.forcedStop, [this] { return ended_ || stopping_; });
     turnedAt_ = Clock::now();
     return;
   }
@@ -147,53 +151,56 @@ void Supervisor::watch(std::unique_lock<std::mutex>& lock) {
 }
 
 void Supervisor::replace(std::unique_lock<std::mutex>& lock) {
-  if (runtime_) {
-    const std::string reason = endReason_;
+  const bool justEnded = std::exchange(ended_, false);
+  const std::string reason = endReason_;
+  if (justEnded) {
     lock.unlock();
     runtime_.reset();
     bridge_.detach("the storage runtime ended: " + reason);
-    log_(Severity::kError, "The storage runtime ended (" + reason +
-                               "): requests that were under way have failed, a new one starts");
     lock.lock();
   }
-  const auto windowStart = Clock::now() - kStartsWindow;
+  const auto windowStart = Clock::now() - limits_.startsWindow;
   while (!starts_.empty() && starts_.front() <= windowStart) {
     starts_.pop_front();
   }
-  if (starts_.size() < kMaxStarts) {
+  if (starts_.size() < limits_.maxStarts) {
     lock.unlock();
+    if (justEnded) {
+      log_(Severity::kError, "The storage runtime ended (" + reason +
+                                 "): requests that were under way have failed, a new one starts");
+    }
     bridge_.mend();
     lock.lock();
     launch(lock);
-  } else if (ended_) {
-    ended_ = false;
-    const std::string reason = "the storage runtime ended " + std::to_string(kMaxStarts) +
-                               " times within " + std::to_string(kStartsWindow.count()) +
-                               " s, the last time because " + endReason_;
+  } else if (justEnded) {
+    const std::string why = "the storage runtime ended " + std::to_string(limits_.maxStarts) +
+                            " times within " + std::to_string(limits_.startsWindow.count() / 1000) +
+                            " s, the last time because: " + reason;
     lock.unlock();
-    bridge_.breakDown(reason);
-    log_(Severity::kError, "Storage is out of order until the minute is over: " + reason);
+    bridge_.breakDown(why);
+    log_(Severity::kError, "Storage is out of order until that time is over: " + why);
     lock.lock();
   }
 }
 
 void Supervisor::endRuntime(std::unique_lock<std::mutex>& lock) {
-  const auto drained = Clock::now() + kDrain;
+  const auto drained = Clock::now() + limits_.drain;
   while (!ended_ && bridge_.waiting() > 0 && Clock::now() < drained) {
     changed_.wait_for(lock, milliseconds(10));
   }
   if (runtime_) {
-    if (!ended_) {
+    // One that was refused has nothing to finish.
+    if (!ended_ && started_ && started_->settings) {
       lock.unlock();
       runtime_->stop();
       lock.lock();
-      changed_.wait_for(lock, kPoliteStop, [this] { return ended_; });
+      awaitEnd(lock, limits_.politeStop);
     }
     if (!ended_) {
       lock.unlock();
       runtime_->terminate("it did not stop when it was asked to");
       lock.lock();
-      changed_.wait_for(lock, kForcedStop, [this] { return ended_; });
+      awaitEnd(lock, limits_.forcedStop);
     }
     const bool ended = ended_;
     lock.unlock();
@@ -212,6 +219,10 @@ void Supervisor::endRuntime(std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   bridge_.breakDown("the plugin is stopping");
   lock.lock();
+}
+
+void Supervisor::awaitEnd(std::unique_lock<std::mutex>& lock, milliseconds limit) {
+  changed_.wait_for(lock, limit, [this] { return ended_; });
 }
 
 }  // namespace cloudstore

@@ -16,9 +16,23 @@
 
 namespace cloudstore {
 
+/** What bounds a runtime's life; the tests have shorter ones. */
+struct SupervisorLimits {
+  size_t maxStarts = 5;  // within the window
+  std::chrono::milliseconds startsWindow{60'000};
+  // How often the loop is looked at; a hung one is found at most this much late.
+  std::chrono::milliseconds heartbeat{250};
+  // The parts of Finalize's bounded time: calls under way may end by themselves, then TypeScript
+  // may close its connections, then JavaScript is terminated. Orthanc has stopped its servers by
+  // then, so that calls under way are rare.
+  std::chrono::milliseconds drain{2'000};
+  std::chrono::milliseconds politeStop{3'000};
+  std::chrono::milliseconds forcedStop{5'000};
+};
+
 /** Keeps one runtime alive from Initialize to Finalize: starts it, watches that its loop turns,
- * replaces it when it ends by itself (at most `kMaxStarts` in `kStartsWindow`), and ends it in a
- * bounded time.
+ * replaces it when it ends by itself (not too often), and ends it in a bounded time. One that was
+ * refused at the start is not replaced.
  *
  *  All of a runtime's life is managed on the supervisor's own thread; the public methods are for
  * Orthanc's. */
@@ -29,15 +43,13 @@ class Supervisor final : private RuntimeEvents {
   enum class Severity : uint8_t { kError, kWarning, kInfo };
   using Log = std::function<void(Severity, const std::string&)>;
 
-  static constexpr size_t kMaxStarts = 5;
-  static constexpr std::chrono::seconds kStartsWindow{60};
-
   struct Started {
     std::optional<RuntimeSettings> settings;  // absent: it was refused
     std::string refusal;
   };
 
-  Supervisor(Bridge& bridge, Factory factory, Log log);
+  /** @param factory thread: the supervisor's; what it throws counts as the end of that runtime */
+  Supervisor(Bridge& bridge, Factory factory, Log log, const SupervisorLimits& limits = {});
   ~Supervisor() override;
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
@@ -61,11 +73,13 @@ class Supervisor final : private RuntimeEvents {
   void watch(std::unique_lock<std::mutex>& lock);
   void replace(std::unique_lock<std::mutex>& lock);
   void endRuntime(std::unique_lock<std::mutex>& lock);
+  void awaitEnd(std::unique_lock<std::mutex>& lock, std::chrono::milliseconds limit);
   void launch(std::unique_lock<std::mutex>& lock);
 
   Bridge& bridge_;
   const Factory factory_;
   const Log log_;
+  const SupervisorLimits limits_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "bridge.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "stub_loop.h"
+
+namespace cloudstore {
+namespace {
+
+using std::chrono::milliseconds;
+using Verdict = Result::Verdict;
+
+class CountingWakeup final : public Wakeup {
+ public:
+  void send() override { ++sent; }
+  std::atomic<int> sent{0};
+};
+
+std::shared_ptr<Request> makeRemove(const std::string& uuid = "uuid") {
+  return std::make_shared<Request>(Request::Subject{Operation::kRemove, uuid, 1, 0, {}}, nullptr, 0,
+                                   nullptr);
+}
+
+/** A call on a thread of its own. */
+class Caller {
+ public:
+  Caller(Bridge& bridge, const std::string& uuid = "uuid")
+      : request(makeRemove(uuid)), thread_([this, &bridge] { result_ = bridge.call(request); }) {}
+  ~Caller() {
+    if (thread_.joinable()) {
+      thread_.join();
+    }
+  }
+  Caller(const Caller&) = delete;
+  Caller& operator=(const Caller&) = delete;
+
+  const Result& result() {
+    if (thread_.joinable()) {
+      thread_.join();
+    }
+    return result_;
+  }
+
+  const std::shared_ptr<Request> request;
+
+ private:
+  Result result_;
+  std::thread thread_;
+};
+
+void awaitWaiting(const Bridge& bridge, size_t count) {
+  while (bridge.waiting() != count) {
+    std::this_thread::yield();
+  }
+}
+
+const Result kDone{Verdict::kSuccess, 0, {}};
+
+TEST(Bridge, CarriesRequestsInTheirOrder) {
+  Bridge bridge;
+  Caller first(bridge, "first");
+  awaitWaiting(bridge, 1);
+  Caller second(bridge, "second");
+  awaitWaiting(bridge, 2);
+  const Inbox inbox = bridge.take();
+  ASSERT_EQ(inbox.arrivals.size(), 2U);
+  EXPECT_EQ(inbox.arrivals[0].request->subject().uuid, "first");
+  EXPECT_EQ(inbox.arrivals[1].request->subject().uuid, "second");
+  EXPECT_LT(inbox.arrivals[0].id, inbox.arrivals[1].id);
+  EXPECT_TRUE(bridge.take().arrivals.empty());
+  inbox.arrivals[1].request->end(kDone);
+  EXPECT_EQ(second.result().verdict, Verdict::kSuccess);
+  inbox.arrivals[0].request->end({Verdict::kFailed, 7, "no"});
+  EXPECT_EQ(first.result().code, 7);
+  EXPECT_EQ(bridge.waiting(), 0U);
+}
+
+TEST(Bridge, WakesTheLoopOncePerLook) {
+  Bridge bridge;
+  const auto wakeup = std::make_shared<CountingWakeup>();
+  bridge.attach(wakeup);
+  EXPECT_EQ(wakeup->sent, 0);
+  Caller a(bridge);
+  Caller b(bridge);
+  Caller c(bridge);
+  awaitWaiting(bridge, 3);
+  bridge.post({1, {}});
+  EXPECT_EQ(wakeup->sent, 1);
+  const Inbox inbox = bridge.take();
+  bridge.post({2, {}});
+  bridge.post({3, {}});
+  EXPECT_EQ(wakeup->sent, 2);
+  EXPECT_EQ(bridge.take().answers.size(), 2U);
+  for (const auto& arrival : inbox.arrivals) {
+    arrival.request->end(kDone);
+  }
+}
+
+TEST(Bridge, ALoopThatComesLateIsWoken) {
+  Bridge bridge;
+  Caller caller(bridge);
+  awaitWaiting(bridge, 1);
+  const auto wakeup = std::make_shared<CountingWakeup>();
+  bridge.attach(wakeup);
+  EXPECT_EQ(wakeup->sent, 1);
+  bridge.take().arrivals.at(0).request->end(kDone);
+  EXPECT_EQ(caller.result().verdict, Verdict::kSuccess);
+}
+
+TEST(Bridge, TheLoopHearsOfRequestsThatWereGivenUp) {
+  Bridge bridge;
+  const auto wakeup = std::make_shared<CountingWakeup>();
+  bridge.attach(wakeup);
+  bridge.setTimeout(milliseconds(30));
+  Caller taken(bridge);
+  awaitWaiting(bridge, 1);
+  const uint64_t id = bridge.take().arrivals.at(0).id;
+  EXPECT_EQ(taken.result().verdict, Verdict::kTimeout);
+  EXPECT_EQ(wakeup->sent, 2);
+  const Inbox inbox = bridge.take();
+  ASSERT_EQ(inbox.abandoned.size(), 1U);
+  EXPECT_EQ(inbox.abandoned[0], id);
+}
+
+TEST(Bridge, WhatWasNeverTakenIsNotHeardOf) {
+  Bridge bridge;
+  bridge.setTimeout(milliseconds(10));
+  Caller caller(bridge);
+  EXPECT_EQ(caller.result().verdict, Verdict::kTimeout);
+  const Inbox inbox = bridge.take();
+  EXPECT_TRUE(inbox.arrivals.empty());
+  EXPECT_TRUE(inbox.abandoned.empty());
+}
+
+TEST(Bridge, AnEndedRuntimeFailsOnlyWhatItHadTaken) {
+  Bridge bridge;
+  bridge.attach(std::make_shared<CountingWakeup>());
+  Caller taken(bridge, "taken");
+  awaitWaiting(bridge, 1);
+  const Inbox lost = bridge.take();
+  Caller queued(bridge, "queued");
+  awaitWaiting(bridge, 2);
+  bridge.detach("it exited");
+  EXPECT_EQ(taken.result().verdict, Verdict::kLost);
+  EXPECT_EQ(taken.result().message, "it exited");
+
+  const auto next = std::make_shared<CountingWakeup>();
+  bridge.attach(next);
+  EXPECT_EQ(next->sent, 1);
+  const Inbox inbox = bridge.take();
+  ASSERT_EQ(inbox.arrivals.size(), 1U);
+  EXPECT_EQ(inbox.arrivals[0].request->subject().uuid, "queued");
+  inbox.arrivals[0].request->end(kDone);
+  EXPECT_EQ(queued.result().verdict, Verdict::kSuccess);
+}
+
+TEST(Bridge, BrokenItFailsAllAtOnceUntilItIsMended) {
+  Bridge bridge;
+  Caller queued(bridge);
+  awaitWaiting(bridge, 1);
+  bridge.breakDown("out of order");
+  EXPECT_EQ(queued.result().message, "out of order");
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(bridge.call(makeRemove()).message, "out of order");
+  EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(1000));
+  EXPECT_TRUE(bridge.take().arrivals.empty());
+  bridge.mend();
+  Caller after(bridge);
+  awaitWaiting(bridge, 1);
+  bridge.take().arrivals.at(0).request->end(kDone);
+  EXPECT_EQ(after.result().verdict, Verdict::kSuccess);
+}
+
+TEST(Bridge, ClosedItLetsThoseInFinish) {
+  Bridge bridge;
+  Caller in(bridge);
+  awaitWaiting(bridge, 1);
+  bridge.close();
+  EXPECT_EQ(bridge.call(makeRemove()).verdict, Verdict::kClosed);
+  bridge.take().arrivals.at(0).request->end(kDone);
+  EXPECT_EQ(in.result().verdict, Verdict::kSuccess);
+}
+
+TEST(Bridge, FailWaitingEndsAllAndTellsTheLoop) {
+  Bridge bridge;
+  bridge.attach(std::make_shared<CountingWakeup>());
+  Caller taken(bridge);
+  awaitWaiting(bridge, 1);
+  const uint64_t id = bridge.take().arrivals.at(0).id;
+  Caller queued(bridge);
+  awaitWaiting(bridge, 2);
+  bridge.failWaiting("stopping");
+  EXPECT_EQ(taken.result().verdict, Verdict::kClosed);
+  EXPECT_EQ(queued.result().message, "stopping");
+  const Inbox inbox = bridge.take();
+  EXPECT_TRUE(inbox.arrivals.empty());
+  EXPECT_EQ(inbox.abandoned, std::vector<uint64_t>{id});
+}
+
+TEST(Bridge, TurnsAreCounted) {
+  Bridge bridge;
+  const uint64_t before = bridge.turns();
+  bridge.take();
+  bridge.take();
+  EXPECT_EQ(bridge.turns(), before + 2);
+}
+
+TEST(Bridge, ManyThreadsWhileRuntimesComeAndGo) {
+  constexpr int kThreads = 8;
+  constexpr int kCalls = 500;
+  Bridge bridge;
+  bridge.setTimeout(milliseconds(20'000));
+  std::atomic<int> succeeded{0};
+  std::atomic<int> lost{0};
+  std::atomic<bool> over{false};
+  std::vector<std::thread> threads;
+  threads.reserve(kThreads);
+  for (int i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&] {
+      for (int call = 0; call < kCalls; ++call) {
+        const Verdict verdict = bridge.call(makeRemove()).verdict;
+        ASSERT_TRUE(verdict == Verdict::kSuccess || verdict == Verdict::kLost);
+        ++(verdict == Verdict::kSuccess ? succeeded : lost);
+      }
+    });
+  }
+  std::thread chief([&] {
+    while (!over) {
+      StubLoop loop(bridge);
+      std::this_thread::sleep_for(milliseconds(5));
+    }
+  });
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  over = true;
+  chief.join();
+  EXPECT_EQ(succeeded + lost, kThreads * kCalls);
+  EXPECT_GT(succeeded, 0);
+  EXPECT_EQ(bridge.waiting(), 0U);
+}
+
+}  // namespace
+}  // namespace cloudstore

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Completes everything at once, or with { later: true } in a microtask: for the bench.
+'use strict';
+
+exports.main = (binding) => {
+  const { later } = JSON.parse(binding.configuration());
+  binding.start({
+    onRequest(id) {
+      if (later) Promise.resolve().then(() => binding.complete(id, 0));
+      else binding.complete(id, 0);
+    },
+    onAbandoned() {},
+    onStop: () => binding.release(),
+  });
+  binding.ready({ storage: true, rangeReads: true, callTimeoutMs: 10_000, watchdogMs: 30_000 });
+};

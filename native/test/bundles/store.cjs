@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// A store in memory in the place of the plugin's TypeScript. Uuids that begin with "!" and the paths of REST calls make it
+// misbehave; the configuration is { refuse, storage, rangeReads, callTimeoutMs, watchdogMs, ... }.
+'use strict';
+
+const PART = 65_536;
+const INFO = 2;
+
+exports.main = (binding) => {
+  const settings = { storage: true, rangeReads: true, callTimeoutMs: 10_000, watchdogMs: 0, ...JSON.parse(binding.configuration()) };
+  const codes = binding.orthancErrorCodes;
+  const contents = new Map();
+
+  const end = (reason) => {
+    binding.ending(reason);
+    process.exit(1);
+  };
+  process.on('uncaughtException', (error) => end(`uncaught exception: ${error.message}`));
+  process.on('unhandledRejection', (error) => end(`unhandled rejection: ${error.message}`));
+
+  // For the environments to come: a heap's limit is set when it is made.
+  if (settings.heapMb) require('node:v8').setFlagsFromString(`--max-old-space-size=${settings.heapMb}`);
+  if (settings.refuse) return binding.refuse(settings.refuse);
+  if (settings.refuseWhenRestarted && binding.restarted) return binding.refuse(settings.refuseWhenRestarted);
+
+  const attempt = (name, work) => {
+    try {
+      work();
+      binding.log(INFO, `${name}: done`);
+    } catch (error) {
+      binding.log(INFO, `${name}: ${error.code ?? error.message}`);
+    }
+  };
+
+  const readAll = (id, size) => {
+    const parts = [];
+    for (let offset = 0; offset < size; offset += PART) parts.push(binding.read(id, offset, Math.min(PART, size - offset)));
+    return Buffer.concat(parts);
+  };
+  const answer = (id, bytes) => {
+    binding.allocate(id, bytes.length);
+    for (let offset = 0; offset < bytes.length; offset += PART) binding.write(id, offset, bytes.subarray(offset, offset + PART));
+    binding.complete(id, 0);
+  };
+
+  const late = new Map();
+  const commands = {
+    exit: () => process.exit(7),
+    throw: () => setTimeout(() => { throw new Error('boom'); }, 1),
+    throwAtOnce: () => { throw new Error('at once'); },
+    reject: () => void Promise.reject(new Error('forgotten')),
+    spin: () => { for (;;); },
+    silent: () => {},
+    late: (id, size) => late.set(id, size),
+    grow: () => { const all = []; for (;;) all.push(new Array(1000).fill({ n: all.length })); },
+    otherSize: (id, size) => {
+      attempt('allocate', () => binding.allocate(id, size + 1));
+      binding.complete(id, codes.CorruptedFile);
+    },
+    short: (id) => {
+      binding.allocate(id, 10);
+      binding.write(id, 0, new Uint8Array(9));
+      attempt('complete', () => binding.complete(id, 0));
+      binding.complete(id, codes.CorruptedFile);
+    },
+    outside: (id, size) => {
+      attempt('read beyond', () => binding.read(id, 0, size + 1));
+      attempt('read negative', () => binding.read(id, -1, 1));
+      attempt('read half', () => binding.read(id, 0.5, 1));
+      attempt('read nothing at the end', () => binding.read(id, size, 0));
+      attempt('write unasked', () => binding.write(id, 0, new Uint8Array(1)));
+      attempt('allocate unasked', () => binding.allocate(id, 1));
+      attempt('write a string', () => binding.write(id, 0, 'text'));
+      attempt('complete with 2^32', () => binding.complete(id, 2 ** 32));
+      attempt('complete with text', () => binding.complete(id, 'fine'));
+      attempt('other id', () => binding.complete(id + 1000, 0));
+      binding.complete(id, 0);
+      attempt('again', () => binding.complete(id, 0));
+    },
+    reenter: (id) => {
+      attempt('respond', () => binding.respond(id, 200, { toString() { binding.complete(id, 0); return 'x'; } }, new Uint8Array(1)));
+    },
+    slow: (id) => setTimeout(() => binding.complete(id, 0), 300),
+    // The test makes a pipe whose other end is closed, which is where SIGPIPE is certain.
+    pipe: (id) => {
+      attempt('write to a closed pipe', () => require('node:fs').writeSync(settings.closedPipe, 'x'));
+      writeToClosedSocket().then((written) => { binding.log(INFO, `socket: ${written}`); binding.complete(id, 0); });
+    },
+    callThenWait: (id) => binding.callOrthanc('GET', '/anything').then(() => binding.complete(id, 0)),
+  };
+
+  const onStorage = [
+    (id, uuid, size) => { contents.set(uuid, readAll(id, size)); binding.complete(id, 0); },
+    (id, uuid) => { const bytes = contents.get(uuid); if (bytes) answer(id, bytes); else binding.complete(id, codes.InexistentFile); },
+    (id, uuid, size, start) => {
+      const bytes = contents.get(uuid);
+      if (!bytes) binding.complete(id, codes.InexistentFile);
+      else if (start + size > bytes.length) binding.complete(id, codes.BadRange);
+      else answer(id, bytes.subarray(start, start + size));
+    },
+    (id, uuid) => { contents.delete(uuid); binding.complete(id, 0); },
+  ];
+
+  const onRest = (id, method, path, body) => {
+    const text = (status, reply) => binding.respond(id, status, 'text/plain', Buffer.from(reply));
+    if (path === '/object-storage/log') {
+      for (let level = 0; level < 4; level += 1) binding.log(level, `level ${level}`);
+      return text(200, '');
+    }
+    if (path === '/object-storage/missing') return text(404, 'none such');
+    if (path === '/object-storage/silent') return undefined;
+    if (path === '/object-storage/call') {
+      return binding.callOrthanc('POST', '/made/up', 'question').then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
+    }
+    if (path === '/object-storage/call-wrongly') {
+      return binding.callOrthanc('PATCH', '/made/up').then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
+    }
+    if (path === '/object-storage/process') {
+      const facts = { argv: process.argv.length, execArgv: process.execArgv, poisoned: globalThis.poisoned, filename: __filename, dirname: __dirname, restarted: binding.restarted };
+      return text(200, JSON.stringify(facts));
+    }
+    return text(200, `${method} ${path} ${body}`);
+  };
+
+  binding.start({
+    onRequest(id, operation, uuid, type, size, start, method) {
+      if (operation === 4) onRest(id, method, uuid, readAll(id, size));
+      else if (uuid[0] === '!') commands[uuid.slice(1)](id, size);
+      else onStorage[operation](id, uuid, size, start);
+    },
+    onAbandoned(id) {
+      binding.log(INFO, 'abandoned');
+      if (!late.has(id)) return;
+      attempt('late read', () => binding.read(id, 0, late.get(id)));
+      attempt('late allocate', () => binding.allocate(id, 10));
+      attempt('late write', () => binding.write(id, 0, new Uint8Array(10)));
+      attempt('late complete', () => binding.complete(id, 0));
+    },
+    onStop() {
+      binding.log(INFO, 'asked to stop');
+      if (settings.ignoreStop) setInterval(() => {}, 1000);
+      else binding.release();
+    },
+  });
+  if (!settings.neverReady) binding.ready(settings);
+};
+
+function writeToClosedSocket() {
+  const net = require('node:net');
+  return new Promise((resolve) => {
+    const server = net.createServer((socket) => socket.resetAndDestroy()).listen(0, '127.0.0.1', () => {
+      const socket = net.connect(server.address().port, '127.0.0.1');
+      let written = 0;
+      const timer = setInterval(() => { written += 1; socket.write('x'); }, 1);
+      socket.on('error', () => {});
+      socket.on('close', () => {
+        clearInterval(timer);
+        server.close();
+        resolve(written > 0 ? 'written' : 'nothing was written');
+      });
+    });
+  });
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#pragma once
+
+#include <orthanc/OrthancCPlugin.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cloudstore {
+
+/** As much of Orthanc as the plugin can see: it loads the library as Orthanc does, hands it a
+ * context, and takes note of all that the plugin does with that. What Orthanc would not survive (a
+ * double free, a context used after Finalize) is kept as a violation.
+ *
+ *  thread: load, unload, initialize and finalize are for one thread; all else any. */
+class FakeOrthanc {
+ public:
+  struct LogLine {
+    OrthancPluginLogLevel level;
+    std::string text;
+  };
+  struct Read {
+    OrthancPluginErrorCode code;
+    std::string bytes;
+  };
+  struct RestReply {
+    OrthancPluginErrorCode code = OrthancPluginErrorCode_Success;
+    uint16_t status = 0;
+    std::string contentType;
+    std::string body;
+  };
+  using Arguments = std::vector<std::pair<std::string, std::string>>;
+  /** Answers a call that the plugin makes of Orthanc's REST API. thread: the plugin's. */
+  using RestApi =
+      std::function<RestReply(OrthancPluginHttpMethod, const std::string&, const std::string&)>;
+
+  explicit FakeOrthanc(std::string configuration = "{}");
+  /** Finalises and unloads what is loaded. */
+  ~FakeOrthanc();
+  FakeOrthanc(const FakeOrthanc&) = delete;
+  FakeOrthanc& operator=(const FakeOrthanc&) = delete;
+
+  void setConfiguration(std::string configuration) { configuration_ = std::move(configuration); }
+  void setVersion(std::string version) { version_ = std::move(version); }
+  void setRestApi(RestApi api) { restApi_ = std::move(api); }
+  /** As if another plugin had registered a storage area before. */
+  void refuseStorageArea() { refuseStorageArea_ = true; }
+
+  /** @throws std::runtime_error with dlopen's words */
+  void load();
+  void unload();
+  int32_t initialize();
+  void finalize();
+
+  [[nodiscard]] bool hasStorageArea() const { return storage_.create != nullptr; }
+  [[nodiscard]] const _OrthancPluginRegisterStorageArea2& storage() const { return storage_; }
+  OrthancPluginErrorCode create(const std::string& uuid, std::string_view content);
+  Read readWhole(const std::string& uuid);
+  Read readRange(const std::string& uuid, uint64_t start, uint64_t length);
+  OrthancPluginErrorCode remove(const std::string& uuid);
+  RestReply rest(OrthancPluginHttpMethod method, const std::string& path,
+                 const Arguments& arguments = {}, const std::string& body = {});
+  void change(OrthancPluginChangeType type);
+
+  [[nodiscard]] std::vector<LogLine> log() const;
+  [[nodiscard]] bool hasLogged(const std::string& part) const;
+  /** @returns false if it has not come after the time */
+  bool awaitLog(const std::string& part,
+                std::chrono::milliseconds limit = std::chrono::seconds(10)) const;
+  void clearLog();
+
+  /** @returns what went wrong with memory and contexts so far, one a line; empty if nothing */
+  static std::string violations();
+  /** @returns blocks of Orthanc's memory that are with the plugin, or with the test */
+  static size_t blocks();
+
+ private:
+  struct Context;
+
+  static OrthancPluginErrorCode invoke(OrthancPluginContext* context, _OrthancPluginService service,
+                                       const void* parameters);
+  OrthancPluginErrorCode serve(_OrthancPluginService service, const void* parameters);
+  OrthancPluginErrorCode callRestApi(const _OrthancPluginCallRestApi& call) const;
+  template <typename Function>
+  Function find(const char* name) const;
+
+  std::string configuration_;
+  std::string version_ = "1.12.7";
+  RestApi restApi_;
+  bool refuseStorageArea_ = false;
+
+  void* library_ = nullptr;
+  std::shared_ptr<Context> context_;
+  std::vector<std::shared_ptr<Context>> formerContexts_;
+  _OrthancPluginRegisterStorageArea2 storage_{};
+  OrthancPluginRestCallback restCallback_ = nullptr;
+  OrthancPluginOnChangeCallback onChange_ = nullptr;
+
+  mutable std::mutex mutex_;
+  mutable std::condition_variable logged_;
+  std::vector<LogLine> log_;  // guarded by mutex_
+};
+
+}  // namespace cloudstore

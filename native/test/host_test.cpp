@@ -1,0 +1,742 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The built plugin in a host that plays Orthanc, with scripted bundles in the place of its
+// TypeScript. ctest runs each test in a process of its own; they also work one after another in
+// one.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <clocale>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <random>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "fake_orthanc.h"
+
+namespace cloudstore {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+
+constexpr auto kSuccess = OrthancPluginErrorCode_Success;
+constexpr auto kLost = OrthancPluginErrorCode_StorageAreaPlugin;
+constexpr auto kGet = OrthancPluginHttpMethod_Get;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr int kSlowness = 4;
+#else
+constexpr int kSlowness = 1;
+#endif
+
+// Without any of the waits of a stop, however busy the machine is.
+constexpr milliseconds kAtOnce = milliseconds(2'500) * kSlowness;
+
+void useBundle(const std::string& name) {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): before the plugin's threads are there
+  setenv("ORTHANC_OBJECT_STORAGE_BUNDLE", (std::string(BUNDLES) + "/" + name).c_str(), 1);
+}
+
+/** Bytes that tell where they come from. */
+std::string makeContent(size_t size, unsigned seed = 1) {
+  std::mt19937 random(seed);
+  std::string content(size, '\0');
+  for (char& c : content) {
+    c = static_cast<char>(random());
+  }
+  return content;
+}
+
+/** A thread that makes one call and keeps its outcome. */
+template <typename Outcome>
+class InFlight {
+ public:
+  explicit InFlight(std::function<Outcome()> call)
+      : thread_([this, call = std::move(call)] {
+          outcome_ = call();
+          done_ = true;
+        }) {}
+  ~InFlight() {
+    if (thread_.joinable()) {
+      thread_.join();
+    }
+  }
+  InFlight(const InFlight&) = delete;
+  InFlight& operator=(const InFlight&) = delete;
+
+  [[nodiscard]] bool done() const { return done_; }
+  Outcome outcome() {
+    if (thread_.joinable()) {
+      thread_.join();
+    }
+    return outcome_;
+  }
+
+ private:
+  Outcome outcome_{};
+  std::atomic<bool> done_{false};
+  std::thread thread_;
+};
+
+class Stopwatch {
+ public:
+  [[nodiscard]] milliseconds elapsed() const {
+    return std::chrono::duration_cast<milliseconds>(steady_clock::now() - start_);
+  }
+
+ private:
+  steady_clock::time_point start_ = steady_clock::now();
+};
+
+class HostTest : public testing::Test {
+ protected:
+  HostTest() { useBundle("store.cjs"); }
+
+  void TearDown() override {
+    orthanc.finalize();
+    EXPECT_EQ(FakeOrthanc::violations(), "");
+    EXPECT_EQ(FakeOrthanc::blocks(), 0U);
+    if (HasFailure()) {
+      for (const auto& line : orthanc.log()) {
+        std::printf("  log %d: %s\n", line.level, line.text.c_str());
+      }
+    }
+  }
+
+  void start(const std::string& configuration = "{}") {
+    orthanc.setConfiguration(configuration);
+    ASSERT_EQ(orthanc.initialize(), 0);
+    ASSERT_TRUE(orthanc.hasStorageArea());
+  }
+
+  /** Storing works, and what was stored comes back. */
+  void expectServes() {
+    const std::string content = makeContent(100'000);
+    EXPECT_EQ(orthanc.create("check", content), kSuccess);
+    EXPECT_EQ(orthanc.readWhole("check").bytes, content);
+    EXPECT_EQ(orthanc.readRange("check", 10, 20).bytes, content.substr(10, 20));
+    EXPECT_EQ(orthanc.remove("check"), kSuccess);
+    EXPECT_EQ(orthanc.readWhole("check").code, OrthancPluginErrorCode_InexistentFile);
+  }
+
+  void expectRefusal(const std::string& bundle, const std::string& reason) {
+    useBundle(bundle);
+    const Stopwatch watch;
+    EXPECT_NE(orthanc.initialize(), 0);
+    EXPECT_LT(watch.elapsed(), kAtOnce);
+    EXPECT_TRUE(orthanc.hasLogged(reason));
+    EXPECT_FALSE(orthanc.hasStorageArea());
+    orthanc.finalize();
+    useBundle("store.cjs");
+    start();
+    expectServes();
+  }
+
+  FakeOrthanc orthanc;
+};
+
+// --- contents
+
+TEST_F(HostTest, StoresReadsAndRemoves) {
+  start();
+  expectServes();
+}
+
+TEST_F(HostTest, SizesFromNothingTo64MB) {
+  start();
+  for (const size_t size :
+       {size_t{0}, size_t{1}, size_t{65'535}, size_t{65'536}, size_t{65'537}, size_t{64} << 20}) {
+    const std::string content = makeContent(size);
+    ASSERT_EQ(orthanc.create("x", content), kSuccess) << size;
+    const auto whole = orthanc.readWhole("x");
+    EXPECT_EQ(whole.code, kSuccess) << size;
+    EXPECT_TRUE(whole.bytes == content) << size;
+    const auto range = orthanc.readRange("x", size / 3, size / 2);
+    EXPECT_EQ(range.code, kSuccess) << size;
+    EXPECT_TRUE(range.bytes == content.substr(size / 3, size / 2)) << size;
+  }
+}
+
+TEST_F(HostTest, WithoutRangeReadsNoneAreRegistered) {
+  start(R"({"rangeReads": false})");
+  EXPECT_EQ(orthanc.storage().readRange, nullptr);
+  EXPECT_NE(orthanc.storage().readWhole, nullptr);
+}
+
+TEST_F(HostTest, ErrorsArriveAsOrthancsCodes) {
+  start();
+  EXPECT_EQ(orthanc.readWhole("none").code, OrthancPluginErrorCode_InexistentFile);
+  EXPECT_EQ(orthanc.create("x", "abc"), kSuccess);
+  EXPECT_EQ(orthanc.readRange("x", 1, 3).code, OrthancPluginErrorCode_BadRange);
+  EXPECT_EQ(orthanc.storage().create("x", nullptr, -1, OrthancPluginContentType_Dicom),
+            OrthancPluginErrorCode_ParameterOutOfRange);
+}
+
+TEST_F(HostTest, AReadOfAnotherSizeIsAnError) {
+  start();
+  EXPECT_EQ(orthanc.readRange("!otherSize", 0, 100).code, OrthancPluginErrorCode_CorruptedFile);
+  EXPECT_TRUE(orthanc.hasLogged("allocate: allocate: no room for 101 bytes"));
+}
+
+TEST_F(HostTest, SuccessWithBytesMissingIsAnError) {
+  start();
+  EXPECT_EQ(orthanc.readWhole("!short").code, OrthancPluginErrorCode_CorruptedFile);
+  EXPECT_TRUE(orthanc.hasLogged("complete: complete: bytes are missing from 9 on, of 10"));
+}
+
+TEST_F(HostTest, WrongUseOfTheBindingThrowsAndChangesNothing) {
+  start();
+  EXPECT_EQ(orthanc.create("!outside", "0123456789"), kSuccess);
+  for (const char* expected : {
+           "read beyond: length is larger than the content",
+           "read negative: offset must be a whole number",
+           "read half: offset must be a whole number",
+           "read nothing at the end: done",
+           "write unasked: write: bytes 0 to 1 of 0",
+           "allocate unasked: allocate: this request takes no bytes",
+           "write a string: bytes must be a Uint8Array",
+           "complete with 2^32: code must be a whole number from 0 to 2147483647",
+           "complete with text: code must be a whole number",
+           "other id: REQUEST_OVER",
+           "again: REQUEST_OVER",
+       }) {
+    EXPECT_TRUE(orthanc.awaitLog(expected)) << expected;
+  }
+}
+
+TEST_F(HostTest, ARequestThatEndsWhileItIsAnsweredIsSafe) {
+  start();
+  EXPECT_EQ(orthanc.create("!reenter", "x"), kSuccess);
+  EXPECT_TRUE(orthanc.awaitLog("respond: REQUEST_OVER"));
+}
+
+TEST_F(HostTest, ManyThreadsWithMixedOperations) {
+  start();
+  constexpr int kThreads = 12;
+  std::vector<std::thread> threads;
+  threads.reserve(kThreads);
+  for (unsigned t = 0; t < kThreads; ++t) {
+    threads.emplace_back([this, t] {
+      std::mt19937 random(t);
+      for (unsigned i = 0; i < 60U / kSlowness; ++i) {
+        const std::string uuid = std::to_string(t) + "-" + std::to_string(i % 5);
+        const std::string content = makeContent(random() % 300'000, t * 1000 + i);
+        ASSERT_EQ(orthanc.create(uuid, content), kSuccess);
+        ASSERT_TRUE(orthanc.readWhole(uuid).bytes == content);
+        const uint64_t start = content.empty() ? 0 : random() % content.size();
+        const uint64_t length = random() % (content.size() - start + 1);
+        ASSERT_TRUE(orthanc.readRange(uuid, start, length).bytes == content.substr(start, length));
+        if (i % 3 == 0) {
+          ASSERT_EQ(orthanc.remove(uuid), kSuccess);
+          ASSERT_EQ(orthanc.readWhole(uuid).code, OrthancPluginErrorCode_InexistentFile);
+        }
+        if (i % 7 == 0) {
+          ASSERT_EQ(orthanc.rest(OrthancPluginHttpMethod_Post, "/object-storage/x", {}, uuid).body,
+                    "POST /object-storage/x " + uuid);
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+}
+
+// --- starting
+
+TEST_F(HostTest, SeveralTimesInOneProcess) {
+  for (int i = 0; i < 5; ++i) {
+    start();
+    expectServes();
+    orthanc.finalize();
+  }
+}
+
+TEST_F(HostTest, FinalizeWithoutInitializeAndTwice) {
+  start();
+  orthanc.finalize();
+  orthanc.finalize();
+  orthanc.load();
+  orthanc.unload();
+}
+
+TEST_F(HostTest, ScannedFirstThenLoaded) {
+  // As Orthanc does with plugins in a folder; and unloaded between resets.
+  for (int i = 0; i < 3; ++i) {
+    orthanc.load();
+    orthanc.unload();
+    start();
+    expectServes();
+    orthanc.finalize();
+    orthanc.unload();
+  }
+}
+
+TEST_F(HostTest, RefusedThenAccepted) {
+  for (int i = 0; i < 3; ++i) {
+    orthanc.setConfiguration(R"({"refuse": "AwsS3Storage.BuketName: unknown key"})");
+    const Stopwatch watch;
+    EXPECT_NE(orthanc.initialize(), 0);
+    EXPECT_LT(watch.elapsed(), kAtOnce);
+    EXPECT_TRUE(orthanc.hasLogged("AwsS3Storage.BuketName: unknown key"));
+    orthanc.finalize();
+    start();
+    expectServes();
+    orthanc.finalize();
+  }
+  // The warning about the bundle aside, the refusal is all that is said, once a time.
+  const auto log = orthanc.log();
+  EXPECT_EQ(
+      std::count_if(log.begin(), log.end(),
+                    [](const auto& line) { return line.level == OrthancPluginLogLevel_Error; }),
+      3);
+}
+
+TEST_F(HostTest, NoSectionOfOursLeavesOrthancsStorageAlone) {
+  orthanc.setConfiguration(R"({"storage": false})");
+  EXPECT_EQ(orthanc.initialize(), 0);
+  EXPECT_FALSE(orthanc.hasStorageArea());
+  orthanc.finalize();
+}
+
+TEST_F(HostTest, AnotherPluginCameFirst) {
+  orthanc.refuseStorageArea();
+  EXPECT_NE(orthanc.initialize(), 0);
+  EXPECT_TRUE(orthanc.hasLogged("another plugin has registered one before"));
+}
+
+TEST_F(HostTest, AnOldOrthancIsRefused) {
+  orthanc.setVersion("1.12.3");
+  EXPECT_NE(orthanc.initialize(), 0);
+  EXPECT_TRUE(orthanc.hasLogged("needs Orthanc 1.12.4 or newer, this is 1.12.3"));
+}
+
+TEST_F(HostTest, ABundleThatDoesNotParse) { expectRefusal("syntax-error.cjs", "SyntaxError"); }
+TEST_F(HostTest, ABundleThatThrowsAtLoad) { expectRefusal("throws-at-load.cjs", "not loadable"); }
+TEST_F(HostTest, ABundleWhoseMainThrows) { expectRefusal("throws-in-main.cjs", "no main today"); }
+TEST_F(HostTest, ABundleWithoutMain) { expectRefusal("no-main.cjs", "main is not a function"); }
+TEST_F(HostTest, ABundleThatExits) { expectRefusal("exits-in-main.cjs", "process.exit(3)"); }
+TEST_F(HostTest, ABundleThatThrowsUncaught) { expectRefusal("throws-early.cjs", "too early"); }
+TEST_F(HostTest, ABundleThatIsNotThere) { expectRefusal("absent.cjs", "absent.cjs"); }
+
+TEST_F(HostTest, ABundleThatIsNeverReady) {
+  orthanc.setConfiguration(R"({"neverReady": true})");
+  const Stopwatch watch;
+  EXPECT_NE(orthanc.initialize(), 0);
+  EXPECT_LT(watch.elapsed(), seconds(32));
+  EXPECT_TRUE(orthanc.hasLogged("the runtime was not ready after 30 s"));
+}
+
+TEST_F(HostTest, CallsBeforeAndAfterOrthancRuns) {
+  start();
+  expectServes();
+  orthanc.change(OrthancPluginChangeType_OrthancStarted);
+  expectServes();
+  orthanc.change(OrthancPluginChangeType_OrthancStopped);
+  expectServes();
+}
+
+TEST_F(HostTest, CallsOutsideInitializeAndFinalizeFail) {
+  start();
+  const auto storage = orthanc.storage();
+  orthanc.finalize();
+  EXPECT_EQ(storage.remove("x", OrthancPluginContentType_Dicom), OrthancPluginErrorCode_Plugin);
+}
+
+TEST_F(HostTest, NodeOptionsAreIgnored) {
+  const std::string options = std::string("--require=") + BUNDLES + "/poison.cjs --no-such-option";
+  setenv("NODE_OPTIONS", options.c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
+  start();
+  const std::string facts = orthanc.rest(kGet, "/object-storage/process").body;
+  unsetenv("NODE_OPTIONS");  // NOLINT(concurrency-mt-unsafe)
+  EXPECT_NE(facts.find(R"("execArgv":[])"), std::string::npos) << facts;
+  EXPECT_NE(facts.find(R"("restarted":false)"), std::string::npos) << facts;
+}
+
+TEST_F(HostTest, LogLevelsArrive) {
+  start();
+  orthanc.rest(kGet, "/object-storage/log");
+  std::vector<OrthancPluginLogLevel> levels;
+  for (const auto& line : orthanc.log()) {
+    if (line.text.rfind("level ", 0) == 0) {
+      levels.push_back(line.level);
+    }
+  }
+  EXPECT_EQ(levels, (std::vector{OrthancPluginLogLevel_Error, OrthancPluginLogLevel_Warning,
+                                 OrthancPluginLogLevel_Info, OrthancPluginLogLevel_Trace}));
+}
+
+// --- REST
+
+TEST_F(HostTest, RestRequestsReachTypeScript) {
+  start();
+  const auto reply = orthanc.rest(OrthancPluginHttpMethod_Put, "/object-storage/x",
+                                  {{"a", "b c"}, {"d", "&=%"}, {"e", ""}}, "body");
+  EXPECT_EQ(reply.code, kSuccess);
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_EQ(reply.contentType, "text/plain");
+  EXPECT_EQ(reply.body, "PUT /object-storage/x?a=b%20c&d=%26%3D%25&e= body");
+  const auto missing = orthanc.rest(kGet, "/object-storage/missing");
+  EXPECT_EQ(missing.status, 404);
+  EXPECT_EQ(missing.contentType, "text/plain");
+  EXPECT_EQ(missing.body, "none such");
+}
+
+TEST_F(HostTest, ARestRequestThatIsNotAnsweredIs503) {
+  start(R"({"callTimeoutMs": 200})");
+  const auto reply = orthanc.rest(kGet, "/object-storage/silent");
+  EXPECT_EQ(reply.status, 503);
+  EXPECT_EQ(reply.body, "no answer before the deadline\n");
+}
+
+TEST_F(HostTest, TypeScriptCallsOrthancWhichCallsStorage) {
+  start();
+  ASSERT_EQ(orthanc.create("inner", "content"), kSuccess);
+  orthanc.setRestApi([this](OrthancPluginHttpMethod method, const std::string& uri,
+                            const std::string& body) -> FakeOrthanc::RestReply {
+    EXPECT_EQ(method, OrthancPluginHttpMethod_Post);
+    return {kSuccess, 201, "", uri + " " + body + " " + orthanc.readWhole("inner").bytes};
+  });
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(orthanc.rest(kGet, "/object-storage/call").body, "201 /made/up question content");
+  }
+}
+
+TEST_F(HostTest, OrthancsErrorsReachTypeScript) {
+  start();
+  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/call").body, "500 Orthanc error 17");
+  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/call-wrongly").body,
+            "500 no such method of Orthanc's REST API: PATCH");
+}
+
+TEST_F(HostTest, FinalizeWhileOrthancAnswersACallIsBounded) {
+  start(R"({"callTimeoutMs": 60000})");
+  std::atomic<bool> release{false};
+  orthanc.setRestApi([&](auto, const auto&, const auto&) -> FakeOrthanc::RestReply {
+    // As if Orthanc's database waited for what that very call holds up.
+    EXPECT_EQ(orthanc.storage().remove("!silent", OrthancPluginContentType_Dicom), kLost);
+    release = true;
+    return {kSuccess, 200, "", ""};
+  });
+  const auto storage = orthanc.storage();
+  InFlight<OrthancPluginErrorCode> call(
+      [&] { return storage.remove("!callThenWait", OrthancPluginContentType_Dicom); });
+  std::this_thread::sleep_for(milliseconds(200));
+  const Stopwatch watch;
+  orthanc.finalize();
+  EXPECT_LT(watch.elapsed(), seconds(8));
+  EXPECT_TRUE(release);
+  EXPECT_NE(call.outcome(), kSuccess);
+}
+
+// --- JavaScript that misbehaves
+
+/** The command ends the runtime; calls under way fail with the reason, the next ones work. */
+using Crash = std::array<std::string, 2>;
+
+class CrashTest : public HostTest, public testing::WithParamInterface<Crash> {};
+
+TEST_P(CrashTest, OrthancLives) {
+  const auto& [command, reason] = GetParam();
+  // Only the spinning loop is the watchdog's business. The heap of the first environment has no
+  // limit that a test could reach.
+  start(command == "!spin" ? R"({"watchdogMs": 500})" : R"({"heapMb": 64})");
+  if (command == "!grow") {
+    EXPECT_EQ(orthanc.remove("!exit"), kLost);
+  }
+  InFlight<OrthancPluginErrorCode> waiting([this] { return orthanc.remove("!silent"); });
+  std::this_thread::sleep_for(milliseconds(50));
+  EXPECT_EQ(orthanc.remove(command), kLost);
+  EXPECT_EQ(waiting.outcome(), kLost);
+  expectServes();
+  EXPECT_TRUE(
+      orthanc.hasLogged("op=remove uuid=!silent failed: the storage runtime ended: " + reason));
+  EXPECT_TRUE(orthanc.hasLogged("op=remove uuid=" + command +
+                                " failed: the storage runtime ended: " + reason));
+  EXPECT_TRUE(orthanc.hasLogged("The storage runtime ended (" + reason));
+  EXPECT_NE(orthanc.rest(kGet, "/object-storage/process").body.find(R"("restarted":true)"),
+            std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, CrashTest,
+                         testing::Values(Crash{"!exit", "process.exit(7)"},
+                                         Crash{"!throw", "uncaught exception: boom"},
+                                         Crash{"!throwAtOnce", "uncaught exception: at once"},
+                                         Crash{"!reject", "unhandled rejection: forgotten"},
+                                         Crash{"!spin", "the event loop had not turned for 500 ms"},
+                                         Crash{"!grow", "JavaScript's memory is full"}),
+                         [](const auto& tested) { return tested.param[0].substr(1); });
+
+TEST_F(HostTest, TooManyCrashesFailAtOnce) {
+  start();
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(orthanc.remove("!exit"), kLost);
+  }
+  ASSERT_TRUE(orthanc.awaitLog("Storage is out of order"));
+  const Stopwatch watch;
+  EXPECT_EQ(orthanc.create("x", "y"), kLost);
+  EXPECT_LT(watch.elapsed(), milliseconds(100));
+  EXPECT_TRUE(orthanc.hasLogged(
+      "op=create uuid=x failed: the storage runtime ended 5 times within 60 s, the last time "
+      "because: process.exit(7)"));
+  // A reset is a new beginning.
+  orthanc.finalize();
+  start();
+  expectServes();
+}
+
+TEST_F(HostTest, ARuntimeThatIsRefusedLaterCountsAsAnEnd) {
+  start(R"({"refuseWhenRestarted": "the bucket is gone", "callTimeoutMs": 1000})");
+  EXPECT_EQ(orthanc.remove("!exit"), kLost);
+  EXPECT_NE(orthanc.remove("x"), kSuccess);
+  EXPECT_TRUE(orthanc.awaitLog("the bucket is gone"));
+  const Stopwatch watch;
+  orthanc.finalize();
+  EXPECT_LT(watch.elapsed(), seconds(10));
+}
+
+TEST_F(HostTest, AClosedConnectionKillsNothing) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
+  close(ends[0]);
+  start(R"({"closedPipe": )" + std::to_string(ends[1]) + "}");
+  EXPECT_EQ(orthanc.remove("!pipe"), kSuccess);
+  EXPECT_TRUE(orthanc.hasLogged("write to a closed pipe: EPIPE"));
+  EXPECT_TRUE(orthanc.hasLogged("socket: written"));
+  close(ends[1]);
+}
+
+// --- deadlines
+
+/** Memory that can be taken away, as if Orthanc had freed it. */
+class Page {
+ public:
+  explicit Page(size_t size)
+      : size_(size),
+        data_(mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {}
+  ~Page() { munmap(data_, size_); }
+  Page(const Page&) = delete;
+  Page& operator=(const Page&) = delete;
+  [[nodiscard]] void* data() const { return data_; }
+  void takeAway() { ASSERT_EQ(mprotect(data_, size_, PROT_NONE), 0); }
+
+ private:
+  size_t size_;
+  void* data_;
+};
+
+TEST_F(HostTest, AfterItsDeadlineACreateTouchesNothing) {
+  start(R"({"callTimeoutMs": 200})");
+  Page content(4096);
+  const Stopwatch watch;
+  EXPECT_EQ(orthanc.storage().create("!late", content.data(), 4096, OrthancPluginContentType_Dicom),
+            OrthancPluginErrorCode_Timeout);
+  content.takeAway();
+  EXPECT_GE(watch.elapsed(), milliseconds(200));
+  EXPECT_LT(watch.elapsed(), milliseconds(400) * kSlowness);
+  ASSERT_TRUE(orthanc.awaitLog("late complete: REQUEST_OVER"));
+  EXPECT_TRUE(orthanc.hasLogged("late read: REQUEST_OVER"));
+  EXPECT_TRUE(orthanc.hasLogged("op=create uuid=!late failed: no answer before the deadline"));
+  expectServes();
+}
+
+TEST_F(HostTest, AfterItsDeadlineAReadTouchesNothing) {
+  start(R"({"callTimeoutMs": 200})");
+  Page target(4096);
+  OrthancPluginMemoryBuffer64 buffer{target.data(), 10};
+  EXPECT_EQ(orthanc.storage().readRange(&buffer, "!late", OrthancPluginContentType_Dicom, 0),
+            OrthancPluginErrorCode_Timeout);
+  target.takeAway();
+  ASSERT_TRUE(orthanc.awaitLog("late complete: REQUEST_OVER"));
+  EXPECT_TRUE(orthanc.hasLogged("late allocate: REQUEST_OVER"));
+  EXPECT_TRUE(orthanc.hasLogged("late write: REQUEST_OVER"));
+}
+
+// --- stopping
+
+TEST_F(HostTest, FinalizeIsQuickWhenIdle) {
+  start();
+  expectServes();
+  const Stopwatch watch;
+  orthanc.finalize();
+  EXPECT_LT(watch.elapsed(), milliseconds(300) * kSlowness);
+  EXPECT_TRUE(orthanc.hasLogged("asked to stop"));
+}
+
+TEST_F(HostTest, FinalizeLetsRequestsUnderWayFinish) {
+  start();
+  const auto storage = orthanc.storage();
+  InFlight<OrthancPluginErrorCode> slow(
+      [&] { return storage.remove("!slow", OrthancPluginContentType_Dicom); });
+  std::this_thread::sleep_for(milliseconds(50));
+  orthanc.finalize();
+  EXPECT_TRUE(slow.done());
+  EXPECT_EQ(slow.outcome(), kSuccess);
+}
+
+TEST_F(HostTest, FinalizeFailsRequestsThatHang) {
+  start();
+  const auto storage = orthanc.storage();
+  std::vector<std::unique_ptr<InFlight<OrthancPluginErrorCode>>> hanging;
+  for (int i = 0; i < 8; ++i) {
+    hanging.push_back(std::make_unique<InFlight<OrthancPluginErrorCode>>(
+        [&] { return storage.remove("!silent", OrthancPluginContentType_Dicom); }));
+  }
+  std::this_thread::sleep_for(milliseconds(100));
+  const Stopwatch watch;
+  orthanc.finalize();
+  EXPECT_LT(watch.elapsed(), seconds(4));
+  for (const auto& one : hanging) {
+    EXPECT_TRUE(one->done());  // also out of the callback, so that nothing uses the context
+    EXPECT_NE(one->outcome(), kSuccess);
+  }
+}
+
+TEST_F(HostTest, FinalizeEndsALoopThatDoesNot) {
+  start(R"({"ignoreStop": true})");
+  const Stopwatch watch;
+  orthanc.finalize();
+  EXPECT_LT(watch.elapsed(), seconds(4) * kSlowness);
+  start();
+  expectServes();
+}
+
+TEST_F(HostTest, FinalizeEndsALoopThatSpins) {
+  start();
+  const auto storage = orthanc.storage();
+  InFlight<OrthancPluginErrorCode> spinning(
+      [&] { return storage.remove("!spin", OrthancPluginContentType_Dicom); });
+  std::this_thread::sleep_for(milliseconds(100));
+  const Stopwatch watch;
+  orthanc.finalize();
+  EXPECT_LT(watch.elapsed(), seconds(8));
+  EXPECT_EQ(spinning.outcome(), kLost);
+}
+
+TEST_F(HostTest, WhenOrthancStopsHangingRequestsEndAfterTheGrace) {
+  start(R"({"callTimeoutMs": 60000})");
+  InFlight<OrthancPluginErrorCode> hanging([this] { return orthanc.remove("!late"); });
+  std::this_thread::sleep_for(milliseconds(100));
+  const Stopwatch watch;
+  orthanc.change(OrthancPluginChangeType_OrthancStopped);
+  EXPECT_EQ(hanging.outcome(), OrthancPluginErrorCode_Plugin);
+  EXPECT_GE(watch.elapsed(), seconds(7));
+  EXPECT_LT(watch.elapsed(), seconds(10));
+  EXPECT_TRUE(orthanc.awaitLog("abandoned"));
+  EXPECT_TRUE(orthanc.hasLogged("op=remove uuid=!late failed: Orthanc is stopping"));
+}
+
+// --- a guest in Orthanc's process
+
+/** What belongs to the process and must stay as Orthanc has set it. */
+std::string processState() {
+  std::ostringstream state;
+  for (int number = 1; number < NSIG; ++number) {
+    struct sigaction action{};
+    if (sigaction(number, nullptr, &action) == 0) {
+      state << "signal " << number << " " << reinterpret_cast<const void*>(action.sa_handler) << " "
+            << action.sa_flags << "\n";
+    }
+  }
+  for (int resource = 0; resource < RLIMIT_NLIMITS; ++resource) {
+    rlimit limit{};
+    getrlimit(static_cast<__rlimit_resource_t>(resource), &limit);
+    state << "limit " << resource << " " << limit.rlim_cur << " " << limit.rlim_max << "\n";
+  }
+  const mode_t mask = umask(0);
+  umask(mask);
+  state << "umask " << mask << "\ncwd " << std::filesystem::current_path() << "\n";
+  for (const int descriptor : {0, 1, 2}) {
+    struct stat found{};
+    fstat(descriptor, &found);
+    state << "stdio " << descriptor << " " << found.st_dev << " " << found.st_ino << " "
+          << fcntl(descriptor, F_GETFL) << " " << fcntl(descriptor, F_GETFD) << "\n";
+  }
+  state << "locale " << std::setlocale(LC_ALL, nullptr) << "\n";  // NOLINT(concurrency-mt-unsafe)
+  std::array<char, 16> name{};
+  pthread_getname_np(pthread_self(), name.data(), name.size());
+  state << "name " << name.data() << "\n";
+  sigset_t blocked;
+  pthread_sigmask(SIG_SETMASK, nullptr, &blocked);
+  for (int number = 1; number < NSIG; ++number) {
+    state << sigismember(&blocked, number);
+  }
+  return state.str();
+}
+
+TEST_F(HostTest, NothingOfTheProcessIsChanged) {
+  const std::string before = processState();
+  start();
+  expectServes();
+  EXPECT_EQ(orthanc.remove("!exit"), kLost);
+  expectServes();
+  EXPECT_EQ(processState(), before);
+  orthanc.finalize();
+  EXPECT_EQ(processState(), before);
+}
+
+TEST_F(HostTest, SignalsGoToOrthancsThreads) {
+  const auto threadsBefore = std::filesystem::directory_iterator("/proc/self/task");
+  std::vector<std::filesystem::path> ours;
+  for (const auto& entry : threadsBefore) {
+    ours.push_back(entry.path());
+  }
+  orthanc.setRestApi([](auto, const auto&, const auto&) -> FakeOrthanc::RestReply {
+    return {kSuccess, 200, "", ""};
+  });
+  start();
+  expectServes();
+  orthanc.rest(kGet, "/object-storage/call");  // the thread for calls is there, too
+  int threads = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
+    if (std::find(ours.begin(), ours.end(), entry.path()) != ours.end()) {
+      continue;
+    }
+    ++threads;
+    std::ifstream status(entry.path() / "status");
+    std::string word;
+    std::string name;
+    while (status >> word && word != "SigBlk:") {
+      if (word == "Name:") {
+        status >> name;
+      }
+    }
+    uint64_t blocked = 0;
+    status >> std::hex >> blocked;
+    for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1, SIGCHLD}) {
+      EXPECT_TRUE((blocked >> (number - 1) & 1) != 0) << name << " takes signal " << number;
+    }
+  }
+  EXPECT_GE(threads, 3);
+}
+
+TEST_F(HostTest, MemoryStaysFlatOverResetsAndRequests) {
+  // A smoke test; test/bench/bridge.mjs measures.
+  start();
+  for (int i = 0; i < 200; ++i) {
+    const std::string content = makeContent(10'000);
+    orthanc.create("x", content);
+    orthanc.readWhole("x");
+  }
+  EXPECT_EQ(FakeOrthanc::blocks(), 0U);
+}
+
+}  // namespace
+}  // namespace cloudstore

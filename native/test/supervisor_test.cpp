@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "supervisor.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace cloudstore {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+using Verdict = Result::Verdict;
+
+/** How a StubRuntime behaves. */
+struct Script {
+  enum class Start { kReady, kRefuse, kEnd, kSilent };
+  Start start = Start::kReady;
+  RuntimeSettings settings{true, true, milliseconds(20'000), milliseconds(0)};
+  bool heedsStop = true;
+  bool heedsTerminate = true;
+};
+
+/** A runtime without Node. Requests tell it what to do by their uuid: "end" ends the runtime,
+ * "spin" blocks it until it is terminated, "silent" gets no answer, all others succeed. */
+class StubRuntime final : public Runtime {
+ public:
+  StubRuntime(Bridge& bridge, RuntimeEvents& events, Script script)
+      : bridge_(bridge),
+        events_(events),
+        script_(std::move(script)),
+        wakeup_(std::make_shared<StubWakeup>(*this)) {
+    thread_ = std::thread([this] { run(); });
+  }
+  ~StubRuntime() override {
+    thread_.join();
+    wakeup_->close();
+  }
+  StubRuntime(const StubRuntime&) = delete;
+  StubRuntime& operator=(const StubRuntime&) = delete;
+
+  void stop() override { ask(stopAsked_); }
+  void terminate(const std::string& reason) override {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (reason_.empty()) {
+        reason_ = reason;
+      }
+    }
+    ask(terminateAsked_);
+  }
+  /** Lets one go that heeds nothing. */
+  void free() { ask(freed_); }
+
+ private:
+  class StubWakeup final : public Wakeup {
+   public:
+    explicit StubWakeup(StubRuntime& runtime) : runtime_(&runtime) {}
+    void send() override {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (runtime_ != nullptr) {
+        runtime_->ask(runtime_->woken_);
+      }
+    }
+    void close() {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      runtime_ = nullptr;
+    }
+
+   private:
+    std::mutex mutex_;
+    StubRuntime* runtime_;
+  };
+
+  void ask(bool& what) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      what = true;
+    }
+    changed_.notify_all();
+  }
+
+  [[nodiscard]] bool terminatedLocked() const {
+    return freed_ || (terminateAsked_ && script_.heedsTerminate);
+  }
+
+  void run() {
+    switch (script_.start) {
+      case Script::Start::kReady:
+        bridge_.attach(wakeup_);
+        events_.onReady(script_.settings);
+        break;
+      case Script::Start::kRefuse:
+        events_.onRefused("BucketName is missing");
+        break;
+      case Script::Start::kEnd:
+        return end("it could not begin");
+      case Script::Start::kSilent:
+        break;
+    }
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [this] {
+        return woken_ || terminatedLocked() || (stopAsked_ && script_.heedsStop);
+      });
+      if (!woken_) {
+        break;
+      }
+      woken_ = false;
+      lock.unlock();
+      const Inbox inbox = bridge_.take();
+      lock.lock();
+      for (const Inbox::Arrival& arrival : inbox.arrivals) {
+        const std::string& uuid = arrival.request->subject().uuid;
+        if (uuid == "spin") {
+          changed_.wait(lock, [this] { return terminatedLocked(); });
+        } else if (uuid == "end") {
+          lock.unlock();
+          return end("process.exit(7)");
+        } else if (uuid != "silent") {
+          arrival.request->end({Verdict::kSuccess, 0, {}});
+        }
+      }
+    }
+    const std::string reason = reason_.empty() ? "it was stopped" : reason_;
+    lock.unlock();
+    end(reason);
+  }
+
+  void end(const std::string& reason) {
+    bridge_.detach("the storage runtime ended: " + reason);
+    events_.onEnded(reason);
+  }
+
+  Bridge& bridge_;
+  RuntimeEvents& events_;
+  const Script script_;
+  const std::shared_ptr<StubWakeup> wakeup_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  // guarded by mutex_
+  bool woken_ = false;
+  bool stopAsked_ = false;
+  bool terminateAsked_ = false;
+  bool freed_ = false;
+  std::string reason_;
+
+  std::thread thread_;
+};
+
+constexpr milliseconds kHeartbeat{10};
+
+SupervisorLimits quickLimits() {
+  SupervisorLimits limits;
+  limits.startsWindow = milliseconds(1'500);
+  limits.heartbeat = kHeartbeat;
+  limits.drain = milliseconds(100);
+  limits.politeStop = milliseconds(200);
+  limits.forcedStop = milliseconds(200);
+  return limits;
+}
+
+class SupervisorTest : public testing::Test {
+ protected:
+  SupervisorTest()
+      : supervisor(
+            bridge,
+            [this](RuntimeEvents& events, bool restarted) -> std::unique_ptr<Runtime> {
+              const std::lock_guard<std::mutex> lock(mutex_);
+              ++starts_;
+              EXPECT_EQ(restarted, starts_ > 1);
+              if (failingStarts > 0) {
+                --failingStarts;
+                throw std::runtime_error("no thread to be had");
+              }
+              auto runtime = std::make_unique<StubRuntime>(bridge, events, script);
+              newest = runtime.get();
+              return runtime;
+            },
+            [this](Supervisor::Severity, const std::string& message) {
+              const std::lock_guard<std::mutex> lock(mutex_);
+              log_ += message + "\n";
+            },
+            quickLimits()) {}
+
+  Supervisor::Started start() { return supervisor.start(milliseconds(5'000)); }
+
+  Result call(const std::string& uuid) {
+    return bridge.call(std::make_shared<Request>(
+        Request::Subject{Operation::kRemove, uuid, 1, 0, {}}, nullptr, 0, nullptr));
+  }
+
+  int starts() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return starts_;
+  }
+
+  std::string log() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return log_;
+  }
+
+  bool stopWithin(milliseconds limit) {
+    const auto begin = steady_clock::now();
+    const bool ended = supervisor.stop();
+    EXPECT_LT(steady_clock::now() - begin, limit);
+    return ended;
+  }
+
+  Script script;
+  int failingStarts = 0;
+  StubRuntime* newest = nullptr;
+  Bridge bridge;
+
+ private:
+  std::mutex mutex_;
+  int starts_ = 0;
+  std::string log_;
+
+ protected:
+  Supervisor supervisor;
+};
+
+TEST_F(SupervisorTest, StartsAndServes) {
+  const auto started = start();
+  ASSERT_TRUE(started.settings);
+  EXPECT_TRUE(started.settings->rangeReads);
+  EXPECT_EQ(call("x").verdict, Verdict::kSuccess);
+  EXPECT_TRUE(stopWithin(milliseconds(1'000)));
+  EXPECT_EQ(call("x").verdict, Verdict::kClosed);
+  EXPECT_EQ(log(), "");
+}
+
+TEST_F(SupervisorTest, StopsAtOnceWhenIdle) {
+  ASSERT_TRUE(start().settings);
+  EXPECT_TRUE(stopWithin(milliseconds(90)));
+}
+
+TEST_F(SupervisorTest, ARefusedOneIsEndedAndNotReplaced) {
+  script.start = Script::Start::kRefuse;
+  script.heedsStop = false;
+  const auto started = start();
+  EXPECT_FALSE(started.settings);
+  EXPECT_EQ(started.refusal, "BucketName is missing");
+  std::this_thread::sleep_for(5 * kHeartbeat);
+  // Without the time of a polite stop: Orthanc is to say at once what is wrong.
+  EXPECT_TRUE(stopWithin(milliseconds(150)));
+  EXPECT_EQ(starts(), 1);
+  EXPECT_EQ(log(), "");
+}
+
+TEST_F(SupervisorTest, OneThatEndsWhileItStartsIsARefusal) {
+  script.start = Script::Start::kEnd;
+  EXPECT_EQ(start().refusal, "the runtime ended while it started: it could not begin");
+  std::this_thread::sleep_for(5 * kHeartbeat);
+  EXPECT_TRUE(stopWithin(milliseconds(150)));
+  EXPECT_EQ(starts(), 1);
+}
+
+TEST_F(SupervisorTest, OneThatIsNeverReadyIsARefusal) {
+  script.start = Script::Start::kSilent;
+  EXPECT_EQ(supervisor.start(milliseconds(1'000)).refusal, "the runtime was not ready after 1 s");
+  EXPECT_TRUE(stopWithin(milliseconds(500)));
+  EXPECT_EQ(starts(), 1);
+}
+
+TEST_F(SupervisorTest, AFactoryThatThrowsIsARefusal) {
+  failingStarts = 1;
+  EXPECT_EQ(start().refusal, "the runtime ended while it started: no thread to be had");
+  EXPECT_TRUE(stopWithin(milliseconds(150)));
+}
+
+TEST_F(SupervisorTest, ReplacesOneThatEnded) {
+  ASSERT_TRUE(start().settings);
+  const Result lost = call("end");
+  EXPECT_EQ(lost.verdict, Verdict::kLost);
+  EXPECT_EQ(lost.message, "the storage runtime ended: process.exit(7)");
+  EXPECT_EQ(call("x").verdict, Verdict::kSuccess);
+  EXPECT_EQ(starts(), 2);
+  EXPECT_NE(log().find("The storage runtime ended (process.exit(7)): requests that were under way "
+                       "have failed, a new one starts\n"),
+            std::string::npos);
+}
+
+TEST_F(SupervisorTest, AFactoryThatThrowsLaterIsTriedAgain) {
+  ASSERT_TRUE(start().settings);
+  failingStarts = 1;
+  EXPECT_EQ(call("end").verdict, Verdict::kLost);
+  EXPECT_EQ(call("x").verdict, Verdict::kSuccess);
+  EXPECT_EQ(starts(), 3);
+}
+
+TEST_F(SupervisorTest, GivesUpAfterFiveInTheWindowAndRecoversBehindIt) {
+  const auto begin = steady_clock::now();
+  ASSERT_TRUE(start().settings);
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(call("end").message, "the storage runtime ended: process.exit(7)");
+  }
+  Result result;
+  do {  // the fifth's end has to be noticed
+    result = call("x");
+  } while (result.message.find("process.exit(7)") == std::string::npos);
+  EXPECT_EQ(result.message,
+            "the storage runtime ended 5 times within 1 s, the last time because: process.exit(7)");
+  const auto before = steady_clock::now();
+  EXPECT_EQ(call("x").verdict, Verdict::kLost);
+  EXPECT_LT(steady_clock::now() - before, milliseconds(100));
+  EXPECT_EQ(starts(), 5);
+  while (call("x").verdict != Verdict::kSuccess) {
+    ASSERT_LT(steady_clock::now() - begin, milliseconds(10'000));
+    std::this_thread::sleep_for(kHeartbeat);
+  }
+  EXPECT_GE(steady_clock::now() - begin, milliseconds(1'500));
+  EXPECT_EQ(starts(), 6);
+}
+
+TEST_F(SupervisorTest, StopsWhileOutOfOrder) {
+  ASSERT_TRUE(start().settings);
+  for (int i = 0; i < 5; ++i) {
+    call("end");
+  }
+  EXPECT_TRUE(stopWithin(milliseconds(500)));
+}
+
+TEST_F(SupervisorTest, TheWatchdogReplacesALoopThatHangs) {
+  script.settings.watchdogTimeout = milliseconds(100);
+  ASSERT_TRUE(start().settings);
+  const Result result = call("spin");
+  EXPECT_EQ(result.verdict, Verdict::kLost);
+  EXPECT_NE(result.message.find("the event loop had not turned for 100 ms"), std::string::npos);
+  EXPECT_EQ(call("x").verdict, Verdict::kSuccess);
+  EXPECT_EQ(starts(), 2);
+}
+
+TEST_F(SupervisorTest, TheWatchdogSparesALoopThatTurnsWhileARequestWaits) {
+  script.settings.watchdogTimeout = milliseconds(50);
+  script.settings.callTimeout = milliseconds(400);
+  ASSERT_TRUE(start().settings);
+  EXPECT_EQ(call("silent").verdict, Verdict::kTimeout);
+  EXPECT_EQ(starts(), 1);
+}
+
+TEST_F(SupervisorTest, TheWatchdogSparesAnIdleLoop) {
+  script.settings.watchdogTimeout = milliseconds(50);
+  ASSERT_TRUE(start().settings);
+  std::this_thread::sleep_for(milliseconds(300));
+  EXPECT_EQ(starts(), 1);
+}
+
+TEST_F(SupervisorTest, HurryEndsCallsAfterTheGrace) {
+  ASSERT_TRUE(start().settings);
+  supervisor.hurry(milliseconds(150));
+  EXPECT_EQ(call("x").verdict, Verdict::kSuccess);
+  const auto begin = steady_clock::now();
+  EXPECT_EQ(call("silent").verdict, Verdict::kClosed);
+  EXPECT_GE(steady_clock::now() - begin, milliseconds(100));
+  EXPECT_LT(steady_clock::now() - begin, milliseconds(1'000));
+}
+
+TEST_F(SupervisorTest, StopFailsWhatIsUnderWayInABoundedTime) {
+  ASSERT_TRUE(start().settings);
+  Result result;
+  std::thread caller([&] { result = call("silent"); });
+  while (bridge.waiting() == 0) {
+    std::this_thread::yield();
+  }
+  EXPECT_TRUE(stopWithin(milliseconds(1'000)));
+  caller.join();
+  EXPECT_EQ(result.verdict, Verdict::kLost);
+}
+
+TEST_F(SupervisorTest, StopTerminatesOneThatDoesNotListen) {
+  script.heedsStop = false;
+  ASSERT_TRUE(start().settings);
+  EXPECT_TRUE(stopWithin(milliseconds(1'000)));
+}
+
+TEST_F(SupervisorTest, StopDuringTheWatchdogsWaitIsBounded) {
+  script.settings.watchdogTimeout = milliseconds(50);
+  ASSERT_TRUE(start().settings);
+  std::thread caller([this] { call("spin"); });
+  std::this_thread::sleep_for(milliseconds(60));
+  EXPECT_TRUE(stopWithin(milliseconds(1'000)));
+  caller.join();
+}
+
+TEST_F(SupervisorTest, OneThatHeedsNothingIsLeftBehind) {
+  script.heedsStop = false;
+  script.heedsTerminate = false;
+  ASSERT_TRUE(start().settings);
+  EXPECT_FALSE(stopWithin(milliseconds(1'000)));
+  EXPECT_FALSE(supervisor.stop());
+  EXPECT_NE(log().find("its thread is left behind"), std::string::npos);
+  EXPECT_EQ(call("x").verdict, Verdict::kClosed);
+  newest->free();
+  delete newest;  // NOLINT(cppcoreguidelines-owning-memory): nobody owns it any more
+}
+
+TEST_F(SupervisorTest, ManyCallersWhileRuntimesEnd) {
+  script.settings.watchdogTimeout = milliseconds(100);
+  ASSERT_TRUE(start().settings);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([this, i] {
+      for (int j = 0; j < 100; ++j) {
+        call(i == 0 && j % 50 == 10 ? "end" : "x");
+      }
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  EXPECT_EQ(call("x").verdict, Verdict::kSuccess);
+  EXPECT_EQ(starts(), 3);
+}
+
+}  // namespace
+}  // namespace cloudstore
