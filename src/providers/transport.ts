@@ -13,11 +13,8 @@ import type { NetworkSettings } from '../config/settings.ts';
 import { StorageError } from '../errors.ts';
 import { abortReason } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
+import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from './content.ts';
 
-/** Up to here a content is sent from one buffer, which is cheapest; beyond, in pieces, so that none is ever held as a whole. */
-export const ONE_PIECE_BYTES = 1024 * 1024;
-/** Reads and digests go by pieces of this size: about 0.2 ms of SHA-256, so that the loop turns often enough. */
-export const PIECE_BYTES = 256 * 1024;
 /** Bodies that nobody receives are listings and errors; a page of 1,000 keys of 1,024 bytes stays far below. */
 const MAX_COLLECTED_BYTES = 16 * 1024 * 1024;
 /** S3 and most gateways close idle connections after 20 s or later; a request on one that is just being closed costs a retry. */
@@ -243,12 +240,15 @@ function createUpload(content: Body, isOver: () => boolean): Upload {
   if (content.sizeBytes <= ONE_PIECE_BYTES) {
     return { body: content.read(0, content.sizeBytes), isSent: () => true };
   }
+  const readPiece = createPieceReader(content);
   let isSent = false;
   async function* pieces(): AsyncGenerator<Uint8Array> {
     for (let start = 0; start < content.sizeBytes; start += PIECE_BYTES) {
       // undici asks for the next piece also after the socket broke; the content may be gone by then.
       if (isOver()) throw new Error('aborted');
-      yield content.read(start, Math.min(start + PIECE_BYTES, content.sizeBytes));
+      // undici asks for the next piece once the socket has passed this one on ('drain': a piece is larger than any socket's
+      // high-water mark), so that the memory is free again.
+      yield readPiece(start);
     }
     isSent = true;
   }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { setMaxListeners } from 'node:events';
 import { StorageError } from '../errors.ts';
 
 /** What an operation rejects with once its signal is aborted: the reason, where that is a StorageError, else ABORTED. */
@@ -10,21 +9,13 @@ export function abortReason(signal: AbortSignal): StorageError {
   return new StorageError('ABORTED', 'the operation was cancelled', { cause: reason });
 }
 
-/** An AbortController whose signal many may listen to: Node warns of a leak from the eleventh listener on, and here that is the
- *  number of operations or parts under way. */
-export function createController(): AbortController {
-  const controller = new AbortController();
-  setMaxListeners(0, controller.signal);
-  return controller;
-}
-
 /** An own AbortController that also follows outer signals; `release` must be called when the work is done, else each outer signal
  *  keeps a listener. Unlike AbortSignal.any it needs no garbage collector to let go (nodejs/node#54614). */
 export function linkSignals(...outer: readonly AbortSignal[]): {
   readonly controller: AbortController;
   release(): void;
 } {
-  const controller = createController();
+  const controller = new AbortController();
   const listeners = outer.map((signal) => {
     const listener = () => {
       controller.abort(signal.reason);

@@ -7,6 +7,10 @@ export interface Body {
   /** @returns a newly allocated copy of bytes [start, end), 0 <= start <= end <= sizeBytes; owned by the caller
    *  @throws StorageError ABORTED once the request that the body belongs to is over */
   read(start: number, end: number): Uint8Array;
+  /** The same bytes [start, start + target.length) into memory of the caller's. Where it is given, contents of any size are sent
+   *  through one small buffer, instead of through garbage that V8 collects only after some 32 MB (its limit for external memory
+   *  of the young generation). */
+  readInto?(start: number, target: Uint8Array): void;
 }
 
 /** Half-open range of bytes [start, end), 0 <= start < end. */

@@ -29,7 +29,11 @@ export interface TestBody extends Body {
   readsAfterEnd(): number;
 }
 
-export function makeBody(bytes: Uint8Array): TestBody {
+/** @param options readInto false leaves the optional method out */
+export function makeBody(
+  bytes: Uint8Array,
+  options: { readonly readInto?: boolean } = {},
+): TestBody {
   let readBytes = 0;
   let largest = 0;
   let ended = false;
@@ -48,6 +52,13 @@ export function makeBody(bytes: Uint8Array): TestBody {
       largest = Math.max(largest, end - start);
       return bytes.slice(start, end);
     },
+    ...(options.readInto === false
+      ? {}
+      : {
+          readInto(start: number, target: Uint8Array) {
+            target.set(this.read(start, start + target.length));
+          },
+        }),
     readBytes: () => readBytes,
     largestRead: () => largest,
     end: () => {

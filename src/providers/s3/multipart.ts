@@ -2,6 +2,7 @@
 // Large contents in parts. Not @aws-sdk/lib-storage: it slices streams into buffers of a part each and gives those to the SDK, so
 // that a pool of ten parts lies in memory; ours reads each part from the body while it is being sent.
 
+import { setMaxListeners } from 'node:events';
 import {
   AbortMultipartUploadCommand,
   type CompletedPart,
@@ -130,6 +131,8 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
   ): Promise<readonly SentPart[]> {
     const { partBytes, count } = planParts(body.sizeBytes, wantedPartBytes);
     const link = linkSignals(signal);
+    // Each part under way listens; from eleven on, Node would warn of a leak.
+    setMaxListeners(0, link.controller.signal);
     const sent: SentPart[] = [];
     let next = 0;
     const worker = async () => {

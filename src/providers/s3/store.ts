@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The ObjectStore over one S3 bucket.
 
+import { setMaxListeners } from 'node:events';
 import {
   DeleteObjectCommand,
   GetObjectCommand,
@@ -11,7 +12,7 @@ import {
 import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { abortReason, createController, linkSignals, untilAborted } from '../../store/abort.ts';
+import { abortReason, linkSignals, untilAborted } from '../../store/abort.ts';
 import type { Body, ObjectInfo, ObjectStore } from '../../store/object-store.ts';
 import { hold } from '../content.ts';
 import { createTransport, type Headers } from '../transport.ts';
@@ -40,7 +41,9 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
   const { bucketName: bucket } = settings;
   const { log } = deps;
   const transport = createTransport(settings);
-  const closing = createController();
+  const closing = new AbortController();
+  // Each operation under way listens; from eleven on, Node would warn of a leak.
+  setMaxListeners(0, closing.signal);
   const client = connect({
     settings,
     transport,
