@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// A2 over bytes; docs/format-a2.md has the reasons.
+//
+//     offset  0    2             6          13         53
+//             "A2" key id u32LE   prefix 7   EDEK 40    segment 0 │ segment 1 │ … │ last segment
+//
+//     EDEK      = AES key wrap (RFC 3394) of the DEK under the KEK
+//     segment i = AES-256-GCM(DEK, nonce = prefix · i u32BE · last flag, aad) of 65,536 plaintext bytes · tag 16
+//     aad       = the 53 bytes of the header · uuid in ASCII · content type u16LE
+//
+// The nonces are the STREAM construction of Hoang, Reyhanitabar, Rogaway and Vizár ("Online authenticated-encryption and its
+// nonce-reuse misuse-resistance", CRYPTO 2015), as in Tink's AES-GCM-HKDF streaming.
+
+import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto';
+import { StorageError } from '../errors.ts';
+import type { RandomBytes } from './a1.ts';
+import { A2_HEADER_BYTES, A2_MAX_SEGMENTS, TAG_BYTES } from './sizes.ts';
+
+export const A2_MAGIC = 'A2';
+const DEK_BYTES = 32;
+const KEY_ID_OFFSET = 2;
+const PREFIX_OFFSET = 6;
+const PREFIX_BYTES = 7;
+const EDEK_OFFSET = 13;
+const NONCE_BYTES = 12;
+/** RFC 3394, 2.2.3.1. */
+const KEY_WRAP_IV = Buffer.alloc(8, 0xa6);
+const KEY_WRAP = 'id-aes256-wrap';
+const CONTENT_TYPE_MAX = 0xffff;
+
+/** What an object is bound to: Orthanc's name for it. */
+export interface ObjectIdentity {
+  readonly uuid: string;
+  /** Orthanc's number; undefined where the key does not tell: those that Orthanc stores are tried. */
+  readonly contentType: number | undefined;
+}
+
+export interface A2Header {
+  readonly format: 'A2';
+  readonly keyId: number;
+  readonly bytes: Uint8Array;
+}
+
+/** What encrypts and decrypts the segments of one object. The DEK belongs to who asked for it, to be wiped. */
+export interface A2Secrets {
+  readonly dek: Uint8Array;
+  readonly prefix: Uint8Array;
+  /** Additional authenticated data of every segment. */
+  readonly aad: Uint8Array;
+}
+
+/** @param bytes exactly A2_HEADER_BYTES, which begin with "A2" */
+export function readA2Header(bytes: Uint8Array): A2Header {
+  const copy = Buffer.from(bytes);
+  return { format: 'A2', keyId: copy.readUInt32LE(KEY_ID_OFFSET), bytes: copy };
+}
+
+export function createA2(
+  keyId: number,
+  kek: KeyObject,
+  uuid: string,
+  contentType: number,
+  random: RandomBytes = randomBytes,
+): { readonly header: A2Header; readonly secrets: A2Secrets } {
+  const dek = random(DEK_BYTES);
+  const bytes = Buffer.alloc(A2_HEADER_BYTES);
+  bytes.write(A2_MAGIC, 'latin1');
+  bytes.writeUInt32LE(keyId, KEY_ID_OFFSET);
+  bytes.set(random(PREFIX_BYTES), PREFIX_OFFSET);
+  bytes.set(wrapKey(kek, dek), EDEK_OFFSET);
+  const header: A2Header = { format: 'A2', keyId, bytes };
+  return { header, secrets: secretsOf(header, dek, uuid, contentType) };
+}
+
+/** @throws StorageError INTEGRITY where the KEK is not the one that wrapped the DEK, or the header was altered */
+export function openA2(
+  header: A2Header,
+  kek: KeyObject,
+  uuid: string,
+  contentType: number,
+): A2Secrets {
+  const dek = unwrapKey(kek, header.bytes.subarray(EDEK_OFFSET, A2_HEADER_BYTES));
+  return secretsOf(header, dek, uuid, contentType);
+}
+
+/** The same secrets for another content type: for objects whose key does not tell theirs. */
+export function withContentType(
+  header: A2Header,
+  secrets: A2Secrets,
+  uuid: string,
+  contentType: number,
+): A2Secrets {
+  return secretsOf(header, secrets.dek, uuid, contentType);
+}
+
+function secretsOf(
+  header: A2Header,
+  dek: Uint8Array,
+  uuid: string,
+  contentType: number,
+): A2Secrets {
+  // Its length is not in the data: it could take bytes from its neighbours only if it were not a uuid's 36 characters.
+  if (!/^[0-9a-fA-F-]{36}$/.test(uuid)) {
+    throw new StorageError('INTERNAL', 'an A2 object needs the uuid that Orthanc gave it');
+  }
+  if (!(Number.isInteger(contentType) && contentType >= 0 && contentType <= CONTENT_TYPE_MAX)) {
+    throw new StorageError('INTERNAL', `a content type is a uint16, not ${contentType}`);
+  }
+  const type = Buffer.alloc(2);
+  type.writeUInt16LE(contentType);
+  return {
+    dek,
+    prefix: header.bytes.subarray(PREFIX_OFFSET, EDEK_OFFSET),
+    aad: Buffer.concat([header.bytes, Buffer.from(uuid, 'latin1'), type]),
+  };
+}
+
+/** AES key wrap, RFC 3394. @returns 8 bytes more than the key has */
+export function wrapKey(kek: KeyObject, key: Uint8Array): Uint8Array {
+  return createCipheriv(KEY_WRAP, kek, KEY_WRAP_IV).update(key);
+}
+
+/** @throws StorageError INTEGRITY */
+export function unwrapKey(kek: KeyObject, wrapped: Uint8Array): Uint8Array {
+  try {
+    return createDecipheriv(KEY_WRAP, kek, KEY_WRAP_IV).update(wrapped);
+  } catch {
+    throw new StorageError(
+      'INTEGRITY',
+      'the key of the object does not come out of its header: it was altered, or the configured master key is another one of the same id',
+    );
+  }
+}
+
+/** Encrypts one segment.
+ *  @param plaintext 65,536 bytes, or fewer in the last segment
+ *  @param target takes plaintext.length + 16 bytes from `offset` on */
+export function sealSegment(
+  secrets: A2Secrets,
+  index: number,
+  isLast: boolean,
+  plaintext: Uint8Array,
+  target: Uint8Array,
+  offset: number,
+): void {
+  const cipher = createCipheriv('aes-256-gcm', secrets.dek, nonceOf(secrets, index, isLast));
+  cipher.setAAD(secrets.aad);
+  target.set(cipher.update(plaintext), offset);
+  cipher.final();
+  target.set(cipher.getAuthTag(), offset + plaintext.length);
+}
+
+/** Decrypts one segment; nothing comes out of one that is not what `sealSegment` made of the same index, flag and object.
+ *  @throws StorageError INTEGRITY */
+export function openSegment(
+  secrets: A2Secrets,
+  index: number,
+  isLast: boolean,
+  sealed: Uint8Array,
+): Uint8Array {
+  const split = sealed.length - TAG_BYTES;
+  if (split < 0) throw segmentError(index);
+  const decipher = createDecipheriv('aes-256-gcm', secrets.dek, nonceOf(secrets, index, isLast), {
+    authTagLength: TAG_BYTES,
+  });
+  decipher.setAAD(secrets.aad);
+  decipher.setAuthTag(sealed.subarray(split));
+  const plaintext = decipher.update(sealed.subarray(0, split));
+  try {
+    decipher.final();
+  } catch {
+    plaintext.fill(0);
+    throw segmentError(index);
+  }
+  return plaintext;
+}
+
+function segmentError(index: number): StorageError {
+  return new StorageError(
+    'INTEGRITY',
+    `segment ${index} of the object is not authentic: it was altered, cut, moved or belongs to another object`,
+  );
+}
+
+function nonceOf(secrets: A2Secrets, index: number, isLast: boolean): Buffer {
+  if (index >= A2_MAX_SEGMENTS) {
+    throw new StorageError('INTERNAL', 'encryption format A2 ends at 2^32 segments');
+  }
+  const nonce = Buffer.alloc(NONCE_BYTES);
+  nonce.set(secrets.prefix);
+  nonce.writeUInt32BE(index, PREFIX_BYTES);
+  nonce[NONCE_BYTES - 1] = isLast ? 1 : 0;
+  return nonce;
+}

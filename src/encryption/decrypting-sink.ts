@@ -1,0 +1,381 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What arrives of an object, decrypted on its way to where the content goes.
+
+import type { DecipherGCM, KeyObject } from 'node:crypto';
+import { StorageError, toStorageError } from '../errors.ts';
+import type { ByteRange, Sink } from '../store/object-store.ts';
+import { type A1Header, createA1Decipher, openA1 } from './a1.ts';
+import {
+  type A2Header,
+  type A2Secrets,
+  type ObjectIdentity,
+  openA2,
+  openSegment,
+  withContentType,
+} from './a2.ts';
+import {
+  detectFormat,
+  HEADER_BYTES,
+  type Header,
+  LONGEST_HEADER_BYTES,
+  noFormatError,
+  parseHeader,
+} from './header.ts';
+import {
+  A2_HEADER_BYTES,
+  coveringSegments,
+  plaintextSize,
+  SEALED_SEGMENT_BYTES,
+  SEGMENT_BYTES,
+  segmentCount,
+  segmentOf,
+  TAG_BYTES,
+} from './sizes.ts';
+
+/** Orthanc's own types (docs/formats.md), Dicom first: nearly all objects are. */
+const CONTENT_TYPES: readonly number[] = [1, 3, 2, 0];
+
+export interface DecryptionSource {
+  readonly find: (keyId: number) => KeyObject;
+  readonly identity: ObjectIdentity;
+  /** What becomes of an object that is not encrypted: an error, or handed on as it is (the legacy structure, whose keys do not
+   *  tell). */
+  readonly plain: 'refuse' | 'accept';
+  /** Of the content, what is wanted; undefined is all of it. */
+  readonly wanted: ByteRange | undefined;
+}
+
+/** What is told of an object before any of it arrives. */
+export interface Fetched {
+  /** Where in the object the bytes begin. */
+  readonly start: number;
+  /** Read before, where they do not begin with it. */
+  readonly header: A2Header | undefined;
+}
+
+export interface DecryptingSink extends Sink {
+  /** To be called when the store is done.
+   *  @returns false where the object can only be decrypted as a whole and this was a part of it; nothing was handed on then
+   *  @throws StorageError INTEGRITY, UNKNOWN_KEY, BAD_RANGE, SHORT_BODY: what was handed on is worth nothing then */
+  finish(): boolean;
+  /** Whether a store that failed did so for what it had been asked, before anything arrived. */
+  hasBegun(): boolean;
+  wipe(): void;
+}
+
+/** Hands the content on piece by piece: of A2 what is authentic; of A1 what `finish` may still find not to be, since its one tag
+ *  comes last.
+ *
+ *  Never throws into the store, which would take an object that was altered for a transfer to be repeated: the first failure is
+ *  kept for `finish`, and what arrives behind it is dropped. A store that finds itself that the transfer was at fault begins again. */
+export function createDecryptingSink(
+  inner: Sink,
+  source: DecryptionSource,
+  fetched: Fetched,
+): DecryptingSink {
+  let decoder: Decoder | undefined;
+  let failure: StorageError | undefined;
+  let sizeBytes = 0;
+  let position = 0;
+  let begun = false;
+
+  function guarded(work: () => void): void {
+    if (failure !== undefined) return;
+    try {
+      work();
+    } catch (error) {
+      failure = toStorageError(error);
+    }
+  }
+
+  return {
+    begin(announcedBytes, totalBytes) {
+      decoder?.wipe();
+      failure = undefined;
+      begun = true;
+      sizeBytes = announcedBytes;
+      position = 0;
+      decoder = createDecoder(inner, source, fetched, announcedBytes, totalBytes);
+    },
+    write(offset, bytes) {
+      guarded(() => {
+        if (offset !== position) {
+          throw new StorageError(
+            'INTERNAL',
+            'the store handed bytes on in another order than theirs',
+          );
+        }
+        decoder?.write(bytes);
+      });
+      position = offset + bytes.length;
+    },
+    finish() {
+      guarded(() => {
+        if (decoder === undefined || position !== sizeBytes) {
+          throw new StorageError(
+            'SHORT_BODY',
+            `the store handed on ${position} of ${sizeBytes} bytes`,
+          );
+        }
+      });
+      let isDone = true;
+      guarded(() => {
+        isDone = decoder?.finish() !== 'needs whole';
+      });
+      decoder?.wipe();
+      if (failure !== undefined) throw failure;
+      return isDone;
+    },
+    hasBegun: () => begun,
+    wipe: () => decoder?.wipe(),
+  };
+}
+
+/** Takes the bytes in order. */
+interface Decoder {
+  write(bytes: Uint8Array): void;
+  /** All bytes are there. */
+  finish(): 'done' | 'needs whole';
+  wipe(): void;
+}
+
+function createDecoder(
+  inner: Sink,
+  source: DecryptionSource,
+  fetched: Fetched,
+  sizeBytes: number,
+  totalBytes: number,
+): Decoder {
+  if (fetched.header !== undefined) {
+    return createA2Decoder(inner, source, fetched.header, fetched.start, totalBytes);
+  }
+  const isWhole = sizeBytes === totalBytes;
+  const head = Buffer.alloc(Math.min(LONGEST_HEADER_BYTES, sizeBytes));
+  let headBytes = 0;
+  let rest: Decoder | undefined;
+
+  function choose(): Decoder {
+    const header = headerOf(head, source.plain);
+    if (header === undefined) return createPlainDecoder(inner, source.wanted, totalBytes);
+    if (header.format === 'A2') {
+      return createA2Decoder(inner, source, header, A2_HEADER_BYTES, totalBytes);
+    }
+    return isWhole
+      ? createA1Decoder(inner, source, header, totalBytes)
+      : { write: () => undefined, finish: () => 'needs whole', wipe: () => undefined };
+  }
+
+  function start(): Decoder {
+    const chosen = choose();
+    // The head is as long as the longest header, so that it may hold some of what follows.
+    const format = detectFormat(head);
+    chosen.write(head.subarray(format === undefined ? 0 : HEADER_BYTES[format]));
+    return chosen;
+  }
+
+  return {
+    write(bytes) {
+      let from = 0;
+      if (rest === undefined) {
+        from = Math.min(bytes.length, head.length - headBytes);
+        head.set(bytes.subarray(0, from), headBytes);
+        headBytes += from;
+        if (headBytes < head.length) return;
+        rest = start();
+      }
+      if (from < bytes.length) rest.write(bytes.subarray(from));
+    },
+    finish() {
+      // An object of no bytes has no write.
+      rest ??= start();
+      return rest.finish();
+    },
+    wipe: () => rest?.wipe(),
+  };
+}
+
+/** Hands on those bytes of the content that are wanted. */
+function createWindow(
+  inner: Sink,
+  wanted: ByteRange | undefined,
+  plaintextBytes: number,
+): { readonly range: ByteRange; write(position: number, bytes: Uint8Array): void } {
+  const range = wanted ?? { start: 0, end: plaintextBytes };
+  if (range.end > plaintextBytes) throw badRangeError(range, plaintextBytes);
+  inner.begin(range.end - range.start, plaintextBytes);
+  return {
+    range,
+    write(position, bytes) {
+      const from = Math.max(position, range.start);
+      const to = Math.min(position + bytes.length, range.end);
+      if (from < to) {
+        inner.write(from - range.start, bytes.subarray(from - position, to - position));
+      }
+    },
+  };
+}
+
+function createPlainDecoder(
+  inner: Sink,
+  wanted: ByteRange | undefined,
+  totalBytes: number,
+): Decoder {
+  const window = createWindow(inner, wanted, totalBytes);
+  let position = 0;
+  return {
+    write(bytes) {
+      window.write(position, bytes);
+      position += bytes.length;
+    },
+    finish: () => 'done',
+    wipe: () => undefined,
+  };
+}
+
+function createA1Decoder(
+  inner: Sink,
+  source: DecryptionSource,
+  header: A1Header,
+  totalBytes: number,
+): Decoder {
+  const plaintextBytes = plaintextSize('A1', totalBytes);
+  const secrets = openA1(header, source.find(header.keyId));
+  const decipher: DecipherGCM = createA1Decipher(header, secrets);
+  const window = createWindow(inner, source.wanted, plaintextBytes);
+  const tag = Buffer.alloc(TAG_BYTES);
+  let position = 0;
+  return {
+    write(bytes) {
+      const split = Math.max(0, Math.min(bytes.length, plaintextBytes - position));
+      if (split > 0) window.write(position, decipher.update(bytes.subarray(0, split)));
+      if (split < bytes.length) {
+        tag.set(bytes.subarray(split), position + split - plaintextBytes);
+      }
+      position += bytes.length;
+    },
+    finish() {
+      decipher.setAuthTag(tag);
+      try {
+        decipher.final();
+      } catch {
+        throw new StorageError(
+          'INTEGRITY',
+          'the object is not authentic: it was altered or cut, or the configured master key is another one of the same id',
+        );
+      }
+      return 'done';
+    },
+    wipe: () => {
+      secrets.dek.fill(0);
+      secrets.iv.fill(0);
+    },
+  };
+}
+
+/** @param objectOffset where in the object the first byte lies that will be written: the start of a segment */
+function createA2Decoder(
+  inner: Sink,
+  source: DecryptionSource,
+  header: A2Header,
+  objectOffset: number,
+  totalBytes: number,
+): Decoder {
+  const plaintextBytes = plaintextSize('A2', totalBytes);
+  const count = segmentCount(plaintextBytes);
+  const opener = createSegmentOpener(header, source);
+  const window = createWindow(inner, source.wanted, plaintextBytes);
+  const needed =
+    source.wanted === undefined ? { start: 0, end: count } : coveringSegments(window.range);
+  const partial = Buffer.allocUnsafeSlow(SEALED_SEGMENT_BYTES);
+  let partialBytes = 0;
+  let index = (objectOffset - A2_HEADER_BYTES) / SEALED_SEGMENT_BYTES;
+
+  const sealedBytes = () => {
+    const { start, end } = segmentOf(index, plaintextBytes);
+    return end - start + TAG_BYTES;
+  };
+  const take = (sealed: Uint8Array) => {
+    // Segments before the wanted ones came along, since one request is quicker than two; nobody looks at them.
+    if (index >= needed.start) {
+      const plaintext = opener.open(index, index === count - 1, sealed);
+      window.write(index * SEGMENT_BYTES, plaintext);
+    }
+    index += 1;
+  };
+
+  return {
+    write(bytes) {
+      let from = 0;
+      while (from < bytes.length && index < needed.end) {
+        const size = sealedBytes();
+        if (partialBytes === 0 && bytes.length - from >= size) {
+          take(bytes.subarray(from, from + size));
+          from += size;
+          continue;
+        }
+        const length = Math.min(size - partialBytes, bytes.length - from);
+        partial.set(bytes.subarray(from, from + length), partialBytes);
+        partialBytes += length;
+        from += length;
+        if (partialBytes < size) return;
+        take(partial.subarray(0, size));
+        partialBytes = 0;
+      }
+    },
+    finish() {
+      if (index < needed.end) {
+        throw new StorageError('INTEGRITY', `the object ends within segment ${index}`);
+      }
+      return 'done';
+    },
+    wipe: opener.wipe,
+  };
+}
+
+/** Opens segments; where the object's type is not known, by the type that the first one turns out to have. */
+function createSegmentOpener(header: A2Header, { find, identity }: DecryptionSource) {
+  const { uuid, contentType } = identity;
+  const candidates = contentType === undefined ? CONTENT_TYPES : [contentType];
+  const [firstType = 0] = candidates;
+  const first = openA2(header, find(header.keyId), uuid, firstType);
+  let secrets: A2Secrets | undefined = candidates.length === 1 ? first : undefined;
+
+  function openByAnyType(index: number, isLast: boolean, sealed: Uint8Array): Uint8Array {
+    let failure: unknown;
+    for (const type of candidates) {
+      const attempt = withContentType(header, first, uuid, type);
+      try {
+        const plaintext = openSegment(attempt, index, isLast, sealed);
+        secrets = attempt;
+        return plaintext;
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  return {
+    open: (index: number, isLast: boolean, sealed: Uint8Array) =>
+      secrets === undefined
+        ? openByAnyType(index, isLast, sealed)
+        : openSegment(secrets, index, isLast, sealed),
+    wipe: () => {
+      first.dek.fill(0);
+    },
+  };
+}
+
+/** The header of an object whose first bytes these are; undefined for one that is not encrypted, where that is allowed. */
+function headerOf(head: Uint8Array, plain: DecryptionSource['plain']): Header | undefined {
+  if (detectFormat(head) !== undefined) return parseHeader(head);
+  if (plain === 'accept') return undefined;
+  throw noFormatError();
+}
+
+export function badRangeError(wanted: ByteRange, plaintextBytes: number): StorageError {
+  return new StorageError(
+    'BAD_RANGE',
+    `bytes ${wanted.start} to ${wanted.end} were asked of a content that has ${plaintextBytes}`,
+  );
+}

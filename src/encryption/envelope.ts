@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Puts contents into a store encrypted, and gets them out again whatever they were encrypted with.
+
+import { StorageError, type StorageErrorCode, toStorageError } from '../errors.ts';
+import { linkSignals } from '../store/abort.ts';
+import type {
+  Body,
+  ByteRange,
+  ObjectStore,
+  OperationOptions,
+  Sink,
+} from '../store/object-store.ts';
+import { type ObjectIdentity, readA2Header } from './a2.ts';
+import { createByteBudget, type Lease } from './byte-budget.ts';
+import {
+  badRangeError,
+  createDecryptingSink,
+  type DecryptionSource,
+  type Fetched,
+} from './decrypting-sink.ts';
+import { type EncryptedBody, encryptBody } from './encrypted-body.ts';
+import { detectFormat, noFormatError } from './header.ts';
+import type { Keyring } from './keyring.ts';
+import { createPacer } from './pacer.ts';
+import {
+  A1_OVERHEAD_BYTES,
+  A2_HEADER_BYTES,
+  coveringSegments,
+  type EncryptionFormat,
+  plaintextSize,
+  sealedRange,
+} from './sizes.ts';
+
+/** A range that may reach past the object's end; the sink is then told less in `begin`. What a store that does not know of it
+ *  answers, BAD_RANGE, costs a second request. */
+export interface OpenRange extends ByteRange {
+  readonly mayEndEarly: true;
+}
+
+export interface Envelope {
+  /** Encrypts new objects; undefined: none, those that are encrypted can only be read. */
+  readonly format: EncryptionFormat | undefined;
+  readonly masterKeyId: number | undefined;
+  /** Of Orthanc's contents, in bytes, encrypted or decrypted right now. */
+  bytesInProcess(): number;
+  /** Stores a content encrypted.
+   *  @throws as the store's `put`; StorageError BAD_CONFIG without a format and a master key */
+  put(
+    store: ObjectStore,
+    key: string,
+    content: Body,
+    identity: ObjectIdentity & { readonly contentType: number },
+    options: OperationOptions,
+  ): Promise<void>;
+  /** Reads an object by its own header. Of A2, a range costs one request when it begins in the first segments, else two; of A1 the
+   *  whole is read, since nothing less can be verified. The sink is worth something only when this resolves: see
+   *  `createDecryptingSink`.
+   *  @param range of the content; undefined is all of it
+   *  @param options `plain` tells what becomes of an object that is not encrypted
+   *  @throws as the store's `get`; StorageError INTEGRITY, UNKNOWN_KEY */
+  get(
+    store: ObjectStore,
+    key: string,
+    range: ByteRange | undefined,
+    sink: Sink,
+    identity: ObjectIdentity,
+    options: OperationOptions & { readonly plain: DecryptionSource['plain'] },
+  ): Promise<void>;
+}
+
+export interface EnvelopeDependencies {
+  readonly keyring: Keyring;
+  readonly format: EncryptionFormat | undefined;
+  /** MaxConcurrentInputSize, in bytes. */
+  readonly maxInputBytes: number;
+  /** Milliseconds of a clock that only goes forward. */
+  readonly now: () => number;
+}
+
+/** A range that begins within this many segments is read from the object's start: a quarter of a megabyte in vain costs less than
+ *  another request. */
+const NEAR_SEGMENTS = 4;
+/** Of one turn of the event loop. */
+const PACER_SLICE_MS = 2;
+
+interface GetRequest {
+  readonly store: ObjectStore;
+  readonly key: string;
+  readonly sink: Sink;
+  readonly source: DecryptionSource;
+  readonly signal: AbortSignal;
+}
+
+const FROM_START: Fetched = { start: 0, header: undefined };
+
+export function createEnvelope(deps: EnvelopeDependencies): Envelope {
+  const { keyring } = deps;
+  const budget = createByteBudget(deps.maxInputBytes);
+  const pacer = createPacer(PACER_SLICE_MS, deps.now);
+
+  /** One request of the store's, or two where the budget makes it wait: the size of a whole object is known only once it begins
+   *  to arrive; if it does not fit, the transfer is given up and begun again when it does.
+   *  @returns whether the content was handed on; false where it takes the whole object */
+  async function receive(
+    request: GetRequest,
+    range: ByteRange | OpenRange | undefined,
+    fetched: Fetched,
+  ): Promise<boolean> {
+    const { store, key, signal } = request;
+    const sink = createDecryptingSink(request.sink, request.source, fetched);
+    let lease: Lease | undefined;
+    let neededBytes = range === undefined ? undefined : range.end - range.start;
+    try {
+      for (;;) {
+        if (neededBytes !== undefined) lease = await budget.acquire(neededBytes, signal);
+        neededBytes = undefined;
+        const link = linkSignals(signal);
+        const gate: Sink = {
+          begin(sizeBytes, totalBytes) {
+            if (neededBytes !== undefined) return;
+            if (lease === undefined || lease.sizeBytes < sizeBytes) {
+              lease?.release();
+              lease = budget.tryAcquire(sizeBytes);
+            }
+            if (lease === undefined) {
+              neededBytes = sizeBytes;
+              link.controller.abort(
+                new StorageError('ABORTED', 'waits for MaxConcurrentInputSize'),
+              );
+              return;
+            }
+            sink.begin(sizeBytes, totalBytes);
+          },
+          write(offset, bytes) {
+            if (neededBytes === undefined) sink.write(offset, bytes);
+          },
+        };
+        try {
+          await store.get(key, range, gate, { signal: link.controller.signal });
+        } catch (error) {
+          if (neededBytes === undefined) {
+            // From a store that knows no open ranges; the object is smaller than the range, so that the whole is no more.
+            if (isOpen(range) && !sink.hasBegun() && isBadRange(error)) return false;
+            throw error;
+          }
+        } finally {
+          link.release();
+        }
+        if (neededBytes === undefined) return sink.finish();
+      }
+    } finally {
+      sink.wipe();
+      lease?.release();
+    }
+  }
+
+  async function getWhole(request: GetRequest): Promise<void> {
+    if (await receive(request, undefined, FROM_START)) return;
+    throw new StorageError('INTERNAL', 'a whole object was taken for a part of one');
+  }
+
+  /** From the object's start, so that the header comes along. */
+  async function getNear(request: GetRequest, wanted: ByteRange): Promise<void> {
+    const { end } = sealedRange(coveringSegments(wanted));
+    // Enough for an object of A1 whose content ends with the range: then this was the whole already.
+    const range: OpenRange = {
+      start: 0,
+      end: Math.max(end, wanted.end + A1_OVERHEAD_BYTES),
+      mayEndEarly: true,
+    };
+    if (!(await receive(request, range, FROM_START))) await getWhole(request);
+  }
+
+  /** First the header, whose answer also tells the size, then the segments. */
+  async function getFar(request: GetRequest, wanted: ByteRange): Promise<void> {
+    const head = await readHead(request);
+    const format = detectFormat(head.bytes);
+    if (format === 'A1') {
+      await getWhole(request);
+      return;
+    }
+    if (format === undefined) {
+      if (request.source.plain === 'refuse') throw noFormatError();
+      await request.store.get(request.key, wanted, request.sink, { signal: request.signal });
+      return;
+    }
+    const header = readA2Header(head.bytes);
+    const plaintextBytes = plaintextSize('A2', head.totalBytes);
+    if (wanted.end > plaintextBytes) throw badRangeError(wanted, plaintextBytes);
+    const range = sealedRange(coveringSegments(wanted), head.totalBytes);
+    await receive(request, range, { start: range.start, header });
+  }
+
+  return {
+    format: keyring.master === undefined ? undefined : deps.format,
+    masterKeyId: keyring.master?.id,
+    bytesInProcess: () => budget.bytesInProcess(),
+
+    async put(store, key, content, { uuid, contentType }, { signal }) {
+      const { master } = keyring;
+      const { format } = deps;
+      if (master === undefined || format === undefined) {
+        // Asked for and impossible: never plaintext instead.
+        throw new StorageError('BAD_CONFIG', 'there is no master key to encrypt with', { key });
+      }
+      const lease = await budget.acquire(content.sizeBytes, signal);
+      let body: EncryptedBody | undefined;
+      try {
+        body = await encryptBody(content, { format, master, uuid, contentType }, pacer, signal);
+        await store.put(key, body, { signal });
+      } finally {
+        body?.wipe();
+        lease.release();
+      }
+    },
+
+    async get(store, key, range, sink, identity, { signal, plain }) {
+      const source: DecryptionSource = {
+        find: (id) => keyring.find(id),
+        identity,
+        plain,
+        wanted: range,
+      };
+      const request: GetRequest = { store, key, sink, source, signal };
+      try {
+        if (range === undefined) await getWhole(request);
+        else if (coveringSegments(range).start < NEAR_SEGMENTS) await getNear(request, range);
+        else await getFar(request, range);
+      } catch (error) {
+        throw withKey(error, key);
+      }
+    },
+  };
+}
+
+const CONTENT_CODES: ReadonlySet<StorageErrorCode> = new Set([
+  'INTEGRITY',
+  'UNKNOWN_KEY',
+  'BAD_RANGE',
+  'SHORT_BODY',
+]);
+
+interface Head {
+  readonly bytes: Uint8Array;
+  readonly totalBytes: number;
+}
+
+/** @returns as many of the first bytes as the header of A2 has; none of an object that has fewer */
+async function readHead({ store, key, signal }: GetRequest): Promise<Head> {
+  let bytes = Buffer.alloc(0);
+  let totalBytes = 0;
+  const sink: Sink = {
+    begin(sizeBytes, total) {
+      bytes = Buffer.alloc(sizeBytes);
+      totalBytes = total;
+    },
+    write: (offset, piece) => bytes.set(piece, offset),
+  };
+  try {
+    await store.get(key, { start: 0, end: A2_HEADER_BYTES }, sink, { signal });
+  } catch (error) {
+    if (!isBadRange(error)) throw error;
+    return { bytes: Buffer.alloc(0), totalBytes: 0 };
+  }
+  return { bytes, totalBytes };
+}
+
+/** What the object's content says of itself names no object; what the store says does. */
+function withKey(error: unknown, key: string): StorageError {
+  const failure = toStorageError(error);
+  if (failure.key !== undefined || !CONTENT_CODES.has(failure.code)) return failure;
+  return new StorageError(failure.code, `"${key}": ${failure.message}`, {
+    key,
+    cause: failure.cause,
+  });
+}
+
+function isBadRange(error: unknown): boolean {
+  return error instanceof StorageError && error.code === 'BAD_RANGE';
+}
+
+function isOpen(range: ByteRange | OpenRange | undefined): boolean {
+  return range !== undefined && 'mayEndEarly' in range;
+}
