@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // From settings to a store. Each provider's folder, and so its SDK, is loaded only when it is configured.
 
-import type { PluginSettings } from '../config/settings.ts';
+import type { NetworkSettings, ProviderSettings } from '../config/settings.ts';
 import type { Logger } from '../log.ts';
 import { withDeadline } from '../store/deadline.ts';
 import { withLimit } from '../store/limit.ts';
@@ -18,19 +18,23 @@ export interface ProviderDependencies {
 /** The configured provider's store, under the settings' limits: at most MaxConnections operations at once, none longer than
  *  RequestTimeout, its wait for a connection included. */
 export async function createStore(
-  provider: NonNullable<PluginSettings['provider']>,
+  provider: Exclude<ProviderSettings, { readonly kind: 'azure' }>,
   deps: ProviderDependencies,
 ): Promise<ObjectStore> {
   switch (provider.kind) {
     case 's3': {
       const { createS3Store } = await import('./s3/store.ts');
-      const store = createS3Store(provider.s3, deps);
-      return withDeadline(
-        withLimit(store, provider.s3.maxConnections),
-        provider.s3.requestTimeoutMs,
-      );
+      return withLimits(createS3Store(provider.s3, deps), provider.s3);
+    }
+    case 'google': {
+      const { createGoogleStore } = await import('./google/store.ts');
+      return withLimits(createGoogleStore(provider.google, deps), provider.google);
     }
     default:
-      return provider.kind satisfies never;
+      return provider satisfies never;
   }
+}
+
+function withLimits(store: ObjectStore, settings: NetworkSettings): ObjectStore {
+  return withDeadline(withLimit(store, settings.maxConnections), settings.requestTimeoutMs);
 }

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Requests of Google's JSON API over our transport. Not @google-cloud/storage: its requests can neither be cancelled nor be sent
+// through HttpProxy or by HttpsCACertificates, and take ten times the CPU (docs/decisions.md).
+// @see https://docs.cloud.google.com/storage/docs/json_api/v1
+
+import { StorageError } from '../../errors.ts';
+import { isConnectError, isTransientFailure, type Repeatable, withRetries } from '../retry.ts';
+import type { Transport } from '../transport.ts';
+import { type Answer, type ExchangeRequest, type Headers, TransportError } from '../transport.ts';
+import { type Credentials, CredentialsError } from './credentials.ts';
+
+export interface GoogleRequest
+  extends Pick<ExchangeRequest, 'method' | 'path' | 'content' | 'receive'> {
+  readonly headers?: Headers;
+  /** A status, other than 2xx, that is an answer and no failure. */
+  readonly accept?: number;
+}
+
+export interface Client {
+  /** One request, with retries.
+   *  @throws AnswerError, CredentialsError, TransportError, StorageError */
+  send(request: GoogleRequest, signal: AbortSignal): Promise<Answer>;
+  /** The same without retries, for those who have their own. */
+  attempt(request: GoogleRequest, signal: AbortSignal): Promise<Answer>;
+  /** Repeats work that makes one or more attempts. */
+  repeat<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T>;
+  /** Where requests go, for messages. */
+  readonly target: string;
+  /** What is being waited for when nothing happens. */
+  describeWait(): string;
+}
+
+export interface ClientOptions {
+  /** undefined: Google. */
+  readonly endpoint: string | undefined;
+  readonly transport: Transport;
+  readonly credentials: Credentials;
+  readonly maxRetries: number;
+  /** False at start: nobody listens, and the user waits for the message. */
+  readonly retryConnecting: boolean;
+  readonly random: () => number;
+}
+
+/** An answer that says no. */
+export class AnswerError extends Error {
+  override readonly name = 'AnswerError';
+  readonly status: number;
+  /** Google's word for the reason, such as "rateLimitExceeded". */
+  readonly reason: string | undefined;
+  /** Its id for Google's support. */
+  readonly requestId: string | undefined;
+  readonly retryAfterMs: number | undefined;
+  readonly serverTime: Date | undefined;
+
+  constructor(answer: Answer) {
+    const { message, reason } = readWords(answer.body);
+    super(message);
+    this.status = answer.status;
+    this.reason = reason;
+    this.requestId = answer.headers['x-guploader-uploadid'];
+    const { date, 'retry-after': retryAfter } = answer.headers;
+    this.retryAfterMs = /^\d+$/.test(retryAfter ?? '') ? Number(retryAfter) * 1_000 : undefined;
+    this.serverTime = date === undefined ? undefined : new Date(date);
+  }
+}
+
+export function createClient(options: ClientOptions): Client {
+  const { endpoint, transport, credentials } = options;
+
+  async function attempt(request: GoogleRequest, signal: AbortSignal): Promise<Answer> {
+    const { headers, universeDomain } = await credentials.authorize(signal);
+    const answer = await transport.exchange({
+      origin: endpoint ?? `https://storage.${universeDomain}`,
+      method: request.method,
+      path: request.path,
+      headers: { ...headers, ...request.headers },
+      content: request.content,
+      receive: request.receive,
+      signal,
+    });
+    if ((answer.status >= 200 && answer.status < 300) || answer.status === request.accept) {
+      return answer;
+    }
+    throw new AnswerError(answer);
+  }
+
+  function repeat<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    let isRenewed = false;
+    const judge = (thrown: unknown): Repeatable | undefined => {
+      if (thrown instanceof AnswerError && thrown.status === 401) {
+        if (isRenewed) return undefined;
+        isRenewed = true;
+        credentials.renew();
+        return { isThrottled: false, retryAfterMs: undefined };
+      }
+      if (!options.retryConnecting && isConnectError(causeOf(thrown))) return undefined;
+      return isTransient(thrown)
+        ? { isThrottled: isThrottling(thrown), retryAfterMs: hintOf(thrown) }
+        : undefined;
+    };
+    const { maxRetries, random } = options;
+    return withRetries({ maxRetries, signal, random, judge }, work);
+  }
+
+  const target = endpoint ?? 'storage.googleapis.com';
+  return {
+    send: (request, signal) => repeat(signal, () => attempt(request, signal)),
+    attempt,
+    repeat,
+    target,
+    describeWait: () =>
+      credentials.isWaiting() ? 'the server that gives the token for the credentials' : target,
+  };
+}
+
+/** The network's error beneath one of credentials. */
+export function causeOf(thrown: unknown): unknown {
+  let error = thrown;
+  // The library wraps twice: CredentialsError, GaxiosError, ours.
+  for (let depth = 0; depth < 5 && error instanceof Error; depth++) {
+    if (error instanceof TransportError || error instanceof StorageError) return error;
+    error = error.cause;
+  }
+  return thrown;
+}
+
+/** "We throttle you" has three faces.
+ *  @see https://docs.cloud.google.com/storage/docs/json_api/v1/status-codes */
+export function isThrottling(thrown: unknown): boolean {
+  if (!(thrown instanceof AnswerError)) return false;
+  const isLimit = /rateLimitExceeded$/i.test(thrown.reason ?? '');
+  return thrown.status === 429 || (thrown.status === 403 && isLimit);
+}
+
+/** What arrived was not what was sent. */
+export function isMismatch(error: AnswerError): boolean {
+  return error.status === 400 && /doesn't match calculated/i.test(error.message);
+}
+
+function isTransient(thrown: unknown): boolean {
+  if (thrown instanceof AnswerError) {
+    const isServers = thrown.status >= 500 || thrown.status === 408;
+    return isServers || isThrottling(thrown) || isMismatch(thrown);
+  }
+  if (thrown instanceof CredentialsError) {
+    // The library has repeated it already, but only within a second.
+    return isTransientFailure(causeOf(thrown)) ?? (statusOf(thrown.cause) ?? 0) >= 500;
+  }
+  return isTransientFailure(thrown) ?? false;
+}
+
+/** Of an answer to a request for a token. */
+export function statusOf(thrown: unknown): number | undefined {
+  const response: unknown =
+    thrown instanceof Error && 'response' in thrown ? thrown.response : undefined;
+  const isResponse = typeof response === 'object' && response !== null && 'status' in response;
+  return isResponse && typeof response.status === 'number' ? response.status : undefined;
+}
+
+function hintOf(thrown: unknown): number | undefined {
+  return thrown instanceof AnswerError ? thrown.retryAfterMs : undefined;
+}
+
+/** A server's words may be a page of HTML. */
+const MAX_WORDS = 300;
+
+/** JSON where Google says no to a request, XML or plain text where it says no to a download. */
+function readWords(body: Uint8Array): {
+  readonly message: string;
+  readonly reason: string | undefined;
+} {
+  const text = Buffer.from(body.buffer, body.byteOffset, body.length).toString('utf8');
+  const error = parseError(text);
+  if (error !== undefined) return { message: oneLine(error.message), reason: error.reason };
+  const isXml = /<Error>/.test(text);
+  const message = isXml ? `${readTag(text, 'Message')} ${readTag(text, 'Details')}` : text;
+  return {
+    message: oneLine(message) || 'no words',
+    reason: isXml ? readTag(text, 'Code') : undefined,
+  };
+}
+
+function parseError(
+  text: string,
+): { readonly message: string; readonly reason: string | undefined } | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    const { error } = asRecord(value);
+    const { message, errors } = asRecord(error);
+    if (typeof message !== 'string') return undefined;
+    const first: unknown = Array.isArray(errors) ? errors[0] : undefined;
+    const { reason } = asRecord(first);
+    return { message, reason: typeof reason === 'string' ? reason : undefined };
+  } catch {
+    return undefined;
+  }
+}
+
+function readTag(xml: string, name: string): string {
+  return new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1] ?? '';
+}
+
+function oneLine(words: string): string {
+  return words.replace(/\s+/g, ' ').trim().slice(0, MAX_WORDS);
+}
+
+export function asRecord(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Who we are to Google: google-auth-library finds credentials and gets tokens, over our transport, so that HttpProxy and
+// HttpsCACertificates hold for them too.
+
+import { type AuthClient, GoogleAuth, JWT } from 'google-auth-library';
+import { isLoopback } from '../../config/urls.ts';
+import { untilAborted } from '../../store/abort.ts';
+import type { ExchangeRequest, Headers, Transport } from '../transport.ts';
+import { readServiceAccount, type ServiceAccount } from './service-account.ts';
+
+/** Objects of buckets, but no bucket's policy. */
+const SCOPE = 'https://www.googleapis.com/auth/devstorage.read_write';
+/** The library is asked for the token anew after that; it renews one 5 minutes before it expires. */
+const ASK_AGAIN_MS = 60_000;
+/** Until then the last token serves though no new one could be had: what the library gives is good for 5 minutes. */
+const GRACE_MS = 4 * 60_000;
+
+export interface Authorization {
+  /** `authorization`, and `x-goog-user-project` where the credentials name a project that pays. */
+  readonly headers: Headers;
+  /** "googleapis.com", or that of another cloud of Google's technique. */
+  readonly universeDomain: string;
+}
+
+export interface Credentials {
+  /** @throws CredentialsError, what the signal says */
+  authorize(signal: AbortSignal): Promise<Authorization>;
+  /** The server did not accept the token: the next one is got from the start, with the key file read anew. */
+  renew(): void;
+  /** The token's server has been asked and has not answered. */
+  isWaiting(): boolean;
+}
+
+/** No token could be had. The cause is the library's error, or TransportError. */
+export class CredentialsError extends Error {
+  override readonly name = 'CredentialsError';
+
+  constructor(cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}
+
+export const anonymous: Credentials = {
+  authorize: () => Promise.resolve({ headers: {}, universeDomain: 'googleapis.com' }),
+  renew: () => undefined,
+  isWaiting: () => false,
+};
+
+export interface CredentialsDependencies {
+  readonly transport: Transport;
+  /** Without HttpProxy: for metadata servers, which only this machine can reach. */
+  readonly direct: Transport;
+  /** Milliseconds of a clock that only goes forward. */
+  readonly now: () => number;
+}
+
+/** @param serviceAccountFile undefined: application default credentials
+ *  @throws StorageError BAD_CONFIG for a file that is no key */
+export function createCredentials(
+  serviceAccountFile: string | undefined,
+  deps: CredentialsDependencies,
+): Credentials {
+  const { now } = deps;
+  const fetchImplementation = createFetch(deps);
+  let account =
+    serviceAccountFile === undefined ? undefined : readServiceAccount(serviceAccountFile);
+  let client: Promise<AuthClient> | undefined;
+  let current: { readonly authorization: Authorization; readonly sinceMs: number } | undefined;
+  let asking: Promise<Authorization> | undefined;
+
+  function open(): Promise<AuthClient> {
+    if (serviceAccountFile === undefined) return openDefault(fetchImplementation);
+    // Read anew after a failure: keys are replaced while Orthanc runs.
+    account ??= readServiceAccount(serviceAccountFile);
+    const opened = openServiceAccount(account, fetchImplementation);
+    account = undefined;
+    return Promise.resolve(opened);
+  }
+
+  async function ask(): Promise<Authorization> {
+    try {
+      client ??= open();
+      const opened = await client;
+      const headers = Object.fromEntries(await opened.getRequestHeaders());
+      const authorization = { headers, universeDomain: opened.universeDomain };
+      current = { authorization, sinceMs: now() };
+      return authorization;
+    } catch (thrown) {
+      client = undefined;
+      throw new CredentialsError(thrown);
+    } finally {
+      asking = undefined;
+    }
+  }
+
+  return {
+    async authorize(signal) {
+      const ageMs = current === undefined ? Number.POSITIVE_INFINITY : now() - current.sinceMs;
+      if (current !== undefined && ageMs < ASK_AGAIN_MS) return current.authorization;
+      asking ??= ask();
+      if (current !== undefined && ageMs < GRACE_MS) {
+        // Nobody waits for it; whoever comes after the grace hears of a failure.
+        asking.catch(() => undefined);
+        return current.authorization;
+      }
+      return untilAborted(asking, signal);
+    },
+    renew() {
+      current = undefined;
+      client = undefined;
+    },
+    isWaiting: () => asking !== undefined && current === undefined,
+  };
+}
+
+type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
+
+function openServiceAccount(account: ServiceAccount, fetchImplementation: Fetch): AuthClient {
+  const client = new JWT({ scopes: [SCOPE], transporterOptions: { fetchImplementation } });
+  client.fromJSON(account);
+  return client;
+}
+
+async function openDefault(fetchImplementation: Fetch): Promise<AuthClient> {
+  const auth = new GoogleAuth({
+    scopes: [SCOPE],
+    // Not used; without it the library would start gcloud to ask for it.
+    projectId: 'none',
+    clientOptions: { transporterOptions: { fetchImplementation } },
+  });
+  const client = await auth.getClient();
+  // For impersonation the library makes two clients with none of our options (10.9, fromImpersonatedJSON).
+  for (const each of [client, sourceOf(client)]) {
+    if (each !== undefined) each.transporter.defaults.fetchImplementation = fetchImplementation;
+  }
+  return client;
+}
+
+function sourceOf(client: AuthClient): AuthClient | undefined {
+  return (client as { readonly sourceClient?: AuthClient }).sourceClient;
+}
+
+/** What the library takes for fetch. */
+function createFetch({ transport, direct }: CredentialsDependencies): Fetch {
+  return async (input, init = {}) => {
+    const url = new URL(input instanceof Request ? input.url : input);
+    const content = toBytes(init.body);
+    const headers = Object.fromEntries(new Headers(init.headers));
+    const answer = await (isOnThisMachine(url) ? direct : transport).exchange({
+      origin: url.origin,
+      method: (init.method ?? 'GET') as ExchangeRequest['method'],
+      path: url.pathname + url.search,
+      headers:
+        content === undefined ? headers : { ...headers, 'content-length': String(content.length) },
+      content:
+        content === undefined
+          ? undefined
+          : {
+              sizeBytes: content.length,
+              read: (start, end) => content.subarray(start, end),
+            },
+      receive: undefined,
+      signal: init.signal ?? undefined,
+    });
+    const body = answer.body.length === 0 ? null : answer.body;
+    return new Response(body, { status: answer.status, headers: { ...answer.headers } });
+  };
+}
+
+function toBytes(body: RequestInit['body']): Uint8Array | undefined {
+  if (body === undefined || body === null) return undefined;
+  if (typeof body === 'string') return Buffer.from(body);
+  if (body instanceof URLSearchParams) return Buffer.from(body.toString());
+  throw new TypeError('a request for a token has a body of an unexpected kind');
+}
+
+/** Metadata servers of Google, AWS and Azure, and agents beside Orthanc. */
+function isOnThisMachine(url: URL): boolean {
+  return (
+    isLoopback(url.href) ||
+    url.hostname === 'metadata.google.internal' ||
+    url.hostname.startsWith('169.254.') ||
+    url.hostname.startsWith('[fd00:ec2:')
+  );
+}

@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The one place where what Google, its library or the network reports becomes a StorageError.
+
+import type { GoogleSettings } from '../../config/settings.ts';
+import { StorageError } from '../../errors.ts';
+import { type Destination, type Explanation, explainTransport } from '../network-errors.ts';
+import type { Operation } from '../operation.ts';
+import { TransportError } from '../transport.ts';
+import { AnswerError, asRecord, causeOf, isMismatch, isThrottling, statusOf } from './client.ts';
+import { CredentialsError } from './credentials.ts';
+
+/** @param target where requests go */
+export function toGoogleError(
+  thrown: unknown,
+  operation: Operation,
+  settings: GoogleSettings,
+  target: string,
+): StorageError {
+  if (thrown instanceof StorageError) return thrown;
+  const cause = causeOf(thrown);
+  if (cause instanceof StorageError) return cause;
+  const { code, text } = explain(thrown, cause, operation, settings, target);
+  const bucket = `Google Cloud Storage bucket "${settings.bucketName}"`;
+  const subject = operation.key === undefined ? bucket : `"${operation.key}" in ${bucket}`;
+  const requestId = thrown instanceof AnswerError ? thrown.requestId : undefined;
+  return new StorageError(code, `cannot ${operation.verb} ${subject}: ${text}`, {
+    key: operation.key ?? settings.bucketName,
+    cause: thrown instanceof CredentialsError ? withoutRequest(thrown) : thrown,
+    ...(requestId === undefined ? {} : { requestId }),
+  });
+}
+
+function explain(
+  thrown: unknown,
+  cause: unknown,
+  operation: Operation,
+  settings: GoogleSettings,
+  target: string,
+): Explanation {
+  if (thrown instanceof AnswerError) return explainAnswer(thrown, operation, settings);
+  if (cause instanceof TransportError) {
+    const isForToken = thrown instanceof CredentialsError;
+    return explainTransport(cause, destinationOf(isForToken, operation, settings, target));
+  }
+  if (thrown instanceof CredentialsError) return explainCredentials(thrown.cause, settings);
+  const words = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
+  return { code: 'INTERNAL', text: `unexpected ${words}` };
+}
+
+/** The library's errors carry the request, and so the signed claim or a refresh token. */
+function withoutRequest(error: CredentialsError): Error {
+  const { cause } = error;
+  if (causeOf(error) instanceof TransportError) return causeOf(error) as TransportError;
+  const copy = new Error(error.message);
+  copy.name = cause instanceof Error ? cause.name : error.name;
+  if (cause instanceof Error && cause.stack !== undefined) copy.stack = cause.stack;
+  return Object.assign(copy, { status: statusOf(cause) });
+}
+
+function destinationOf(
+  isForToken: boolean,
+  operation: Operation,
+  settings: GoogleSettings,
+  target: string,
+): Destination {
+  const common = {
+    section: 'GoogleCloudStorage',
+    addressSetting: 'GoogleCloudStorage.Endpoint',
+    network: settings,
+    isCheck: operation.verb === 'check',
+  };
+  return isForToken
+    ? {
+        ...common,
+        target: 'the server that gives the token for the credentials',
+        endpoint: undefined,
+        hostSettings: "this machine's DNS, or open the way to oauth2.googleapis.com",
+      }
+    : {
+        ...common,
+        target,
+        endpoint: settings.endpoint,
+        hostSettings: "GoogleCloudStorage.Endpoint, or this machine's DNS",
+      };
+}
+
+/** @see https://docs.cloud.google.com/storage/docs/json_api/v1/status-codes */
+function explainAnswer(
+  error: AnswerError,
+  operation: Operation,
+  settings: GoogleSettings,
+): Explanation {
+  const { status, reason, message } = error;
+  const answer = `status ${status}${reason === undefined ? '' : `, ${reason}`}: ${message}`;
+  if (isThrottling(error)) {
+    return {
+      code: 'THROTTLED',
+      text: `the server asks for fewer requests; lower GoogleCloudStorage.MaxConnections if this persists (${answer})`,
+    };
+  }
+  if (isMismatch(error)) {
+    return {
+      code: 'INTEGRITY',
+      text: `what arrived at the server is not what was sent (${answer})`,
+    };
+  }
+  switch (status) {
+    case 400:
+      return explainBadRequest(error, answer, settings);
+    case 401:
+      return explainUnauthorized(error, answer, settings);
+    case 403:
+      return explainForbidden(error, answer, operation, settings);
+    case 404:
+      return explainNotFound(error, answer, operation, settings);
+    case 416:
+      return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
+    case 405:
+      return {
+        code: 'BAD_CONFIG',
+        text: `what answers is no server of Google Cloud Storage; correct GoogleCloudStorage.Endpoint (${answer})`,
+      };
+    default:
+      break;
+  }
+  if (status >= 500 || status === 408) {
+    return { code: 'UNAVAILABLE', text: `the server failed (${answer})` };
+  }
+  if (status >= 400) {
+    return { code: 'INTERNAL', text: `the server refused the request (${answer})` };
+  }
+  return {
+    code: 'BAD_CONFIG',
+    text: `the server sends us elsewhere; does GoogleCloudStorage.Endpoint name a server of Google Cloud Storage, with the right scheme? (${answer})`,
+  };
+}
+
+function explainBadRequest(
+  error: AnswerError,
+  answer: string,
+  settings: GoogleSettings,
+): Explanation {
+  const { message } = error;
+  if (/requester pays/i.test(message)) {
+    return {
+      code: 'BAD_CONFIG',
+      text: `the bucket lets the requester pay; name the project that pays in the environment variable GOOGLE_CLOUD_QUOTA_PROJECT, and leave GoogleCloudStorage.ServiceAccountFile out (${answer})`,
+    };
+  }
+  if (/invalid bucket name/i.test(message)) {
+    return { code: 'BAD_CONFIG', text: 'GoogleCloudStorage.BucketName is not a valid bucket name' };
+  }
+  if (/storage ?class/i.test(message)) {
+    return {
+      code: 'BAD_CONFIG',
+      text: `the server does not take GoogleCloudStorage.StorageClass "${settings.storageClass ?? ''}" (${answer})`,
+    };
+  }
+  if (/plain http|https port/i.test(message)) {
+    return {
+      code: 'BAD_CONFIG',
+      text: `the server expects TLS; write "https://" in GoogleCloudStorage.Endpoint (${answer})`,
+    };
+  }
+  return { code: 'INTERNAL', text: `the server refused the request (${answer})` };
+}
+
+function explainUnauthorized(
+  error: AnswerError,
+  answer: string,
+  settings: GoogleSettings,
+): Explanation {
+  if (isAnonymous(settings)) {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `the server asks for credentials, and none are sent over plain HTTP unless GoogleCloudStorage.ServiceAccountFile names them; set it, or write "https://" in .Endpoint (${answer})`,
+    };
+  }
+  return {
+    code: 'ACCESS_DENIED',
+    text: `the server does not accept the token for ${source(settings)}${describeSkew(error.serverTime)} (${answer})`,
+  };
+}
+
+function explainForbidden(
+  error: AnswerError,
+  answer: string,
+  operation: Operation,
+  settings: GoogleSettings,
+): Explanation {
+  const { message, reason = '' } = error;
+  if (isUnlisted(error, operation)) return { code: 'NOT_FOUND', text: 'there is no such object' };
+  if (/billing/i.test(message) || reason === 'accountDisabled') {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `the bucket's project has no active billing account; activate billing in the Google Cloud console (${answer})`,
+    };
+  }
+  if (
+    reason === 'accessNotConfigured' ||
+    /has not been used in project|is disabled/i.test(message)
+  ) {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `the Cloud Storage API is not enabled in the credentials' project; enable storage.googleapis.com there (${answer})`,
+    };
+  }
+  if (isRetained(error)) {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `the bucket keeps its objects for a time (retention policy or hold), and the object can be neither removed nor replaced before (${answer})`,
+    };
+  }
+  if (/vpcServiceControls|organization's policy/i.test(`${reason} ${message}`)) {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `VPC Service Controls forbid access from here; add this machine's network or the service account to the perimeter (${answer})`,
+    };
+  }
+  if (/insufficient authentication scopes|scope/i.test(message)) {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `this machine's access scopes do not include writing to Cloud Storage; give the instance the scope "cloud-platform" (${answer})`,
+    };
+  }
+  if (/serviceusage\.services\.use|USER_PROJECT_DENIED/i.test(`${reason} ${message}`)) {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `the credentials may not use the project that is to pay; allow serviceusage.services.use there (role Service Usage Consumer), or correct GOOGLE_CLOUD_QUOTA_PROJECT (${answer})`,
+    };
+  }
+  const permission = permissionIn(error) ?? permissionFor(operation.verb);
+  return {
+    code: 'ACCESS_DENIED',
+    text: `access is denied to ${source(settings)}; allow ${permission} on the bucket, with RootPath in its condition if it has one (${answer})`,
+  };
+}
+
+function explainNotFound(
+  error: AnswerError,
+  answer: string,
+  operation: Operation,
+  settings: GoogleSettings,
+): Explanation {
+  const { message } = error;
+  const isObject = /no such object/i.test(message);
+  const isBucket = /bucket.*(does not|doesn't) exist|NoSuchBucket/i.test(
+    `${message} ${error.reason}`,
+  );
+  const isAboutObject = operation.key !== undefined && operation.verb !== 'write';
+  // Emulators do not say what there is not.
+  if (isObject || (!isBucket && isAboutObject)) {
+    return { code: 'NOT_FOUND', text: 'there is no such object' };
+  }
+  const where = settings.endpoint === undefined ? '' : ' or .Endpoint';
+  return {
+    code: 'BAD_CONFIG',
+    text: `there is no such bucket; correct GoogleCloudStorage.BucketName${where}, or create the bucket (${answer})`,
+  };
+}
+
+/** Who may read objects but not list them is told of a missing one that the permission to list is missing.
+ *  @see https://docs.cloud.google.com/storage/docs/troubleshooting (403 for objects that do not exist) */
+function isUnlisted(error: AnswerError, { verb, key }: Operation): boolean {
+  return (
+    key !== undefined &&
+    verb !== 'write' &&
+    verb !== 'list' &&
+    permissionIn(error) === 'storage.objects.list'
+  );
+}
+
+/** A bucket's retention policy, an object's retention, or a hold. */
+export function isRetained(thrown: unknown): boolean {
+  return (
+    thrown instanceof AnswerError &&
+    thrown.status === 403 &&
+    (/retentionPolicyNotMet|objectUnderActiveHold/i.test(thrown.reason ?? '') ||
+      /retention (policy|period)|object retention|active (event-based|temporary) hold|under active/i.test(
+        thrown.message,
+      ))
+  );
+}
+
+/** @returns the permission that Google's words name, such as "storage.objects.create" */
+export function permissionIn(thrown: unknown): string | undefined {
+  if (!(thrown instanceof AnswerError)) return undefined;
+  return /\b(storage\.[a-zA-Z]+\.[a-zA-Z]+)\b/.exec(thrown.message)?.[1];
+}
+
+function permissionFor(verb: string): string {
+  switch (verb) {
+    case 'write':
+      return 'storage.objects.create (and .delete, to replace an object)';
+    case 'read':
+    case 'look up':
+      return 'storage.objects.get';
+    case 'delete':
+      return 'storage.objects.delete';
+    case 'list':
+      return 'storage.objects.list';
+    default:
+      return 'storage.objects.create, .get and .delete';
+  }
+}
+
+/** What the library says when it finds no credentials or gets no token for them. */
+function explainCredentials(cause: unknown, settings: GoogleSettings): Explanation {
+  const message = cause instanceof Error ? cause.message.replace(/\s+/g, ' ') : String(cause);
+  const { error, error_description: description } = readOauth(cause);
+  const words = [error, description].filter((word) => word !== undefined).join(': ');
+  if (/could not load the default credentials/i.test(message)) {
+    return {
+      code: 'ACCESS_DENIED',
+      text: 'no credentials were found; set GoogleCloudStorage.ServiceAccountFile, or provide GOOGLE_APPLICATION_CREDENTIALS, or run on Google Cloud with a service account (an emulator without credentials needs "http://" in .Endpoint)',
+    };
+  }
+  if (/GOOGLE_APPLICATION_CREDENTIALS/.test(message)) {
+    return {
+      code: 'BAD_CONFIG',
+      text: `the file that GOOGLE_APPLICATION_CREDENTIALS names cannot be used; correct the variable, or set GoogleCloudStorage.ServiceAccountFile (${cut(message)})`,
+    };
+  }
+  if (/reasonable timeframe|iat and exp|token used too early/i.test(words)) {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `${describeClock(readDate(cause))}; set this machine's clock (NTP) (${cut(words)})`,
+    };
+  }
+  if (/invalid jwt signature|invalid signature/i.test(words)) {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `the key in ${source(settings)} is revoked or deleted; create a new one (${cut(words)})`,
+    };
+  }
+  if (/account not found|account has been deleted|account_disabled|disabled/i.test(words)) {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `the service account of ${source(settings)} is deleted or disabled; enable it, or use another one (${cut(words)})`,
+    };
+  }
+  if (error === 'invalid_grant' || error === 'invalid_rapt') {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `${source(settings)} is expired or revoked, or this machine's clock is off; renew it (a user's by "gcloud auth application-default login"), and check the clock (${cut(words)})`,
+    };
+  }
+  const status = statusOf(cause);
+  if (status === 404) {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `this machine has no service account, or the one to impersonate does not exist; attach one, or set GoogleCloudStorage.ServiceAccountFile (${cut(message)})`,
+    };
+  }
+  if (status !== undefined && status >= 500) {
+    return {
+      code: 'UNAVAILABLE',
+      text: `the server that gives the token failed (status ${status}: ${cut(words || message)})`,
+    };
+  }
+  return {
+    code: 'ACCESS_DENIED',
+    text: `no token could be had for ${source(settings)} (${cut(words || message)})`,
+  };
+}
+
+/** The error object of RFC 6749, section 5.2; Google's other servers nest it. */
+function readOauth(thrown: unknown): {
+  readonly error: string | undefined;
+  readonly error_description: string | undefined;
+} {
+  const { data } = asRecord(asRecord(thrown)['response']);
+  const { error, error_description: description } = asRecord(data);
+  const nested = asRecord(error);
+  return {
+    error: text(error) ?? text(nested['status']),
+    error_description: text(description) ?? text(nested['message']),
+  };
+}
+
+function readDate(thrown: unknown): Date | undefined {
+  const { headers } = asRecord(asRecord(thrown)['response']);
+  const date = headers instanceof Headers ? headers.get('date') : null;
+  return date === null ? undefined : new Date(date);
+}
+
+function describeClock(serverTime: Date | undefined): string {
+  const minutes = skewMinutes(serverTime);
+  if (minutes === undefined) return "this machine's clock differs too much from Google's";
+  return `this machine's clock is ${Math.abs(minutes)} minutes ${minutes > 0 ? 'ahead of' : 'behind'} Google's`;
+}
+
+function describeSkew(serverTime: Date | undefined): string {
+  const minutes = skewMinutes(serverTime) ?? 0;
+  return Math.abs(minutes) < 5 ? '' : `; ${describeClock(serverTime)}`;
+}
+
+function skewMinutes(serverTime: Date | undefined): number | undefined {
+  const minutes =
+    serverTime === undefined ? Number.NaN : (Date.now() - serverTime.getTime()) / 60_000;
+  return Number.isNaN(minutes) ? undefined : Math.round(minutes);
+}
+
+/** Emulators know no credentials, and a token must not go over the wire in the clear unless the user says so. */
+export function isAnonymous(
+  settings: Pick<GoogleSettings, 'endpoint' | 'serviceAccountFile'>,
+): boolean {
+  return (
+    settings.endpoint?.startsWith('http:') === true && settings.serviceAccountFile === undefined
+  );
+}
+
+function source(settings: GoogleSettings): string {
+  if (isAnonymous(settings)) return 'an anonymous user';
+  return settings.serviceAccountFile === undefined
+    ? 'the application default credentials'
+    : 'GoogleCloudStorage.ServiceAccountFile';
+}
+
+const MAX_WORDS = 300;
+
+function cut(words: string): string {
+  return words.slice(0, MAX_WORDS);
+}
+
+function text(value: unknown): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}

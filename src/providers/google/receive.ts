@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What Google offers for the verification of a read.
+
+import { StorageError } from '../../errors.ts';
+import { type ReceiveOptions, receive as receiveFrom, type Verifier } from '../receive.ts';
+import type { Headers, Receiver } from '../transport.ts';
+import type { CreateChecksum } from './crc32c.ts';
+
+/** @throws StorageError as all providers do; INTEGRITY also for an object that Google would unpack on the way */
+export function receive(
+  options: Pick<ReceiveOptions, 'key' | 'range' | 'sink'>,
+  createChecksum: CreateChecksum,
+  status: number,
+  headers: Headers,
+): Receiver {
+  const encoding = headers['x-goog-stored-content-encoding'] ?? headers['content-encoding'];
+  if (encoding !== undefined && encoding !== 'identity') {
+    // Its length and checksum are those of the packed bytes, and a range of it is the whole.
+    // https://docs.cloud.google.com/storage/docs/transcoding
+    throw new StorageError(
+      'INTEGRITY',
+      `"${options.key}" is stored with Content-Encoding "${encoding}", which this plugin never writes, and cannot be verified; unpack it, and store it without`,
+      { key: options.key },
+    );
+  }
+  return receiveFrom(
+    {
+      ...options,
+      server: 'Google Cloud Storage',
+      createVerifier: (answered, isWhole) =>
+        isWhole ? createVerifier(answered, createChecksum) : undefined,
+    },
+    status,
+    headers,
+  );
+}
+
+/** Each object has a CRC32C, composite ones too. */
+function createVerifier(headers: Headers, createChecksum: CreateChecksum): Verifier | undefined {
+  const expected = /(?:^|[\s,])crc32c=([A-Za-z0-9+/]{6}==)/.exec(headers['x-goog-hash'] ?? '')?.[1];
+  if (expected === undefined) return undefined;
+  const checksum = createChecksum();
+  return {
+    update: (chunk) => {
+      checksum.update(chunk);
+    },
+    mismatch: () => (checksum.toBase64() === expected ? undefined : 'CRC32C (x-goog-hash)'),
+  };
+}

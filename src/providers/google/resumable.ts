@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Large contents over a session that survives broken connections: what the server has, it keeps. One stream, since parallel parts would
+// need either permissions beyond objects.create (XML multipart uploads) or parts that lie in the bucket as objects (compose).
+// @see https://docs.cloud.google.com/storage/docs/performing-resumable-uploads
+
+import type { Logger } from '../../log.ts';
+import type { Body } from '../../store/object-store.ts';
+import { createCleanups } from '../cleanups.ts';
+import { window } from '../content.ts';
+import { type Answer, TransportError } from '../transport.ts';
+import { AnswerError, type Client } from './client.ts';
+import { type Requests, verifyStored } from './requests.ts';
+
+/** "Go on": the server has a part. */
+const RESUME_INCOMPLETE = 308;
+/** What a cancelled session answers. */
+const CANCELLED = 499;
+/** A session left behind takes no space that is billed, and ends by itself after a week. */
+const CANCEL_TIMEOUT_MS = 10_000;
+
+export interface Resumable {
+  put(key: string, body: Body, signal: AbortSignal): Promise<void>;
+  /** Resolves when failed sessions are cancelled, or after the time given. */
+  settle(withinMs: number): Promise<void>;
+}
+
+export function createResumable(deps: {
+  readonly client: Client;
+  readonly requests: Requests;
+  readonly log: Logger;
+}): Resumable {
+  const { client, requests, log } = deps;
+  const cleanups = createCleanups();
+
+  /** @returns path and query of the session: whoever knows them may write the object, so that no log shows them */
+  async function begin(
+    key: string,
+    body: Body,
+    crc32c: string,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const request = requests.beginResumable(key, body.sizeBytes, crc32c);
+    const { location } = (await client.attempt(request, signal)).headers;
+    if (location === undefined || !URL.canParse(location)) {
+      throw new TransportError('NO_SESSION', 'the server began no upload', true, undefined);
+    }
+    // Its host is Google's own, which Endpoint is there to replace.
+    const url = new URL(location);
+    return url.pathname + url.search;
+  }
+
+  function send(
+    session: string,
+    content: Body | undefined,
+    contentRange: string,
+    signal: AbortSignal,
+  ): Promise<Answer> {
+    return client.attempt(
+      {
+        method: 'PUT',
+        path: session,
+        headers: {
+          'content-length': String(content?.sizeBytes ?? 0),
+          'content-range': contentRange,
+        },
+        content,
+        receive: undefined,
+        accept: RESUME_INCOMPLETE,
+      },
+      signal,
+    );
+  }
+
+  function cancel(key: string, session: string): void {
+    cleanups.add(async () => {
+      try {
+        await client.attempt(
+          {
+            method: 'DELETE',
+            path: session,
+            headers: { 'content-length': '0' },
+            content: undefined,
+            receive: undefined,
+            accept: CANCELLED,
+          },
+          AbortSignal.timeout(CANCEL_TIMEOUT_MS),
+        );
+      } catch (thrown) {
+        if (isGone(thrown)) return;
+        const reason = thrown instanceof Error ? thrown.name : String(thrown);
+        log.info(
+          `Google Cloud Storage: the failed upload of "${key}" could not be cancelled (${reason}); it ends by itself after a week`,
+        );
+      }
+    });
+  }
+
+  return {
+    async put(key, body, signal) {
+      const { sizeBytes } = body;
+      const crc32c = await requests.checksum(body, signal);
+      let session: string | undefined;
+      let isCertain = true;
+      let offset = 0;
+
+      /** @returns true once the server has all */
+      async function advance(path: string): Promise<boolean> {
+        const answer = isCertain
+          ? await send(
+              path,
+              window(body, offset, sizeBytes),
+              `bytes ${offset}-${sizeBytes - 1}/${sizeBytes}`,
+              signal,
+            )
+          : await send(path, undefined, `bytes */${sizeBytes}`, signal);
+        if (answer.status !== RESUME_INCOMPLETE) {
+          verifyStored(key, answer, sizeBytes, crc32c);
+          return true;
+        }
+        const next = readOffset(answer);
+        if (isCertain && next <= offset) {
+          throw new TransportError('NO_PROGRESS', 'the server took nothing', true, undefined);
+        }
+        offset = next;
+        isCertain = true;
+        return false;
+      }
+
+      async function work(): Promise<void> {
+        session ??= await begin(key, body, crc32c, signal);
+        try {
+          while (!(await advance(session))) {
+            // What the server did not keep is sent again.
+          }
+        } catch (thrown) {
+          // How much has arrived, only the server knows.
+          isCertain = false;
+          if (!isGone(thrown)) throw thrown;
+          session = undefined;
+          isCertain = true;
+          offset = 0;
+          throw new TransportError('SESSION_LOST', 'the server lost the upload', true, thrown);
+        }
+      }
+
+      try {
+        await client.repeat(signal, work);
+      } catch (thrown) {
+        // Not awaited: the caller may be at its deadline.
+        if (session !== undefined) cancel(key, session);
+        throw thrown;
+      }
+    },
+    settle: (withinMs) => cleanups.settle(withinMs),
+  };
+}
+
+function isGone(thrown: unknown): boolean {
+  return thrown instanceof AnswerError && (thrown.status === 404 || thrown.status === 410);
+}
+
+/** "bytes=0-N" names what the server has; without it, that is nothing. */
+function readOffset(answer: Answer): number {
+  const last = /^bytes=0-(\d+)$/.exec(answer.headers['range'] ?? '')?.[1];
+  return last === undefined ? 0 : Number(last) + 1;
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The ObjectStore over one bucket of Google Cloud Storage.
+
+import { setMaxListeners } from 'node:events';
+import type { GoogleSettings } from '../../config/settings.ts';
+import { StorageError } from '../../errors.ts';
+import type { Logger } from '../../log.ts';
+import type { Body, ByteRange, ObjectStore, Sink } from '../../store/object-store.ts';
+import { createRun } from '../operation.ts';
+import { createTransport } from '../transport.ts';
+import { checkBucket } from './check.ts';
+import { createClient } from './client.ts';
+import { loadCrc32c } from './crc32c.ts';
+import { anonymous, createCredentials } from './credentials.ts';
+import { isAnonymous, toGoogleError } from './errors.ts';
+import { receive } from './receive.ts';
+import { createRequests, readPage, readSize, verifyStored } from './requests.ts';
+import { createResumable } from './resumable.ts';
+
+/** Up to here a content goes in one request. A session takes one request more, which for less does not pay; a break near the end of
+ *  this much costs a second or two. */
+const SINGLE_REQUEST_MAX_BYTES = 16 * 1024 * 1024;
+/** Enough to survive one lost connection or a stumbling server. */
+const CHECK_RETRIES = 2;
+/** How long a failed upload may still be cleaned up behind. */
+const CLEANUP_GRACE_MS = 2_000;
+
+export interface GoogleDependencies {
+  readonly log: Logger;
+  /** Where `check` may write its probe object: the RootPath, since a policy may allow no more than that. "" by default. */
+  readonly probePrefix?: string;
+}
+
+/** @throws StorageError BAD_CONFIG for files that cannot be used */
+export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependencies): ObjectStore {
+  const { log } = deps;
+  const closing = new AbortController();
+  // Each operation under way listens; from eleven on, Node would warn of a leak.
+  setMaxListeners(0, closing.signal);
+  const transport = createTransport(settings);
+  const direct = createTransport({ ...settings, proxyUrl: undefined });
+  const credentials = isAnonymous(settings)
+    ? anonymous
+    : createCredentials(settings.serviceAccountFile, {
+        transport,
+        direct,
+        now: () => performance.now(),
+      });
+  const connection = { endpoint: settings.endpoint, transport, credentials, random: Math.random };
+  const client = createClient({
+    ...connection,
+    maxRetries: settings.maxRetries,
+    retryConnecting: true,
+  });
+  const run = createRun(closing.signal, (thrown, operation) =>
+    toGoogleError(thrown, operation, settings, client.target),
+  );
+  const opening = open();
+  // Each operation waits for it, and says what went wrong.
+  opening.catch(() => undefined);
+
+  async function open() {
+    const createChecksum = await loadCrc32c();
+    const requests = createRequests(settings, createChecksum);
+    return { createChecksum, requests, resumable: createResumable({ client, requests, log }) };
+  }
+
+  async function put(key: string, body: Body, signal: AbortSignal): Promise<void> {
+    const { requests, resumable } = await opening;
+    if (body.sizeBytes > SINGLE_REQUEST_MAX_BYTES) {
+      await resumable.put(key, body, signal);
+      return;
+    }
+    const { request, crc32c } = await requests.upload(key, body, signal);
+    await client.repeat(signal, async () => {
+      const answer = await client.attempt(request, signal);
+      verifyStored(key, answer, body.sizeBytes, crc32c);
+    });
+  }
+
+  async function get(
+    key: string,
+    range: ByteRange | undefined,
+    sink: Sink,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { requests, createChecksum } = await opening;
+    await client.send(
+      {
+        ...requests.read(key, range),
+        receive: (status, headers) =>
+          receive({ key, range, sink }, createChecksum, status, headers),
+      },
+      signal,
+    );
+  }
+
+  /** @returns undefined where there is no such object */
+  async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
+    try {
+      return await work;
+    } catch (thrown) {
+      if (thrown instanceof StorageError && thrown.code === 'NOT_FOUND') return undefined;
+      throw thrown;
+    }
+  }
+
+  return {
+    put: (key, body, { signal }) => run('write', key, signal, (linked) => put(key, body, linked)),
+
+    get: (key, range, sink, { signal }) =>
+      run('read', key, signal, (linked) => get(key, range, sink, linked)),
+
+    head: (key, { signal }) =>
+      unlessMissing(
+        run('look up', key, signal, async (linked) => {
+          const { requests } = await opening;
+          const sizeBytes = readSize(await client.send(requests.head(key), linked));
+          if (sizeBytes === undefined) {
+            throw new StorageError('UNAVAILABLE', `the server told no size of "${key}"`, { key });
+          }
+          return { sizeBytes };
+        }),
+      ),
+
+    async delete(key, { signal }) {
+      await unlessMissing(
+        run('delete', key, signal, async (linked) => {
+          const { requests } = await opening;
+          await client.send(requests.remove(key), linked);
+        }),
+      );
+    },
+
+    async *list(prefix, { signal }) {
+      let token: string | undefined;
+      do {
+        const page = await run('list', undefined, signal, async (linked) => {
+          const { requests } = await opening;
+          return readPage(await client.send(requests.list(prefix, token), linked));
+        });
+        yield* page.objects;
+        token = page.next;
+      } while (token !== undefined);
+    },
+
+    check: ({ signal }) =>
+      run('check', undefined, signal, async (linked) => {
+        const { requests } = await opening;
+        await checkBucket(
+          {
+            settings,
+            client: createClient({
+              ...connection,
+              maxRetries: Math.min(CHECK_RETRIES, settings.maxRetries),
+              retryConnecting: false,
+            }),
+            requests,
+            probePrefix: deps.probePrefix ?? '',
+          },
+          linked,
+        );
+      }),
+
+    async close() {
+      closing.abort(new StorageError('CLOSED', 'the Google Cloud Storage store is closed'));
+      const opened = await opening.catch(() => undefined);
+      await opened?.resumable.settle(CLEANUP_GRACE_MS);
+      await Promise.all([transport.close(), direct.close()]);
+    },
+  };
+}
