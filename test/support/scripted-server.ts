@@ -57,8 +57,13 @@ export interface StoredObject {
 }
 
 export async function startScriptedServer(
-  options: { readonly certificate?: Certificate } = {},
+  options: {
+    readonly certificate?: Certificate;
+    /** The server in memory; an S3 by default. */
+    readonly answer?: AnswerFromMemory;
+  } = {},
 ): Promise<ScriptedServer> {
+  const answer = options.answer ?? answerS3;
   const requests: RecordedRequest[] = [];
   const objects = new Map<string, StoredObject>();
   const uploads = new Map<string, Map<number, Buffer>>();
@@ -88,7 +93,7 @@ export async function startScriptedServer(
       recorded,
       readBody,
       proceed: async () => {
-        answerS3({ objects, uploads }, recorded, await readBody(), response);
+        answer({ objects, uploads }, recorded, await readBody(), response);
       },
     };
     const step = steps.shift() ?? fallback ?? ((it: Exchange) => it.proceed());
@@ -145,10 +150,18 @@ export async function startScriptedServer(
   };
 }
 
-interface Memory {
+export interface Memory {
   readonly objects: Map<string, StoredObject>;
+  /** Uploads under way, by their id: their parts by number. */
   readonly uploads: Map<string, Map<number, Buffer>>;
 }
+
+export type AnswerFromMemory = (
+  memory: Memory,
+  request: RecordedRequest,
+  body: Buffer,
+  response: ServerResponse,
+) => void;
 
 /** PUT, GET, HEAD, DELETE and multipart uploads, without signatures. */
 function answerS3(
