@@ -18,13 +18,17 @@ export interface ProviderDependencies {
 /** The configured provider's store, under the settings' limits: at most MaxConnections operations at once, none longer than
  *  RequestTimeout, its wait for a connection included. */
 export async function createStore(
-  provider: Exclude<ProviderSettings, { readonly kind: 'azure' }>,
+  provider: ProviderSettings,
   deps: ProviderDependencies,
 ): Promise<ObjectStore> {
   switch (provider.kind) {
     case 's3': {
       const { createS3Store } = await import('./s3/store.ts');
       return withLimits(createS3Store(provider.s3, deps), provider.s3);
+    }
+    case 'azure': {
+      const { createAzureStore } = await import('./azure/store.ts');
+      return withLimits(createAzureStore(provider.azure, deps), provider.azure);
     }
     case 'google': {
       const { createGoogleStore } = await import('./google/store.ts');

@@ -88,6 +88,14 @@ function readExtent(options: ReceiveOptions, status: number, headers: Headers): 
   const contentRange = headers['content-range'];
   const match = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(contentRange ?? '');
   const wanted = range.end - range.start;
+  // Where a server does not answer 416: azurite 3.35 says "bytes 0--1/0".
+  if (contentRange?.endsWith('/0') === true) {
+    throw new StorageError(
+      'BAD_RANGE',
+      `bytes ${range.start} to ${range.end} were asked of "${key}", which is empty`,
+      { key },
+    );
+  }
   if (status !== 206 || match === null) {
     // A server without ranges sends the whole; that is an answer only if the whole was asked for.
     if (status === 200 && range.start === 0 && announced === range.end) {

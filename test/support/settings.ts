@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Secret } from '../../src/config/secret.ts';
-import type { S3Settings } from '../../src/config/settings.ts';
+import type { AzureSettings, S3Settings } from '../../src/config/settings.ts';
 import type { Logger } from '../../src/log.ts';
 
 export const TEST_ACCESS_KEY = 'test-access-key';
@@ -28,6 +28,31 @@ export function makeS3Settings(changes: Partial<S3Settings> = {}): S3Settings {
     checksumMode: 'WhenSupported',
     transfer: { always: false, poolSize: 10, partSizeBytes: 5 * 1024 * 1024 },
     enableSdkLogs: false,
+    ...changes,
+  };
+}
+
+/** The key of no account. */
+export const TEST_ACCOUNT_KEY = Buffer.from('test-account-key-that-no-log-may-show').toString(
+  'base64',
+);
+
+/** Settings of a local server, as `makeS3Settings`. */
+export function makeAzureSettings(
+  connectionString: string,
+  changes: Partial<AzureSettings> = {},
+): AzureSettings {
+  return {
+    connectionTimeoutMs: 5_000,
+    requestTimeoutMs: 30_000,
+    maxConnections: 25,
+    maxRetries: 10,
+    caCertificatesFile: undefined,
+    proxyUrl: undefined,
+    account: { kind: 'connection-string', connectionString: new Secret(connectionString) },
+    containerName: 'container',
+    createContainerIfNotExists: true,
+    accessTier: undefined,
     ...changes,
   };
 }

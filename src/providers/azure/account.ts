@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What the settings say about how the account is reached, for messages and for the check at start.
+
+import type { AzureSettings } from '../../config/settings.ts';
+
+/** The setting that holds the credentials. */
+export function accountSetting({ account }: AzureSettings): string {
+  return account.kind === 'connection-string'
+    ? 'AzureBlobStorage.ConnectionString'
+    : 'AzureBlobStorage.AccountUrl';
+}
+
+export type Access = { readonly kind: 'key' | 'token' } | SharedAccess;
+
+/** What a shared access signature says about itself. */
+export interface SharedAccess {
+  readonly kind: 'sas';
+  readonly expires: Date | undefined;
+  readonly starts: Date | undefined;
+  /** Letters such as "rwdl"; undefined where a stored access policy rules. */
+  readonly permissions: string | undefined;
+  /** Of an account signature: which kinds of resources, "s", "c" and "o". */
+  readonly resourceTypes: string | undefined;
+  /** Of an account signature: which services; "b" is Blob. */
+  readonly services: string | undefined;
+}
+
+/** @param containerUrl with the signature, where there is one */
+export function describeAccess({ account }: AzureSettings, containerUrl: string): Access {
+  if (account.kind === 'default-chain') return { kind: 'token' };
+  const query = new URL(containerUrl).searchParams;
+  if (!query.has('sig')) return { kind: 'key' };
+  return {
+    kind: 'sas',
+    expires: toDate(query.get('se')),
+    starts: toDate(query.get('st')),
+    permissions: query.get('sp') ?? undefined,
+    resourceTypes: query.get('srt') ?? undefined,
+    services: query.get('ss') ?? undefined,
+  };
+}
+
+function toDate(text: string | null): Date | undefined {
+  const date = new Date(text ?? '');
+  return Number.isNaN(date.getTime()) ? undefined : date;
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Large contents in blocks. Not the SDK's uploadData or uploadStream: those hold a block each for all that are under way.
+
+import { randomBytes } from 'node:crypto';
+import type { BlockBlobClient } from '@azure/storage-blob';
+import type { Body } from '../../store/object-store.ts';
+import { digest } from '../content.ts';
+import { planParts, sendParts } from '../parts.ts';
+
+import { errorCodeOf } from './errors.ts';
+import type { Requests } from './requests.ts';
+import type { Perform } from './retry.ts';
+
+const MIB = 1024 * 1024;
+/** Azure's limit. @see https://learn.microsoft.com/azure/storage/blobs/scalability-targets */
+const MAX_BLOCKS = 50_000;
+/** Up to here a single Put Blob is sent: beyond, it has one connection's speed, and a break at its end costs the whole. */
+const SINGLE_PUT_MAX_BYTES = 64 * MIB;
+const BLOCK_BYTES = 16 * MIB;
+const POOL_SIZE = 4;
+/** Another upload of the same object throws away the blocks of this one. */
+const MAX_COLLISIONS = 3;
+
+export interface BlockSizes {
+  readonly singlePutMaxBytes: number;
+  readonly blockBytes: number;
+}
+
+export interface Blocks {
+  /** Whether a content of this size goes in blocks. */
+  isFor(sizeBytes: number): boolean;
+  /** A failed upload leaves nothing that needs an abort: Azure forgets uncommitted blocks after a week, or as soon as the object is
+   *  written. */
+  put(blob: BlockBlobClient, body: Body, signal: AbortSignal): Promise<void>;
+}
+
+export function createBlocks(deps: {
+  readonly perform: Perform;
+  readonly requests: Pick<Requests, 'commit'>;
+  readonly sizes?: BlockSizes | undefined;
+}): Blocks {
+  const { perform, requests } = deps;
+  const { singlePutMaxBytes, blockBytes } = deps.sizes ?? {
+    singlePutMaxBytes: SINGLE_PUT_MAX_BYTES,
+    blockBytes: BLOCK_BYTES,
+  };
+
+  async function sendBlock(
+    blob: BlockBlobClient,
+    id: string,
+    content: Body,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const md5 = await md5Of(content, signal);
+    await perform(signal, { content }, (abortSignal) =>
+      blob.stageBlock(id, '', content.sizeBytes, { abortSignal, transactionalContentMD5: md5 }),
+    );
+    return id;
+  }
+
+  async function upload(blob: BlockBlobClient, body: Body, signal: AbortSignal): Promise<void> {
+    const plan = planParts(body.sizeBytes, blockBytes, { minPartBytes: MIB, maxParts: MAX_BLOCKS });
+    const prefix = randomBytes(8).toString('hex');
+    const sending = sendParts(body, plan, POOL_SIZE, signal, (index, content, linked) =>
+      // Azure wants all ids of a blob in base64 and of one length.
+      sendBlock(
+        blob,
+        Buffer.from(`${prefix}-${String(index).padStart(6, '0')}`).toString('base64'),
+        content,
+        linked,
+      ),
+    );
+    // Azure does not know the MD5 of the whole unless it is told; readers verify by it.
+    const [ids, md5] = await Promise.all([sending, md5Of(body, signal)]);
+    await perform(signal, {}, (abortSignal) =>
+      blob.commitBlockList([...ids], { ...requests.commit(md5), abortSignal }),
+    );
+  }
+
+  return {
+    isFor: (sizeBytes) => sizeBytes > singlePutMaxBytes,
+
+    async put(blob, body, signal) {
+      for (let collisions = 0; ; collisions++) {
+        try {
+          await upload(blob, body, signal);
+          return;
+        } catch (thrown) {
+          if (errorCodeOf(thrown) !== 'InvalidBlockList' || collisions === MAX_COLLISIONS) {
+            throw thrown;
+          }
+        }
+      }
+    },
+  };
+}
+
+async function md5Of(content: Body, signal: AbortSignal): Promise<Uint8Array> {
+  const { md5Base64 } = await digest(content, { crc32: false, md5: true, sha256: false }, signal);
+  return Buffer.from(md5Base64 ?? '', 'base64');
+}

@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The one place where what the SDK, Entra ID or the network reports becomes a StorageError.
+
+import { RestError } from '@azure/core-rest-pipeline';
+import type { AzureSettings } from '../../config/settings.ts';
+import { StorageError } from '../../errors.ts';
+import { type Destination, type Explanation, explainTransport } from '../network-errors.ts';
+import type { Operation } from '../operation.ts';
+import { TransportError } from '../transport.ts';
+import { type Access, accountSetting } from './account.ts';
+
+/** What messages are made of beside the error itself. */
+export interface ErrorContext {
+  readonly settings: AzureSettings;
+  readonly access: Access;
+  /** Scheme and host of the account's blob service. */
+  readonly origin: string;
+}
+
+/** Azure's word for what went wrong, such as "BlobNotFound".
+ *  @see https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes */
+export function errorCodeOf(thrown: unknown): string | undefined {
+  if (!(thrown instanceof RestError)) return undefined;
+  // A HEAD's answer has no body, only the header.
+  return thrown.response?.headers.get('x-ms-error-code') ?? thrown.code;
+}
+
+export function toAzureError(
+  thrown: unknown,
+  operation: Operation,
+  context: ErrorContext,
+): StorageError {
+  if (thrown instanceof StorageError) return thrown;
+  const facts = readFacts(thrown);
+  const network = findTransportError(thrown);
+  const explanation =
+    network !== undefined && facts.status === undefined
+      ? explainTransport(network, destinationOf(operation, context, thrown))
+      : (explainToken(thrown, context) ??
+        explainCode(facts, operation, context) ??
+        explainStatus(facts, context) ?? {
+          code: 'INTERNAL' as const,
+          text: `unexpected ${facts.name}: ${facts.words}`,
+        });
+  const container = `Azure container "${context.settings.containerName}"`;
+  const subject = operation.key === undefined ? container : `"${operation.key}" in ${container}`;
+  return new StorageError(
+    explanation.code,
+    `cannot ${operation.verb} ${subject}: ${explanation.text}`,
+    {
+      key: operation.key ?? context.settings.containerName,
+      cause: network ?? toCause(thrown, facts),
+      ...(facts.requestId === undefined ? {} : { requestId: facts.requestId }),
+    },
+  );
+}
+
+interface Facts {
+  /** Azure's code, or the error's name. */
+  readonly name: string;
+  readonly status: number | undefined;
+  readonly requestId: string | undefined;
+  /** The server's own words. */
+  readonly words: string;
+  /** What a 403 says in addition. It quotes what was signed, so it is only looked at. */
+  readonly detail: string;
+  readonly serverTime: Date | undefined;
+}
+
+function readFacts(thrown: unknown): Facts {
+  const isRest = thrown instanceof RestError;
+  const response = isRest ? thrown.response : undefined;
+  const body = response?.bodyAsText ?? '';
+  const date = response?.headers.get('date');
+  const words = readElement(body, 'Message') ?? (thrown instanceof Error ? thrown.message : '');
+  return {
+    name: errorCodeOf(thrown) ?? (thrown instanceof Error ? thrown.name : 'UnknownError'),
+    status: isRest ? (thrown.statusCode ?? response?.status) : undefined,
+    requestId: response?.headers.get('x-ms-request-id'),
+    words: oneLine(words),
+    detail: readElement(body, 'AuthenticationErrorDetail') ?? '',
+    serverTime: date === undefined ? undefined : new Date(date),
+  };
+}
+
+function readElement(xml: string, name: string): string | undefined {
+  return new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1];
+}
+
+/** A RestError holds the whole request, a URL with its signature included. */
+function toCause(thrown: unknown, facts: Facts): unknown {
+  if (!(thrown instanceof Error)) return thrown;
+  const cause = new Error(facts.words);
+  cause.name = thrown.name;
+  if (thrown.stack !== undefined) cause.stack = oneLineStack(thrown.stack, facts);
+  return Object.assign(cause, { code: facts.name, status: facts.status });
+}
+
+/** The first lines of a stack are the message. */
+function oneLineStack(stack: string, facts: Facts): string {
+  const frames = stack.split('\n').filter((line) => /^\s+at /.test(line));
+  return [`${facts.name}: ${facts.words}`, ...frames].join('\n');
+}
+
+/** MSAL and the SDK's policies wrap what the transport threw. */
+export function findTransportError(thrown: unknown): TransportError | undefined {
+  let current: unknown = thrown;
+  for (let depth = 0; depth < 5 && current instanceof Error; depth++) {
+    if (current instanceof TransportError) return current;
+    current = current.cause;
+  }
+  return undefined;
+}
+
+function destinationOf(operation: Operation, context: ErrorContext, thrown: unknown): Destination {
+  const setting = accountSetting(context.settings);
+  const isToken = !(thrown instanceof TransportError);
+  return {
+    section: 'AzureBlobStorage',
+    target: isToken ? 'the service that gives out tokens (Entra ID)' : context.origin,
+    addressSetting: setting,
+    endpoint: context.origin,
+    hostSettings: isToken
+      ? "the environment variable AZURE_AUTHORITY_HOST, or this machine's name server"
+      : `the account's name in ${setting}`,
+    network: context.settings,
+    isCheck: operation.verb === 'check',
+  };
+}
+
+/** Errors of @azure/identity, by name: to import their classes would load it. */
+function explainToken(thrown: unknown, context: ErrorContext): Explanation | undefined {
+  if (!(thrown instanceof Error) || context.settings.account.kind !== 'default-chain') {
+    return undefined;
+  }
+  switch (thrown.name) {
+    case 'CredentialUnavailableError':
+    case 'AggregateAuthenticationError':
+    case 'AuthenticationRequiredError':
+      return {
+        code: 'ACCESS_DENIED',
+        text: `no Azure identity was found for AzureBlobStorage.AccountUrl; give this machine a managed identity, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use .ConnectionString (${flatten(thrown.message)})`,
+      };
+    case 'AuthenticationError':
+      return {
+        code: 'ACCESS_DENIED',
+        text: `Entra ID refuses the identity behind AzureBlobStorage.AccountUrl; correct what the environment variables AZURE_… say (${flatten(thrown.message)})`,
+      };
+    default:
+      return /AZURE_TOKEN_CREDENTIALS/.test(thrown.message)
+        ? { code: 'BAD_CONFIG', text: oneLine(thrown.message) }
+        : undefined;
+  }
+}
+
+function explainCode(
+  facts: Facts,
+  operation: Operation,
+  context: ErrorContext,
+): Explanation | undefined {
+  const { settings } = context;
+  const setting = accountSetting(settings);
+  switch (facts.name) {
+    case 'BlobNotFound':
+      return { code: 'NOT_FOUND', text: 'there is no such object' };
+    case 'ContainerNotFound':
+      return {
+        code: 'BAD_CONFIG',
+        text: `there is no such container in ${context.origin}; correct AzureBlobStorage.ContainerName, create the container, or set .CreateContainerIfNotExists to true`,
+      };
+    case 'ContainerBeingDeleted':
+      return {
+        code: 'UNAVAILABLE',
+        text: 'the container is being deleted; wait half a minute until it can be created again, or choose another AzureBlobStorage.ContainerName',
+      };
+    case 'ContainerDisabled':
+    case 'AccountIsDisabled':
+      return {
+        code: 'ACCESS_DENIED',
+        text: `the storage account is disabled; look at its subscription in the Azure portal (${facts.words})`,
+      };
+    case 'AuthenticationFailed':
+      return explainAuthentication(facts, context);
+    case 'InvalidAuthenticationInfo':
+    case 'NoAuthenticationInformation':
+      return {
+        code: 'ACCESS_DENIED',
+        text: `the account does not accept how the request was signed; correct ${setting} (${facts.words})`,
+      };
+    case 'KeyBasedAuthenticationNotPermitted':
+      return {
+        code: 'ACCESS_DENIED',
+        text: 'the account permits no access by key; use AzureBlobStorage.AccountUrl with an identity instead of .ConnectionString',
+      };
+    case 'AuthorizationFailure':
+    case 'AuthorizationSourceIPMismatch':
+      return {
+        code: 'ACCESS_DENIED',
+        text: `the account refuses requests from this network${
+          context.access.kind === 'sas' ? ' or with this signature' : ''
+        }; allow this machine in the account's firewall ("Networking") or use a private endpoint, and see that ${setting} is right (${facts.words})`,
+      };
+    case 'AuthorizationPermissionMismatch':
+    case 'InsufficientAccountPermissions':
+    case 'AuthorizationServiceMismatch':
+    case 'AuthorizationResourceTypeMismatch':
+    case 'UnauthorizedBlobOverwrite':
+      return { code: 'ACCESS_DENIED', text: explainPermission(operation, context) };
+    case 'AuthorizationProtocolMismatch':
+    case 'AccountRequiresHttps':
+      return {
+        code: 'BAD_CONFIG',
+        text: `the account demands TLS; write "https" in ${setting}`,
+      };
+    case 'PublicAccessNotPermitted':
+    case 'ResourceNotFound':
+      return {
+        code: 'BAD_CONFIG',
+        text: `${context.origin} knows no such account or container; correct ${setting} (${facts.words})`,
+      };
+    case 'InvalidUri':
+    case 'InvalidResourceName':
+    case 'OutOfRangeInput':
+      return {
+        code: 'BAD_CONFIG',
+        text: `the account does not understand the address of the object; correct ${setting}, AzureBlobStorage.ContainerName or .RootPath (${facts.words})`,
+      };
+    case 'BlobArchived':
+    case 'BlobBeingRehydrated':
+      return {
+        code: 'ACCESS_DENIED',
+        text:
+          facts.name === 'BlobArchived'
+            ? 'the object is in the Archive tier; rehydrate it first (change its tier to Hot, Cool or Cold; this takes hours), or keep the container from archiving'
+            : 'the object is being brought back from the Archive tier, which takes hours',
+      };
+    case 'InvalidBlobTier':
+    case 'BlobAccessTierNotSupportedForAccountType':
+      return {
+        code: 'BAD_CONFIG',
+        text: `the account does not know AzureBlobStorage.AccessTier "${settings.accessTier ?? ''}" (${facts.words})`,
+      };
+    case 'BlobImmutableDueToPolicy':
+      return {
+        code: 'ACCESS_DENIED',
+        text: "a policy of the container's keeps the object as it is (immutability, legal hold)",
+      };
+    case 'SnapshotsPresent':
+      return {
+        code: 'ACCESS_DENIED',
+        text: 'the object has snapshots, which this plugin did not make; delete them first',
+      };
+    case 'LeaseIdMissing':
+      return { code: 'ACCESS_DENIED', text: 'somebody holds a lease on the object; break it' };
+    case 'InvalidBlobType':
+      return {
+        code: 'ACCESS_DENIED',
+        text: 'there is an object of another kind (page or append blob) under this name',
+      };
+    case 'InvalidRange':
+      return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
+    case 'Md5Mismatch':
+    case 'Crc64Mismatch':
+    case 'InvalidMd5':
+      return {
+        code: 'INTEGRITY',
+        text: `what arrived at the server is not what was sent (${facts.words})`,
+      };
+    case 'ServerBusy':
+    case 'TooManyRequests':
+      return {
+        code: 'THROTTLED',
+        text: 'the account asks for fewer requests; lower AzureBlobStorage.MaxConnections if this persists',
+      };
+    case 'OperationTimedOut':
+      return { code: 'TIMEOUT', text: 'the server gave up waiting for the request' };
+    case 'AbortError':
+      return { code: 'ABORTED', text: 'the operation was cancelled' };
+    default:
+      return undefined;
+  }
+}
+
+/** One code for a wrong key, a wrong clock and an expired signature; the detail tells them apart. */
+function explainAuthentication(facts: Facts, context: ErrorContext): Explanation {
+  const { access } = context;
+  const skew = describeSkew(facts);
+  if (access.kind === 'sas') {
+    return { code: 'ACCESS_DENIED', text: `${describeSignature(access, skew)}` };
+  }
+  if (skew !== undefined || /date header/i.test(facts.detail)) {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `${skew ?? "this machine's clock differs too much from the server's"}; set this machine's clock (NTP)`,
+    };
+  }
+  return access.kind === 'key'
+    ? {
+        code: 'ACCESS_DENIED',
+        text: 'the account key is wrong; correct AccountName= and AccountKey= in AzureBlobStorage.ConnectionString (a rotated key is another key)',
+      }
+    : {
+        code: 'ACCESS_DENIED',
+        text: "the account does not accept the identity's token; AzureBlobStorage.AccountUrl must belong to the identity's tenant",
+      };
+}
+
+function describeSignature(
+  { expires, starts }: Extract<Access, { kind: 'sas' }>,
+  skew: string | undefined,
+): string {
+  const what = 'the shared access signature in AzureBlobStorage.ConnectionString';
+  const now = Date.now();
+  const clock = skew === undefined ? '' : `; ${skew}`;
+  if (expires !== undefined && expires.getTime() < now) {
+    return `${what} expired on ${expires.toISOString()}; create a new one${clock}`;
+  }
+  if (starts !== undefined && starts.getTime() > now) {
+    return `${what} is valid only from ${starts.toISOString()} on${clock}`;
+  }
+  return `${what} is wrong, revoked or cut off; copy it whole, or create a new one (a rotated account key ends the signatures made with it)${clock}`;
+}
+
+/** Azure refuses what is signed more than 15 minutes off. */
+const MAX_SKEW_MS = 15 * 60_000;
+
+function describeSkew({ serverTime }: Facts): string | undefined {
+  const differenceMs = serverTime === undefined ? Number.NaN : Date.now() - serverTime.getTime();
+  if (Number.isNaN(differenceMs) || Math.abs(differenceMs) < MAX_SKEW_MS) return undefined;
+  const minutes = Math.round(Math.abs(differenceMs) / 60_000);
+  return `this machine's clock is ${minutes} minutes ${differenceMs > 0 ? 'ahead of' : 'behind'} the server's`;
+}
+
+const RBAC_ACTIONS: Readonly<Record<string, string>> = {
+  write: 'blobs/write',
+  read: 'blobs/read',
+  'look up': 'blobs/read',
+  delete: 'blobs/delete',
+  list: 'blobs/read',
+  create: 'containers/write',
+};
+
+const SAS_PERMISSIONS: Readonly<Record<string, string>> = {
+  write: 'write (w)',
+  read: 'read (r)',
+  'look up': 'read (r)',
+  delete: 'delete (d)',
+  list: 'list (l)',
+  create: 'create (c) on containers',
+};
+
+function explainPermission({ verb }: Operation, { access, settings }: ErrorContext): string {
+  if (access.kind === 'sas') {
+    const needed = SAS_PERMISSIONS[verb] ?? 'read (r), write (w) and delete (d)';
+    return `the shared access signature in AzureBlobStorage.ConnectionString does not permit this; create one for the Blob service's objects that allows ${needed}`;
+  }
+  const action = RBAC_ACTIONS[verb] ?? 'blobs/read, write and delete';
+  return `the identity behind ${accountSetting(settings)} lacks a role for this (…/${action}); assign it "Storage Blob Data Contributor" on container "${settings.containerName}"; a new assignment takes up to ten minutes`;
+}
+
+function explainStatus(facts: Facts, context: ErrorContext): Explanation | undefined {
+  const { status } = facts;
+  if (status === undefined) return undefined;
+  const setting = accountSetting(context.settings);
+  const answer = `status ${status}, ${facts.name}: ${facts.words}`;
+  if (status === 401 || status === 403) {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `access is denied; see that ${setting} is right (${answer})`,
+    };
+  }
+  if (status === 404) {
+    return {
+      code: 'BAD_CONFIG',
+      text: `what answers at ${context.origin} is no Azure Blob service; correct ${setting} (${answer})`,
+    };
+  }
+  if (status === 416) return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
+  if (status === 429) {
+    return { code: 'THROTTLED', text: `the server asks for fewer requests (${answer})` };
+  }
+  if (status === 408) return { code: 'TIMEOUT', text: `the server gave up waiting (${answer})` };
+  if (status >= 500) return { code: 'UNAVAILABLE', text: `the server failed (${answer})` };
+  if (status >= 400) {
+    return { code: 'INTERNAL', text: `the server refused the request (${answer})` };
+  }
+  return {
+    code: 'UNAVAILABLE',
+    text: `the answer makes no sense; does ${setting} name an Azure Blob service? (${answer})`,
+  };
+}
+
+/** A server's words may be a page of HTML. */
+const MAX_WORDS = 300;
+/** One sentence for each kind of credential that was tried. */
+const MAX_TOKEN_WORDS = 600;
+
+function flatten(words: string): string {
+  return words.replace(/\s+/g, ' ').slice(0, MAX_TOKEN_WORDS);
+}
+
+/** The first line: Azure adds request id and time in others. */
+function oneLine(words: string): string {
+  return words.trim().split('\n', 1)[0]?.replace(/\s+/g, ' ').slice(0, MAX_WORDS) ?? '';
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The only importer of @azure/identity, itself imported on demand (tokens.ts).
+
+import {
+  createHttpHeaders,
+  type HttpClient,
+  type PipelineRequest,
+  RestError,
+} from '@azure/core-rest-pipeline';
+import {
+  type AccessToken,
+  ChainedTokenCredential,
+  DefaultAzureCredential,
+  EnvironmentCredential,
+  type GetTokenOptions,
+  ManagedIdentityCredential,
+  type TokenCredential,
+  WorkloadIdentityCredential,
+} from '@azure/identity';
+import { linkSignals } from '../../store/abort.ts';
+import { type ExchangeRequest, type Transport, TransportError } from '../transport.ts';
+
+export type { AccessToken, GetTokenOptions, TokenCredential };
+
+type Variables = Readonly<Record<string, string | undefined>>;
+
+/** DefaultAzureCredential without its tools for developers (az, azd, PowerShell, Visual Studio Code), which start processes: they
+ *  take part where AZURE_TOKEN_CREDENTIALS asks for them. */
+export function createCredential(
+  transportFor: (url: URL) => Transport,
+  variables: Variables,
+): TokenCredential {
+  const options = { httpClient: createHttpClient(transportFor) };
+  if (isSet(variables['AZURE_TOKEN_CREDENTIALS'])) return new DefaultAzureCredential(options);
+  const clientId = variables['AZURE_CLIENT_ID'];
+  const hasWorkloadIdentity =
+    isSet(variables['AZURE_FEDERATED_TOKEN_FILE']) &&
+    isSet(variables['AZURE_TENANT_ID']) &&
+    isSet(clientId);
+  return new ChainedTokenCredential(
+    new EnvironmentCredential(options),
+    ...(hasWorkloadIdentity ? [new WorkloadIdentityCredential(options)] : []),
+    new ManagedIdentityCredential(isSet(clientId) ? { ...options, clientId } : options),
+  );
+}
+
+function isSet(value: string | undefined): value is string {
+  return value !== undefined && value !== '';
+}
+
+/** The way to Entra ID and to the machine's metadata service, with Orthanc's authorities and proxy. */
+function createHttpClient(transportFor: (url: URL) => Transport): HttpClient {
+  return {
+    async sendRequest(request) {
+      const url = new URL(request.url);
+      const link = linkSignals(...signalsOf(request));
+      try {
+        const answer = await transportFor(url).exchange({
+          origin: url.origin,
+          method: request.method as ExchangeRequest['method'],
+          path: url.pathname + url.search,
+          headers: request.headers.toJSON(),
+          content: toBody(request.body),
+          receive: undefined,
+          signal: link.controller.signal,
+        });
+        return {
+          request,
+          status: answer.status,
+          headers: createHttpHeaders(answer.headers),
+          bodyAsText: Buffer.from(answer.body).toString('utf8'),
+        };
+      } catch (thrown) {
+        if (!(thrown instanceof TransportError)) throw thrown;
+        // What the SDK's policies for repetitions look at.
+        throw Object.assign(new RestError(thrown.message, { code: thrown.code, request }), {
+          cause: thrown,
+        });
+      } finally {
+        link.release();
+      }
+    },
+  };
+}
+
+function signalsOf({ abortSignal, timeout }: PipelineRequest): readonly AbortSignal[] {
+  return [
+    ...(abortSignal instanceof AbortSignal ? [abortSignal] : []),
+    ...(timeout > 0 ? [AbortSignal.timeout(timeout)] : []),
+  ];
+}
+
+function toBody(body: unknown) {
+  if (body === undefined || body === null || body === '') return undefined;
+  if (typeof body !== 'string') throw new TypeError('a request for a token has no text for a body');
+  const bytes = Buffer.from(body);
+  return {
+    sizeBytes: bytes.length,
+    read: (start: number, end: number) => bytes.subarray(start, end),
+  };
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The ObjectStore over one container of Azure Blob Storage.
+
+import { setMaxListeners } from 'node:events';
+import type { AzureSettings } from '../../config/settings.ts';
+import { StorageError } from '../../errors.ts';
+import type { Logger } from '../../log.ts';
+import type { Body, ObjectInfo, ObjectStore } from '../../store/object-store.ts';
+import { digest, hold } from '../content.ts';
+import { createRun } from '../operation.ts';
+import type { ReceiveOptions } from '../receive.ts';
+import { createTransport } from '../transport.ts';
+import { describeAccess } from './account.ts';
+import { type BlockSizes, createBlocks } from './blocks.ts';
+import { checkContainer } from './check.ts';
+import { connect } from './client.ts';
+import { type ErrorContext, errorCodeOf, toAzureError } from './errors.ts';
+import { createLean } from './lean.ts';
+import { createRequests } from './requests.ts';
+import { createPerform } from './retry.ts';
+
+/** Enough at start to survive one lost connection or a stumbling server. */
+const CHECK_RETRIES = 2;
+
+export interface AzureDependencies {
+  readonly log: Logger;
+  /** Where `check` may write its probe object: the RootPath, since a role may allow no more than that. "" by default. */
+  readonly probePrefix?: string;
+  /** Compare whole reads with the MD5 that is stored: for an Orthanc that does not verify MD5s itself. */
+  readonly verifyEtag?: boolean;
+  /** Only for tests and benches: false sends everything through the SDK. */
+  readonly lean?: boolean;
+  /** Only for tests. */
+  readonly sizes?: BlockSizes & { readonly listPage: number };
+}
+
+export function createAzureStore(settings: AzureSettings, deps: AzureDependencies): ObjectStore {
+  const transport = createTransport(settings);
+  const closing = new AbortController();
+  // Each operation under way listens; from eleven on, Node would warn of a leak.
+  setMaxListeners(0, closing.signal);
+  const connection = connect(settings, transport, deps.log);
+  const { container } = connection;
+  const context: ErrorContext = {
+    settings,
+    access: describeAccess(settings, container.url),
+    origin: new URL(container.url).origin,
+  };
+  const perform = createPerform(connection, {
+    maxRetries: settings.maxRetries,
+    retryConnecting: true,
+    random: Math.random,
+  });
+  const requests = createRequests(settings, deps.verifyEtag === true);
+  const lean =
+    deps.lean === false ? undefined : createLean(connection, settings.containerName, transport);
+  const blocks = createBlocks({ perform, requests, sizes: deps.sizes });
+  const run = createRun(closing.signal, (thrown, operation) =>
+    toAzureError(thrown, operation, context),
+  );
+
+  async function putWhole(key: string, content: Body, signal: AbortSignal): Promise<void> {
+    const held = hold(content);
+    const wanted = { crc32: false, md5: true, sha256: false };
+    const { md5Base64 = '' } = await digest(held, wanted, signal);
+    const { headers, sdk } = requests.put(held, md5Base64);
+    if ((await lean?.put(key, headers, held, signal)) === true) return;
+    await perform(signal, { content: held }, (abortSignal) =>
+      container.getBlockBlobClient(key).upload('', held.sizeBytes, { ...sdk, abortSignal }),
+    );
+  }
+
+  async function read(
+    options: Pick<ReceiveOptions, 'key' | 'range' | 'sink'>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { key, range } = options;
+    const receive = requests.receive(options);
+    const { headers, sdk } = requests.get(range);
+    if ((await lean?.get(key, headers, receive, signal)) === true) return;
+    await perform(signal, { receive }, async (abortSignal) => {
+      const blob = container.getBlockBlobClient(key);
+      const count = range === undefined ? undefined : range.end - range.start;
+      const answer = await blob.download(range?.start, count, { ...sdk, abortSignal });
+      // Its bytes are received already (client.ts).
+      if (answer.readableStreamBody !== undefined) destroy(answer.readableStreamBody);
+    });
+  }
+
+  async function remove(key: string, signal: AbortSignal): Promise<void> {
+    if ((await lean?.delete(key, signal)) === true) return;
+    await perform(signal, {}, (abortSignal) =>
+      container.getBlockBlobClient(key).delete({ abortSignal }),
+    );
+  }
+
+  async function listPage(prefix: string, token: string | undefined, signal: AbortSignal) {
+    const page = await perform(signal, {}, async (abortSignal) => {
+      const options = { prefix, abortSignal, includeMetadata: true };
+      const pages = container.listBlobsFlat(options).byPage({
+        ...(token === undefined ? {} : { continuationToken: token }),
+        ...(deps.sizes === undefined ? {} : { maxPageSize: deps.sizes.listPage }),
+      });
+      return await pages.next();
+    });
+    if (page.done === true) return { objects: [], next: undefined };
+    const { segment, continuationToken } = page.value;
+    const objects: ObjectInfo[] = segment.blobItems
+      // Folders of an account with a hierarchical namespace.
+      .filter(({ metadata }) => metadata?.['hdi_isfolder'] !== 'true')
+      .map(({ name, properties }) => ({
+        key: name,
+        sizeBytes: properties.contentLength ?? 0,
+        modified: properties.lastModified,
+      }));
+    return { objects, next: continuationToken === '' ? undefined : continuationToken };
+  }
+
+  return {
+    put: (key, body, { signal }) =>
+      run('write', key, signal, (linked) =>
+        blocks.isFor(body.sizeBytes)
+          ? blocks.put(container.getBlockBlobClient(key), body, linked)
+          : putWhole(key, body, linked),
+      ),
+
+    get: (key, range, sink, { signal }) =>
+      run('read', key, signal, (linked) => read({ key, range, sink }, linked)),
+
+    head: (key, { signal }) =>
+      run('look up', key, signal, async (linked) => {
+        try {
+          const properties = await perform(linked, {}, (abortSignal) =>
+            container.getBlockBlobClient(key).getProperties({ abortSignal }),
+          );
+          return { sizeBytes: properties.contentLength ?? 0 };
+        } catch (thrown) {
+          if (errorCodeOf(thrown) === 'BlobNotFound') return undefined;
+          throw thrown;
+        }
+      }),
+
+    async delete(key, { signal }) {
+      try {
+        await run('delete', key, signal, (linked) => remove(key, linked));
+      } catch (thrown) {
+        if (!(thrown instanceof StorageError && thrown.code === 'NOT_FOUND')) throw thrown;
+      }
+    },
+
+    async *list(prefix, { signal }) {
+      let token: string | undefined;
+      do {
+        const page = await run('list', undefined, signal, (linked) =>
+          listPage(prefix, token, linked),
+        );
+        yield* page.objects;
+        token = page.next;
+      } while (token !== undefined);
+    },
+
+    check: ({ signal }) =>
+      run('check', undefined, signal, (linked) =>
+        checkContainer(
+          {
+            context,
+            container,
+            requests,
+            perform: createPerform(connection, {
+              maxRetries: CHECK_RETRIES,
+              retryConnecting: false,
+              random: Math.random,
+            }),
+            log: deps.log,
+            probePrefix: deps.probePrefix ?? '',
+          },
+          linked,
+        ),
+      ),
+
+    async close() {
+      closing.abort(new StorageError('CLOSED', 'the Azure store is closed'));
+      await connection.tokens?.close();
+      await transport.close();
+    },
+  };
+}
+
+function destroy(stream: NodeJS.ReadableStream): void {
+  if ('destroy' in stream && typeof stream.destroy === 'function') stream.destroy();
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Tokens for AccountUrl. @azure/identity is loaded when the first one is needed, and not at all with a connection string.
+
+import type { AzureSettings } from '../../config/settings.ts';
+import { createTransport, type Transport } from '../transport.ts';
+import type { AccessToken, GetTokenOptions, TokenCredential } from './identity.ts';
+
+export interface TokenSource extends TokenCredential {
+  close(): Promise<void>;
+}
+
+/** The default chain: environment, workload identity, managed identity. */
+export function createDefaultChain(settings: AzureSettings, transport: Transport): TokenSource {
+  // The metadata services of Azure's machines are on the machine itself; a proxy cannot reach them.
+  let local: Transport | undefined;
+  const transportFor = (url: URL) => {
+    if (!isLocal(url.hostname) || settings.proxyUrl === undefined) return transport;
+    local ??= createTransport({ ...settings, proxyUrl: undefined });
+    return local;
+  };
+  let credential: Promise<TokenCredential> | undefined;
+
+  async function load(): Promise<TokenCredential> {
+    const { createCredential } = await import('./identity.ts');
+    return createCredential(transportFor, process.env);
+  }
+
+  return {
+    async getToken(
+      scopes: string | string[],
+      options: GetTokenOptions = {},
+    ): Promise<AccessToken | null> {
+      credential ??= load();
+      // A token is for all: an operation that is given up must not end the others' wait for it.
+      const { abortSignal: _own, ...shared } = options;
+      return await (await credential).getToken(scopes, shared);
+    },
+    async close() {
+      await local?.close();
+    },
+  };
+}
+
+function isLocal(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^(127|169\.254)\./.test(hostname);
+}
