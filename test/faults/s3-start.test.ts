@@ -2,8 +2,6 @@
 // The check at start: the mistakes that users make, each with what it tells them; and the ways to a server (TLS, proxy).
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -20,6 +18,7 @@ import {
   never,
 } from '../support/bodies.ts';
 import { makeCertificate } from '../support/certificate.ts';
+import { startProxy } from '../support/forward-proxy.ts';
 import {
   failWith,
   hang,
@@ -300,64 +299,3 @@ describe('HttpProxy', () => {
     expect(() => open({ proxyUrl })).not.toThrow(/hidden/);
   });
 });
-
-interface Proxy {
-  readonly port: number;
-  readonly seen: readonly string[];
-  readonly authorizations: ReadonlySet<string | undefined>;
-  close(): Promise<void>;
-}
-
-async function startProxy(options: { readonly refuse?: boolean } = {}): Promise<Proxy> {
-  const seen: string[] = [];
-  const authorizations = new Set<string | undefined>();
-  const server: Server = createServer((request, response) => {
-    seen.push(request.method ?? '');
-    authorizations.add(request.headers['proxy-authorization']);
-    if (options.refuse === true) {
-      response.writeHead(407).end();
-      return;
-    }
-    const url = new URL(request.url ?? '');
-    const target = connect(Number(url.port), url.hostname);
-    const headers = Object.entries(request.headers).filter(([name]) => !name.startsWith('proxy-'));
-    const head = headers.map(([name, value]) => `${name}: ${String(value)}\r\n`).join('');
-    target.write(
-      `${request.method} ${url.pathname}${url.search} HTTP/1.1\r\n${head}connection: close\r\n\r\n`,
-    );
-    request.pipe(target, { end: false });
-    target.pipe(request.socket);
-    target.on('error', () => request.socket.destroy());
-  });
-  server.on('connect', (request, socket, head) => {
-    seen.push('CONNECT');
-    authorizations.add(request.headers['proxy-authorization']);
-    if (options.refuse === true) {
-      socket.end('HTTP/1.1 407 Proxy Authentication Required\r\n\r\n');
-      return;
-    }
-    const [host, port] = (request.url ?? '').split(':');
-    const target = connect(Number(port), host);
-    socket.write('HTTP/1.1 200 OK\r\n\r\n');
-    target.write(head);
-    target.pipe(socket);
-    socket.pipe(target);
-    target.on('error', () => socket.destroy());
-    socket.on('error', () => target.destroy());
-  });
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  return {
-    port: (server.address() as AddressInfo).port,
-    seen,
-    authorizations,
-    close: () =>
-      new Promise((resolve) => {
-        server.closeAllConnections();
-        server.close(() => {
-          resolve();
-        });
-      }),
-  };
-}

@@ -396,6 +396,45 @@ describe.each([
       expectSameBytes((await get(store, { start: 0, end: 10 })).bytes(), small.subarray(0, 10));
     });
 
+    test.each([
+      ['crc32', 'y/Q5Jg=='],
+      ['crc32c', '4waSgw=='],
+      ['crc64nvme', 'rosUhgp5mIg='],
+      ['sha1', '98O8HYCOBHMq32eZZczDTKeuNEE='],
+      ['sha256', 'FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU='],
+    ])('whatever checksum the server has is verified: %s', async (algorithm, checksum) => {
+      const store = open({ maxRetries: 0 });
+      const content = Buffer.from('123456789');
+      const altered = Buffer.from('123456780');
+      const head = { 'content-length': 9, [`x-amz-checksum-${algorithm}`]: checksum };
+      server.script(answerRaw(head, content, () => undefined));
+      expect(Buffer.from((await get(store)).bytes()).toString()).toBe('123456789');
+      server.always(answerRaw(head, altered, () => undefined));
+      await expectFailure(get(store), 'INTEGRITY', new RegExp(algorithm));
+    });
+
+    test('an ETag that is an MD5 is verified on demand, one that is none is left alone', async () => {
+      const md5 = '25f9e794323b453885f5181f1b624d0b';
+      const altered = Buffer.from('123456780');
+      const settings = makeS3Settings({ endpoint: server.endpoint, maxRetries: 0 });
+      const careful = createS3Store(settings, { log, lean, verifyEtag: true });
+      stores.push(careful);
+      server.always(answerRaw({ 'content-length': 9, etag: `"${md5}"` }, altered, () => undefined));
+      await expectFailure(get(careful), 'INTEGRITY', /ETag/);
+      await get(open());
+      const kms = {
+        'content-length': 9,
+        etag: `"${md5}"`,
+        'x-amz-server-side-encryption': 'aws:kms',
+      };
+      server.always(answerRaw(kms, altered, () => undefined));
+      await get(careful);
+      server.always(
+        answerRaw({ 'content-length': 9, etag: `"${md5}-2"` }, altered, () => undefined),
+      );
+      await get(careful);
+    });
+
     test('a checksum of checksums is not mistaken for one of the content', async () => {
       const store = open({ maxRetries: 0 });
       server.script(

@@ -10,16 +10,13 @@ import {
   type S3ClientConfig,
 } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../../config/settings.ts';
-import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { linkSignals } from '../../store/abort.ts';
+import { withCheckTimeout } from '../operation.ts';
 import type { Transport } from '../transport.ts';
 import { connect, type SendOptions, withHeaders } from './client.ts';
 import { toS3Error } from './errors.ts';
 import type { RequestHeaders } from './requests.ts';
 
-/** Orthanc waits for the check at its start. */
-const CHECK_TIMEOUT_MS = 9_000;
 /** Enough to survive one lost connection or a stumbling server. */
 const CHECK_RETRIES = 2;
 
@@ -36,24 +33,13 @@ export interface CheckDependencies {
 /** @throws StorageError that names the setting to change */
 export async function checkBucket(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
   const { settings } = deps;
-  const link = linkSignals(signal);
-  const timer = setTimeout(() => {
-    link.controller.abort(
-      new StorageError(
-        'TIMEOUT',
-        `cannot check S3 bucket "${settings.bucketName}": no answer from ${
-          settings.endpoint ?? `region "${settings.region}"`
-        } within ${CHECK_TIMEOUT_MS / 1000} s; correct AwsS3Storage.Endpoint or .Region, or look for a firewall or proxy between`,
-        { key: settings.bucketName },
-      ),
-    );
-  }, CHECK_TIMEOUT_MS);
-  try {
-    await probe(deps, link.controller.signal);
-  } finally {
-    clearTimeout(timer);
-    link.release();
-  }
+  const target = {
+    name: settings.endpoint ?? `region "${settings.region}"`,
+    settings: 'AwsS3Storage.Endpoint or .Region',
+  };
+  await withCheckTimeout(`S3 bucket "${settings.bucketName}"`, target, signal, (bounded) =>
+    probe(deps, bounded),
+  );
 }
 
 async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void> {

@@ -2,7 +2,6 @@
 // Large contents in parts. Not @aws-sdk/lib-storage: it slices streams into buffers of a part each and gives those to the SDK, so
 // that a pool of ten parts lies in memory; ours reads each part from the body while it is being sent.
 
-import { setMaxListeners } from 'node:events';
 import {
   AbortMultipartUploadCommand,
   type CompletedPart,
@@ -15,17 +14,16 @@ import {
 import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { linkSignals } from '../../store/abort.ts';
 import type { Body } from '../../store/object-store.ts';
 import { combineCrc32, encodeCrc32 } from '../checksums.ts';
-import { window } from '../content.ts';
+import { createCleanups } from '../cleanups.ts';
+import { planParts, sendParts } from '../parts.ts';
 import { type SendOptions, withHeaders } from './client.ts';
 import type { RequestHeaders } from './requests.ts';
 
 const MIB = 1024 * 1024;
 /** S3's limits. @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html */
-const MIN_PART_BYTES = 5 * MIB;
-const MAX_PARTS = 10_000;
+const LIMITS = { minPartBytes: 5 * MIB, maxParts: 10_000 };
 /** Without UseTransferManager a single PUT is sent up to here: beyond, it has one connection's speed, and a break at its end costs
  *  the whole. */
 const SINGLE_PUT_MAX_BYTES = 64 * MIB;
@@ -55,26 +53,16 @@ interface SentPart extends CompletedPart {
   readonly crc32: number | undefined;
 }
 
-/** @returns parts of equal size but for the last, at most 10,000 */
-export function planParts(
-  sizeBytes: number,
-  wantedPartBytes: number,
-): { readonly partBytes: number; readonly count: number } {
-  const smallest = Math.ceil(sizeBytes / MAX_PARTS / MIB) * MIB;
-  const partBytes = Math.max(MIN_PART_BYTES, wantedPartBytes, smallest);
-  return { partBytes, count: Math.max(1, Math.ceil(sizeBytes / partBytes)) };
-}
-
 export function createMultipart(deps: MultipartDependencies): Multipart {
   const { settings, client, headers, log } = deps;
   const { transfer, bucketName: bucket } = settings;
   const poolSize = transfer.always ? Math.max(1, transfer.poolSize) : DEFAULT_POOL_SIZE;
   const wantedPartBytes = transfer.always
-    ? Math.max(MIN_PART_BYTES, transfer.partSizeBytes)
+    ? Math.max(LIMITS.minPartBytes, transfer.partSizeBytes)
     : DEFAULT_PART_BYTES;
   const singlePutMaxBytes = transfer.always ? wantedPartBytes : SINGLE_PUT_MAX_BYTES;
   const withCrc32 = settings.checksumMode === 'WhenSupported';
-  const cleanups = new Set<Promise<void>>();
+  const cleanups = createCleanups();
 
   async function start(key: string, options: SendOptions) {
     const command = withHeaders(
@@ -122,36 +110,6 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
     };
   }
 
-  /** @returns the parts in their order; the first failure stops all others */
-  async function sendParts(
-    key: string,
-    uploadId: string,
-    body: Body,
-    signal: AbortSignal,
-  ): Promise<readonly SentPart[]> {
-    const { partBytes, count } = planParts(body.sizeBytes, wantedPartBytes);
-    const link = linkSignals(signal);
-    // Each part under way listens; from eleven on, Node would warn of a leak.
-    setMaxListeners(0, link.controller.signal);
-    const sent: SentPart[] = [];
-    let next = 0;
-    const worker = async () => {
-      while (next < count) {
-        const index = next++;
-        const start = index * partBytes;
-        const content = window(body, start, Math.min(start + partBytes, body.sizeBytes));
-        sent[index] = await sendPart(key, uploadId, index + 1, content, link.controller.signal);
-      }
-    };
-    try {
-      await Promise.all(Array.from({ length: Math.min(poolSize, count) }, worker));
-      return sent;
-    } finally {
-      link.release();
-      link.controller.abort();
-    }
-  }
-
   async function complete(
     key: string,
     upload: { readonly id: string; readonly isFullObject: boolean },
@@ -197,7 +155,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
   }
 
   function cleanUp(key: string, uploadId: string): void {
-    const work = async () => {
+    cleanups.add(async () => {
       try {
         const options: SendOptions = { abortSignal: AbortSignal.timeout(ABORT_TIMEOUT_MS) };
         await client.send(
@@ -210,9 +168,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
           `S3: the failed multipart upload of "${key}" could not be aborted (${reason}); its parts take space until a lifecycle rule removes them`,
         );
       }
-    };
-    const cleanup = work().finally(() => cleanups.delete(cleanup));
-    cleanups.add(cleanup);
+    });
   }
 
   return {
@@ -222,7 +178,10 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
       const options: SendOptions = { abortSignal: signal };
       const upload = await start(key, options);
       try {
-        const parts = await sendParts(key, upload.id, body, signal);
+        const plan = planParts(body.sizeBytes, wantedPartBytes, LIMITS);
+        const parts = await sendParts(body, plan, poolSize, signal, (index, content, partSignal) =>
+          sendPart(key, upload.id, index + 1, content, partSignal),
+        );
         await complete(key, upload, parts, options);
       } catch (thrown) {
         // Not awaited: the caller may be at its deadline.
@@ -231,15 +190,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
       }
     },
 
-    async settle(withinMs) {
-      if (cleanups.size === 0) return;
-      let timer: NodeJS.Timeout | undefined;
-      const timeout = new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, withinMs);
-      });
-      await Promise.race([Promise.all(cleanups), timeout]);
-      clearTimeout(timer);
-    },
+    settle: cleanups.settle,
   };
 }
 

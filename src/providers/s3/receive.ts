@@ -8,11 +8,13 @@ import {
   type ReceiveOptions as SharedOptions,
   type Verifier,
 } from '../receive.ts';
+import { createCrc32c, createCrc64Nvme, type SlicedCrc } from '../slow-checksums.ts';
 import type { Headers, Receiver } from '../transport.ts';
 
 export interface ReceiveOptions extends Pick<SharedOptions, 'key' | 'range' | 'sink'> {
   /** Also compares the MD5 with the ETag, where that is one, when the server sent no checksum. */
   readonly verifyEtag: boolean;
+  readonly checksums: Checksums;
 }
 
 /** @throws StorageError as the shared `receive` does */
@@ -22,39 +24,64 @@ export function receive(options: ReceiveOptions, status: number, headers: Header
       ...options,
       server: 'S3',
       createVerifier: (answered, isWhole) =>
-        isWhole ? createVerifier(answered, options.verifyEtag) : undefined,
+        isWhole ? createVerifier(answered, options) : undefined,
     },
     status,
     headers,
   );
 }
 
-function createVerifier(headers: Headers, verifyEtag: boolean): Verifier | undefined {
-  const expectedCrc32 = headers['x-amz-checksum-crc32'];
-  if (isFullObject(expectedCrc32)) {
-    let checksum = 0;
-    return {
-      update: (chunk) => {
-        checksum = crc32(chunk, checksum);
-      },
-      mismatch: () =>
-        encodeCrc32(checksum) === expectedCrc32 ? undefined : 'checksum (x-amz-checksum-crc32)',
-    };
-  }
-  for (const algorithm of ['sha256', 'sha1'] as const) {
-    const name = `x-amz-checksum-${algorithm}`;
-    const expected = headers[name];
-    if (isFullObject(expected)) {
-      return createHashVerifier(algorithm, 'base64', expected, `checksum (${name})`);
-    }
-  }
-  const md5 = verifyEtag ? readMd5Etag(headers) : undefined;
-  return md5 === undefined ? undefined : createHashVerifier('md5', 'hex', md5, 'ETag');
+/** What to verify each of S3's checksum headers with. */
+export type Checksums = readonly {
+  readonly header: string;
+  create(expected: string, name: string): Verifier;
+}[];
+
+/** In the order of their cost, should a server send several. The tables are made here, once for a store. */
+export function createChecksums(): Checksums {
+  const native: SlicedCrc<number> = {
+    initial: 0,
+    update: (state, bytes) => crc32(bytes, state),
+    encode: encodeCrc32,
+  };
+  return [
+    { header: 'x-amz-checksum-crc32', create: createCrcVerifier(native) },
+    { header: 'x-amz-checksum-sha1', create: createBase64Verifier('sha1') },
+    { header: 'x-amz-checksum-sha256', create: createBase64Verifier('sha256') },
+    { header: 'x-amz-checksum-crc32c', create: createCrcVerifier(createCrc32c()) },
+    { header: 'x-amz-checksum-crc64nvme', create: createCrcVerifier(createCrc64Nvme()) },
+  ];
 }
 
-/** "…-N" is a checksum of the checksums of N parts, which only somebody who knows the parts can verify. */
-function isFullObject(checksum: string | undefined): checksum is string {
-  return checksum !== undefined && !checksum.includes('-');
+function createCrcVerifier<State>(
+  crc: SlicedCrc<State>,
+): (expected: string, name: string) => Verifier {
+  return (expected, name) => {
+    let state = crc.initial;
+    return {
+      update: (chunk) => {
+        state = crc.update(state, chunk);
+      },
+      mismatch: () => (crc.encode(state) === expected ? undefined : name),
+    };
+  };
+}
+
+function createBase64Verifier(
+  algorithm: 'sha1' | 'sha256',
+): (expected: string, name: string) => Verifier {
+  return (expected, name) => createHashVerifier(algorithm, 'base64', expected, name);
+}
+
+function createVerifier(headers: Headers, options: ReceiveOptions): Verifier | undefined {
+  for (const { header, create } of options.checksums) {
+    const expected = headers[header];
+    // "…-N" is a checksum of the checksums of N parts, which only somebody who knows the parts can verify.
+    if (expected === undefined || expected.includes('-')) continue;
+    return create(expected, `checksum (${header})`);
+  }
+  const md5 = options.verifyEtag ? readMd5Etag(headers) : undefined;
+  return md5 === undefined ? undefined : createHashVerifier('md5', 'hex', md5, 'ETag');
 }
 
 /** The ETag is the content's MD5 for a single PUT that was not encrypted with KMS or a customer's key.

@@ -4,16 +4,7 @@
 // be what the user set, and an instance would be refused that the next attempt might have stored.
 
 import { setTimeout } from 'node:timers/promises';
-import { StorageError } from '../../errors.ts';
-import { TransportError } from '../transport.ts';
-
-/** First delay; doubles with each attempt. As in the SDK. */
-const BASE_DELAY_MS = 100;
-/** The same after "slow down". As in the SDK. */
-const THROTTLED_BASE_DELAY_MS = 500;
-const MAX_DELAY_MS = 20_000;
-/** A server's Retry-After is followed up to here. */
-const MAX_HINT_MS = 60_000;
+import { delayMs, isConnectError, isTransientFailure } from '../retry.ts';
 
 /** The SDK waits for getRetryDelay, but its timer outlives an abort and keeps the event loop from ending; so the waiting is done
  *  here and the delay is 0. */
@@ -52,7 +43,9 @@ export function createRetryStrategy(options: {
       if (retries > options.maxRetries || !isAllowed || !isTransient(info)) {
         throw new Error('no further attempt');
       }
-      const delay = delayMs(retries, info, options.random);
+      const isThrottled = info.errorType === 'THROTTLING';
+      const retryAfterMs = info.retryAfterHint && info.retryAfterHint.getTime() - Date.now();
+      const delay = delayMs(retries, { isThrottled, retryAfterMs }, options.random);
       await setTimeout(delay, undefined, { signal: options.closing });
       return createToken(retries);
     },
@@ -64,28 +57,6 @@ function createToken(retries: number): RetryToken {
   return { getRetryCount: () => retries, getRetryDelay: () => 0 };
 }
 
-/** Full jitter, so that many clients do not come back together. */
-function delayMs(retries: number, info: RetryErrorInfo, random: () => number): number {
-  const base = info.errorType === 'THROTTLING' ? THROTTLED_BASE_DELAY_MS : BASE_DELAY_MS;
-  const delay = random() * Math.min(MAX_DELAY_MS, base * 2 ** (retries - 1));
-  const hint = info.retryAfterHint === undefined ? 0 : info.retryAfterHint.getTime() - Date.now();
-  return Math.floor(Math.max(delay, Math.min(hint, MAX_HINT_MS)));
-}
-
-function isTransient(info: RetryErrorInfo): boolean {
-  const { error } = info;
-  if (error instanceof TransportError) return error.transient;
-  // Thrown while the answer was being received: a body that broke off or arrived altered.
-  if (error instanceof StorageError)
-    return error.code === 'SHORT_BODY' || error.code === 'INTEGRITY';
-  return info.errorType === 'TRANSIENT' || info.errorType === 'THROTTLING';
-}
-
-function isConnectError(error: unknown): boolean {
-  return (
-    error instanceof TransportError &&
-    /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|ETIMEDOUT)$/.test(
-      error.code,
-    )
-  );
+function isTransient({ error, errorType }: RetryErrorInfo): boolean {
+  return isTransientFailure(error) ?? (errorType === 'TRANSIENT' || errorType === 'THROTTLING');
 }

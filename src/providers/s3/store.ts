@@ -12,16 +12,16 @@ import {
 import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { abortReason, linkSignals, untilAborted } from '../../store/abort.ts';
 import type { Body, ObjectInfo, ObjectStore } from '../../store/object-store.ts';
 import { hold } from '../content.ts';
+import { createRun } from '../operation.ts';
 import { createTransport, type Headers } from '../transport.ts';
 import { checkBucket } from './check.ts';
 import { connect, type SendOptions, withHeaders } from './client.ts';
 import { toS3Error } from './errors.ts';
 import { createLean } from './lean.ts';
 import { createMultipart } from './multipart.ts';
-import { type ReceiveOptions, receive } from './receive.ts';
+import { createChecksums, type ReceiveOptions, receive } from './receive.ts';
 import { createRequestHeaders } from './requests.ts';
 
 /** How long a failed multipart upload may still be cleaned up behind. */
@@ -41,6 +41,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
   const { bucketName: bucket } = settings;
   const { log } = deps;
   const transport = createTransport(settings);
+  const checksums = createChecksums();
   const closing = new AbortController();
   // Each operation under way listens; from eleven on, Node would warn of a leak.
   setMaxListeners(0, closing.signal);
@@ -59,24 +60,9 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
   const lean = isLean ? createLean({ client, bucketName: bucket, transport }) : undefined;
   const multipart = createMultipart({ settings, client, headers, log });
 
-  /** Runs one operation under the caller's signal and ours, and translates whatever it throws. */
-  async function run<T>(
-    verb: string,
-    key: string | undefined,
-    signal: AbortSignal,
-    work: (signal: AbortSignal) => Promise<T>,
-  ): Promise<T> {
-    const link = linkSignals(closing.signal, signal);
-    const linked = link.controller.signal;
-    try {
-      return await untilAborted(work(linked), linked);
-    } catch (thrown) {
-      if (linked.aborted) throw abortReason(linked);
-      throw toS3Error(thrown, { verb, key }, settings);
-    } finally {
-      link.release();
-    }
-  }
+  const run = createRun(closing.signal, (thrown, operation) =>
+    toS3Error(thrown, operation, settings),
+  );
 
   async function putWhole(key: string, content: Body, signal: AbortSignal): Promise<void> {
     const held = hold(content);
@@ -129,7 +115,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
 
     get: (key, range, sink, { signal }) =>
       run('read', key, signal, (linked) =>
-        read({ key, range, sink, verifyEtag: deps.verifyEtag === true }, linked),
+        read({ key, range, sink, verifyEtag: deps.verifyEtag === true, checksums }, linked),
       ),
 
     head: (key, { signal }) =>
