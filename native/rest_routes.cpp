@@ -17,6 +17,7 @@ namespace {
 
 constexpr uint16_t kServiceUnavailable = 503;
 constexpr uint16_t kOk = 200;
+constexpr uint16_t kMethodNotAllowed = 405;
 
 const char* nameOf(OrthancPluginHttpMethod method) {
   switch (method) {
@@ -65,6 +66,10 @@ void send(OrthancPluginContext* context, OrthancPluginRestOutput* output,
     OrthancPluginAnswerBuffer(context, output, answer.body.data(),
                               static_cast<uint32_t>(answer.body.size()),
                               answer.contentType.c_str());
+  } else if (answer.status == kMethodNotAllowed) {
+    // OrthancPluginSendHttpStatus refuses this status and breaks the connection: it needs the header
+    // Allow. All routes of ours are read only.
+    OrthancPluginSendMethodNotAllowed(context, output, "GET");
   } else {
     OrthancPluginSetHttpHeader(context, output, "Content-Type", answer.contentType.c_str());
     OrthancPluginSendHttpStatus(context, output, answer.status, answer.body.data(),
