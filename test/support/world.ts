@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What an end-to-end test file needs: a store, a proxy in front of it that counts, and Orthancs that keep their files in it.
+
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+
+import { type Box, ensureBox } from '../../scripts/lib/box.mjs';
+import { findBuildFolder, pluginFile } from '../../scripts/lib/build.mjs';
+import { inProject } from '../../scripts/lib/paths.mjs';
+import { parseBoxName } from '../../scripts/lib/suites.mjs';
+import { startS3 } from '../../scripts/services.mjs';
+import { type Configuration, type Orthanc, type OrthancOptions, startOrthanc } from './orthanc.ts';
+import { type S3Proxy, startS3Proxy } from './s3-proxy.ts';
+
+/** The box of this run; scripts/test.mjs runs all tests once for each. */
+export const boxName = parseBoxName(process.env['OOS_BOX'] ?? 'trixie');
+/** The plugin, built beforehand in that box. */
+export const plugin = resolve(
+  process.env['OOS_PLUGIN'] ?? join(findBuildFolder(boxName), pluginFile),
+);
+/** The bundle that the plugin embeds, for tests that wrap it. */
+export const bundle = inProject('build', 'bundle', 'plugin.cjs');
+
+/** Orthanc reads the whole file as a range from 1.12.8 on: Debian testing's does. */
+export const readsWholeFilesAsRanges = boxName === 'testing';
+
+export const BUCKET = 'e2e-bucket';
+/** Looks like one, so that a search of the log for it means something. */
+export const SECRET_KEY = 'e2e+Secret/Key.that.nobody=may.see';
+
+export interface World {
+  readonly box: Box;
+  /** Temporary; the boxes see it. */
+  readonly folder: string;
+  readonly proxy: S3Proxy;
+  /** AwsS3Storage that leads to the bucket, by way of the proxy. */
+  readonly section: Configuration;
+  /** With the plugin and `section`; `options.configuration` is laid over that. */
+  options(name: string, options?: Partial<OrthancOptions>): OrthancOptions;
+  /** Starts one that `close` ends if the test has not. */
+  start(name: string, options?: Partial<OrthancOptions>): Promise<Orthanc>;
+  /** Without the plugin: what Orthanc itself does. */
+  startPlain(name: string, configuration?: Configuration): Promise<Orthanc>;
+  /** The keys of all objects in the bucket, sorted. */
+  objects(): Promise<readonly string[]>;
+  /** Ends the S3 server; its objects stay. */
+  stopStore(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function createWorld(): Promise<World> {
+  const box = await ensureBox(boxName);
+  const folder = await mkdtemp(join(tmpdir(), 'oos-e2e-'));
+  const store = await startS3({ folder: join(folder, 'store'), secretKey: SECRET_KEY });
+  await store.createBucket(BUCKET);
+  const proxy = await startS3Proxy(store.port, BUCKET);
+  const section = {
+    BucketName: BUCKET,
+    Region: store.region,
+    AccessKey: store.accessKey,
+    SecretKey: store.secretKey,
+    Endpoint: proxy.endpoint,
+    VirtualAddressing: false,
+  };
+  const started: Orthanc[] = [];
+  const options: World['options'] = (name, { configuration, ...others } = {}) => ({
+    box,
+    folder: join(folder, name),
+    configuration: { Plugins: [plugin], AwsS3Storage: section, ...configuration },
+    ...others,
+  });
+  const remember = async (starting: Promise<Orthanc>) => {
+    const orthanc = await starting;
+    started.push(orthanc);
+    return orthanc;
+  };
+  return {
+    box,
+    folder,
+    proxy,
+    section,
+    options,
+    start: (name, others) => remember(startOrthanc(options(name, others))),
+    startPlain: (name, configuration = {}) =>
+      remember(startOrthanc({ box, folder: join(folder, name), configuration })),
+    objects: async () => {
+      const data = join(store.folder, 'data', BUCKET);
+      const entries = await readdir(data, { recursive: true, withFileTypes: true });
+      return entries
+        .filter((entry) => entry.isFile())
+        .map((entry) => join(entry.parentPath, entry.name).slice(data.length + 1))
+        .filter((key) => !key.startsWith('.')) // versitygw's own
+        .sort();
+    },
+    stopStore: () => store.stop(),
+    close: async () => {
+      await Promise.all(started.map((orthanc) => orthanc.kill()));
+      await proxy.close();
+      await store.stop();
+      const logs = started.map((orthanc) => orthanc.log());
+      await rm(folder, { recursive: true, force: true });
+      // At whatever level, in whosever line.
+      if (logs.some((log) => log.includes(SECRET_KEY))) {
+        throw new Error("the store's secret is in Orthanc's log");
+      }
+    },
+  };
+}
