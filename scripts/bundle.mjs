@@ -10,6 +10,20 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const bundleFolder = join(root, 'build', 'bundle');
 const distFolder = join(root, 'dist');
 
+/**
+ * 126 kB of WebAssembly for a checksum that the Azure provider does not ask for; once used, it would also install a handler for
+ * unhandled rejections (@azure/storage-common 12.4.1).
+ * @type {import('esbuild').Plugin}
+ */
+const withoutCrc64 = {
+  name: 'without-crc64',
+  setup({ onLoad }) {
+    onLoad({ filter: /@azure\/storage-common\/dist\/esm\/crc64\.js$/ }, () => ({
+      contents: "export default () => Promise.reject(new Error('CRC64 is not in this bundle'));",
+    }));
+  },
+};
+
 /** @type {import('esbuild').BuildOptions} */
 const common = {
   absWorkingDir: root,
@@ -33,6 +47,7 @@ const common = {
   supported: { 'dynamic-import': false },
   // Azure/azure-sdk-for-js#39057: its code asks for import.meta.url, which CommonJS leaves undefined.
   define: { 'import.meta.url': '__bundleUrl' },
+  plugins: [withoutCrc64],
 };
 const banner = "const __bundleUrl = require('node:url').pathToFileURL(__filename).href;";
 
