@@ -24,8 +24,9 @@ const COMMON_NAME = [0x55, 0x04, 0x03];
 const SUBJECT_ALT_NAME = [0x55, 0x1d, 0x11];
 const BASIC_CONSTRAINTS = [0x55, 0x1d, 0x13];
 
-/** Its own authority, valid for a day around now. */
-export function makeCertificate(): Certificate {
+/** Its own authority, valid for a day around now.
+ *  @param hosts names beside 127.0.0.1 and localhost */
+export function makeCertificate(hosts: readonly string[] = []): Certificate {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const algorithm = der(SEQUENCE, der(OID, ECDSA_WITH_SHA256));
   const name = der(
@@ -34,7 +35,11 @@ export function makeCertificate(): Certificate {
   );
   const day = 24 * 60 * 60 * 1000;
   const validity = der(SEQUENCE, utcTime(Date.now() - day), utcTime(Date.now() + day));
-  const altNames = der(SEQUENCE, der(0x87, [127, 0, 0, 1]), der(0x82, Buffer.from('localhost')));
+  const altNames = der(
+    SEQUENCE,
+    der(0x87, [127, 0, 0, 1]),
+    ...['localhost', ...hosts].map((host) => der(0x82, Buffer.from(host))),
+  );
   const extensions = der(
     0xa3,
     der(
