@@ -40,6 +40,8 @@ export interface ScriptedServer {
   readonly requests: readonly RecordedRequest[];
   /** The objects of the S3 in memory, by path ("/bucket/key"). */
   readonly objects: Map<string, StoredObject>;
+  /** Uploads under way in the server in memory, by their id: their parts by number. */
+  readonly uploads: Map<string, Map<number, Buffer>>;
   /** Sockets that are open now. */
   openSockets(): number;
   /** Multipart uploads begun and neither completed nor aborted. */
@@ -132,6 +134,7 @@ export async function startScriptedServer(
     port,
     requests,
     objects,
+    uploads,
     openSockets: () => sockets.size,
     openUploads: () => uploads.size,
     script: (...next) => {
