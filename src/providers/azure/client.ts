@@ -5,11 +5,11 @@ import { Readable } from 'node:stream';
 import { AzureLogger } from '@azure/logger';
 import { BlobServiceClient, type ContainerClient, newPipeline } from '@azure/storage-blob';
 import type { AzureSettings } from '../../config/settings.ts';
-import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import { linkSignals } from '../../store/abort.ts';
 import type { Body } from '../../store/object-store.ts';
 import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
+import { completeConnectionString } from './connection-string.ts';
 import { createDefaultChain, type TokenSource } from './tokens.ts';
 
 /** What a request takes past the SDK, which sees heads only: so a repetition reads the content anew, and bytes that arrive go
@@ -37,7 +37,7 @@ type SdkRequest = Parameters<SdkHttpClient['sendRequest']>[0];
 type SdkResponse = Awaited<ReturnType<SdkHttpClient['sendRequest']>>;
 type SentOptions = SendOptions & { readonly signal: AbortSignal };
 
-/** @throws StorageError BAD_CONFIG for a connection string that the SDK does not understand */
+/** @throws StorageError BAD_CONFIG for a connection string that is not one */
 export function connect(settings: AzureSettings, transport: Transport, log: Logger): Connection {
   takeSdkLog(log);
   // By signal, which is the one option of each call that the SDK hands on to the HTTP client as it is.
@@ -53,7 +53,10 @@ export function connect(settings: AzureSettings, transport: Transport, log: Logg
   const service =
     account.kind === 'default-chain'
       ? new BlobServiceClient(account.accountUrl, newPipeline(tokens, options))
-      : fromConnectionString(account.connectionString.reveal(), options);
+      : BlobServiceClient.fromConnectionString(
+          completeConnectionString(account.connectionString.reveal()),
+          options,
+        );
   return {
     container: service.getContainerClient(settings.containerName),
     tokens,
@@ -68,21 +71,6 @@ export function connect(settings: AzureSettings, transport: Transport, log: Logg
       }
     },
   };
-}
-
-function fromConnectionString(
-  text: string,
-  options: Parameters<typeof BlobServiceClient.fromConnectionString>[1],
-): BlobServiceClient {
-  try {
-    return BlobServiceClient.fromConnectionString(text, options);
-  } catch {
-    // Without the cause, which may quote what it could not read.
-    throw new StorageError(
-      'BAD_CONFIG',
-      'AzureBlobStorage.ConnectionString cannot be read: copy it whole from the Azure portal ("Access keys" or "Shared access signature"), with all its parts between semicolons',
-    );
-  }
 }
 
 /** AZURE_LOG_LEVEL makes the SDK print to stderr; the lines belong into Orthanc's log, past its net for secrets. The SDK itself

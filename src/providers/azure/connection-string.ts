@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Connection strings as users have them. The SDK wants all parts, in its spelling; the C++ SDK, and so the strings in use, does with
+// fewer.
+
+import { StorageError } from '../../errors.ts';
+
+/** The parts that concern Blob Storage. @see https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string */
+const PARTS = [
+  'UseDevelopmentStorage',
+  'DefaultEndpointsProtocol',
+  'AccountName',
+  'AccountKey',
+  'SharedAccessSignature',
+  'BlobEndpoint',
+  'EndpointSuffix',
+] as const;
+
+type Part = (typeof PARTS)[number];
+
+/** @returns a connection string that the SDK understands: for an account key or a signature, with the address of the blob service
+ *  @throws StorageError BAD_CONFIG that names the part which is missing or wrong, never its value */
+export function completeConnectionString(text: string): string {
+  const parts = readParts(text);
+  if (parts.get('UseDevelopmentStorage')?.toLowerCase() === 'true') {
+    return 'UseDevelopmentStorage=true';
+  }
+  const account = parts.get('AccountName');
+  const key = parts.get('AccountKey');
+  const signature = parts.get('SharedAccessSignature');
+  const endpoint = parts.get('BlobEndpoint') ?? defaultEndpoint(parts);
+  if (endpoint === undefined) {
+    throw problem('lacks AccountName= (or BlobEndpoint=, the address of the blob service)');
+  }
+  if (!/^https?:\/\/[^/]/i.test(endpoint) || !URL.canParse(endpoint)) {
+    throw problem('has a BlobEndpoint= (or AccountName=, EndpointSuffix=) that makes no address');
+  }
+  if (key !== undefined) {
+    if (account === undefined) throw problem('lacks AccountName=');
+    // Node decodes what it can and is silent about the rest: the signature would just be wrong.
+    if (!/^(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(key)) {
+      throw problem('has an AccountKey= that is not base64 or is cut off');
+    }
+    return `DefaultEndpointsProtocol=https;AccountName=${account};AccountKey=${key};BlobEndpoint=${endpoint}`;
+  }
+  if (signature === undefined || !/(^|[?&])sig=/.test(signature)) {
+    throw problem('has neither AccountKey= nor SharedAccessSignature=sv=…&sig=…');
+  }
+  return `BlobEndpoint=${endpoint};SharedAccessSignature=${signature}`;
+}
+
+function readParts(text: string): ReadonlyMap<Part, string> {
+  const parts = new Map<Part, string>();
+  for (const item of text.split(';')) {
+    // A key and a signature hold "=" themselves.
+    const [, name = '', value = ''] = /^\s*([^=]*?)\s*=\s*(.*?)\s*$/s.exec(item) ?? [];
+    const known = PARTS.find((part) => part.toLowerCase() === name.toLowerCase());
+    if (known !== undefined && value !== '') parts.set(known, value);
+  }
+  return parts;
+}
+
+function defaultEndpoint(parts: ReadonlyMap<Part, string>): string | undefined {
+  const account = parts.get('AccountName');
+  if (account === undefined) return undefined;
+  const protocol = parts.get('DefaultEndpointsProtocol') ?? 'https';
+  const suffix = parts.get('EndpointSuffix') ?? 'core.windows.net';
+  return `${protocol}://${account}.blob.${suffix}`;
+}
+
+function problem(text: string): StorageError {
+  return new StorageError(
+    'BAD_CONFIG',
+    `AzureBlobStorage.ConnectionString ${text}; copy it whole from the Azure portal ("Access keys" or "Shared access signature")`,
+  );
+}
