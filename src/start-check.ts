@@ -3,8 +3,9 @@
 import { StorageError } from './errors.ts';
 import type { ObjectStore } from './store/object-store.ts';
 
-// How long a start may take to find out that the store is not to be had: Orthanc's users wait for it.
-const CHECK_TIMEOUT_MS = 9_000;
+// How long a start may take to find out that the store is not to be had: Orthanc's users wait for it. Providers keep a shorter limit
+// of their own (9 s), since they know which setting to name.
+const CHECK_TIMEOUT_MS = 9_500;
 
 /** Resolves when the store can be used.
  *  @throws StorageError that says which setting to change */
