@@ -8,6 +8,7 @@ import {
   type ServerResponse,
 } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { Transform } from 'node:stream';
 
 export interface ProxiedRequest {
   readonly method: string;
@@ -24,6 +25,8 @@ export type Fault =
   | { readonly kind: 'hang' }
   /** Passes on, but later. */
   | { readonly kind: 'delay'; readonly ms: number }
+  /** Passes on with one bit of the request's body flipped. */
+  | { readonly kind: 'corrupt' }
   /** Answers with another body than the server's. `announce` says which length its header claims. */
   | {
       readonly kind: 'alter';
@@ -86,6 +89,9 @@ export async function startS3Proxy(upstreamPort: number, bucket: string): Promis
       case 'hang':
         request.resume();
         return;
+      case 'corrupt':
+        await forward(request, response, upstreamPort, undefined, createFlipper());
+        return;
       case 'alter':
         await forward(request, response, upstreamPort, fault);
         return;
@@ -142,12 +148,26 @@ export async function startS3Proxy(upstreamPort: number, bucket: string): Promis
   };
 }
 
+/** Flips the lowest bit of the first byte. */
+function createFlipper(): Transform {
+  let isFirst = true;
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      const copy = Buffer.from(chunk);
+      if (isFirst) copy[0] = (copy[0] ?? 0) ^ 1;
+      isFirst = false;
+      done(undefined, copy);
+    },
+  });
+}
+
 /** Passes the request on as it is, since its headers are signed, and the answer back. */
 function forward(
   request: IncomingMessage,
   response: ServerResponse,
   port: number,
   alteration?: Extract<Fault, { kind: 'alter' }>,
+  onTheWay?: Transform,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     const { method, url: path } = request;
@@ -189,7 +209,8 @@ function forward(
       });
     });
     request.on('error', reject);
-    request.pipe(upstream);
+    if (onTheWay === undefined) request.pipe(upstream);
+    else request.pipe(onTheWay).pipe(upstream);
     response.on('close', () => {
       upstream.destroy();
       if (!response.writableFinished) reject(new Error('the client has gone'));

@@ -22,9 +22,6 @@ export const plugin = resolve(
 /** The bundle that the plugin embeds, for tests that wrap it. */
 export const bundle = inProject('build', 'bundle', 'plugin.cjs');
 
-/** Orthanc reads the whole file as a range from 1.12.8 on: Debian testing's does. */
-export const readsWholeFilesAsRanges = boxName === 'testing';
-
 export const BUCKET = 'e2e-bucket';
 /** Looks like one, so that a search of the log for it means something. */
 export const SECRET_KEY = 'e2e+Secret/Key.that.nobody=may.see';
@@ -44,8 +41,6 @@ export interface World {
   startPlain(name: string, configuration?: Configuration): Promise<Orthanc>;
   /** The keys of all objects in the bucket, sorted. */
   objects(): Promise<readonly string[]>;
-  /** Ends the S3 server; its objects stay. */
-  stopStore(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -93,7 +88,6 @@ export async function createWorld(): Promise<World> {
         .filter((key) => !key.startsWith('.')) // versitygw's own
         .sort();
     },
-    stopStore: () => store.stop(),
     close: async () => {
       await Promise.all(started.map((orthanc) => orthanc.kill()));
       await proxy.close();
