@@ -15,6 +15,7 @@ export default defineConfig({
   test: {
     projects: [
       suite('unit', 10_000),
+      suite('interop', 120_000),
       suite('conformance', 120_000),
       suite('faults', 60_000),
       { test: { ...suite('e2e', 300_000).test, fileParallelism: false } },

@@ -60,7 +60,8 @@ export async function encryptBody(
   signal: AbortSignal,
 ): Promise<EncryptedBody> {
   const sizeBytes = ciphertextSize(target.format, content.sizeBytes);
-  await pacer.turn();
+  const turn = pacer.turn();
+  if (turn !== undefined) await turn;
   if (signal.aborted) throw abortReason(signal);
   const { uuid, contentType, random } = target;
   const { id, key } = target.master;
@@ -159,7 +160,8 @@ async function encryptForTag(
 ): Promise<Uint8Array> {
   const cipher = createA1Cipher(header, secrets);
   for (let start = 0; start < content.sizeBytes; start += PIECE_BYTES) {
-    await paced?.pacer.turn();
+    const turn = paced?.pacer.turn();
+    if (turn !== undefined) await turn;
     if (paced?.signal.aborted === true) throw abortReason(paced.signal);
     const end = Math.min(start + PIECE_BYTES, content.sizeBytes);
     take(start, cipher.update(content.read(start, end)));

@@ -2,7 +2,8 @@
 
 /** Keeps encryption from holding up the event loop: many operations may have something to encrypt in the same turn of it. */
 export interface Pacer {
-  /** To be awaited before each piece of work, where it is not undefined. */
+  /** To be asked before each piece of work, which then follows at once: `await` only what is not undefined, since others would
+   *  ask before the work has taken its time. */
   turn(): Promise<void> | undefined;
 }
 

@@ -202,9 +202,12 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
     async delete(key) {
       objects.delete(key);
     },
-    // biome-ignore lint/correctness/useYield: nobody here lists
-    async *list() {
-      throw new Error('not there');
+    async *list(prefix) {
+      for (const [key, object] of objects) {
+        if (key.startsWith(prefix)) {
+          yield { key, sizeBytes: object.length, modified: new Date(0) };
+        }
+      }
     },
     check: async () => undefined,
     close: async () => undefined,

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { createCipheriv, createHash, randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { encryptA1Part, firstCounterBlock } from '../../../src/encryption/a1.ts';
+import {
+  type EncryptedBody,
+  encryptBody,
+  HELD_MAX_BYTES,
+} from '../../../src/encryption/encrypted-body.ts';
+import { createPacer } from '../../../src/encryption/pacer.ts';
+import {
+  ciphertextSize,
+  type EncryptionFormat,
+  SEGMENT_BYTES,
+} from '../../../src/encryption/sizes.ts';
+import type { Body } from '../../../src/store/object-store.ts';
+import {
+  expectFailure,
+  expectSameBytes,
+  makeBody,
+  makeBytes,
+  never,
+} from '../../support/bodies.ts';
+import { DICOM, decrypt, failureOf, KEYRING, UUID } from './support.ts';
+
+const pacer = createPacer(2, () => performance.now());
+
+function encrypt(format: EncryptionFormat, content: Body): Promise<EncryptedBody> {
+  const { master } = KEYRING;
+  if (master === undefined) throw new Error('no master key');
+  const target = { format, master, uuid: UUID, contentType: DICOM };
+  return encryptBody(content, target, pacer, never());
+}
+
+const LARGE = 3 * 1024 * 1024 + 777;
+
+describe.each(['A1', 'A2'] as const)('%s', (format) => {
+  test('any size comes back', async () => {
+    const size = fc.oneof(
+      fc.nat(100),
+      fc.nat(3 * SEGMENT_BYTES),
+      fc.constantFrom(...[1, 2, 16].map((n) => n * SEGMENT_BYTES)),
+      fc.integer({ min: HELD_MAX_BYTES - 400, max: HELD_MAX_BYTES + 400 }),
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        size,
+        fc.integer({ min: 1, max: 200_000 }),
+        async (sizeBytes, pieceBytes) => {
+          const content = makeBytes(sizeBytes);
+          const body = await encrypt(format, makeBody(content));
+          expect(body.sizeBytes).toBe(ciphertextSize(format, sizeBytes));
+          expectSameBytes(decrypt(body.read(0, body.sizeBytes), { pieceBytes }), content);
+        },
+      ),
+      { numRuns: 40 },
+    );
+  });
+
+  test('a small content is read and encrypted once, however often it is sent', async () => {
+    const content = makeBody(makeBytes(500_000));
+    const body = await encrypt(format, content);
+    expect(content.readBytes()).toBe(500_000);
+    const first = body.read(0, body.sizeBytes);
+    content.end();
+    expect(body.read(0, body.sizeBytes)).toBe(first);
+    expectSameBytes(body.read(1000, 2000), first.subarray(1000, 2000));
+    body.wipe();
+  });
+
+  test('any part of a large content is the same bytes, in any order and again', async () => {
+    const content = makeBytes(LARGE);
+    const body = await encrypt(format, makeBody(content));
+    const whole = Buffer.from(body.read(0, body.sizeBytes));
+    expectSameBytes(decrypt(whole), content);
+    fc.assert(
+      fc.property(fc.nat(body.sizeBytes), fc.nat(400_000), (from, length) => {
+        const end = Math.min(from + length, body.sizeBytes);
+        expectSameBytes(body.read(from, end), whole.subarray(from, end));
+      }),
+      { numRuns: 100 },
+    );
+    // Four parts side by side, piece by piece, as a multipart upload does.
+    const partBytes = Math.ceil(body.sizeBytes / 4);
+    const parts = [0, 1, 2, 3].map((part) => part * partBytes);
+    for (let at = 0; at < partBytes; at += 100_000) {
+      for (const start of parts) {
+        const from = Math.min(start + at, body.sizeBytes);
+        const end = Math.min(start + Math.min(at + 100_000, partBytes), body.sizeBytes);
+        expectSameBytes(body.read(from, end), whole.subarray(from, end));
+      }
+    }
+  });
+
+  test('near both ends of a large one', async () => {
+    const body = await encrypt(format, makeBody(makeBytes(LARGE)));
+    const whole = Buffer.from(body.read(0, body.sizeBytes));
+    for (const start of [0, 1, 52, 53, 54, 69, 70, 71, 86, body.sizeBytes - 17]) {
+      for (const length of [0, 1, 15, 16, 17, 100]) {
+        const end = Math.min(start + length, body.sizeBytes);
+        expectSameBytes(body.read(start, end), whole.subarray(start, end));
+      }
+    }
+  });
+
+  test('a large one is encrypted for each pass, but no more', async () => {
+    const content = makeBody(makeBytes(LARGE));
+    const body = await encrypt(format, content);
+    // A1 has one pass for its tag.
+    const before = content.readBytes();
+    expect(before).toBe(format === 'A1' ? LARGE : 0);
+    for (let start = 0; start < body.sizeBytes; start += 262_144) {
+      body.read(start, Math.min(start + 262_144, body.sizeBytes));
+    }
+    // A1 reads the block before a piece that begins within one.
+    expect(content.readBytes() - before).toBeLessThan(LARGE + 16 * 20);
+    expect(content.largestRead()).toBeLessThanOrEqual(262_144 + 16);
+  });
+
+  test('once it is wiped nothing is encrypted any more', async () => {
+    const body = await encrypt(format, makeBody(makeBytes(LARGE)));
+    body.wipe();
+    // With a key of zeros it would look like an object.
+    expect(failureOf(() => body.read(0, 100))).toBe('ABORTED');
+  });
+
+  test('a content that is gone, and a request that is over', async () => {
+    const content = makeBody(makeBytes(100));
+    content.end();
+    await expectFailure(encrypt(format, content), 'ABORTED');
+    const { master } = KEYRING;
+    if (master === undefined) throw new Error('no master key');
+    const target = { format, master, uuid: UUID, contentType: DICOM };
+    const work = encryptBody(makeBody(makeBytes(100)), target, pacer, AbortSignal.abort());
+    await expectFailure(work, 'ABORTED');
+  });
+
+  test('too large a content is refused before any of it is read', async () => {
+    const content: Body = {
+      sizeBytes: 2 ** 49,
+      read: () => {
+        throw new Error('read');
+      },
+    };
+    await expectFailure(encrypt(format, content), 'INTERNAL', /too large for encryption format/);
+  });
+});
+
+describe('A1 in parts', () => {
+  test('is what GCM makes in one go, also where its 32-bit counter wraps', () => {
+    // Found by trying: the last 32 bits of its first counter block are 0xfffff97c, which wrap 27 kB into the content.
+    const dek = createHash('sha256').update('a1-counter-wrap').digest();
+    const iv = createHash('sha256').update(`a1-counter-wrap/133908`).digest();
+    const counterBlock = Buffer.from(firstCounterBlock({ dek, iv }));
+    expect(counterBlock.readUInt32BE(12)).toBeGreaterThan(2 ** 32 - 8192);
+    const content = makeBytes(200_000);
+    const whole = createCipheriv('aes-256-gcm', dek, iv).update(content);
+    fc.assert(
+      fc.property(fc.nat(12_499), fc.nat(150_000), (block, length) => {
+        const offset = block * 16;
+        const end = Math.min(offset + length, content.length);
+        const part = encryptA1Part(
+          { dek, iv },
+          counterBlock,
+          offset,
+          content.subarray(offset, end),
+        );
+        expectSameBytes(part, whole.subarray(offset, end));
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('for any key and IV', () => {
+    for (let run = 0; run < 50; run++) {
+      const secrets = { dek: randomBytes(32), iv: randomBytes(32) };
+      const content = makeBytes(1000);
+      const whole = createCipheriv('aes-256-gcm', secrets.dek, secrets.iv).update(content);
+      const part = encryptA1Part(secrets, firstCounterBlock(secrets), 160, content.subarray(160));
+      expectSameBytes(part, whole.subarray(160));
+    }
+  });
+});

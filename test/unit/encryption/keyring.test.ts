@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { randomBytes } from 'node:crypto';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { inspect } from 'node:util';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type KeyFile, loadKeyring } from '../../../src/encryption/keyring.ts';
+import { StorageError } from '../../../src/errors.ts';
+
+let folder = '';
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'keyring-'));
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+let files = 0;
+function write(content: string | Uint8Array, mode = 0o600): string {
+  const path = join(folder, `${files++}.key`);
+  writeFileSync(path, content);
+  chmodSync(path, mode);
+  return path;
+}
+
+const KEY = Buffer.from('3c'.repeat(32), 'hex');
+const masterOf = (path: string, id = 1): KeyFile => ({ setting: 'E.MasterKey', id, path });
+const previousOf = (index: number, id: number, path: string): KeyFile => ({
+  setting: `E.PreviousMasterKeys[${index}]`,
+  id,
+  path,
+});
+
+function problemsOf(master: KeyFile | undefined, previous: readonly KeyFile[] = []) {
+  try {
+    loadKeyring(master, previous);
+  } catch (error) {
+    if (!(error instanceof StorageError)) throw error;
+    expect(error.code).toBe('BAD_CONFIG');
+    return error.message.split('\n');
+  }
+  return [];
+}
+
+describe('key files', () => {
+  test.each([
+    ['as openssl writes it', `${KEY.toString('base64')}\n`],
+    ['without a line end', KEY.toString('base64')],
+    ['with Windows line ends and spaces around', `\r\n \t${KEY.toString('base64')} \r\n\r\n`],
+  ])('%s', (_, text) => {
+    const { keyring, warnings } = loadKeyring(masterOf(write(text), 0xffff_ffff), []);
+    expect(keyring.find(0xffff_ffff).export()).toEqual(KEY);
+    expect(keyring.ids).toEqual([0xffff_ffff]);
+    expect(warnings).toEqual([]);
+  });
+
+  test('any 32 bytes', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (bytes) => {
+        const path = write(Buffer.from(bytes).toString('base64'));
+        expect(loadKeyring(masterOf(path), []).keyring.find(1).export()).toEqual(
+          Buffer.from(bytes),
+        );
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test('a link to one, as Kubernetes mounts secrets', () => {
+    const path = join(folder, 'link.key');
+    symlinkSync(write(KEY.toString('base64')), path);
+    expect(problemsOf(masterOf(path))).toEqual([]);
+  });
+
+  test.each([
+    ['empty', '', 'is empty'],
+    ['white space only', ' \n', 'is empty'],
+    ['31 bytes', KEY.subarray(1).toString('base64'), 'holds 31 bytes in base64; a key has 32'],
+    ['33 bytes', Buffer.alloc(33).toString('base64'), 'holds 33 bytes in base64; a key has 32'],
+    ['16 bytes', Buffer.alloc(16, 9).toString('base64'), 'holds 16 bytes in base64; a key has 32'],
+    ['48 bytes', Buffer.alloc(48, 9).toString('base64'), 'holds 48 bytes in base64; a key has 32'],
+    ['raw bytes', Buffer.alloc(32, 0xe9), 'does not hold base64'],
+    ['hexadecimal', KEY.toString('hex'), 'holds 48 bytes in base64; a key has 32'],
+    ['base64url', Buffer.alloc(32, 0xff).toString('base64url'), 'does not hold base64'],
+    ['without padding', KEY.toString('base64').slice(0, 43), 'does not hold base64'],
+    [
+      'a line end inside',
+      `${KEY.toString('base64').slice(0, 20)}\n${KEY.toString('base64').slice(20)}`,
+      'does not hold base64',
+    ],
+    ['two keys', `${KEY.toString('base64')}\n${KEY.toString('base64')}\n`, 'does not hold base64'],
+    ['a PEM', '-----BEGIN KEY-----\nAAAA\n-----END KEY-----\n', 'does not hold base64'],
+    ['large', Buffer.alloc(100_000, 'A'), 'is no key file'],
+    ['large and blank', Buffer.alloc(100_000, ' '), 'is no key file'],
+  ])('%s', (_, content, problem) => {
+    const path = write(content);
+    const problems = problemsOf(masterOf(path));
+    expect(problems).toHaveLength(1);
+    expect(problems[0]).toContain(`E.MasterKey: the file "${path}" ${problem}`);
+  });
+
+  test('missing, a folder, a device', () => {
+    const missing = join(folder, 'nowhere', 'x.key');
+    expect(problemsOf(masterOf(missing))).toEqual([`E.MasterKey: there is no file "${missing}"`]);
+    mkdirSync(join(folder, 'sub'));
+    expect(problemsOf(masterOf(join(folder, 'sub')))[0]).toContain('is not a file');
+    expect(problemsOf(masterOf('/dev/zero'))[0]).toContain('is not a file');
+  });
+
+  test('unreadable', () => {
+    const path = write(KEY.toString('base64'), 0o000);
+    // Root reads everything.
+    const isRoot = process.geteuid?.() === 0;
+    if (isRoot) process.seteuid?.(65_534);
+    try {
+      expect(problemsOf(masterOf(path))).toEqual([
+        `E.MasterKey: the file "${path}" cannot be read by the user that Orthanc runs as (EACCES)`,
+      ]);
+    } finally {
+      if (isRoot) process.seteuid?.(0);
+    }
+  });
+
+  test.each([
+    [0o600, false],
+    [0o400, false],
+    [0o640, true],
+    [0o604, true],
+    [0o620, true],
+    [0o644, true],
+  ])('mode %o: a warning %s', (mode, isWarned) => {
+    const path = write(KEY.toString('base64'), mode);
+    const { warnings } = loadKeyring(masterOf(path), []);
+    expect(warnings).toHaveLength(isWarned ? 1 : 0);
+    if (isWarned) {
+      expect(warnings[0]).toContain(`E.MasterKey: the key file "${path}" is open to others`);
+    }
+  });
+});
+
+describe('keyrings', () => {
+  test.each([-1, 0.5, 2 ** 32, Number.NaN])('id %d', (id) => {
+    const path = write(KEY.toString('base64'));
+    expect(problemsOf(masterOf(path, id))[0]).toMatch(/whole number from 0 to 4294967295/);
+  });
+
+  test('one id twice, with the same key or another', () => {
+    const [a, b] = [write(KEY.toString('base64')), write(randomBytes(32).toString('base64'))];
+    expect(problemsOf(masterOf(a), [previousOf(0, 1, a)])).toEqual([
+      `E.PreviousMasterKeys[0]: key id 1 of the file "${a}" is there twice (E.MasterKey, file "${a}"); each id needs its own key`,
+    ]);
+    expect(problemsOf(masterOf(a), [previousOf(0, 1, b)])).toEqual([
+      `E.PreviousMasterKeys[0]: key id 1 of the file "${b}" is that of another key (E.MasterKey, file "${a}"); each id needs its own key`,
+    ]);
+  });
+
+  test('one key under two ids, in two files', () => {
+    const [a, b] = [write(KEY.toString('base64')), write(`${KEY.toString('base64')}\n`)];
+    expect(problemsOf(masterOf(a), [previousOf(0, 2, b)])).toEqual([
+      `E.PreviousMasterKeys[0]: the file "${b}" holds the same key as E.MasterKey (file "${a}"), under ids 2 and 1; a key has one id`,
+    ]);
+  });
+
+  test('all problems together, none with a key in it', () => {
+    const text = KEY.toString('base64');
+    const problems = problemsOf(masterOf(join(folder, 'none'), 1), [
+      previousOf(0, 2, write(`${text}x`)),
+      previousOf(1, 3, write(text.slice(4))),
+      previousOf(2, 4, write(text)),
+      previousOf(3, 5, write(text)),
+    ]);
+    expect(problems).toHaveLength(4);
+    for (const problem of problems) expect(problem).not.toContain(text.slice(8, 20));
+  });
+
+  test('without a master key, for reading only', () => {
+    const { keyring } = loadKeyring(undefined, [previousOf(0, 2, write(KEY.toString('base64')))]);
+    expect(keyring.master).toBeUndefined();
+    expect(keyring.find(2).export()).toEqual(KEY);
+  });
+
+  test('nothing prints the key', () => {
+    const { keyring } = loadKeyring(masterOf(write(KEY.toString('base64'))), []);
+    const shown = `${inspect(keyring, { depth: 9, showHidden: true })}${JSON.stringify(keyring)}`;
+    expect(shown).not.toContain('3c3c');
+    expect(shown).not.toContain(KEY.toString('base64').slice(0, 10));
+  });
+});
