@@ -4,7 +4,7 @@
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 
-export interface Proxy {
+export interface ForwardProxy {
   readonly port: number;
   /** Methods, in their order. */
   readonly seen: readonly string[];
@@ -20,7 +20,7 @@ export async function startProxy(
     /** Where tunnels end, whatever they ask for: a port of 127.0.0.1. */
     readonly tunnelPort?: number;
   } = {},
-): Promise<Proxy> {
+): Promise<ForwardProxy> {
   const seen: string[] = [];
   const tunnels: string[] = [];
   const authorizations = new Set<string | undefined>();

@@ -129,15 +129,23 @@ async function openDefault(fetchImplementation: Fetch): Promise<AuthClient> {
     clientOptions: { transporterOptions: { fetchImplementation } },
   });
   const client = await auth.getClient();
-  // For impersonation the library makes two clients with none of our options (10.9, fromImpersonatedJSON).
-  for (const each of [client, sourceOf(client)]) {
-    if (each !== undefined) each.transporter.defaults.fetchImplementation = fetchImplementation;
+  for (const transporter of transportersIn(client)) {
+    transporter.defaults.fetchImplementation = fetchImplementation;
   }
   return client;
 }
 
-function sourceOf(client: AuthClient): AuthClient | undefined {
-  return (client as { readonly sourceClient?: AuthClient }).sourceClient;
+/** The library makes some of its parts with none of our options (10.9.1: the exchange of tokens for workload identity, and both
+ *  clients for impersonation). */
+function transportersIn(value: unknown): readonly AuthClient['transporter'][] {
+  if (typeof value !== 'object' || value === null) return [];
+  const { transporter, sourceClient, stsCredential } = value as {
+    readonly transporter?: AuthClient['transporter'];
+    readonly sourceClient?: unknown;
+    readonly stsCredential?: unknown;
+  };
+  const own = transporter === undefined ? [] : [transporter];
+  return [...own, ...transportersIn(sourceClient), ...transportersIn(stsCredential)];
 }
 
 /** What the library takes for fetch. */

@@ -1,0 +1,542 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The check at start: the mistakes that users make, each with what it tells them; credentials, and the ways to Google (TLS, proxy).
+// Google is a server of the test's own, which a proxy reaches under Google's names.
+
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { inspect } from 'node:util';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Secret } from '../../src/config/secret.ts';
+import type { GoogleSettings } from '../../src/config/settings.ts';
+import type { StorageErrorCode } from '../../src/errors.ts';
+import { createGoogleStore, type GoogleDependencies } from '../../src/providers/google/store.ts';
+import type { ObjectStore } from '../../src/store/object-store.ts';
+import {
+  expectFailure,
+  expectSameBytes,
+  makeBody,
+  makeBytes,
+  makeSink,
+  never,
+} from '../support/bodies.ts';
+import { makeCertificate } from '../support/certificate.ts';
+import { type ForwardProxy, startProxy } from '../support/forward-proxy.ts';
+import { makeGoogleSettings, makeServiceAccount, TEST_PRIVATE_KEY } from '../support/google.ts';
+import { answerGoogle, failGoogle, failToken, TEST_TOKEN } from '../support/google-memory.ts';
+import {
+  hang,
+  type ScriptedServer,
+  type Step,
+  startScriptedServer,
+} from '../support/scripted-server.ts';
+import { makeLogger } from '../support/settings.ts';
+
+const stores: ObjectStore[] = [];
+const servers: { close(): Promise<void> }[] = [];
+const certificate = makeCertificate([
+  'storage.googleapis.com',
+  'oauth2.googleapis.com',
+  'sts.googleapis.com',
+  'storage.other-cloud.example',
+]);
+let folder: string;
+
+function open(
+  changes: Partial<GoogleSettings>,
+  deps: Partial<GoogleDependencies> = {},
+): ObjectStore {
+  const store = createGoogleStore(makeGoogleSettings(changes), { log: makeLogger(), ...deps });
+  stores.push(store);
+  return store;
+}
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
+  await writeFile(join(folder, 'ca.pem'), certificate.cert);
+});
+
+afterEach(async () => {
+  for (const store of stores.splice(0)) await store.close();
+  for (const server of servers.splice(0)) await server.close();
+  await rm(folder, { recursive: true });
+});
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return performance.now() - start;
+}
+
+async function withEnvironment(
+  variables: Readonly<Record<string, string | undefined>>,
+  work: () => Promise<void>,
+): Promise<void> {
+  const before = Object.keys(variables).map((name) => [name, process.env[name]] as const);
+  const set = (name: string, value: string | undefined) => {
+    if (value === undefined) delete process.env[name];
+    else process.env[name] = value;
+  };
+  for (const [name, value] of Object.entries(variables)) set(name, value);
+  try {
+    await work();
+  } finally {
+    for (const [name, value] of before) set(name, value);
+  }
+}
+
+describe('the check at start, without credentials', () => {
+  let server: ScriptedServer;
+
+  beforeEach(async () => {
+    server = await startScriptedServer({ answer: answerGoogle });
+    servers.push(server);
+  });
+
+  const methods = () => server.requests.map(({ method }) => method);
+  const isPermissionTest = (url: string) => url.includes('/iam/testPermissions');
+
+  test('is one question where the answer is clear', async () => {
+    await open({ endpoint: server.endpoint }).check({ signal: never() });
+    expect(server.requests.map(({ url }) => url)).toEqual([
+      '/storage/v1/b/bucket/iam/testPermissions?permissions=storage.objects.create&permissions=storage.objects.get&permissions=storage.objects.delete',
+    ]);
+  });
+
+  test.each<[string, Step]>([
+    ['are granted under RootPath alone', ({ response }) => void response.end('{}')],
+    ['are not known to the server', failGoogle(404, 'Not Found', 'notFound')],
+    ['may not be asked for', failGoogle(403, 'no', 'forbidden')],
+  ])('writes a probe under RootPath where permissions %s', async (_name, answer) => {
+    server.always(async (exchange) => {
+      const { url, method } = exchange.recorded;
+      const isAllowed =
+        method === 'POST' || url.startsWith('/storage/v1/b/bucket/o/archive%2Forthanc-');
+      if (isPermissionTest(url)) await answer(exchange);
+      else if (isAllowed) await exchange.proceed();
+      else await failGoogle(403, 'no', 'forbidden')(exchange);
+    });
+    const store = open({ endpoint: server.endpoint }, { probePrefix: 'archive' });
+    await store.check({ signal: never() });
+    expect(methods()).toEqual(['GET', 'POST', 'GET', 'DELETE']);
+    expect(server.objects.size).toBe(0);
+  });
+
+  test.each([
+    ['POST', 'create'],
+    ['GET', 'get'],
+    ['DELETE', 'delete'],
+  ])('names the permission when %s is forbidden', async (method, permission) => {
+    server.always(async (exchange) => {
+      const { url } = exchange.recorded;
+      const words = `x does not have storage.objects.${permission} access to the Google Cloud Storage object.`;
+      if (isPermissionTest(url)) exchange.response.end('{}');
+      else if (exchange.recorded.method === method) {
+        await failGoogle(403, words, 'forbidden')(exchange);
+      } else await exchange.proceed();
+    });
+    await expectFailure(
+      open({ endpoint: server.endpoint }).check({ signal: never() }),
+      'ACCESS_DENIED',
+      new RegExp(`allow storage\\.objects\\.${permission} on the bucket`),
+    );
+  });
+
+  test('passes a bucket that keeps its objects for a time', async () => {
+    server.always(async (exchange) => {
+      const { url, method } = exchange.recorded;
+      if (isPermissionTest(url)) exchange.response.end('{}');
+      else if (method === 'DELETE') {
+        await failGoogle(403, 'under retention policy', 'retentionPolicyNotMet')(exchange);
+      } else await exchange.proceed();
+    });
+    await open({ endpoint: server.endpoint }).check({ signal: never() });
+  });
+
+  test.each<[string, Step, StorageErrorCode, RegExp]>([
+    [
+      'a bucket that is not there',
+      failGoogle(404, 'The specified bucket does not exist.', 'notFound'),
+      'BAD_CONFIG',
+      /GoogleCloudStorage\.BucketName/,
+    ],
+    [
+      'a server that wants credentials',
+      failGoogle(401, 'Anonymous caller does not have storage.objects.create access', 'required'),
+      'ACCESS_DENIED',
+      /GoogleCloudStorage\.ServiceAccountFile/,
+    ],
+    [
+      'a project without billing',
+      failGoogle(403, 'The billing account is disabled', 'accountDisabled'),
+      'ACCESS_DENIED',
+      /billing/,
+    ],
+    ['a server that only fails', failGoogle(500, 'Internal', 'x'), 'UNAVAILABLE', /500/],
+  ])('finds %s', async (_name, fault, code, message) => {
+    server.always(fault);
+    const check = open({ endpoint: server.endpoint }).check({ signal: never() });
+    await expectFailure(check, code, message);
+  });
+
+  test('gives up a server that never answers within 10 s', async () => {
+    server.always(hang());
+    const ms = await timed(() =>
+      expectFailure(
+        open({ endpoint: server.endpoint }).check({ signal: never() }),
+        'TIMEOUT',
+        /GoogleCloudStorage\.Endpoint/,
+      ),
+    );
+    expect(ms).toBeLessThan(10_000);
+  });
+
+  test('finds an endpoint that nobody listens on at once', async () => {
+    await server.close();
+    const ms = await timed(() =>
+      expectFailure(
+        open({ endpoint: server.endpoint }).check({ signal: never() }),
+        'UNAVAILABLE',
+        /nobody listens.*GoogleCloudStorage\.Endpoint/,
+      ),
+    );
+    expect(ms).toBeLessThan(1_000);
+  });
+
+  test('finds a host name that does not exist', async () => {
+    const check = open({ endpoint: 'http://no-such-host.invalid' }).check({ signal: never() });
+    await expectFailure(check, 'UNAVAILABLE', /GoogleCloudStorage\.Endpoint/);
+  });
+
+  test('leaves nothing behind that would keep the event loop from ending', async () => {
+    const store = open({ endpoint: server.endpoint });
+    await store.check({ signal: never() });
+    await store.close();
+    await expect.poll(() => server.openSockets()).toBe(0);
+  });
+});
+
+describe('ServiceAccountFile', () => {
+  test.each<[string, string | undefined, RegExp]>([
+    ['missing', undefined, /does not exist/],
+    ['empty', '', /is empty, not JSON/],
+    ['PEM', TEST_PRIVATE_KEY, /PEM, not JSON/],
+    ['P12', '0\u0082\uFFFD\uFFFD', /P12 key, not JSON/],
+    ['not JSON', 'hello', /something else, not JSON/],
+    ["gcloud's", '{"type":"authorized_user"}', /GOOGLE_APPLICATION_CREDENTIALS/],
+    ['workload identity', '{"type":"external_account"}', /GOOGLE_APPLICATION_CREDENTIALS/],
+    ['OAuth client', '{"installed":{"client_id":"x"}}', /the secret of an OAuth client/],
+    ['an array', '[]', /not JSON/],
+    ['without a key', '{"type":"service_account"}', /lacks client_email or private_key/],
+    ['with a damaged key', makeServiceAccount({ private_key: '-----BEGIN x' }), /damaged/],
+    ['some other JSON', '{"a":1}', /JSON of another kind/],
+  ])('%s is refused at once, and told what it is', async (_name, content, message) => {
+    const file = join(folder, 'key.json');
+    if (content !== undefined) await writeFile(file, content);
+    const failing = () => open({ serviceAccountFile: file });
+    expect(failing).toThrow(message);
+    expect(failing).toThrow(/GoogleCloudStorage\.ServiceAccountFile/);
+  });
+
+  test('a folder is told from a file', () => {
+    expect(() => open({ serviceAccountFile: folder })).toThrow(/is a folder/);
+  });
+});
+
+describe('Google over TLS, through HttpProxy', () => {
+  let server: ScriptedServer;
+  let proxy: ForwardProxy;
+
+  beforeEach(async () => {
+    server = await startScriptedServer({ certificate, answer: answerGoogle });
+    proxy = await startProxy({ tunnelPort: server.port });
+    servers.push(server, proxy);
+    await writeFile(join(folder, 'key.json'), makeServiceAccount());
+  });
+
+  const settings = (changes: Partial<GoogleSettings> = {}): Partial<GoogleSettings> => ({
+    serviceAccountFile: join(folder, 'key.json'),
+    caCertificatesFile: join(folder, 'ca.pem'),
+    proxyUrl: new Secret(`http://127.0.0.1:${proxy.port}`),
+    ...changes,
+  });
+  const tokenRequests = () => server.requests.filter(({ url }) => url === '/token');
+  /** Meets requests for tokens only. */
+  const onToken =
+    (step: Step): Step =>
+    (exchange) =>
+      exchange.recorded.url === '/token' ? step(exchange) : exchange.proceed();
+
+  test('one token serves all requests', async () => {
+    const store = open(settings());
+    const bytes = makeBytes(2_000_000);
+    await store.check({ signal: never() });
+    await store.put('key', makeBody(bytes), { signal: never() });
+    const sink = makeSink();
+    await store.get('key', undefined, sink, { signal: never() });
+    expectSameBytes(sink.bytes(), bytes);
+    expect(new Set(proxy.tunnels)).toEqual(
+      new Set(['oauth2.googleapis.com', 'storage.googleapis.com']),
+    );
+    expect(tokenRequests()).toHaveLength(1);
+    const claim = new URLSearchParams(tokenRequests()[0]?.body().toString()).get('assertion');
+    const claims = Buffer.from(claim?.split('.')[1] ?? '', 'base64url').toString();
+    expect(JSON.parse(claims)).toMatchObject({
+      iss: 'orthanc@project.iam.gserviceaccount.com',
+      scope: 'https://www.googleapis.com/auth/devstorage.read_write',
+    });
+    const others = server.requests.filter(({ url }) => url !== '/token');
+    expect(new Set(others.map(({ headers }) => headers['authorization']))).toEqual(
+      new Set([`Bearer ${TEST_TOKEN}`]),
+    );
+  });
+
+  test('many at once ask for one token', async () => {
+    const store = open(settings());
+    await Promise.all(
+      Array.from({ length: 20 }, (_, index) =>
+        store.put(`key-${index}`, makeBody(makeBytes(100)), { signal: never() }),
+      ),
+    );
+    expect(tokenRequests()).toHaveLength(1);
+  });
+
+  test('a token that is not accepted any more is renewed, with the key file read anew', async () => {
+    const store = open(settings());
+    await store.check({ signal: never() });
+    await writeFile(
+      join(folder, 'key.json'),
+      makeServiceAccount({ client_email: 'new@project.iam.gserviceaccount.com' }),
+    );
+    server.script(failGoogle(401, 'Invalid Credentials', 'authError'));
+    await store.put('key', makeBody(makeBytes(10)), { signal: never() });
+    expect(tokenRequests()).toHaveLength(2);
+    const claim = new URLSearchParams(tokenRequests()[1]?.body().toString()).get('assertion');
+    expect(Buffer.from(claim?.split('.')[1] ?? '', 'base64url').toString()).toContain('new@');
+    server.always(failGoogle(401, 'Invalid Credentials', 'authError'));
+    await expectFailure(
+      store.put('key', makeBody(makeBytes(10)), { signal: never() }),
+      'ACCESS_DENIED',
+      /GoogleCloudStorage\.ServiceAccountFile/,
+    );
+  });
+
+  const date = new Date(Date.now() - 20 * 60_000).toUTCString();
+  test.each<[string, Step, StorageErrorCode, RegExp]>([
+    [
+      'a clock that is off',
+      failToken(
+        'invalid_grant',
+        'Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and exp values in the JWT claim.',
+        { headers: { date } },
+      ),
+      'ACCESS_DENIED',
+      /20 minutes ahead of Google's; set this machine's clock/,
+    ],
+    [
+      'a revoked key',
+      failToken('invalid_grant', 'Invalid JWT Signature.'),
+      'ACCESS_DENIED',
+      /ServiceAccountFile is revoked or deleted/,
+    ],
+    [
+      'a deleted account',
+      failToken('invalid_grant', 'Invalid grant: account not found'),
+      'ACCESS_DENIED',
+      /deleted or disabled/,
+    ],
+    [
+      'an account without rights',
+      failToken('unauthorized_client', 'not authorized', { status: 401 }),
+      'ACCESS_DENIED',
+      /unauthorized_client/,
+    ],
+    [
+      'a token server that fails',
+      failToken('internal_failure', 'oops', { status: 503 }),
+      'UNAVAILABLE',
+      /the server that gives the token failed/,
+    ],
+  ])('%s is explained, without anything secret', async (_name, fault, code, message) => {
+    server.always(onToken(fault));
+    const store = open(settings({ maxRetries: 0 }));
+    const error = await expectFailure(store.check({ signal: never() }), code, message);
+    const everything = inspect(error, { depth: 10 });
+    for (const { body } of tokenRequests()) {
+      const assertion = new URLSearchParams(body().toString()).get('assertion') ?? 'none';
+      expect(everything).not.toContain(assertion);
+      expect(everything).not.toContain('grant-type:jwt-bearer');
+    }
+  });
+
+  test('a token server that stumbles is asked again', async () => {
+    let failures = 0;
+    server.always((exchange) =>
+      onToken(++failures <= 2 ? failToken('x', 'y', { status: 500 }) : (it) => it.proceed())(
+        exchange,
+      ),
+    );
+    await open(settings()).check({ signal: never() });
+  });
+
+  test('a token server that never answers is named', async () => {
+    server.always(onToken(hang()));
+    await expectFailure(
+      open(settings()).check({ signal: never() }),
+      'TIMEOUT',
+      /the server that gives the token/,
+    );
+  });
+
+  test('a private authority that is not named is explained', async () => {
+    const store = open(settings({ caCertificatesFile: undefined }));
+    await expectFailure(store.check({ signal: never() }), 'BAD_CONFIG', /HttpsCACertificates/);
+  });
+
+  test('a proxy that refuses is explained, without its password', async () => {
+    const refusing = await startProxy({ refuse: true });
+    servers.push(refusing);
+    const proxyUrl = new Secret(`http://user:hidden@127.0.0.1:${refusing.port}`);
+    const error = await expectFailure(
+      open(settings({ proxyUrl })).check({ signal: never() }),
+      'BAD_CONFIG',
+      /HttpProxy/,
+    );
+    expect(inspect(error, { depth: 10 })).not.toContain('hidden');
+  });
+
+  test("a key of another cloud of Google's technique goes to that cloud", async () => {
+    await writeFile(
+      join(folder, 'key.json'),
+      makeServiceAccount({ universe_domain: 'other-cloud.example' }),
+    );
+    // Such keys sign their own tokens: there is no server to ask.
+    await open(settings()).check({ signal: never() });
+    expect(new Set(proxy.tunnels)).toEqual(new Set(['storage.other-cloud.example']));
+  });
+
+  test('Endpoint replaces the host, also in the address of an upload session', async () => {
+    const store = open(settings({ endpoint: 'https://localhost:1' }));
+    await store.put('key', makeBody(makeBytes(17 * 1024 * 1024)), { signal: never() });
+    expect(new Set(proxy.tunnels)).toEqual(new Set(['oauth2.googleapis.com', 'localhost']));
+  });
+
+  test('workload identity: a configuration file and a token of another cloud', async () => {
+    await writeFile(join(folder, 'subject'), 'subject-token');
+    await writeFile(
+      join(folder, 'adc.json'),
+      JSON.stringify({
+        type: 'external_account',
+        audience:
+          '//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x',
+        subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
+        token_url: 'https://sts.googleapis.com/token',
+        credential_source: { file: join(folder, 'subject') },
+      }),
+    );
+    const GOOGLE_APPLICATION_CREDENTIALS = join(folder, 'adc.json');
+    await withEnvironment({ GOOGLE_APPLICATION_CREDENTIALS }, async () => {
+      const store = open(settings({ serviceAccountFile: undefined }));
+      await store.check({ signal: never() });
+      expect(tokenRequests()[0]?.body().toString()).toContain('subject_token=subject-token');
+      expect(proxy.tunnels).toContain('sts.googleapis.com');
+    });
+  });
+
+  test.each<[string, Readonly<Record<string, string>>]>([
+    ['a user, as gcloud stores one', { type: 'authorized_user' }],
+    [
+      'a user who acts for a service account',
+      {
+        type: 'impersonated_service_account',
+        service_account_impersonation_url:
+          'https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/a@b.iam.gserviceaccount.com:generateAccessToken',
+      },
+    ],
+  ])('credentials of %s are asked for through the proxy too', async (_name, head) => {
+    const user = {
+      type: 'authorized_user',
+      client_id: 'i',
+      client_secret: 's',
+      refresh_token: 'r',
+    };
+    await writeFile(
+      join(folder, 'adc.json'),
+      JSON.stringify({ ...user, ...head, source_credentials: user }),
+    );
+    const GOOGLE_APPLICATION_CREDENTIALS = join(folder, 'adc.json');
+    await withEnvironment({ GOOGLE_APPLICATION_CREDENTIALS }, async () => {
+      server.always(onToken(failToken('invalid_grant', 'Token has been expired or revoked.')));
+      const store = open(settings({ serviceAccountFile: undefined, maxRetries: 0 }));
+      await expectFailure(
+        store.check({ signal: never() }),
+        'ACCESS_DENIED',
+        /gcloud auth application-default login/,
+      );
+      expect(proxy.tunnels).toEqual(['oauth2.googleapis.com']);
+    });
+  });
+});
+
+describe('application default credentials', () => {
+  test('the metadata server of the machine gives a token', async () => {
+    const metadata = await startScriptedServer();
+    servers.push(metadata);
+    metadata.always(({ recorded, response }) => {
+      response.setHeader('metadata-flavor', 'Google');
+      const isToken = recorded.url.includes('/token');
+      response.setHeader('content-type', isToken ? 'application/json' : 'text/plain');
+      const token = { access_token: TEST_TOKEN, expires_in: 3600, token_type: 'Bearer' };
+      response.end(isToken ? JSON.stringify(token) : 'x');
+    });
+    const server = await startScriptedServer({ certificate, answer: answerGoogle });
+    const proxy = await startProxy({ tunnelPort: server.port });
+    servers.push(server, proxy);
+    const variables = {
+      GCE_METADATA_HOST: `127.0.0.1:${metadata.port}`,
+      GOOGLE_APPLICATION_CREDENTIALS: undefined,
+      HOME: folder,
+    };
+    await withEnvironment(variables, async () => {
+      const store = open({
+        caCertificatesFile: join(folder, 'ca.pem'),
+        proxyUrl: new Secret(`http://127.0.0.1:${proxy.port}`),
+      });
+      await store.check({ signal: never() });
+    });
+    expect(server.requests[0]?.headers['authorization']).toBe(`Bearer ${TEST_TOKEN}`);
+    expect(proxy.tunnels).toEqual(['storage.googleapis.com']);
+  });
+
+  test('none anywhere is explained', async () => {
+    const variables = {
+      METADATA_SERVER_DETECTION: 'none',
+      GOOGLE_APPLICATION_CREDENTIALS: undefined,
+      HOME: folder,
+    };
+    await withEnvironment(variables, async () => {
+      const store = open({});
+      await expectFailure(
+        store.check({ signal: never() }),
+        'ACCESS_DENIED',
+        /GoogleCloudStorage\.ServiceAccountFile/,
+      );
+      await expectFailure(
+        store.get('key', undefined, makeSink(), { signal: never() }),
+        'ACCESS_DENIED',
+        /no credentials were found/,
+      );
+    });
+  });
+
+  test('a file that is not there is explained', async () => {
+    const variables = { GOOGLE_APPLICATION_CREDENTIALS: join(folder, 'missing.json') };
+    await withEnvironment(variables, async () => {
+      await expectFailure(
+        open({}).check({ signal: never() }),
+        'BAD_CONFIG',
+        /GOOGLE_APPLICATION_CREDENTIALS/,
+      );
+    });
+  });
+});
