@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 
 import { ensureBox } from './lib/box.mjs';
-import { buildBundle, buildNative } from './lib/build.mjs';
+import { buildBundle, buildNative, variantNames } from './lib/build.mjs';
 import { countCheck, formatCounts, sumCounts } from './lib/counts.mjs';
 import { ensureDependencies } from './lib/dependencies.mjs';
 import { checkNodeVersion } from './lib/host.mjs';
@@ -15,7 +15,10 @@ import { createServerCommand } from './lib/servers.mjs';
 import { mapLimited, runTestStep, steps } from './lib/steps.mjs';
 import { boxNames, parseBoxName } from './lib/suites.mjs';
 
-/** @typedef {import('./lib/steps.mjs').Step} Step */
+/**
+ * @typedef {import('./lib/steps.mjs').Step} Step
+ * @typedef {{ step: Step, box: import('./lib/suites.mjs').BoxName }} Run
+ */
 
 /** Lines of a failed step's log that are shown; the rest is in the file. */
 const shownLines = 150;
@@ -56,11 +59,11 @@ function chooseSteps(only) {
  * @param {readonly import('./lib/suites.mjs').BoxName[]} boxes
  */
 async function runAll(chosen, boxes) {
-  await prepare(new Set(chosen.flatMap(({ needs }) => needs)), boxes, chosen);
   const runs = chosen.flatMap((step) =>
     (step.boxes === 'each' ? boxes : boxes.slice(0, 1)).map((box) => ({ step, box })),
   );
-  const isAlone = (/** @type {{ step: Step }} */ { step }) => step.load === 'alone';
+  await prepare(runs);
+  const isAlone = (/** @type {Run} */ { step }) => step.load === 'alone';
   const first = await mapLimited(
     runs.filter((run) => !isAlone(run)),
     availableParallelism(),
@@ -73,26 +76,35 @@ async function runAll(chosen, boxes) {
 /**
  * Gets and builds what the steps need, side by side where it can be: most of it is waiting for
  * the network and for single-threaded installers.
- * @param {ReadonlySet<Step['needs'][number]>} needs
- * @param {readonly import('./lib/suites.mjs').BoxName[]} boxes
- * @param {readonly Step[]} chosen
+ * @param {readonly Run[]} runs
  */
-async function prepare(needs, boxes, chosen) {
-  const usesAllBoxes = chosen.some((step) => step.boxes === 'each');
-  const usedBoxes = usesAllBoxes ? boxes : boxes.slice(0, 1);
-  const needsBundle = needs.has('bundle') || needs.has('plugin');
-  const bundled = ensureDependencies().then(() => (needsBundle ? buildBundle() : undefined));
-  const built = usedBoxes.map(async (box) => {
-    if (needs.has('box') || needs.has('plugin')) await ensureBox(box);
-    await bundled;
-    if (needs.has('plugin')) await buildNative({ box, target: undefined });
-  });
+async function prepare(runs) {
+  const needs = new Set(runs.flatMap(({ step }) => step.needs));
+  const bundled = ensureDependencies().then(() =>
+    isBundleNeeded(needs) ? buildBundle() : undefined,
+  );
+  /** @type {Map<string, Promise<unknown>>} */ const builds = new Map();
+  for (const { step, box } of runs) {
+    for (const variant of variantNames.filter((name) => step.needs.includes(name))) {
+      const build = async () => {
+        await Promise.all([bundled, ensureBox(box)]);
+        await buildNative({ box, variant, withTests: true });
+      };
+      const key = `${box} ${variant}`;
+      if (!builds.has(key)) builds.set(key, build());
+    }
+    if (step.needs.includes('box')) builds.set(box, ensureBox(box));
+  }
   /** @type {import('./lib/servers.mjs').ServerName[]} */
   const servers = needs.has('servers') ? ['versitygw', 'fake-gcs-server', 'azurite'] : [];
-  await Promise.all([bundled, ...built, ...servers.map(createServerCommand)]);
+  await Promise.all([bundled, ...builds.values(), ...servers.map(createServerCommand)]);
 }
 
-/** @param {{ step: Step, box: import('./lib/suites.mjs').BoxName }} run */
+/** The native half embeds the bundle. @param {ReadonlySet<string>} needs */
+const isBundleNeeded = (needs) =>
+  needs.has('bundle') || variantNames.some((name) => needs.has(name));
+
+/** @param {Run} run */
 async function runOne({ step, box }) {
   const title = step.boxes === 'each' ? `${step.name} (${box})` : step.name;
   const startMs = performance.now();

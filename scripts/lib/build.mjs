@@ -55,25 +55,33 @@ export function buildBundle() {
 /**
  * Ways to compile the native half. Each but "release" gets a folder of its own.
  * @typedef {'release' | 'debug' | 'asan' | 'tsan'} Variant
- * @type {Readonly<Record<Variant, { config: string, options: readonly string[] }>>}
+ * @typedef {object} Recipe
+ * @property {string} config a CMake build type
+ * @property {readonly string[]} options of CMakeLists.txt
+ * @property {string} testTarget what its tests need
+ * @type {Readonly<Record<Variant, Recipe>>}
  */
 const variants = {
-  release: { config: 'Release', options: [] },
-  debug: { config: 'Debug', options: [] },
-  asan: { config: 'RelWithDebInfo', options: ['SANITIZE=address,undefined'] },
-  tsan: { config: 'RelWithDebInfo', options: ['SANITIZE=thread'] },
+  release: { config: 'Release', options: [], testTarget: 'all' },
+  debug: { config: 'Debug', options: [], testTarget: 'all' },
+  asan: { config: 'RelWithDebInfo', options: ['SANITIZE=address,undefined'], testTarget: 'all' },
+  // V8 and Orthanc are compiled without it, so only what knows neither can be watched.
+  tsan: { config: 'RelWithDebInfo', options: ['SANITIZE=thread'], testTarget: 'core_test' },
 };
+
+/** @type {readonly Variant[]} */
+export const variantNames = /** @type {Variant[]} */ (Object.keys(variants));
 
 /**
  * Compiles the native half with cmake-js in a box. What is up to date is left to ninja.
  * @param {object} options
  * @param {BoxName} options.box
  * @param {Variant} [options.variant]
- * @param {string | undefined} [options.target] a CMake target; undefined builds all, tests included
+ * @param {boolean} [options.withTests]
  * @returns {Promise<string>} the folder that holds the library
  */
-export async function buildNative({ box, variant = 'release', target = pluginTarget }) {
-  const { config, options } = variants[variant];
+export async function buildNative({ box, variant = 'release', withTests = false }) {
+  const { config, options, testTarget } = variants[variant];
   const buildFolder = findBuildFolder(box, variant);
   const entered = await ensureBox(box);
   // biome-ignore format: an option and its value stay together
@@ -81,7 +89,7 @@ export async function buildNative({ box, variant = 'release', target = pluginTar
     'node', inProject('node_modules', 'cmake-js', 'bin', 'cmake-js'), 'build',
     '--out', buildFolder, '--config', config, '--log-level', 'warn',
     ...['BUILD_TESTING=ON', ...options].map((option) => `--CD${option}`),
-    ...(target === undefined ? [] : ['--target', target]),
+    '--target', withTests ? testTarget : pluginTarget,
   ];
   await mkdir(dirname(buildFolder), { recursive: true });
   await withLock(`${buildFolder}.lock`, async () => {

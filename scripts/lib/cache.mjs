@@ -150,3 +150,21 @@ export function isAlive(pid) {
     return error.code === 'EPERM';
   }
 }
+
+/**
+ * Skips a slow check that has succeeded before with all the same inputs. Failures are not kept.
+ * @param {string} name
+ * @param {readonly unknown[]} inputs everything that its outcome depends on
+ * @param {() => Promise<number>} check resolves to an exit code
+ * @returns {Promise<number>}
+ */
+export async function onceSucceeded(name, inputs, check) {
+  const stamp = inCache('checks', `${name}-${hashOf(...inputs)}`);
+  if (await exists(stamp)) return 0;
+  const code = await check();
+  if (code === 0) {
+    await mkdir(dirname(stamp), { recursive: true });
+    await writeFile(stamp, '');
+  }
+  return code;
+}

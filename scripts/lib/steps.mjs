@@ -2,11 +2,12 @@
 // What "npm test" consists of.
 
 import { createWriteStream } from 'node:fs';
-import { mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 
 import { ensureBox, spawnInBox } from './box.mjs';
-import { buildNative, findBuildFolder, pluginFile } from './build.mjs';
+import { findBuildFolder, pluginFile } from './build.mjs';
+import { onceSucceeded } from './cache.mjs';
 import { countCheck, judge, readJunitCounts, readVitestCounts, sumCounts } from './counts.mjs';
 import { inProject, projectRoot } from './paths.mjs';
 import { spawnGuarded, waitForExit } from './run.mjs';
@@ -22,10 +23,12 @@ import { spawnGuarded, waitForExit } from './run.mjs';
  * @property {(argv: readonly string[], env?: Record<string, string>) => Promise<number>} runInBox
  * @property {(extension: string) => Promise<string>} reportFile where a runner writes its report
  *
+ * @typedef {'bundle' | 'box' | 'servers' | import('./build.mjs').Variant} Need a variant: compiled with its tests
+ *
  * @typedef {object} Step
  * @property {string} name for --only
  * @property {'each' | 'first'} boxes runs for each box, or once, in the first
- * @property {readonly ('bundle' | 'box' | 'plugin' | 'servers')[]} needs
+ * @property {readonly Need[]} needs
  * @property {'alone' | 'beside others'} load tests measure times, so nothing runs beside them
  * @property {(context: StepContext) => Promise<Counts>} run
  */
@@ -56,20 +59,20 @@ const createVitestStep = (name, needs, boxes = 'first') => ({
  * @param {string} name
  * @param {import('./build.mjs').Variant} variant
  * @param {Step['boxes']} boxes
+ * @param {readonly string[]} [filter] for ctest
  * @returns {Step}
  */
-const createNativeStep = (name, variant, boxes) => ({
+const createNativeStep = (name, variant, boxes, filter = []) => ({
   name,
   boxes,
-  needs: ['bundle', 'box'],
+  needs: [variant],
   load: 'alone',
   run: async ({ box, runInBox, reportFile }) => {
-    await buildNative({ box, variant, target: undefined });
     const report = await reportFile('xml');
     // biome-ignore format: an option and its value stay together
     const argv = [
       'ctest', '--test-dir', findBuildFolder(box, variant), '--output-on-failure',
-      '--no-tests=error', '--output-junit', report,
+      '--no-tests=error', '--output-junit', report, ...filter,
     ];
     const code = await runInBox(argv);
     return judge(await readJunitCounts(report), code);
@@ -113,24 +116,29 @@ export const steps = [
   {
     name: 'clang-tidy',
     boxes: 'first',
-    needs: ['plugin'],
+    needs: ['release'],
     load: 'beside others',
     run: async ({ box, runInBox }) => {
       const folder = findBuildFolder(box);
       const sources = await listNativeSources(/\.cpp$/);
-      const codes = await mapLimited(sources, availableParallelism(), (source) =>
-        runInBox(['clang-tidy', '--quiet', '-p', folder, source]),
+      const headers = await listNativeSources(/\.h$/);
+      const rules = [...headers, inProject('.clang-tidy'), inProject('CMakeLists.txt')];
+      const common = [await ensureBox(box), ...(await readAll(rules))];
+      const codes = await mapLimited(sources, availableParallelism(), async (source) =>
+        onceSucceeded('clang-tidy', [...common, source, ...(await readAll([source]))], () =>
+          runInBox(['clang-tidy', '--quiet', '-p', folder, source]),
+        ),
       );
       return sumCounts(codes.map(countCheck));
     },
   },
   createNativeStep('native', 'release', 'each'),
   createNativeStep('asan', 'asan', 'first'),
-  createNativeStep('tsan', 'tsan', 'first'),
+  createNativeStep('tsan', 'tsan', 'first', ['--label-regex', '^core$']),
   createVitestStep('unit', ['bundle']),
   createVitestStep('conformance', ['servers']),
-  createVitestStep('faults', ['bundle', 'plugin', 'servers']),
-  createVitestStep('e2e', ['bundle', 'plugin', 'servers'], 'each'),
+  createVitestStep('faults', ['release', 'servers']),
+  createVitestStep('e2e', ['release', 'servers'], 'each'),
 ];
 
 /** @param {RegExp} pattern @returns {Promise<string[]>} absolute paths below native/ */
@@ -141,6 +149,9 @@ async function listNativeSources(pattern) {
     .sort()
     .map((name) => inProject('native', name));
 }
+
+/** @param {readonly string[]} files @returns {Promise<string[]>} */
+const readAll = (files) => Promise.all(files.map((file) => readFile(file, 'utf8')));
 
 /**
  * @template T, R
