@@ -28,6 +28,10 @@ export const answerAzure: AnswerFromMemory = (memory, request, body, response) =
   const url = new URL(request.url, 'http://server');
   const path = decodeURIComponent(url.pathname);
   response.setHeader('x-ms-request-id', TEST_REQUEST_ID);
+  if (request.headers['host']?.startsWith(ENTRA_HOST) === true) {
+    answerEntra(path, response);
+    return;
+  }
   if (url.searchParams.get('restype') === 'container') {
     answerCreated(response);
     return;
@@ -48,6 +52,44 @@ export const answerAzure: AnswerFromMemory = (memory, request, body, response) =
       answerAzureError(response, 405, 'UnsupportedHttpVerb');
   }
 };
+
+/** What gives out tokens. */
+export const ENTRA_HOST = 'login.microsoftonline.com';
+export const TEST_TOKEN = 'test-token-that-no-log-may-show';
+
+function answerEntra(path: string, response: ServerResponse): void {
+  const base = `https://${ENTRA_HOST}/tenant`;
+  if (path.endsWith('/discovery/instance')) {
+    answerJson(response, 200, {
+      tenant_discovery_endpoint: `${base}/v2.0/.well-known/openid-configuration`,
+      metadata: [
+        {
+          preferred_network: ENTRA_HOST,
+          preferred_cache: 'login.windows.net',
+          aliases: [ENTRA_HOST, 'login.windows.net'],
+        },
+      ],
+    });
+  } else if (path.endsWith('/openid-configuration')) {
+    answerJson(response, 200, {
+      issuer: `${base}/v2.0`,
+      authorization_endpoint: `${base}/oauth2/v2.0/authorize`,
+      token_endpoint: `${base}/oauth2/v2.0/token`,
+      jwks_uri: `${base}/discovery/v2.0/keys`,
+    });
+  } else {
+    answerJson(response, 200, { token_type: 'Bearer', expires_in: 3600, access_token: TEST_TOKEN });
+  }
+}
+
+export function answerJson(response: ServerResponse, status: number, value: unknown): void {
+  const json = JSON.stringify(value);
+  response.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': String(Buffer.byteLength(json)),
+  });
+  response.end(json);
+}
 
 function answerPut(
   { objects, uploads }: Memory,
