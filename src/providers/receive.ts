@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import { StorageError } from '../errors.ts';
 import type { ByteRange, Sink } from '../store/object-store.ts';
+import type { SplitRead } from './split-read.ts';
 import type { Headers, Receiver } from './transport.ts';
 
 export interface ReceiveOptions {
@@ -14,10 +15,14 @@ export interface ReceiveOptions {
   readonly server: string;
   /** What to verify beyond the length; told whether all of the object is coming. */
   createVerifier(headers: Headers, isWhole: boolean): Verifier | undefined;
+  /** Fetches the rest over other connections when this one is slow. */
+  readonly split?: SplitRead;
 }
 
 export interface Verifier {
   update(chunk: Uint8Array): void;
+  /** Takes so many bytes, the next, of which only the CRC32 is known. Absent: all must come through `update`. */
+  append?(crc32: number, sizeBytes: number): void;
   /** @returns the name of what does not match, or undefined */
   mismatch(): string | undefined;
 }
@@ -30,7 +35,7 @@ export function receive(options: ReceiveOptions, status: number, headers: Header
   const verifier = options.createVerifier(headers, extent.isWhole);
   sink.begin(extent.sizeBytes, extent.totalBytes);
   let received = 0;
-  return {
+  const receiver: Receiver = {
     write(chunk) {
       if (received + chunk.length > extent.sizeBytes) {
         throw new StorageError(
@@ -61,6 +66,19 @@ export function receive(options: ReceiveOptions, status: number, headers: Header
       }
     },
   };
+  const isSplittable = verifier === undefined || verifier.append !== undefined;
+  if (options.split === undefined || !isSplittable) return receiver;
+  return options.split.wrap(receiver, {
+    start: options.range?.start ?? 0,
+    sizeBytes: extent.sizeBytes,
+    version: headers['etag'],
+    takeRest(pieces) {
+      for (const piece of pieces) {
+        received += piece.sizeBytes;
+        verifier?.append?.(piece.crc32, piece.sizeBytes);
+      }
+    },
+  });
 }
 
 interface Extent {

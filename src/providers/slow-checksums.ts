@@ -8,6 +8,8 @@ export interface SlicedCrc<State> {
   update(state: State, bytes: Uint8Array): State;
   /** As S3's headers carry it: base64, big-endian. */
   encode(state: State): string;
+  /** Takes so many bytes of which only the CRC32 is known. */
+  append?(state: State, crc32: number, sizeBytes: number): State;
 }
 
 /** CRC32C, Castagnoli's polynomial, reflected. @see RFC 3720, B.4 */

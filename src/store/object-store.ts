@@ -25,8 +25,11 @@ export interface Sink {
    *  @param sizeBytes how many bytes `write` will be given: the object's size, or the range's length
    *  @param totalBytes the size of the whole object */
   begin(sizeBytes: number, totalBytes: number): void;
-  /** Takes bytes for [offset, offset + bytes.length) of what `begin` announced. The sink copies them before it returns. */
+  /** Takes bytes for [offset, offset + bytes.length) of what `begin` announced, in order unless `anyOrder` is true. The sink copies
+   *  them before it returns. */
   write(offset: number, bytes: Uint8Array): void;
+  /** True: bytes may come in any order, some of them twice, so that a large object can come over several connections. */
+  readonly anyOrder?: boolean;
 }
 
 export interface OperationOptions {

@@ -301,7 +301,7 @@ export function storeConformance(target: ConformanceTarget): void {
       const controller = new AbortController();
       const sink = makeSink();
       const watched = {
-        begin: sink.begin,
+        ...sink,
         write(offset: number, bytes: Uint8Array) {
           if (offset > MIB) controller.abort();
           sink.write(offset, bytes);

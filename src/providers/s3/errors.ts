@@ -151,6 +151,8 @@ function explainName(
         code: 'ACCESS_DENIED',
         text: 'the object is archived (Glacier or Deep Archive); restore it first, or keep the bucket from archiving',
       };
+    case 'PreconditionFailed':
+      return { code: 'INTEGRITY', text: 'the object was replaced while it was being read' };
     case 'InvalidRange':
       return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
     case 'SlowDown':

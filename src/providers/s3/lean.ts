@@ -115,7 +115,8 @@ function isNoSuchKey(body: Uint8Array): boolean {
 
 function isFinal(thrown: unknown): boolean {
   return (
-    thrown instanceof StorageError && (thrown.code === 'NOT_FOUND' || thrown.code === 'BAD_RANGE')
+    thrown instanceof StorageError &&
+    (thrown.code === 'NOT_FOUND' || thrown.code === 'BAD_RANGE' || thrown.code === 'ABORTED')
   );
 }
 

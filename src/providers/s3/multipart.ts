@@ -190,7 +190,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
       }
     },
 
-    settle: cleanups.settle,
+    settle: (withinMs) => cleanups.settle(withinMs),
   };
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What S3 offers for the verification of a read.
 
-import { crc32, encodeCrc32 } from '../checksums.ts';
+import { combineCrc32, crc32, encodeCrc32 } from '../checksums.ts';
 import {
   createHashVerifier,
   receive as receiveFrom,
@@ -11,7 +11,7 @@ import {
 import { createCrc32c, createCrc64Nvme, type SlicedCrc } from '../slow-checksums.ts';
 import type { Headers, Receiver } from '../transport.ts';
 
-export interface ReceiveOptions extends Pick<SharedOptions, 'key' | 'range' | 'sink'> {
+export interface ReceiveOptions extends Pick<SharedOptions, 'key' | 'range' | 'sink' | 'split'> {
   /** Also compares the MD5 with the ETag, where that is one, when the server sent no checksum. */
   readonly verifyEtag: boolean;
   readonly checksums: Checksums;
@@ -34,7 +34,7 @@ export function receive(options: ReceiveOptions, status: number, headers: Header
 /** What to verify each of S3's checksum headers with. */
 export type Checksums = readonly {
   readonly header: string;
-  create(expected: string, name: string): Verifier;
+  readonly create: (expected: string, name: string) => Verifier;
 }[];
 
 /** In the order of their cost, should a server send several. The tables are made here, once for a store. */
@@ -43,6 +43,7 @@ export function createChecksums(): Checksums {
     initial: 0,
     update: (state, bytes) => crc32(bytes, state),
     encode: encodeCrc32,
+    append: combineCrc32,
   };
   return [
     { header: 'x-amz-checksum-crc32', create: createCrcVerifier(native) },
@@ -58,11 +59,18 @@ function createCrcVerifier<State>(
 ): (expected: string, name: string) => Verifier {
   return (expected, name) => {
     let state = crc.initial;
-    return {
+    const verifier: Verifier = {
       update: (chunk) => {
         state = crc.update(state, chunk);
       },
       mismatch: () => (crc.encode(state) === expected ? undefined : name),
+    };
+    if (crc.append === undefined) return verifier;
+    return {
+      ...verifier,
+      append: (checksum, sizeBytes) => {
+        state = crc.append?.(state, checksum, sizeBytes) ?? state;
+      },
     };
   };
 }

@@ -15,6 +15,7 @@ import type { Logger } from '../../log.ts';
 import type { Body, ObjectInfo, ObjectStore } from '../../store/object-store.ts';
 import { hold } from '../content.ts';
 import { createRun } from '../operation.ts';
+import { withSplit } from '../split-read.ts';
 import { createTransport, type Headers } from '../transport.ts';
 import { checkBucket } from './check.ts';
 import { connect, type SendOptions, withHeaders } from './client.ts';
@@ -26,6 +27,9 @@ import { createRequestHeaders } from './requests.ts';
 
 /** How long a failed multipart upload may still be cleaned up behind. */
 const CLEANUP_GRACE_MS = 2_000;
+
+/** Connections that help with one large read; with the first one, as many as a large write has. */
+const MAX_HELPERS = 3;
 
 export interface S3Dependencies {
   readonly log: Logger;
@@ -74,14 +78,36 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
     await client.send(command, options);
   }
 
-  async function read(options: ReceiveOptions, signal: AbortSignal): Promise<void> {
+  async function readOnce(
+    options: ReceiveOptions,
+    extra: Headers,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { key, range } = options;
     const receiver = (status: number, answered: Headers) => receive(options, status, answered);
-    const readHeaders = headers.read(range);
-    if ((await lean?.get(key, readHeaders, receiver, signal)) === true) return;
-    const command = withHeaders(new GetObjectCommand({ Bucket: bucket, Key: key }), readHeaders);
+    const all = { ...headers.read(range), ...extra };
+    if ((await lean?.get(key, all, receiver, signal)) === true) return;
+    const command = withHeaders(new GetObjectCommand({ Bucket: bucket, Key: key }), all);
     const send: SendOptions = { abortSignal: signal, receive: receiver };
     await client.send(command, send);
+  }
+
+  async function read(options: ReceiveOptions, signal: AbortSignal): Promise<void> {
+    if (options.sink.anyOrder !== true) {
+      await readOnce(options, {}, signal);
+      return;
+    }
+    await withSplit(
+      {
+        sink: options.sink,
+        helpers: Math.min(MAX_HELPERS, settings.maxConnections - 1),
+        signal,
+        now: () => performance.now(),
+        fetch: (range, sink, version, helperSignal) =>
+          readOnce({ ...options, range, sink }, { 'if-match': version }, helperSignal),
+      },
+      (split) => readOnce(split === undefined ? options : { ...options, split }, {}, signal),
+    );
   }
 
   async function remove(key: string, signal: AbortSignal): Promise<void> {
