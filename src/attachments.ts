@@ -26,6 +26,13 @@ export interface AttachmentStore {
   ): Promise<string>;
   /** Removes it under all its names; a missing one is success. */
   remove(attachment: Attachment, options: OperationOptions): Promise<string>;
+  /** @returns where it lies, by one request per name; undefined where it lies under none */
+  find(attachment: Attachment, options: OperationOptions): Promise<FoundObject | undefined>;
+}
+
+export interface FoundObject {
+  readonly key: string;
+  readonly storedBytes: number;
 }
 
 export function createAttachmentStore(deps: {
@@ -60,6 +67,13 @@ export function createAttachmentStore(deps: {
       const names = namesOf(attachment);
       for (const key of names) await store.delete(key, options);
       return names[0];
+    },
+    async find(attachment, options) {
+      for (const key of namesOf(attachment)) {
+        const head = await store.head(key, options);
+        if (head !== undefined) return { key, storedBytes: head.sizeBytes };
+      }
+      return undefined;
     },
   };
 }

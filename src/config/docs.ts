@@ -190,6 +190,7 @@ const ORTHANC_SETTINGS = `## Orthanc's own settings
 | --- | --- |
 | \`HttpsCACertificates\` | Path of a PEM file: the authorities that the provider's certificate is checked against. \`""\`: Node's own list. |
 | \`HttpProxy\` | \`host:port\`, \`user:password@host:port\` or an http(s) URL: all requests to the provider go through it. Without a port: 1080, as in Orthanc itself. |
+| \`StorageDirectory\`, \`SyncStorageArea\` | With \`HybridMode\`: the folder of Orthanc's own files, which must be an absolute path, and whether a write waits for the disk. |
 | \`StorageLoaderThreadsCount\` | Orthanc 1.13 and later read at most 4 files at once without it; about 20 is good with object storage. The plugin warns. |
 | \`StoreMD5ForAttachments\` | \`false\` makes Orthanc 1.13.0 answer 500 to whole reads. The plugin warns. |
 

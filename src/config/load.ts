@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { StorageError } from '../errors.ts';
-import { noteEnvironment, readOrthancNetwork, warnOfOrthancSettings } from './orthanc.ts';
+import {
+  noteEnvironment,
+  readFileSystem,
+  readOrthancNetwork,
+  warnOfOrthancSettings,
+} from './orthanc.ts';
 import type { Report } from './problems.ts';
 import { isObject, PROVIDER_SECTIONS, type RawSection, type SectionSettings } from './sections.ts';
 import type { PluginSettings } from './settings.ts';
@@ -25,6 +30,8 @@ export function loadConfiguration(
   const orthanc = parseJson(json);
   const settings = readSections(orthanc, report);
   const provider = settings?.provider;
+  const writeTo = settings?.writeTo;
+  const fileSystem = writeTo === undefined ? undefined : readFileSystem(orthanc, report);
   if (provider !== undefined) {
     warnOfOrthancSettings(orthanc, environment.orthancVersion, report);
     noteEnvironment(provider.kind, environment.environmentVariables, report);
@@ -38,6 +45,7 @@ export function loadConfiguration(
   return {
     provider,
     naming: settings.naming,
+    hybrid: writeTo === undefined || fileSystem === undefined ? undefined : { writeTo, fileSystem },
     requestTimeoutMs: provider.s3.requestTimeoutMs,
     warnings: report.warnings,
     notes: report.notes,
@@ -48,6 +56,7 @@ export function loadConfiguration(
 const NO_PROVIDER = {
   provider: undefined,
   naming: { rootPath: '', structure: 'flat', legacyUnknownFiles: false },
+  hybrid: undefined,
   requestTimeoutMs: 1_200_000,
 } as const;
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What Orthanc's own settings, its version and the environment mean for the plugin.
 
+import { isAbsolute } from 'node:path';
 import { compareVersions } from '../version.ts';
 import type { Report } from './problems.ts';
 import { Secret } from './secret.ts';
 import type { OrthancNetwork, RawSection } from './sections.ts';
-import type { ProviderSettings } from './settings.ts';
+import type { FileSystemSettings, ProviderSettings } from './settings.ts';
 import { parseProxy } from './urls.ts';
 
 /** Orthanc's settings that apply to the provider. */
@@ -30,6 +31,28 @@ function proxyOf(text: string | undefined, report: Report): Secret | undefined {
   if ('url' in result) return new Secret(result.url);
   report.problems.push(`HttpProxy: ${result.problem}`);
   return undefined;
+}
+
+/** Where Orthanc itself keeps attachments, and how.
+ *  @returns undefined where `report` got the problem */
+export function readFileSystem(
+  orthanc: RawSection,
+  report: Report,
+): FileSystemSettings | undefined {
+  const folder = textOf(orthanc, 'StorageDirectory', report);
+  // Orthanc takes a relative path as one from its configuration file, whose place a plugin isn't told.
+  if (folder === undefined || !isAbsolute(folder)) {
+    report.problems.push(
+      'StorageDirectory: must be an absolute path where files are in both places (HybridMode, MigrationFromFileSystemEnabled)',
+    );
+    return undefined;
+  }
+  const sync = orthanc['SyncStorageArea'] ?? true;
+  if (typeof sync !== 'boolean') {
+    report.problems.push('SyncStorageArea: must be true or false');
+    return undefined;
+  }
+  return { folder, isSynchronous: sync };
 }
 
 // Reads of /file ran 24 at once on 1.12.7, and 4 on 1.13.0, where this setting rules them (measured).

@@ -14,7 +14,12 @@ import {
   s3Schema,
 } from './schema.ts';
 import { Secret } from './secret.ts';
-import type { NamingSettings, NetworkSettings, ProviderSettings } from './settings.ts';
+import type {
+  HybridSettings,
+  NamingSettings,
+  NetworkSettings,
+  ProviderSettings,
+} from './settings.ts';
 import { isAddressOrLocalhost, isLoopback } from './urls.ts';
 
 /** A section as the user wrote it. */
@@ -26,6 +31,8 @@ export type OrthancNetwork = Pick<NetworkSettings, 'caCertificatesFile' | 'proxy
 export interface SectionSettings {
   readonly provider: ProviderSettings;
   readonly naming: NamingSettings;
+  /** Of hybrid storage; undefined: there is none. */
+  readonly writeTo: HybridSettings['writeTo'] | undefined;
 }
 
 export interface ProviderSection {
@@ -53,6 +60,8 @@ type Common = Pick<
   | 'RootPath'
   | 'StorageStructure'
   | 'EnableLegacyUnknownFiles'
+  | 'HybridMode'
+  | 'MigrationFromFileSystemEnabled'
 >;
 
 export const ENCRYPTION_KEY = 'StorageEncryption';
@@ -110,6 +119,7 @@ function readS3(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
   const { AccessKey: accessKey, SecretKey: secretKey } = value;
   return {
     naming: toNaming(value),
+    writeTo: toWriteTo(value),
     provider: {
       kind: 's3' as const,
       section,
@@ -191,6 +201,7 @@ function azureSettings(
   if (account === undefined) return undefined;
   return {
     naming: toNaming(value),
+    writeTo: toWriteTo(value),
     provider: {
       kind: 'azure',
       section,
@@ -212,6 +223,7 @@ function readGoogle(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
   warnOfEndpoint(section, value.Endpoint, report);
   return {
     naming: toNaming(value),
+    writeTo: toWriteTo(value),
     provider: {
       kind: 'google' as const,
       section,
@@ -242,6 +254,15 @@ function parseSection<S extends ObjectSchema>(
     }
   }
   checkEncryption(section, raw[ENCRYPTION_KEY], report);
+  if (
+    result.success &&
+    raw['HybridMode'] === 'WriteToFileSystem' &&
+    isTrue(raw['MigrationFromFileSystemEnabled'])
+  ) {
+    report.problems.push(
+      `${section}.MigrationFromFileSystemEnabled: contradicts "HybridMode": "WriteToFileSystem"; remove it`,
+    );
+  }
   return result.success ? result.data : undefined;
 }
 
@@ -268,6 +289,10 @@ function renameAliases(
     }
   }
   return renamed;
+}
+
+function isTrue(raw: unknown): boolean {
+  return ['true', '1'].includes(scalarText(raw).toLowerCase());
 }
 
 /** Absent `Enable` means true where anything else is there: so it does in the C++ plugins, and to encrypt is the safe reading. */
@@ -381,6 +406,13 @@ function toNaming(value: Common): NamingSettings {
     structure: value.StorageStructure,
     legacyUnknownFiles: value.EnableLegacyUnknownFiles,
   };
+}
+
+function toWriteTo(value: Common): HybridSettings['writeTo'] | undefined {
+  if (value.HybridMode === 'WriteToFileSystem') return 'file-system';
+  return value.HybridMode === 'WriteToObjectStorage' || value.MigrationFromFileSystemEnabled
+    ? 'object-storage'
+    : undefined;
 }
 
 export function isObject(value: unknown): value is RawSection {

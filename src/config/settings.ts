@@ -74,10 +74,26 @@ export interface NamingSettings {
   readonly legacyUnknownFiles: boolean;
 }
 
+/** Two places for attachments: the provider's and Orthanc's own folder. */
+export interface HybridSettings {
+  /** Where new attachments go; the other one is read too. */
+  readonly writeTo: 'object-storage' | 'file-system';
+  readonly fileSystem: FileSystemSettings;
+}
+
+export interface FileSystemSettings {
+  /** Orthanc's StorageDirectory, absolute. */
+  readonly folder: string;
+  /** Orthanc's SyncStorageArea: a write ends when the disk has it. */
+  readonly isSynchronous: boolean;
+}
+
 export interface PluginSettings {
   /** undefined: no section of ours in the configuration. */
   readonly provider: Extract<ProviderSettings, { kind: 's3' }> | undefined;
   readonly naming: NamingSettings;
+  /** undefined: attachments are in the provider's store only. */
+  readonly hybrid: HybridSettings | undefined;
   readonly requestTimeoutMs: number;
   /** What the user should know though it is no error: deprecated names, settings of Orthanc's that hurt. */
   readonly warnings: readonly string[];

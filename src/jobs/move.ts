@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// POST /move-storage: brings all attachments of some resources from one store of a hybrid storage to the other.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Attachment, AttachmentStore } from '../attachments.ts';
+import { StorageError, toStorageError } from '../errors.ts';
+import { contentTypeOf } from '../naming.ts';
+import {
+  attachmentsOf,
+  descendantsOf,
+  field,
+  findResource,
+  type IndexedAttachment,
+  type OrthancApi,
+  parentsOf,
+  type Resource,
+} from '../orthanc-api.ts';
+import { abortReason } from '../store/abort.ts';
+import { createLimiter } from '../store/limit.ts';
+import { copyVerified } from './copy.ts';
+import { type JobRunner, type JobState, type StepResult, StepStatus } from './job.ts';
+import type { Moves } from './moves.ts';
+
+export const MOVE_JOB_TYPE = 'MoveStorage';
+export const MOVE_TARGETS = ['file-system', 'object-storage'] as const;
+export type MoveTarget = (typeof MOVE_TARGETS)[number];
+
+export interface MoveFailure {
+  readonly resource: Resource;
+  readonly name: string;
+  readonly uuid: string;
+  readonly reason: string;
+}
+
+/** Where a move stands; as JSON, what Orthanc keeps of it. */
+interface Progress {
+  readonly version: 1;
+  readonly target: MoveTarget;
+  readonly resources: readonly Resource[];
+  /** Of `resources`, from the first, so many are done. */
+  readonly resourcesDone: number;
+  /** Of the family of the resource that comes next, up to this id all are done. */
+  readonly lastDone: string | undefined;
+  readonly counts: Counts;
+  readonly failures: readonly MoveFailure[];
+}
+
+interface Counts {
+  readonly moved: number;
+  readonly movedBytes: number;
+  readonly alreadyThere: number;
+  /** From Orthanc's index, while the job was at it. */
+  readonly deletedMeanwhile: number;
+  readonly failed: number;
+}
+
+export interface MoveDependencies {
+  readonly api: OrthancApi;
+  readonly stores: Readonly<Record<MoveTarget, AttachmentStore>>;
+  readonly moves: Moves;
+  /** Milliseconds before the second, third, … attempt at an attachment. */
+  readonly retryDelaysMs?: readonly number[];
+  /** How long a step works before Orthanc may pause or cancel the job. */
+  readonly stepMs?: number;
+}
+
+const RETRY_DELAYS_MS = [1_000, 4_000];
+const STEP_MS = 400;
+/** Resources of a family at once. An attachment is in memory as a whole while it is moved. */
+const AT_ONCE = 8;
+/** Above, one at a time. */
+const LARGE_BYTES = 32 * 1024 * 1024;
+/** Listed; the others are counted. */
+const FAILURES_MAX = 100;
+const NO_COUNTS: Counts = {
+  moved: 0,
+  movedBytes: 0,
+  alreadyThere: 0,
+  deletedMeanwhile: 0,
+  failed: 0,
+};
+
+/** The state of a job that has not begun. */
+export function newMove(target: MoveTarget, resources: readonly Resource[]): JobState {
+  return stateOf({
+    version: 1,
+    target,
+    resources,
+    resourcesDone: 0,
+    lastDone: undefined,
+    counts: NO_COUNTS,
+    failures: [],
+  });
+}
+
+export function createMoveRunner(deps: MoveDependencies): JobRunner {
+  const running = new Map<string, Move>();
+
+  async function stop(handle: string): Promise<JobState | undefined> {
+    const move = running.get(handle);
+    running.delete(handle);
+    return await move?.stop();
+  }
+
+  return {
+    async step(handle, serialized) {
+      let move = running.get(handle);
+      if (move === undefined) {
+        move = startMove(deps, parseProgress(serialized));
+        running.set(handle, move);
+      }
+      return await move.wait(deps.stepMs ?? STEP_MS);
+    },
+    stop,
+    reset: (serialized) => {
+      const { target, resources } = parseProgress(serialized);
+      return newMove(target, resources);
+    },
+    async close() {
+      await Promise.all([...running.keys()].map(stop));
+    },
+  };
+}
+
+interface Move {
+  wait(ms: number): Promise<StepResult>;
+  stop(): Promise<JobState>;
+}
+
+interface Outcome {
+  readonly counts: Counts;
+  readonly failures: readonly MoveFailure[];
+}
+
+function startMove(deps: MoveDependencies, begun: Progress): Move {
+  const { api, stores, moves } = deps;
+  const retryDelaysMs = deps.retryDelaysMs ?? RETRY_DELAYS_MS;
+  const controller = new AbortController();
+  const { signal } = controller;
+  const source = stores[begun.target === 'file-system' ? 'object-storage' : 'file-system'];
+  const target = stores[begun.target];
+  const large = createLimiter(1);
+  let progress = begun;
+  /** How much of the present resource's family is done, from 0 to 1. */
+  let fraction = 0;
+  // A series' study and patient are the same for all its neighbours in the list.
+  const done = new Set<string>();
+
+  async function moveOnce(indexed: IndexedAttachment): Promise<Partial<Counts>> {
+    const attachment: Attachment = {
+      uuid: indexed.uuid,
+      contentType: contentTypeOf(indexed.contentType),
+    };
+    const ongoing = moves.begin(indexed.uuid);
+    if (ongoing === undefined) {
+      throw new StorageError('UNAVAILABLE', 'another job is moving it right now');
+    }
+    try {
+      let sizeBytes: number;
+      try {
+        ({ sizeBytes } = await copyVerified(
+          { get: (sink, options) => source.get(attachment, undefined, sink, options) },
+          {
+            put: (body, options) => target.put(attachment, body, options),
+            get: (sink, options) => target.get(attachment, undefined, sink, options),
+            remove: (options) => target.remove(attachment, options),
+          },
+          { sizeBytes: indexed.contentBytes, md5Hex: indexed.md5Hex },
+          { signal },
+        ));
+      } catch (error) {
+        if (toStorageError(error).code !== 'NOT_FOUND') throw error;
+        if ((await target.find(attachment, { signal })) !== undefined) return { alreadyThere: 1 };
+        throw error;
+      }
+      // Whoever removed it meanwhile found no copy yet, or half of one.
+      if (ongoing.wasRemoved()) {
+        await target.remove(attachment, { signal });
+        return { deletedMeanwhile: 1 };
+      }
+      await source.remove(attachment, { signal });
+      return { moved: 1, movedBytes: sizeBytes };
+    } finally {
+      ongoing.end();
+    }
+  }
+
+  async function isStillIndexed({ resource, uuid }: IndexedAttachment): Promise<boolean> {
+    return (await attachmentsOf(api, resource)).some((attachment) => attachment.uuid === uuid);
+  }
+
+  async function moveAttachment(indexed: IndexedAttachment): Promise<Outcome> {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return { counts: addCounts(NO_COUNTS, await moveOnce(indexed)), failures: [] };
+      } catch (error) {
+        if (signal.aborted) throw abortReason(signal);
+        const failure = toStorageError(error);
+        const isGone = failure.code === 'NOT_FOUND' && !(await isStillIndexed(indexed));
+        if (isGone) return { counts: { ...NO_COUNTS, deletedMeanwhile: 1 }, failures: [] };
+        const delayMs = retryDelaysMs[attempt];
+        if (delayMs === undefined) return failed({ ...indexed, failure });
+        await sleep(delayMs, undefined, { signal });
+      }
+    }
+  }
+
+  async function moveResource(resource: Resource): Promise<Outcome> {
+    let outcome: Outcome = { counts: NO_COUNTS, failures: [] };
+    if (done.has(resource.id)) return outcome;
+    try {
+      for (const attachment of await attachmentsOf(api, resource)) {
+        const work = () => moveAttachment(attachment);
+        const one =
+          attachment.contentBytes > LARGE_BYTES ? await large.run(signal, work) : await work();
+        outcome = addOutcomes(outcome, one);
+      }
+    } catch (error) {
+      if (signal.aborted) throw abortReason(signal);
+      const failure = toStorageError(error);
+      outcome = addOutcomes(outcome, failed({ resource, name: '', uuid: '', failure }));
+    }
+    if (resource.level !== 'instances') done.add(resource.id);
+    return outcome;
+  }
+
+  /** In order and several at once; progress grows only by what has nothing undone before it. */
+  async function moveFamily(family: readonly Resource[]): Promise<void> {
+    const outcomes = new Map<Resource, Outcome>();
+    // Where the last one has gone meanwhile, from the start: what was moved is moved.
+    const start = family.findIndex(({ id }) => id === progress.lastDone) + 1;
+    const rest = family.slice(start).values();
+    const uncounted = family.slice(start).values();
+    let first = uncounted.next();
+    let counted = start;
+    const worker = async () => {
+      for (const resource of rest) {
+        outcomes.set(resource, await moveResource(resource));
+        while (first.done !== true) {
+          const outcome = outcomes.get(first.value);
+          if (outcome === undefined) break;
+          outcomes.delete(first.value);
+          const lastDone = first.value.id;
+          progress = { ...progress, ...addOutcomes(progress, outcome), lastDone };
+          counted += 1;
+          fraction = counted / family.length;
+          first = uncounted.next();
+        }
+      }
+    };
+    const settled = await Promise.allSettled(Array.from({ length: AT_ONCE }, worker));
+    for (const result of settled) if (result.status === 'rejected') throw result.reason;
+  }
+
+  async function moveAll(): Promise<void> {
+    while (progress.resourcesDone < progress.resources.length) {
+      const resource = progress.resources[progress.resourcesDone];
+      if (resource === undefined) return;
+      if (signal.aborted) throw abortReason(signal);
+      try {
+        await moveFamily([
+          ...(await parentsOf(api, resource)),
+          ...(await descendantsOf(api, resource)),
+        ]);
+      } catch (error) {
+        if (signal.aborted) throw abortReason(signal);
+        const failure = toStorageError(error);
+        const outcome = failed({ resource, name: '', uuid: '', failure });
+        progress = { ...progress, ...addOutcomes(progress, outcome) };
+      }
+      const resourcesDone = progress.resourcesDone + 1;
+      progress = { ...progress, resourcesDone, lastDone: undefined };
+      fraction = 0;
+    }
+  }
+
+  const state = () => stateOf(progress, fraction);
+  const isOver = moveAll().then(
+    () => true,
+    () => true,
+  );
+  return {
+    async wait(ms) {
+      const timer = new AbortController();
+      const over = await Promise.race([
+        isOver,
+        sleep(ms, false, { signal: timer.signal }).catch(() => false),
+      ]);
+      timer.abort();
+      if (!over) return { status: StepStatus.Continue, state: state() };
+      const status = progress.counts.failed > 0 ? StepStatus.Failure : StepStatus.Success;
+      return { status, state: state() };
+    },
+    async stop() {
+      controller.abort(new StorageError('ABORTED', 'the job was stopped'));
+      await isOver;
+      return state();
+    },
+  };
+}
+
+function failed(about: {
+  readonly resource: Resource;
+  readonly name: string;
+  readonly uuid: string;
+  readonly failure: StorageError;
+}): Outcome {
+  const { resource, name, uuid, failure } = about;
+  const reason = `${failure.code}: ${failure.message}`;
+  return {
+    counts: { ...NO_COUNTS, failed: 1 },
+    failures: [{ resource, name, uuid, reason }],
+  };
+}
+
+function addCounts(counts: Counts, more: Partial<Counts>): Counts {
+  return {
+    moved: counts.moved + (more.moved ?? 0),
+    movedBytes: counts.movedBytes + (more.movedBytes ?? 0),
+    alreadyThere: counts.alreadyThere + (more.alreadyThere ?? 0),
+    deletedMeanwhile: counts.deletedMeanwhile + (more.deletedMeanwhile ?? 0),
+    failed: counts.failed + (more.failed ?? 0),
+  };
+}
+
+function addOutcomes(outcome: Outcome, more: Outcome): Outcome {
+  return {
+    counts: addCounts(outcome.counts, more.counts),
+    failures: [...outcome.failures, ...more.failures].slice(0, FAILURES_MAX),
+  };
+}
+
+function stateOf(progress: Progress, fraction = 0): JobState {
+  const { resources, resourcesDone, counts, failures, target } = progress;
+  const content = {
+    TargetStorage: target,
+    Resources: resources.length,
+    ResourcesDone: resourcesDone,
+    Moved: counts.moved,
+    MovedBytes: counts.movedBytes,
+    AlreadyThere: counts.alreadyThere,
+    DeletedMeanwhile: counts.deletedMeanwhile,
+    Failed: counts.failed,
+    Failures: failures.map(({ resource, name, uuid, reason }) => ({
+      Level: resource.level,
+      Resource: resource.id,
+      Attachment: name,
+      Uuid: uuid,
+      Reason: reason,
+    })),
+    Description: describe(progress),
+  };
+  return {
+    progress:
+      resources.length === 0 ? 1 : Math.min(1, (resourcesDone + fraction) / resources.length),
+    content: JSON.stringify(content),
+    serialized: JSON.stringify(progress),
+  };
+}
+
+function describe({ counts, resources, resourcesDone, target }: Progress): string {
+  if (resourcesDone < resources.length) return `Moving to the ${target}`;
+  if (counts.failed > 0) return `${counts.failed} could not be moved`;
+  return counts.moved === 0
+    ? `Nothing to move: all is in the ${target} already`
+    : `Moved ${counts.moved} attachments to the ${target}`;
+}
+
+/** @throws StorageError INTERNAL for what `stateOf` has not written */
+function parseProgress(serialized: string): Progress {
+  const value: unknown = JSON.parse(serialized);
+  if (field(value, 'version') !== 1) {
+    throw new StorageError('INTERNAL', 'the job comes from another version of the plugin');
+  }
+  return value as Progress;
+}
+
+export interface MoveRequest {
+  readonly target: MoveTarget;
+  readonly resources: readonly Resource[];
+  readonly synchronous: boolean;
+  readonly priority: number;
+}
+
+/** @returns the request, or in words why it is none */
+export async function parseMoveRequest(
+  body: string,
+  api: OrthancApi,
+): Promise<MoveRequest | { readonly problem: string }> {
+  let value: unknown;
+  try {
+    value = JSON.parse(body);
+  } catch {
+    return { problem: 'the body is no JSON' };
+  }
+  const ids = field(value, 'Resources');
+  if (!Array.isArray(ids) || ids.length === 0 || !ids.every((id) => typeof id === 'string')) {
+    return {
+      problem: '"Resources" must be a list of the ids of patients, studies, series or instances',
+    };
+  }
+  const target = MOVE_TARGETS.find((name) => name === field(value, 'TargetStorage'));
+  if (target === undefined) {
+    return {
+      problem: `"TargetStorage" must be one of ${MOVE_TARGETS.map((name) => `"${name}"`).join(', ')}`,
+    };
+  }
+  const priority = field(value, 'Priority') ?? 0;
+  if (!Number.isSafeInteger(priority)) return { problem: '"Priority" must be a whole number' };
+  const synchronous = field(value, 'Synchronous');
+  const asynchronous = field(value, 'Asynchronous');
+  for (const [name, flag] of [
+    ['Synchronous', synchronous],
+    ['Asynchronous', asynchronous],
+  ]) {
+    if (flag !== undefined && typeof flag !== 'boolean') {
+      return { problem: `"${String(name)}" must be true or false` };
+    }
+  }
+  const resources: Resource[] = [];
+  for (const id of new Set(ids as readonly string[])) {
+    const resource = await findResource(api, id);
+    if (resource === undefined) return { problem: `Orthanc has no resource "${id.slice(0, 80)}"` };
+    resources.push(resource);
+  }
+  return {
+    target,
+    resources,
+    synchronous: synchronous === undefined ? asynchronous !== true : synchronous === true,
+    priority: Number(priority),
+  };
+}

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Orthanc's REST API, as far as it tells which attachments its index knows.
+
+import { StorageError } from './errors.ts';
+
+/** Reads of Orthanc's REST API. Never to be waited for in a storage operation: Orthanc may be waiting for that one. */
+export interface OrthancApi {
+  /** @returns the parsed answer; undefined for 404
+   *  @throws StorageError UNAVAILABLE for any other answer than 200 */
+  get(path: string): Promise<unknown>;
+}
+
+/** @param call gives status and body of one request */
+export function createOrthancApi(
+  call: (
+    method: string,
+    path: string,
+  ) => Promise<{ readonly status: number; readonly body: Uint8Array }>,
+): OrthancApi {
+  return {
+    async get(path) {
+      const { status, body } = await call('GET', path);
+      if (status === 404) return undefined;
+      if (status !== 200) {
+        throw new StorageError('UNAVAILABLE', `Orthanc answers ${status} to GET ${path}`);
+      }
+      try {
+        return JSON.parse(Buffer.from(body).toString()) as unknown;
+      } catch (error) {
+        throw new StorageError('UNAVAILABLE', `Orthanc's answer to GET ${path} is no JSON`, {
+          cause: error,
+        });
+      }
+    },
+  };
+}
+
+/** By the names of Orthanc's REST paths, from the top. */
+export const LEVELS = ['patients', 'studies', 'series', 'instances'] as const;
+export type Level = (typeof LEVELS)[number];
+
+export interface Resource {
+  readonly level: Level;
+  readonly id: string;
+}
+
+/** An attachment as the index has it. */
+export interface IndexedAttachment {
+  readonly resource: Resource;
+  /** "dicom", or a user-defined name or number. */
+  readonly name: string;
+  readonly uuid: string;
+  /** Orthanc's number. */
+  readonly contentType: number;
+  /** Of what Orthanc hands to its storage: compressed, with StorageCompression. */
+  readonly contentBytes: number;
+  /** Of the same; undefined where Orthanc keeps none (StoreMD5ForAttachments). */
+  readonly md5Hex: string | undefined;
+}
+
+// Orthanc's ids are SHA-1 sums in five groups.
+const RESOURCE_ID = /^[0-9a-f]{8}(-[0-9a-f]{8}){4}$/;
+
+export function isLevel(text: string): text is Level {
+  return (LEVELS as readonly string[]).includes(text);
+}
+
+/** @returns undefined where Orthanc has no such resource */
+export async function findResource(api: OrthancApi, id: string): Promise<Resource | undefined> {
+  // Not only to spare four requests: it becomes part of a path.
+  if (!RESOURCE_ID.test(id)) return undefined;
+  for (const level of LEVELS.toReversed()) {
+    if ((await api.get(`/${level}/${id}`)) !== undefined) return { level, id };
+  }
+  return undefined;
+}
+
+export async function hasResource(api: OrthancApi, { level, id }: Resource): Promise<boolean> {
+  return RESOURCE_ID.test(id) && (await api.get(`/${level}/${id}`)) !== undefined;
+}
+
+const PARENTS = {
+  patients: undefined,
+  studies: { key: 'ParentPatient', level: 'patients' },
+  series: { key: 'ParentStudy', level: 'studies' },
+  instances: { key: 'ParentSeries', level: 'series' },
+} as const satisfies Record<Level, { readonly key: string; readonly level: Level } | undefined>;
+
+const CHILDREN = {
+  patients: { key: 'Studies', level: 'studies' },
+  studies: { key: 'Series', level: 'series' },
+  series: { key: 'Instances', level: 'instances' },
+  instances: undefined,
+} as const satisfies Record<Level, { readonly key: string; readonly level: Level } | undefined>;
+
+/** The resource's parents, from the top. */
+export async function parentsOf(api: OrthancApi, resource: Resource): Promise<readonly Resource[]> {
+  const parent = PARENTS[resource.level];
+  if (parent === undefined) return [];
+  const id = field(await api.get(`/${resource.level}/${resource.id}`), parent.key);
+  if (typeof id !== 'string') return [];
+  const above = { level: parent.level, id };
+  return [...(await parentsOf(api, above)), above];
+}
+
+/** The resource itself and all that is below it, always in the same order. */
+export async function descendantsOf(
+  api: OrthancApi,
+  resource: Resource,
+): Promise<readonly Resource[]> {
+  const children = CHILDREN[resource.level];
+  if (children === undefined) return [resource];
+  const ids = field(await api.get(`/${resource.level}/${resource.id}`), children.key);
+  const all: Resource[] = [resource];
+  for (const id of (Array.isArray(ids) ? ids : []).map(String).toSorted()) {
+    all.push(...(await descendantsOf(api, { level: children.level, id })));
+  }
+  return all;
+}
+
+/** The resource's own attachments; none where it has gone meanwhile. */
+export async function attachmentsOf(
+  api: OrthancApi,
+  resource: Resource,
+): Promise<readonly IndexedAttachment[]> {
+  const path = `/${resource.level}/${resource.id}/attachments`;
+  const names = await api.get(path);
+  const found: IndexedAttachment[] = [];
+  for (const name of (Array.isArray(names) ? names : []).map(String)) {
+    const info = await api.get(`${path}/${encodeURIComponent(name)}/info`);
+    const attachment = toAttachment(resource, name, info);
+    if (attachment !== undefined) found.push(attachment);
+  }
+  return found;
+}
+
+/** @param info one element of Orthanc's answers about attachments */
+export function toAttachment(
+  resource: Resource,
+  name: string,
+  info: unknown,
+): IndexedAttachment | undefined {
+  const uuid = field(info, 'Uuid');
+  const contentType = field(info, 'ContentType');
+  const contentBytes = Number(field(info, 'CompressedSize'));
+  if (typeof uuid !== 'string' || typeof contentType !== 'number' || Number.isNaN(contentBytes)) {
+    return undefined;
+  }
+  const md5 = field(info, 'CompressedMD5');
+  return {
+    resource,
+    name,
+    uuid,
+    contentType,
+    contentBytes,
+    md5Hex: typeof md5 === 'string' && md5 !== '' ? md5 : undefined,
+  };
+}
+
+export function field(value: unknown, key: string): unknown {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, key)
+    ? (value as Readonly<Record<string, unknown>>)[key]
+    : undefined;
+}
