@@ -37,6 +37,16 @@ export function createRun(
   };
 }
 
+/** @returns undefined where there is no such object */
+export async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (thrown) {
+    if (thrown instanceof StorageError && thrown.code === 'NOT_FOUND') return undefined;
+    throw thrown;
+  }
+}
+
 /** Orthanc waits for the check at its start. */
 const CHECK_TIMEOUT_MS = 9_000;
 

@@ -6,7 +6,7 @@ import type { GoogleSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import type { Body, ByteRange, ObjectStore, Sink } from '../../store/object-store.ts';
-import { createRun } from '../operation.ts';
+import { createRun, unlessMissing } from '../operation.ts';
 import { createTransport } from '../transport.ts';
 import { checkBucket } from './check.ts';
 import { createClient } from './client.ts';
@@ -93,16 +93,6 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
       },
       signal,
     );
-  }
-
-  /** @returns undefined where there is no such object */
-  async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined> {
-    try {
-      return await work;
-    } catch (thrown) {
-      if (thrown instanceof StorageError && thrown.code === 'NOT_FOUND') return undefined;
-      throw thrown;
-    }
   }
 
   return {

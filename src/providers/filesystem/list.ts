@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// All files below a folder in the order of their keys, one folder in memory for each level, while others write and remove.
+
+import type { Dirent } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ObjectInfo } from '../../store/object-store.ts';
+import { errorCode } from './errors.ts';
+import { isTemporary, pathOf } from './paths.ts';
+
+/** @param run one step of the listing, which may fail or be aborted */
+export async function* listFiles(
+  root: string,
+  prefix: string,
+  run: <T>(step: () => Promise<T>) => Promise<T>,
+): AsyncGenerator<ObjectInfo> {
+  const slash = prefix.lastIndexOf('/');
+  const folderKey = slash < 0 ? '' : prefix.slice(0, slash);
+  const start = await run(async () => (folderKey === '' ? root : pathOf(root, folderKey)));
+  yield* walk(start, slash < 0 ? '' : `${folderKey}/`, prefix.slice(slash + 1));
+
+  async function* walk(
+    folder: string,
+    keyPrefix: string,
+    namePrefix: string,
+  ): AsyncGenerator<ObjectInfo> {
+    const entries = await run(() => readFolder(folder, namePrefix));
+    for (const { name, isFolder } of entries) {
+      const key = keyPrefix + name;
+      const path = join(folder, name);
+      if (isFolder) {
+        yield* walk(path, `${key}/`, '');
+        continue;
+      }
+      const info = await run(() => describe(path));
+      if (info !== undefined) yield { key, ...info };
+    }
+  }
+}
+
+interface Entry {
+  readonly name: string;
+  readonly isFolder: boolean;
+}
+
+async function readFolder(folder: string, namePrefix: string): Promise<readonly Entry[]> {
+  const entries: Entry[] = [];
+  for (const entry of await readdirIfThere(folder)) {
+    const { name } = entry;
+    if (!name.startsWith(namePrefix) || isTemporary(name)) continue;
+    const kind = entry.isSymbolicLink() ? await followLink(join(folder, name)) : entry;
+    if (kind?.isDirectory() === true) entries.push({ name, isFolder: true });
+    else if (kind?.isFile() === true) entries.push({ name, isFolder: false });
+  }
+  return entries.sort(byKey);
+}
+
+/** "a.b" comes before "a/…", as in object stores. */
+function byKey(one: Entry, other: Entry): number {
+  const [a, b] = [one, other].map(({ name, isFolder }) => (isFolder ? `${name}/` : name));
+  return a === b ? 0 : (a ?? '') < (b ?? '') ? -1 : 1;
+}
+
+async function readdirIfThere(folder: string): Promise<readonly Dirent[]> {
+  try {
+    return await readdir(folder, { withFileTypes: true });
+  } catch (thrown) {
+    if (isGone(thrown)) return [];
+    throw thrown;
+  }
+}
+
+/** Folders may be links to other disks. */
+async function followLink(
+  path: string,
+): Promise<Pick<Dirent, 'isFile' | 'isDirectory'> | undefined> {
+  try {
+    return await stat(path);
+  } catch (thrown) {
+    if (isGone(thrown) || errorCode(thrown) === 'ELOOP') return undefined;
+    throw thrown;
+  }
+}
+
+async function describe(path: string): Promise<Omit<ObjectInfo, 'key'> | undefined> {
+  try {
+    const { size, mtime } = await stat(path);
+    return { sizeBytes: size, modified: mtime };
+  } catch (thrown) {
+    if (isGone(thrown)) return undefined;
+    throw thrown;
+  }
+}
+
+function isGone(thrown: unknown): boolean {
+  const code = errorCode(thrown);
+  return code === 'ENOENT' || code === 'ENOTDIR';
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The ObjectStore over a folder, with Orthanc's own layout where the keys are of the legacy structure.
+
+import { randomUUID } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
+import { open, stat, unlink } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import type { FileSystemSettings } from '../../config/settings.ts';
+import { StorageError } from '../../errors.ts';
+import { abortReason } from '../../store/abort.ts';
+import type { ByteRange, ObjectStore, Sink } from '../../store/object-store.ts';
+import { PIECE_BYTES } from '../content.ts';
+import { createRun, unlessMissing, withCheckTimeout } from '../operation.ts';
+import { toFileSystemError } from './errors.ts';
+import { listFiles } from './list.ts';
+import { pathOf, temporaryName } from './paths.ts';
+import { removeEmptyFolders, writeFile } from './write.ts';
+
+/** Below StorageDirectory, nothing but what its keys name is ever touched, empty folders aside. */
+export function createFileSystemStore(settings: FileSystemSettings): ObjectStore {
+  const root = resolve(settings.folder);
+  const { isSynchronous } = settings;
+  const closing = new AbortController();
+  // Each operation under way listens; from eleven on, Node would warn of a leak.
+  setMaxListeners(0, closing.signal);
+  const run = createRun(closing.signal, (thrown, operation) =>
+    toFileSystemError(thrown, operation, root),
+  );
+
+  async function check(signal: AbortSignal): Promise<void> {
+    const folder = await stat(root);
+    if (!folder.isDirectory()) {
+      throw Object.assign(new Error('not a folder'), { code: 'ENOTDIR' });
+    }
+    const probe = `${root}/${temporaryName(randomUUID())}`;
+    const file = await open(probe, 'wx');
+    try {
+      await file.close();
+    } finally {
+      await unlink(probe);
+    }
+    if (signal.aborted) throw abortReason(signal);
+  }
+
+  return {
+    put: (key, body, { signal }) =>
+      run('write', key, signal, (linked) =>
+        writeFile(body, { root, path: pathOf(root, key), isSynchronous, signal: linked }),
+      ),
+
+    get: (key, range, sink, { signal }) =>
+      run('read', key, signal, (linked) => readFile(pathOf(root, key), key, range, sink, linked)),
+
+    head: (key, { signal }) =>
+      unlessMissing(
+        run('look up', key, signal, async () => {
+          const found = await stat(pathOf(root, key));
+          if (!found.isFile()) throw notFound(key);
+          return { sizeBytes: found.size };
+        }),
+      ),
+
+    async delete(key, { signal }) {
+      await unlessMissing(
+        run('delete', key, signal, async () => {
+          const path = pathOf(root, key);
+          await unlink(path);
+          await removeEmptyFolders(root, dirname(path));
+        }),
+      );
+    },
+
+    list: (prefix, { signal }) =>
+      listFiles(root, prefix, (step) => run('list', undefined, signal, step)),
+
+    check: ({ signal }) =>
+      run('check', undefined, signal, (linked) =>
+        withCheckTimeout(
+          `StorageDirectory "${root}"`,
+          { name: 'the disk', settings: 'StorageDirectory' },
+          linked,
+          check,
+        ),
+      ),
+
+    close() {
+      closing.abort(new StorageError('CLOSED', 'the file system store is closed'));
+      return Promise.resolve();
+    },
+  };
+}
+
+async function readFile(
+  path: string,
+  key: string,
+  range: ByteRange | undefined,
+  sink: Sink,
+  signal: AbortSignal,
+): Promise<void> {
+  const file = await open(path, 'r');
+  try {
+    const found = await file.stat();
+    if (!found.isFile()) throw notFound(key);
+    const { size } = found;
+    const { start, end } = range ?? { start: 0, end: size };
+    if (end > size) {
+      throw new StorageError(
+        'BAD_RANGE',
+        `bytes ${start} to ${end} were asked of "${key}", which has ${size}`,
+        { key },
+      );
+    }
+    if (signal.aborted) throw abortReason(signal);
+    sink.begin(end - start, size);
+    const buffer = Buffer.allocUnsafe(Math.min(PIECE_BYTES, end - start));
+    for (let position = start; position < end; ) {
+      const length = Math.min(buffer.length, end - position);
+      const { bytesRead } = await file.read(buffer, 0, length, position);
+      if (signal.aborted) throw abortReason(signal);
+      if (bytesRead === 0) {
+        throw new StorageError(
+          'SHORT_BODY',
+          `"${key}" ends after ${position} of ${size} bytes: it was cut while being read`,
+          { key },
+        );
+      }
+      sink.write(position - start, buffer.subarray(0, bytesRead));
+      position += bytesRead;
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+function notFound(key: string): StorageError {
+  return new StorageError('NOT_FOUND', `there is no file "${key}" in StorageDirectory`, { key });
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// A file is there whole or not at all: it is written under another name in its own folder, then renamed.
+
+import { randomUUID } from 'node:crypto';
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open, rename, rmdir, stat, unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { StorageError } from '../../errors.ts';
+import { abortReason } from '../../store/abort.ts';
+import type { Body } from '../../store/object-store.ts';
+import { createPieceReader, PIECE_BYTES } from '../content.ts';
+import { errorCode } from './errors.ts';
+import { temporaryName } from './paths.ts';
+
+/** So often may others remove a folder, since it is empty, just before we put something into it. */
+const FOLDER_ATTEMPTS = 100;
+
+export interface WriteOptions {
+  readonly root: string;
+  readonly path: string;
+  /** The disk has the file, and its name, before the write ends. */
+  readonly isSynchronous: boolean;
+  readonly signal: AbortSignal;
+}
+
+export async function writeFile(body: Body, options: WriteOptions): Promise<void> {
+  const { path, isSynchronous, signal } = options;
+  const folder = dirname(path);
+  const temporary = join(folder, temporaryName(randomUUID()));
+  const { file, firstCreated } = await create(options.root, temporary, signal);
+  try {
+    try {
+      await copy(body, file, signal);
+      if (isSynchronous) await file.sync();
+    } finally {
+      await file.close();
+    }
+    if (signal.aborted) throw abortReason(signal);
+    await rename(temporary, path);
+  } catch (thrown) {
+    await unlink(temporary).catch(() => undefined);
+    await removeEmptyFolders(options.root, folder);
+    throw thrown;
+  }
+  if (isSynchronous) await syncFolders(folder, firstCreated);
+}
+
+/** Folders that are empty now are removed, from this one up to the root, which stays. */
+export async function removeEmptyFolders(root: string, folder: string): Promise<void> {
+  for (let current = folder; current !== root; current = dirname(current)) {
+    try {
+      await rmdir(current);
+    } catch {
+      // Not empty, gone already, or not ours to remove: an empty folder does no harm.
+      return;
+    }
+  }
+}
+
+/** The temporary file keeps the folder from being removed from here on. */
+async function create(
+  root: string,
+  temporary: string,
+  signal: AbortSignal,
+): Promise<{ readonly file: FileHandle; readonly firstCreated: string | undefined }> {
+  const folder = dirname(temporary);
+  const { O_CREAT, O_EXCL, O_WRONLY } = constants;
+  let firstCreated: string | undefined;
+  for (let attempt = 1; ; attempt++) {
+    if (signal.aborted) throw abortReason(signal);
+    try {
+      return { file: await open(temporary, O_CREAT | O_EXCL | O_WRONLY), firstCreated };
+    } catch (thrown) {
+      if (errorCode(thrown) !== 'ENOENT' || attempt === FOLDER_ATTEMPTS) throw thrown;
+    }
+    await expectRoot(root);
+    try {
+      firstCreated = (await mkdir(folder, { recursive: true })) ?? firstCreated;
+    } catch (thrown) {
+      // A folder above it was removed meanwhile.
+      if (errorCode(thrown) !== 'ENOENT') throw thrown;
+    }
+  }
+}
+
+/** Made anew, it would lie where a disk is not mounted. */
+async function expectRoot(root: string): Promise<void> {
+  try {
+    await stat(root);
+  } catch (cause) {
+    throw new StorageError(
+      'UNAVAILABLE',
+      `StorageDirectory "${root}" is gone (${errorCode(cause)}); is its disk mounted?`,
+      { key: root, cause },
+    );
+  }
+}
+
+async function copy(body: Body, file: FileHandle, signal: AbortSignal): Promise<void> {
+  const readPiece = createPieceReader(body);
+  for (let start = 0; start < body.sizeBytes; start += PIECE_BYTES) {
+    if (signal.aborted) throw abortReason(signal);
+    let piece = readPiece(start);
+    for (let position = start; piece.length > 0; ) {
+      const { bytesWritten } = await file.write(piece, 0, piece.length, position);
+      position += bytesWritten;
+      piece = piece.subarray(bytesWritten);
+    }
+  }
+}
+
+/** A name is on the disk once its folder is, and so on for folders that are new. */
+async function syncFolders(folder: string, firstCreated: string | undefined): Promise<void> {
+  const last = firstCreated === undefined ? folder : dirname(firstCreated);
+  for (let current = folder; ; current = dirname(current)) {
+    await syncFolder(current);
+    if (current === last || current === dirname(current)) return;
+  }
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder);
+  try {
+    await handle.sync();
+  } catch (thrown) {
+    // Network file systems that cannot do this do it by themselves.
+    if (!['EINVAL', 'ENOTSUP', 'EBADF', 'EPERM'].includes(errorCode(thrown) ?? '')) throw thrown;
+  } finally {
+    await handle.close();
+  }
+}
