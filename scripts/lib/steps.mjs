@@ -33,6 +33,8 @@ import { spawnGuarded, waitForExit } from './run.mjs';
  * @property {(context: StepContext) => Promise<Counts>} run
  */
 
+/** Native tests mostly wait, for deadlines and for loops that hang: more of them than there are cores. */
+const testsAtOnce = '4';
 /** Where reports and logs of the steps are. */
 const reportFolder = inProject('build', 'test');
 
@@ -72,7 +74,7 @@ const createNativeStep = (name, variant, boxes, filter = []) => ({
     // biome-ignore format: an option and its value stay together
     const argv = [
       'ctest', '--test-dir', findBuildFolder(box, variant), '--output-on-failure',
-      '--no-tests=error', '--output-junit', report, ...filter,
+      '--no-tests=error', '--output-junit', report, '--parallel', testsAtOnce, ...filter,
     ];
     const code = await runInBox(argv);
     return judge(await readJunitCounts(report), code);
@@ -136,6 +138,7 @@ export const steps = [
   createNativeStep('asan', 'asan', 'first'),
   createNativeStep('tsan', 'tsan', 'first', ['--label-regex', '^core$']),
   createVitestStep('unit', ['bundle']),
+  createVitestStep('interop', ['box']),
   createVitestStep('conformance', ['servers']),
   createVitestStep('faults', ['release', 'servers']),
   createVitestStep('e2e', ['release', 'servers'], 'each'),
