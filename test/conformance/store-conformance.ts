@@ -92,7 +92,7 @@ export function storeConformance(target: ConformanceTarget): void {
     const sizes = [0, 1, 65_535, 65_536, 65_537, 64 * MIB];
     const boundary = target.multipartFromBytes;
     if (boundary !== undefined) sizes.push(boundary - 1, boundary, boundary + 1);
-    for (const sizeBytes of [...new Set(sizes)]) {
+    for (const sizeBytes of new Set(sizes)) {
       check(`${sizeBytes} bytes go in and come back`, async () => {
         const bytes = makeBytes(sizeBytes, sizeBytes + 1);
         await put(`size-${sizeBytes}`, bytes);

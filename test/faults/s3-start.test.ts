@@ -198,6 +198,95 @@ describe('the check at start', () => {
   });
 });
 
+describe("credentials of the SDK's chain", () => {
+  let server: ScriptedServer;
+
+  beforeEach(async () => {
+    server = await startScriptedServer();
+    servers.push(server);
+  });
+
+  async function withEnvironment(
+    variables: Readonly<Record<string, string>>,
+    work: () => Promise<void>,
+  ): Promise<void> {
+    const before = Object.keys(variables).map((name) => [name, process.env[name]] as const);
+    Object.assign(process.env, variables);
+    try {
+      await work();
+    } finally {
+      for (const [name, value] of before) {
+        if (value === undefined) delete process.env[name];
+        else process.env[name] = value;
+      }
+    }
+  }
+
+  test.each([{ lean: true }, { lean: false }])(
+    'from the environment, with a session token (lean: $lean)',
+    async ({ lean }) => {
+      const variables = {
+        AWS_ACCESS_KEY_ID: 'temporary-key',
+        AWS_SECRET_ACCESS_KEY: 'temporary-secret',
+        AWS_SESSION_TOKEN: 'session-token',
+      };
+      await withEnvironment(variables, async () => {
+        const store = open({ endpoint: server.endpoint, credentials: undefined }, { lean });
+        await store.put('key', makeBody(makeBytes(10)), { signal: never() });
+      });
+      const headers = server.requests[0]?.headers;
+      expect(headers?.['x-amz-security-token']).toBe('session-token');
+      expect(headers?.['authorization']).toContain('Credential=temporary-key/');
+    },
+  );
+
+  test('of a web identity, asked for over our own connections', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
+    servers.push({ close: () => rm(folder, { recursive: true }) });
+    await writeFile(join(folder, 'token'), 'the-token-of-the-pod');
+    server.script(async ({ readBody, response }) => {
+      expect((await readBody()).toString()).toContain('the-token-of-the-pod');
+      const expiration = new Date(Date.now() + 3_600_000).toISOString();
+      response.writeHead(200, { 'content-type': 'text/xml' }).end(
+        `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>
+         <Credentials><AccessKeyId>assumed-key</AccessKeyId><SecretAccessKey>assumed-secret</SecretAccessKey>
+         <SessionToken>assumed-token</SessionToken><Expiration>${expiration}</Expiration></Credentials>
+         </AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`,
+      );
+    });
+    const variables = {
+      AWS_WEB_IDENTITY_TOKEN_FILE: join(folder, 'token'),
+      AWS_ROLE_ARN: 'arn:aws:iam::111122223333:role/orthanc',
+      AWS_ENDPOINT_URL_STS: server.endpoint,
+      AWS_SHARED_CREDENTIALS_FILE: '/nonexistent',
+      AWS_CONFIG_FILE: '/nonexistent',
+    };
+    await withEnvironment(variables, async () => {
+      const store = open({ endpoint: server.endpoint, credentials: undefined });
+      await store.put('key', makeBody(makeBytes(10)), { signal: never() });
+      await store.put('key', makeBody(makeBytes(10)), { signal: never() });
+    });
+    expect(server.requests.map(({ method }) => method)).toEqual(['POST', 'PUT', 'PUT']);
+    expect(server.requests[1]?.headers['x-amz-security-token']).toBe('assumed-token');
+  });
+});
+
+test('VirtualAddressing puts the bucket into the host name', async () => {
+  // As the server's proxy, the scripted one sees names that no resolver knows.
+  const server = await startScriptedServer();
+  servers.push(server);
+  const changes = { endpoint: 'http://store.test:9000', proxyUrl: new Secret(server.endpoint) };
+  for (const lean of [true, false]) {
+    const virtual = open({ ...changes, virtualAddressing: true }, { lean });
+    await virtual.put('a/key', makeBody(makeBytes(10)), { signal: never() });
+    expect(server.requests.at(-1)?.url).toMatch(/^http:\/\/bucket\.store\.test:9000\/a\/key/);
+    expect(server.requests.at(-1)?.headers['host']).toBe('bucket.store.test:9000');
+    const path = open({ ...changes, virtualAddressing: false }, { lean });
+    await path.put('a/key', makeBody(makeBytes(10)), { signal: never() });
+    expect(server.requests.at(-1)?.url).toMatch(/^http:\/\/store\.test:9000\/bucket\/a\/key/);
+  }
+});
+
 describe('TLS', () => {
   const certificate = makeCertificate();
   let folder: string;

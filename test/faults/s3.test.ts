@@ -464,6 +464,16 @@ describe.each([
       await expectFailure(get(store, { start: 10, end: 20 }), 'INTEGRITY');
     });
 
+    test.each<[string, string, 'SHORT_BODY' | 'INTEGRITY']>([
+      ['fewer', '5\r\nabcde\r\n0\r\n\r\n', 'SHORT_BODY'],
+      ['more', 'b\r\nabcdefghijk\r\n0\r\n\r\n', 'INTEGRITY'],
+    ])('%s bytes than the range has, in chunks, are an error', async (_name, chunks, code) => {
+      const store = open({ maxRetries: 0 });
+      const head = { 'transfer-encoding': 'chunked', 'content-range': 'bytes 10-19/1000' };
+      server.always(answerRaw(head, Buffer.from(chunks), () => undefined, '206 Partial Content'));
+      await expectFailure(get(store, { start: 10, end: 20 }), code);
+    });
+
     test('a range answered by the whole object is an error, not the wrong bytes', async () => {
       const store = open({ maxRetries: 0 });
       server.always(answerRaw({ 'content-length': 1_000 }, small, () => undefined));

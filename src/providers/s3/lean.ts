@@ -3,9 +3,11 @@
 // for endpoints and signer, but a fourth of its CPU (docs/decisions.md). Whatever does not plainly succeed is repeated through the
 // SDK, which knows retries, redirects, wrong clocks and error words.
 
+import { setTimeout } from 'node:timers/promises';
 import { GetObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { StorageError } from '../../errors.ts';
 import type { Body } from '../../store/object-store.ts';
+import { delayMs } from '../retry.ts';
 import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
 import { type AnyMiddleware, withMiddleware } from './client.ts';
 import { encode } from './encode.ts';
@@ -88,6 +90,7 @@ export function createLean({ client, bucketName, transport }: LeanDependencies):
           { key, ...(requestId === undefined ? {} : { requestId }) },
         );
       }
+      if (answer.status === 429 || answer.status === 503) await wait(answer.headers, rest.signal);
       return false;
     } catch (thrown) {
       if (rest.signal.aborted || isFinal(thrown)) throw thrown;
@@ -103,6 +106,14 @@ export function createLean({ client, bucketName, transport }: LeanDependencies):
     delete: (key, signal) =>
       attempt('DELETE', key, withEmptyHash({}), { content: undefined, receive: undefined, signal }),
   };
+}
+
+/** A server that asks for fewer requests must not get the next one at once. */
+async function wait(headers: Headers, signal: AbortSignal): Promise<void> {
+  const seconds = Number(headers['retry-after']);
+  const retryAfterMs = Number.isFinite(seconds) ? seconds * 1_000 : undefined;
+  const delay = delayMs(1, { isThrottled: true, retryAfterMs }, Math.random);
+  await setTimeout(delay, undefined, { signal });
 }
 
 function withEmptyHash(headers: Headers): Headers {
