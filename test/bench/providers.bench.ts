@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// One measurement in one process: client CPU per operation. Started by run.mjs, which bundles it and makes the table.
-// Arguments: path (http, lean, sdk), operation (put, get), bytes, endpoint, file of authorities or "".
+// One measurement in one process: client CPU per operation. Started by providers.mjs, which bundles it and makes the table.
+// Arguments: provider (s3, azure), path (http, lean, sdk), operation (put, get), bytes, endpoint, file of authorities or "".
 
 import { readFileSync } from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
 import { Secret } from '../../src/config/secret.ts';
+import type { NetworkSettings } from '../../src/config/settings.ts';
+import { createAzureStore } from '../../src/providers/azure/store.ts';
 import { createS3Store } from '../../src/providers/s3/store.ts';
-import type { Body, Sink } from '../../src/store/object-store.ts';
+import type { Body, ObjectStore, Sink } from '../../src/store/object-store.ts';
 
 const WARM_UP_OPERATIONS = 300;
 const MEASURE_MS = 1_500;
 const CONCURRENCY = 4;
 
-const [path = '', operation = '', bytesText = '', endpoint = '', authorities = ''] =
+const [provider = '', path = '', operation = '', bytesText = '', endpoint = '', authorities = ''] =
   process.argv.slice(2);
 const sizeBytes = Number(bytesText);
 const content = Buffer.alloc(sizeBytes, 'content of no meaning ');
@@ -34,39 +36,68 @@ const sink: Sink = {
 
 function createOperation(): () => Promise<void> {
   if (path === 'http') return createHttpOperation();
-  const silent = {
+  const store = createStore();
+  const key = `key-${sizeBytes}`;
+  return operation === 'put'
+    ? () => store.put(key, body, { signal })
+    : () => store.get(key, undefined, sink, { signal });
+}
+
+function createStore(): ObjectStore {
+  const log = {
     error: console.error,
     warning: console.error,
     info: () => undefined,
     debug: () => undefined,
   };
-  const store = createS3Store(
-    {
-      connectionTimeoutMs: 5_000,
-      requestTimeoutMs: 60_000,
-      maxConnections: 25,
-      maxRetries: 0,
-      caCertificatesFile: authorities === '' ? undefined : authorities,
-      proxyUrl: undefined,
-      bucketName: 'bucket',
-      region: 'us-east-1',
-      credentials: { accessKey: 'access', secretKey: new Secret('secret') },
-      endpoint,
-      virtualAddressing: false,
-      storageClass: undefined,
-      tags: {},
-      serverSideEncryption: undefined,
-      kmsKeyId: undefined,
-      checksumMode: 'WhenSupported',
-      transfer: { always: false, poolSize: 10, partSizeBytes: 5 * 1024 * 1024 },
-      enableSdkLogs: false,
-    },
-    { log: silent, lean: path === 'lean' },
-  );
-  const key = `key-${sizeBytes}`;
-  return operation === 'put'
-    ? () => store.put(key, body, { signal })
-    : () => store.get(key, undefined, sink, { signal });
+  const network: NetworkSettings = {
+    connectionTimeoutMs: 5_000,
+    requestTimeoutMs: 60_000,
+    maxConnections: 25,
+    maxRetries: 0,
+    caCertificatesFile: authorities === '' ? undefined : authorities,
+    proxyUrl: undefined,
+  };
+  const deps = { log, lean: path === 'lean', verifyEtag: true };
+  switch (provider) {
+    case 's3':
+      return createS3Store(
+        {
+          ...network,
+          bucketName: 'bucket',
+          region: 'us-east-1',
+          credentials: { accessKey: 'access', secretKey: new Secret('secret') },
+          endpoint,
+          virtualAddressing: false,
+          storageClass: undefined,
+          tags: {},
+          serverSideEncryption: undefined,
+          kmsKeyId: undefined,
+          checksumMode: 'WhenSupported',
+          transfer: { always: false, poolSize: 10, partSizeBytes: 5 * 1024 * 1024 },
+          enableSdkLogs: false,
+        },
+        deps,
+      );
+    case 'azure':
+      return createAzureStore(
+        {
+          ...network,
+          account: {
+            kind: 'connection-string',
+            connectionString: new Secret(
+              `AccountName=account;AccountKey=${Buffer.alloc(64).toString('base64')};BlobEndpoint=${endpoint}`,
+            ),
+          },
+          containerName: 'bucket',
+          createContainerIfNotExists: true,
+          accessTier: undefined,
+        },
+        deps,
+      );
+    default:
+      throw new Error(`no such provider: ${provider}`);
+  }
 }
 
 /** The floor: the same bytes over Node's own client, without signature, checksum or checks. */

@@ -450,6 +450,7 @@ describe.each([
     test.each<[string, string, string]>([
       ['another range', '206 Partial Content', 'bytes 11-20/1000'],
       ['a shorter range', '206 Partial Content', 'bytes 10-18/1000'],
+      ['one that starts later', '206 Partial Content', 'bytes 11-19/1000'],
       ['nonsense', '206 Partial Content', 'bytes */1000'],
     ])('a range answered by %s is an error', async (_name, status, contentRange) => {
       const store = open({ maxRetries: 0 });

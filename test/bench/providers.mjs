@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// node test/bench/run.mjs [rounds]: client CPU in ms per operation, minimum of several processes, as a Markdown table.
+// node test/bench/providers.mjs [rounds]: client CPU in ms per operation, minimum of several processes, as a Markdown table.
 
 import { execFile, fork } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -15,9 +15,11 @@ const here = fileURLToPath(new URL('.', import.meta.url));
 const rounds = Number(process.argv[2] ?? 3);
 
 const paths = [
-  ['http', 'node:http, nothing signed or checked'],
-  ['lean', 'lean path: signed, CRC32 both ways'],
-  ['sdk', 'SDK path: the same over our transport'],
+  ['s3', 'http', 'node:http, nothing signed or checked'],
+  ['s3', 'lean', 'S3, lean path: signed, CRC32 both ways'],
+  ['s3', 'sdk', 'S3, SDK path: the same over our transport'],
+  ['azure', 'lean', 'Azure, lean path: signed, MD5 both ways'],
+  ['azure', 'sdk', 'Azure, SDK path: the same over our transport'],
 ];
 const cases = [
   ['put', 1_024, 'PUT 1 kB'],
@@ -36,6 +38,10 @@ try {
     format: 'cjs',
     target: 'node20',
     logLevel: 'warning',
+    // As scripts/bundle.mjs has them.
+    mainFields: ['module', 'main'],
+    define: { 'import.meta.url': '__bundleUrl' },
+    banner: { js: "const __bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
   };
   await build({ ...options, entryPoints: [join(here, 'providers.bench.ts')], outfile: bundle });
   await build({ ...options, entryPoints: [join(here, 'memory-server.ts')], outfile: server });
@@ -50,17 +56,19 @@ try {
       const best = new Map();
       // Rounds outermost: the machine's speed drifts, and no path should have the good hour to itself.
       for (let round = 0; round < rounds; round += 1) {
-        for (const [path] of paths) {
+        for (const [provider, path] of paths) {
           for (const [operation, bytes, title] of cases) {
-            const args = [bundle, path, operation, String(bytes), endpoint, authorities];
+            const args = [bundle, provider, path, operation, String(bytes), endpoint, authorities];
             const { stdout } = await run(process.execPath, ['--no-warnings', ...args]);
-            const key = `${path} ${title}`;
+            const key = `${provider} ${path} ${title}`;
             best.set(key, Math.min(best.get(key) ?? Number.POSITIVE_INFINITY, Number(stdout)));
           }
         }
       }
-      for (const [path, name] of paths) {
-        const figures = cases.map(([, , title]) => best.get(`${path} ${title}`).toFixed(2));
+      for (const [provider, path, name] of paths) {
+        const figures = cases.map(([, , title]) =>
+          best.get(`${provider} ${path} ${title}`).toFixed(2),
+        );
         console.log(`| ${name} | ${figures.join(' | ')} |`);
       }
     } finally {
