@@ -14,6 +14,7 @@
 import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto';
 import { StorageError } from '../errors.ts';
 import type { RandomBytes } from './a1.ts';
+import { release } from './release.ts';
 import { A2_HEADER_BYTES, A2_MAX_SEGMENTS, TAG_BYTES } from './sizes.ts';
 
 export const A2_MAGIC = 'A2';
@@ -145,7 +146,9 @@ export function sealSegment(
 ): void {
   const cipher = createCipheriv('aes-256-gcm', secrets.dek, nonceOf(secrets, index, isLast));
   cipher.setAAD(secrets.aad);
-  target.set(cipher.update(plaintext), offset);
+  const ciphertext = cipher.update(plaintext);
+  target.set(ciphertext, offset);
+  release(ciphertext);
   cipher.final();
   target.set(cipher.getAuthTag(), offset + plaintext.length);
 }

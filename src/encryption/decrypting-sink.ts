@@ -21,6 +21,7 @@ import {
   noFormatError,
   parseHeader,
 } from './header.ts';
+import { release } from './release.ts';
 import {
   A2_HEADER_BYTES,
   coveringSegments,
@@ -247,7 +248,11 @@ function createA1Decoder(
   return {
     write(bytes) {
       const split = Math.max(0, Math.min(bytes.length, plaintextBytes - position));
-      if (split > 0) window.write(position, decipher.update(bytes.subarray(0, split)));
+      if (split > 0) {
+        const plaintext = decipher.update(bytes.subarray(0, split));
+        window.write(position, plaintext);
+        release(plaintext);
+      }
       if (split < bytes.length) {
         tag.set(bytes.subarray(split), position + split - plaintextBytes);
       }
@@ -299,6 +304,7 @@ function createA2Decoder(
     if (index >= needed.start) {
       const plaintext = opener.open(index, index === count - 1, sealed);
       window.write(index * SEGMENT_BYTES, plaintext);
+      release(plaintext);
     }
     index += 1;
   };

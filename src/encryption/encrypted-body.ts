@@ -17,6 +17,7 @@ import {
 import { type A2Header, type A2Secrets, createA2, sealSegment } from './a2.ts';
 import type { MasterKey } from './keyring.ts';
 import type { Pacer } from './pacer.ts';
+import { release } from './release.ts';
 import {
   A1_HEADER_BYTES,
   A2_HEADER_BYTES,
@@ -134,16 +135,22 @@ async function encryptLargeA1(
     wipe: guard.wipe,
     read(start, end) {
       guard.check();
-      const target = Buffer.allocUnsafeSlow(end - start);
-      copyOverlap(header.bytes, 0, target, start);
-      copyOverlap(tag, tagStart, target, start);
       const from = Math.max(start, A1_HEADER_BYTES) - A1_HEADER_BYTES;
       const to = Math.min(end, tagStart) - A1_HEADER_BYTES;
       // Counter mode goes by blocks of 16; what is before `from` in its block is encrypted and dropped.
-      for (let at = from - (from % BLOCK_BYTES); at < to; at += PIECE_BYTES) {
-        const plaintext = content.read(at, Math.min(at + PIECE_BYTES, to));
-        const piece = encryptA1Part(secrets, counterBlock, at, plaintext);
+      const first = from - (from % BLOCK_BYTES);
+      const encryptPiece = (at: number, pieceEnd: number) =>
+        encryptA1Part(secrets, counterBlock, at, content.read(at, pieceEnd));
+      if (to - from === end - start && to - first <= PIECE_BYTES + BLOCK_BYTES) {
+        return encryptPiece(first, to).subarray(from - first);
+      }
+      const target = Buffer.allocUnsafeSlow(end - start);
+      copyOverlap(header.bytes, 0, target, start);
+      copyOverlap(tag, tagStart, target, start);
+      for (let at = first; at < to; at += PIECE_BYTES) {
+        const piece = encryptPiece(at, Math.min(at + PIECE_BYTES, to));
         copyOverlap(piece, A1_HEADER_BYTES + at, target, start);
+        release(piece);
       }
       return target;
     },
@@ -164,7 +171,9 @@ async function encryptForTag(
     if (turn !== undefined) await turn;
     if (paced?.signal.aborted === true) throw abortReason(paced.signal);
     const end = Math.min(start + PIECE_BYTES, content.sizeBytes);
-    take(start, cipher.update(content.read(start, end)));
+    const ciphertext = cipher.update(content.read(start, end));
+    take(start, ciphertext);
+    release(ciphertext);
   }
   cipher.final();
   return cipher.getAuthTag();

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// One round of encryption.mjs, which bundles this. Prints one JSON object.
+
+import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setImmediate } from 'node:timers/promises';
+import { createDecryptingSink } from '../../src/encryption/decrypting-sink.ts';
+import { encryptBody } from '../../src/encryption/encrypted-body.ts';
+import { createEnvelope } from '../../src/encryption/envelope.ts';
+import { createKeyring } from '../../src/encryption/keyring.ts';
+import { createPacer } from '../../src/encryption/pacer.ts';
+import type { EncryptionFormat } from '../../src/encryption/sizes.ts';
+import type { Body, ObjectStore, Sink } from '../../src/store/object-store.ts';
+
+const MB = 1024 * 1024;
+const INSTANCE_BYTES = 500_000;
+const LARGE_BYTES = 64 * MB;
+const SEGMENT_BYTES = 65_536;
+const SOCKET_BYTES = 65_536;
+const PIECE_BYTES = 256 * 1024;
+const MEASURE_MS = 400;
+const LOAD_MS = 3_000;
+
+const UUID = 'e1f2a3b4-0000-4000-8000-0123456789ab';
+const MASTER = { id: 1, key: createSecretKey(randomBytes(32)) };
+const KEYRING = createKeyring([MASTER], MASTER.id);
+const { signal } = new AbortController();
+const pacer = createPacer(2, () => performance.now());
+const block = randomBytes(MB);
+
+/** As the bridge does it: each read is a copy. */
+function bodyOf(sizeBytes: number): Body {
+  return {
+    sizeBytes,
+    read(start, end) {
+      const from = start % MB;
+      if (from + end - start <= MB) return block.subarray(from, from + end - start);
+      return Buffer.concat([block.subarray(from), block.subarray(0, end - start - (MB - from))]);
+    },
+  };
+}
+
+const nowhere: Sink = { begin: () => undefined, write: () => undefined };
+
+async function encrypt(format: EncryptionFormat, sizeBytes: number): Promise<void> {
+  const target = { format, master: MASTER, uuid: UUID, contentType: 1 };
+  const body = await encryptBody(bodyOf(sizeBytes), target, pacer, signal);
+  for (let start = 0; start < body.sizeBytes; start += PIECE_BYTES) {
+    body.read(start, Math.min(start + PIECE_BYTES, body.sizeBytes));
+  }
+  body.wipe();
+}
+
+async function objectOf(format: EncryptionFormat, sizeBytes: number): Promise<Uint8Array> {
+  const target = { format, master: MASTER, uuid: UUID, contentType: 1 };
+  const body = await encryptBody(bodyOf(sizeBytes), target, pacer, signal);
+  return body.read(0, body.sizeBytes);
+}
+
+function decrypt(object: Uint8Array): void {
+  const sink = createDecryptingSink(
+    nowhere,
+    {
+      find: (id) => KEYRING.find(id),
+      identity: { uuid: UUID, contentType: 1 },
+      plain: 'refuse',
+      wanted: undefined,
+    },
+    { start: 0, header: undefined },
+  );
+  sink.begin(object.length, object.length);
+  for (let at = 0; at < object.length; at += SOCKET_BYTES) {
+    sink.write(at, object.subarray(at, at + SOCKET_BYTES));
+  }
+  sink.finish();
+}
+
+/** @returns MB/s of this process's CPU time */
+async function measure(sizeBytes: number, work: () => Promise<void> | void): Promise<number> {
+  for (let run = 0; run < 3; run++) await work();
+  let best = 0;
+  for (let round = 0; round < 4; round++) {
+    const { user, system } = process.cpuUsage();
+    const startedMs = performance.now();
+    let bytes = 0;
+    while (performance.now() - startedMs < MEASURE_MS) {
+      await work();
+      bytes += sizeBytes;
+    }
+    const used = process.cpuUsage();
+    best = Math.max(best, bytes / (used.user - user + used.system - system));
+  }
+  return best;
+}
+
+/** What node:crypto itself makes of it: the ceiling for what is built on it. */
+function nodeAlone(): void {
+  const key = MASTER.key;
+  const nonce = Buffer.alloc(12);
+  for (let at = 0; at < MB; at += SEGMENT_BYTES) {
+    const cipher = createCipheriv('aes-256-gcm', key, nonce);
+    cipher.update(block.subarray(at, at + SEGMENT_BYTES));
+    cipher.final();
+    cipher.getAuthTag();
+  }
+}
+
+function nodeAloneBack(): void {
+  const key = MASTER.key;
+  const nonce = Buffer.alloc(12);
+  for (let at = 0; at < MB; at += SEGMENT_BYTES) {
+    const decipher = createDecipheriv('aes-256-gcm', key, nonce);
+    decipher.update(block.subarray(at, at + SEGMENT_BYTES));
+  }
+}
+
+interface LoopDelays {
+  /** Of monitorEventLoopDelay: other processes on the machine add to it. */
+  readonly maxDelayMs: number;
+  /** CPU time of this process, its collector's threads included, in one turn of the loop: what the loop was held up by ourselves. */
+  readonly maxTurnCpuMs: number;
+  /** As maxDelayMs, of a loop that does next to nothing: what the machine adds. */
+  readonly idleMaxDelayMs: number;
+}
+
+/** How long a loop full of encryption did not turn. */
+async function loopDelays(): Promise<LoopDelays> {
+  const envelopes = (['A1', 'A2'] as const).map((format) =>
+    createEnvelope({
+      keyring: KEYRING,
+      format,
+      maxInputBytes: 1024 * MB,
+      now: () => performance.now(),
+    }),
+  );
+  const objects = await Promise.all([objectOf('A1', LARGE_BYTES), objectOf('A2', LARGE_BYTES)]);
+  const store = createStore(objects);
+  const options = { signal, plain: 'refuse' } as const;
+  const identity = { uuid: UUID, contentType: 1 };
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  const clients = envelopes.flatMap((envelope, format) => [
+    ...Array.from({ length: 24 }, () => async () => {
+      await envelope.put(store, 'small', bodyOf(INSTANCE_BYTES), identity, { signal });
+    }),
+    ...Array.from({ length: 4 }, () => async () => {
+      await envelope.put(store, 'large', bodyOf(LARGE_BYTES), identity, { signal });
+    }),
+    ...Array.from({ length: 4 }, () => async () => {
+      await envelope.get(store, String(format), undefined, nowhere, identity, options);
+    }),
+  ]);
+  const idleMaxDelayMs = await idleDelay();
+  let maxTurnMicroseconds = 0;
+  const watchTurns = async () => {
+    let before = cpuMicroseconds();
+    while (performance.now() < endMs) {
+      await setImmediate();
+      const now = cpuMicroseconds();
+      maxTurnMicroseconds = Math.max(maxTurnMicroseconds, now - before);
+      before = now;
+    }
+  };
+  const endMs = performance.now() + LOAD_MS;
+  delay.enable();
+  await Promise.all([
+    watchTurns(),
+    ...clients.map(async (client) => {
+      while (performance.now() < endMs) {
+        await client();
+        // As Orthanc's threads come: several in one turn of the loop.
+        await setImmediate();
+      }
+    }),
+  ]);
+  delay.disable();
+  return {
+    maxDelayMs: delay.max / 1e6,
+    maxTurnCpuMs: maxTurnMicroseconds / 1000,
+    idleMaxDelayMs,
+  };
+}
+
+async function idleDelay(): Promise<number> {
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  const endMs = performance.now() + LOAD_MS;
+  delay.enable();
+  while (performance.now() < endMs) await setImmediate();
+  delay.disable();
+  return delay.max / 1e6;
+}
+
+function cpuMicroseconds(): number {
+  const { user, system } = process.cpuUsage();
+  return user + system;
+}
+
+/** Takes and gives bodies as the providers do: a piece at a time, the loop turning between. */
+function createStore(objects: readonly Uint8Array[]): ObjectStore {
+  return {
+    async put(_key, body) {
+      for (let start = 0; start < body.sizeBytes; start += PIECE_BYTES) {
+        body.read(start, Math.min(start + PIECE_BYTES, body.sizeBytes));
+        await setImmediate();
+      }
+    },
+    async get(key, _range, sink) {
+      const object = objects[Number(key)] ?? new Uint8Array();
+      sink.begin(object.length, object.length);
+      for (let at = 0; at < object.length; at += SOCKET_BYTES) {
+        sink.write(at, object.subarray(at, at + SOCKET_BYTES));
+        await setImmediate();
+      }
+    },
+    head: async () => undefined,
+    delete: async () => undefined,
+    async *list() {},
+    check: async () => undefined,
+    close: async () => undefined,
+  };
+}
+
+async function main(): Promise<void> {
+  const speeds: Record<string, number> = {
+    'node:crypto alone, 64 KiB, encrypt': await measure(MB, nodeAlone),
+    'node:crypto alone, 64 KiB, decrypt': await measure(MB, nodeAloneBack),
+  };
+  for (const format of ['A1', 'A2'] as const) {
+    const small = await objectOf(format, INSTANCE_BYTES);
+    const large = await objectOf(format, LARGE_BYTES);
+    Object.assign(speeds, {
+      [`${format} encrypt, instances of 500 kB`]: await measure(INSTANCE_BYTES, () =>
+        encrypt(format, INSTANCE_BYTES),
+      ),
+      [`${format} encrypt, 64 MB`]: await measure(LARGE_BYTES, () => encrypt(format, LARGE_BYTES)),
+      [`${format} decrypt, instances of 500 kB`]: await measure(INSTANCE_BYTES, () =>
+        decrypt(small),
+      ),
+      [`${format} decrypt, 64 MB`]: await measure(LARGE_BYTES, () => decrypt(large)),
+    });
+  }
+  process.stdout.write(JSON.stringify({ speeds, ...(await loopDelays()) }));
+}
+
+void main();
