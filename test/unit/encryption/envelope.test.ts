@@ -237,7 +237,7 @@ describe('a store', () => {
     const content = makeBytes(200_000);
     for (const format of ['A1', 'A2'] as const) {
       const store = await storeWith(format, content);
-        const stuttering: MemoryStore = {
+      const stuttering: MemoryStore = {
         ...store,
         async get(key, range, sink, options) {
           // A transfer that a flipped bit on the way made worthless.
