@@ -4,14 +4,11 @@
 import { readFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 
-import { ensureBox } from './lib/box.mjs';
-import { buildBundle, buildNative, variantNames } from './lib/build.mjs';
 import { countCheck, formatCounts, sumCounts } from './lib/counts.mjs';
-import { ensureDependencies } from './lib/dependencies.mjs';
 import { checkNodeVersion } from './lib/host.mjs';
 import { formatDuration, runMain, say, UserError } from './lib/log.mjs';
+import { createNeeds } from './lib/needs.mjs';
 import { parseOptions } from './lib/options.mjs';
-import { createServerCommand } from './lib/servers.mjs';
 import { mapLimited, runTestStep, steps } from './lib/steps.mjs';
 import { boxNames, parseBoxName } from './lib/suites.mjs';
 
@@ -30,12 +27,7 @@ runMain(async () => {
   const chosen = chooseSteps(values.only);
   const startMs = performance.now();
 
-  const counts = await runAll(chosen, boxes).catch((error) => {
-    // Without what the steps need, none of them can tell anything.
-    say(error instanceof UserError ? `error: ${error.message}` : String(error?.stack ?? error));
-    return [countCheck(1)];
-  });
-
+  const counts = await runAll(chosen, boxes);
   const sum = sumCounts(counts);
   say(`\nnpm test took ${formatDuration(performance.now() - startMs)}.`);
   process.stdout.write(`${formatCounts(sum)}\n`);
@@ -62,51 +54,46 @@ async function runAll(chosen, boxes) {
   const runs = chosen.flatMap((step) =>
     (step.boxes === 'each' ? boxes : boxes.slice(0, 1)).map((box) => ({ step, box })),
   );
-  await prepare(runs);
+  const getNeed = createNeeds();
+  /** @type {Map<Run, Promise<unknown>>} */
+  const ready = new Map(runs.map((run) => [run, getNeeds(run, getNeed)]));
+  /** @param {Run} run */
+  const runReady = async (run) => {
+    const isReady = await ready.get(run)?.then(
+      () => true,
+      () => false,
+    );
+    return isReady ? await runOne(run) : reportUnready(run);
+  };
+
   const isAlone = (/** @type {Run} */ { step }) => step.load === 'alone';
-  const first = await mapLimited(
-    runs.filter((run) => !isAlone(run)),
-    availableParallelism(),
-    runOne,
-  );
-  const second = await mapLimited(runs.filter(isAlone), 1, runOne);
+  const beside = runs.filter((run) => !isAlone(run));
+  const first = await mapLimited(beside, availableParallelism(), runReady);
+  await Promise.allSettled(ready.values()); // nothing is to be compiled beside what measures times
+  const second = await mapLimited(runs.filter(isAlone), 1, runReady);
   return [...first, ...second];
 }
 
-/**
- * Gets and builds what the steps need, side by side where it can be: most of it is waiting for
- * the network and for single-threaded installers.
- * @param {readonly Run[]} runs
- */
-async function prepare(runs) {
-  const needs = new Set(runs.flatMap(({ step }) => step.needs));
-  const bundled = ensureDependencies().then(() =>
-    isBundleNeeded(needs) ? buildBundle() : undefined,
-  );
-  /** @type {Map<string, Promise<unknown>>} */ const builds = new Map();
-  for (const { step, box } of runs) {
-    for (const variant of variantNames.filter((name) => step.needs.includes(name))) {
-      const build = async () => {
-        await Promise.all([bundled, ensureBox(box)]);
-        await buildNative({ box, variant, withTests: true });
-      };
-      const key = `${box} ${variant}`;
-      if (!builds.has(key)) builds.set(key, build());
-    }
-    if (step.needs.includes('box')) builds.set(box, ensureBox(box));
-  }
-  /** @type {import('./lib/servers.mjs').ServerName[]} */
-  const servers = needs.has('servers') ? ['versitygw', 'fake-gcs-server', 'azurite'] : [];
-  await Promise.all([bundled, ...builds.values(), ...servers.map(createServerCommand)]);
+/** @param {Run} run @param {ReturnType<typeof createNeeds>} getNeed */
+function getNeeds({ step, box }, getNeed) {
+  const all = ['dependencies', ...step.needs].map((need) => getNeed(need, box));
+  return Promise.all(all);
 }
 
-/** The native half embeds the bundle. @param {ReadonlySet<string>} needs */
-const isBundleNeeded = (needs) =>
-  needs.has('bundle') || variantNames.some((name) => needs.has(name));
+/** @param {Run} run */
+const formatTitle = ({ step, box }) =>
+  step.boxes === 'each' ? `${step.name} (${box})` : step.name;
+
+/** @param {Run} run */
+function reportUnready(run) {
+  const counts = countCheck(1);
+  say(`✗ ${formatTitle(run)}: ${formatCounts(counts)}: what it needs could not be had (see above)`);
+  return counts;
+}
 
 /** @param {Run} run */
 async function runOne({ step, box }) {
-  const title = step.boxes === 'each' ? `${step.name} (${box})` : step.name;
+  const title = formatTitle({ step, box });
   const startMs = performance.now();
   say(`▸ ${title} …`);
   const isShown = step.load === 'alone';

@@ -69,9 +69,6 @@ const variants = {
   tsan: { config: 'RelWithDebInfo', options: ['SANITIZE=thread'], testTarget: 'core_test' },
 };
 
-/** @type {readonly Variant[]} */
-export const variantNames = /** @type {Variant[]} */ (Object.keys(variants));
-
 /**
  * Compiles the native half with cmake-js in a box. What is up to date is left to ninja.
  * @param {object} options

@@ -37,7 +37,16 @@ export async function runStep(title, action) {
 }
 
 /**
- * Runs an entry point: sets the exit code, and prints a UserError as its message alone.
+ * A message that a user can act on is shown alone, anything else with its stack.
+ * @param {unknown} error
+ */
+export function explainError(error) {
+  if (error instanceof UserError) return `error: ${error.message}`;
+  return error instanceof Error ? String(error.stack) : String(error);
+}
+
+/**
+ * Runs an entry point and sets the exit code.
  * @param {() => Promise<number | void>} main
  */
 export function runMain(main) {
@@ -46,7 +55,7 @@ export function runMain(main) {
       process.exitCode = code ?? 0;
     },
     (error) => {
-      say(error instanceof UserError ? `error: ${error.message}` : String(error?.stack ?? error));
+      say(explainError(error));
       process.exitCode = 1;
     },
   );

@@ -23,12 +23,10 @@ import { spawnGuarded, waitForExit } from './run.mjs';
  * @property {(argv: readonly string[], env?: Record<string, string>) => Promise<number>} runInBox
  * @property {(extension: string) => Promise<string>} reportFile where a runner writes its report
  *
- * @typedef {'bundle' | 'box' | 'servers' | import('./build.mjs').Variant} Need a variant: compiled with its tests
- *
  * @typedef {object} Step
  * @property {string} name for --only
  * @property {'each' | 'first'} boxes runs for each box, or once, in the first
- * @property {readonly Need[]} needs
+ * @property {readonly import('./needs.mjs').Need[]} needs beside the dependencies
  * @property {'alone' | 'beside others'} load tests measure times, so nothing runs beside them
  * @property {(context: StepContext) => Promise<Counts>} run
  */

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What the steps of "npm test" need before they can run: got once each, side by side where it can be.
+
+import { ensureBox } from './box.mjs';
+import { buildBundle, buildNative } from './build.mjs';
+import { ensureDependencies } from './dependencies.mjs';
+import { explainError, say } from './log.mjs';
+import { createServerCommand } from './servers.mjs';
+
+/**
+ * @typedef {import('./box.mjs').BoxName} BoxName
+ * @typedef {'dependencies' | 'bundle' | 'box' | 'servers' | import('./build.mjs').Variant} Need
+ *   a variant of the native half is compiled with its tests
+ */
+
+/** @type {readonly import('./servers.mjs').ServerName[]} */
+const serverNames = ['versitygw', 'fake-gcs-server', 'azurite'];
+
+/**
+ * Returns a function that gets what is needed. A failure is told once, when it happens; whoever
+ * needs it learns of it by the rejection.
+ * @returns {(need: Need, box: BoxName) => Promise<unknown>}
+ */
+export function createNeeds() {
+  /** @type {Map<string, Promise<unknown>>} */ const started = new Map();
+  let lastCompilation = Promise.resolve();
+
+  /** @param {Need} need @param {BoxName} box */
+  const get = (need, box) => {
+    const isOfBox = !['dependencies', 'bundle', 'servers'].includes(need);
+    const key = isOfBox ? `${need} ${box}` : need;
+    let promise = started.get(key);
+    if (promise === undefined) {
+      promise = start(need, box);
+      started.set(key, promise);
+    }
+    return promise;
+  };
+
+  /** @param {Need} need @param {BoxName} box @returns {Promise<unknown>} */
+  const start = async (need, box) => {
+    if (need === 'dependencies') return await tell(ensureDependencies());
+    if (need === 'box') return await tell(ensureBox(box));
+    if (need === 'servers') return await tell(Promise.all(serverNames.map(createServerCommand)));
+    await get('dependencies', box);
+    if (need === 'bundle') return await tell(buildBundle());
+    // The native half embeds the bundle.
+    await Promise.all([get('bundle', box), get('box', box)]);
+    // One after another: the compiler takes all cores as it is.
+    const compilation = lastCompilation.then(() =>
+      tell(buildNative({ box, variant: need, withTests: true })),
+    );
+    lastCompilation = compilation.catch(() => {});
+    return await compilation;
+  };
+  return get;
+}
+
+/** @param {Promise<unknown>} promise */
+async function tell(promise) {
+  try {
+    return await promise;
+  } catch (error) {
+    say(explainError(error));
+    throw error;
+  }
+}
