@@ -46,8 +46,12 @@ export interface Orthanc {
   json(path: string): Promise<unknown>;
   /** Uploads a DICOM file. @throws unless the answer is 200 */
   upload(file: Uint8Array): Promise<Upload>;
+  /** Read again on SIGHUP. */
+  readonly configurationFile: string;
   log(): string;
-  /** The plugin's own lines, without time and thread. */
+  /** Waits until Orthanc has started for the `times`th time, that is once more after each reset. */
+  hasStarted(times: number): Promise<void>;
+  /** The plugin's own lines. */
   pluginLines(): readonly string[];
   signal(name: NodeJS.Signals): void;
   /** @returns the exit status */
@@ -67,6 +71,7 @@ export interface Upload {
   readonly ParentPatient: string;
 }
 
+const START_LIMIT_MS = 30_000;
 const STOP_GRACE_MS = 30_000;
 
 /** Starts Orthanc and waits until its REST API answers.
@@ -124,13 +129,18 @@ async function launch(options: OrthancOptions) {
   );
   closeSync(log);
   const url = `http://127.0.0.1:${httpPort}`;
-  return { orthanc: createOrthanc(child, url, dicomPort, logFile), child, logFile };
+  return {
+    orthanc: createOrthanc(child, url, dicomPort, configurationFile, logFile),
+    child,
+    logFile,
+  };
 }
 
 function createOrthanc(
   child: ChildProcess,
   url: string,
   dicomPort: number,
+  configurationFile: string,
   logFile: string,
 ): Orthanc {
   const exited = waitForExit(child);
@@ -167,7 +177,17 @@ function createOrthanc(
     json: async (path) => JSON.parse((await insist('GET', path)).toString()) as unknown,
     upload: async (file) =>
       JSON.parse((await insist('POST', '/instances', file)).toString()) as Upload,
+    configurationFile,
     log,
+    hasStarted: async (times) => {
+      const deadline = performance.now() + START_LIMIT_MS;
+      while ((log().match(/Orthanc has started/g)?.length ?? 0) < times) {
+        if (!isRunning() || performance.now() > deadline) {
+          throw new Error(`Orthanc has not started ${times} times:\n${log().slice(-3000)}`);
+        }
+        await sleep(50);
+      }
+    },
     pluginLines: () =>
       log()
         .split('\n')

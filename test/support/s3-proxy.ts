@@ -79,6 +79,7 @@ export async function startS3Proxy(upstreamPort: number, bucket: string): Promis
         return;
       case 'delay':
         await new Promise((resolve) => setTimeout(resolve, fault.ms));
+        if (request.socket.destroyed) return;
         await forward(request, response, upstreamPort);
         return;
       case 'answer':

@@ -39,8 +39,9 @@ export interface World {
   start(name: string, options?: Partial<OrthancOptions>): Promise<Orthanc>;
   /** Without the plugin: what Orthanc itself does. */
   startPlain(name: string, configuration?: Configuration): Promise<Orthanc>;
-  /** The keys of all objects in the bucket, sorted. */
-  objects(): Promise<readonly string[]>;
+  /** The keys of all objects in the bucket, sorted.
+   *  @param rootPath only those in this folder, for tests that run side by side */
+  objects(rootPath?: string): Promise<readonly string[]>;
   close(): Promise<void>;
 }
 
@@ -79,14 +80,10 @@ export async function createWorld(): Promise<World> {
     start: (name, others) => remember(startOrthanc(options(name, others))),
     startPlain: (name, configuration = {}) =>
       remember(startOrthanc({ box, folder: join(folder, name), configuration })),
-    objects: async () => {
+    objects: async (rootPath) => {
       const data = join(store.folder, 'data', BUCKET);
-      const entries = await readdir(data, { recursive: true, withFileTypes: true });
-      return entries
-        .filter((entry) => entry.isFile())
-        .map((entry) => join(entry.parentPath, entry.name).slice(data.length + 1))
-        .filter((key) => !key.startsWith('.')) // versitygw's own
-        .sort();
+      const keys = await listFiles(data, rootPath ?? '');
+      return keys.filter((key) => !key.startsWith('.')).sort(); // those are versitygw's own
     },
     close: async () => {
       await Promise.all(started.map((orthanc) => orthanc.kill()));
@@ -100,4 +97,21 @@ export async function createWorld(): Promise<World> {
       }
     },
   };
+}
+
+/** @returns the paths of all files below `folder`, relative to `root`; folders may vanish meanwhile */
+async function listFiles(root: string, folder: string): Promise<readonly string[]> {
+  const entries = await readdir(join(root, folder), { withFileTypes: true }).catch(
+    (error: unknown) => {
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
+      throw error;
+    },
+  );
+  const lists = await Promise.all(
+    entries.map((entry) => {
+      const path = join(folder, entry.name);
+      return entry.isDirectory() ? listFiles(root, path) : [path];
+    }),
+  );
+  return lists.flat();
 }

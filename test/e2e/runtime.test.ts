@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Defects in TypeScript end a runtime at worst, never Orthanc.
+
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { makeBytes } from '../support/bodies.ts';
+import { makeDicom } from '../support/dicom.ts';
+import { DEFECTS, writeFaultyBundle } from '../support/faulty-bundle.ts';
+import type { Orthanc } from '../support/orthanc.ts';
+import { bundle, createWorld, type World } from '../support/world.ts';
+
+/** The watchdog's limit, ending the old runtime, starting the new one, and a busy machine. */
+const RECOVERY_MS = 30_000;
+
+let world: World;
+let orthanc: Orthanc;
+let id: string;
+const file = makeDicom({ sopInstanceUid: '1.2.3.1', pixelBytes: 10_000 });
+
+beforeAll(async () => {
+  world = await createWorld();
+  const path = join(world.folder, 'faulty.cjs');
+  await writeFaultyBundle(path, bundle);
+  orthanc = await world.start('runtime', {
+    configuration: {
+      MaximumStorageCacheSize: 0,
+      UserContentType: { report: 1030 },
+      AwsS3Storage: { ...world.section, RequestTimeout: 5 },
+    },
+    environment: { ORTHANC_OBJECT_STORAGE_BUNDLE: path },
+  });
+  id = (await orthanc.upload(file)).ID;
+});
+
+afterAll(() => world.close());
+
+const path = () => `/instances/${id}/attachments/report`;
+
+async function trigger(defect: keyof typeof DEFECTS) {
+  const position = orthanc.log().length;
+  // Somebody else's request, under way when it happens.
+  world.proxy.setFault(({ method }) => (method === 'GET' ? { kind: 'delay', ms: 700 } : undefined));
+  const read = orthanc.request('GET', `/instances/${id}/file`);
+  await sleep(200);
+  const create = await orthanc.request('PUT', path(), makeBytes(DEFECTS[defect]));
+  const other = await read;
+  world.proxy.setFault(undefined);
+  const startedMs = performance.now();
+  for (;;) {
+    const answer = await orthanc.request('GET', `/instances/${id}/file`);
+    if (answer.status === 200) {
+      expect(Buffer.compare(answer.body, file)).toBe(0);
+      break;
+    }
+    expect(performance.now() - startedMs).toBeLessThan(RECOVERY_MS);
+    await sleep(50);
+  }
+  // Writing works again as well.
+  expect((await orthanc.request('PUT', path(), makeBytes(5))).status).toBe(200);
+  expect((await orthanc.request('DELETE', path())).status).toBe(200);
+  expect(await world.objects()).toHaveLength(1);
+  expect(orthanc.isRunning()).toBe(true);
+  const lines = orthanc.log().slice(position).split('\n');
+  return {
+    create: create.status,
+    other: other.status,
+    errors: lines.filter((line) => /^E.*object-storage:/.test(line)),
+  };
+}
+
+test('that another bundle runs is said', () => {
+  expect(orthanc.log()).toMatch(
+    /^W.*object-storage:.*ORTHANC_OBJECT_STORAGE_BUNDLE: .*faulty\.cjs/m,
+  );
+});
+
+test.each<[keyof typeof DEFECTS, RegExp]>([
+  ['exit', /process\.exit\(7\)/],
+  ['throw', /uncaught error: .*thrown by the test/],
+  ['rejection', /uncaught error: .*rejected by the test/],
+])(
+  '%s ends the runtime, those who wait hear why, and a new one takes over',
+  async (defect, why) => {
+    const { create, other, errors } = await trigger(defect);
+    expect(create).toBe(500);
+    expect(other).toBe(500);
+    const said = errors.filter((line) => why.test(line));
+    expect(
+      said.some((line) => /op=create .*failed: /.test(line)),
+      errors.join('\n'),
+    ).toBe(true);
+    expect(
+      said.some((line) => /op=read.*failed: /.test(line)),
+      errors.join('\n'),
+    ).toBe(true);
+    expect(
+      said.some((line) => /a new one starts/.test(line)),
+      errors.join('\n'),
+    ).toBe(true);
+  },
+);
+
+test('a loop that never turns is ended by the watchdog', async () => {
+  const { create, other, errors } = await trigger('loop');
+  expect(create).toBe(500);
+  expect(other).toBe(500);
+  expect(errors.join('\n')).toMatch(/event loop had not turned/);
+});
+
+test('a request that is forgotten ends at its deadline, and nothing else does', async () => {
+  const position = orthanc.log().length;
+  const startedMs = performance.now();
+  const answer = await orthanc.request('PUT', path(), makeBytes(DEFECTS.forget));
+  expect(answer.status).toBe(500);
+  const ms = performance.now() - startedMs;
+  expect(ms).toBeGreaterThan(1000);
+  expect(ms).toBeLessThan(RECOVERY_MS);
+  const errors = orthanc
+    .log()
+    .slice(position)
+    .split('\n')
+    .filter((line) => /^E.*object-storage:/.test(line));
+  expect(errors).toEqual([expect.stringMatching(/op=create uuid=.* failed: /)]);
+  expect((await orthanc.get(`/instances/${id}/file`)).length).toBe(file.length);
+});
+
+test('the sixth end within a minute is one too many, and every call says so at once', async () => {
+  for (let index = 0; index < 6; index += 1) {
+    await orthanc.request('PUT', path(), makeBytes(DEFECTS.exit));
+  }
+  const position = orthanc.log().length;
+  const startedMs = performance.now();
+  expect((await orthanc.request('GET', `/instances/${id}/file`)).status).toBe(500);
+  expect(performance.now() - startedMs).toBeLessThan(1000);
+  expect(orthanc.log().slice(position)).toMatch(
+    /op=read.*failed: .*times within 60 s.*process\.exit\(7\)/,
+  );
+  expect(orthanc.isRunning()).toBe(true);
+  expect(await orthanc.stop()).toBe(0);
+});

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The built bundle with defects that a test can trigger, for ORTHANC_OBJECT_STORAGE_BUNDLE.
+
+import { writeFile } from 'node:fs/promises';
+
+/** Each happens when a content of so many bytes is to be stored. */
+export const DEFECTS = {
+  exit: 70_001,
+  throw: 70_002,
+  rejection: 70_003,
+  loop: 70_004,
+  forget: 70_005,
+} as const;
+
+/** So long may a loop not turn, instead of the real bundle's 30 s. */
+const WATCHDOG_MS = 4000;
+/** So long waits the shim, instead of RequestTimeout and the real bundle's 5 s. */
+const CALL_TIMEOUT_MS = 6000;
+
+/** Writes the wrapper.
+ *  @param bundle the real one */
+export async function writeFaultyBundle(path: string, bundle: string): Promise<void> {
+  await writeFile(
+    path,
+    `
+const real = require(${JSON.stringify(bundle)});
+const DEFECTS = ${JSON.stringify(DEFECTS)};
+exports.main = (binding) => real.main({
+  ...binding,
+  ready: (settings) => binding.ready({
+    ...settings, watchdogMs: ${WATCHDOG_MS}, callTimeoutMs: ${CALL_TIMEOUT_MS},
+  }),
+  start: (handlers) => binding.start({
+    ...handlers,
+    onRequest(id, operation, uuidOrPath, contentType, sizeBytes, ...rest) {
+      switch (operation === 0 ? sizeBytes : undefined) {
+        case DEFECTS.exit: process.exit(7);
+        case DEFECTS.throw: setImmediate(() => { throw new Error('thrown by the test'); }); return;
+        case DEFECTS.rejection: Promise.reject(new Error('rejected by the test')); return;
+        case DEFECTS.loop: for (;;) {}
+        case DEFECTS.forget: return;
+      }
+      handlers.onRequest(id, operation, uuidOrPath, contentType, sizeBytes, ...rest);
+    },
+  }),
+});
+`,
+  );
+}
