@@ -138,7 +138,6 @@ function startHelp(
         checksum = 0;
       },
       write: (offset, bytes) => {
-        if (link.controller.signal.aborted) return;
         checksum = crc32(bytes, checksum);
         sink.write(start + offset, bytes);
       },

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What a user notices when an S3 server, or the way to it, misbehaves. Each case runs with and without the lean path.
 
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { S3Settings } from '../../src/config/settings.ts';
@@ -153,6 +154,19 @@ describe.each([
       expectSameBytes((await get(store)).bytes(), bytes);
       // No part is ever held as a whole.
       expect(body.largestRead()).toBeLessThanOrEqual(MIB);
+    });
+
+    test('over plain HTTP the signature covers the content', async () => {
+      const store = open({ transfer: { always: true, poolSize: 2, partSizeBytes: 5 * MIB } });
+      await put(store);
+      await put(store, makeBytes(6 * MIB));
+      const sent = server.requests.filter(({ method }) => method === 'PUT');
+      expect(sent).toHaveLength(3);
+      for (const { headers, body } of sent) {
+        const digest = createHash('sha256').update(body()).digest('hex');
+        expect(headers['x-amz-content-sha256']).toBe(digest);
+        expect(headers['authorization']).toContain('x-amz-content-sha256');
+      }
     });
 
     test('a write without the transfer manager is one PUT of any size up to 64 MB', async () => {
