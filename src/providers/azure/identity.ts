@@ -37,9 +37,11 @@ export function createCredential(
     isSet(variables['AZURE_FEDERATED_TOKEN_FILE']) &&
     isSet(variables['AZURE_TENANT_ID']) &&
     isSet(clientId);
+  // What lasts longer is repeated above it, by retry.ts; by default this would take 7 s of a start.
+  const hasty = { ...options, retryOptions: { maxRetries: 1, retryDelayInMs: 500 } };
   return new ChainedTokenCredential(
-    new EnvironmentCredential(options),
-    ...(hasWorkloadIdentity ? [new WorkloadIdentityCredential(options)] : []),
+    new EnvironmentCredential(hasty),
+    ...(hasWorkloadIdentity ? [new WorkloadIdentityCredential(hasty)] : []),
     new ManagedIdentityCredential(isSet(clientId) ? { ...options, clientId } : options),
   );
 }

@@ -2,7 +2,7 @@
 // Tokens for AccountUrl. @azure/identity is loaded when the first one is needed, and not at all with a connection string.
 
 import type { AzureSettings } from '../../config/settings.ts';
-import { createTransport, type Transport } from '../transport.ts';
+import { createTransport, type Transport, TransportError } from '../transport.ts';
 import type { AccessToken, GetTokenOptions, TokenCredential } from './identity.ts';
 
 export interface TokenSource extends TokenCredential {
@@ -19,10 +19,27 @@ export function createDefaultChain(settings: AzureSettings, transport: Transport
     return local;
   };
   let credential: Promise<TokenCredential> | undefined;
+  let networkError: TransportError | undefined;
+
+  /** MSAL says "network_error" of whatever the network does; this one knows more. */
+  function watch(url: URL): Transport {
+    const watched = transportFor(url);
+    return {
+      ...watched,
+      async exchange(request) {
+        try {
+          return await watched.exchange(request);
+        } catch (thrown) {
+          if (thrown instanceof TransportError) networkError = thrown;
+          throw thrown;
+        }
+      },
+    };
+  }
 
   async function load(): Promise<TokenCredential> {
     const { createCredential } = await import('./identity.ts');
-    return createCredential(transportFor, process.env);
+    return createCredential(watch, process.env);
   }
 
   return {
@@ -33,7 +50,16 @@ export function createDefaultChain(settings: AzureSettings, transport: Transport
       credential ??= load();
       // A token is for all: an operation that is given up must not end the others' wait for it.
       const { abortSignal: _own, ...shared } = options;
-      return await (await credential).getToken(scopes, shared);
+      networkError = undefined;
+      try {
+        return await (await credential).getToken(scopes, shared);
+      } catch (thrown) {
+        const isNetwork = thrown instanceof Error && thrown.name === 'AuthenticationError';
+        if (isNetwork && thrown.message.includes('network_error') && networkError !== undefined) {
+          throw new Error(thrown.message, { cause: networkError });
+        }
+        throw thrown;
+      }
     },
     async close() {
       await local?.close();
