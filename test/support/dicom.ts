@@ -128,7 +128,7 @@ function makeParts(
 }
 
 function numberOf(name: string): number {
-  return [...name].reduce((sum, character) => (sum * 31 + character.charCodeAt(0)) % 1_000_000, 7);
+  return Buffer.from(name).reduce((sum, byte) => (sum * 31 + byte) % 1_000_000, 7);
 }
 
 function element(group: number, number: number, vr: string, value: Buffer): Buffer {

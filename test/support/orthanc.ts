@@ -22,6 +22,8 @@ export interface OrthancOptions {
   readonly environment?: Readonly<Record<string, string>>;
   /** "--trace" tells most. */
   readonly verbosity?: '--verbose' | '--trace';
+  /** How often it is asked whether it has started (100 ms). */
+  readonly pollMs?: number;
 }
 
 export interface Answer {
@@ -78,8 +80,22 @@ const STOP_GRACE_MS = 30_000;
  *  @throws with the end of its log where it does not start */
 export async function startOrthanc(options: OrthancOptions): Promise<Orthanc> {
   const { orthanc, child, logFile } = await launch(options);
-  await waitForOrthanc(child, orthanc.url, logFile);
+  if (options.pollMs !== undefined) await pollSystem(orthanc, options.pollMs);
+  else await waitForOrthanc(child, orthanc.url, logFile);
   return orthanc;
+}
+
+async function pollSystem(orthanc: Orthanc, pollMs: number): Promise<void> {
+  const deadline = performance.now() + START_LIMIT_MS;
+  for (;;) {
+    const status = await orthanc.request('GET', '/system').then(
+      (answer) => answer.status,
+      () => undefined, // nobody listens yet
+    );
+    if (status === 200) return;
+    if (!orthanc.isRunning() || performance.now() > deadline) throw new Error(orthanc.log());
+    await sleep(pollMs);
+  }
 }
 
 /** Starts an Orthanc that is expected to refuse its configuration.

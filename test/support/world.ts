@@ -38,7 +38,11 @@ export interface World {
   /** Starts one that `close` ends if the test has not. */
   start(name: string, options?: Partial<OrthancOptions>): Promise<Orthanc>;
   /** Without the plugin: what Orthanc itself does. */
-  startPlain(name: string, configuration?: Configuration): Promise<Orthanc>;
+  startPlain(
+    name: string,
+    configuration?: Configuration,
+    others?: Pick<OrthancOptions, 'pollMs'>,
+  ): Promise<Orthanc>;
   /** The keys of all objects in the bucket, sorted.
    *  @param rootPath only those in this folder, for tests that run side by side */
   objects(rootPath?: string): Promise<readonly string[]>;
@@ -78,8 +82,8 @@ export async function createWorld(): Promise<World> {
     section,
     options,
     start: (name, others) => remember(startOrthanc(options(name, others))),
-    startPlain: (name, configuration = {}) =>
-      remember(startOrthanc({ box, folder: join(folder, name), configuration })),
+    startPlain: (name, configuration = {}, others = {}) =>
+      remember(startOrthanc({ box, folder: join(folder, name), configuration, ...others })),
     objects: async (rootPath) => {
       const data = join(store.folder, 'data', BUCKET);
       const keys = await listFiles(data, rootPath ?? '');
@@ -108,9 +112,9 @@ async function listFiles(root: string, folder: string): Promise<readonly string[
     },
   );
   const lists = await Promise.all(
-    entries.map((entry) => {
+    entries.map(async (entry) => {
       const path = join(folder, entry.name);
-      return entry.isDirectory() ? listFiles(root, path) : [path];
+      return entry.isDirectory() ? await listFiles(root, path) : [path];
     }),
   );
   return lists.flat();
