@@ -130,7 +130,7 @@ TEST(Request, BytesMayArriveInAnyOrder) {
   const auto request = makeRead();
   ASSERT_TRUE(request->allocate(1000));
   const std::vector<uint8_t> part(100, 7);
-  for (const uint64_t i : {9, 3, 3, 1, 5, 7, 8, 0, 2, 6, 4}) {
+  for (const uint64_t i : {9U, 3U, 3U, 1U, 5U, 7U, 8U, 0U, 2U, 6U, 4U}) {
     EXPECT_THROW(request->end(kDone), std::logic_error);
     request->write(i * 100, part.data(), part.size());
   }
