@@ -3,6 +3,7 @@
 
 import { StorageError } from '../errors.ts';
 import { abortReason, linkSignals, untilAborted } from '../store/abort.ts';
+import type { ObjectInfo } from '../store/object-store.ts';
 
 export interface Operation {
   /** For the message: "write", "read", "delete", "list", "look up", "check". */
@@ -45,6 +46,24 @@ export async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined>
     if (thrown instanceof StorageError && thrown.code === 'NOT_FOUND') return undefined;
     throw thrown;
   }
+}
+
+export interface ListPage {
+  readonly objects: readonly ObjectInfo[];
+  /** Where the next page begins; undefined after the last. */
+  readonly next: string | undefined;
+}
+
+/** Fetches a page when the one before it is used up. */
+export async function* listPages(
+  fetchPage: (token: string | undefined) => Promise<ListPage>,
+): AsyncGenerator<ObjectInfo, void, undefined> {
+  let token: string | undefined;
+  do {
+    const page = await fetchPage(token);
+    yield* page.objects;
+    token = page.next;
+  } while (token !== undefined);
 }
 
 /** Orthanc waits for the check at its start. */

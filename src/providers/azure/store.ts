@@ -7,7 +7,7 @@ import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import type { Body, ObjectInfo, ObjectStore } from '../../store/object-store.ts';
 import { digest, hold } from '../content.ts';
-import { createRun } from '../operation.ts';
+import { createRun, listPages, unlessMissing } from '../operation.ts';
 import type { ReceiveOptions } from '../receive.ts';
 import { createTransport } from '../transport.ts';
 import { describeAccess } from './account.ts';
@@ -140,24 +140,13 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
         }
       }),
 
-    async delete(key, { signal }) {
-      try {
-        await run('delete', key, signal, (linked) => remove(key, linked));
-      } catch (thrown) {
-        if (!(thrown instanceof StorageError && thrown.code === 'NOT_FOUND')) throw thrown;
-      }
-    },
+    delete: (key, { signal }) =>
+      unlessMissing(run('delete', key, signal, (linked) => remove(key, linked))),
 
-    async *list(prefix, { signal }) {
-      let token: string | undefined;
-      do {
-        const page = await run('list', undefined, signal, (linked) =>
-          listPage(prefix, token, linked),
-        );
-        yield* page.objects;
-        token = page.next;
-      } while (token !== undefined);
-    },
+    list: (prefix, { signal }) =>
+      listPages((token) =>
+        run('list', undefined, signal, (linked) => listPage(prefix, token, linked)),
+      ),
 
     check: ({ signal }) =>
       run('check', undefined, signal, (linked) =>

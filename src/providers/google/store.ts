@@ -6,7 +6,7 @@ import type { GoogleSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import type { Body, ByteRange, ObjectStore, Sink } from '../../store/object-store.ts';
-import { createRun, unlessMissing } from '../operation.ts';
+import { createRun, listPages, unlessMissing } from '../operation.ts';
 import { createTransport } from '../transport.ts';
 import { checkBucket } from './check.ts';
 import { createClient } from './client.ts';
@@ -122,17 +122,13 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
       );
     },
 
-    async *list(prefix, { signal }) {
-      let token: string | undefined;
-      do {
-        const page = await run('list', undefined, signal, async (linked) => {
+    list: (prefix, { signal }) =>
+      listPages((token) =>
+        run('list', undefined, signal, async (linked) => {
           const { requests } = await opening;
           return readPage(await client.send(requests.list(prefix, token), linked));
-        });
-        yield* page.objects;
-        token = page.next;
-      } while (token !== undefined);
-    },
+        }),
+      ),
 
     check: ({ signal }) =>
       run('check', undefined, signal, async (linked) => {
