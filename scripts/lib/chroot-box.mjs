@@ -7,7 +7,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { ensureCached, hashOf } from './cache.mjs';
-import { ensureHostCommands } from './host.mjs';
+import { checkCanMount, ensureHostPackages } from './host.mjs';
 import { runStep } from './log.mjs';
 import { capture, run } from './run.mjs';
 
@@ -28,7 +28,12 @@ const hostFiles = ['/etc/resolv.conf', '/etc/hosts', '/etc/ssl/certs/ca-certific
 export async function ensureChroot({ name, label, suite, packages, aptOptions }) {
   const key = hashOf(recipeVersion, suite, packages, aptOptions, leftOutPaths);
   return await ensureCached(`boxes/${name}-${key}`, async (folder) => {
-    await ensureHostCommands({ mmdebstrap: 'mmdebstrap', unshare: 'util-linux' });
+    await ensureHostPackages({
+      mmdebstrap: 'mmdebstrap',
+      unshare: 'util-linux',
+      '/usr/share/keyrings/debian-archive-keyring.gpg': 'debian-archive-keyring', // not on Ubuntu
+    });
+    await checkCanMount();
     await runStep(`Making the box "${name}" (${label}; about a minute)`, async () => {
       const root = join(folder, 'root');
       await bootstrap(suite, packages, aptOptions, root);

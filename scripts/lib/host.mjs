@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What the machine offers, and installing what it lacks.
 
+import { existsSync } from 'node:fs';
+
 import { runStep, UserError } from './log.mjs';
 import { capture, hasCommand, run } from './run.mjs';
 
@@ -38,21 +40,22 @@ export function hasDocker() {
 let lastInstallation = Promise.resolve();
 
 /**
- * Installs Debian packages on the host where a command of theirs is missing.
- * @param {Readonly<Record<string, string>>} packageOfCommand command → package
+ * Installs Debian packages on the host where something of theirs is missing.
+ * @param {Readonly<Record<string, string>>} packages command or absolute path → package
  * @throws UserError naming what is missing and how to get it, where it cannot be installed
  */
-export async function ensureHostCommands(packageOfCommand) {
-  const installation = lastInstallation.then(() => installMissing(packageOfCommand));
+export async function ensureHostPackages(packages) {
+  const installation = lastInstallation.then(() => installMissing(packages));
   lastInstallation = installation.catch(() => {});
   await installation;
 }
 
-/** @param {Readonly<Record<string, string>>} packageOfCommand */
-async function installMissing(packageOfCommand) {
+/** @param {Readonly<Record<string, string>>} packages */
+async function installMissing(packages) {
   const missing = [];
-  for (const [command, name] of Object.entries(packageOfCommand)) {
-    if (!(await hasCommand(command))) missing.push(name);
+  for (const [part, name] of Object.entries(packages)) {
+    const isThere = part.startsWith('/') ? existsSync(part) : await hasCommand(part);
+    if (!isThere) missing.push(name);
   }
   if (missing.length === 0) return;
   const names = missing.join(' ');
@@ -68,4 +71,20 @@ async function installMissing(packageOfCommand) {
     await run([...apt, 'update'], { env });
     await run([...apt, 'install', '-y', '--no-install-recommends', ...missing], { env });
   });
+}
+
+/** @throws UserError where even root may not mount, as in most containers */
+export async function checkCanMount() {
+  const { code, stderr } = await capture([
+    'unshare',
+    '--mount',
+    '--propagation',
+    'private',
+    'true',
+  ]);
+  if (code === 0) return;
+  throw new UserError(
+    `Without Docker the box needs mounts, which are not allowed here (${stderr.trim()}). ` +
+      'In a container: start it with --privileged, or give it the socket of the Docker engine.',
+  );
 }

@@ -46,7 +46,8 @@ export function explainError(error) {
 }
 
 /**
- * Runs an entry point and sets the exit code.
+ * Runs an entry point and sets the exit code. An error ends the process at once, and thereby
+ * whatever else it has started.
  * @param {() => Promise<number | void>} main
  */
 export function runMain(main) {
@@ -56,7 +57,7 @@ export function runMain(main) {
     },
     (error) => {
       say(explainError(error));
-      process.exitCode = 1;
+      process.exit(1);
     },
   );
 }

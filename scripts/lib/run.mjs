@@ -2,6 +2,7 @@
 // Running commands of the host.
 
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 
 import { UserError } from './log.mjs';
@@ -48,8 +49,9 @@ export async function collectOutput(child, input) {
  * @param {import('node:child_process').SpawnOptions & { input?: string }} [options]
  * @returns {Promise<CommandResult>}
  */
-export function capture([command, ...args], { input, ...options } = {}) {
-  return collectOutput(spawn(command, args, { ...options, stdio: 'pipe' }), input);
+export function capture(argv, { input, ...options } = {}) {
+  const child = spawnGuarded(argv, { ...options, stdio: 'pipe', deathSignal: 'TERM' });
+  return collectOutput(child, input);
 }
 
 /**
@@ -74,6 +76,9 @@ export function createCommandError(argv, { code, stdout, stderr }) {
   return new UserError(`"${argv.join(' ')}" ended with ${code}:\n${tail}`);
 }
 
+/** Of util-linux; not busybox's, which can't do this. */
+const hasSetpriv = existsSync('/usr/bin/setpriv');
+
 /**
  * Starts a process that dies with this one, also when this one is killed with SIGKILL (on Linux).
  * The pid is the command's own.
@@ -81,7 +86,7 @@ export function createCommandError(argv, { code, stdout, stderr }) {
  * @param {import('node:child_process').SpawnOptions & { deathSignal?: 'KILL' | 'TERM' | 'clear' }} [options]
  */
 export function spawnGuarded(argv, { deathSignal = 'KILL', ...options } = {}) {
-  const guard = process.platform === 'linux' ? ['setpriv', '--pdeathsig', deathSignal] : [];
+  const guard = hasSetpriv ? ['/usr/bin/setpriv', '--pdeathsig', deathSignal] : [];
   const [command, ...args] = [...guard, ...argv];
   return spawn(command, args, options);
 }
