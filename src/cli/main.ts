@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // orthanc-object-storage: what the plugin does, outside Orthanc.
 
-import { Command } from 'commander';
+import { Command, type CommanderError } from 'commander';
 import { StorageError } from '../errors.ts';
 import { checkCommand } from './check.ts';
+import { decryptCommand, encryptCommand } from './crypt.ts';
+import { inspectCommand } from './inspect.ts';
+import { keygenCommand } from './keygen.ts';
 
 // Set by scripts/bundle.mjs.
 declare const __VERSION__: string;
@@ -17,10 +20,27 @@ const program = new Command('orthanc-object-storage')
     'Tools for the Orthanc object storage plugin. They read the configuration file of Orthanc.',
   )
   .version(__VERSION__)
-  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE))
+  .exitOverride(exitWithUsage)
   .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 wrong usage.');
 
-program.addCommand(checkCommand());
+// Through 'exit', so that what was half written goes.
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+] as const) {
+  process.once(signal, () => process.exit(code));
+}
+
+for (const command of [
+  checkCommand(),
+  keygenCommand(),
+  inspectCommand(),
+  encryptCommand(),
+  decryptCommand(),
+]) {
+  // Commander does not hand this down to commands that were made elsewhere.
+  program.addCommand(command.exitOverride(exitWithUsage));
+}
 
 program.parseAsync().catch((error: unknown) => {
   const message =
@@ -28,3 +48,7 @@ program.parseAsync().catch((error: unknown) => {
   process.stderr.write(`${message}\n`);
   process.exitCode = EXIT_FAILURE;
 });
+
+function exitWithUsage(error: CommanderError): never {
+  process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE);
+}

@@ -20,11 +20,11 @@ import {
 } from './decrypting-sink.ts';
 import { type EncryptedBody, encryptBody } from './encrypted-body.ts';
 import { detectFormat, noFormatError } from './header.ts';
+import { readHead } from './inspect.ts';
 import type { Keyring } from './keyring.ts';
 import { createPacer } from './pacer.ts';
 import {
   A1_OVERHEAD_BYTES,
-  A2_HEADER_BYTES,
   coveringSegments,
   type EncryptionFormat,
   plaintextSize,
@@ -37,6 +37,9 @@ export interface OpenRange extends ByteRange {
   readonly mayEndEarly: true;
 }
 
+/** What reading needs of a store. */
+export type ReadableStore = Pick<ObjectStore, 'get' | 'head'>;
+
 export interface Envelope {
   /** Encrypts new objects; undefined: none, those that are encrypted can only be read. */
   readonly format: EncryptionFormat | undefined;
@@ -44,13 +47,14 @@ export interface Envelope {
   /** Of Orthanc's contents, in bytes, encrypted or decrypted right now. */
   bytesInProcess(): number;
   /** Stores a content encrypted.
+   *  @param options `format` instead of the configured one
    *  @throws as the store's `put`; StorageError BAD_CONFIG without a format and a master key */
   put(
-    store: ObjectStore,
+    store: Pick<ObjectStore, 'put'>,
     key: string,
     content: Body,
     identity: ObjectIdentity & { readonly contentType: number },
-    options: OperationOptions,
+    options: OperationOptions & { readonly format?: EncryptionFormat },
   ): Promise<void>;
   /** Reads an object by its own header. Of A2, a range costs one request when it begins in the first segments, else two; of A1 the
    *  whole is read, since nothing less can be verified. The sink is worth something only when this resolves: see
@@ -59,7 +63,7 @@ export interface Envelope {
    *  @param options `plain` tells what becomes of an object that is not encrypted
    *  @throws as the store's `get`; StorageError INTEGRITY, UNKNOWN_KEY */
   get(
-    store: ObjectStore,
+    store: ReadableStore,
     key: string,
     range: ByteRange | undefined,
     sink: Sink,
@@ -84,7 +88,7 @@ const NEAR_SEGMENTS = 4;
 const PACER_SLICE_MS = 2;
 
 interface GetRequest {
-  readonly store: ObjectStore;
+  readonly store: ReadableStore;
   readonly key: string;
   readonly sink: Sink;
   readonly source: DecryptionSource;
@@ -173,7 +177,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
 
   /** First the header, whose answer also tells the size, then the segments. */
   async function getFar(request: GetRequest, wanted: ByteRange): Promise<void> {
-    const head = await readHead(request);
+    const head = await readHead(request.store, request.key, request);
     const format = detectFormat(head.bytes);
     if (format === 'A1') {
       await getWhole(request);
@@ -196,9 +200,9 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
     masterKeyId: keyring.master?.id,
     bytesInProcess: () => budget.bytesInProcess(),
 
-    async put(store, key, content, { uuid, contentType }, { signal }) {
+    async put(store, key, content, { uuid, contentType }, options) {
       const { master } = keyring;
-      const { format } = deps;
+      const { format = deps.format, signal } = options;
       if (master === undefined || format === undefined) {
         // Asked for and impossible: never plaintext instead.
         throw new StorageError('BAD_CONFIG', 'there is no master key to encrypt with', { key });
@@ -239,31 +243,6 @@ const CONTENT_CODES: ReadonlySet<StorageErrorCode> = new Set([
   'BAD_RANGE',
   'SHORT_BODY',
 ]);
-
-interface Head {
-  readonly bytes: Uint8Array;
-  readonly totalBytes: number;
-}
-
-/** @returns as many of the first bytes as the header of A2 has; none of an object that has fewer */
-async function readHead({ store, key, signal }: GetRequest): Promise<Head> {
-  let bytes = Buffer.alloc(0);
-  let totalBytes = 0;
-  const sink: Sink = {
-    begin(sizeBytes, total) {
-      bytes = Buffer.alloc(sizeBytes);
-      totalBytes = total;
-    },
-    write: (offset, piece) => bytes.set(piece, offset),
-  };
-  try {
-    await store.get(key, { start: 0, end: A2_HEADER_BYTES }, sink, { signal });
-  } catch (error) {
-    if (!isBadRange(error)) throw error;
-    return { bytes: Buffer.alloc(0), totalBytes: 0 };
-  }
-  return { bytes, totalBytes };
-}
 
 /** What the object's content says of itself names no object; what the store says does. */
 function withKey(error: unknown, key: string): StorageError {

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { Command } from 'commander';
+import { describeEncryption, type EncryptionDescription, readHead } from '../encryption/inspect.ts';
+import { A2_HEADER_BYTES } from '../encryption/sizes.ts';
+import { toStorageError } from '../errors.ts';
+import { type Bucket, openBucket } from './bucket.ts';
+import { isFile, openInput } from './files.ts';
+
+interface Options {
+  readonly config?: string;
+  readonly json?: true;
+}
+
+interface Inspection {
+  readonly name: string;
+  readonly storedBytes?: number;
+  readonly encryption?: EncryptionDescription | null;
+  readonly error?: string;
+}
+
+/** `inspect`: what objects say of themselves. */
+export function inspectCommand(): Command {
+  return new Command('inspect')
+    .description(
+      "Tells each object's format, key id and sizes, by its own header: no key is needed, and nothing is verified.",
+    )
+    .option('--config <path>', "Orthanc's configuration, for objects in the bucket")
+    .option('--json', 'print one JSON object per line')
+    .argument('<file|key...>', 'files, or with --config also keys of objects in the bucket')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  orthanc-object-storage inspect e1f2a3b4-0000-4000-8000-0123456789ab.dcm.enc
+  orthanc-object-storage inspect --config /etc/orthanc e1f2a3b4-0000-4000-8000-0123456789ab.dcm.enc
+
+Exit codes: 0 done, 1 one of them could not be read, 2 wrong usage.`,
+    )
+    .action(async (names: readonly string[], options: Options) => {
+      let bucket: Bucket | undefined;
+      try {
+        for (const name of names) {
+          if (options.config !== undefined && !isFile(name)) {
+            bucket ??= await openBucket(options.config);
+          }
+          const inspection = await inspect(name, bucket);
+          if (inspection.error !== undefined) process.exitCode = 1;
+          const line = options.json === true ? JSON.stringify(inspection) : describe(inspection);
+          process.stdout.write(`${line}\n`);
+        }
+      } finally {
+        await bucket?.store.close();
+      }
+    });
+}
+
+async function inspect(name: string, bucket: Bucket | undefined): Promise<Inspection> {
+  try {
+    const { bytes, totalBytes } = await headOf(name, bucket);
+    const encryption = describeEncryption(bytes, totalBytes) ?? null;
+    return { name, storedBytes: totalBytes, encryption };
+  } catch (error) {
+    return { name, error: toStorageError(error).message };
+  }
+}
+
+async function headOf(name: string, bucket: Bucket | undefined) {
+  if (bucket !== undefined && !isFile(name)) {
+    return readHead(bucket.store, name, { signal: new AbortController().signal });
+  }
+  const input = await openInput(name);
+  try {
+    const { sizeBytes } = input.body;
+    return {
+      bytes: input.body.read(0, Math.min(A2_HEADER_BYTES, sizeBytes)),
+      totalBytes: sizeBytes,
+    };
+  } finally {
+    input.close();
+  }
+}
+
+function describe({ name, storedBytes, encryption, error }: Inspection): string {
+  // A file's own failures name it already.
+  if (error !== undefined) return error.startsWith(name) ? error : `${name}: ${error}`;
+  if (encryption === null || encryption === undefined) {
+    return `${name}: not encrypted, ${storedBytes} bytes`;
+  }
+  const { format, keyId, contentBytes, segments } = encryption;
+  const parts = segments === undefined ? '' : `, ${segments} segments`;
+  return `${name}: ${format}, master key ${keyId}, content ${contentBytes} bytes, stored ${storedBytes} bytes${parts}`;
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The commands that need no bucket, as users run them.
+
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { expectSameBytes, makeBytes } from '../support/bodies.ts';
+import { fixturePath, OTHER_UUID, UUID, vectorContent } from '../unit/encryption/support.ts';
+
+let folder = '';
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'tools-'));
+  // As scripts/bundle.mjs does it.
+  await build({
+    entryPoints: [join(import.meta.dirname, '../../src/cli/main.ts')],
+    outfile: join(folder, 'cli.cjs'),
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node20.11',
+    mainFields: ['module', 'main'],
+    external: ['encoding'],
+    define: { __VERSION__: '"test"', 'import.meta.url': '__url' },
+    banner: { js: "const __url = require('node:url').pathToFileURL(__filename).href;" },
+    logLevel: 'error',
+  });
+  writeConfiguration('a1.json', { MasterKey: [1, fixturePath('a1', 'key-1.b64')] });
+  writeConfiguration('a2.json', {
+    MasterKey: [3, fixturePath('a1', 'key-3.b64')],
+    PreviousMasterKeys: [[1, fixturePath('a1', 'key-1.b64')]],
+    Format: 'A2',
+  });
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+function writeConfiguration(name: string, encryption: object): void {
+  const section = { BucketName: 'b', Region: 'r', StorageEncryption: encryption };
+  writeFileSync(join(folder, name), JSON.stringify({ AwsS3Storage: section }));
+}
+
+function run(argv: readonly string[], input?: Uint8Array) {
+  const result = spawnSync(process.execPath, [join(folder, 'cli.cjs'), ...argv], {
+    cwd: folder,
+    input,
+    maxBuffer: 2 ** 30,
+  });
+  return { code: result.status, stdout: result.stdout, stderr: result.stderr.toString() };
+}
+
+const write = (name: string, bytes: Uint8Array) => {
+  writeFileSync(join(folder, name), bytes);
+};
+const read = (name: string) => readFileSync(join(folder, name));
+
+describe('keygen', () => {
+  test('makes a key that the plugin takes, for its owner alone, and overwrites none', () => {
+    expect(run(['keygen', 'new.key']).code).toBe(0);
+    const text = read('new.key').toString();
+    expect(Buffer.from(text, 'base64')).toHaveLength(32);
+    expect(statSync(join(folder, 'new.key')).mode & 0o777).toBe(0o600);
+    const again = run(['keygen', 'new.key']);
+    expect(again.code).toBe(1);
+    expect(again.stderr).toContain('is there already');
+    expect(read('new.key').toString()).toBe(text);
+    const { stdout } = run(['keygen', '--json', 'other.key']);
+    expect(JSON.parse(stdout.toString())).toEqual({ file: join(folder, 'other.key') });
+    expect(read('other.key').toString()).not.toBe(text);
+  });
+});
+
+describe('encrypt, inspect, decrypt', () => {
+  test('a file of the C++ plugins', () => {
+    const result = run(['decrypt', '--config', 'a1.json', fixturePath('a1', 'k1-4095.a1'), '-']);
+    expect(result.code, result.stderr).toBe(0);
+    expectSameBytes(result.stdout, vectorContent('a1-vector-4095', 4095));
+  });
+
+  test.each(['A1', 'A2'])('%s there and back', (format) => {
+    const name = `${UUID}.dcm.enc`;
+    const content = makeBytes(1_500_000);
+    write('in.dcm', content);
+    const to = ['--force', '--format', format, 'in.dcm', name];
+    const encrypted = run(['encrypt', '--config', 'a2.json', '--json', ...to]);
+    expect(encrypted.code, encrypted.stderr).toBe(0);
+    expect(JSON.parse(encrypted.stdout.toString())).toMatchObject({ format, keyId: 3 });
+    expect(JSON.parse(run(['inspect', '--json', name]).stdout.toString())).toMatchObject({
+      name,
+      encryption: { format, keyId: 3, contentBytes: 1_500_000 },
+    });
+    const decrypted = run(['decrypt', '--config', 'a2.json', '--force', name, 'out.dcm']);
+    expect(decrypted.code, decrypted.stderr).toBe(0);
+    expectSameBytes(read('out.dcm'), content);
+  });
+
+  test('through pipes', () => {
+    const content = makeBytes(100_000);
+    const names = ['--uuid', UUID, '--type', 'dicom', '-', '-'];
+    const { stdout } = run(['encrypt', '--config', 'a2.json', ...names], content);
+    expect(stdout.toString('latin1', 0, 2)).toBe('A2');
+    expectSameBytes(run(['decrypt', '--config', 'a2.json', ...names], stdout).stdout, content);
+  });
+
+  test('what is not authentic leaves no output, neither a file nor a byte', () => {
+    const content = makeBytes(300_000);
+    for (const format of ['A1', 'A2']) {
+      const as = ['--uuid', UUID, '--type', 'dicom'];
+      const argv = ['encrypt', '--config', 'a2.json', '--format', format, ...as, '-', '-'];
+      const object = run(argv, content).stdout;
+      object.writeUInt8(object.readUInt8(object.length - 100) ^ 1, object.length - 100);
+      write('bad.enc', object);
+      const before = readdirSync(folder);
+      for (const to of ['bad.out', '-']) {
+        const result = run(['decrypt', '--config', 'a2.json', ...as, 'bad.enc', to]);
+        expect(result.code).toBe(1);
+        expect(result.stderr).toContain('not authentic');
+        expect(result.stdout).toHaveLength(0);
+      }
+      expect(readdirSync(folder)).toEqual(before);
+    }
+  });
+
+  test('a replaced output stays what it was when the new one fails', () => {
+    write('bad.enc', Buffer.from('no object'));
+    write('kept.out', Buffer.from('kept'));
+    expect(run(['decrypt', '--config', 'a2.json', '--force', 'bad.enc', 'kept.out']).code).toBe(1);
+    expect(read('kept.out').toString()).toBe('kept');
+    expect(run(['decrypt', '--config', 'a2.json', 'bad.enc', 'kept.out']).stderr).toContain(
+      '--force',
+    );
+  });
+
+  test('names that tell something else', () => {
+    write('in.dcm', makeBytes(100));
+    const name = `${UUID}.json.enc`;
+    expect(run(['encrypt', '--config', 'a2.json', 'in.dcm', name]).code).toBe(0);
+    const decrypt = ['decrypt', '--config', 'a2.json', '--force'];
+    expect(run([...decrypt, '--type', 'dicom', name, 'x']).code).toBe(1);
+    expect(run([...decrypt, '--uuid', OTHER_UUID, name, 'x']).code).toBe(1);
+    expect(run([...decrypt, name, 'x']).code).toBe(0);
+    const nameless = run(['encrypt', '--config', 'a2.json', 'in.dcm', 'x.enc']);
+    expect(nameless.stderr).toContain('say --uuid and --type');
+  });
+
+  test('wrong keys, wrong usage', () => {
+    writeConfiguration('wrong.json', { MasterKey: [1, '/nowhere/master.key'] });
+    const wrong = run(['decrypt', '--config', 'wrong.json', 'a', 'b']);
+    expect(wrong.code).toBe(1);
+    expect(wrong.stderr).toBe(
+      'AwsS3Storage.StorageEncryption.MasterKey: there is no file "/nowhere/master.key"\n',
+    );
+    expect(run(['decrypt', 'a', 'b']).code).toBe(2);
+    expect(run(['decrypt', '--config', 'a1.json', '--type', 'x', 'a', 'b']).code).toBe(2);
+    expect(run(['inspect', 'nowhere']).code).toBe(1);
+  });
+});
