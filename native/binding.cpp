@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "jobs.h"
 #include "node_instance.h"
 #include "version.h"
 
@@ -118,6 +119,8 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
   define(exports, "complete", &Binding::complete);
   define(exports, "respond", &Binding::respond);
   define(exports, "callOrthanc", &Binding::callOrthanc);
+  define(exports, "submitJob", &Binding::submitJob);
+  define(exports, "updateJob", &Binding::updateJob);
 }
 
 Binding::~Binding() = default;
@@ -244,13 +247,33 @@ void Binding::respond(const Info& info) {
   }
 }
 
-Napi::Value Binding::callOrthanc(const Info& info) {
+Napi::Value Binding::promiseOf(Napi::Env env, OrthancCaller::Work work) {
   const uint64_t ticket = nextTicket++;
-  const auto deferred = Napi::Promise::Deferred::New(info.Env());
+  const auto deferred = Napi::Promise::Deferred::New(env);
   calls_.emplace(ticket, deferred);
-  instance_.surroundings().caller.submit(ticket, stringAt(info, 0), stringAt(info, 1),
-                                         stringAt(info, 2));
+  instance_.surroundings().caller.submit(ticket, std::move(work));
   return deferred.Promise();
+}
+
+Napi::Value Binding::callOrthanc(const Info& info) {
+  return promiseOf(info.Env(), [method = stringAt(info, 0), path = stringAt(info, 1),
+                                body = stringAt(info, 2)](const OrthancContext& orthanc) {
+    return orthanc.callRest(method, path, body);
+  });
+}
+
+Napi::Value Binding::submitJob(const Info& info) {
+  const int priority = info[1].ToNumber().Int32Value();
+  JobState::Snapshot snapshot{0, stringAt(info, 2), stringAt(info, 3)};
+  return promiseOf(info.Env(), [type = stringAt(info, 0), snapshot = std::move(snapshot),
+                                priority](const OrthancContext& /*orthanc*/) {
+    return cloudstore::submitJob(type, snapshot, priority);
+  });
+}
+
+void Binding::updateJob(const Info& info) {
+  instance_.surroundings().jobs.update(
+      stringAt(info, 0), {info[1].ToNumber().FloatValue(), stringAt(info, 2), stringAt(info, 3)});
 }
 
 void Binding::deliver(bool stopRequested) {

@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "bridge.h"
+#include "orthanc_caller.h"
 
 namespace cloudstore {
 
@@ -45,10 +46,13 @@ class Binding {
   void complete(const Info& info);
   void respond(const Info& info);
   Napi::Value callOrthanc(const Info& info);
+  Napi::Value submitJob(const Info& info);
+  void updateJob(const Info& info);
 
   template <typename Result>
   void define(Napi::Object exports, const char* name, Result (Binding::*method)(const Info&));
 
+  Napi::Value promiseOf(Napi::Env env, OrthancCaller::Work work);
   std::shared_ptr<Request> requestOf(const Info& info);
   void deliverRequest(const Inbox::Arrival& arrival);
   void settle(const OrthancAnswer& answer);

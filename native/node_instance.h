@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "bridge.h"
+#include "jobs.h"
 #include "orthanc_caller.h"
 #include "orthanc_context.h"
 #include "runtime.h"
@@ -34,6 +35,7 @@ class NodeInstance final : public Runtime {
     const OrthancContext& orthanc;
     Bridge& bridge;
     OrthancCaller& caller;
+    JobTable& jobs;
     RuntimeEvents& events;
     bool restarted;  // in the place of one that ended by itself
   };

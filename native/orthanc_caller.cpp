@@ -27,11 +27,10 @@ bool OrthancCaller::stop(std::chrono::milliseconds limit) {
   return true;
 }
 
-void OrthancCaller::submit(uint64_t ticket, std::string method, std::string path,
-                           std::string body) {
+void OrthancCaller::submit(uint64_t ticket, Work work) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    calls_.push_back({ticket, std::move(method), std::move(path), std::move(body)});
+    calls_.push_back({ticket, std::move(work)});
     if (!thread_.joinable() && !stopping_) {
       thread_ = std::thread([this] { run(); });
     }
@@ -53,7 +52,7 @@ void OrthancCaller::run() {
     lock.unlock();
     OrthancAnswer answer{call.ticket, {}};
     try {
-      answer.answer = orthanc_.callRest(call.method, call.path, call.body);
+      answer.answer = call.work(orthanc_);
     } catch (const std::exception& error) {
       answer.answer.body = error.what();
     }

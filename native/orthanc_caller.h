@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -14,9 +15,9 @@
 
 namespace cloudstore {
 
-/** Carries TypeScript's calls of Orthanc's REST API on a thread of its own, one after another. Such
- * a call may wait for Orthanc's database while that waits for our storage, so it must never hold up
- * the loop. */
+/** Carries TypeScript's calls of Orthanc on a thread of its own, one after another. Such a call may
+ * wait for Orthanc's database while that waits for our storage, so it must never hold up the loop.
+ */
 class OrthancCaller {
  public:
   OrthancCaller(const OrthancContext& orthanc, Bridge& bridge)
@@ -25,8 +26,11 @@ class OrthancCaller {
   OrthancCaller(const OrthancCaller&) = delete;
   OrthancCaller& operator=(const OrthancCaller&) = delete;
 
-  /** thread: any; does not block. The answer comes through the bridge, under the ticket. */
-  void submit(uint64_t ticket, std::string method, std::string path, std::string body);
+  using Work = std::function<RestAnswer(const OrthancContext&)>;
+
+  /** thread: any; does not block. The answer comes through the bridge, under the ticket. What the
+   * work throws is the body of a 500. */
+  void submit(uint64_t ticket, Work work);
 
   /** Drops what is queued and waits for the call under way, at most for `limit`. Close the bridge
    * first, lest that call wait for us. thread: not one of those that such a call runs on.
@@ -37,9 +41,7 @@ class OrthancCaller {
  private:
   struct Call {
     uint64_t ticket;
-    std::string method;
-    std::string path;
-    std::string body;
+    Work work;
   };
 
   void run();

@@ -10,6 +10,8 @@
 #include <string>
 #include <thread>
 
+#include "jobs.h"
+#include "metrics.h"
 #include "node_instance.h"
 #include "node_process.h"
 #include "plugin_state.h"
@@ -122,6 +124,8 @@ int32_t initialize(OrthancPluginContext* context) {
                                "AWS_S3_STORAGE_PLUGIN_ENABLED and its kin");
   }
   registerRestRoutes(context);
+  registerJobs(context);
+  registerMetrics(context);
   OrthancPluginRegisterOnChangeCallback(context, onChange);
   OrthancPluginSetDescription2(
       context, kPluginName,
@@ -143,7 +147,7 @@ PluginState::PluginState(OrthancPluginContext* context)
           bridge,
           [this](RuntimeEvents& events, bool restarted) -> std::unique_ptr<Runtime> {
             return std::make_unique<NodeInstance>(NodeInstance::Surroundings{
-                NodeProcess::instance(), orthanc, bridge, caller, events, restarted});
+                NodeProcess::instance(), orthanc, bridge, caller, jobs, events, restarted});
           },
           [this](Supervisor::Severity severity, const std::string& message) {
             orthanc.log(levelOf(severity), message);

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "bridge.h"
+#include "jobs.h"
 #include "orthanc_caller.h"
 #include "orthanc_context.h"
 #include "supervisor.h"
@@ -17,6 +18,7 @@ struct PluginState {
 
   OrthancContext orthanc;
   Bridge bridge;
+  JobTable jobs;
   OrthancCaller caller;
   Supervisor supervisor;
 };

@@ -18,7 +18,8 @@ enum class Operation : uint8_t {
   kReadWhole = 1,
   kReadRange = 2,
   kRemove = 3,
-  kRest = 4
+  kRest = 4,
+  kEvent = 5  // what Orthanc tells or asks beside: jobs, metrics
 };
 
 /** Where the bytes of an answer go. Owned by the request, so that it outlives a caller that gave
@@ -64,10 +65,10 @@ class Request {
  public:
   struct Subject {
     Operation operation = Operation::kCreate;
-    std::string uuid;         // REST: the path
+    std::string uuid;         // REST: the path; events: the job's handle, if any
     int32_t contentType = 0;  // Orthanc's number of it; REST: unused
     uint64_t rangeStart = 0;  // kReadRange only
-    std::string method;       // REST only
+    std::string method;       // REST; events: which
   };
 
   /** @param content what is to be stored, owned by the caller of `wait`; may be nullptr if size is

@@ -67,9 +67,9 @@ void send(OrthancPluginContext* context, OrthancPluginRestOutput* output,
                               static_cast<uint32_t>(answer.body.size()),
                               answer.contentType.c_str());
   } else if (answer.status == kMethodNotAllowed) {
-    // OrthancPluginSendHttpStatus refuses this status and breaks the connection: it needs the header
-    // Allow. All routes of ours are read only.
-    OrthancPluginSendMethodNotAllowed(context, output, "GET");
+    // OrthancPluginSendHttpStatus refuses this status and breaks the connection: it needs the
+    // header Allow, which such an answer has as its body.
+    OrthancPluginSendMethodNotAllowed(context, output, answer.body.c_str());
   } else {
     OrthancPluginSetHttpHeader(context, output, "Content-Type", answer.contentType.c_str());
     OrthancPluginSendHttpStatus(context, output, answer.status, answer.body.data(),
@@ -105,6 +105,7 @@ OrthancPluginErrorCode onRest(OrthancPluginRestOutput* output, const char* url,
 void registerRestRoutes(OrthancPluginContext* context) {
   // The variant without a lock: the other one runs all of a plugin's calls one after another.
   OrthancPluginRegisterRestCallbackNoLock(context, "/object-storage/.*", onRest);
+  OrthancPluginRegisterRestCallbackNoLock(context, "/move-storage", onRest);
 }
 
 }  // namespace cloudstore

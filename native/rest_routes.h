@@ -5,8 +5,8 @@
 
 namespace cloudstore {
 
-/** Forwards /object-storage/… of Orthanc's REST API to TypeScript, which knows what each path
- * means. */
+/** Forwards /object-storage/… and /move-storage of Orthanc's REST API to TypeScript, which knows
+ * what each path means. */
 void registerRestRoutes(OrthancPluginContext* context);
 
 }  // namespace cloudstore

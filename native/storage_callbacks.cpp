@@ -24,6 +24,7 @@ const char* nameOf(Operation operation) {
     case Operation::kRemove:
       return "remove";
     case Operation::kRest:
+    case Operation::kEvent:
       break;
   }
   return "rest";

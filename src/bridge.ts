@@ -7,6 +7,7 @@ import {
   StorageError,
   toStorageError,
 } from './errors.ts';
+import { type JobRunner, type JobState, StepStatus } from './jobs/job.ts';
 import type { LogLevel } from './log.ts';
 import type { Body, Sink } from './store/object-store.ts';
 
@@ -54,6 +55,15 @@ export interface Binding {
    *  @throws where it is 0 although bytes of the answer are missing */
   complete(id: number, code: number): void;
   respond(id: number, status: number, contentType: string, body: Uint8Array): void;
+  /** Gives Orthanc a job to do, whose steps then come as events. @returns status 200 and the id that Orthanc gave it */
+  submitJob(
+    type: string,
+    priority: number,
+    content: string,
+    serialized: string,
+  ): Promise<OrthancAnswer>;
+  /** What Orthanc shows and keeps of a job from now on. */
+  updateJob(handle: string, progress: number, content: string, serialized: string): void;
   /** Calls Orthanc's REST API on a thread of the shim's. It may wait for storage requests, so none may wait for it. */
   callOrthanc(method: string, path: string, body?: string): Promise<OrthancAnswer>;
 }
@@ -108,6 +118,10 @@ export interface Handlers {
   /** Has logged what it throws. */
   storage(request: StorageRequest): Promise<void>;
   rest(request: RestRequest): Promise<RestResponse>;
+  /** Of MOVE_JOB_TYPE, all of them: the shim forwards no other. */
+  readonly jobs: JobRunner;
+  /** Lines of a metric's name and its value. */
+  metrics(): string;
   stop(): Promise<void>;
 }
 
@@ -125,6 +139,7 @@ const STORAGE_OPERATIONS: readonly StorageOperation[] = [
   'readRange',
   'remove',
 ];
+const EVENT = 5;
 const LOG_LEVELS = { error: 0, warning: 1, info: 2, debug: 3 } as const satisfies Record<
   LogLevel,
   number
@@ -174,10 +189,51 @@ export function serveRequests(
     binding.respond(id, response.status, response.contentType, response.body);
   }
 
+  function update(handle: string, state: JobState | undefined): void {
+    if (state === undefined) return;
+    binding.updateJob(handle, state.progress, state.content, state.serialized);
+  }
+
+  /** @returns the status of the answer */
+  async function serveJob(kind: string, handle: string, serialized: string): Promise<number> {
+    switch (kind) {
+      case 'job-step': {
+        const { status, state } = await handlers.jobs.step(handle, serialized);
+        update(handle, state);
+        return status;
+      }
+      case 'job-stop':
+        update(handle, await handlers.jobs.stop(handle));
+        return StepStatus.Success;
+      case 'job-reset':
+        update(handle, handlers.jobs.reset(serialized));
+        return StepStatus.Success;
+      default:
+        throw new Error(`no such event: ${kind}`);
+    }
+  }
+
+  async function serveEvent(id: number, kind: string, handle: string, body: Body): Promise<void> {
+    let answer = '';
+    let status: number = StepStatus.Success;
+    if (kind === 'metrics') {
+      answer = handlers.metrics();
+    } else {
+      const serialized = Buffer.from(body.read(0, body.sizeBytes)).toString();
+      // What it throws it has shown in the job.
+      status = await serveJob(kind, handle, serialized).catch(() => StepStatus.Failure);
+    }
+    binding.respond(id, status, 'text/plain', Buffer.from(answer));
+  }
+
   binding.start({
     onRequest(id, operation, uuidOrPath, contentType, sizeBytes, rangeStart, method) {
       const storageOperation = STORAGE_OPERATIONS[operation];
       const body = bodyOf(binding, id, sizeBytes);
+      if (operation === EVENT) {
+        void serve(id, () => serveEvent(id, method, uuidOrPath, body));
+        return;
+      }
       void serve(id, (signal) =>
         storageOperation === undefined
           ? serveRest(id, { method, path: uuidOrPath, body, signal })

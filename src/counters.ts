@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
 import type { StorageOperation } from './bridge.ts';
-import type { StorageErrorCode } from './errors.ts';
+import type { StorageError, StorageErrorCode } from './errors.ts';
 
 export interface OperationCounts {
   readonly inFlight: number;
@@ -9,39 +10,115 @@ export interface OperationCounts {
   readonly failed: number;
   /** Of the contents, as Orthanc sees them. */
   readonly bytes: number;
+  /** Of all that ended, whether well or not; zeros where none has. */
+  readonly latencyMs: LatencyMs;
+}
+
+export interface LatencyMs {
+  readonly p50: number;
+  readonly p95: number;
+  readonly p99: number;
+  readonly max: number;
+}
+
+export interface RecentError {
+  readonly time: string;
+  readonly operation: StorageOperation;
+  readonly uuid: string;
+  readonly code: StorageErrorCode;
+  readonly message: string;
+}
+
+export interface CountersSnapshot {
+  readonly operations: Readonly<Record<StorageOperation, OperationCounts>>;
+  readonly errors: Readonly<Partial<Record<StorageErrorCode, number>>>;
+  /** The last few, the newest first. */
+  readonly recentErrors: readonly RecentError[];
 }
 
 export interface Counters {
   /** @returns to be called once, with how it ended */
   begin(
     operation: StorageOperation,
-  ): (end: { readonly bytes: number } | { readonly failure: StorageErrorCode }) => void;
-  snapshot(): {
-    readonly operations: Readonly<Record<StorageOperation, OperationCounts>>;
-    readonly errors: Readonly<Partial<Record<StorageErrorCode, number>>>;
-  };
+    uuid: string,
+  ): (end: { readonly bytes: number } | { readonly failure: StorageError }) => void;
+  snapshot(): CountersSnapshot;
 }
 
-/** Counts since the runtime started. */
-export function createCounters(): Counters {
-  const zero = () => ({ inFlight: 0, succeeded: 0, failed: 0, bytes: 0 });
+const RECENT_ERRORS_MAX = 10;
+const MICROSECONDS_PER_MS = 1000;
+
+interface Counts {
+  inFlight: number;
+  succeeded: number;
+  failed: number;
+  bytes: number;
+  /** In microseconds, three significant digits. */
+  readonly latency: RecordableHistogram;
+}
+
+/** Counts since the runtime started.
+ *  @param now milliseconds of a clock that only goes forward */
+export function createCounters(now: () => number = () => performance.now()): Counters {
+  const zero = (): Counts => ({
+    inFlight: 0,
+    succeeded: 0,
+    failed: 0,
+    bytes: 0,
+    latency: createHistogram({ figures: 3 }),
+  });
   const operations = { create: zero(), readWhole: zero(), readRange: zero(), remove: zero() };
   const errors: Partial<Record<StorageErrorCode, number>> = {};
+  let recentErrors: readonly RecentError[] = [];
   return {
-    begin(operation) {
+    begin(operation, uuid) {
       const counts = operations[operation];
+      const startedMs = now();
       counts.inFlight += 1;
       return (end) => {
         counts.inFlight -= 1;
+        // The smallest that a histogram takes is 1.
+        const micros = Math.round((now() - startedMs) * MICROSECONDS_PER_MS);
+        counts.latency.record(Math.max(1, micros));
         if ('failure' in end) {
+          const { code, message } = end.failure;
           counts.failed += 1;
-          errors[end.failure] = (errors[end.failure] ?? 0) + 1;
+          errors[code] = (errors[code] ?? 0) + 1;
+          const time = new Date().toISOString();
+          recentErrors = [{ time, operation, uuid, code, message }, ...recentErrors].slice(
+            0,
+            RECENT_ERRORS_MAX,
+          );
         } else {
           counts.succeeded += 1;
           counts.bytes += end.bytes;
         }
       };
     },
-    snapshot: () => ({ operations: structuredClone(operations), errors: { ...errors } }),
+    snapshot: () => ({
+      operations: {
+        create: countsOf(operations.create),
+        readWhole: countsOf(operations.readWhole),
+        readRange: countsOf(operations.readRange),
+        remove: countsOf(operations.remove),
+      },
+      errors: { ...errors },
+      recentErrors,
+    }),
+  };
+}
+
+function countsOf({ latency, ...counts }: Counts): OperationCounts {
+  const ms = (micros: number) => micros / MICROSECONDS_PER_MS;
+  const percentile = (percent: number) =>
+    latency.count === 0 ? 0 : ms(latency.percentile(percent));
+  return {
+    ...counts,
+    latencyMs: {
+      p50: percentile(50),
+      p95: percentile(95),
+      p99: percentile(99),
+      max: latency.count === 0 ? 0 : ms(latency.max),
+    },
   };
 }

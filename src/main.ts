@@ -1,25 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The entry of the bundle that the shim embeds: configuration in, store built, requests answered.
 
-import { createAttachmentStore } from './attachments.ts';
-import {
-  type Binding,
-  type RestRequest,
-  type RestResponse,
-  type RuntimeSettings,
-  serveRequests,
-  writeLog,
-} from './bridge.ts';
+import { type AttachmentStore, createAttachmentStore } from './attachments.ts';
+import { type Binding, type RuntimeSettings, serveRequests, writeLog } from './bridge.ts';
 import { loadConfiguration } from './config/load.ts';
 import { type Secret, secretsIn } from './config/secret.ts';
 import type { PluginSettings } from './config/settings.ts';
 import { createCounters } from './counters.ts';
 import { toStorageError } from './errors.ts';
+import { createHybridStore } from './hybrid.ts';
+import type { JobRunner } from './jobs/job.ts';
+import { createMoveRunner, createRefusingRunner } from './jobs/move.ts';
+import { createMoves } from './jobs/moves.ts';
+import type { NamedStore } from './locate.ts';
 import { createLogger, describeError, type Logger } from './log.ts';
-import { createStore } from './providers/index.ts';
+import { ORTHANC_NAMING } from './naming.ts';
+import { createOrthancApi, type OrthancApi } from './orthanc-api.ts';
+import { createFileSystemStore, createStore } from './providers/index.ts';
 import { createRequestHandler } from './requests.ts';
+import { createRestHandler } from './rest.ts';
 import { checkStore } from './start-check.ts';
-import { createStatus } from './status.ts';
+import { createStatus, formatMetrics } from './status.ts';
+import { withDeadline } from './store/deadline.ts';
 import type { ObjectStore } from './store/object-store.ts';
 import { compareVersions } from './version.ts';
 
@@ -44,8 +46,9 @@ export function main(binding: Binding): void {
     secrets = found;
   }).catch((error: unknown) => {
     const { message } = toStorageError(error);
-    binding.refuse(`The object storage plugin does not start:\n${message}`);
     binding.ending('it was refused');
+    // From here on the shim may end this runtime at any moment.
+    binding.refuse(`The object storage plugin does not start:\n${message}`);
     binding.release();
   });
 }
@@ -74,27 +77,42 @@ async function start(
     probePrefix: settings.naming.rootPath,
     verifyEtag: compareVersions(binding.orthancVersion, FIRST_VERIFYING_ORTHANC) < 0,
   });
+  const { hybrid, requestTimeoutMs } = settings;
+  const files =
+    hybrid === undefined
+      ? undefined
+      : withDeadline(createFileSystemStore(hybrid.fileSystem), requestTimeoutMs);
   // Orthanc is up already where this runtime replaces another one: requests will tell whether the store is there.
   if (!binding.restarted) {
     try {
       await checkStore(store);
+      if (files !== undefined) await checkStore(files);
     } catch (error) {
-      await store.close();
+      await Promise.all([store.close(), files?.close()]);
       throw error;
     }
   }
-  serve(binding, settings.provider, settings, store, log);
+  serve(binding, settings.provider, settings, { objects: store, files }, log);
+}
+
+interface Stores {
+  readonly objects: ObjectStore;
+  /** Orthanc's own folder, with hybrid storage. */
+  readonly files: ObjectStore | undefined;
 }
 
 function serve(
   binding: Binding,
   provider: NonNullable<PluginSettings['provider']>,
   settings: PluginSettings,
-  store: ObjectStore,
+  stores: Stores,
   log: Logger,
 ): void {
   const counters = createCounters();
-  const status = createStatus({ version: binding.pluginVersion, provider, counters });
+  const { hybrid } = settings;
+  const status = createStatus({ version: binding.pluginVersion, provider, hybrid, counters });
+  const api = createOrthancApi((method, path) => binding.callOrthanc(method, path));
+  const { attachments, named, jobs } = composeAttachments(provider, settings, stores, api);
   const runtime: RuntimeSettings = {
     storage: true,
     rangeReads: true,
@@ -105,36 +123,70 @@ function serve(
     binding,
     {
       storage: createRequestHandler({
-        attachments: createAttachmentStore({ store, naming: settings.naming }),
+        attachments,
         log,
         counters,
         provider: provider.kind,
         now: () => performance.now(),
       }),
-      rest: async (request) => route(request, { '/object-storage/status': status }),
-      stop: () => store.close(),
+      rest: createRestHandler({
+        api,
+        log,
+        status,
+        stores: named,
+        isHybrid: hybrid !== undefined,
+        submitJob: (type, priority, state) =>
+          binding.submitJob(type, priority, state.content, state.serialized),
+        waitMs: settings.requestTimeoutMs,
+      }),
+      jobs,
+      metrics: () => formatMetrics(counters.snapshot()),
+      stop: async () => {
+        await jobs.close();
+        await Promise.all([stores.objects.close(), stores.files?.close()]);
+      },
     },
     runtime,
   );
-  log.info(`Attachments are stored in ${status().provider} "${status().bucket}"`);
+  const also = hybrid === undefined ? '' : `, also in ${hybrid.fileSystem.folder}`;
+  const first = hybrid === undefined ? '' : `; new ones go to the ${hybrid.writeTo}`;
+  log.info(`Attachments are stored in ${status().provider} "${status().bucket}"${also}${first}`);
 }
 
-function route(
-  request: RestRequest,
-  getters: Readonly<Record<string, () => unknown>>,
-): RestResponse {
-  const [path = ''] = request.path.split('?');
-  const getter = getters[path];
-  if (getter === undefined) return answerJson(404, { error: `no such path: ${path}` });
-  if (request.method !== 'GET') return answerJson(405, { error: `${path} answers GET only` });
-  return answerJson(200, getter());
-}
-
-function answerJson(status: number, value: unknown): RestResponse {
+function composeAttachments(
+  provider: NonNullable<PluginSettings['provider']>,
+  { naming, hybrid }: PluginSettings,
+  stores: Stores,
+  api: OrthancApi,
+): {
+  readonly attachments: AttachmentStore;
+  readonly named: readonly NamedStore[];
+  readonly jobs: JobRunner;
+} {
+  const objects = createAttachmentStore({ store: stores.objects, naming });
+  const namedObjects = { name: provider.kind, attachments: objects };
+  if (hybrid === undefined || stores.files === undefined) {
+    return {
+      attachments: objects,
+      named: [namedObjects],
+      jobs: createRefusingRunner('HybridMode is Disabled: there is one store only'),
+    };
+  }
+  // As Orthanc itself has them: never encrypted, whatever the other side is.
+  const files = createAttachmentStore({ store: stores.files, naming: ORTHANC_NAMING });
+  const namedFiles = { name: 'file-system', attachments: files };
+  const moves = createMoves();
+  const isFilesFirst = hybrid.writeTo === 'file-system';
   return {
-    status,
-    contentType: 'application/json',
-    body: Buffer.from(`${JSON.stringify(value, undefined, 2)}\n`),
+    attachments: isFilesFirst
+      ? createHybridStore(files, objects, moves)
+      : createHybridStore(objects, files, moves),
+    named: isFilesFirst ? [namedFiles, namedObjects] : [namedObjects, namedFiles],
+    jobs: createMoveRunner({
+      api,
+      stores: { 'file-system': files, 'object-storage': objects },
+      moves,
+    }),
   };
 }
 

@@ -38,6 +38,13 @@ const EXTENSIONS = {
   [ContentType.DicomUntilPixelData]: '.dcm.head',
 } as const satisfies Record<ContentType, string>;
 
+/** How Orthanc itself lays out its StorageDirectory. */
+export const ORTHANC_NAMING: NamingSettings = {
+  rootPath: '',
+  structure: 'legacy',
+  legacyUnknownFiles: false,
+};
+
 /** Every number that is none of Orthanc's own three (user-defined types from 1024 on, types of later versions) is Unknown. */
 export function contentTypeOf(orthancNumber: number): ContentType {
   switch (orthancNumber) {

@@ -20,12 +20,13 @@ export function createOrthancApi(
   return {
     async get(path) {
       const { status, body } = await call('GET', path);
-      if (status === 404) return undefined;
+      if (status === 404 || (status === 500 && NOT_FOUND_ERROR.test(textOf(body))))
+        return undefined;
       if (status !== 200) {
         throw new StorageError('UNAVAILABLE', `Orthanc answers ${status} to GET ${path}`);
       }
       try {
-        return JSON.parse(Buffer.from(body).toString()) as unknown;
+        return JSON.parse(textOf(body)) as unknown;
       } catch (error) {
         throw new StorageError('UNAVAILABLE', `Orthanc's answer to GET ${path} is no JSON`, {
           cause: error,
@@ -33,6 +34,13 @@ export function createOrthancApi(
       }
     },
   };
+}
+
+/** From within Orthanc there is no status for what it does not have, but UnknownResource or InexistentItem as the shim words them. */
+const NOT_FOUND_ERROR = /^Orthanc error (17|7)$/;
+
+function textOf(body: Uint8Array): string {
+  return Buffer.from(body).toString();
 }
 
 /** By the names of Orthanc's REST paths, from the top. */

@@ -29,7 +29,7 @@ export function createRequestHandler(deps: {
   const { attachments, log, counters, now } = deps;
   return async (request) => {
     const startedMs = now();
-    const end = counters.begin(request.operation);
+    const end = counters.begin(request.operation, request.uuid);
     const attachment = {
       uuid: request.uuid,
       contentType: contentTypeOf(request.contentType),
@@ -43,7 +43,7 @@ export function createRequestHandler(deps: {
       log.debug(formatFields({ ...fields, key, bytes, ms: Math.round(now() - startedMs) }));
     } catch (error) {
       const failure = toStorageError(error);
-      end({ failure: failure.code });
+      end({ failure });
       log.error(
         formatFields({
           ...fields,

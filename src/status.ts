@@ -1,32 +1,77 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import type { PluginSettings } from './config/settings.ts';
-import type { Counters } from './counters.ts';
+import type { HybridSettings, PluginSettings } from './config/settings.ts';
+import type { Counters, CountersSnapshot } from './counters.ts';
+import { redact } from './log.ts';
 
-export interface Status {
+export interface Status extends CountersSnapshot {
   readonly version: string;
   readonly provider: string;
   readonly bucket: string;
+  /** Where new files go besides; null without hybrid storage. */
+  readonly hybrid: { readonly writeTo: HybridSettings['writeTo'] } | null;
+  /** null: objects are stored as they are. */
+  readonly encryption: EncryptionStatus | null;
   readonly node: string;
   /** Since this runtime started. */
   readonly uptimeSeconds: number;
-  readonly operations: ReturnType<Counters['snapshot']>['operations'];
-  readonly errors: ReturnType<Counters['snapshot']>['errors'];
+  readonly inFlight: number;
+}
+
+export interface EncryptionStatus {
+  readonly format: string;
+  readonly masterKeyId: number;
 }
 
 /** @returns what GET /object-storage/status answers; never a secret */
 export function createStatus(deps: {
   readonly version: string;
   readonly provider: NonNullable<PluginSettings['provider']>;
+  readonly hybrid: HybridSettings | undefined;
   readonly counters: Counters;
 }): () => Status {
   const startedMs = performance.now();
-  return () => ({
-    version: deps.version,
-    provider: deps.provider.kind,
-    bucket: deps.provider.s3.bucketName,
-    node: process.version,
-    uptimeSeconds: Math.round((performance.now() - startedMs) / 1000),
-    ...deps.counters.snapshot(),
-  });
+  return () => {
+    const { operations, errors, recentErrors } = deps.counters.snapshot();
+    return {
+      version: deps.version,
+      provider: deps.provider.kind,
+      bucket: deps.provider.s3.bucketName,
+      hybrid: deps.hybrid === undefined ? null : { writeTo: deps.hybrid.writeTo },
+      encryption: null,
+      node: process.version,
+      uptimeSeconds: Math.round((performance.now() - startedMs) / 1000),
+      inFlight: Object.values(operations).reduce((sum, { inFlight }) => sum + inFlight, 0),
+      operations,
+      errors,
+      recentErrors: recentErrors.map((error) => ({ ...error, message: redact(error.message) })),
+    };
+  };
+}
+
+const METRIC_NAMES = {
+  create: 'create',
+  readWhole: 'read',
+  readRange: 'read_range',
+  remove: 'remove',
+} as const satisfies Record<keyof CountersSnapshot['operations'], string>;
+
+/** The same figures as lines of a metric's name and its value, for Orthanc's /tools/metrics-prometheus. */
+export function formatMetrics({ operations, errors }: CountersSnapshot): string {
+  const metrics: [name: string, value: number | string][] = [];
+  for (const [operation, name] of Object.entries(METRIC_NAMES)) {
+    const counts = operations[operation as keyof typeof METRIC_NAMES];
+    metrics.push([`${name}_count`, counts.succeeded]);
+    metrics.push([`${name}_failed_count`, counts.failed]);
+    metrics.push([`${name}_bytes`, counts.bytes]);
+    metrics.push([`${name}_in_flight`, counts.inFlight]);
+    for (const [percentile, ms] of Object.entries(counts.latencyMs)) {
+      // The point makes it a float for the shim.
+      metrics.push([`${name}_duration_${percentile}_ms`, ms.toFixed(3)]);
+    }
+  }
+  for (const [code, count] of Object.entries(errors)) {
+    metrics.push([`errors_${code.toLowerCase()}`, count]);
+  }
+  return metrics.map(([name, value]) => `orthanc_object_storage_${name} ${value}\n`).join('');
 }

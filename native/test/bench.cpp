@@ -138,8 +138,8 @@ std::vector<double> timed(int count, const std::function<void()>& call) {
   return times;
 }
 
-/** A request on one thread beside a bare ping-pong, turn by turn, so that both see the same weather.
- * Prints the median of the rounds' medians. */
+/** A request on one thread beside a bare ping-pong, turn by turn, so that both see the same
+ * weather. Prints the median of the rounds' medians. */
 void benchLatency() {
   constexpr int kRounds = 41;
   constexpr int kCalls = 500;
@@ -191,10 +191,9 @@ void benchThreads() {
     eight.push_back(requestsPerSecond(orthanc, 8, 2000));
     ratios.push_back(eight.back() / one.back());
   }
-  std::printf(
-      R"({"bench": "threads", "onePerSecond": %.0f, "eightPerSecond": %.0f, "ratio": %.2f})"
-      "\n",
-      median(one), median(eight), median(ratios));
+  std::printf(R"({"bench": "threads", "onePerSecond": %.0f, "eightPerSecond": %.0f, "ratio": %.2f})"
+              "\n",
+              median(one), median(eight), median(ratios));
 }
 
 /** Slope by least squares, and its standard error. */
@@ -230,8 +229,8 @@ Line fit(const std::vector<double>& y) {
 
 void printSlope(const char* name, const std::vector<double>& samples) {
   // What is allocated once is allocated in the first half.
-  const std::vector<double> settled(samples.begin() + static_cast<std::ptrdiff_t>(samples.size() / 2),
-                                    samples.end());
+  const std::vector<double> settled(
+      samples.begin() + static_cast<std::ptrdiff_t>(samples.size() / 2), samples.end());
   const Line line = fit(settled);
   std::printf(
       R"({"bench": "memory", "of": "%s", "firstKB": %.0f, "lastKB": %.0f, "slopeKB": %.2f, "errorKB": %.2f})"

@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <set>
@@ -88,6 +89,7 @@ struct FakeOrthanc::Context {
 FakeOrthanc::FakeOrthanc(std::string configuration) : configuration_(std::move(configuration)) {}
 
 FakeOrthanc::~FakeOrthanc() {
+  freeJobs();
   finalize();
   unload();
 }
@@ -135,6 +137,8 @@ void FakeOrthanc::finalize() {
   storage_ = {};
   restCallback_ = nullptr;
   onChange_ = nullptr;
+  unserialize_ = nullptr;
+  refreshMetrics_ = nullptr;
 }
 
 OrthancPluginErrorCode FakeOrthanc::create(const std::string& uuid, std::string_view content) {
@@ -261,6 +265,45 @@ OrthancPluginErrorCode FakeOrthanc::serve(_OrthancPluginService service, const v
     case _OrthancPluginService_RegisterRestCallbackNoLock:
       restCallback_ = static_cast<const _OrthancPluginRestCallback*>(parameters)->callback;
       return OrthancPluginErrorCode_Success;
+    case _OrthancPluginService_RegisterJobsUnserializer:
+      unserialize_ = static_cast<const _OrthancPluginJobsUnserializer*>(parameters)->unserializer;
+      return OrthancPluginErrorCode_Success;
+    case _OrthancPluginService_RegisterRefreshMetricsCallback:
+      refreshMetrics_ =
+          static_cast<const _OrthancPluginRegisterRefreshMetricsCallback*>(parameters)->callback;
+      return OrthancPluginErrorCode_Success;
+    case _OrthancPluginService_SetMetricsValue: {
+      const auto& metric = *static_cast<const _OrthancPluginSetMetricsValue*>(parameters);
+      metrics_[metric.name] = metric.value;
+      return OrthancPluginErrorCode_Success;
+    }
+    case _OrthancPluginService_SetMetricsIntegerValue: {
+      const auto& metric = *static_cast<const _OrthancPluginSetMetricsIntegerValue*>(parameters);
+      metrics_[metric.name] = static_cast<double>(metric.value);
+      return OrthancPluginErrorCode_Success;
+    }
+    case _OrthancPluginService_CreateJob2: {
+      const auto& wish = *static_cast<const _OrthancPluginCreateJob2*>(parameters);
+      jobs_.push_back(std::make_unique<Job>(wish));
+      *wish.target = reinterpret_cast<OrthancPluginJob*>(jobs_.back().get());
+      return OrthancPluginErrorCode_Success;
+    }
+    case _OrthancPluginService_SubmitJob: {
+      const auto& submission = *static_cast<const _OrthancPluginSubmitJob*>(parameters);
+      if (refuseJobs_) {
+        return OrthancPluginErrorCode_Plugin;
+      }
+      *submission.resultId = Memory::instance().copyOf("job-" + std::to_string(jobs_.size()));
+      return OrthancPluginErrorCode_Success;
+    }
+    case _OrthancPluginService_FreeJob:
+      freeJob(static_cast<const _OrthancPluginFreeJob*>(parameters)->job);
+      return OrthancPluginErrorCode_Success;
+    case _OrthancPluginService_CreateMemoryBuffer: {
+      const auto& wish = *static_cast<const _OrthancPluginCreateMemoryBuffer*>(parameters);
+      *wish.target = {wish.size == 0 ? nullptr : Memory::instance().allocate(wish.size), wish.size};
+      return OrthancPluginErrorCode_Success;
+    }
     case _OrthancPluginService_RegisterOnChangeCallback:
       onChange_ = static_cast<const _OrthancPluginOnChangeCallback*>(parameters)->callback;
       return OrthancPluginErrorCode_Success;
@@ -296,6 +339,50 @@ OrthancPluginErrorCode FakeOrthanc::serve(_OrthancPluginService service, const v
                                   ", which this Orthanc does not have");
       return OrthancPluginErrorCode_UnknownPluginService;
   }
+}
+
+std::string FakeOrthanc::Job::content() const {
+  OrthancPluginMemoryBuffer buffer{nullptr, 0};
+  if (callbacks.getContent(&buffer, callbacks.job) != OrthancPluginErrorCode_Success) {
+    return "no content";
+  }
+  std::string content = textOf(buffer.data, buffer.size);
+  freeBlock(buffer.data);
+  return content;
+}
+
+std::string FakeOrthanc::Job::serialized() const {
+  OrthancPluginMemoryBuffer buffer{nullptr, 0};
+  if (callbacks.getSerialized(&buffer, callbacks.job) != 1) {
+    return "not serialized";
+  }
+  std::string serialized = textOf(buffer.data, buffer.size);
+  freeBlock(buffer.data);
+  return serialized;
+}
+
+bool FakeOrthanc::unserialize(const std::string& type, const std::string& serialized) {
+  return unserialize_(type.c_str(), serialized.c_str()) != nullptr;
+}
+
+void FakeOrthanc::freeJobs() {
+  for (const std::unique_ptr<Job>& job : jobs_) {
+    job->callbacks.finalize(job->callbacks.job);
+  }
+  jobs_.clear();
+}
+
+void FakeOrthanc::freeJob(const OrthancPluginJob* job) {
+  const auto found = std::find_if(jobs_.begin(), jobs_.end(), [job](const auto& candidate) {
+    return reinterpret_cast<const OrthancPluginJob*>(candidate.get()) == job;
+  });
+  (*found)->callbacks.finalize((*found)->callbacks.job);
+  jobs_.erase(found);
+}
+
+std::map<std::string, double> FakeOrthanc::metrics() {
+  refreshMetrics_();
+  return metrics_;
 }
 
 OrthancPluginErrorCode FakeOrthanc::callRestApi(const _OrthancPluginCallRestApi& call) const {

@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -70,6 +71,25 @@ class FakeOrthanc {
                  const Arguments& arguments = {}, const std::string& body = {});
   void change(OrthancPluginChangeType type);
 
+  /** A job as Orthanc's engine has it. */
+  struct Job {
+    _OrthancPluginCreateJob2 callbacks;
+    [[nodiscard]] OrthancPluginJobStepStatus step() const { return callbacks.step(callbacks.job); }
+    [[nodiscard]] float progress() const { return callbacks.getProgress(callbacks.job); }
+    [[nodiscard]] std::string content() const;
+    [[nodiscard]] std::string serialized() const;
+  };
+  void refuseJobs() { refuseJobs_ = true; }
+  /** The last that the plugin made. */
+  [[nodiscard]] Job& job() { return *jobs_.back(); }
+  [[nodiscard]] size_t jobs() const { return jobs_.size(); }
+  /** As at a restart. @returns false if the plugin does not know the type */
+  bool unserialize(const std::string& type, const std::string& serialized);
+  /** Lets go of all jobs. */
+  void freeJobs();
+  /** As for /tools/metrics-prometheus. */
+  std::map<std::string, double> metrics();
+
   [[nodiscard]] std::vector<LogLine> log() const;
   [[nodiscard]] bool hasLogged(const std::string& part) const;
   /** @returns false if it has not come after the time */
@@ -88,6 +108,7 @@ class FakeOrthanc {
   static OrthancPluginErrorCode invoke(OrthancPluginContext* context, _OrthancPluginService service,
                                        const void* parameters);
   OrthancPluginErrorCode serve(_OrthancPluginService service, const void* parameters);
+  void freeJob(const OrthancPluginJob* job);
   OrthancPluginErrorCode callRestApi(const _OrthancPluginCallRestApi& call) const;
   template <typename Function>
   Function find(const char* name) const;
@@ -103,6 +124,11 @@ class FakeOrthanc {
   _OrthancPluginRegisterStorageArea2 storage_{};
   OrthancPluginRestCallback restCallback_ = nullptr;
   OrthancPluginOnChangeCallback onChange_ = nullptr;
+  OrthancPluginJobsUnserializer unserialize_ = nullptr;
+  OrthancPluginRefreshMetricsCallback refreshMetrics_ = nullptr;
+  std::map<std::string, double> metrics_;
+  std::vector<std::unique_ptr<Job>> jobs_;
+  bool refuseJobs_ = false;
 
   mutable std::mutex mutex_;
   mutable std::condition_variable logged_;

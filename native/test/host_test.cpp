@@ -426,6 +426,66 @@ TEST_F(HostTest, OrthancsErrorsReachTypeScript) {
             "500 no such method of Orthanc's REST API: PATCH");
 }
 
+// --- Jobs and metrics
+
+TEST_F(HostTest, AJobGoesStepByStep) {
+  start();
+  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/submit", {}, R"({"a":1})").body, "200 job-1");
+  EXPECT_EQ(orthanc.job().content(), R"({"new":true})");
+  EXPECT_EQ(orthanc.job().serialized(), R"({"a":1})");
+  EXPECT_EQ(orthanc.job().progress(), 0.0F);
+  EXPECT_EQ(orthanc.job().step(), OrthancPluginJobStepStatus_Continue);
+  EXPECT_EQ(orthanc.job().content(), R"({"kind":"job-step","steps":1})");
+  EXPECT_EQ(orthanc.job().step(), OrthancPluginJobStepStatus_Continue);
+  EXPECT_EQ(orthanc.job().step(), OrthancPluginJobStepStatus_Success);
+  EXPECT_EQ(orthanc.job().progress(), 1.0F);
+  EXPECT_EQ(orthanc.job().callbacks.reset(orthanc.job().callbacks.job), kSuccess);
+  EXPECT_EQ(orthanc.job().content(), R"({"kind":"job-reset","steps":0})");
+  EXPECT_EQ(
+      orthanc.job().callbacks.stop(orthanc.job().callbacks.job, OrthancPluginJobStopReason_Paused),
+      kSuccess);
+  EXPECT_EQ(orthanc.job().content(), R"({"kind":"job-stop","steps":1})");
+  orthanc.freeJobs();
+}
+
+TEST_F(HostTest, AJobOutlivesTheRuntimeAndOrthanc) {
+  start();
+  ASSERT_TRUE(orthanc.unserialize("MoveStorage", R"({"fails":true,"exit":1})"));
+  EXPECT_FALSE(orthanc.unserialize("ResourceModification", "{}"));
+  EXPECT_EQ(orthanc.job().step(), OrthancPluginJobStepStatus_Continue);
+  const std::string kept = orthanc.job().serialized();
+  orthanc.finalize();
+  // Its step goes nowhere, and does no harm.
+  EXPECT_EQ(orthanc.job().step(), OrthancPluginJobStepStatus_Continue);
+  orthanc.freeJobs();
+  start();
+  ASSERT_TRUE(orthanc.unserialize("MoveStorage", kept));
+  EXPECT_EQ(orthanc.job().step(), OrthancPluginJobStepStatus_Continue);
+  EXPECT_EQ(orthanc.job().step(), OrthancPluginJobStepStatus_Failure);
+}
+
+TEST_F(HostTest, AStepWhoseRuntimeEndsIsTakenAgain) {
+  start();
+  ASSERT_TRUE(orthanc.unserialize("MoveStorage", R"({"steps":1,"exit":1})"));
+  EXPECT_EQ(orthanc.job().step(), OrthancPluginJobStepStatus_Continue);
+  EXPECT_EQ(orthanc.job().serialized(), R"({"steps":1,"exit":1})");
+  EXPECT_EQ(orthanc.create("after", "that"), kSuccess);
+}
+
+TEST_F(HostTest, AJobThatOrthancRefuses) {
+  start();
+  orthanc.refuseJobs();
+  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/submit", {}, "{}").body,
+            "500 Orthanc does not take the job");
+  EXPECT_EQ(orthanc.jobs(), 0U);
+}
+
+TEST_F(HostTest, MetricsComeWhenTheyAreRead) {
+  start();
+  EXPECT_EQ(orthanc.metrics(),
+            (std::map<std::string, double>{{"oos_bytes", 5000000001.0}, {"oos_ms", 1.5}}));
+}
+
 TEST_F(HostTest, FinalizeWhileOrthancAnswersACallIsBounded) {
   start(R"({"callTimeoutMs": 60000})");
   std::atomic<bool> release{false};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What the sanitizers are told, so that the tests need no environment variables. Without a sanitizer
-// nobody calls these.
+// What the sanitizers are told, so that the tests need no environment variables. Without a
+// sanitizer nobody calls these.
 extern "C" {
 
 const char* __asan_default_options();

@@ -62,9 +62,8 @@ export function optionalSecret(description: string, rule?: Rule) {
   return documented(z.optional(z.pipe(text, secret)), { description });
 }
 
-export function flag(description: string, fallback: boolean, only?: OnlyYet<boolean>) {
-  const schema = z._default(flagSchema(), fallback).check(...refuseOthers(only));
-  return documented(schema, { description, default: fallback });
+export function flag(description: string, fallback: boolean) {
+  return documented(z._default(flagSchema(), fallback), { description, default: fallback });
 }
 
 export function optionalFlag(description: string) {
@@ -104,10 +103,8 @@ export function choice<const T extends readonly [string, ...string[]]>(
   description: string,
   values: T,
   fallback: T[number],
-  only?: OnlyYet<T[number]>,
 ) {
-  const schema = z._default(choiceSchema(values), fallback).check(...refuseOthers(only));
-  return documented(schema, { description, default: fallback });
+  return documented(z._default(choiceSchema(values), fallback), { description, default: fallback });
 }
 
 export function optionalChoice<const T extends readonly [string, ...string[]]>(

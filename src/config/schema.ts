@@ -188,16 +188,11 @@ export function commonSettings() {
       'true: headers that C++ plugins 1.2.0 to 1.3.0 stored as ".unk" instead of ".dcm.head" are found too.',
       false,
     ),
-    MigrationFromFileSystemEnabled: flag(
-      `${NOT_YET}Old form of \`HybridMode\` "WriteToObjectStorage".`,
-      false,
-      { onlyYet: false },
-    ),
+    MigrationFromFileSystemEnabled: flag('Old form of `HybridMode` "WriteToObjectStorage".', false),
     HybridMode: choice(
-      `${NOT_YET}Reads from Orthanc's storage folder and from the bucket, writes to the one that it names.`,
+      "Reads from Orthanc's `StorageDirectory` and from the bucket, and writes to the one that it names.",
       ['Disabled', 'WriteToFileSystem', 'WriteToObjectStorage'],
       'Disabled',
-      { onlyYet: 'Disabled' },
     ),
     ConnectionTimeout: wholeNumber('Time to open a connection, in seconds.', {
       min: 1,

@@ -122,6 +122,20 @@ export function createMoveRunner(deps: MoveDependencies): JobRunner {
   };
 }
 
+/** For jobs that Orthanc has kept from a time with two stores. */
+export function createRefusingRunner(reason: string): JobRunner {
+  return {
+    step: (_handle, serialized) =>
+      Promise.resolve({
+        status: StepStatus.Failure,
+        state: { progress: 0, content: JSON.stringify({ Description: reason }), serialized },
+      }),
+    stop: () => Promise.resolve(undefined),
+    reset: (serialized) => ({ progress: 0, content: '{}', serialized }),
+    close: () => Promise.resolve(),
+  };
+}
+
 interface Move {
   wait(ms: number): Promise<StepResult>;
   stop(): Promise<JobState>;

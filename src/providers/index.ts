@@ -7,6 +7,8 @@ import { withDeadline } from '../store/deadline.ts';
 import { withLimit } from '../store/limit.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 
+export { createFileSystemStore } from './filesystem/store.ts';
+
 export interface ProviderDependencies {
   readonly log: Logger;
   /** The RootPath: where the check at start may write a probe object. */

@@ -115,6 +115,9 @@ exports.main = (binding) => {
     if (path === '/object-storage/call-wrongly') {
       return binding.callOrthanc('PATCH', '/made/up').then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
     }
+    if (path === '/object-storage/submit') {
+      return binding.submitJob('MoveStorage', 7, '{"new":true}', String(body)).then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
+    }
     if (path === '/object-storage/process') {
       const facts = { argv: process.argv.length, execArgv: process.execArgv, poisoned: globalThis.poisoned, filename: __filename, dirname: __dirname, restarted: binding.restarted };
       return text(200, JSON.stringify(facts));
@@ -122,9 +125,20 @@ exports.main = (binding) => {
     return text(200, `${method} ${path} ${body}`);
   };
 
+  // A job that counts its steps in what Orthanc keeps of it, and ends after the third.
+  const onEvent = (id, kind, handle, serialized) => {
+    if (kind === 'metrics') return binding.respond(id, 1, 'text/plain', Buffer.from('oos_bytes 5000000001\noos_ms 1.500\n'));
+    const { steps = 0, ...rest } = JSON.parse(String(serialized));
+    if (rest.exit && steps === rest.exit) return end('a step that ends the runtime');
+    const next = kind === 'job-reset' ? 0 : steps + 1;
+    binding.updateJob(handle, next / 3, JSON.stringify({ kind, steps: next }), JSON.stringify({ ...rest, steps: next, exit: undefined }));
+    return binding.respond(id, next < 3 ? 3 : rest.fails ? 2 : 1, '', new Uint8Array(0));
+  };
+
   binding.start({
     onRequest(id, operation, uuid, type, size, start, method) {
-      if (operation === 4) onRest(id, method, uuid, readAll(id, size));
+      if (operation === 5) onEvent(id, method, uuid, readAll(id, size));
+      else if (operation === 4) onRest(id, method, uuid, readAll(id, size));
       else if (uuid[0] === '!') commands[uuid.slice(1)](id, size);
       else onStorage[operation](id, uuid, size, start);
     },

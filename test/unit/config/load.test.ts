@@ -68,6 +68,7 @@ describe('a section of the least', () => {
         },
       },
       naming: { rootPath: '', structure: 'flat', legacyUnknownFiles: false },
+      hybrid: undefined,
       requestTimeoutMs: 1_200_000,
       warnings: [],
       notes: [],
@@ -343,14 +344,60 @@ describe('what is wrong, and what to write', () => {
   });
 });
 
+describe('hybrid storage', () => {
+  const FOLDER = { StorageDirectory: '/var/lib/orthanc/db-v6' };
+  const hybrid = (section: Json, rest: Json = FOLDER) =>
+    load({ ...rest, AwsS3Storage: { ...MINIMAL, ...section } }).hybrid;
+
+  test.each<[Json, 'object-storage' | 'file-system' | undefined]>([
+    [{}, undefined],
+    [{ HybridMode: 'Disabled', MigrationFromFileSystemEnabled: 'false' }, undefined],
+    [{ HybridMode: 'WriteToObjectStorage' }, 'object-storage'],
+    [{ HybridMode: 'WriteToFileSystem' }, 'file-system'],
+    [{ MigrationFromFileSystemEnabled: 'true' }, 'object-storage'],
+    [{ HybridMode: 'Disabled', MigrationFromFileSystemEnabled: true }, 'object-storage'],
+    [{ HybridMode: 'WriteToObjectStorage', MigrationFromFileSystemEnabled: 1 }, 'object-storage'],
+  ])('%j', (section, writeTo) => {
+    expect(hybrid(section)?.writeTo).toBe(writeTo);
+  });
+
+  test("takes Orthanc's folder and whether to wait for the disk", () => {
+    const section = { HybridMode: 'WriteToFileSystem' };
+    const folder = '/var/lib/orthanc/db-v6';
+    expect(hybrid(section)?.fileSystem).toEqual({ folder, isSynchronous: true });
+    expect(hybrid(section, { ...FOLDER, SyncStorageArea: false })?.fileSystem).toEqual({
+      folder,
+      isSynchronous: false,
+    });
+  });
+
+  test.each<[Json, Json, RegExp]>([
+    [{ HybridMode: 'WriteToFileSystem' }, {}, /^StorageDirectory: must be an absolute path/],
+    [
+      { MigrationFromFileSystemEnabled: true },
+      { StorageDirectory: 'OrthancStorage' },
+      /^StorageDirectory: must be an absolute path/,
+    ],
+    [
+      { HybridMode: 'WriteToFileSystem' },
+      { ...FOLDER, SyncStorageArea: 'yes' },
+      /^SyncStorageArea: must be true or false/,
+    ],
+    [
+      { HybridMode: 'WriteToFileSystem', MigrationFromFileSystemEnabled: '1' },
+      FOLDER,
+      /MigrationFromFileSystemEnabled: contradicts/,
+    ],
+    [{ HybridMode: 'Both' }, FOLDER, /AwsS3Storage\.HybridMode: must be one of|HybridMode/],
+  ])('%j with %j is refused', (section, rest, problem) => {
+    expect(problemsOf({ ...MINIMAL, ...section }, rest)).toEqual([
+      expect.stringMatching(problem) as string,
+    ]);
+  });
+});
+
 describe('not available yet', () => {
   test.each<[Json, string]>([
-    [{ HybridMode: 'WriteToFileSystem' }, 'HybridMode: %; write "Disabled", or leave it out'],
-    [{ HybridMode: 'WriteToObjectStorage' }, 'HybridMode: %; write "Disabled", or leave it out'],
-    [
-      { MigrationFromFileSystemEnabled: 'true' },
-      'MigrationFromFileSystemEnabled: %; write false, or leave it out',
-    ],
     [{ Lanes: 2 }, 'Lanes: %; write 1, or leave it out'],
     ...[
       { Enable: true, MasterKey: [1, 'k'] },

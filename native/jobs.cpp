@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Orthanc's jobs, whose work TypeScript does. thread: Orthanc's job threads step, stop and reset;
+// any of Orthanc's asks for the state, also with the lock of its list of jobs held.
+#include "jobs.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstring>
+#include <limits>
+#include <thread>
+#include <utility>
+
+#include "plugin_state.h"
+
+namespace cloudstore {
+namespace {
+
+// TypeScript knows what it means; Orthanc keeps it with the job.
+constexpr const char* kJobType = "MoveStorage";
+// Between two steps that found no runtime, and how many of them are too many: half a minute.
+constexpr std::chrono::milliseconds kLostPause{250};
+constexpr int kLostMax = 120;
+
+std::atomic<uint64_t> nextHandle{1};
+
+using Owner = std::shared_ptr<JobState>;
+
+JobState& jobOf(void* job) { return **static_cast<Owner*>(job); }
+
+/** Tells TypeScript, with what the job last was. */
+Result ask(PluginState& state, const JobState& job, const char* what, uint16_t* answer) {
+  // Orthanc's copy may change while TypeScript reads this one.
+  const std::string serialized = job.snapshot().serialized;
+  const auto request =
+      std::make_shared<Request>(Request::Subject{Operation::kEvent, job.handle(), 0, 0, what},
+                                serialized.data(), serialized.size(), nullptr);
+  const Result result = state.bridge.call(request);
+  if (result.verdict == Result::Verdict::kSuccess) {
+    *answer = request->restAnswer().status;
+  }
+  return result;
+}
+
+OrthancPluginJobStepStatus step(void* raw) noexcept {
+  try {
+    JobState& job = jobOf(raw);
+    uint16_t answer = 0;
+    Result result;
+    if (const std::shared_ptr<PluginState> state = currentState()) {
+      result = ask(*state, job, "job-step", &answer);
+    }
+    if (result.verdict == Result::Verdict::kSuccess) {
+      job.lostSteps() = 0;
+      switch (answer) {
+        case OrthancPluginJobStepStatus_Success:
+          return OrthancPluginJobStepStatus_Success;
+        case OrthancPluginJobStepStatus_Continue:
+          return OrthancPluginJobStepStatus_Continue;
+        default:
+          return OrthancPluginJobStepStatus_Failure;
+      }
+    }
+    // A new runtime takes the job up where this one left it.
+    job.lostSteps() += 1;
+    if (job.lostSteps() > kLostMax) {
+      return OrthancPluginJobStepStatus_Failure;
+    }
+    std::this_thread::sleep_for(kLostPause);
+    return OrthancPluginJobStepStatus_Continue;
+  } catch (...) {
+    return OrthancPluginJobStepStatus_Failure;
+  }
+}
+
+OrthancPluginErrorCode tell(void* raw, const char* what) noexcept {
+  try {
+    uint16_t answer = 0;
+    if (const std::shared_ptr<PluginState> state = currentState()) {
+      static_cast<void>(ask(*state, jobOf(raw), what, &answer));
+    }
+    return OrthancPluginErrorCode_Success;
+  } catch (...) {
+    return OrthancPluginErrorCode_Plugin;
+  }
+}
+
+OrthancPluginErrorCode stop(void* raw, OrthancPluginJobStopReason /*reason*/) noexcept {
+  return tell(raw, "job-stop");
+}
+
+OrthancPluginErrorCode reset(void* raw) noexcept { return tell(raw, "job-reset"); }
+
+float progressOf(void* raw) noexcept {
+  try {
+    return jobOf(raw).snapshot().progress;
+  } catch (...) {
+    return 0;
+  }
+}
+
+OrthancPluginErrorCode copyTo(OrthancPluginMemoryBuffer* target, const std::string& text) {
+  const std::shared_ptr<PluginState> state = currentState();
+  if (state == nullptr || text.size() > std::numeric_limits<uint32_t>::max()) {
+    return OrthancPluginErrorCode_Plugin;
+  }
+  const OrthancPluginErrorCode code = OrthancPluginCreateMemoryBuffer(
+      state->orthanc.raw(), target, static_cast<uint32_t>(text.size()));
+  if (code == OrthancPluginErrorCode_Success && !text.empty()) {
+    std::memcpy(target->data, text.data(), text.size());
+  }
+  return code;
+}
+
+OrthancPluginErrorCode contentOf(OrthancPluginMemoryBuffer* target, void* raw) noexcept {
+  try {
+    return copyTo(target, jobOf(raw).snapshot().content);
+  } catch (...) {
+    return OrthancPluginErrorCode_Plugin;
+  }
+}
+
+int32_t serializedOf(OrthancPluginMemoryBuffer* target, void* raw) noexcept {
+  try {
+    const bool copied =
+        copyTo(target, jobOf(raw).snapshot().serialized) == OrthancPluginErrorCode_Success;
+    return copied ? 1 : -1;
+  } catch (...) {
+    return -1;
+  }
+}
+
+void finalize(void* raw) noexcept {
+  try {
+    const std::unique_ptr<Owner> owner(static_cast<Owner*>(raw));
+    if (const std::shared_ptr<PluginState> state = currentState()) {
+      state->jobs.remove((*owner)->handle());
+    }
+  } catch (...) {  // NOLINT(bugprone-empty-catch): nothing may cross the C ABI
+  }
+}
+
+OrthancPluginJob* create(PluginState& state, const char* type, JobState::Snapshot snapshot) {
+  auto owner = std::make_unique<Owner>(std::make_shared<JobState>(std::move(snapshot)));
+  state.jobs.add(*owner);
+  OrthancPluginJob* job =
+      OrthancPluginCreateJob2(state.orthanc.raw(), owner.get(), finalize, type, progressOf,
+                              contentOf, serializedOf, step, stop, reset);
+  if (job != nullptr) {
+    // Orthanc has it now, until it calls finalize.
+    static_cast<void>(owner.release());
+  }
+  return job;
+}
+
+OrthancPluginJob* unserialize(const char* type, const char* serialized) noexcept {
+  try {
+    const std::shared_ptr<PluginState> state = currentState();
+    if (state == nullptr || std::strcmp(type, kJobType) != 0) {
+      return nullptr;
+    }
+    return create(*state, type, {0, "{}", serialized});
+  } catch (...) {
+    return nullptr;
+  }
+}
+
+}  // namespace
+
+JobState::JobState(Snapshot snapshot)
+    : handle_(std::to_string(nextHandle++)), snapshot_(std::move(snapshot)) {}
+
+JobState::Snapshot JobState::snapshot() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return snapshot_;
+}
+
+void JobState::update(Snapshot snapshot) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  snapshot_ = std::move(snapshot);
+}
+
+void JobTable::add(const std::shared_ptr<JobState>& job) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  jobs_[job->handle()] = job;
+}
+
+void JobTable::update(const std::string& handle, JobState::Snapshot snapshot) {
+  std::shared_ptr<JobState> job;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = jobs_.find(handle);
+    if (found != jobs_.end()) {
+      job = found->second.lock();
+    }
+  }
+  if (job != nullptr) {
+    job->update(std::move(snapshot));
+  }
+}
+
+void JobTable::remove(const std::string& handle) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  jobs_.erase(handle);
+}
+
+RestAnswer submitJob(const std::string& type, JobState::Snapshot snapshot, int priority) {
+  const std::shared_ptr<PluginState> state = currentState();
+  if (state == nullptr) {
+    return {500, "text/plain", "the plugin is stopping"};
+  }
+  OrthancPluginContext* context = state->orthanc.raw();
+  OrthancPluginJob* job = create(*state, type.c_str(), std::move(snapshot));
+  if (job == nullptr) {
+    return {500, "text/plain", "Orthanc creates no job"};
+  }
+  const auto free = [context](char* text) { OrthancPluginFreeString(context, text); };
+  const std::unique_ptr<char, decltype(free)> id(OrthancPluginSubmitJob(context, job, priority),
+                                                 free);
+  if (id == nullptr) {
+    OrthancPluginFreeJob(context, job);
+    return {500, "text/plain", "Orthanc does not take the job"};
+  }
+  return {200, "text/plain", id.get()};
+}
+
+void registerJobs(OrthancPluginContext* context) {
+  OrthancPluginRegisterJobsUnserializer(context, unserialize);
+}
+
+}  // namespace cloudstore

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// thread: one of Orthanc's that answers /tools/metrics-prometheus. The figures are set from there,
+// so that the loop takes none of Orthanc's locks.
+#include "metrics.h"
+
+#include <memory>
+#include <sstream>
+#include <string>
+
+#include "plugin_state.h"
+#include "request.h"
+
+namespace cloudstore {
+namespace {
+
+/** @param lines such as "orthanc_object_storage_in_flight 3"; a point makes a number a float, which
+ * is too small for bytes */
+void setAll(OrthancPluginContext* context, const std::string& lines) {
+  std::istringstream stream(lines);
+  std::string name;
+  std::string value;
+  while (stream >> name >> value) {
+    if (value.find('.') == std::string::npos) {
+      OrthancPluginSetMetricsIntegerValue(context, name.c_str(), std::stoll(value),
+                                          OrthancPluginMetricsType_Default);
+    } else {
+      OrthancPluginSetMetricsValue(context, name.c_str(), std::stof(value),
+                                   OrthancPluginMetricsType_Default);
+    }
+  }
+}
+
+void refresh() noexcept {
+  try {
+    const std::shared_ptr<PluginState> state = currentState();
+    if (state == nullptr) {
+      return;
+    }
+    const auto request = std::make_shared<Request>(
+        Request::Subject{Operation::kEvent, {}, 0, 0, "metrics"}, nullptr, 0, nullptr);
+    if (state->bridge.call(request).verdict == Result::Verdict::kSuccess) {
+      setAll(state->orthanc.raw(), request->restAnswer().body);
+    }
+  } catch (...) {  // NOLINT(bugprone-empty-catch): nothing may cross the C ABI
+  }
+}
+
+}  // namespace
+
+void registerMetrics(OrthancPluginContext* context) {
+  OrthancPluginRegisterRefreshMetricsCallback(context, refresh);
+}
+
+}  // namespace cloudstore

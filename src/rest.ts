@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What the plugin answers under Orthanc's REST API. Paths and fields are API.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { OrthancAnswer, RestRequest, RestResponse } from './bridge.ts';
+import { StorageError, toStorageError } from './errors.ts';
+import type { JobState } from './jobs/job.ts';
+import { MOVE_JOB_TYPE, newMove, parseMoveRequest } from './jobs/move.ts';
+import { locate, type NamedStore } from './locate.ts';
+import { describeError, type Logger, redact } from './log.ts';
+import { field, isLevel, LEVELS, type OrthancApi } from './orthanc-api.ts';
+
+export interface RestDependencies {
+  readonly api: OrthancApi;
+  readonly log: Logger;
+  readonly status: () => unknown;
+  readonly stores: readonly NamedStore[];
+  /** False: there is only one store, hence nothing to move. */
+  readonly isHybrid: boolean;
+  readonly submitJob: (type: string, priority: number, state: JobState) => Promise<OrthancAnswer>;
+  /** How long a client may wait for a job. */
+  readonly waitMs: number;
+}
+
+/** Larger requests than any list of ids are mistakes. */
+const BODY_MAX_BYTES = 64 * 1024 * 1024;
+const POLL_MS = 100;
+
+/** @returns the handler of all REST requests, which always answers */
+export function createRestHandler(
+  deps: RestDependencies,
+): (request: RestRequest) => Promise<RestResponse> {
+  return async (request) => {
+    try {
+      return await route(deps, request);
+    } catch (error) {
+      const failure = toStorageError(error);
+      deps.log.error(`${request.method} ${pathOf(request)} failed: ${describeError(failure)}`);
+      return answer(500, { error: redact(failure.message), code: failure.code });
+    }
+  };
+}
+
+async function route(deps: RestDependencies, request: RestRequest): Promise<RestResponse> {
+  const path = pathOf(request);
+  if (path === '/move-storage') {
+    return request.method === 'POST' ? await move(deps, request) : onlyWith('POST');
+  }
+  if (path === '/object-storage/status') {
+    return request.method === 'GET' ? answer(200, deps.status()) : onlyWith('GET');
+  }
+  const [, level, id] = /^\/object-storage\/locate\/([^/]+)\/([^/]+)\/?$/.exec(path) ?? [];
+  if (level === undefined || id === undefined) {
+    return answer(404, { error: `no such path: ${path}` });
+  }
+  return request.method === 'GET' ? await find(deps, request, level, id) : onlyWith('GET');
+}
+
+async function find(
+  deps: RestDependencies,
+  request: RestRequest,
+  level: string,
+  id: string,
+): Promise<RestResponse> {
+  if (!isLevel(level)) {
+    return answer(404, { error: `no such level: write one of ${LEVELS.join(', ')}` });
+  }
+  const found = await locate(deps, { level, id }, { signal: request.signal });
+  if (found === undefined)
+    return answer(404, { error: `Orthanc has no such resource in ${level}` });
+  return answer(200, found);
+}
+
+async function move(deps: RestDependencies, request: RestRequest): Promise<RestResponse> {
+  if (!deps.isHybrid) {
+    return answer(400, {
+      error:
+        'there is one store only: "HybridMode" or "MigrationFromFileSystemEnabled" makes it two',
+    });
+  }
+  if (request.body.sizeBytes > BODY_MAX_BYTES)
+    return answer(400, { error: 'the body is too large' });
+  const body = Buffer.from(request.body.read(0, request.body.sizeBytes)).toString();
+  const wanted = await parseMoveRequest(body, deps.api);
+  if ('problem' in wanted) return answer(400, { error: wanted.problem });
+  const submitted = await deps.submitJob(
+    MOVE_JOB_TYPE,
+    wanted.priority,
+    newMove(wanted.target, wanted.resources),
+  );
+  const id = Buffer.from(submitted.body).toString();
+  if (submitted.status !== 200) throw new StorageError('UNAVAILABLE', id);
+  const job = { ID: id, Path: `/jobs/${id}` };
+  return wanted.synchronous ? await untilDone(deps, request, job) : answer(200, job);
+}
+
+/** As Orthanc's own jobs: the content of one that succeeded; 500 of one that did not. */
+async function untilDone(
+  deps: RestDependencies,
+  request: RestRequest,
+  job: { readonly ID: string; readonly Path: string },
+): Promise<RestResponse> {
+  const endMs = performance.now() + deps.waitMs;
+  while (performance.now() < endMs) {
+    const info = await deps.api.get(job.Path);
+    const content = field(info, 'Content');
+    if (field(info, 'State') === 'Success') return answer(200, content);
+    if (field(info, 'State') === 'Failure') return answer(500, content);
+    if (info === undefined) return answer(500, { error: `the job ${job.ID} is gone`, ...job });
+    await sleep(POLL_MS, undefined, { signal: request.signal });
+  }
+  // It goes on; only this request has to end.
+  return answer(202, job);
+}
+
+function pathOf({ path }: RestRequest): string {
+  return path.split('?')[0] ?? '';
+}
+
+function onlyWith(method: string): RestResponse {
+  // The shim makes the header Allow of it.
+  return { status: 405, contentType: 'text/plain', body: Buffer.from(method) };
+}
+
+function answer(status: number, value: unknown): RestResponse {
+  return {
+    status,
+    contentType: 'application/json',
+    body: Buffer.from(`${JSON.stringify(value, undefined, 2)}\n`),
+  };
+}
