@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // One measurement in one process: client CPU per operation. Started by providers.mjs, which bundles it and makes the table.
-// Arguments: provider (s3, azure), path (http, lean, sdk), operation (put, get), bytes, endpoint, file of authorities or "".
+// Arguments: provider (s3, azure, google), path (http, lean, sdk), operation (put, get), bytes, endpoint, file of authorities or "", a service
+// account's key.
 
 import { readFileSync } from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
+import { Storage } from '@google-cloud/storage';
 import { Secret } from '../../src/config/secret.ts';
 import type { NetworkSettings } from '../../src/config/settings.ts';
 import { createAzureStore } from '../../src/providers/azure/store.ts';
+import { createGoogleStore } from '../../src/providers/google/store.ts';
 import { createS3Store } from '../../src/providers/s3/store.ts';
 import type { Body, ObjectStore, Sink } from '../../src/store/object-store.ts';
 
@@ -15,8 +18,15 @@ const WARM_UP_OPERATIONS = 300;
 const MEASURE_MS = 1_500;
 const CONCURRENCY = 4;
 
-const [provider = '', path = '', operation = '', bytesText = '', endpoint = '', authorities = ''] =
-  process.argv.slice(2);
+const [
+  provider = '',
+  path = '',
+  operation = '',
+  bytesText = '',
+  endpoint = '',
+  authorities = '',
+  serviceAccountFile = '',
+] = process.argv.slice(2);
 const sizeBytes = Number(bytesText);
 const content = Buffer.alloc(sizeBytes, 'content of no meaning ');
 const target = Buffer.alloc(sizeBytes);
@@ -36,6 +46,7 @@ const sink: Sink = {
 
 function createOperation(): () => Promise<void> {
   if (path === 'http') return createHttpOperation();
+  if (provider === 'google' && path === 'sdk') return createGoogleSdkOperation();
   const store = createStore();
   const key = `key-${sizeBytes}`;
   return operation === 'put'
@@ -95,9 +106,30 @@ function createStore(): ObjectStore {
         },
         deps,
       );
+    case 'google':
+      return createGoogleStore(
+        { ...network, bucketName: 'bucket', serviceAccountFile, endpoint, storageClass: undefined },
+        deps,
+      );
     default:
       throw new Error(`no such provider: ${provider}`);
   }
+}
+
+/** Google's SDK as it comes, which this plugin does not contain. */
+function createGoogleSdkOperation(): () => Promise<void> {
+  const storage = new Storage({
+    apiEndpoint: endpoint,
+    projectId: 'none',
+    retryOptions: { autoRetry: false },
+  });
+  const file = storage.bucket('bucket').file(`key-${sizeBytes}`);
+  return operation === 'put'
+    ? () => file.save(Buffer.from(body.read(0, sizeBytes).buffer), { resumable: false })
+    : async () => {
+        const [bytes] = await file.download();
+        sink.write(0, bytes);
+      };
 }
 
 /** The floor: the same bytes over Node's own client, without signature, checksum or checks. */
