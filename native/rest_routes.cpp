@@ -34,11 +34,17 @@ const char* nameOf(OrthancPluginHttpMethod method) {
   }
 }
 
+/** Orthanc 1.12.7 hands out arguments as they came, 1.13.0 decodes them (before it splits the
+ * query, so that an encoded "&" separates there). What is encoded already stays, what can't be in a
+ * query is encoded: of an Orthanc that decodes, a "+" or a "%41" that was meant literally is lost.
+ */
 void appendEncoded(std::string& query, const char* text) {
   constexpr std::string_view kHex = "0123456789ABCDEF";
+  const auto isHex = [](char c) { return std::isxdigit(static_cast<unsigned char>(c)) != 0; };
   for (const char* c = text; *c != '\0'; ++c) {
     const auto byte = static_cast<unsigned char>(*c);
-    if (std::isalnum(byte) != 0 || std::strchr("-._~", *c) != nullptr) {
+    if (std::isalnum(byte) != 0 || std::strchr("-._~+", *c) != nullptr ||
+        (*c == '%' && isHex(c[1]) && isHex(c[2]))) {
       query += *c;
     } else {
       query += {'%', kHex[byte >> 4], kHex[byte & 0xF]};
