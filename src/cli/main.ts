@@ -7,6 +7,7 @@ import { checkCommand } from './check.ts';
 import { decryptCommand, encryptCommand } from './crypt.ts';
 import { inspectCommand } from './inspect.ts';
 import { keygenCommand } from './keygen.ts';
+import { rekeyCommand } from './rekey.ts';
 
 // Set by scripts/bundle.mjs.
 declare const __VERSION__: string;
@@ -37,6 +38,7 @@ for (const command of [
   inspectCommand(),
   encryptCommand(),
   decryptCommand(),
+  rekeyCommand(),
 ]) {
   // Commander does not hand this down to commands that were made elsewhere.
   program.addCommand(command.exitOverride(exitWithUsage));

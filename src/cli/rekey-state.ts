@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// How far a rekey has come, so that it goes on there after Ctrl-C or a crash.
+
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { StorageError } from '../errors.ts';
+import type { RekeyedObject, RekeyOutcome } from '../jobs/rekey.ts';
+
+export interface RekeyProgress {
+  /** All keys up to this one, in the order of their UTF-8 bytes, are done, but for the failed ones. */
+  readonly doneUpTo: string | undefined;
+  readonly counts: Readonly<Record<RekeyOutcome, number>>;
+  readonly bytes: number;
+  readonly failures: Readonly<Record<string, string>>;
+}
+
+export interface RekeyState {
+  isDone(key: string): boolean;
+  add(object: RekeyedObject): void;
+  progress(): RekeyProgress;
+  /** Whole or not at all. */
+  save(): void;
+}
+
+const VERSION = 1;
+const NONE: RekeyProgress = {
+  doneUpTo: undefined,
+  counts: { 'not ours': 0, 'left alone': 0, rekeyed: 0, gone: 0, failed: 0 },
+  bytes: 0,
+  failures: {},
+};
+
+/** @param path undefined: nothing is kept
+ *  @param task what distinguishes this run from others: a state of another one is refused
+ *  @throws StorageError BAD_CONFIG */
+export function openRekeyState(path: string | undefined, task: object): RekeyState {
+  const found = path === undefined ? NONE : read(path, JSON.stringify(task));
+  const counts = { ...found.counts, failed: 0 };
+  // Failed ones are tried again.
+  const retried = new Set(Object.keys(found.failures));
+  const failures: Record<string, string> = {};
+  let { doneUpTo, bytes } = found;
+  let isOrdered = true;
+
+  function compare(a: string, b: string): number {
+    return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  }
+
+  const state: RekeyState = {
+    isDone: (key) =>
+      found.doneUpTo !== undefined && compare(key, found.doneUpTo) <= 0 && !retried.has(key),
+    add({ key, sizeBytes, outcome, reason }) {
+      counts[outcome] += 1;
+      if (outcome === 'rekeyed') bytes += sizeBytes;
+      if (outcome === 'failed') failures[key] = reason ?? '';
+      if (retried.delete(key)) return;
+      // Not every server lists in order (S3's directory buckets do not): then each header is read again, which changes nothing.
+      if (doneUpTo !== undefined && compare(key, doneUpTo) < 0) isOrdered = false;
+      doneUpTo = isOrdered ? key : undefined;
+    },
+    progress: () => ({ doneUpTo, counts, bytes, failures }),
+    save() {
+      if (path === undefined) return;
+      // Failures that were not yet tried again are still failures.
+      const untried = Object.fromEntries([...retried].map((key) => [key, found.failures[key]]));
+      const progress = { ...state.progress(), failures: { ...untried, ...failures } };
+      const text = JSON.stringify({ version: VERSION, task, progress }, undefined, 1);
+      writeFileSync(`${path}.part`, `${text}\n`);
+      renameSync(`${path}.part`, path);
+    },
+  };
+  return state;
+}
+
+function read(path: string, task: string): RekeyProgress {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return NONE;
+    throw new StorageError('BAD_CONFIG', `${path}: cannot be read`, { cause: error });
+  }
+  const state = parse(text);
+  if (state?.version !== VERSION || JSON.stringify(state.task) !== task) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${path}: is the state of another run; remove it to begin anew, or name another file`,
+    );
+  }
+  return { ...NONE, ...state.progress };
+}
+
+function parse(text: string) {
+  try {
+    const state: { version?: number; task?: object; progress?: Partial<RekeyProgress> } | null =
+      JSON.parse(text);
+    return state;
+  } catch {
+    return undefined;
+  }
+}

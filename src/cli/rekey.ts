@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { EncryptionFormat } from '../encryption/sizes.ts';
+import { StorageError } from '../errors.ts';
+import { folderOf, type RekeyOutcome, rekey } from '../jobs/rekey.ts';
+import { type Bucket, openBucket, openConfiguredEncryption } from './bucket.ts';
+import { openRekeyState, type RekeyState } from './rekey-state.ts';
+
+interface Options {
+  readonly config: string;
+  readonly from?: number;
+  readonly to?: EncryptionFormat;
+  readonly concurrency: number;
+  readonly dryRun?: true;
+  readonly state?: string;
+  readonly json?: true;
+}
+
+const SAVE_INTERVAL_MS = 2_000;
+const SHOW_INTERVAL_MS = 200;
+const SHOWN_FAILURES = 20;
+const UINT32_MAX = 0xffff_ffff;
+const CONCURRENCY = { default: 8, max: 256 } as const;
+
+/** `rekey`: objects under old keys to the master key. */
+export function rekeyCommand(): Command {
+  return new Command('rekey')
+    .description(
+      'Encrypts objects in the bucket anew: those under earlier master keys with the present one, each with a new key of its own.',
+    )
+    .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
+    .addOption(
+      new Option(
+        '--from <id>',
+        'only objects under this key id; default: all but the master key',
+      ).argParser((text) => wholeNumber(text, 0, UINT32_MAX)),
+    )
+    .addOption(
+      new Option('--to <format>', 'converts, also what is under the master key already').choices([
+        'A1',
+        'A2',
+      ]),
+    )
+    .addOption(
+      new Option('--concurrency <n>', 'objects at once')
+        .default(CONCURRENCY.default)
+        .argParser((text) => wholeNumber(text, 1, CONCURRENCY.max)),
+    )
+    .option('--state <file>', 'keeps how far it has come, and goes on there')
+    .option('--dry-run', 'reads headers only, and tells what would be done')
+    .option('--json', 'print the result as JSON')
+    .addHelpText(
+      'after',
+      `
+Each object is read and verified, encrypted, written, read back and compared. Orthanc may run meanwhile, with
+the same keys; an object that Orthanc removes while it is being written may come back, as one that Orthanc
+does not know. A run that was ended in whatever way is just begun again: what is done is left alone, and with
+--state not even looked at. Objects that failed are tried again.
+
+Examples:
+  orthanc-object-storage rekey --config /etc/orthanc --dry-run
+  orthanc-object-storage rekey --config /etc/orthanc --state rekey.json
+  orthanc-object-storage rekey --config /etc/orthanc --from 1 --to A2
+
+Exit codes: 0 done, 1 some objects failed, or nothing could be done, 2 wrong usage, 130 ended by Ctrl-C.`,
+    )
+    .action(run);
+}
+
+async function run(options: Options): Promise<void> {
+  const { envelope, encryption } = openConfiguredEncryption(options.config);
+  const { masterKeyId } = envelope;
+  if (masterKeyId === undefined) {
+    throw new StorageError('BAD_CONFIG', 'there is no MasterKey to encrypt with');
+  }
+  if (options.from === masterKeyId && options.to === undefined) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `key ${masterKeyId} is the master key: there is nothing to do without --to`,
+    );
+  }
+  const bucket = await openBucket(options.config);
+  const isDryRun = options.dryRun === true;
+  // A dry run does nothing that another run could go on from.
+  const state = openRekeyState(isDryRun ? undefined : options.state, {
+    from: options.from,
+    to: options.to,
+    master: masterKeyId,
+    folder: folderOf(bucket.naming),
+  });
+  const save = () => {
+    state.save();
+  };
+  // Ctrl-C and SIGTERM end in process.exit (main.ts).
+  process.once('exit', save);
+  const { signal } = new AbortController();
+  const meter = await createMeter(bucket, state, signal);
+  try {
+    await rekey({
+      store: bucket.store,
+      naming: bucket.naming,
+      envelope,
+      plan: {
+        fromKeyId: options.from,
+        toFormat: options.to,
+        isDryRun,
+        concurrency: options.concurrency,
+        maxMemoryBytes: encryption.maxInputBytes,
+      },
+      isDone: (key) => state.isDone(key),
+      onObject: (object) => {
+        state.add(object);
+        meter.tick(object.sizeBytes);
+      },
+      signal,
+    });
+  } finally {
+    meter.end();
+    process.removeListener('exit', save);
+    state.save();
+    await bucket.store.close();
+  }
+  report(state, options);
+}
+
+interface Meter {
+  tick(sizeBytes: number): void;
+  end(): void;
+}
+
+/** A bar where somebody looks; and the state saved from time to time. */
+async function createMeter(
+  { store, naming }: Bucket,
+  state: RekeyState,
+  signal: AbortSignal,
+): Promise<Meter> {
+  const isShown = process.stderr.isTTY;
+  let total = 0;
+  if (isShown) {
+    // Listings give a thousand objects per request, so that counting first costs little.
+    for await (const { key } of store.list(folderOf(naming), { signal })) {
+      if (!state.isDone(key)) total += 1;
+    }
+  }
+  const startedMs = performance.now();
+  let savedMs = startedMs;
+  let shownMs = 0;
+  let count = 0;
+  let bytes = 0;
+  return {
+    tick(sizeBytes) {
+      count += 1;
+      bytes += sizeBytes;
+      const nowMs = performance.now();
+      if (nowMs - savedMs > SAVE_INTERVAL_MS) {
+        savedMs = nowMs;
+        state.save();
+      }
+      if (!isShown || nowMs - shownMs < SHOW_INTERVAL_MS) return;
+      shownMs = nowMs;
+      process.stderr.write(
+        `\r${formatMeter(count, total, bytes, (nowMs - startedMs) / 1000)}\x1b[K`,
+      );
+    },
+    end() {
+      if (isShown && count > 0) process.stderr.write('\r\x1b[K');
+    },
+  };
+}
+
+const BAR_CHARACTERS = 24;
+
+export function formatMeter(count: number, total: number, bytes: number, seconds: number): string {
+  const share = total === 0 ? 1 : Math.min(1, count / total);
+  const filled = Math.round(share * BAR_CHARACTERS);
+  const bar = `${'█'.repeat(filled)}${'░'.repeat(BAR_CHARACTERS - filled)}`;
+  const rate = seconds === 0 ? 0 : bytes / 1e6 / seconds;
+  const left = count === 0 ? 0 : (seconds / count) * Math.max(0, total - count);
+  return `${bar} ${Math.floor(share * 100)} %  ${count} of ${total}  ${rate.toFixed(1)} MB/s  ${formatSeconds(left)} left`;
+}
+
+function formatSeconds(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  if (seconds < 5400) return `${Math.ceil(seconds / 60)} min`;
+  return `${(seconds / 3600).toFixed(1)} h`;
+}
+
+const LABELS = {
+  rekeyed: 'encrypted anew',
+  'left alone': 'left as they are',
+  'not ours': 'not encrypted, or not of the plugin',
+  gone: 'removed meanwhile',
+  failed: 'failed',
+} as const satisfies Record<RekeyOutcome, string>;
+
+function report(state: RekeyState, options: Options): void {
+  const { counts, bytes, failures } = state.progress();
+  if (counts.failed > 0) process.exitCode = 1;
+  const isDryRun = options.dryRun === true;
+  if (options.json === true) {
+    process.stdout.write(`${JSON.stringify({ dryRun: isDryRun, ...counts, bytes, failures })}\n`);
+    return;
+  }
+  for (const [outcome, label] of Object.entries(LABELS)) {
+    const text = isDryRun && outcome === 'rekeyed' ? 'would be encrypted anew' : label;
+    process.stdout.write(`${String(counts[outcome as RekeyOutcome]).padStart(10)}  ${text}\n`);
+  }
+  process.stdout.write(
+    `${(bytes / 1e6).toFixed(1).padStart(10)}  MB of objects ${isDryRun ? 'to encrypt' : 'encrypted'} anew\n`,
+  );
+  const reasons = Object.values(failures);
+  for (const reason of reasons.slice(0, SHOWN_FAILURES))
+    process.stderr.write(`failed: ${reason}\n`);
+  if (reasons.length > SHOWN_FAILURES) {
+    process.stderr.write(`… and ${reasons.length - SHOWN_FAILURES} more; --json names all\n`);
+  }
+}
+
+function wholeNumber(text: string, min: number, max: number): number {
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= min && value <= max) return value;
+  throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`);
+}
