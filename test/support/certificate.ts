@@ -73,7 +73,7 @@ export function makeCertificate(hosts: readonly string[] = []): Certificate {
     algorithm,
     der(BIT_STRING, Buffer.concat([Buffer.from([0]), signature])),
   );
-  const base64 = certificate.toString('base64').replace(/.{64}/g, '$&\n');
+  const base64 = certificate.toString('base64').replace(/.{64}(?!$)/g, '$&\n');
   return {
     cert: `-----BEGIN CERTIFICATE-----\n${base64}\n-----END CERTIFICATE-----\n`,
     key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),

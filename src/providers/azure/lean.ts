@@ -9,26 +9,13 @@ import {
 } from '@azure/core-rest-pipeline';
 import { StorageOAuthScopes, StorageSharedKeyCredential } from '@azure/storage-blob';
 import { StorageError } from '../../errors.ts';
-import type { Body } from '../../store/object-store.ts';
-import type { Answer, ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
+import { attemptOnce, type Lean } from '../lean.ts';
+import type { Answer, ExchangeRequest, Headers, Transport } from '../transport.ts';
 import type { Connection } from './client.ts';
 import type { TokenCredential } from './identity.ts';
 
 /** The first that knows all access tiers; not the SDK's own, which follows the newest cloud. */
 const SERVICE_VERSION = '2021-12-02';
-
-/** Each resolves with false when the SDK is to do it again.
- *  @throws StorageError for what another attempt would not change, and what the signal says */
-export interface Lean {
-  put(key: string, headers: Headers, content: Body, signal: AbortSignal): Promise<boolean>;
-  get(
-    key: string,
-    headers: Headers,
-    receive: (status: number, headers: Headers) => Receiver,
-    signal: AbortSignal,
-  ): Promise<boolean>;
-  delete(key: string, signal: AbortSignal): Promise<boolean>;
-}
 
 export function createLean(
   connection: Connection,
@@ -48,22 +35,19 @@ export function createLean(
     const all = { ...headers, 'x-ms-version': SERVICE_VERSION };
     const exchange = (signed: Headers) =>
       transport.exchange({ ...rest, origin, method, path, headers: signed });
-    try {
-      const answer = await authorize({ method, url: origin + path, headers: all }, exchange);
-      if (answer.status >= 200 && answer.status < 300) return true;
-      if (answer.headers['x-ms-error-code'] === 'BlobNotFound') {
+    return await attemptOnce(
+      rest.signal,
+      () => authorize({ method, url: origin + path, headers: all }, exchange),
+      (answer) => {
+        if (answer.headers['x-ms-error-code'] !== 'BlobNotFound') return undefined;
         const requestId = answer.headers['x-ms-request-id'];
-        throw new StorageError(
+        return new StorageError(
           'NOT_FOUND',
           `there is no object "${key}" in Azure container "${containerName}"`,
           { key, ...(requestId === undefined ? {} : { requestId }) },
         );
-      }
-      return false;
-    } catch (thrown) {
-      if (rest.signal.aborted || isFinal(thrown)) throw thrown;
-      return false;
-    }
+      },
+    );
   }
 
   return {
@@ -133,10 +117,4 @@ async function signWithKey(
   const end = { sendRequest: () => Promise.resolve() };
   await credential.create(end as never, {} as never).sendRequest(request as never);
   return Object.fromEntries(signed);
-}
-
-function isFinal(thrown: unknown): boolean {
-  return (
-    thrown instanceof StorageError && (thrown.code === 'NOT_FOUND' || thrown.code === 'BAD_RANGE')
-  );
 }

@@ -3,28 +3,13 @@
 // for endpoints and signer, but a fourth of its CPU (docs/decisions.md). Whatever does not plainly succeed is repeated through the
 // SDK, which knows retries, redirects, wrong clocks and error words.
 
-import { setTimeout } from 'node:timers/promises';
 import { GetObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { StorageError } from '../../errors.ts';
-import type { Body } from '../../store/object-store.ts';
-import { delayMs } from '../retry.ts';
-import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
+import { attemptOnce, type Lean } from '../lean.ts';
+import type { ExchangeRequest, Headers, Transport } from '../transport.ts';
 import { type AnyMiddleware, withMiddleware } from './client.ts';
 import { encode } from './encode.ts';
 import { EMPTY_SHA256 } from './requests.ts';
-
-/** Each resolves with false when the SDK is to do it again.
- *  @throws StorageError for what another attempt would not change, and what the signal says */
-export interface Lean {
-  put(key: string, headers: Headers, content: Body, signal: AbortSignal): Promise<boolean>;
-  get(
-    key: string,
-    headers: Headers,
-    receive: (status: number, headers: Headers) => Receiver,
-    signal: AbortSignal,
-  ): Promise<boolean>;
-  delete(key: string, signal: AbortSignal): Promise<boolean>;
-}
 
 export interface LeanDependencies {
   readonly client: S3Client;
@@ -71,31 +56,26 @@ export function createLean({ client, bucketName, transport }: LeanDependencies):
   ): Promise<boolean> {
     const to = await resolve();
     if (to === undefined) return false;
-    try {
+    const exchange = async () => {
       const path = `${to.basePath}/${key.split('/').map(encode).join('/')}`;
       const signed = await to.sign({ method, path, headers: { ...headers, host: to.host } });
-      const answer = await transport.exchange({
+      return await transport.exchange({
         ...rest,
         origin: to.origin,
         method,
         path,
         headers: signed.headers,
       });
-      if (answer.status >= 200 && answer.status < 300) return true;
-      if (answer.status === 404 && isNoSuchKey(answer.body)) {
-        const requestId = answer.headers['x-amz-request-id'];
-        throw new StorageError(
-          'NOT_FOUND',
-          `there is no object "${key}" in S3 bucket "${bucketName}"`,
-          { key, ...(requestId === undefined ? {} : { requestId }) },
-        );
-      }
-      if (answer.status === 429 || answer.status === 503) await wait(answer.headers, rest.signal);
-      return false;
-    } catch (thrown) {
-      if (rest.signal.aborted || isFinal(thrown)) throw thrown;
-      return false;
-    }
+    };
+    return await attemptOnce(rest.signal, exchange, (answer) => {
+      if (answer.status !== 404 || !isNoSuchKey(answer.body)) return undefined;
+      const requestId = answer.headers['x-amz-request-id'];
+      return new StorageError(
+        'NOT_FOUND',
+        `there is no object "${key}" in S3 bucket "${bucketName}"`,
+        { key, ...(requestId === undefined ? {} : { requestId }) },
+      );
+    });
   }
 
   return {
@@ -108,27 +88,12 @@ export function createLean({ client, bucketName, transport }: LeanDependencies):
   };
 }
 
-/** A server that asks for fewer requests must not get the next one at once. */
-async function wait(headers: Headers, signal: AbortSignal): Promise<void> {
-  const seconds = Number(headers['retry-after']);
-  const retryAfterMs = Number.isFinite(seconds) ? seconds * 1_000 : undefined;
-  const delay = delayMs(1, { isThrottled: true, retryAfterMs }, Math.random);
-  await setTimeout(delay, undefined, { signal });
-}
-
 function withEmptyHash(headers: Headers): Headers {
   return { ...headers, 'x-amz-content-sha256': EMPTY_SHA256 };
 }
 
 function isNoSuchKey(body: Uint8Array): boolean {
   return Buffer.from(body.buffer, body.byteOffset, body.length).includes('<Code>NoSuchKey</Code>');
-}
-
-function isFinal(thrown: unknown): boolean {
-  return (
-    thrown instanceof StorageError &&
-    (thrown.code === 'NOT_FOUND' || thrown.code === 'BAD_RANGE' || thrown.code === 'ABORTED')
-  );
 }
 
 /** Lets the SDK prepare a request by its rules (regions, dual stack, FIPS, access points) and takes the result, unsent.
