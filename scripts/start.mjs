@@ -15,7 +15,7 @@ import { freePort } from './lib/ports.mjs';
 import { stopProcess } from './lib/run.mjs';
 import { createServerCommand, explainMissingGo } from './lib/servers.mjs';
 import { defaultBox, parseBoxName } from './lib/suites.mjs';
-import { startS3 } from './services.mjs';
+import { startAzure, startGoogle, startS3 } from './services.mjs';
 
 /** Made in the store at the first start. */
 const bucketName = 'orthanc';
@@ -25,7 +25,7 @@ const bucketName = 'orthanc';
  * @typedef {object} Provider
  * @property {string} title
  * @property {import('./lib/servers.mjs').ServerName} server
- * @property {((folder: string) => Promise<StartedStore>) | undefined} start undefined: not available yet
+ * @property {(folder: string) => Promise<StartedStore>} start
  *
  * @typedef {object} StartedStore
  * @property {Service} service
@@ -53,8 +53,39 @@ const providers = {
       };
     },
   },
-  azure: { title: 'Azure Blob Storage', server: 'azurite', start: undefined },
-  google: { title: 'Google Cloud Storage', server: 'fake-gcs-server', start: undefined },
+  azure: {
+    title: 'Azure Blob Storage',
+    server: 'azurite',
+    start: async (folder) => {
+      const service = await startAzure({ folder });
+      const { connectionString, accountName, accountKey } = service;
+      return {
+        service,
+        configuration: {
+          AzureBlobStorage: { ConnectionString: connectionString, ContainerName: bucketName },
+        },
+        about: [
+          `${service.endpoint}/${accountName}, container "${bucketName}"`,
+          `account ${accountName}, key ${accountKey}`,
+        ],
+      };
+    },
+  },
+  google: {
+    title: 'Google Cloud Storage',
+    server: 'fake-gcs-server',
+    start: async (folder) => {
+      const service = await startGoogle({ folder });
+      await service.createBucket(bucketName);
+      return {
+        service,
+        configuration: {
+          GoogleCloudStorage: { BucketName: bucketName, Endpoint: service.endpoint },
+        },
+        about: [`${service.endpoint}, bucket "${bucketName}"`, 'it checks no credentials'],
+      };
+    },
+  },
 };
 
 /**
@@ -67,12 +98,10 @@ async function chooseProvider(name) {
     const names = Object.keys(providers).join(', ');
     if (provider === undefined)
       throw new UserError(`There is no provider "${name}"; there are ${names}.`);
-    if (provider.start === undefined)
-      throw new UserError(`${provider.title} is not available yet.`);
     return name;
   }
   const missing = await explainMissingGo();
-  if (missing !== undefined && providers.azure?.start !== undefined) {
+  if (missing !== undefined) {
     say(
       `No provider named: azure, since ${missing}, which S3 would need. "npm start s3" asks for S3.`,
     );

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import type { HybridSettings, PluginSettings } from './config/settings.ts';
+import type { HybridSettings, PluginSettings, ProviderSettings } from './config/settings.ts';
 import type { Counters, CountersSnapshot } from './counters.ts';
 import { redact } from './log.ts';
 
@@ -36,7 +36,7 @@ export function createStatus(deps: {
     return {
       version: deps.version,
       provider: deps.provider.kind,
-      bucket: deps.provider.s3.bucketName,
+      bucket: bucketOf(deps.provider),
       hybrid: deps.hybrid === undefined ? null : { writeTo: deps.hybrid.writeTo },
       encryption: null,
       node: process.version,
@@ -74,4 +74,18 @@ export function formatMetrics({ operations, errors }: CountersSnapshot): string 
     metrics.push([`errors_${code.toLowerCase()}`, count]);
   }
   return metrics.map(([name, value]) => `orthanc_object_storage_${name} ${value}\n`).join('');
+}
+
+/** @returns what the provider calls it: a bucket, or Azure's container */
+function bucketOf(provider: ProviderSettings): string {
+  switch (provider.kind) {
+    case 's3':
+      return provider.s3.bucketName;
+    case 'azure':
+      return provider.azure.containerName;
+    case 'google':
+      return provider.google.bucketName;
+    default:
+      return provider satisfies never;
+  }
 }

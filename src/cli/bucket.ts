@@ -56,7 +56,7 @@ export async function openBucket(path: string): Promise<Bucket> {
     environmentVariables: process.env,
   });
   if (settings.provider === undefined) {
-    throw new StorageError('BAD_CONFIG', `${path}: ${section} is not available yet`);
+    throw new StorageError('BAD_CONFIG', `${path}: ${section} can't be used`);
   }
   const log = createLogger((level, line) => {
     if (level === 'error' || level === 'warning') process.stderr.write(`${level}: ${line}\n`);

@@ -9,7 +9,7 @@ import {
 } from './orthanc.ts';
 import type { Report } from './problems.ts';
 import { isObject, PROVIDER_SECTIONS, type RawSection, type SectionSettings } from './sections.ts';
-import type { PluginSettings } from './settings.ts';
+import type { NetworkSettings, PluginSettings, ProviderSettings } from './settings.ts';
 import { editDistance } from './suggest.ts';
 
 /** What else than the configuration decides. */
@@ -39,17 +39,30 @@ export function loadConfiguration(
   if (report.problems.length > 0) {
     throw new StorageError('BAD_CONFIG', [...new Set(report.problems)].join('\n'));
   }
-  if (provider?.kind !== 's3' || settings === undefined) {
+  if (provider === undefined || settings === undefined) {
     return { ...NO_PROVIDER, warnings: report.warnings, notes: report.notes };
   }
   return {
     provider,
     naming: settings.naming,
     hybrid: writeTo === undefined || fileSystem === undefined ? undefined : { writeTo, fileSystem },
-    requestTimeoutMs: provider.s3.requestTimeoutMs,
+    requestTimeoutMs: networkOf(provider).requestTimeoutMs,
     warnings: report.warnings,
     notes: report.notes,
   };
+}
+
+function networkOf(provider: ProviderSettings): NetworkSettings {
+  switch (provider.kind) {
+    case 's3':
+      return provider.s3;
+    case 'azure':
+      return provider.azure;
+    case 'google':
+      return provider.google;
+    default:
+      return provider satisfies never;
+  }
 }
 
 // Never used for storage; the types want values all the same.
@@ -86,12 +99,8 @@ function readSections(orthanc: RawSection, report: Report): SectionSettings | un
     report.problems.push(`${names}: more than one storage section; keep the one to store in`);
   }
   const network = readOrthancNetwork(orthanc, report);
-  const read = present.map(({ section, kind, replacedBy, read: readSection }) => {
+  const read = present.map(({ section, replacedBy, read: readSection }) => {
     const raw = orthanc[section];
-    // The rest is read all the same: its mistakes are told now, not when it becomes available.
-    if (kind !== 's3') {
-      report.problems.push(`${section}: not available yet in this version; "AwsS3Storage" is`);
-    }
     if (!isObject(raw)) {
       report.problems.push(`${section}: must be an object, { … }`);
       return undefined;

@@ -90,7 +90,7 @@ export interface FileSystemSettings {
 
 export interface PluginSettings {
   /** undefined: no section of ours in the configuration. */
-  readonly provider: Extract<ProviderSettings, { kind: 's3' }> | undefined;
+  readonly provider: ProviderSettings | undefined;
   readonly naming: NamingSettings;
   /** undefined: attachments are in the provider's store only. */
   readonly hybrid: HybridSettings | undefined;

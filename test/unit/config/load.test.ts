@@ -36,7 +36,7 @@ function problemsIn(configuration: Json): readonly string[] {
 
 function s3(section: Json, rest: Json = {}): S3Settings {
   const { provider } = load({ ...rest, AwsS3Storage: { ...MINIMAL, ...section } });
-  if (provider === undefined) throw new Error('no provider');
+  if (provider?.kind !== 's3') throw new Error('not S3');
   return provider.s3;
 }
 
@@ -103,7 +103,8 @@ describe('a section of the least', () => {
         Lanes: 1,
       },
     });
-    expect(provider?.s3).toMatchObject({
+    if (provider?.kind !== 's3') throw new Error('not S3');
+    expect(provider.s3).toMatchObject({
       credentials: { accessKey: 'AKXXX' },
       endpoint: undefined,
       storageClass: 'STANDARD_IA',
@@ -113,7 +114,7 @@ describe('a section of the least', () => {
       maxConnections: 50,
       maxRetries: 0,
     });
-    expect(provider?.s3.credentials?.secretKey.reveal()).toBe('RhYYYY');
+    expect(provider.s3.credentials?.secretKey.reveal()).toBe('RhYYYY');
     expect(naming).toEqual({ rootPath: 'a/b', structure: 'legacy', legacyUnknownFiles: true });
     expect(requestTimeoutMs).toBe(600_000);
     expect(warnings).toEqual([]);
@@ -426,7 +427,9 @@ describe('not available yet', () => {
       'AwsS3Storage.StorageEncryption.MasterKey: is missing; write [id, "path of the key file"]',
     );
   });
+});
 
+describe('Azure and Google', () => {
   const azure = {
     ConnectionString: 'AccountName=a;AccountKey=a2V5',
     ContainerName: 'container',
@@ -434,15 +437,42 @@ describe('not available yet', () => {
   };
   const oldAzure = { AccountName: 'a', AccountKey: 'a2V5', ContainerName: 'container' };
   const google = { BucketName: 'b', ServiceAccountFile: '/f.json', StorageClass: 'NEARLINE' };
+  test('a connection string', () => {
+    const { provider, requestTimeoutMs } = load({
+      AzureBlobStorage: { ...azure, RequestTimeout: 60 },
+    });
+    if (provider?.kind !== 'azure') throw new Error('not Azure');
+    const { account, ...others } = provider.azure;
+    if (account.kind !== 'connection-string') throw new Error('no connection string');
+    expect(account.connectionString.reveal()).toBe('AccountName=a;AccountKey=a2V5');
+    expect(others).toMatchObject({
+      containerName: 'container',
+      createContainerIfNotExists: true,
+      accessTier: 'Cool',
+    });
+    expect(requestTimeoutMs).toBe(60_000);
+  });
+
+  test('the old section of Azure, with a name and a key', () => {
+    const { provider, warnings } = load({ BlobStorage: oldAzure });
+    expect(provider).toMatchObject({ kind: 'azure', section: 'BlobStorage' });
+    expect(warnings).toContain('BlobStorage: is the old name of "AzureBlobStorage"; write that');
+  });
+
+  test('Google', () => {
+    const { provider } = load({ GoogleCloudStorage: google });
+    expect(provider).toMatchObject({
+      kind: 'google',
+      google: { bucketName: 'b', serviceAccountFile: '/f.json', storageClass: 'NEARLINE' },
+    });
+  });
+
   test.each([
     ['AzureBlobStorage', azure],
     ['BlobStorage', oldAzure],
     ['GoogleCloudStorage', google],
-  ])('%s is refused, yet checked', (section, good) => {
-    const refusal = `${section}: not available yet in this version; "AwsS3Storage" is`;
-    expect(problemsIn({ [section]: good })).toEqual([refusal]);
+  ])('%s: an unknown key', (section, good) => {
     expect(problemsIn({ [section]: { ...good, RootPth: '' } })).toEqual([
-      refusal,
       `${section}.RootPth: unknown key, did you mean "RootPath"?`,
     ]);
   });
