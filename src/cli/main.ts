@@ -24,6 +24,9 @@ const program = new Command('orthanc-object-storage')
   .exitOverride(exitWithUsage)
   .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 wrong usage.');
 
+// Of no use to who runs a command, and it would be in the way of what the command says.
+process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
+
 // Through 'exit', so that what was half written goes.
 for (const [signal, code] of [
   ['SIGINT', 130],

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // How far a rekey has come, so that it goes on there after Ctrl-C or a crash.
 
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { StorageError } from '../errors.ts';
 import type { RekeyedObject, RekeyOutcome } from '../jobs/rekey.ts';
 
@@ -19,6 +19,8 @@ export interface RekeyState {
   progress(): RekeyProgress;
   /** Whole or not at all. */
   save(): void;
+  /** To be called at the end of the bucket: what failed is kept; without that there is nothing to go on from. */
+  finish(): void;
 }
 
 const VERSION = 1;
@@ -66,6 +68,10 @@ export function openRekeyState(path: string | undefined, task: object): RekeySta
       const text = JSON.stringify({ version: VERSION, task, progress }, undefined, 1);
       writeFileSync(`${path}.part`, `${text}\n`);
       renameSync(`${path}.part`, path);
+    },
+    finish() {
+      if (counts.failed > 0) state.save();
+      else if (path !== undefined) rmSync(path, { force: true });
     },
   };
   return state;

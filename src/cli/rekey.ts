@@ -115,10 +115,13 @@ async function run(options: Options): Promise<void> {
       },
       signal,
     });
+    state.finish();
+  } catch (error) {
+    state.save();
+    throw error;
   } finally {
     meter.end();
     process.removeListener('exit', save);
-    state.save();
     await bucket.store.close();
   }
   report(state, options);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -272,10 +272,19 @@ describe('the state of a rekey', () => {
       gone: 0,
       failed: 1,
     });
-    second.save();
+    second.finish();
     expect(Object.keys(JSON.parse(readFileSync(path, 'utf8')).progress.failures)).toEqual([
       nameOf(1),
     ]);
+  });
+
+  test('is gone when all is done', () => {
+    const path = join(folder, 'd.json');
+    const state = openRekeyState(path, {});
+    state.add({ key: 'k', sizeBytes: 1, outcome: 'rekeyed' });
+    state.save();
+    state.finish();
+    expect(existsSync(path)).toBe(false);
   });
 
   test('is of no use to another run, and says so', () => {
