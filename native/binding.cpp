@@ -114,6 +114,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
   define(exports, "ending", &Binding::ending);
   define(exports, "release", &Binding::release);
   define(exports, "read", &Binding::read);
+  define(exports, "readInto", &Binding::readInto);
   define(exports, "allocate", &Binding::allocate);
   define(exports, "write", &Binding::write);
   define(exports, "complete", &Binding::complete);
@@ -203,6 +204,14 @@ Napi::Value Binding::read(const Info& info) {
     throwDead(info.Env());
   }
   return bytes;
+}
+
+void Binding::readInto(const Info& info) {
+  const std::shared_ptr<Request> request = requestOf(info);
+  const Napi::Uint8Array target = bytesAt(info, 2);
+  if (!request->read(unsignedAt(info, 1, "offset"), target.Data(), target.ByteLength())) {
+    throwDead(info.Env());
+  }
 }
 
 void Binding::allocate(const Info& info) {

@@ -41,6 +41,7 @@ class Binding {
   void ending(const Info& info);
   void release(const Info& info);
   Napi::Value read(const Info& info);
+  void readInto(const Info& info);
   void allocate(const Info& info);
   void write(const Info& info);
   void complete(const Info& info);

@@ -48,6 +48,8 @@ export interface Binding {
   release(): void;
   /** @returns a copy of the content's bytes [offset, offset + length) */
   read(id: number, offset: number, length: number): Uint8Array;
+  /** Copies the content's bytes [offset, offset + target.length) into the target. */
+  readInto(id: number, offset: number, target: Uint8Array): void;
   /** Makes room for the answer; each call starts anew. A range read takes exactly the size that was asked for. */
   allocate(id: number, sizeBytes: number): void;
   write(id: number, offset: number, bytes: Uint8Array): void;
@@ -205,6 +207,9 @@ export function serveRequests(
       case 'job-stop':
         update(handle, await handlers.jobs.stop(handle));
         return StepStatus.Success;
+      case 'job-restore':
+        update(handle, handlers.jobs.restore(serialized));
+        return StepStatus.Success;
       case 'job-reset':
         update(handle, handlers.jobs.reset(serialized));
         return StepStatus.Success;
@@ -269,11 +274,18 @@ function bodyOf(binding: Binding, id: number, sizeBytes: number): Body {
   return {
     sizeBytes,
     read: (start, end) => whileAlive(() => binding.read(id, start, end - start)),
+    readInto: (start, target) => {
+      whileAlive(() => {
+        binding.readInto(id, start, target);
+      });
+    },
   };
 }
 
 function sinkOf(binding: Binding, id: number): Sink {
   return {
+    // It is memory; the shim counts what has come.
+    anyOrder: true,
     begin: (sizeBytes) => {
       whileAlive(() => {
         binding.allocate(id, sizeBytes);

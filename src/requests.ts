@@ -86,12 +86,10 @@ function measureSink(request: StorageRequest): { request: StorageRequest; bytes(
     request: {
       ...request,
       sink: {
+        ...sink,
         begin(size, total) {
           sizeBytes = size;
           sink.begin(size, total);
-        },
-        write: (offset, bytes) => {
-          sink.write(offset, bytes);
         },
       },
     },
