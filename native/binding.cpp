@@ -208,7 +208,7 @@ Napi::Value Binding::read(const Info& info) {
 
 void Binding::readInto(const Info& info) {
   const std::shared_ptr<Request> request = requestOf(info);
-  const Napi::Uint8Array target = bytesAt(info, 2);
+  Napi::Uint8Array target = bytesAt(info, 2);
   if (!request->read(unsignedAt(info, 1, "offset"), target.Data(), target.ByteLength())) {
     throwDead(info.Env());
   }
