@@ -2,7 +2,9 @@
 // What a user notices when Azure, or the way to it, misbehaves. Each case runs with and without the lean path.
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import { setLogLevel } from '@azure/logger';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { Secret } from '../../src/config/secret.ts';
 import type { AzureSettings } from '../../src/config/settings.ts';
 import { StorageError, type StorageErrorCode } from '../../src/errors.ts';
 import { type AzureDependencies, createAzureStore } from '../../src/providers/azure/store.ts';
@@ -424,6 +426,30 @@ describe.each([
       });
       await expectFailure(get(store), 'BAD_CONFIG', /no Azure Blob service/);
     });
+  });
+
+  test("the SDK's own log goes into ours, without keys, signatures and contents", async () => {
+    const signature = 'c2lnbmF0dXJlIHRoYXQgbm8gbG9n';
+    const text = `BlobEndpoint=${server.endpoint}/account;SharedAccessSignature=sv=2024-11-04&sp=rwd&sig=${signature}`;
+    const bySignature = open({
+      account: { kind: 'connection-string', connectionString: new Secret(text) },
+    });
+    const from = log.lines.length;
+    setLogLevel('verbose');
+    try {
+      for (const store of [open(), bySignature]) {
+        server.script(failAzure(503, 'ServerBusy'));
+        await put(store, Buffer.from('the patient is called Meier'));
+        await get(store);
+      }
+    } finally {
+      setLogLevel(undefined);
+    }
+    const lines = log.lines.slice(from).join('\n');
+    expect(lines).toMatch(/^info: Azure SDK: azure:/m);
+    expect(lines).not.toMatch(/Meier|SharedKey account/);
+    expect(lines).not.toContain(signature);
+    expect(lines).not.toContain(TEST_ACCOUNT_KEY);
   });
 
   describe('aborts', () => {
