@@ -3,11 +3,9 @@
 // any of Orthanc's asks for the state, also with the lock of its list of jobs held.
 #include "jobs.h"
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
-#include <limits>
 #include <thread>
 #include <utility>
 
@@ -99,34 +97,19 @@ float progressOf(void* raw) noexcept {
   }
 }
 
-OrthancPluginErrorCode copyTo(OrthancPluginMemoryBuffer* target, const std::string& text) {
-  const std::shared_ptr<PluginState> state = currentState();
-  if (state == nullptr || text.size() > std::numeric_limits<uint32_t>::max()) {
-    return OrthancPluginErrorCode_Plugin;
-  }
-  const OrthancPluginErrorCode code = OrthancPluginCreateMemoryBuffer(
-      state->orthanc.raw(), target, static_cast<uint32_t>(text.size()));
-  if (code == OrthancPluginErrorCode_Success && !text.empty()) {
-    std::memcpy(target->data, text.data(), text.size());
-  }
-  return code;
-}
-
-OrthancPluginErrorCode contentOf(OrthancPluginMemoryBuffer* target, void* raw) noexcept {
+const char* contentOf(void* raw) noexcept {
   try {
-    return copyTo(target, jobOf(raw).snapshot().content);
+    return jobOf(raw).shownContent();
   } catch (...) {
-    return OrthancPluginErrorCode_Plugin;
+    return nullptr;
   }
 }
 
-int32_t serializedOf(OrthancPluginMemoryBuffer* target, void* raw) noexcept {
+const char* serializedOf(void* raw) noexcept {
   try {
-    const bool copied =
-        copyTo(target, jobOf(raw).snapshot().serialized) == OrthancPluginErrorCode_Success;
-    return copied ? 1 : -1;
+    return jobOf(raw).shownSerialized();
   } catch (...) {
-    return -1;
+    return nullptr;
   }
 }
 
@@ -140,12 +123,23 @@ void finalize(void* raw) noexcept {
   }
 }
 
-OrthancPluginJob* create(PluginState& state, const char* type, JobState::Snapshot snapshot) {
+std::unique_ptr<Owner> begin(PluginState& state, JobState::Snapshot snapshot) {
   auto owner = std::make_unique<Owner>(std::make_shared<JobState>(std::move(snapshot)));
   state.jobs.add(*owner);
-  OrthancPluginJob* job =
-      OrthancPluginCreateJob2(state.orthanc.raw(), owner.get(), finalize, type, progressOf,
-                              contentOf, serializedOf, step, stop, reset);
+  return owner;
+}
+
+/** @returns nullptr where Orthanc refuses */
+OrthancPluginJob* create(PluginState& state, const char* type, std::unique_ptr<Owner> owner) {
+  // Not OrthancPluginCreateJob2: for a job of that kind, PluginsJob::Serialize asks for the content
+  // and takes the answer for "not serialized" (seen in 1.12.7), so that no job outlives Orthanc. To
+  // be replaced once the oldest Orthanc that we support does better. By way of the service, since
+  // the inline function is marked as deprecated.
+  OrthancPluginJob* job = nullptr;
+  const _OrthancPluginCreateJob params{&job,      owner.get(),  finalize, type, progressOf,
+                                       contentOf, serializedOf, step,     stop, reset};
+  OrthancPluginContext* context = state.orthanc.raw();
+  static_cast<void>(context->InvokeService(context, _OrthancPluginService_CreateJob, &params));
   if (job != nullptr) {
     // Orthanc has it now, until it calls finalize.
     static_cast<void>(owner.release());
@@ -159,7 +153,14 @@ OrthancPluginJob* unserialize(const char* type, const char* serialized) noexcept
     if (state == nullptr || std::strcmp(type, kJobType) != 0) {
       return nullptr;
     }
-    return create(*state, type, {0, "{}", serialized});
+    std::unique_ptr<Owner> owner = begin(*state, {0, "{}", serialized});
+    uint16_t answer = 0;
+    // Orthanc has added to what it kept, and takes it back only as it was: TypeScript knows how.
+    if (ask(*state, **owner, "job-restore", &answer).verdict != Result::Verdict::kSuccess ||
+        answer != OrthancPluginJobStepStatus_Success) {
+      return nullptr;
+    }
+    return create(*state, type, std::move(owner));
   } catch (...) {
     return nullptr;
   }
@@ -173,6 +174,16 @@ JobState::JobState(Snapshot snapshot)
 JobState::Snapshot JobState::snapshot() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return snapshot_;
+}
+
+const char* JobState::shownContent() {
+  shownContent_ = snapshot().content;
+  return shownContent_.c_str();
+}
+
+const char* JobState::shownSerialized() {
+  shownSerialized_ = snapshot().serialized;
+  return shownSerialized_.c_str();
 }
 
 void JobState::update(Snapshot snapshot) {
@@ -210,7 +221,7 @@ RestAnswer submitJob(const std::string& type, JobState::Snapshot snapshot, int p
     return {500, "text/plain", "the plugin is stopping"};
   }
   OrthancPluginContext* context = state->orthanc.raw();
-  OrthancPluginJob* job = create(*state, type.c_str(), std::move(snapshot));
+  OrthancPluginJob* job = create(*state, type.c_str(), begin(*state, std::move(snapshot)));
   if (job == nullptr) {
     return {500, "text/plain", "Orthanc creates no job"};
   }

@@ -29,12 +29,17 @@ class JobState {
   [[nodiscard]] const std::string& handle() const { return handle_; }
   [[nodiscard]] Snapshot snapshot() const;
   void update(Snapshot snapshot);
+  /** thread: Orthanc's, one at a time. Valid until the next call. */
+  const char* shownContent();
+  const char* shownSerialized();
   /** thread: Orthanc's, one at a time. Steps in a row that found no runtime. */
   int& lostSteps() { return lostSteps_; }
 
  private:
   const std::string handle_;
   int lostSteps_ = 0;
+  std::string shownContent_;
+  std::string shownSerialized_;
   mutable std::mutex mutex_;
   Snapshot snapshot_;  // guarded by mutex_
 };

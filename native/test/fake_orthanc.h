@@ -73,11 +73,11 @@ class FakeOrthanc {
 
   /** A job as Orthanc's engine has it. */
   struct Job {
-    _OrthancPluginCreateJob2 callbacks;
+    _OrthancPluginCreateJob callbacks;
     [[nodiscard]] OrthancPluginJobStepStatus step() const { return callbacks.step(callbacks.job); }
     [[nodiscard]] float progress() const { return callbacks.getProgress(callbacks.job); }
-    [[nodiscard]] std::string content() const;
-    [[nodiscard]] std::string serialized() const;
+    [[nodiscard]] std::string content() const { return callbacks.getContent(callbacks.job); }
+    [[nodiscard]] std::string serialized() const { return callbacks.getSerialized(callbacks.job); }
   };
   void refuseJobs() { refuseJobs_ = true; }
   /** The last that the plugin made. */

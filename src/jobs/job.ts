@@ -27,6 +27,8 @@ export interface JobRunner {
   /** Nothing of the job is under way any more once this resolves; `step` may take it up again.
    *  @returns its last state, if it had one */
   stop(handle: string): Promise<JobState | undefined>;
+  /** @param kept what Orthanc kept: the serialized state, with a field "Type" that must not go back to Orthanc */
+  restore(kept: string): JobState;
   /** As it was when it was submitted. */
   reset(serialized: string): JobState;
   /** Ends all that is under way. */

@@ -112,6 +112,7 @@ export function createMoveRunner(deps: MoveDependencies): JobRunner {
       return await move.wait(deps.stepMs ?? STEP_MS);
     },
     stop,
+    restore: (kept) => stateOf(parseProgress(withoutType(kept))),
     reset: (serialized) => {
       const { target, resources } = parseProgress(serialized);
       return newMove(target, resources);
@@ -131,6 +132,7 @@ export function createRefusingRunner(reason: string): JobRunner {
         state: { progress: 0, content: JSON.stringify({ Description: reason }), serialized },
       }),
     stop: () => Promise.resolve(undefined),
+    restore: (kept) => ({ progress: 0, content: '{}', serialized: withoutType(kept) }),
     reset: (serialized) => ({ progress: 0, content: '{}', serialized }),
     close: () => Promise.resolve(),
   };
@@ -378,6 +380,11 @@ function describe({ counts, resources, resourcesDone, target }: Progress): strin
   return counts.moved === 0
     ? `Nothing to move: all is in the ${target} already`
     : `Moved ${counts.moved} attachments to the ${target}`;
+}
+
+function withoutType(kept: string): string {
+  const { Type: _type, ...rest } = JSON.parse(kept) as Readonly<Record<string, unknown>>;
+  return JSON.stringify(rest);
 }
 
 /** @throws StorageError INTERNAL for what `stateOf` has not written */

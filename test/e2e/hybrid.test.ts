@@ -391,10 +391,12 @@ describe('moves', () => {
 
   test('a restart of Orthanc in the middle', async () => {
     const stored = await store(orthanc, makeFiles(120, '1.2.11.6'));
-    world.proxy.setFault(() => ({ kind: 'delay', ms: 60 }));
+    world.proxy.setFault(() => ({ kind: 'delay', ms: 400 }));
     const id = await submit(orthanc, 'object-storage', await patientsOf(orthanc));
     while ((await world.objects()).length < 20) await sleep(20);
+    // Takes Orthanc some seconds, in which the job goes on.
     expect(await orthanc.stop()).toBe(0);
+    expect((await files(name)).length).toBeGreaterThan(0);
     world.proxy.setFault(undefined);
     orthanc = await startHybrid(name, 'WriteToFileSystem');
     const done = await untilState(orthanc, id, ['Success', 'Failure']);

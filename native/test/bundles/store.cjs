@@ -128,6 +128,11 @@ exports.main = (binding) => {
   // A job that counts its steps in what Orthanc keeps of it, and ends after the third.
   const onEvent = (id, kind, handle, serialized) => {
     if (kind === 'metrics') return binding.respond(id, 1, 'text/plain', Buffer.from('oos_bytes 5000000001\noos_ms 1.500\n'));
+    if (kind === 'job-restore') {
+      const { Type, ...kept } = JSON.parse(String(serialized));
+      binding.updateJob(handle, 0, '{}', JSON.stringify(kept));
+      return binding.respond(id, 1, '', new Uint8Array(0));
+    }
     const { steps = 0, ...rest } = JSON.parse(String(serialized));
     if (rest.exit && steps === rest.exit) return end('a step that ends the runtime');
     const next = kind === 'job-reset' ? 0 : steps + 1;

@@ -271,6 +271,12 @@ describe('what happens meanwhile', () => {
   });
 });
 
+test("what Orthanc adds to what it keeps doesn't come back", () => {
+  const { serialized } = newMove('object-storage', [index.study]);
+  const kept = JSON.stringify({ ...(JSON.parse(serialized) as object), Type: 'MoveStorage' });
+  expect(world.runner.restore(kept).serialized).toBe(serialized);
+});
+
 test('a job that is reset begins anew', async () => {
   const { state } = await move('object-storage', index.study);
   const reset = world.runner.reset(state.serialized);
