@@ -24,6 +24,7 @@ import {
   ciphertextSize,
   type EncryptionFormat,
   SEALED_SEGMENT_BYTES,
+  SEGMENT_BYTES,
   segmentCount,
   segmentOf,
   TAG_BYTES,
@@ -32,6 +33,7 @@ import {
 /** Reads the same bytes each time. Those of a small content are views of one buffer rather than copies: what the store does with
  *  them (sums, sends) leaves them as they are. */
 export interface EncryptedBody extends Body {
+  readInto(start: number, target: Uint8Array): void;
   /** Ends the secrets; from then on a read throws. */
   wipe(): void;
 }
@@ -94,6 +96,9 @@ function held(bytes: Uint8Array): EncryptedBody {
     sizeBytes: bytes.length,
     read: (start, end) =>
       start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end),
+    readInto: (start, target) => {
+      target.set(bytes.subarray(start, start + target.length));
+    },
     wipe: () => undefined,
   };
 }
@@ -130,28 +135,42 @@ async function encryptLargeA1(
   const tag = await encryptForTag(content, header, secrets, () => undefined, { pacer, signal });
   const counterBlock = firstCounterBlock(secrets);
   const guard = createGuard(secrets.dek, secrets.iv);
+  const readPlaintext = createReader(content, PIECE_BYTES + BLOCK_BYTES);
+  const encryptPiece = (start: number, end: number) =>
+    encryptA1Part(secrets, counterBlock, start, readPlaintext(start, end));
+
+  /** The range of the content that a range of the object holds, from the start of a block on: counter mode goes by blocks of 16, and
+   *  what is before `from` in its block is encrypted and dropped. */
+  function locate(start: number, end: number) {
+    const from = Math.max(start, A1_HEADER_BYTES) - A1_HEADER_BYTES;
+    const to = Math.min(end, tagStart) - A1_HEADER_BYTES;
+    return { from, to, first: from - (from % BLOCK_BYTES) };
+  }
+
+  function readInto(start: number, target: Uint8Array): void {
+    guard.check();
+    const { to, first } = locate(start, start + target.length);
+    copyOverlap(header.bytes, 0, target, start);
+    copyOverlap(tag, tagStart, target, start);
+    for (let at = first; at < to; at += PIECE_BYTES) {
+      const piece = encryptPiece(at, Math.min(at + PIECE_BYTES, to));
+      copyOverlap(piece, A1_HEADER_BYTES + at, target, start);
+      release(piece);
+    }
+  }
+
   return {
     sizeBytes,
     wipe: guard.wipe,
+    readInto,
     read(start, end) {
       guard.check();
-      const from = Math.max(start, A1_HEADER_BYTES) - A1_HEADER_BYTES;
-      const to = Math.min(end, tagStart) - A1_HEADER_BYTES;
-      // Counter mode goes by blocks of 16; what is before `from` in its block is encrypted and dropped.
-      const first = from - (from % BLOCK_BYTES);
-      const encryptPiece = (at: number, pieceEnd: number) =>
-        encryptA1Part(secrets, counterBlock, at, content.read(at, pieceEnd));
+      const { from, to, first } = locate(start, end);
       if (to - from === end - start && to - first <= PIECE_BYTES + BLOCK_BYTES) {
         return encryptPiece(first, to).subarray(from - first);
       }
       const target = Buffer.allocUnsafeSlow(end - start);
-      copyOverlap(header.bytes, 0, target, start);
-      copyOverlap(tag, tagStart, target, start);
-      for (let at = first; at < to; at += PIECE_BYTES) {
-        const piece = encryptPiece(at, Math.min(at + PIECE_BYTES, to));
-        copyOverlap(piece, A1_HEADER_BYTES + at, target, start);
-        release(piece);
-      }
+      readInto(start, target);
       return target;
     },
   };
@@ -166,12 +185,13 @@ async function encryptForTag(
   paced?: { readonly pacer: Pacer; readonly signal: AbortSignal },
 ): Promise<Uint8Array> {
   const cipher = createA1Cipher(header, secrets);
+  const readPlaintext = createReader(content, PIECE_BYTES);
   for (let start = 0; start < content.sizeBytes; start += PIECE_BYTES) {
     const turn = paced?.pacer.turn();
     if (turn !== undefined) await turn;
     if (paced?.signal.aborted === true) throw abortReason(paced.signal);
     const end = Math.min(start + PIECE_BYTES, content.sizeBytes);
-    const ciphertext = cipher.update(content.read(start, end));
+    const ciphertext = cipher.update(readPlaintext(start, end));
     take(start, ciphertext);
     release(ciphertext);
   }
@@ -187,12 +207,13 @@ function encryptA2(
   const { header, secrets } = created;
   const guard = createGuard(secrets.dek);
   const count = segmentCount(content.sizeBytes);
+  const readPlaintext = createReader(content, SEGMENT_BYTES);
   // Reads end within segments: what is left of one is kept for whoever goes on from there.
   const kept = new Map<number, Uint8Array>();
 
   function seal(index: number, target: Uint8Array, offset: number): void {
     const { start, end } = segmentOf(index, content.sizeBytes);
-    sealSegment(secrets, index, index === count - 1, content.read(start, end), target, offset);
+    sealSegment(secrets, index, index === count - 1, readPlaintext(start, end), target, offset);
   }
 
   function takeSealed(index: number, sealedBytes: number): Uint8Array {
@@ -210,30 +231,48 @@ function encryptA2(
     if (oldest !== undefined) kept.delete(oldest);
   }
 
+  function readInto(start: number, target: Uint8Array): void {
+    guard.check();
+    const end = start + target.length;
+    copyOverlap(header.bytes, 0, target, start);
+    const first = Math.max(0, Math.floor((start - A2_HEADER_BYTES) / SEALED_SEGMENT_BYTES));
+    for (let index = first; index < count; index++) {
+      const at = A2_HEADER_BYTES + index * SEALED_SEGMENT_BYTES;
+      if (at >= end) break;
+      const plaintext = segmentOf(index, content.sizeBytes);
+      const sealedEnd = at + plaintext.end - plaintext.start + TAG_BYTES;
+      if (at >= start && sealedEnd <= end) {
+        seal(index, target, at - start);
+        continue;
+      }
+      const sealed = takeSealed(index, sealedEnd - at);
+      copyOverlap(sealed, at, target, start);
+      if (sealedEnd > end) keep(index, sealed);
+      else kept.delete(index);
+    }
+  }
+
   return {
     sizeBytes,
     wipe: guard.wipe,
+    readInto,
     read(start, end) {
-      guard.check();
       const target = Buffer.allocUnsafeSlow(end - start);
-      copyOverlap(header.bytes, 0, target, start);
-      const first = Math.max(0, Math.floor((start - A2_HEADER_BYTES) / SEALED_SEGMENT_BYTES));
-      for (let index = first; index < count; index++) {
-        const at = A2_HEADER_BYTES + index * SEALED_SEGMENT_BYTES;
-        if (at >= end) break;
-        const plaintext = segmentOf(index, content.sizeBytes);
-        const sealedEnd = at + plaintext.end - plaintext.start + TAG_BYTES;
-        if (at >= start && sealedEnd <= end) {
-          seal(index, target, at - start);
-          continue;
-        }
-        const sealed = takeSealed(index, sealedEnd - at);
-        copyOverlap(sealed, at, target, start);
-        if (sealedEnd > end) keep(index, sealed);
-        else kept.delete(index);
-      }
+      readInto(start, target);
       return target;
     },
+  };
+}
+
+/** Reads plaintext for immediate use: into one buffer again and again, where the content can do that.
+ *  @param maxBytes of one read */
+function createReader(content: Body, maxBytes: number): (start: number, end: number) => Uint8Array {
+  if (content.readInto === undefined) return (start, end) => content.read(start, end);
+  const buffer = Buffer.allocUnsafeSlow(Math.min(maxBytes, content.sizeBytes));
+  return (start, end) => {
+    const piece = buffer.subarray(0, end - start);
+    content.readInto?.(start, piece);
+    return piece;
   };
 }
 

@@ -79,6 +79,9 @@ describe.each(['A1', 'A2'] as const)('%s', (format) => {
       fc.property(fc.nat(body.sizeBytes), fc.nat(400_000), (from, length) => {
         const end = Math.min(from + length, body.sizeBytes);
         expectSameBytes(body.read(from, end), whole.subarray(from, end));
+        const target = new Uint8Array(end - from);
+        body.readInto(from, target);
+        expectSameBytes(target, whole.subarray(from, end));
       }),
       { numRuns: 100 },
     );
