@@ -7,7 +7,10 @@ import { checkCommand } from './check.ts';
 import { decryptCommand, encryptCommand } from './crypt.ts';
 import { inspectCommand } from './inspect.ts';
 import { keygenCommand } from './keygen.ts';
+import { locateCommand } from './locate.ts';
+import { migrateCommand } from './migrate.ts';
 import { rekeyCommand } from './rekey.ts';
+import { verifyCommand } from './verify.ts';
 
 // Set by scripts/bundle.mjs.
 declare const __VERSION__: string;
@@ -42,6 +45,9 @@ for (const command of [
   encryptCommand(),
   decryptCommand(),
   rekeyCommand(),
+  migrateCommand(),
+  verifyCommand(),
+  locateCommand(),
 ]) {
   // Commander does not hand this down to commands that were made elsewhere.
   program.addCommand(command.exitOverride(exitWithUsage));

@@ -22,6 +22,8 @@ export interface FakeIndex {
   readonly instances: readonly Resource[];
   /** As if it had been deleted. */
   forget(uuid: string): void;
+  /** As if it had been stored again. */
+  remember(uuid: string): void;
 }
 
 /** @param instances each with a DICOM file; the study, the first instance and the patient have attachments of users' besides */
@@ -47,7 +49,26 @@ export function createFakeIndex(instances: number): FakeIndex {
   add(patient, 'consent', 1600);
   const attachments = [...all.values()];
 
+  const infoOf = (found: FakeAttachment) => ({
+    Uuid: found.uuid,
+    ContentType: found.contentType,
+    CompressedSize: found.bytes.length,
+    CompressedMD5: createHash('md5').update(found.bytes).digest('hex'),
+  });
   const answer = (path: string): unknown => {
+    const list = /^\/(\w+)\?expand&response-content=Attachments&since=(\d+)&limit=(\d+)$/.exec(
+      path,
+    );
+    if (list !== null) {
+      const [, level, since, limit] = list;
+      return [patient, study, series, ...children]
+        .filter((resource) => resource.level === level)
+        .slice(Number(since), Number(since) + Number(limit))
+        .map(({ id }) => ({
+          ID: id,
+          Attachments: [...all.values()].filter(({ resource }) => resource.id === id).map(infoOf),
+        }));
+    }
     const [, level, id, what, name] = path.split('/');
     const known = [patient, study, series, ...children].find((one) => one.id === id);
     if (known === undefined || known.level !== level) return undefined;
@@ -56,12 +77,7 @@ export function createFakeIndex(instances: number): FakeIndex {
       if (name === undefined) return own.map((one) => one.name);
       const found = own.find((one) => one.name === name);
       if (found === undefined) return undefined;
-      return {
-        Uuid: found.uuid,
-        ContentType: found.contentType,
-        CompressedSize: found.bytes.length,
-        CompressedMD5: createHash('md5').update(found.bytes).digest('hex'),
-      };
+      return infoOf(found);
     }
     return {
       patients: { Studies: [study.id] },
@@ -86,6 +102,10 @@ export function createFakeIndex(instances: number): FakeIndex {
     instances: children,
     forget: (uuid) => {
       all.delete(uuid);
+    },
+    remember: (uuid) => {
+      const known = attachments.find((attachment) => attachment.uuid === uuid);
+      if (known !== undefined) all.set(uuid, known);
     },
   };
 }

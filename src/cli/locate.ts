@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { Argument, Command, Option } from 'commander';
+import { createAttachmentStore } from '../attachments.ts';
+import { StorageError } from '../errors.ts';
+import { type LocatedAttachment, locate } from '../locate.ts';
+import { LEVELS, type Level } from '../orthanc-api.ts';
+import { connectToOrthanc, parseOrthancUrl } from './orthanc-http.ts';
+import { isHybrid, openBucketSide, openFileSide } from './sides.ts';
+
+interface Options {
+  readonly config: string;
+  readonly orthanc: URL;
+  readonly json?: true;
+}
+
+/** `locate`: where the files of a resource lie. */
+export function locateCommand(): Command {
+  return new Command('locate')
+    .description('Tells where each attachment of a resource of Orthanc lies.')
+    .addArgument(new Argument('<level>').choices(LEVELS))
+    .argument('<id>', "Orthanc's id of the resource")
+    .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
+    .addOption(
+      new Option(
+        '--orthanc <url>',
+        "Orthanc's REST API, with user and password if it asks for them",
+      )
+        .argParser(parseOrthancUrl)
+        .default(new URL('http://127.0.0.1:8042'), 'http://127.0.0.1:8042'),
+    )
+    .option('--json', 'print the result as JSON')
+    .addHelpText(
+      'after',
+      `
+Example:
+  orthanc-object-storage locate studies 66c8e41e-ac3a9029-0b85e42a-8195ee0a-92c2e62e --config /etc/orthanc
+
+Exit codes: 0 each lies somewhere, 1 one is lost, or there is no such resource, 2 wrong usage.`,
+    )
+    .action(run);
+}
+
+async function run(level: Level, id: string, options: Options): Promise<void> {
+  const bucket = await openBucketSide(options.config);
+  const files = isHybrid(options.config) ? await openFileSide(options.config) : undefined;
+  try {
+    const sides = files === undefined ? [bucket] : [bucket, files];
+    const found = await locate(
+      {
+        api: connectToOrthanc(options.orthanc),
+        stores: sides.map((side) => ({
+          name: side.isFileSystem ? 'file-system' : 'object-storage',
+          attachments: createAttachmentStore(side),
+        })),
+      },
+      { level, id },
+      { signal: new AbortController().signal },
+    );
+    if (found === undefined) {
+      throw new StorageError('NOT_FOUND', `Orthanc has no such resource in ${level}: ${id}`);
+    }
+    const text =
+      options.json === true ? JSON.stringify(found, undefined, 2) : found.map(describe).join('\n');
+    process.stdout.write(`${text}\n`);
+    if (found.some(({ stores }) => stores.length === 0)) process.exitCode = 1;
+  } finally {
+    await Promise.all([bucket.store.close(), files?.store.close()]);
+  }
+}
+
+function describe({ level, resource, name, uuid, stores }: LocatedAttachment): string {
+  const places = stores.map(
+    ({ store, key, storedBytes }) => `${store} ${key} (${storedBytes} bytes)`,
+  );
+  return `${level} ${resource} ${name}: ${places.length === 0 ? `LOST, uuid ${uuid}` : places.join(', ')}`;
+}

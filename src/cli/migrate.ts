@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { StorageError } from '../errors.ts';
+import { listIndex } from '../jobs/index-list.ts';
+import { type MigrateCounts, migrate, type Side } from '../jobs/migrate.ts';
+import { createUuidTable, type UuidTable } from '../jobs/uuid-table.ts';
+import { contentTypeOf } from '../naming.ts';
+import { openJournal } from './journal.ts';
+import { connectToOrthanc, parseOrthancUrl } from './orthanc-http.ts';
+import { createProgressLine, formatBar } from './progress.ts';
+import { openBucketSide, openFileSide } from './sides.ts';
+
+interface Options {
+  readonly config: string;
+  readonly fromConfig?: string;
+  readonly to: 'bucket' | 'file-system';
+  readonly orthanc?: URL;
+  readonly journal?: string;
+  readonly parallel: number;
+  readonly bandwidth?: number;
+  readonly dryRun?: true;
+  readonly json?: true;
+}
+
+const PARALLEL_DEFAULT = 16;
+const BYTES_PER_MB = 1024 * 1024;
+const FAILURES_SHOWN = 20;
+
+/** `migrate`: all files of one place into another. */
+export function migrateCommand(): Command {
+  return new Command('migrate')
+    .description(
+      "Copies all of Orthanc's files into the bucket, out of it, or from one bucket into another. Deletes nothing.",
+    )
+    .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
+    .addOption(
+      new Option('--to <place>', 'where to; the other of the two is where from')
+        .choices(['bucket', 'file-system'])
+        .default('bucket'),
+    )
+    .option('--from-config <path>', 'from the bucket of this configuration instead')
+    .addOption(
+      new Option(
+        '--orthanc <url>',
+        'Orthanc\'s REST API, whose index knows the types of files; needed from a folder into a bucket with StorageStructure "flat"',
+      ).argParser(parseOrthancUrl),
+    )
+    .option('--journal <file>', 'notes what is done, so that a later run does not read it again')
+    .addOption(
+      new Option('--parallel <number>', 'files at once')
+        .argParser(positiveNumber)
+        .default(PARALLEL_DEFAULT),
+    )
+    .addOption(
+      new Option(
+        '--bandwidth <MB/s>',
+        'at most so many MB (of 1,048,576 bytes) a second',
+      ).argParser(positiveNumber),
+    )
+    .option('--dry-run', 'writes nothing, tells what would be copied')
+    .option('--json', 'print the result as JSON')
+    .addHelpText(
+      'after',
+      `
+Each copy is read back and compared before it counts. What is there already with the same size and MD5 is left
+alone, so that the command can be ended at any time and run again. With --journal it trusts what it has noted,
+and only looks at sizes.
+
+Examples:
+  orthanc-object-storage migrate --config /etc/orthanc --dry-run
+  orthanc-object-storage migrate --config /etc/orthanc --orthanc http://127.0.0.1:8042 --journal migrate.txt
+  orthanc-object-storage migrate --config /etc/orthanc --to file-system
+  orthanc-object-storage migrate --config new.json --from-config old.json --bandwidth 50
+
+Exit codes: 0 all is there, 1 something could not be copied, 2 wrong usage.`,
+    )
+    .action(run);
+}
+
+async function run(options: Options): Promise<void> {
+  if (options.fromConfig !== undefined && options.to === 'file-system') {
+    throw new StorageError('BAD_CONFIG', '--from-config goes with --to bucket only');
+  }
+  const sides = await openSides(options);
+  const { from, to } = sides;
+  const progress = createProgressLine(options.json !== true && process.stderr.isTTY === true);
+  const failures: { readonly key: string; readonly reason: string }[] = [];
+  const journal = openJournal(options.dryRun === true ? undefined : options.journal, to.naming);
+  const startedMs = performance.now();
+  try {
+    const types = await readTypes(options, sides);
+    const counts = await migrate(
+      {
+        from,
+        to,
+        typeOf: (uuid) => {
+          const known = types?.get(uuid);
+          return known === undefined ? undefined : contentTypeOf(known.tag);
+        },
+        failed: (key, reason) => {
+          failures.push({ key, reason });
+          if (options.json !== true && failures.length <= FAILURES_SHOWN) {
+            progress.clear();
+            process.stderr.write(`${key}: ${reason}\n`);
+          }
+        },
+        progress: (now) => {
+          progress.show(() => describeProgress(now, types?.size, performance.now() - startedMs));
+        },
+      },
+      {
+        atOnce: options.parallel,
+        dryRun: options.dryRun === true,
+        isDone: (key) => journal.isDone(key),
+        onDone: (key) => {
+          journal.add(key);
+        },
+        throttle: createThrottle(options.bandwidth),
+        signal: new AbortController().signal,
+      },
+    );
+    progress.clear();
+    process.stdout.write(
+      options.json === true
+        ? `${JSON.stringify({ ...counts, dryRun: options.dryRun === true, failures })}\n`
+        : `${describe(counts, options.dryRun === true)}\n`,
+    );
+    if (counts.failed > 0) process.exitCode = 1;
+  } finally {
+    journal.close();
+    await Promise.all([from.store.close(), to.store.close()]);
+  }
+}
+
+async function openSides(options: Options): Promise<{ readonly from: Side; readonly to: Side }> {
+  const { config, fromConfig, to } = options;
+  if (to === 'file-system') {
+    return { from: await openBucketSide(config), to: await openFileSide(config) };
+  }
+  const from =
+    fromConfig === undefined ? await openFileSide(config) : await openBucketSide(fromConfig);
+  return { from, to: await openBucketSide(config) };
+}
+
+/** Of the files whose names don't tell. */
+async function readTypes(
+  { orthanc }: Options,
+  { from, to }: { readonly from: Side; readonly to: Side },
+): Promise<UuidTable | undefined> {
+  const isNeeded = from.naming.structure === 'legacy' && to.naming.structure === 'flat';
+  if (orthanc === undefined) {
+    if (!isNeeded) return undefined;
+    throw new StorageError(
+      'BAD_CONFIG',
+      'names in the bucket depend on the types of the files, which only Orthanc knows: give its address by --orthanc, or choose "StorageStructure": "legacy"',
+    );
+  }
+  const types = createUuidTable();
+  for await (const { uuid, contentType, contentBytes } of listIndex(connectToOrthanc(orthanc))) {
+    types.set(uuid, contentBytes, contentTypeOf(contentType));
+  }
+  return types;
+}
+
+/** So that the average keeps to the limit, whatever the sizes of files. */
+function createThrottle(mbPerSecond: number | undefined): (bytes: number) => Promise<void> {
+  if (mbPerSecond === undefined) return () => Promise.resolve();
+  const bytesPerMs = (mbPerSecond * BYTES_PER_MB) / 1000;
+  let freeAtMs = performance.now();
+  return async (bytes) => {
+    const nowMs = performance.now();
+    const startMs = Math.max(nowMs, freeAtMs);
+    freeAtMs = startMs + bytes / bytesPerMs;
+    if (startMs > nowMs) await sleep(startMs - nowMs);
+  };
+}
+
+function describeProgress(counts: MigrateCounts, total: number | undefined, ms: number): string {
+  const share = total === undefined || total === 0 ? undefined : counts.seen / total;
+  const mb = counts.copiedBytes / BYTES_PER_MB;
+  const rate = `${((counts.seen * 1000) / ms).toFixed(0)}/s, ${((mb * 1000) / ms).toFixed(1)} MB/s`;
+  return `${formatBar(share)}${counts.seen} files, ${counts.copied} copied (${mb.toFixed(0)} MB), ${counts.failed} failed; ${rate}`;
+}
+
+function describe(counts: MigrateCounts, isDryRun: boolean): string {
+  const copied = `${counts.copied} files ${isDryRun ? 'to copy' : 'copied'} (${counts.copiedBytes} bytes)`;
+  const there = `${counts.alreadyThere + counts.skipped} there already`;
+  const foreign = counts.foreign === 0 ? '' : `, ${counts.foreign} that are not Orthanc's`;
+  const failed = counts.failed === 0 ? '' : `, ${counts.failed} failed`;
+  return `${copied}, ${there}${foreign}${failed}`;
+}
+
+function positiveNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('must be above 0');
+  return value;
+}

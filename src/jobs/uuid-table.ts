@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Ten million uuids in a few hundred megabytes, which a Map of strings would take ten times over.
+
+export interface UuidEntry {
+  readonly uuid: string;
+  readonly sizeBytes: number;
+  /** A small number of the caller's. */
+  readonly tag: number;
+}
+
+export interface UuidTable {
+  readonly size: number;
+  /** Replaces what is there. @param uuid lower or upper case; found again in either */
+  set(uuid: string, sizeBytes: number, tag: number): void;
+  get(uuid: string): { readonly sizeBytes: number; readonly tag: number } | undefined;
+  /** Does nothing for one that is not there. */
+  mark(uuid: string): void;
+  /** Those that were never marked. */
+  unmarked(): Generator<UuidEntry>;
+}
+
+/** By the first byte of a uuid: each grows alone, so that growing never needs twice the memory. */
+const SEGMENTS = 256;
+const FIRST_CAPACITY = 16;
+const LOAD_MAX = 0.8;
+const GROWTH = 1.5;
+const WORDS = 4;
+const USED = 1;
+const MARKED = 2;
+
+interface Segment {
+  capacity: number;
+  count: number;
+  words: Uint32Array;
+  sizes: Float64Array;
+  tags: Uint8Array;
+  flags: Uint8Array;
+}
+
+export function createUuidTable(): UuidTable {
+  const segments = Array.from({ length: SEGMENTS }, () => createSegment(FIRST_CAPACITY));
+  const wanted = new Uint32Array(WORDS);
+  let size = 0;
+
+  function segmentOf(uuid: string): Segment {
+    const hex = uuid.replaceAll('-', '');
+    for (let word = 0; word < WORDS; word += 1) {
+      wanted[word] = Number.parseInt(hex.slice(word * 8, word * 8 + 8), 16);
+    }
+    const segment = segments[(wanted[0] ?? 0) >>> 24];
+    if (segment === undefined) throw new RangeError('no segment');
+    return segment;
+  }
+
+  return {
+    get size() {
+      return size;
+    },
+    set(uuid, sizeBytes, tag) {
+      const segment = segmentOf(uuid);
+      if ((segment.count + 1) / segment.capacity > LOAD_MAX) grow(segment);
+      const slot = slotOf(segment, wanted);
+      if (segment.flags[slot] === 0) {
+        segment.words.set(wanted, slot * WORDS);
+        segment.count += 1;
+        size += 1;
+      }
+      segment.flags[slot] = USED;
+      segment.sizes[slot] = sizeBytes;
+      segment.tags[slot] = tag;
+    },
+    get(uuid) {
+      const segment = segmentOf(uuid);
+      const slot = slotOf(segment, wanted);
+      if (segment.flags[slot] === 0) return undefined;
+      return { sizeBytes: segment.sizes[slot] ?? 0, tag: segment.tags[slot] ?? 0 };
+    },
+    mark(uuid) {
+      const segment = segmentOf(uuid);
+      const slot = slotOf(segment, wanted);
+      if (segment.flags[slot] !== 0) segment.flags[slot] = USED | MARKED;
+    },
+    *unmarked() {
+      for (const segment of segments) {
+        for (let slot = 0; slot < segment.capacity; slot += 1) {
+          if (segment.flags[slot] !== USED) continue;
+          yield {
+            uuid: format(segment.words.subarray(slot * WORDS, slot * WORDS + WORDS)),
+            sizeBytes: segment.sizes[slot] ?? 0,
+            tag: segment.tags[slot] ?? 0,
+          };
+        }
+      }
+    },
+  };
+}
+
+function createSegment(capacity: number): Segment {
+  return {
+    capacity,
+    count: 0,
+    words: new Uint32Array(capacity * WORDS),
+    sizes: new Float64Array(capacity),
+    tags: new Uint8Array(capacity),
+    flags: new Uint8Array(capacity),
+  };
+}
+
+/** Where the uuid is, or would be. Uuids are random already, so that one of their words is hash enough. */
+function slotOf({ capacity, words, flags }: Segment, wanted: Uint32Array): number {
+  let slot = ((wanted[3] ?? 0) ^ (wanted[1] ?? 0)) >>> 0;
+  for (slot %= capacity; flags[slot] !== 0; slot = (slot + 1) % capacity) {
+    const at = slot * WORDS;
+    if (
+      words[at] === wanted[0] &&
+      words[at + 1] === wanted[1] &&
+      words[at + 2] === wanted[2] &&
+      words[at + 3] === wanted[3]
+    ) {
+      break;
+    }
+  }
+  return slot;
+}
+
+function grow(segment: Segment): void {
+  const next = createSegment(Math.ceil(segment.capacity * GROWTH));
+  for (let slot = 0; slot < segment.capacity; slot += 1) {
+    if (segment.flags[slot] === 0) continue;
+    const words = segment.words.subarray(slot * WORDS, slot * WORDS + WORDS);
+    const target = slotOf(next, words);
+    next.words.set(words, target * WORDS);
+    next.sizes[target] = segment.sizes[slot] ?? 0;
+    next.tags[target] = segment.tags[slot] ?? 0;
+    next.flags[target] = segment.flags[slot] ?? 0;
+  }
+  Object.assign(segment, next, { count: segment.count });
+}
+
+function format(words: Uint32Array): string {
+  const hex = Array.from(words, (word) => word.toString(16).padStart(8, '0')).join('');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { beforeEach, expect, test } from 'vitest';
+import { type Finding, type VerifyCounts, verify } from '../../../src/jobs/verify.ts';
+import { never } from '../../support/bodies.ts';
+import { createFakeIndex, type FakeIndex } from '../../support/fake-index.ts';
+import { createMemoryStore, type MemoryStore } from '../../support/memory-store.ts';
+
+const naming = { rootPath: '', structure: 'flat', legacyUnknownFiles: false } as const;
+const ORPHAN = '00000000-0000-4000-8000-000000000000.dcm';
+const HOUR_MS = 3_600_000;
+
+let index: FakeIndex;
+let bucket: MemoryStore;
+let findings: Finding[];
+
+beforeEach(() => {
+  index = createFakeIndex(20);
+  bucket = createMemoryStore();
+  findings = [];
+  for (const attachment of index.attachments) {
+    bucket.objects.set(keyOf(attachment), attachment.bytes);
+  }
+});
+
+const keyOf = ({ uuid, contentType }: { uuid: string; contentType: number }) =>
+  `${uuid}.${contentType === 1 ? 'dcm' : 'unk'}`;
+
+function run(options: {
+  readonly deep?: boolean;
+  readonly max?: number;
+  readonly minAgeMs?: number;
+}): Promise<VerifyCounts> {
+  return verify(
+    {
+      api: index.api,
+      store: bucket,
+      naming,
+      files: undefined,
+      report: (finding) => {
+        findings.push(finding);
+      },
+      progress: () => undefined,
+    },
+    {
+      deep: options.deep ?? false,
+      minAgeMs: options.minAgeMs ?? -HOUR_MS,
+      deleteOrphansMax: options.max,
+      atOnce: 4,
+      signal: never(),
+      now: () => Date.now(),
+    },
+  );
+}
+
+test('all is well', async () => {
+  expect(await run({ deep: true })).toMatchObject({
+    indexed: 23,
+    objects: 23,
+    missing: 0,
+    orphans: 0,
+    wrongSize: 0,
+    corrupt: 0,
+  });
+  expect(findings).toEqual([]);
+});
+
+test('finds what is missing, orphaned, of the wrong size, or corrupt, and what is not ours', async () => {
+  const [lost, short, damaged] = index.attachments;
+  if (lost === undefined || short === undefined || damaged === undefined) throw new Error('none');
+  bucket.objects.delete(keyOf(lost));
+  bucket.objects.set(keyOf(short), short.bytes.slice(1));
+  const rotten = Buffer.from(damaged.bytes);
+  rotten[0] = (rotten[0] ?? 0) ^ 1;
+  bucket.objects.set(keyOf(damaged), rotten);
+  bucket.objects.set(ORPHAN, Buffer.from('x'));
+  // Ours by its uuid, under a name that nobody will ask for.
+  bucket.objects.set(`${short.uuid}.json`, Buffer.from('x'));
+  bucket.objects.set('readme.txt', Buffer.from('x'));
+  const counts = await run({ deep: true });
+  expect(counts).toMatchObject({
+    missing: 1,
+    orphans: 2,
+    wrongSize: 1,
+    corrupt: 2,
+    foreign: 1,
+    deletedOrphans: 0,
+  });
+  expect(findings.filter(({ kind }) => kind === 'missing')).toEqual([
+    { kind: 'missing', uuid: lost.uuid, key: keyOf(lost) },
+  ]);
+  expect(bucket.objects.has(ORPHAN)).toBe(true);
+});
+
+test('what is younger than the minimum age is no orphan', async () => {
+  bucket.objects.set(ORPHAN, Buffer.from('x'));
+  expect(await run({ minAgeMs: HOUR_MS, max: 10 })).toMatchObject({ orphans: 0, recent: 1 });
+  expect(bucket.objects.has(ORPHAN)).toBe(true);
+});
+
+test('deletes at most so many orphans', async () => {
+  for (let orphan = 0; orphan < 5; orphan += 1) {
+    bucket.objects.set(ORPHAN.replace(/^0/, String(orphan + 1)), Buffer.from('x'));
+  }
+  expect(await run({ max: 3 })).toMatchObject({ orphans: 5, deletedOrphans: 3 });
+  expect(bucket.objects.size).toBe(23 + 2);
+});
+
+test('what the index forgets meanwhile is not missing, and what it learns is no orphan', async () => {
+  const [gone, late] = index.attachments;
+  if (gone === undefined || late === undefined) throw new Error('none');
+  bucket.objects.delete(keyOf(gone));
+  index.forget(late.uuid);
+  bucket.waitAt((call) => {
+    if (call.startsWith('list')) {
+      index.forget(gone.uuid);
+      index.remember(late.uuid);
+    }
+    return undefined;
+  });
+  expect(await run({ max: 10 })).toMatchObject({ missing: 0, orphans: 0 });
+  expect(bucket.objects.has(keyOf(late))).toBe(true);
+});
