@@ -22,6 +22,9 @@ export const plugin = resolve(
 /** The bundle that the plugin embeds, for tests that wrap it. */
 export const bundle = inProject('build', 'bundle', 'plugin.cjs');
 
+/** Runs instead of the embedded one: to see the tests fail, the plugin is broken here, without building it. */
+const otherBundle = process.env['OOS_BUNDLE'];
+
 export const BUCKET = 'e2e-bucket';
 /** Looks like one, so that a search of the log for it means something. */
 export const SECRET_KEY = 'e2e+Secret/Key.that.nobody=may.see';
@@ -68,6 +71,9 @@ export async function createWorld(): Promise<World> {
     box,
     folder: join(folder, name),
     configuration: { Plugins: [plugin], AwsS3Storage: section, ...configuration },
+    ...(otherBundle === undefined
+      ? {}
+      : { environment: { ORTHANC_OBJECT_STORAGE_BUNDLE: otherBundle } }),
     ...others,
   });
   const remember = async (starting: Promise<Orthanc>) => {
