@@ -2,6 +2,8 @@
 // Attachments, as Orthanc knows them by uuid and content type, in an object store, which knows keys.
 
 import type { NamingSettings } from './config/settings.ts';
+import type { Envelope } from './encryption/envelope.ts';
+import { describeEncryption, type EncryptionDescription, readHead } from './encryption/inspect.ts';
 import { StorageError, toStorageError } from './errors.ts';
 import { alternateKeys, type ContentType, objectKey } from './naming.ts';
 import type { Body, ByteRange, ObjectStore, OperationOptions, Sink } from './store/object-store.ts';
@@ -33,49 +35,125 @@ export interface AttachmentStore {
 export interface FoundObject {
   readonly key: string;
   readonly storedBytes: number;
+  /** By what the object says of itself; undefined: it is not encrypted. */
+  readonly encryption: EncryptionDescription | undefined;
 }
 
+/** A name that an object may have, and what its content then is. */
+interface Candidate {
+  readonly key: string;
+  /** 'either' in the legacy structure, whose names do not tell: each object's first bytes do. */
+  readonly content: 'encrypted' | 'plain' | 'either';
+}
+
+/** Without an envelope all is plain. With one, writes go by its format, encrypted or not, and reads by each object's name and header,
+ *  so that objects from before encryption was switched on, or off, are found: the name that new objects get is tried first, and another
+ *  request is needed only for those. */
 export function createAttachmentStore(deps: {
   readonly store: ObjectStore;
   readonly naming: NamingSettings;
+  readonly envelope?: Envelope | undefined;
 }): AttachmentStore {
-  const { store, naming } = deps;
+  const { store, naming, envelope } = deps;
+  const isOn = envelope?.format !== undefined;
 
-  function namesOf({ uuid, contentType }: Attachment): readonly [string, ...string[]] {
+  function keysOf(
+    { uuid, contentType }: Attachment,
+    encrypted: boolean,
+  ): readonly [string, ...string[]] {
     return [
-      objectKey(uuid, contentType, naming, false),
-      ...alternateKeys(uuid, contentType, naming, false),
+      objectKey(uuid, contentType, naming, encrypted),
+      ...alternateKeys(uuid, contentType, naming, encrypted),
+    ];
+  }
+
+  function candidatesOf(attachment: Attachment): readonly [Candidate, ...Candidate[]] {
+    const [first, ...others] = keysOf(attachment, isOn);
+    const named = (key: string, encrypted: boolean): Candidate => ({
+      key,
+      content: encrypted ? 'encrypted' : 'plain',
+    });
+    if (envelope === undefined)
+      return [named(first, false), ...others.map((key) => named(key, false))];
+    if (naming.structure === 'legacy') return [{ key: first, content: 'either' }];
+    return [
+      named(first, isOn),
+      ...others.map((key) => named(key, isOn)),
+      ...keysOf(attachment, !isOn).map((key) => named(key, !isOn)),
     ];
   }
 
   return {
     async put(attachment, body, options) {
-      const [key] = namesOf(attachment);
-      await store.put(key, body, options);
+      const [key] = keysOf(attachment, isOn);
+      if (envelope !== undefined && isOn) await envelope.put(store, key, body, attachment, options);
+      else await store.put(key, body, options);
       return key;
     },
+
     async get(attachment, range, sink, options) {
-      const names = namesOf(attachment);
+      const candidates = candidatesOf(attachment);
       // No bytes need no request, and no store can be asked for them.
       if (range !== undefined && range.start === range.end) {
         sink.begin(0, 0);
-        return names[0];
+        return candidates[0].key;
       }
-      return firstFound(names, (key) => store.get(key, range, sink, options));
+      const found = await firstFound(candidates, ({ key, content }) =>
+        envelope === undefined || content === 'plain'
+          ? store.get(key, range, sink, options)
+          : envelope.get(store, key, range, sink, attachment, {
+              signal: options.signal,
+              plain: content === 'either' ? 'accept' : 'refuse',
+            }),
+      );
+      return found.key;
     },
+
     async remove(attachment, options) {
-      const names = namesOf(attachment);
-      for (const key of names) await store.delete(key, options);
-      return names[0];
+      const candidates = candidatesOf(attachment);
+      // Side by side: a store does not tell whether there was something to remove, and Orthanc waits under its index's lock.
+      await Promise.all(candidates.map(({ key }) => store.delete(key, options)));
+      return candidates[0].key;
     },
+
     async find(attachment, options) {
-      for (const key of namesOf(attachment)) {
-        const head = await store.head(key, options);
-        if (head !== undefined) return { key, storedBytes: head.sizeBytes };
+      for (const { key, content } of candidatesOf(attachment)) {
+        const found =
+          content === 'plain'
+            ? await findPlain(store, key, options)
+            : await findByHead(store, key, options);
+        if (found !== undefined) return found;
       }
       return undefined;
     },
   };
+}
+
+async function findPlain(
+  store: ObjectStore,
+  key: string,
+  options: OperationOptions,
+): Promise<FoundObject | undefined> {
+  const head = await store.head(key, options);
+  return head === undefined
+    ? undefined
+    : { key, storedBytes: head.sizeBytes, encryption: undefined };
+}
+
+/** Its first bytes tell what it was encrypted with, if it was. */
+async function findByHead(
+  store: ObjectStore,
+  key: string,
+  options: OperationOptions,
+): Promise<FoundObject | undefined> {
+  try {
+    const { bytes, totalBytes } = await readHead(store, key, options);
+    const encryption = describeEncryption(bytes, totalBytes);
+    return { key, storedBytes: totalBytes, encryption };
+  } catch (error) {
+    if (error instanceof StorageError && error.code === 'NOT_FOUND') return undefined;
+    throw error;
+  }
 }
 
 /** Tries the candidates in their order, the next one only where the one before is not there.

@@ -66,7 +66,8 @@ export async function locate(
           for (const store of deps.stores) {
             const object = await store.attachments.find(attachment, options);
             if (object !== undefined) {
-              stores.push({ store: store.name, ...object, encryption: null });
+              const { key, storedBytes, encryption = null } = object;
+              stores.push({ store: store.name, key, storedBytes, encryption });
             }
           }
           const { level, id } = member;

@@ -7,6 +7,8 @@ import { loadConfiguration } from './config/load.ts';
 import { type Secret, secretsIn } from './config/secret.ts';
 import type { PluginSettings } from './config/settings.ts';
 import { createCounters } from './counters.ts';
+import type { Envelope } from './encryption/envelope.ts';
+import { openEnvelope } from './encryption/open.ts';
 import { toStorageError } from './errors.ts';
 import { createHybridStore } from './hybrid.ts';
 import type { JobRunner } from './jobs/job.ts';
@@ -72,6 +74,7 @@ async function start(
     binding.ready({ storage: false, rangeReads: false, callTimeoutMs: 0, watchdogMs: 0 });
     return;
   }
+  const encryption = openEncryption(settings, log);
   const store = await createStore(settings.provider, {
     log,
     probePrefix: settings.naming.rootPath,
@@ -92,13 +95,23 @@ async function start(
       throw error;
     }
   }
-  serve(binding, settings.provider, settings, { objects: store, files }, log);
+  serve(binding, settings.provider, settings, { objects: store, files, envelope: encryption }, log);
 }
 
 interface Stores {
   readonly objects: ObjectStore;
   /** Orthanc's own folder, with hybrid storage. */
   readonly files: ObjectStore | undefined;
+  /** Of the objects; undefined: they are plain. */
+  readonly envelope: Envelope | undefined;
+}
+
+/** Reads the keys. @throws StorageError BAD_CONFIG: encryption that is asked for and cannot be had never becomes plaintext */
+function openEncryption({ encryption }: PluginSettings, log: Logger): Envelope | undefined {
+  if (encryption === undefined) return undefined;
+  const { envelope, warnings } = openEnvelope(encryption, () => performance.now());
+  for (const warning of warnings) log.warning(warning);
+  return envelope;
 }
 
 function serve(
@@ -110,12 +123,20 @@ function serve(
 ): void {
   const counters = createCounters();
   const { hybrid } = settings;
-  const status = createStatus({ version: binding.pluginVersion, provider, hybrid, counters });
+  const { envelope } = stores;
+  const status = createStatus({
+    version: binding.pluginVersion,
+    provider,
+    hybrid,
+    envelope,
+    counters,
+  });
   const api = createOrthancApi((method, path) => binding.callOrthanc(method, path));
   const { attachments, named, jobs } = composeAttachments(provider, settings, stores, api);
   const runtime: RuntimeSettings = {
     storage: true,
-    rangeReads: true,
+    // A1 can only be verified, hence read, as a whole: Orthanc then keeps headers in attachments of their own.
+    rangeReads: envelope?.format !== 'A1',
     callTimeoutMs: settings.requestTimeoutMs + CALL_GRACE_MS,
     watchdogMs: WATCHDOG_MS,
   };
@@ -150,7 +171,10 @@ function serve(
   );
   const also = hybrid === undefined ? '' : `, also in ${hybrid.fileSystem.folder}`;
   const first = hybrid === undefined ? '' : `; new ones go to the ${hybrid.writeTo}`;
-  log.info(`Attachments are stored in ${status().provider} "${status().bucket}"${also}${first}`);
+  const sealed = envelope?.format === undefined ? '' : `, encrypted as ${envelope.format}`;
+  log.info(
+    `Attachments are stored in ${status().provider} "${status().bucket}"${sealed}${also}${first}`,
+  );
 }
 
 function composeAttachments(
@@ -163,7 +187,11 @@ function composeAttachments(
   readonly named: readonly NamedStore[];
   readonly jobs: JobRunner;
 } {
-  const objects = createAttachmentStore({ store: stores.objects, naming });
+  const objects = createAttachmentStore({
+    store: stores.objects,
+    naming,
+    envelope: stores.envelope,
+  });
   const namedObjects = { name: provider.kind, attachments: objects };
   if (hybrid === undefined || stores.files === undefined) {
     return {

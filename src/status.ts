@@ -2,6 +2,7 @@
 
 import type { HybridSettings, PluginSettings, ProviderSettings } from './config/settings.ts';
 import type { Counters, CountersSnapshot } from './counters.ts';
+import type { Envelope } from './encryption/envelope.ts';
 import { redact } from './log.ts';
 
 export interface Status extends CountersSnapshot {
@@ -28,6 +29,8 @@ export function createStatus(deps: {
   readonly version: string;
   readonly provider: NonNullable<PluginSettings['provider']>;
   readonly hybrid: HybridSettings | undefined;
+  /** undefined: none, and no keys. */
+  readonly envelope: Pick<Envelope, 'format' | 'masterKeyId'> | undefined;
   readonly counters: Counters;
 }): () => Status {
   const startedMs = performance.now();
@@ -38,7 +41,7 @@ export function createStatus(deps: {
       provider: deps.provider.kind,
       bucket: bucketOf(deps.provider),
       hybrid: deps.hybrid === undefined ? null : { writeTo: deps.hybrid.writeTo },
-      encryption: null,
+      encryption: encryptionOf(deps.envelope),
       node: process.version,
       uptimeSeconds: Math.round((performance.now() - startedMs) / 1000),
       inFlight: Object.values(operations).reduce((sum, { inFlight }) => sum + inFlight, 0),
@@ -74,6 +77,13 @@ export function formatMetrics({ operations, errors }: CountersSnapshot): string 
     metrics.push([`errors_${code.toLowerCase()}`, count]);
   }
   return metrics.map(([name, value]) => `orthanc_object_storage_${name} ${value}\n`).join('');
+}
+
+function encryptionOf(
+  envelope: Pick<Envelope, 'format' | 'masterKeyId'> | undefined,
+): EncryptionStatus | null {
+  const { format, masterKeyId } = envelope ?? {};
+  return format === undefined || masterKeyId === undefined ? null : { format, masterKeyId };
 }
 
 /** @returns what the provider calls it: a bucket, or Azure's container */

@@ -21,15 +21,18 @@ const BYTES_PER_MB = 1024 * 1024;
 
 /** @param name of the section, such as "AwsS3Storage.StorageEncryption"
  *  @param raw as the user wrote it
+ *  @param isSchemaChecked true where the schema of the whole provider section has told what is wrong with the form already
  *  @returns undefined where there is none, where it is off and holds no keys, or where `report` got a problem */
 export function readEncryption(
   name: string,
   raw: unknown,
   report: Report,
+  isSchemaChecked = false,
 ): EncryptionSettings | undefined {
   if (raw === undefined) return undefined;
   const result = z.safeParse(encryptionSchema(), raw, { jitless: true });
   if (!result.success) {
+    if (isSchemaChecked) return undefined;
     const keys = Object.keys(encryptionSchema().shape);
     for (const issue of result.error.issues) {
       report.problems.push(...describeIssue(name, issue, [{ section: name, keys }]));
@@ -48,6 +51,7 @@ export function readEncryption(
   const previous = previousKeys.map((key, index) =>
     keyFile(`${name}.PreviousMasterKeys[${index}]`, key),
   );
+  refuseSharedIds(name, [...(master === undefined ? [] : [master]), ...previous], report);
   if (!isOn && master === undefined && previous.length === 0) return undefined;
   return {
     format: isOn ? value.Format : undefined,
@@ -55,6 +59,17 @@ export function readEncryption(
     previous,
     maxInputBytes: value.MaxConcurrentInputSize * BYTES_PER_MB,
   };
+}
+
+/** Which of two keys an object was encrypted with would then be a guess. */
+function refuseSharedIds(name: string, keys: readonly KeyFile[], report: Report) {
+  const seen = new Set<number>();
+  for (const { id } of keys) {
+    if (seen.has(id)) {
+      report.problems.push(`${name}: key id ${id} is there twice; ids must differ`);
+    }
+    seen.add(id);
+  }
 }
 
 function keyFile(setting: string, [id, path]: readonly [number, string]): KeyFile {

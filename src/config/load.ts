@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { StorageError } from '../errors.ts';
+import { readEncryption } from './encryption.ts';
 import {
   noteEnvironment,
   readFileSystem,
@@ -8,7 +9,13 @@ import {
   warnOfOrthancSettings,
 } from './orthanc.ts';
 import type { Report } from './problems.ts';
-import { isObject, PROVIDER_SECTIONS, type RawSection, type SectionSettings } from './sections.ts';
+import {
+  ENCRYPTION_KEY,
+  isObject,
+  PROVIDER_SECTIONS,
+  type RawSection,
+  type SectionSettings,
+} from './sections.ts';
 import type { NetworkSettings, PluginSettings, ProviderSettings } from './settings.ts';
 import { editDistance } from './suggest.ts';
 
@@ -33,7 +40,8 @@ export function loadConfiguration(
   const writeTo = settings?.writeTo;
   const fileSystem = writeTo === undefined ? undefined : readFileSystem(orthanc, report);
   if (provider !== undefined) {
-    warnOfOrthancSettings(orthanc, environment.orthancVersion, report);
+    const isEncrypted = settings?.encryption?.format !== undefined;
+    warnOfOrthancSettings(orthanc, environment.orthancVersion, isEncrypted, report);
     noteEnvironment(provider.kind, environment.environmentVariables, report);
   }
   if (report.problems.length > 0) {
@@ -45,6 +53,7 @@ export function loadConfiguration(
   return {
     provider,
     naming: settings.naming,
+    encryption: settings.encryption,
     hybrid: writeTo === undefined || fileSystem === undefined ? undefined : { writeTo, fileSystem },
     requestTimeoutMs: networkOf(provider).requestTimeoutMs,
     warnings: report.warnings,
@@ -69,6 +78,7 @@ function networkOf(provider: ProviderSettings): NetworkSettings {
 const NO_PROVIDER = {
   provider: undefined,
   naming: { rootPath: '', structure: 'flat', legacyUnknownFiles: false },
+  encryption: undefined,
   hybrid: undefined,
   requestTimeoutMs: 1_200_000,
 } as const;
@@ -88,7 +98,10 @@ function parseJson(json: string): RawSection {
 }
 
 /** @returns undefined where there is no section, or where `report` tells why none can be used */
-function readSections(orthanc: RawSection, report: Report): SectionSettings | undefined {
+function readSections(
+  orthanc: RawSection,
+  report: Report,
+): (SectionSettings & Pick<PluginSettings, 'encryption'>) | undefined {
   const present = PROVIDER_SECTIONS.filter(({ section }) => Object.hasOwn(orthanc, section));
   if (present.length === 0) {
     refuseMisspeltSections(orthanc, report);
@@ -108,7 +121,14 @@ function readSections(orthanc: RawSection, report: Report): SectionSettings | un
     if (replacedBy !== undefined) {
       report.warnings.push(`${section}: is the old name of "${replacedBy}"; write that`);
     }
-    return readSection(raw, network, report);
+    const encryption = readEncryption(
+      `${section}.${ENCRYPTION_KEY}`,
+      raw[ENCRYPTION_KEY],
+      report,
+      true,
+    );
+    const settings = readSection(raw, network, report);
+    return settings === undefined ? undefined : { ...settings, encryption };
   });
   return read.length === 1 ? read[0] : undefined;
 }

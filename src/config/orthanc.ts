@@ -60,7 +60,17 @@ const LOADER_THREADS_DEFAULT = 4;
 const LOADER_THREADS_ADVICE = 20;
 
 /** Settings of Orthanc's own that hurt with object storage behind it. */
-export function warnOfOrthancSettings(orthanc: RawSection, version: string, report: Report) {
+export function warnOfOrthancSettings(
+  orthanc: RawSection,
+  version: string,
+  isEncrypted: boolean,
+  report: Report,
+) {
+  if (isEncrypted && orthanc['StorageCompression'] === true) {
+    report.warnings.push(
+      'StorageCompression: with it Orthanc reads whole files only, and the size of what is encrypted tells how well it compressed; write false',
+    );
+  }
   const threads = orthanc['StorageLoaderThreadsCount'] ?? LOADER_THREADS_DEFAULT;
   const isFew = typeof threads === 'number' && threads <= LOADER_THREADS_DEFAULT;
   if (compareVersions(version, '1.13.0') >= 0 && isFew) {

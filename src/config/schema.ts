@@ -222,7 +222,7 @@ export function commonSettings() {
       { min: 1, max: 64, unit: 'threads', default: 1, only: { onlyYet: 1 } },
     ),
     StorageEncryption: documented(z.optional(encryptionSchema()), {
-      description: `${NOT_YET}Encryption before anything leaves Orthanc: the section \`StorageEncryption\` below.`,
+      description: `Encryption before anything leaves Orthanc: the section \`StorageEncryption\` below.`,
     }),
   };
 }

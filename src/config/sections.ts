@@ -253,7 +253,6 @@ function parseSection<S extends ObjectSchema>(
       report.problems.push(...describeIssue(section, issue, known));
     }
   }
-  checkEncryption(section, raw[ENCRYPTION_KEY], report);
   if (
     result.success &&
     raw['HybridMode'] === 'WriteToFileSystem' &&
@@ -293,39 +292,6 @@ function renameAliases(
 
 function isTrue(raw: unknown): boolean {
   return ['true', '1'].includes(scalarText(raw).toLowerCase());
-}
-
-/** Absent `Enable` means true where anything else is there: so it does in the C++ plugins, and to encrypt is the safe reading. */
-function isEncryptionAskedFor(raw: unknown): boolean {
-  if (!isObject(raw)) return false;
-  const { Enable: enable } = raw;
-  if (enable === undefined) return Object.keys(raw).length > 0;
-  return !['false', '0'].includes(scalarText(enable).toLowerCase());
-}
-
-function checkEncryption(section: string, raw: unknown, report: Report) {
-  if (!isObject(raw)) return;
-  const name = `${section}.${ENCRYPTION_KEY}`;
-  if (isEncryptionAskedFor(raw)) {
-    report.problems.push(
-      `${name}.Enable: not available yet in this version; write false, or leave ${ENCRYPTION_KEY} out`,
-    );
-    if (raw['MasterKey'] === undefined) {
-      report.problems.push(`${name}.MasterKey: is missing; write [id, "path of the key file"]`);
-    }
-  }
-  const previous = Array.isArray(raw['PreviousMasterKeys']) ? raw['PreviousMasterKeys'] : [];
-  const seen = new Set<string>();
-  for (const key of [raw['MasterKey'], ...previous]) {
-    const id = Array.isArray(key) ? scalarText(key[0]) : undefined;
-    // What is no id the schema has refused.
-    if (id === undefined || !/^\d+$/.test(id)) continue;
-    const canonical = String(Number(id));
-    if (seen.has(canonical)) {
-      report.problems.push(`${name}: key id ${canonical} is there twice; ids must differ`);
-    }
-    seen.add(canonical);
-  }
 }
 
 /** Two settings that make sense together only. */

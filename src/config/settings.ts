@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What the configuration means once it is read and checked. Orthanc's PascalCase keys end in this folder.
 
+import type { EncryptionSettings } from './encryption.ts';
 import type { Secret } from './secret.ts';
 
 /** What each provider needs to talk to its server. */
@@ -92,6 +93,8 @@ export interface PluginSettings {
   /** undefined: no section of ours in the configuration. */
   readonly provider: ProviderSettings | undefined;
   readonly naming: NamingSettings;
+  /** undefined: none, and no keys to read what was encrypted before. */
+  readonly encryption: EncryptionSettings | undefined;
   /** undefined: attachments are in the provider's store only. */
   readonly hybrid: HybridSettings | undefined;
   readonly requestTimeoutMs: number;

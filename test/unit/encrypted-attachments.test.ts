@@ -2,8 +2,8 @@
 
 import { describe, expect, test } from 'vitest';
 import type { AttachmentStore } from '../../src/attachments.ts';
+import { createAttachmentStore } from '../../src/attachments.ts';
 import type { NamingSettings } from '../../src/config/settings.ts';
-import { createEncryptedAttachmentStore } from '../../src/encrypted-attachments.ts';
 import { createEnvelope } from '../../src/encryption/envelope.ts';
 import type { EncryptionFormat } from '../../src/encryption/sizes.ts';
 import {
@@ -33,7 +33,7 @@ function open(
     maxInputBytes: 2 ** 30,
     now: () => performance.now(),
   });
-  return createEncryptedAttachmentStore({ store, naming, envelope });
+  return createAttachmentStore({ store, naming, envelope });
 }
 
 async function read(attachments: AttachmentStore, range?: { start: number; end: number }) {
