@@ -24,6 +24,20 @@ const withoutCrc64 = {
   },
 };
 
+/**
+ * 270 kB with its polyfills of what Node has. All requests of Google's library have another fetch: src/providers/google/credentials.ts.
+ * @type {import('esbuild').Plugin}
+ */
+const withoutNodeFetch = {
+  name: 'without-node-fetch',
+  setup({ onLoad }) {
+    onLoad({ filter: /[/\\]node-fetch[/\\]src[/\\]index\.js$/ }, () => ({
+      contents:
+        "export default () => Promise.reject(new Error('node-fetch is not in this bundle'));",
+    }));
+  },
+};
+
 /** @type {import('esbuild').BuildOptions} */
 const common = {
   absWorkingDir: root,
@@ -47,7 +61,7 @@ const common = {
   supported: { 'dynamic-import': false },
   // Azure/azure-sdk-for-js#39057: its code asks for import.meta.url, which CommonJS leaves undefined.
   define: { 'import.meta.url': '__bundleUrl' },
-  plugins: [withoutCrc64],
+  plugins: [withoutCrc64, withoutNodeFetch],
 };
 const banner = "const __bundleUrl = require('node:url').pathToFileURL(__filename).href;";
 

@@ -2,7 +2,7 @@
 // Who we are to Google: google-auth-library finds credentials and gets tokens, over our transport, so that HttpProxy and
 // HttpsCACertificates hold for them too.
 
-import { type AuthClient, GoogleAuth, JWT } from 'google-auth-library';
+import { type AuthClient, GoogleAuth, gaxios, JWT } from 'google-auth-library';
 import { isLoopback } from '../../config/urls.ts';
 import { untilAborted } from '../../store/abort.ts';
 import type { ExchangeRequest, Headers, Transport } from '../transport.ts';
@@ -122,6 +122,8 @@ function openServiceAccount(account: ServiceAccount, fetchImplementation: Fetch)
 }
 
 async function openDefault(fetchImplementation: Fetch): Promise<AuthClient> {
+  // For the metadata server the library has an instance of its own, one for the whole process.
+  gaxios.instance.defaults.fetchImplementation = fetchDirectly;
   const auth = new GoogleAuth({
     scopes: [SCOPE],
     // Not used; without it the library would start gcloud to ask for it.
@@ -173,6 +175,16 @@ function createFetch({ transport, direct }: CredentialsDependencies): Fetch {
     const body = answer.body.length === 0 ? null : answer.body;
     return new Response(body, { status: answer.status, headers: { ...answer.headers } });
   };
+}
+
+/** Node's own, which knows neither proxies from the environment nor authorities: metadata servers need none. */
+async function fetchDirectly(...parameters: Parameters<Fetch>): Promise<Response> {
+  try {
+    return await fetch(...parameters);
+  } catch (thrown) {
+    // The library goes by the code, which is that of the cause.
+    throw thrown instanceof TypeError && thrown.cause instanceof Error ? thrown.cause : thrown;
+  }
 }
 
 function toBytes(body: RequestInit['body']): Uint8Array | undefined {

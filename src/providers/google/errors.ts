@@ -144,7 +144,7 @@ function explainBadRequest(
   if (/requester pays/i.test(message)) {
     return {
       code: 'BAD_CONFIG',
-      text: `the bucket lets the requester pay; name the project that pays in the environment variable GOOGLE_CLOUD_QUOTA_PROJECT, and leave GoogleCloudStorage.ServiceAccountFile out (${answer})`,
+      text: `the bucket lets the requester pay; name the project that pays as "quota_project_id" in the file GoogleCloudStorage.ServiceAccountFile, or without that file in the environment variable GOOGLE_CLOUD_QUOTA_PROJECT (${answer})`,
     };
   }
   if (/invalid bucket name/i.test(message)) {

@@ -11,6 +11,8 @@ export interface ServiceAccount {
   readonly private_key: string;
   readonly private_key_id?: string;
   readonly universe_domain?: string;
+  /** The project that pays, for buckets where requesters do. */
+  readonly quota_project_id?: string;
 }
 
 const HOW_TO_GET_ONE =
@@ -24,7 +26,8 @@ export function readServiceAccount(file: string): ServiceAccount {
   if (content === undefined) {
     throw wrong(file, `is ${describeText(text)}, not JSON; ${HOW_TO_GET_ONE}`);
   }
-  const { type, client_email, private_key, private_key_id, universe_domain } = content;
+  const { type, client_email, private_key, private_key_id, universe_domain, quota_project_id } =
+    content;
   if (type !== 'service_account') {
     throw wrong(file, `is ${describeJson(content)}, not a service account key; ${fix(content)}`);
   }
@@ -46,6 +49,7 @@ export function readServiceAccount(file: string): ServiceAccount {
     private_key,
     ...(typeof private_key_id === 'string' ? { private_key_id } : {}),
     ...(typeof universe_domain === 'string' ? { universe_domain } : {}),
+    ...(typeof quota_project_id === 'string' ? { quota_project_id } : {}),
   };
 }
 
