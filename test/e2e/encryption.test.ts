@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// PHI leaves Orthanc only as noise, comes back as it was, and whatever was tampered with does not come back at all.
+
+import { randomBytes } from 'node:crypto';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { startAzure } from '../../scripts/services.mjs';
+import { makeDicom } from '../support/dicom.ts';
+import { type Configuration, type Orthanc, runRefusedOrthanc } from '../support/orthanc.ts';
+import { BUCKET, createWorld, type World } from '../support/world.ts';
+
+const PATIENT = 'Noise^Nobody';
+const PIXELS = 500_000;
+const REFUSAL_LIMIT_MS = 10_000;
+
+let world: World;
+let keyFile: string;
+
+const instance = (uid: string) =>
+  makeDicom({ sopInstanceUid: uid, patientName: PATIENT, pixelBytes: PIXELS });
+
+beforeAll(async () => {
+  world = await createWorld();
+  keyFile = join(world.folder, 'master.key');
+  await writeFile(keyFile, randomBytes(32).toString('base64'), { mode: 0o600 });
+});
+
+afterAll(() => world.close());
+
+function withEncryption(StorageEncryption: Configuration, RootPath: string): Configuration {
+  return {
+    MaximumStorageCacheSize: 0,
+    AwsS3Storage: { ...world.section, RootPath, StorageEncryption },
+  };
+}
+
+const sealed = (format: string) => ({ Enable: true, MasterKey: [3, keyFile], Format: format });
+
+/** The contents of all files below a folder. */
+async function contentsBelow(folder: string): Promise<readonly Buffer[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  return Promise.all(
+    entries
+      .filter((entry) => entry.isFile())
+      .map((entry) => readFile(join(entry.parentPath, entry.name))),
+  );
+}
+
+async function expectNoise(folder: string): Promise<void> {
+  const contents = await contentsBelow(folder);
+  expect(contents.length).toBeGreaterThan(0);
+  for (const content of contents) {
+    expect(content.includes('DICM')).toBe(false);
+    expect(content.includes('Noise')).toBe(false);
+  }
+}
+
+const objectFile = (key: string) => join(world.folder, 'store', 'data', BUCKET, key);
+
+async function expectIntact(orthanc: Orthanc, id: string, file: Buffer): Promise<void> {
+  expect((await orthanc.get(`/instances/${id}/file`)).equals(file)).toBe(true);
+  const tags = (await orthanc.json(`/instances/${id}/simplified-tags`)) as Record<string, string>;
+  expect(tags['PatientName']).toBe(PATIENT);
+}
+
+describe.each(['A1', 'A2'])('%s in S3', (format) => {
+  let orthanc: Orthanc;
+
+  beforeAll(async () => {
+    orthanc = await world.start(`sealed-${format}`, {
+      configuration: withEncryption(sealed(format), format),
+    });
+  });
+
+  test('comes back as it was, and the bucket holds noise', async () => {
+    const file = instance('1.2.9.1');
+    world.proxy.forget();
+    const { ID } = await orthanc.upload(file);
+    // With A1 Orthanc keeps the header in an attachment of its own, since it cannot read a part.
+    expect(world.proxy.counts()).toEqual({ PUT: format === 'A1' ? 2 : 1 });
+    await expectIntact(orthanc, ID, file);
+    const keys = await world.objects(format);
+    expect(keys.every((key) => key.endsWith('.enc'))).toBe(true);
+    expect(keys.some((key) => key.endsWith('.dcm.head.enc'))).toBe(format === 'A1');
+    await expectNoise(join(world.folder, 'store', 'data', BUCKET, format));
+  });
+
+  test('tags cost one request, of A2 for the first segments only', async () => {
+    const { ID } = await orthanc.upload(instance('1.2.9.2'));
+    world.proxy.forget();
+    await orthanc.get(`/instances/${ID}/tags`);
+    const requests = world.proxy.requests();
+    expect(requests.map(({ method }) => method)).toEqual(['GET']);
+    if (format === 'A2') {
+      const [, last = ''] = /^bytes=0-(\d+)$/.exec(requests[0]?.headers['range'] ?? '') ?? [];
+      expect(Number(last)).toBeLessThan(256 * 1024);
+    }
+  });
+
+  test('a flipped bit is an error, not data', async () => {
+    const before = await world.objects(format);
+    const { ID } = await orthanc.upload(instance('1.2.9.3'));
+    const added = (await world.objects(format)).filter((key) => !before.includes(key));
+    const path = objectFile(added.find((key) => key.endsWith('.dcm.enc')) ?? '');
+    const object = await readFile(path);
+    const middle = Math.floor(object.length / 2);
+    object.writeUInt8(object.readUInt8(middle) ^ 1, middle);
+    await writeFile(path, object);
+    const { status } = await orthanc.request('GET', `/instances/${ID}/file`);
+    expect(status).toBe(500);
+    expect(orthanc.pluginLines().some((line) => line.includes('code=INTEGRITY'))).toBe(true);
+  });
+
+  test('user-defined attachments of 0, 1 and 70,000 bytes', async () => {
+    const { ID } = await orthanc.upload(instance('1.2.9.4'));
+    for (const [index, sizeBytes] of [0, 1, 70_000].entries()) {
+      const path = `/instances/${ID}/attachments/${5000 + index}`;
+      const content = randomBytes(sizeBytes);
+      expect((await orthanc.request('PUT', path, content)).status).toBe(200);
+      expect((await orthanc.get(`${path}/data`)).equals(content)).toBe(true);
+    }
+  });
+
+  test('a remove leaves nothing', async () => {
+    const patients = (await orthanc.json('/patients')) as string[];
+    for (const id of patients) await orthanc.request('DELETE', `/patients/${id}`);
+    expect(await world.objects(format)).toEqual([]);
+  });
+
+  test('the status names format and key id', async () => {
+    const status = await orthanc.json('/object-storage/status');
+    expect(status).toMatchObject({ encryption: { format, masterKeyId: 3 } });
+  });
+});
+
+test('objects from before it was switched on, and after it was switched off, are read and removed', async () => {
+  const folder = 'mixed';
+  const files = ['1.2.9.11', '1.2.9.12', '1.2.9.13'].map(instance);
+  const settings = [
+    { Enable: false },
+    sealed('A1'),
+    sealed('A2'),
+    { ...sealed('A2'), Enable: false },
+  ];
+  const ids: string[] = [];
+  for (const [index, StorageEncryption] of settings.entries()) {
+    const orthanc = await world.start('mixed', {
+      configuration: withEncryption(StorageEncryption, folder),
+    });
+    const file = files[index];
+    if (file !== undefined) ids.push((await orthanc.upload(file)).ID);
+    for (const [position, id] of ids.entries()) {
+      await expectIntact(orthanc, id, files[position] ?? Buffer.alloc(0));
+    }
+    if (index === settings.length - 1) {
+      for (const id of ids) await orthanc.request('DELETE', `/instances/${id}`);
+      // The header that Orthanc kept beside the A1 object goes with it.
+      expect(await world.objects(folder)).toEqual([]);
+    }
+    await orthanc.stop();
+  }
+});
+
+test('A2 in Azure: the container holds noise', async () => {
+  const folder = join(world.folder, 'azurite');
+  const azure = await startAzure({ folder });
+  try {
+    const { AwsS3Storage: _s3, ...plain } = world.options('azure').configuration;
+    const orthanc = await world.start('azure', {
+      configuration: {
+        ...plain,
+        AwsS3Storage: undefined,
+        AzureBlobStorage: {
+          ConnectionString: azure.connectionString,
+          ContainerName: 'sealed',
+          StorageEncryption: sealed('A2'),
+        },
+      },
+    });
+    const file = instance('1.2.9.21');
+    const { ID } = await orthanc.upload(file);
+    await expectIntact(orthanc, ID, file);
+    await expectNoise(folder);
+    await orthanc.stop();
+  } finally {
+    await azure.stop();
+  }
+});
+
+describe('keys that are not right stop Orthanc', () => {
+  test.each<[string, () => Configuration, string]>([
+    ['no file', () => ({ MasterKey: [1, '/nowhere/master.key'] }), '/nowhere/master.key'],
+    ['no master key', () => ({ Enable: true }), 'StorageEncryption.MasterKey: is missing'],
+    ['an unknown format', () => ({ ...sealed('A3') }), 'must be one of "A1", "A2", not "A3"'],
+    [
+      'one key under two ids',
+      () => ({ ...sealed('A1'), PreviousMasterKeys: [[4, keyFile]] }),
+      'StorageEncryption.PreviousMasterKeys[0]',
+    ],
+  ])('%s', async (name, settings, message) => {
+    const { status, orthanc } = await runRefusedOrthanc(
+      world.options(`refused-${name.replaceAll(' ', '-')}`, {
+        configuration: withEncryption(settings(), ''),
+      }),
+      REFUSAL_LIMIT_MS,
+    );
+    expect(status).not.toBe(0);
+    expect(orthanc.log()).toContain(message);
+  });
+});
