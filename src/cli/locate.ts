@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Argument, Command, Option } from 'commander';
-import { createAttachmentStore } from '../attachments.ts';
 import { StorageError } from '../errors.ts';
 import { type LocatedAttachment, locate } from '../locate.ts';
 import { LEVELS, type Level } from '../orthanc-api.ts';
@@ -51,7 +50,7 @@ async function run(level: Level, id: string, options: Options): Promise<void> {
         api: connectToOrthanc(options.orthanc),
         stores: sides.map((side) => ({
           name: side.isFileSystem ? 'file-system' : 'object-storage',
-          attachments: createAttachmentStore(side),
+          attachments: side.attachments,
         })),
       },
       { level, id },

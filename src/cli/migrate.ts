@@ -4,7 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { StorageError } from '../errors.ts';
 import { listIndex } from '../jobs/index-list.ts';
-import { type MigrateCounts, migrate, type Side } from '../jobs/migrate.ts';
+import { type MigrateCounts, migrate, needsTypes } from '../jobs/migrate.ts';
+import type { Side } from '../jobs/side.ts';
 import { createUuidTable, type UuidTable } from '../jobs/uuid-table.ts';
 import { contentTypeOf } from '../naming.ts';
 import { openJournal } from './journal.ts';
@@ -149,12 +150,11 @@ async function readTypes(
   { orthanc }: Options,
   { from, to }: { readonly from: Side; readonly to: Side },
 ): Promise<UuidTable | undefined> {
-  const isNeeded = from.naming.structure === 'legacy' && to.naming.structure === 'flat';
   if (orthanc === undefined) {
-    if (!isNeeded) return undefined;
+    if (!needsTypes({ from, to })) return undefined;
     throw new StorageError(
       'BAD_CONFIG',
-      'names in the bucket depend on the types of the files, which only Orthanc knows: give its address by --orthanc, or choose "StorageStructure": "legacy"',
+      'flat names and encryption depend on the types of the files, which only Orthanc knows: give its address by --orthanc',
     );
   }
   const types = createUuidTable();

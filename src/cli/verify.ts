@@ -88,8 +88,7 @@ async function run(options: Options): Promise<void> {
     const counts = await verify(
       {
         api: connectToOrthanc(options.orthanc),
-        store: bucket.store,
-        naming: bucket.naming,
+        bucket,
         files,
         report: (finding) => {
           progress.clear();

@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // All attachments of one store into another, beside Orthanc or without it.
 
-import type { NamingSettings } from '../config/settings.ts';
 import { detectFormat, MAGIC_BYTES } from '../encryption/header.ts';
+import { ciphertextSize } from '../encryption/sizes.ts';
 import { StorageError, toStorageError } from '../errors.ts';
-import { type ContentType, objectKey, type ParsedKey, parseKey } from '../naming.ts';
+import { ContentType, objectKey, type ParsedKey, parseKey } from '../naming.ts';
+import { createLimiter } from '../store/limit.ts';
 import type { ObjectInfo, ObjectStore } from '../store/object-store.ts';
-import { type CopySource, copyVerified, digestOf } from './copy.ts';
+import { type CopySource, type CopyTarget, copyVerified, digestOf } from './copy.ts';
+import type { Side } from './side.ts';
 import { createUuidTable, type UuidTable } from './uuid-table.ts';
 
-export interface Side {
-  readonly store: ObjectStore;
-  readonly naming: NamingSettings;
-  /** Orthanc's own folder, in which nothing is ever encrypted. */
-  readonly isFileSystem: boolean;
-}
+/** Above, one at a time: each is in memory as a whole. */
+const LARGE_BYTES = 32 * 1024 * 1024;
 
 export interface MigrateOptions {
   readonly atOnce: number;
@@ -66,6 +64,7 @@ export async function migrate(
     foreign: 0,
     failed: 0,
   };
+  const large = createLimiter(1);
   const there = await listSizes(deps.to, signal);
   const prefix = from.naming.rootPath === '' ? '' : `${from.naming.rootPath}/`;
   const objects = from.store.list(prefix, { signal })[Symbol.asyncIterator]();
@@ -82,7 +81,8 @@ export async function migrate(
         counts.foreign += 1;
       } else {
         try {
-          await copyOne(object, parsed);
+          const copy = () => copyOne(object, parsed);
+          await (object.sizeBytes > LARGE_BYTES ? large.run(signal, copy) : copy());
         } catch (error) {
           if (signal.aborted) throw error;
           const { code, message } = toStorageError(error);
@@ -95,17 +95,29 @@ export async function migrate(
   }
 
   async function copyOne(object: ObjectInfo, parsed: ParsedKey): Promise<void> {
-    const { from: source, to, typeOf } = deps;
-    const contentType = contentTypeAt(to, parsed, typeOf);
-    if (to.isFileSystem) await refuseEncrypted(source, object, parsed, signal);
-    const key = objectKey(parsed.uuid, contentType, to.naming, parsed.encrypted === true);
-    const read = { get: source.store.get.bind(undefined, object.key, undefined) };
-    const write = {
-      get: to.store.get.bind(undefined, key, undefined),
-      put: to.store.put.bind(undefined, key),
-      remove: to.store.delete.bind(undefined, key),
+    const { to, typeOf } = deps;
+    const { uuid } = parsed;
+    await insistOnKeys(from, object, parsed, signal);
+    const attachment = { uuid, contentType: contentTypeOf(deps, parsed, typeOf) };
+    const read: CopySource = {
+      get: (sink, get) => from.attachments.get(attachment, undefined, sink, get),
     };
-    if (there.get(parsed.uuid)?.sizeBytes === object.sizeBytes) {
+    const write = {
+      get: (...[sink, get]: Parameters<CopySource['get']>) =>
+        to.attachments.get(attachment, undefined, sink, get),
+      put: (...[body, put]: Parameters<CopyTarget['put']>) =>
+        to.attachments.put(attachment, body, put),
+      remove: (...[remove]: Parameters<CopyTarget['remove']>) =>
+        to.attachments.remove(attachment, remove),
+    };
+    const key = objectKey(uuid, attachment.contentType, to.naming, false);
+    // Of an encrypted source the size is known only once it is read.
+    const plainBytes = from.hasKeys ? undefined : object.sizeBytes;
+    const storedBytes = there.get(uuid)?.sizeBytes;
+    const mayBeThere =
+      storedBytes !== undefined &&
+      (plainBytes === undefined || storedBytes === sizeAt(to, plainBytes));
+    if (mayBeThere) {
       if (options.isDone(key)) {
         counts.skipped += 1;
         return;
@@ -118,12 +130,7 @@ export async function migrate(
     }
     if (!options.dryRun) {
       await options.throttle(object.sizeBytes);
-      await copyVerified(
-        read,
-        write,
-        { sizeBytes: object.sizeBytes, md5Hex: undefined },
-        { signal },
-      );
+      await copyVerified(read, write, { sizeBytes: plainBytes, md5Hex: undefined }, { signal });
       options.onDone(key);
     }
     counts.copied += 1;
@@ -162,33 +169,41 @@ async function listSizes({ store, naming }: Side, signal: AbortSignal): Promise<
   return sizes;
 }
 
-/** In the legacy structure any type gives the same name. */
-function contentTypeAt(
-  to: Side,
+/** Of an object as it would be written now. */
+function sizeAt({ format }: Side, plainBytes: number): number {
+  return format === undefined ? plainBytes : ciphertextSize(format, plainBytes);
+}
+
+/** Whether the types of files must be known beside their names: flat names have them, and objects of A2 are bound to them. */
+export function needsTypes({ from, to }: Pick<MigrateDependencies, 'from' | 'to'>): boolean {
+  if (from.naming.structure === 'flat') return from.naming.legacyUnknownFiles;
+  return to.naming.structure === 'flat' || to.format !== undefined || from.hasKeys;
+}
+
+function contentTypeOf(
+  sides: Pick<MigrateDependencies, 'from' | 'to'>,
   { uuid, contentType }: ParsedKey,
   typeOf: (uuid: string) => ContentType | undefined,
 ): ContentType {
   const type = contentType ?? typeOf(uuid);
   if (type !== undefined) return type;
-  if (to.naming.structure === 'legacy') return 0;
-  throw new StorageError(
-    'NOT_FOUND',
-    "its name in the bucket depends on its type, which Orthanc's index does not know",
-  );
+  if (!needsTypes(sides)) return ContentType.Unknown;
+  throw new StorageError('NOT_FOUND', "Orthanc's index does not know it, hence nobody its type");
 }
 
-async function refuseEncrypted(
-  { store, isFileSystem }: Side,
+/** What is encrypted must not be taken for a content.
+ *  @throws StorageError UNKNOWN_KEY */
+async function insistOnKeys(
+  { store, isFileSystem, hasKeys }: Side,
   object: ObjectInfo,
   parsed: ParsedKey,
   signal: AbortSignal,
 ): Promise<void> {
-  if (isFileSystem) return;
-  const isEncrypted = parsed.encrypted ?? (await startsEncrypted(store, object, signal));
-  if (isEncrypted) {
+  if (isFileSystem || hasKeys) return;
+  if (parsed.encrypted ?? (await startsEncrypted(store, object, signal))) {
     throw new StorageError(
-      'BAD_CONFIG',
-      'it is encrypted, and to decrypt on the way is not available yet',
+      'UNKNOWN_KEY',
+      'it is encrypted, and the configuration that it is read by has no keys',
       { key: object.key },
     );
   }

@@ -4,7 +4,7 @@
 export interface UuidEntry {
   readonly uuid: string;
   readonly sizeBytes: number;
-  /** A small number of the caller's. */
+  /** A number of the caller's, from 0 to 63. */
   readonly tag: number;
 }
 
@@ -23,18 +23,23 @@ export interface UuidTable {
 const SEGMENTS = 256;
 const FIRST_CAPACITY = 16;
 const LOAD_MAX = 0.8;
-const GROWTH = 1.5;
+/** Little more than half a table is never empty. */
+const GROWTH = 1.25;
 const WORDS = 4;
+/** In `states`; the tag is above them. */
 const USED = 1;
 const MARKED = 2;
+const TAG_SHIFT = 2;
+const TAG_MAX = 63;
 
 interface Segment {
   capacity: number;
   count: number;
   words: Uint32Array;
-  sizes: Float64Array;
-  tags: Uint8Array;
-  flags: Uint8Array;
+  /** 48 bits are enough for any object, and two bytes less than a number of JavaScript's. */
+  sizesLow: Uint32Array;
+  sizesHigh: Uint16Array;
+  states: Uint8Array;
 }
 
 export function createUuidTable(): UuidTable {
@@ -60,38 +65,43 @@ export function createUuidTable(): UuidTable {
       const segment = segmentOf(uuid);
       if ((segment.count + 1) / segment.capacity > LOAD_MAX) grow(segment);
       const slot = slotOf(segment, wanted);
-      if (segment.flags[slot] === 0) {
+      if (segment.states[slot] === 0) {
         segment.words.set(wanted, slot * WORDS);
         segment.count += 1;
         size += 1;
       }
-      segment.flags[slot] = USED;
-      segment.sizes[slot] = sizeBytes;
-      segment.tags[slot] = tag;
+      if (tag > TAG_MAX) throw new RangeError('the tag is too large');
+      segment.states[slot] = USED | (tag << TAG_SHIFT);
+      segment.sizesLow[slot] = sizeBytes % 2 ** 32;
+      segment.sizesHigh[slot] = Math.floor(sizeBytes / 2 ** 32);
     },
     get(uuid) {
       const segment = segmentOf(uuid);
       const slot = slotOf(segment, wanted);
-      if (segment.flags[slot] === 0) return undefined;
-      return { sizeBytes: segment.sizes[slot] ?? 0, tag: segment.tags[slot] ?? 0 };
+      return segment.states[slot] === 0 ? undefined : valueAt(segment, slot);
     },
     mark(uuid) {
       const segment = segmentOf(uuid);
       const slot = slotOf(segment, wanted);
-      if (segment.flags[slot] !== 0) segment.flags[slot] = USED | MARKED;
+      const state = segment.states[slot] ?? 0;
+      if (state !== 0) segment.states[slot] = state | MARKED;
     },
     *unmarked() {
       for (const segment of segments) {
         for (let slot = 0; slot < segment.capacity; slot += 1) {
-          if (segment.flags[slot] !== USED) continue;
-          yield {
-            uuid: format(segment.words.subarray(slot * WORDS, slot * WORDS + WORDS)),
-            sizeBytes: segment.sizes[slot] ?? 0,
-            tag: segment.tags[slot] ?? 0,
-          };
+          if (((segment.states[slot] ?? 0) & (USED | MARKED)) !== USED) continue;
+          const uuid = format(segment.words.subarray(slot * WORDS, slot * WORDS + WORDS));
+          yield { uuid, ...valueAt(segment, slot) };
         }
       }
     },
+  };
+}
+
+function valueAt({ sizesLow, sizesHigh, states }: Segment, slot: number) {
+  return {
+    sizeBytes: (sizesHigh[slot] ?? 0) * 2 ** 32 + (sizesLow[slot] ?? 0),
+    tag: (states[slot] ?? 0) >> TAG_SHIFT,
   };
 }
 
@@ -100,16 +110,16 @@ function createSegment(capacity: number): Segment {
     capacity,
     count: 0,
     words: new Uint32Array(capacity * WORDS),
-    sizes: new Float64Array(capacity),
-    tags: new Uint8Array(capacity),
-    flags: new Uint8Array(capacity),
+    sizesLow: new Uint32Array(capacity),
+    sizesHigh: new Uint16Array(capacity),
+    states: new Uint8Array(capacity),
   };
 }
 
 /** Where the uuid is, or would be. Uuids are random already, so that one of their words is hash enough. */
-function slotOf({ capacity, words, flags }: Segment, wanted: Uint32Array): number {
+function slotOf({ capacity, words, states }: Segment, wanted: Uint32Array): number {
   let slot = ((wanted[3] ?? 0) ^ (wanted[1] ?? 0)) >>> 0;
-  for (slot %= capacity; flags[slot] !== 0; slot = (slot + 1) % capacity) {
+  for (slot %= capacity; states[slot] !== 0; slot = (slot + 1) % capacity) {
     const at = slot * WORDS;
     if (
       words[at] === wanted[0] &&
@@ -126,13 +136,13 @@ function slotOf({ capacity, words, flags }: Segment, wanted: Uint32Array): numbe
 function grow(segment: Segment): void {
   const next = createSegment(Math.ceil(segment.capacity * GROWTH));
   for (let slot = 0; slot < segment.capacity; slot += 1) {
-    if (segment.flags[slot] === 0) continue;
+    if (segment.states[slot] === 0) continue;
     const words = segment.words.subarray(slot * WORDS, slot * WORDS + WORDS);
     const target = slotOf(next, words);
     next.words.set(words, target * WORDS);
-    next.sizes[target] = segment.sizes[slot] ?? 0;
-    next.tags[target] = segment.tags[slot] ?? 0;
-    next.flags[target] = segment.flags[slot] ?? 0;
+    next.sizesLow[target] = segment.sizesLow[slot] ?? 0;
+    next.sizesHigh[target] = segment.sizesHigh[slot] ?? 0;
+    next.states[target] = segment.states[slot] ?? 0;
   }
   Object.assign(segment, next, { count: segment.count });
 }

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // A bucket against Orthanc's index: what is missing, what nobody knows, what is not as it was stored.
 
-import type { NamingSettings } from '../config/settings.ts';
+import { ciphertextSize, type EncryptionFormat } from '../encryption/sizes.ts';
 import { toStorageError } from '../errors.ts';
-import { type ContentType, contentTypeOf, objectKey, parseKey } from '../naming.ts';
+import { alternateKeys, contentTypeOf, objectKey, parseKey } from '../naming.ts';
 import type { OrthancApi } from '../orthanc-api.ts';
 import { createLimiter } from '../store/limit.ts';
-import type { ObjectInfo, ObjectStore } from '../store/object-store.ts';
+import type { ObjectInfo } from '../store/object-store.ts';
 import { digestOf } from './copy.ts';
 import { listIndex } from './index-list.ts';
+import type { Side } from './side.ts';
 import { createUuidTable, type UuidTable } from './uuid-table.ts';
 
 export type Finding =
@@ -59,23 +60,25 @@ export interface VerifyCounts {
 
 export interface VerifyDependencies {
   readonly api: OrthancApi;
-  readonly store: ObjectStore;
-  readonly naming: NamingSettings;
+  readonly bucket: Side;
   /** Orthanc's own folder, with hybrid storage: what lies there is not missing. */
-  readonly files: { readonly store: ObjectStore; readonly naming: NamingSettings } | undefined;
+  readonly files: Side | undefined;
   readonly report: (finding: Finding) => void;
   readonly progress: (counts: VerifyCounts) => void;
 }
 
-/** Orphans and missing ones are looked at a second time, since Orthanc goes on storing and deleting; the list of them is kept, so it
- *  has an end. */
-const SUSPECTS_MAX = 1_000_000;
+const FORMATS: readonly EncryptionFormat[] = ['A1', 'A2'];
+
+/** Orphans and missing ones are looked at a second time, since Orthanc goes on storing and deleting. They are kept meanwhile, so that
+ *  there is an end to it: a further run finds the others. */
+const SUSPECTS_MAX = 100_000;
 
 export async function verify(
   deps: VerifyDependencies,
   options: VerifyOptions,
 ): Promise<VerifyCounts> {
-  const { api, store, naming, report } = deps;
+  const { api, bucket, report } = deps;
+  const { store, naming } = bucket;
   const { signal } = options;
   const counts: VerifyCounts = {
     indexed: 0,
@@ -89,9 +92,6 @@ export async function verify(
     elsewhere: 0,
     deletedOrphans: 0,
   };
-  const keyOf = (uuid: string, contentType: ContentType) =>
-    objectKey(uuid, contentType, naming, false);
-
   const index = await readIndex(api, (size) => {
     counts.indexed = size;
     deps.progress(counts);
@@ -108,7 +108,7 @@ export async function verify(
       counts.foreign += 1;
     } else if (known !== undefined && isNameOf(object.key, parsed.uuid, known.tag)) {
       index.mark(parsed.uuid);
-      if (object.sizeBytes !== known.sizeBytes) {
+      if (!sizesOf(parsed.encrypted, known.sizeBytes).includes(object.sizeBytes)) {
         counts.wrongSize += 1;
         const { key, sizeBytes } = object;
         report({ kind: 'wrong-size', key, sizeBytes, expectedBytes: known.sizeBytes });
@@ -120,39 +120,55 @@ export async function verify(
     }
   }
 
+  /** Whether reads would find it there. */
   function isNameOf(key: string, uuid: string, tag: number): boolean {
-    // The alternates too, for the types that have one.
-    return key === keyOf(uuid, contentTypeOf(tag)) || naming.legacyUnknownFiles;
+    const contentType = contentTypeOf(tag);
+    return (bucket.hasKeys ? [false, true] : [false]).some(
+      (encrypted) =>
+        key === objectKey(uuid, contentType, naming, encrypted) ||
+        alternateKeys(uuid, contentType, naming, encrypted).includes(key),
+    );
+  }
+
+  /** That an object may have. @param encrypted undefined where its name does not tell */
+  function sizesOf(encrypted: boolean | undefined, plainBytes: number): readonly number[] {
+    const sealed = FORMATS.map((format) => ciphertextSize(format, plainBytes));
+    if (!bucket.hasKeys || encrypted === false) return [plainBytes];
+    return encrypted === true ? sealed : [plainBytes, ...sealed];
   }
 
   const suspects: { readonly uuid: string; readonly key: string }[] = [];
   for (const { uuid, tag } of index.unmarked()) {
     if (suspects.length === SUSPECTS_MAX) break;
-    const contentType = contentTypeOf(tag);
-    const key = keyOf(uuid, contentType);
-    if ((await store.head(key, { signal })) !== undefined) continue;
-    const file = deps.files && objectKey(uuid, contentType, deps.files.naming, false);
-    if (file !== undefined && (await deps.files?.store.head(file, { signal })) !== undefined) {
+    const attachment = { uuid, contentType: contentTypeOf(tag) };
+    // Stored under another of its names since, or in the other place.
+    if ((await bucket.attachments.find(attachment, { signal })) !== undefined) continue;
+    if ((await deps.files?.attachments.find(attachment, { signal })) !== undefined) {
       counts.elsewhere += 1;
     } else {
+      const isSealed = bucket.format !== undefined;
+      const key = objectKey(uuid, attachment.contentType, naming, isSealed);
       suspects.push({ uuid, key });
     }
   }
 
   // The index once more, where it may have changed meanwhile.
   if (suspects.length + orphans.length > 0) {
-    const later = await readIndex(api, () => undefined);
+    const byUuid = new Map<string, number>();
+    const uuids = new Set(suspects.map(({ uuid }) => uuid));
+    for (const { key } of orphans) uuids.add(parseKey(key, naming)?.uuid ?? '');
+    for await (const { uuid, contentType } of listIndex(api)) {
+      if (uuids.has(uuid)) byUuid.set(uuid, contentTypeOf(contentType));
+    }
     for (const { uuid, key } of suspects) {
-      if (later.get(uuid) === undefined) continue;
+      if (!byUuid.has(uuid)) continue;
       counts.missing += 1;
       report({ kind: 'missing', uuid, key });
     }
     for (const object of orphans) {
       const uuid = parseKey(object.key, naming)?.uuid;
-      const known = uuid === undefined ? undefined : later.get(uuid);
-      if (uuid === undefined || (known !== undefined && isNameOf(object.key, uuid, known.tag))) {
-        continue;
-      }
+      const type = uuid === undefined ? undefined : byUuid.get(uuid);
+      if (uuid === undefined || (type !== undefined && isNameOf(object.key, uuid, type))) continue;
       const { key, sizeBytes, modified } = object;
       counts.orphans += 1;
       report({ kind: 'orphan', key, sizeBytes, modified: modified.toISOString() });
@@ -179,18 +195,21 @@ async function readIndex(api: OrthancApi, progress: (size: number) => void): Pro
 
 /** Each attachment of the index's, read and compared. */
 async function readAll(
-  { api, store, naming, report, progress }: VerifyDependencies,
+  { api, bucket, report, progress }: VerifyDependencies,
   { atOnce, signal }: VerifyOptions,
   counts: VerifyCounts,
 ): Promise<void> {
   const limiter = createLimiter(atOnce);
   const ongoing = new Set<Promise<void>>();
   for await (const { uuid, contentType, contentBytes, md5Hex } of listIndex(api)) {
-    const key = objectKey(uuid, contentTypeOf(contentType), naming, false);
+    const attachment = { uuid, contentType: contentTypeOf(contentType) };
+    const key = objectKey(uuid, attachment.contentType, bucket.naming, bucket.format !== undefined);
     const work = limiter.run(signal, async () => {
       try {
-        const source = { get: store.get.bind(undefined, key, undefined) };
-        const digest = await digestOf(source, { signal });
+        const digest = await digestOf(
+          { get: (sink, get) => bucket.attachments.get(attachment, undefined, sink, get) },
+          { signal },
+        );
         if (digest.sizeBytes === contentBytes && (md5Hex ?? digest.md5Hex) === digest.md5Hex)
           return;
         counts.corrupt += 1;

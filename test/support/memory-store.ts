@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // An ObjectStore that is a Map, which notes what it was asked and can be told to fail.
 
+import { createAttachmentStore } from '../../src/attachments.ts';
+import type { NamingSettings } from '../../src/config/settings.ts';
+import type { Envelope } from '../../src/encryption/envelope.ts';
 import { StorageError, type StorageErrorCode } from '../../src/errors.ts';
+import type { Side } from '../../src/jobs/side.ts';
 import { abortReason } from '../../src/store/abort.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 
@@ -14,6 +18,23 @@ export interface MemoryStore extends ObjectStore {
   failWhen(rule: (call: string, count: number) => StorageErrorCode | undefined): void;
   /** Asked to wait at each call. */
   waitAt(gate: (call: string) => Promise<void> | undefined): void;
+}
+
+/** As a place of migrations. */
+export function sideOf(
+  store: ObjectStore,
+  naming: NamingSettings,
+  options: { readonly isFileSystem?: boolean; readonly envelope?: Envelope } = {},
+): Side {
+  const { isFileSystem = false, envelope } = options;
+  return {
+    store,
+    naming,
+    attachments: createAttachmentStore({ store, naming, envelope }),
+    isFileSystem,
+    hasKeys: envelope !== undefined,
+    format: envelope?.format,
+  };
 }
 
 export function createMemoryStore(): MemoryStore {

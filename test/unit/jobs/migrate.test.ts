@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { beforeEach, expect, test } from 'vitest';
+import { createSecretKey, randomBytes } from 'node:crypto';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { createEnvelope } from '../../../src/encryption/envelope.ts';
+import { createKeyring } from '../../../src/encryption/keyring.ts';
 import { type MigrateCounts, type MigrateOptions, migrate } from '../../../src/jobs/migrate.ts';
 import { contentTypeOf, ORTHANC_NAMING } from '../../../src/naming.ts';
 import { never } from '../../support/bodies.ts';
 import { createFakeIndex, type FakeAttachment } from '../../support/fake-index.ts';
-import { createMemoryStore, type MemoryStore } from '../../support/memory-store.ts';
+import { createMemoryStore, type MemoryStore, sideOf } from '../../support/memory-store.ts';
 
 const FLAT = { rootPath: 'root', structure: 'flat', legacyUnknownFiles: false } as const;
 
@@ -27,8 +30,8 @@ beforeEach(() => {
 });
 
 const sides = () => ({
-  from: { store: files, naming: ORTHANC_NAMING, isFileSystem: true },
-  to: { store: bucket, naming: FLAT, isFileSystem: false },
+  from: sideOf(files, ORTHANC_NAMING, { isFileSystem: true }),
+  to: sideOf(bucket, FLAT),
 });
 
 function run(
@@ -134,9 +137,43 @@ test('encrypted objects do not reach the file system as they are', async () => {
   files.objects.clear();
   const { from, to } = sides();
   expect(await run({ from: to, to: from })).toMatchObject({ copied: 0, failed: 1 });
-  const legacy = { store: bucket, naming: ORTHANC_NAMING, isFileSystem: false };
+  const legacy = sideOf(bucket, ORTHANC_NAMING);
   bucket.objects.clear();
   bucket.objects.set(legacyKey(uuid), Buffer.from('A2......'));
   expect(await run({ from: legacy, to: from })).toMatchObject({ copied: 0, failed: 1 });
   expect(files.objects.size).toBe(0);
+});
+
+describe.each(['A1', 'A2'] as const)('with encryption %s', (format) => {
+  const envelope = createEnvelope({
+    keyring: createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7),
+    format,
+    maxInputBytes: 1024 * 1024,
+    now: () => performance.now(),
+  });
+
+  test.each(['flat', 'legacy'] as const)(
+    'what lies in the %s bucket is encrypted, and comes back plain',
+    async (structure) => {
+      const from = sideOf(files, ORTHANC_NAMING, { isFileSystem: true });
+      const to = sideOf(bucket, { ...FLAT, structure }, { envelope });
+      const before = new Map(files.objects);
+      expect(await run({ from, to })).toMatchObject({ copied: 33, failed: 0 });
+      for (const bytes of bucket.objects.values()) {
+        expect(Buffer.from(bytes.subarray(0, 2)).toString()).toBe(format);
+      }
+      expect(await run({ from, to })).toMatchObject({ copied: 0, alreadyThere: 33 });
+      files.objects.clear();
+      expect(await run({ from: to, to: from })).toMatchObject({ copied: 33, failed: 0 });
+      expect([...files.objects.keys()].sort()).toEqual([...before.keys()].sort());
+      for (const [key, bytes] of before) {
+        expect(Buffer.compare(files.objects.get(key) ?? Buffer.alloc(0), bytes)).toBe(0);
+      }
+      // Without the keys nothing goes anywhere.
+      files.objects.clear();
+      const keyless = sideOf(bucket, { ...FLAT, structure });
+      expect(await run({ from: keyless, to: from })).toMatchObject({ copied: 0, failed: 33 });
+      expect(files.objects.size).toBe(0);
+    },
+  );
 });

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { createSecretKey, randomBytes } from 'node:crypto';
 import { beforeEach, expect, test } from 'vitest';
+import { createEnvelope } from '../../../src/encryption/envelope.ts';
+import { createKeyring } from '../../../src/encryption/keyring.ts';
+import type { Side } from '../../../src/jobs/side.ts';
 import { type Finding, type VerifyCounts, verify } from '../../../src/jobs/verify.ts';
-import { never } from '../../support/bodies.ts';
+import { contentTypeOf } from '../../../src/naming.ts';
+import { makeBody, never } from '../../support/bodies.ts';
 import { createFakeIndex, type FakeIndex } from '../../support/fake-index.ts';
-import { createMemoryStore, type MemoryStore } from '../../support/memory-store.ts';
+import { createMemoryStore, type MemoryStore, sideOf } from '../../support/memory-store.ts';
 
 const naming = { rootPath: '', structure: 'flat', legacyUnknownFiles: false } as const;
 const ORPHAN = '00000000-0000-4000-8000-000000000000.dcm';
@@ -30,12 +35,12 @@ function run(options: {
   readonly deep?: boolean;
   readonly max?: number;
   readonly minAgeMs?: number;
+  readonly side?: Side;
 }): Promise<VerifyCounts> {
   return verify(
     {
       api: index.api,
-      store: bucket,
-      naming,
+      bucket: options.side ?? sideOf(bucket, naming),
       files: undefined,
       report: (finding) => {
         findings.push(finding);
@@ -120,4 +125,36 @@ test('what the index forgets meanwhile is not missing, and what it learns is no 
   });
   expect(await run({ max: 10 })).toMatchObject({ missing: 0, orphans: 0 });
   expect(bucket.objects.has(keyOf(late))).toBe(true);
+});
+
+test('knows the sizes of encrypted objects, and reads them with --deep', async () => {
+  const envelope = createEnvelope({
+    keyring: createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7),
+    format: 'A2',
+    maxInputBytes: 1024 * 1024,
+    now: () => performance.now(),
+  });
+  const sealed = createMemoryStore();
+  const side = sideOf(sealed, naming, { envelope });
+  for (const { uuid, contentType, bytes } of index.attachments) {
+    const attachment = { uuid, contentType: contentTypeOf(contentType) };
+    await side.attachments.put(attachment, makeBody(bytes), { signal: never() });
+  }
+  bucket = sealed;
+  // One from before.
+  const [old] = index.attachments;
+  if (old === undefined) throw new Error('none');
+  sealed.objects.delete(`${keyOf(old)}.enc`);
+  sealed.objects.set(keyOf(old), old.bytes);
+  expect(await run({ deep: true, side })).toMatchObject({
+    missing: 0,
+    orphans: 0,
+    wrongSize: 0,
+    corrupt: 0,
+  });
+  const [key = ''] = [...sealed.objects.keys()].filter((name) => name.endsWith('.enc'));
+  const rotten = Buffer.from(sealed.objects.get(key) ?? '');
+  rotten[60] = (rotten[60] ?? 0) ^ 1;
+  sealed.objects.set(key, rotten);
+  expect(await run({ deep: true, side })).toMatchObject({ corrupt: 1 });
 });

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import type { AttachmentStore } from '../attachments.ts';
+import type { NamingSettings } from '../config/settings.ts';
+import type { EncryptionFormat } from '../encryption/sizes.ts';
+import type { ObjectStore } from '../store/object-store.ts';
+
+/** One of the places that files lie in, as its objects and as Orthanc's attachments. */
+export interface Side {
+  readonly store: ObjectStore;
+  readonly naming: NamingSettings;
+  readonly attachments: AttachmentStore;
+  /** Orthanc's own folder, in which nothing is ever encrypted. */
+  readonly isFileSystem: boolean;
+  /** Whether there are keys to read what is encrypted. */
+  readonly hasKeys: boolean;
+  /** Of new objects; undefined: they are stored as they are. */
+  readonly format: EncryptionFormat | undefined;
+}
