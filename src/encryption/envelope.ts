@@ -31,12 +31,6 @@ import {
   sealedRange,
 } from './sizes.ts';
 
-/** A range that may reach past the object's end; the sink is then told less in `begin`. What a store that does not know of it
- *  answers, BAD_RANGE, costs a second request. */
-export interface OpenRange extends ByteRange {
-  readonly mayEndEarly: true;
-}
-
 /** What reading needs of a store. */
 export type ReadableStore = Pick<ObjectStore, 'get' | 'head'>;
 
@@ -107,7 +101,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
    *  @returns whether the content was handed on; false where it takes the whole object */
   async function receive(
     request: GetRequest,
-    range: ByteRange | OpenRange | undefined,
+    range: ByteRange | undefined,
     fetched: Fetched,
   ): Promise<boolean> {
     const { store, key, signal } = request;
@@ -144,7 +138,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
         } catch (error) {
           if (neededBytes === undefined) {
             // From a store that knows no open ranges; the object is smaller than the range, so that the whole is no more.
-            if (isOpen(range) && !sink.hasBegun() && isBadRange(error)) return false;
+            if (range?.mayEndEarly === true && !sink.hasBegun() && isBadRange(error)) return false;
             throw error;
           }
         } finally {
@@ -167,7 +161,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
   async function getNear(request: GetRequest, wanted: ByteRange): Promise<void> {
     const { end } = sealedRange(coveringSegments(wanted));
     // Enough for an object of A1 whose content ends with the range: then this was the whole already.
-    const range: OpenRange = {
+    const range: ByteRange = {
       start: 0,
       end: Math.max(end, wanted.end + A1_OVERHEAD_BYTES),
       mayEndEarly: true,
@@ -256,8 +250,4 @@ function withKey(error: unknown, key: string): StorageError {
 
 function isBadRange(error: unknown): boolean {
   return error instanceof StorageError && error.code === 'BAD_RANGE';
-}
-
-function isOpen(range: ByteRange | OpenRange | undefined): boolean {
-  return range !== undefined && 'mayEndEarly' in range;
 }

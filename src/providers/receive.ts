@@ -116,7 +116,8 @@ function readExtent(options: ReceiveOptions, status: number, headers: Headers): 
   }
   if (status !== 206 || match === null) {
     // A server without ranges sends the whole; that is an answer only if the whole was asked for.
-    if (status === 200 && range.start === 0 && announced === range.end) {
+    const isAsked = range.mayEndEarly === true || announced === range.end;
+    if (status === 200 && range.start === 0 && announced !== undefined && isAsked) {
       return { sizeBytes: announced, totalBytes: announced, isWhole: true };
     }
     throw new StorageError(
@@ -128,7 +129,11 @@ function readExtent(options: ReceiveOptions, status: number, headers: Headers): 
     );
   }
   const [first, last, total] = [Number(match[1]), Number(match[2]), Number(match[3])];
-  if (first === range.start && last + 1 === total && total < range.end) {
+  const isCut = first === range.start && last + 1 === total && total < range.end;
+  if (isCut && range.mayEndEarly === true && (announced ?? total - first) === total - first) {
+    return { sizeBytes: total - first, totalBytes: total, isWhole: first === 0 };
+  }
+  if (isCut) {
     throw new StorageError(
       'BAD_RANGE',
       `bytes ${range.start} to ${range.end} were asked of "${key}", which has ${total}`,

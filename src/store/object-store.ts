@@ -17,6 +17,8 @@ export interface Body {
 export interface ByteRange {
   readonly start: number;
   readonly end: number;
+  /** The end may lie past the object's: what is there is enough, and `begin` tells how much that is. */
+  readonly mayEndEarly?: true;
 }
 
 /** Where the bytes of an object go. One sink serves one get at a time; after a failed attempt a store may begin again. */
@@ -51,7 +53,8 @@ export interface ObjectStore {
   /** Overwrites what is there. One request below the provider's multipart size.
    *  @throws ACCESS_DENIED, THROTTLED, UNAVAILABLE, TIMEOUT, ABORTED */
   put(key: string, body: Body, options: OperationOptions): Promise<void>;
-  /** One request. A range that ends past the object's end is an error, never a short answer.
+  /** One request. A range that ends past the object's end is an error, never a short answer, unless it says
+   *  `mayEndEarly`; one that starts there always is.
    *  @param range undefined is the whole object, also an empty one
    *  @throws NOT_FOUND, BAD_RANGE, SHORT_BODY, INTEGRITY, ACCESS_DENIED, THROTTLED, UNAVAILABLE, TIMEOUT, ABORTED */
   get(

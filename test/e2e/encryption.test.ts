@@ -98,6 +98,14 @@ describe.each(['A1', 'A2'])('%s in S3', (format) => {
     }
   });
 
+  test('a whole read is one request', async () => {
+    const file = instance('1.2.9.5');
+    const { ID } = await orthanc.upload(file);
+    world.proxy.forget();
+    expect((await orthanc.get(`/instances/${ID}/file`)).equals(file)).toBe(true);
+    expect(world.proxy.counts()).toEqual({ GET: 1 });
+  });
+
   test('a flipped bit is an error, not data', async () => {
     const before = await world.objects(format);
     const { ID } = await orthanc.upload(instance('1.2.9.3'));
