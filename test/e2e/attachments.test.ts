@@ -154,7 +154,8 @@ test('an instance of 200 MB', async () => {
   expect(world.proxy.counts()).toEqual({ POST: 2, PUT: expect.any(Number) as number });
   world.proxy.forget();
   await expectContent(`/instances/${ID}/file`, file);
-  expect(world.proxy.counts()).toEqual({ GET: 1 });
+  // Large answers may come in pieces, over several connections.
+  expect(world.proxy.counts()).toEqual({ GET: expect.any(Number) as number });
   await orthanc.get(`/instances/${ID}/tags`);
   await orthanc.request('DELETE', `/instances/${ID}`);
   expect(await count()).toBe(0);
