@@ -2,7 +2,7 @@
 // What "npm test" consists of.
 
 import { createWriteStream } from 'node:fs';
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 
 import { ensureBox, spawnInBox } from './box.mjs';
@@ -120,7 +120,8 @@ export const steps = [
     load: 'beside others',
     run: async ({ box, runInBox }) => {
       const folder = findBuildFolder(box);
-      const sources = await listNativeSources(/\.cpp$/);
+      // The longest first, so that no core waits for it at the end.
+      const sources = await sortBySize(await listNativeSources(/\.cpp$/));
       const headers = await listNativeSources(/\.h$/);
       const rules = [...headers, inProject('.clang-tidy'), inProject('CMakeLists.txt')];
       const common = [await ensureBox(box), ...(await readAll(rules))];
@@ -149,6 +150,12 @@ async function listNativeSources(pattern) {
     .filter((name) => pattern.test(name))
     .sort()
     .map((name) => inProject('native', name));
+}
+
+/** @param {readonly string[]} files @returns {Promise<string[]>} the largest first */
+async function sortBySize(files) {
+  const sized = await Promise.all(files.map(async (file) => ({ file, ...(await stat(file)) })));
+  return sized.sort((a, b) => b.size - a.size).map(({ file }) => file);
 }
 
 /** @param {readonly string[]} files @returns {Promise<string[]>} */
