@@ -21,6 +21,7 @@ interface Options {
   readonly journal?: string;
   readonly parallel: number;
   readonly bandwidth?: number;
+  readonly readBack?: true;
   readonly dryRun?: true;
   readonly json?: true;
 }
@@ -60,14 +61,15 @@ export function migrateCommand(): Command {
         'at most so many MB (of 1,048,576 bytes) a second',
       ).argParser(positiveNumber),
     )
+    .option('--read-back', 'reads each copy and compares it, which takes about twice as long')
     .option('--dry-run', 'writes nothing, tells what would be copied')
     .option('--json', 'print the result as JSON')
     .addHelpText(
       'after',
       `
-Each copy is read back and compared before it counts. What is there already with the same size and MD5 is left
-alone, so that the command can be ended at any time and run again. With --journal it trusts what it has noted,
-and only looks at sizes.
+Each file goes with a checksum, without which the provider does not take it, and is looked up in a listing at the
+end. What is there already with the same size and MD5 is left alone, so that the command can be ended at any time
+and run again. With --journal it trusts what it has noted, and only looks at sizes.
 
 Examples:
   orthanc-object-storage migrate --config /etc/orthanc --dry-run
@@ -114,6 +116,7 @@ async function run(options: Options): Promise<void> {
       {
         atOnce: options.parallel,
         dryRun: options.dryRun === true,
+        readBack: options.readBack === true,
         isDone: (key) => journal.isDone(key),
         onDone: (key) => {
           journal.add(key);

@@ -50,6 +50,28 @@ export async function copyVerified(
   return digest;
 }
 
+/** Copies one content. The store's own check of what it is sent is all that vouches for the copy.
+ *  @returns the size of the content
+ *  @throws StorageError INTEGRITY where the source isn't what was expected; what the stores throw */
+export async function copyOnce(
+  source: CopySource,
+  target: Pick<CopyTarget, 'put'>,
+  sizeBytes: number | undefined,
+  options: OperationOptions,
+): Promise<number> {
+  const content = createCollector();
+  await source.get(content.sink, options);
+  const bytes = content.bytes();
+  if (sizeBytes !== undefined && bytes.length !== sizeBytes) {
+    throw new StorageError(
+      'INTEGRITY',
+      `the source has ${bytes.length} bytes instead of ${sizeBytes}`,
+    );
+  }
+  await target.put(bodyOf(bytes), options);
+  return bytes.length;
+}
+
 /** Reads a content for its digest alone. */
 export async function digestOf(source: CopySource, options: OperationOptions): Promise<Digest> {
   const digester = createDigester();

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // All attachments of one store into another, beside Orthanc or without it.
 
+import { setMaxListeners } from 'node:events';
 import { detectFormat, MAGIC_BYTES } from '../encryption/header.ts';
 import { ciphertextSize } from '../encryption/sizes.ts';
 import { StorageError, toStorageError } from '../errors.ts';
 import { ContentType, objectKey, type ParsedKey, parseKey } from '../naming.ts';
 import { createLimiter } from '../store/limit.ts';
 import type { ObjectInfo, ObjectStore } from '../store/object-store.ts';
-import { type CopySource, type CopyTarget, copyVerified, digestOf } from './copy.ts';
+import { type CopySource, type CopyTarget, copyOnce, copyVerified, digestOf } from './copy.ts';
 import type { Side } from './side.ts';
 import { createUuidTable, type UuidTable } from './uuid-table.ts';
 
@@ -18,6 +19,8 @@ export interface MigrateOptions {
   readonly atOnce: number;
   /** Nothing is written. */
   readonly dryRun: boolean;
+  /** Reads each copy and compares it. Without, the provider's check of what it is sent has to do, and a listing at the end. */
+  readonly readBack: boolean;
   /** Names that were copied and verified by an earlier run. */
   readonly isDone: (key: string) => boolean;
   /** Called once a copy has been read back. */
@@ -48,13 +51,15 @@ export interface MigrateDependencies {
   readonly progress: (counts: MigrateCounts) => void;
 }
 
-/** Copies what is missing or different, and reads back what it copied. Deletes nothing at the source. */
+/** Copies what is missing or different, and checks what it copied. Deletes nothing at the source. */
 export async function migrate(
   deps: MigrateDependencies,
   options: MigrateOptions,
 ): Promise<MigrateCounts> {
   const { from } = deps;
   const { signal } = options;
+  // Each object under way listens; from eleven on, Node would warn of a leak.
+  setMaxListeners(0, signal);
   const counts: MigrateCounts = {
     seen: 0,
     copied: 0,
@@ -65,9 +70,9 @@ export async function migrate(
     failed: 0,
   };
   const large = createLimiter(1);
+  const copies = createUuidTable();
   const there = await listSizes(deps.to, signal);
-  const prefix = from.naming.rootPath === '' ? '' : `${from.naming.rootPath}/`;
-  const objects = from.store.list(prefix, { signal })[Symbol.asyncIterator]();
+  const objects = from.store.list(folderOf(from), { signal })[Symbol.asyncIterator]();
   const next = createSerializer(() => objects.next());
 
   async function worker(): Promise<void> {
@@ -130,7 +135,17 @@ export async function migrate(
     }
     if (!options.dryRun) {
       await options.throttle(object.sizeBytes);
-      await copyVerified(read, write, { sizeBytes: plainBytes, md5Hex: undefined }, { signal });
+      const contentBytes = options.readBack
+        ? (
+            await copyVerified(
+              read,
+              write,
+              { sizeBytes: plainBytes, md5Hex: undefined },
+              { signal },
+            )
+          ).sizeBytes
+        : await copyOnce(read, write, plainBytes, { signal });
+      copies.set(uuid, sizeAt(to, contentBytes), 0);
       options.onDone(key);
     }
     counts.copied += 1;
@@ -155,15 +170,33 @@ export async function migrate(
   const workers = Array.from({ length: options.atOnce }, worker);
   const settled = await Promise.allSettled(workers);
   for (const result of settled) if (result.status === 'rejected') throw result.reason;
+  if (copies.size > 0) await insistOnCopies();
   return counts;
+
+  /** Each is listed, with the size that it was written with. */
+  async function insistOnCopies(): Promise<void> {
+    const { to } = deps;
+    for await (const { key, sizeBytes } of to.store.list(folderOf(to), { signal })) {
+      const uuid = parseKey(key, to.naming)?.uuid;
+      if (uuid !== undefined && copies.get(uuid)?.sizeBytes === sizeBytes) copies.mark(uuid);
+    }
+    for (const { uuid } of copies.unmarked()) {
+      counts.copied -= 1;
+      counts.failed += 1;
+      deps.failed(uuid, 'INTEGRITY: the target does not list it as it was written');
+    }
+  }
+}
+
+function folderOf({ naming }: Side): string {
+  return naming.rootPath === '' ? '' : `${naming.rootPath}/`;
 }
 
 /** The target's objects, so that what is missing costs no request of its own. */
-async function listSizes({ store, naming }: Side, signal: AbortSignal): Promise<UuidTable> {
+async function listSizes(side: Side, signal: AbortSignal): Promise<UuidTable> {
   const sizes = createUuidTable();
-  const prefix = naming.rootPath === '' ? '' : `${naming.rootPath}/`;
-  for await (const { key, sizeBytes } of store.list(prefix, { signal })) {
-    const uuid = parseKey(key, naming)?.uuid;
+  for await (const { key, sizeBytes } of side.store.list(folderOf(side), { signal })) {
+    const uuid = parseKey(key, side.naming)?.uuid;
     if (uuid !== undefined) sizes.set(uuid, sizeBytes, 0);
   }
   return sizes;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // POST /move-storage: brings all attachments of some resources from one store of a hybrid storage to the other.
 
+import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Attachment, AttachmentStore } from '../attachments.ts';
 import { StorageError, toStorageError } from '../errors.ts';
@@ -153,6 +154,8 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
   const retryDelaysMs = deps.retryDelaysMs ?? RETRY_DELAYS_MS;
   const controller = new AbortController();
   const { signal } = controller;
+  // Each attachment under way listens; from eleven on, Node would warn of a leak.
+  setMaxListeners(0, signal);
   const source = stores[begun.target === 'file-system' ? 'object-storage' : 'file-system'];
   const target = stores[begun.target];
   const large = createLimiter(1);

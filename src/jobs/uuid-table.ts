@@ -22,9 +22,9 @@ export interface UuidTable {
 /** By the first byte of a uuid: each grows alone, so that growing never needs twice the memory. */
 const SEGMENTS = 256;
 const FIRST_CAPACITY = 16;
-const LOAD_MAX = 0.8;
-/** Little more than half a table is never empty. */
-const GROWTH = 1.25;
+const LOAD_MAX = 0.88;
+/** So that a table is nearly full at all times. */
+const GROWTH = 1.12;
 const WORDS = 4;
 /** In `states`; the tag is above them. */
 const USED = 1;

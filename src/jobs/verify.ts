@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // A bucket against Orthanc's index: what is missing, what nobody knows, what is not as it was stored.
 
+import { setMaxListeners } from 'node:events';
 import { ciphertextSize, type EncryptionFormat } from '../encryption/sizes.ts';
 import { toStorageError } from '../errors.ts';
 import { alternateKeys, contentTypeOf, objectKey, parseKey } from '../naming.ts';
@@ -80,6 +81,8 @@ export async function verify(
   const { api, bucket, report } = deps;
   const { store, naming } = bucket;
   const { signal } = options;
+  // Each object under way listens; from eleven on, Node would warn of a leak.
+  setMaxListeners(0, signal);
   const counts: VerifyCounts = {
     indexed: 0,
     objects: 0,

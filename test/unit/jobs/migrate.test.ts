@@ -51,6 +51,7 @@ function run(
     {
       atOnce: 4,
       dryRun: false,
+      readBack: true,
       isDone: () => false,
       onDone: () => undefined,
       throttle: () => Promise.resolve(),
@@ -89,6 +90,23 @@ test('what is there with another content or size is copied again', async () => {
   bucket.objects.set(flatKey(one), Buffer.from(one.bytes).fill(0, 0, 1));
   bucket.objects.set(flatKey(two), Buffer.from('short'));
   expect(await run()).toMatchObject({ copied: 2, alreadyThere: 31 });
+  expectAll();
+});
+
+test('without reading back, a copy that the target does not have as written is found by the listing', async () => {
+  const [lost, short] = attachments;
+  if (lost === undefined || short === undefined) throw new Error('none');
+  bucket.waitAt((call) => {
+    if (call.startsWith('list') && bucket.objects.size > 0) {
+      bucket.objects.delete(flatKey(lost));
+      bucket.objects.set(flatKey(short), Buffer.from('x'));
+    }
+    return undefined;
+  });
+  expect(await run(sides(), { readBack: false })).toMatchObject({ copied: 31, failed: 2 });
+  expect(bucket.calls().filter((call) => call.startsWith('get'))).toEqual([]);
+  bucket.waitAt(() => undefined);
+  expect(await run(sides(), { readBack: false })).toMatchObject({ copied: 2, failed: 0 });
   expectAll();
 });
 
