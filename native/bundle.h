@@ -5,7 +5,7 @@
 
 namespace cloudstore {
 
-/** The bundled TypeScript (build/bundle/plugin.cjs), pure ASCII, as it was when the library was
+/** The bundled TypeScript (build/bundle/plugin.parts), pure ASCII, as it was when the library was
  * built. Lives forever. */
 std::string_view embeddedBundle();
 

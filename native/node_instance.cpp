@@ -5,8 +5,6 @@
 #include <node.h>
 
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -25,8 +23,10 @@ thread_local NodeInstance* currentInstance = nullptr;
 // Bytes by which a full heap may still grow while its environment is being ended.
 constexpr size_t kHeapReserve = size_t{128} << 20;
 
-// Loads the bundle as the CommonJS module that it is. An error while it loads must reach Orthanc's
-// log, not the standard error; likewise one that nobody catches, where TypeScript does not listen.
+// Loads the bundle: CommonJS modules that require each other, joined by scripts/bundle.mjs
+// (joinParts), each compiled when it is first required. An error while they load must reach
+// Orthanc's log, not the standard error; likewise one that nobody catches, where TypeScript does
+// not listen.
 constexpr std::string_view kBootstrap = R"js(
 const binding = process._linkedBinding('orthanc_object_storage');
 process.on('uncaughtException', (error) => {
@@ -34,15 +34,39 @@ process.on('uncaughtException', (error) => {
   binding.ending(`uncaught exception: ${error?.stack ?? error}`);
   process.exit(1);
 });
+function loadEmbedded(source) {
+  const requireOfNode = require('node:module').createRequire(binding.bundlePath);
+  const { compileFunction } = require('node:vm');
+  const indexEnd = source.indexOf('\n');
+  const extents = new Map();
+  let start = indexEnd + 1;
+  for (const [name, length] of JSON.parse(source.slice(0, indexEnd))) {
+    extents.set(`./${name}`, [start, start += length]);
+  }
+  const modules = new Map();
+  const requirePart = (id) => {
+    const extent = extents.get(id);
+    if (extent === undefined) return requireOfNode(id);
+    let module = modules.get(id);
+    if (module === undefined) {
+      module = { exports: {} };
+      modules.set(id, module);
+      const filename = `${binding.bundlePath}/${id.slice(2)}`;
+      compileFunction(source.slice(...extent), ['exports', 'require', 'module', '__filename', '__dirname'], { filename })(
+        module.exports, requirePart, module, filename, binding.bundlePath);
+    }
+    return module.exports;
+  };
+  return requirePart('./plugin.cjs');
+}
+function loadFile(path) {
+  const absolute = require('node:path').resolve(path);
+  return require('node:module').createRequire(absolute)(absolute);
+}
 try {
   const source = globalThis.__bundleSource;
   delete globalThis.__bundleSource;
-  const path = binding.bundlePath;
-  const load = require('node:vm').compileFunction(
-    source, ['exports', 'require', 'module', '__filename', '__dirname'], { filename: path });
-  const module = { exports: {} };
-  load(module.exports, require('node:module').createRequire(path), module, path, require('node:path').dirname(path));
-  module.exports.main(binding);
+  (source === undefined ? loadFile(binding.bundlePath) : loadEmbedded(source)).main(binding);
 } catch (error) {
   binding.refuse(`The plugin's TypeScript does not load: ${error?.stack ?? error}`);
 }
@@ -64,25 +88,14 @@ std::string pathOfThisLibrary() {
   return info.dli_fname;
 }
 
-v8::Local<v8::String> loadSource(v8::Isolate* isolate, const std::string& overridePath) {
+v8::Local<v8::String> embeddedSource(v8::Isolate* isolate) {
   v8::Local<v8::String> source;
-  if (overridePath.empty()) {
-    // V8 deletes the resource together with the string.
-    auto resource = std::make_unique<EmbeddedSource>();
-    if (v8::String::NewExternalOneByte(isolate, resource.get()).ToLocal(&source)) {
-      static_cast<void>(resource.release());  // NOLINT(bugprone-unused-return-value)
-      return source;
-    }
+  // V8 deletes the resource together with the string.
+  auto resource = std::make_unique<EmbeddedSource>();
+  if (!v8::String::NewExternalOneByte(isolate, resource.get()).ToLocal(&source)) {
     throw std::runtime_error("no memory for the bundle");
   }
-  std::ifstream file(overridePath, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (!file || text.empty() ||
-      !v8::String::NewFromUtf8(isolate, text.data(), v8::NewStringType::kNormal,
-                               static_cast<int>(text.size()))
-           .ToLocal(&source)) {
-    throw std::runtime_error("ORTHANC_OBJECT_STORAGE_BUNDLE: can't read " + overridePath);
-  }
+  static_cast<void>(resource.release());  // NOLINT(bugprone-unused-return-value)
   return source;
 }
 
@@ -225,7 +238,10 @@ void NodeInstance::live(node::CommonEnvironmentSetup& setup) {
                               "ORTHANC_OBJECT_STORAGE_BUNDLE: " + overridePath +
                                   " runs instead of the plugin's own TypeScript");
   }
-  const v8::Local<v8::String> source = loadSource(isolate, overridePath);
+  v8::Local<v8::Value> source = v8::Undefined(isolate);
+  if (overridePath.empty()) {
+    source = embeddedSource(isolate);
+  }
 
   // From here on nothing throws: the handle must be closed before the environment ends.
   uv_async_init(setup.event_loop(), &async_, [](uv_async_t* async) {
