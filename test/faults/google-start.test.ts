@@ -21,6 +21,7 @@ import {
   never,
 } from '../support/bodies.ts';
 import { makeCertificate } from '../support/certificate.ts';
+import { withEnvironment } from '../support/environment.ts';
 import { type ForwardProxy, startProxy } from '../support/forward-proxy.ts';
 import { makeGoogleSettings, makeServiceAccount, TEST_PRIVATE_KEY } from '../support/google.ts';
 import { answerGoogle, failGoogle, failToken, TEST_TOKEN } from '../support/google-memory.ts';
@@ -66,23 +67,6 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
   const start = performance.now();
   await work();
   return performance.now() - start;
-}
-
-async function withEnvironment(
-  variables: Readonly<Record<string, string | undefined>>,
-  work: () => Promise<void>,
-): Promise<void> {
-  const before = Object.keys(variables).map((name) => [name, process.env[name]] as const);
-  const set = (name: string, value: string | undefined) => {
-    if (value === undefined) delete process.env[name];
-    else process.env[name] = value;
-  };
-  for (const [name, value] of Object.entries(variables)) set(name, value);
-  try {
-    await work();
-  } finally {
-    for (const [name, value] of before) set(name, value);
-  }
 }
 
 describe('the check at start, without credentials', () => {
@@ -408,11 +392,15 @@ describe('Google over TLS, through HttpProxy', () => {
   test("a key of another cloud of Google's technique goes to that cloud", async () => {
     await writeFile(
       join(folder, 'key.json'),
-      makeServiceAccount({ universe_domain: 'other-cloud.example' }),
+      makeServiceAccount({
+        universe_domain: 'other-cloud.example',
+        quota_project_id: 'payer',
+      }),
     );
     // Such keys sign their own tokens: there is no server to ask.
     await open(settings()).check({ signal: never() });
     expect(new Set(proxy.tunnels)).toEqual(new Set(['storage.other-cloud.example']));
+    expect(server.requests[0]?.headers['x-goog-user-project']).toBe('payer');
   });
 
   test('Endpoint replaces the host, also in the address of an upload session', async () => {

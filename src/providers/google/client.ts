@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Requests of Google's JSON API over our transport. Not @google-cloud/storage: its requests can neither be cancelled nor be sent
-// through HttpProxy or by HttpsCACertificates, and take ten times the CPU (docs/decisions.md).
+// through HttpProxy or by HttpsCACertificates, and take several times the CPU (docs/decisions.md).
 // @see https://docs.cloud.google.com/storage/docs/json_api/v1
 
 import { StorageError } from '../../errors.ts';
