@@ -225,6 +225,8 @@ function installLastResorts(binding: Binding, log: Logger): void {
     binding.ending(`uncaught error: ${describeError(error)}`);
     process.exit(1);
   });
+  // Node's own listener, which writes to Orthanc's standard error.
+  process.removeAllListeners('warning');
   process.on('warning', (warning) => {
     log.info(`Node warns: ${warning.name}: ${warning.message}`);
   });

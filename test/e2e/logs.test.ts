@@ -71,6 +71,11 @@ test('neither patient data nor secrets, whatever happens', async () => {
   expect(log).not.toContain('AWS4-HMAC-SHA256 Credential');
 });
 
+test('nothing is written past the log', () => {
+  // SQL of Orthanc's own goes on over several lines; Node's words would be among them.
+  expect(orthanc.log()).not.toMatch(/^\(node:\d+\)|trace-warnings/m);
+});
+
 test('every line is one line of printable text', () => {
   for (const line of orthanc.pluginLines()) {
     expect(line).toMatch(
