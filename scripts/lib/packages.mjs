@@ -4,8 +4,7 @@
 /** @typedef {{ name: string, why: string }} BoxPackage */
 
 /**
- * Debian's and Ubuntu's names agree for all of these. Later issues add their own here, at the end:
- * orthanc-postgresql and postgresql (an index outside SQLite), rclone (interoperability).
+ * Debian's and Ubuntu's names agree for all of these.
  * @type {readonly BoxPackage[]}
  */
 export const boxPackages = [
@@ -31,6 +30,9 @@ export const boxPackages = [
   },
   { name: 'openssl', why: 'keys and certificates in tests' },
   { name: 'curl', why: "asks Orthanc's REST API from inside" },
+  { name: 'orthanc-postgresql', why: 'an index that two Orthancs share' },
+  { name: 'postgresql', why: 'the server of that index' },
+  { name: 'rclone', why: 'what test/bench/migrate.mjs compares with' },
   { name: 'gdb', why: 'back traces of a crash in the native half' },
 ];
 

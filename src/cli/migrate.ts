@@ -26,7 +26,7 @@ interface Options {
   readonly json?: true;
 }
 
-const PARALLEL_DEFAULT = 16;
+const PARALLEL_DEFAULT = 24;
 const BYTES_PER_MB = 1024 * 1024;
 const FAILURES_SHOWN = 20;
 
