@@ -60,10 +60,10 @@ Napi::Uint8Array bytesAt(const Napi::CallbackInfo& info, size_t index) {
   return info[index].As<Napi::Uint8Array>();
 }
 
-void throwDead(Napi::Env env) {
+Napi::Error deadError(Napi::Env env) {
   Napi::Error error = Napi::Error::New(env, "the request is over");
   error.Set("code", Napi::String::New(env, "REQUEST_OVER"));
-  throw error;
+  return error;
 }
 
 napi_value initialize(napi_env env, napi_value exports) {
@@ -101,7 +101,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
   exports.Set("orthancVersion", instance.surroundings().orthanc.orthancVersion());
   exports.Set("restarted", instance.surroundings().restarted);
   exports.Set("bundlePath", instance.bundlePath());
-  Napi::Object codes = Napi::Object::New(env);
+  const Napi::Object codes = Napi::Object::New(env);
   for (const auto& [name, code] : kOrthancErrorCodes) {
     codes.Set(name, static_cast<double>(code));
   }
@@ -186,7 +186,7 @@ void Binding::release(const Info& /*info*/) { instance_.release(); }
 std::shared_ptr<Request> Binding::requestOf(const Info& info) {
   const auto found = requests_.find(unsignedAt(info, 0, "id"));
   if (found == requests_.end()) {
-    throwDead(info.Env());
+    throw deadError(info.Env());
   }
   // Shared, since converting an argument may run JavaScript that ends this very request.
   return found->second;
@@ -201,7 +201,7 @@ Napi::Value Binding::read(const Info& info) {
   }
   auto bytes = Napi::Buffer<uint8_t>::New(info.Env(), length);
   if (!request->read(offset, bytes.Data(), length)) {
-    throwDead(info.Env());
+    throw deadError(info.Env());
   }
   return bytes;
 }
@@ -210,13 +210,13 @@ void Binding::readInto(const Info& info) {
   const std::shared_ptr<Request> request = requestOf(info);
   Napi::Uint8Array target = bytesAt(info, 2);
   if (!request->read(unsignedAt(info, 1, "offset"), target.Data(), target.ByteLength())) {
-    throwDead(info.Env());
+    throw deadError(info.Env());
   }
 }
 
 void Binding::allocate(const Info& info) {
   if (!requestOf(info)->allocate(unsignedAt(info, 1, "size"))) {
-    throwDead(info.Env());
+    throw deadError(info.Env());
   }
 }
 
@@ -224,7 +224,7 @@ void Binding::write(const Info& info) {
   const std::shared_ptr<Request> request = requestOf(info);
   const Napi::Uint8Array bytes = bytesAt(info, 2);
   if (!request->write(unsignedAt(info, 1, "offset"), bytes.Data(), bytes.ByteLength())) {
-    throwDead(info.Env());
+    throw deadError(info.Env());
   }
 }
 
@@ -236,7 +236,7 @@ void Binding::complete(const Info& info) {
   const bool alive = request->end({verdict, code, {}});
   requests_.erase(unsignedAt(info, 0, "id"));
   if (!alive) {
-    throwDead(info.Env());
+    throw deadError(info.Env());
   }
 }
 
@@ -252,7 +252,7 @@ void Binding::respond(const Info& info) {
                        {reinterpret_cast<const char*>(body.Data()), body.ByteLength()}});
   requests_.erase(unsignedAt(info, 0, "id"));
   if (!alive) {
-    throwDead(info.Env());
+    throw deadError(info.Env());
   }
 }
 

@@ -96,12 +96,12 @@ v8::Local<v8::String> embeddedSource(v8::Isolate* isolate) {
     throw std::runtime_error("no memory for the bundle");
   }
   static_cast<void>(resource.release());  // NOLINT(bugprone-unused-return-value)
-  return source;
+  return source;  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): V8 owns it
 }
 
 std::string bundleOverride() {
-  const char* path = std::getenv(
-      "ORTHANC_OBJECT_STORAGE_BUNDLE");  // NOLINT(concurrency-mt-unsafe): nobody sets it
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it
+  const char* path = std::getenv("ORTHANC_OBJECT_STORAGE_BUNDLE");
   return path == nullptr ? "" : path;
 }
 
@@ -202,6 +202,7 @@ void NodeInstance::run() {
   try {
     // Without kDefaultFlags, since the process is Orthanc's: no chdir, umask, setuid. No inspector,
     // no SIGUSR1 either.
+    // NOLINTNEXTLINE(clang-analyzer-optin.core.EnumCastOutOfRange): flags of one bit each
     const auto flags = static_cast<node::EnvironmentFlags::Flags>(
         node::EnvironmentFlags::kNoNativeAddons | node::EnvironmentFlags::kNoGlobalSearchPaths |
         node::EnvironmentFlags::kNoCreateInspector |

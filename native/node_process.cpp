@@ -18,6 +18,7 @@ node::ProcessInitializationFlags::Flags initializationFlags() {
   // Node is a guest here: V8 and the platform are set up by us, once; stdio, signals and limits are
   // Orthanc's; NODE_OPTIONS is meant for programs of Node's own.
   using Flags = node::ProcessInitializationFlags::Flags;
+  // NOLINTNEXTLINE(clang-analyzer-optin.core.EnumCastOutOfRange): flags of one bit each
   return static_cast<Flags>(Flags::kNoInitializeV8 | Flags::kNoInitializeNodeV8Platform |
                             Flags::kNoStdioInitialization | Flags::kNoDefaultSignalHandling |
                             Flags::kDisableNodeOptionsEnv | Flags::kNoAdjustResourceLimits |

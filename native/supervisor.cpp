@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "supervisor.h"
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 
@@ -55,6 +56,7 @@ void Supervisor::onReady(const RuntimeSettings& settings) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     settings_ = settings;
+    ready_ = true;
     bridge_.setTimeout(settings.callTimeout);
     if (!started_) {
       started_ = Started{settings, {}};
@@ -117,6 +119,7 @@ void Supervisor::launch(std::unique_lock<std::mutex>& lock) {
   const auto now = Clock::now();
   starts_.push_back(now);
   const bool restarted = started_.has_value();
+  ready_ = false;
   ended_ = false;
   seenTurns_ = bridge_.turns();
   turnedAt_ = now;
@@ -132,7 +135,8 @@ void Supervisor::launch(std::unique_lock<std::mutex>& lock) {
 void Supervisor::watch(std::unique_lock<std::mutex>& lock) {
   const auto now = Clock::now();
   const uint64_t turns = bridge_.turns();
-  const milliseconds limit = settings_.watchdogTimeout;
+  const milliseconds limit =
+      ready_ ? settings_.watchdogTimeout : std::max(settings_.watchdogTimeout, limits_.restart);
   if (turns != seenTurns_ || limit.count() == 0 || bridge_.waiting() == 0) {
     seenTurns_ = turns;
     turnedAt_ = now;

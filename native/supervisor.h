@@ -22,6 +22,8 @@ struct SupervisorLimits {
   std::chrono::milliseconds startsWindow{60'000};
   // How often the loop is looked at; a hung one is found at most this much late.
   std::chrono::milliseconds heartbeat{250};
+  // How long one that replaces another may take until it is ready, calls waiting or not.
+  std::chrono::milliseconds restart{30'000};
   // The parts of Finalize's bounded time: calls under way may end by themselves, then TypeScript
   // may close its connections, then JavaScript is terminated. Orthanc has stopped its servers by
   // then, so that calls under way are rare.
@@ -86,6 +88,7 @@ class Supervisor final : private RuntimeEvents {
   // guarded by mutex_
   std::optional<Started> started_;
   RuntimeSettings settings_;
+  bool ready_ = false;
   bool stopping_ = false;
   bool ended_ = false;
   bool leftBehind_ = false;

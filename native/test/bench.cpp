@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -108,14 +109,14 @@ class PingPong {
 
 void useBundle(const char* name) {
   // NOLINTNEXTLINE(concurrency-mt-unsafe): before the plugin's threads are there
-  setenv("ORTHANC_OBJECT_STORAGE_BUNDLE", (std::string(BUNDLES) + "/" + name).c_str(), 1);
+  setenv("ORTHANC_OBJECT_STORAGE_BUNDLE", (std::filesystem::path(BUNDLES) / name).c_str(), 1);
 }
 
 void start(FakeOrthanc& orthanc, const char* configuration = "{}") {
   orthanc.setConfiguration(configuration);
   if (orthanc.initialize() != 0) {
     for (const auto& line : orthanc.log()) {
-      std::fprintf(stderr, "%s\n", line.text.c_str());
+      static_cast<void>(std::fprintf(stderr, "%s\n", line.text.c_str()));
     }
     std::exit(1);  // NOLINT(concurrency-mt-unsafe)
   }
@@ -165,6 +166,7 @@ void benchLatency() {
 
 double requestsPerSecond(FakeOrthanc& orthanc, int threads, int perThread) {
   std::vector<std::thread> callers;
+  callers.reserve(static_cast<size_t>(threads));
   const auto begin = Clock::now();
   for (int t = 0; t < threads; ++t) {
     callers.emplace_back([&] {
@@ -297,7 +299,7 @@ int main(int argc, char** argv) {
   } else if (what == "start") {
     benchStart();
   } else {
-    std::fprintf(stderr, "usage: bench latency|threads|memory|start [BUNDLE]\n");
+    static_cast<void>(std::fprintf(stderr, "usage: bench latency|threads|memory|start [BUNDLE]\n"));
     return 2;
   }
   return 0;

@@ -90,9 +90,9 @@ TEST(Bridge, WakesTheLoopOncePerLook) {
   const auto wakeup = std::make_shared<CountingWakeup>();
   bridge.attach(wakeup);
   EXPECT_EQ(wakeup->sent, 0);
-  Caller a(bridge);
-  Caller b(bridge);
-  Caller c(bridge);
+  const Caller a(bridge);
+  const Caller b(bridge);
+  const Caller c(bridge);
   awaitWaiting(bridge, 3);
   bridge.post({1, {}});
   EXPECT_EQ(wakeup->sent, 1);
@@ -236,7 +236,7 @@ TEST(Bridge, ManyThreadsWhileRuntimesComeAndGo) {
   }
   std::thread chief([&] {
     while (!over) {
-      StubLoop loop(bridge);
+      const StubLoop loop(bridge);
       std::this_thread::sleep_for(milliseconds(5));
     }
   });

@@ -22,7 +22,8 @@ class Memory {
   }
 
   void* allocate(uint64_t size) {
-    void* block = std::malloc(size == 0 ? 1 : size);  // NOLINT(cppcoreguidelines-no-malloc)
+    // NOLINTNEXTLINE(cppcoreguidelines-owning-memory): as Orthanc does
+    void* block = std::malloc(size == 0 ? 1 : size);
     const std::lock_guard<std::mutex> lock(mutex_);
     blocks_.insert(block);
     return block;
@@ -43,7 +44,7 @@ class Memory {
       violations_ += "freed what was not Orthanc's, or twice\n";
       return;
     }
-    std::free(block);  // NOLINT(cppcoreguidelines-no-malloc)
+    std::free(block);  // NOLINT(cppcoreguidelines-owning-memory)
   }
 
   void violated(const std::string& what) {
@@ -354,7 +355,7 @@ void FakeOrthanc::freeJobs() {
 }
 
 void FakeOrthanc::freeJob(const OrthancPluginJob* job) {
-  const auto found = std::find_if(jobs_.begin(), jobs_.end(), [job](const auto& candidate) {
+  const auto found = std::ranges::find_if(jobs_, [job](const auto& candidate) {
     return reinterpret_cast<const OrthancPluginJob*>(candidate.get()) == job;
   });
   (*found)->callbacks.finalize((*found)->callbacks.job);

@@ -3,12 +3,12 @@
 // sanitizer nobody calls these.
 extern "C" {
 
+// NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): the names are given
+
 const char* __asan_default_options();
 const char* __lsan_default_suppressions();
 const char* __tsan_default_options();
 const char* __tsan_default_suppressions();
-
-// NOLINTBEGIN(bugprone-reserved-identifier,cert-dcl37-c,cert-dcl51-cpp): the names are given
 
 const char* __asan_default_options() { return "detect_leaks=1:abort_on_error=1"; }
 

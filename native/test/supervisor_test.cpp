@@ -25,6 +25,7 @@ using Verdict = Result::Verdict;
 struct Script {
   enum class Start { kReady, kRefuse, kEnd, kSilent };
   Start start = Start::kReady;
+  milliseconds startTime{0};
   RuntimeSettings settings{true, true, milliseconds(20'000), milliseconds(0)};
   bool heedsStop = true;
   bool heedsTerminate = true;
@@ -94,6 +95,7 @@ class StubRuntime final : public Runtime {
   }
 
   void run() {
+    std::this_thread::sleep_for(script_.startTime);
     switch (script_.start) {
       case Script::Start::kReady:
         bridge_.attach(wakeup_);
@@ -164,6 +166,7 @@ SupervisorLimits quickLimits() {
   SupervisorLimits limits;
   limits.startsWindow = milliseconds(1'500);
   limits.heartbeat = kHeartbeat;
+  limits.restart = milliseconds(800);
   limits.drain = milliseconds(100);
   limits.politeStop = milliseconds(200);
   limits.forcedStop = milliseconds(200);
@@ -342,6 +345,28 @@ TEST_F(SupervisorTest, TheWatchdogReplacesALoopThatHangs) {
   EXPECT_EQ(starts(), 2);
 }
 
+TEST_F(SupervisorTest, TheWatchdogSparesOneThatStillStarts) {
+  script.settings.watchdogTimeout = milliseconds(50);
+  ASSERT_TRUE(start().settings);
+  script.startTime = milliseconds(400);
+  EXPECT_EQ(call("end").verdict, Verdict::kLost);
+  EXPECT_EQ(call("x").verdict, Verdict::kSuccess);
+  EXPECT_EQ(starts(), 2);
+}
+
+TEST_F(SupervisorTest, TheWatchdogReplacesOneThatIsNeverReadyAgain) {
+  script.settings.watchdogTimeout = milliseconds(50);
+  ASSERT_TRUE(start().settings);
+  script.start = Script::Start::kSilent;
+  EXPECT_EQ(call("end").verdict, Verdict::kLost);
+  while (starts() < 2) {
+    std::this_thread::yield();
+  }
+  script.start = Script::Start::kReady;
+  EXPECT_EQ(call("x").verdict, Verdict::kSuccess);
+  EXPECT_EQ(starts(), 3);
+}
+
 TEST_F(SupervisorTest, TheWatchdogSparesALoopThatTurnsWhileARequestWaits) {
   script.settings.watchdogTimeout = milliseconds(50);
   script.settings.callTimeout = milliseconds(400);
@@ -410,6 +435,7 @@ TEST_F(SupervisorTest, ManyCallersWhileRuntimesEnd) {
   script.settings.watchdogTimeout = milliseconds(100);
   ASSERT_TRUE(start().settings);
   std::vector<std::thread> threads;
+  threads.reserve(8);
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([this, i] {
       for (int j = 0; j < 100; ++j) {

@@ -167,7 +167,7 @@ exports.main = (binding) => {
 function writeToClosedSocket() {
   const net = require('node:net');
   return new Promise((resolve) => {
-    const server = net.createServer((socket) => socket.resetAndDestroy()).listen(0, '127.0.0.1', () => {
+    const server = net.createServer((socket) => socket.once('data', () => socket.resetAndDestroy())).listen(0, '127.0.0.1', () => {
       const socket = net.connect(server.address().port, '127.0.0.1');
       let written = 0;
       const timer = setInterval(() => { written += 1; socket.write('x'); }, 1);
