@@ -32,7 +32,8 @@ runMain(async () => {
   await buildBundle();
   const folder = await buildNative({ box: boxName, withTests: true });
   const bench = join(folder, 'native', 'test', 'bench');
-  const print = async (...args) => console.log((await runInBoxOrFail(box, [bench, ...args])).trim());
+  const print = async (...args) =>
+    console.log((await runInBoxOrFail(box, [bench, ...args])).trim());
   for (const part of positionals.length > 0 ? positionals : parts) {
     await print(part);
     if (part === 'start') await print(part, builtBundle);
