@@ -35,8 +35,8 @@ try {
       {
         // They know the project by where they lie.
         name: 'scripts',
-        setup: ({ onResolve }) =>
-          onResolve({ filter: /\/scripts\/.*\.mjs$/ }, ({ path, resolveDir }) => ({
+        setup: (esbuild) =>
+          esbuild.onResolve({ filter: /\/scripts\/.*\.mjs$/ }, ({ path, resolveDir }) => ({
             path: resolve(resolveDir, path),
             external: true,
           })),
