@@ -374,7 +374,7 @@ TEST_F(HostTest, LogLevelsArrive) {
   orthanc.rest(kGet, "/object-storage/log");
   std::vector<OrthancPluginLogLevel> levels;
   for (const auto& line : orthanc.log()) {
-    if (line.text.rfind("level ", 0) == 0) {
+    if (line.text.starts_with("level ")) {
       levels.push_back(line.level);
     }
   }
@@ -655,8 +655,10 @@ TEST_F(HostTest, FinalizeLetsRequestsUnderWayFinish) {
 TEST_F(HostTest, FinalizeFailsRequestsThatHang) {
   start();
   const auto storage = orthanc.storage();
+  constexpr int kHanging = 8;
   std::vector<std::unique_ptr<InFlight<OrthancPluginErrorCode>>> hanging;
-  for (int i = 0; i < 8; ++i) {
+  hanging.reserve(kHanging);
+  for (int i = 0; i < kHanging; ++i) {
     hanging.push_back(std::make_unique<InFlight<OrthancPluginErrorCode>>(
         [&] { return storage.remove("!silent", OrthancPluginContentType_Dicom); }));
   }

@@ -123,7 +123,8 @@ export const steps = [
       // The longest first, so that no core waits for it at the end.
       const sources = await sortBySize(await listNativeSources(/\.cpp$/));
       const headers = await listNativeSources(/\.h$/);
-      const rules = [...headers, inProject('.clang-tidy'), inProject('CMakeLists.txt')];
+      const settings = ['.clang-tidy', 'native/test/.clang-tidy', 'CMakeLists.txt'];
+      const rules = [...headers, ...settings.map((name) => inProject(name))];
       const common = [await ensureBox(box), ...(await readAll(rules))];
       const codes = await mapLimited(sources, availableParallelism(), async (source) =>
         onceSucceeded('clang-tidy', [...common, source, ...(await readAll([source]))], () =>
