@@ -46,7 +46,7 @@ export function ensureBox(name = 'trixie') {
 
 /** @param {BoxName} name @returns {Promise<Box>} */
 async function makeBox(name) {
-  const recipe = { name, ...suites[name], packages: listPackageNames() };
+  const recipe = { name, ...suites[name], packages: listPackageNames(name) };
   if (await hasDocker()) return { name, kind: 'docker', image: await ensureImage(recipe) };
   if (await canInstallPackages()) {
     return { name, kind: 'chroot', folder: await ensureChroot(recipe) };
