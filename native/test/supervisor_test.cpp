@@ -23,7 +23,7 @@ using Verdict = Result::Verdict;
 
 /** How a StubRuntime behaves. */
 struct Script {
-  enum class Start { kReady, kRefuse, kEnd, kSilent };
+  enum class Start : uint8_t { kReady, kRefuse, kEnd, kSilent };
   Start start = Start::kReady;
   milliseconds startTime{0};
   RuntimeSettings settings{true, true, milliseconds(20'000), milliseconds(0)};
@@ -35,10 +35,10 @@ struct Script {
  * "spin" blocks it until it is terminated, "silent" gets no answer, all others succeed. */
 class StubRuntime final : public Runtime {
  public:
-  StubRuntime(Bridge& bridge, RuntimeEvents& events, Script script)
+  StubRuntime(Bridge& bridge, RuntimeEvents& events, const Script& script)
       : bridge_(bridge),
         events_(events),
-        script_(std::move(script)),
+        script_(script),
         wakeup_(std::make_shared<StubWakeup>(*this)) {
     thread_ = std::thread([this] { run(); });
   }
@@ -237,7 +237,7 @@ class SupervisorTest : public testing::Test {
 TEST_F(SupervisorTest, StartsAndServes) {
   const auto started = start();
   ASSERT_TRUE(started.settings);
-  EXPECT_TRUE(started.settings->rangeReads);
+  EXPECT_TRUE(started.settings.value_or(RuntimeSettings{}).rangeReads);
   EXPECT_EQ(call("x").verdict, Verdict::kSuccess);
   EXPECT_TRUE(stopWithin(milliseconds(1'000)));
   EXPECT_EQ(call("x").verdict, Verdict::kClosed);
