@@ -142,7 +142,7 @@ OrthancPluginJob* create(PluginState& state, const char* type, std::unique_ptr<O
   static_cast<void>(context->InvokeService(context, _OrthancPluginService_CreateJob, &params));
   if (job != nullptr) {
     // Orthanc has it now, until it calls finalize.
-    static_cast<void>(owner.release());
+    static_cast<void>(owner.release());  // NOLINT(bugprone-unused-return-value)
   }
   return job;
 }

@@ -8,7 +8,7 @@ import { ensureBox, runInBoxOrFail } from './box.mjs';
 import { hashOf, withLock } from './cache.mjs';
 import { ensureDependencies } from './dependencies.mjs';
 import { runStep } from './log.mjs';
-import { inProject } from './paths.mjs';
+import { inCache, inProject, projectRoot } from './paths.mjs';
 import { run } from './run.mjs';
 
 /** The file that users install. */
@@ -69,6 +69,14 @@ const variants = {
   tsan: { config: 'RelWithDebInfo', options: ['SANITIZE=thread'], testTarget: 'core_test' },
 };
 
+/** Two clones in two folders share what was compiled: paths below the project are taken as relative. */
+const compilerCache = {
+  CCACHE_DIR: inCache('ccache'),
+  CCACHE_BASEDIR: projectRoot,
+  CCACHE_NOHASHDIR: '1',
+  CCACHE_MAXSIZE: '1G',
+};
+
 /**
  * Compiles the native half with cmake-js in a box. What is up to date is left to ninja.
  * @param {object} options
@@ -85,15 +93,21 @@ export async function buildNative({ box, variant = 'release', withTests = false 
   const argv = [
     'node', inProject('node_modules', 'cmake-js', 'bin', 'cmake-js'), 'build',
     '--out', buildFolder, '--config', config, '--log-level', 'warn',
-    ...['BUILD_TESTING=ON', ...options].map((option) => `--CD${option}`),
+    ...['BUILD_TESTING=ON', 'CMAKE_CXX_COMPILER_LAUNCHER=ccache', ...options].map(
+      (option) => `--CD${option}`,
+    ),
     '--target', withTests ? testTarget : pluginTarget,
   ];
   await mkdir(dirname(buildFolder), { recursive: true });
+  await mkdir(compilerCache.CCACHE_DIR, { recursive: true });
   await withLock(`${buildFolder}.lock`, async () => {
     await discardForeign(buildFolder, hashOf(entered, variants[variant], inProject()));
     await runStep(`Compiling the plugin in the box "${box}" (${variant})`, () =>
       // libnode-dev's headers are the ones to compile against; without this, others are downloaded.
-      runInBoxOrFail(entered, argv, { env: { npm_config_nodedir: '/usr' } }),
+      runInBoxOrFail(entered, argv, {
+        env: { npm_config_nodedir: '/usr', ...compilerCache },
+        binds: [compilerCache.CCACHE_DIR],
+      }),
     );
   });
   return buildFolder;

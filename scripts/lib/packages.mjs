@@ -20,6 +20,7 @@ export const boxPackages = [
   { name: 'cmake', why: 'the build, driven by cmake-js' },
   { name: 'ninja-build', why: 'the fast generator of cmake-js' },
   { name: 'make', why: 'the other generator, where a user prefers it' },
+  { name: 'ccache', why: 'a fresh clone need not compile what another one has' },
   { name: 'clang', why: 'a second compiler and its warnings' },
   { name: 'clang-tidy', why: 'static analysis in npm test' },
   { name: 'clang-format', why: 'format check in npm test' },
