@@ -20,8 +20,11 @@ namespace {
 
 thread_local NodeInstance* currentInstance = nullptr;
 
-// Bytes by which a full heap may still grow while its environment is being ended.
+// Bytes by which a full heap may still grow while its environment is being ended, and how often:
+// Node 24's optimised loops of nothing but built-ins can't be interrupted, and must not take the
+// memory of the whole machine.
 constexpr size_t kHeapReserve = size_t{128} << 20;
+constexpr int kMaxHeapReserves = 8;
 
 // Loads the bundle: CommonJS modules that require each other, joined by scripts/bundle.mjs
 // (joinParts), each compiled when it is first required. An error while they load must reach
@@ -190,8 +193,9 @@ void NodeInstance::release() { uv_unref(reinterpret_cast<uv_handle_t*>(&async_))
 size_t NodeInstance::onNearHeapLimit(void* instance, size_t limit, size_t /*initialLimit*/) {
   // V8 is about to abort the process, that is Orthanc. Ending the environment needs some memory
   // first, and JavaScript goes on until it reaches a point where it can be interrupted.
-  static_cast<NodeInstance*>(instance)->terminate("JavaScript's memory is full");
-  return limit + kHeapReserve;
+  auto* self = static_cast<NodeInstance*>(instance);
+  self->terminate("JavaScript's memory is full");
+  return ++self->heapReserves_ <= kMaxHeapReserves ? limit + kHeapReserve : limit;
 }
 
 void NodeInstance::run() {

@@ -78,6 +78,7 @@ class NodeInstance final : public Runtime {
   // js-loop only
   uv_async_t async_{};
   Binding* binding_ = nullptr;
+  int heapReserves_ = 0;
 
   std::shared_ptr<LoopWakeup> wakeup_;
 

@@ -22,6 +22,7 @@
 #include <fstream>
 #include <memory>
 #include <random>
+#include <set>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -756,10 +757,9 @@ TEST_F(HostTest, NothingOfTheProcessIsChanged) {
 }
 
 TEST_F(HostTest, SignalsGoToOrthancsThreads) {
-  const auto threadsBefore = std::filesystem::directory_iterator("/proc/self/task");
-  std::vector<std::filesystem::path> ours;
-  for (const auto& entry : threadsBefore) {
-    ours.push_back(entry.path());
+  std::set<std::filesystem::path> ours;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
+    ours.insert(entry.path());
   }
   orthanc.setRestApi([](auto, const auto&, const auto&) -> FakeOrthanc::RestReply {
     return {kSuccess, 200, "", ""};
@@ -769,7 +769,7 @@ TEST_F(HostTest, SignalsGoToOrthancsThreads) {
   orthanc.rest(kGet, "/object-storage/call");  // the thread for calls is there, too
   int threads = 0;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
-    if (std::ranges::find(ours, entry.path()) != ours.end()) {
+    if (ours.contains(entry.path())) {
       continue;
     }
     ++threads;

@@ -52,7 +52,7 @@ exports.main = (binding) => {
     spin: () => { for (;;); },
     silent: () => {},
     late: (id, size) => late.set(id, size),
-    grow: () => { const all = []; for (;;) all.push(new Array(1000).fill({ n: all.length })); },
+    grow: async () => { const all = []; for (;;) { await null; all.push({ n: all.length, a: [1] }); } },
     otherSize: (id, size) => {
       attempt('allocate', () => binding.allocate(id, size + 1));
       binding.complete(id, codes.CorruptedFile);
