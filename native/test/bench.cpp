@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Figures of the bridge, in a host that plays Orthanc; test/bench/bridge.mjs builds and runs it.
 // bench latency | threads | memory | start | idle: each prints lines of JSON.
+#include <pthread.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -15,10 +17,12 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <initializer_list>
 #include <iterator>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "fake_orthanc.h"
@@ -89,6 +93,7 @@ class PingPong {
   }
 
   void run() {
+    pthread_setname_np(pthread_self(), "PING-PONG");
     uint64_t count = 0;
     while (read(event_, &count, sizeof count) == sizeof count && !over_) {
       {
@@ -139,28 +144,75 @@ std::vector<double> timed(int count, const std::function<void()>& call) {
   return times;
 }
 
+/** Where the kernel may run a thread. */
+enum class Placement : uint8_t { kAnywhere, kSameProcessor, kTwoProcessors };
+
+cpu_set_t processors(std::initializer_list<int> which) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int number : which) {
+    CPU_SET(number, &set);
+  }
+  return set;
+}
+
+void place(pid_t thread, Placement placement, int alone) {
+  cpu_set_t set = processors({0, 1});
+  if (placement == Placement::kSameProcessor) {
+    set = processors({0});
+  } else if (placement == Placement::kTwoProcessors) {
+    set = processors({alone});
+  }
+  if (sched_setaffinity(thread, sizeof set, &set) != 0) {
+    std::perror("sched_setaffinity");
+    std::exit(1);  // NOLINT(concurrency-mt-unsafe)
+  }
+}
+
+/** @returns the newest thread of that name */
+pid_t threadNamed(const std::string& name) {
+  pid_t found = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream file(entry.path() / "comm");
+    std::string comm;
+    if (std::getline(file, comm) && comm == name) {
+      found = std::max(found, static_cast<pid_t>(std::stol(entry.path().filename())));
+    }
+  }
+  return found;
+}
+
 /** A request on one thread beside a bare ping-pong, turn by turn, so that both see the same
- * weather. Prints the median of the rounds' medians. */
+ * weather. Prints the median of the rounds' medians. What it costs to wake a thread depends on
+ * where it runs: on the same processor two switches, on another one, which has to be woken itself,
+ * ten times as much; and the kernel's choice lasts. Hence also with the choice made for it. */
 void benchLatency() {
-  constexpr int kRounds = 41;
-  constexpr int kCalls = 500;
+  constexpr int kRounds = 31;
+  constexpr int kCalls = 400;
   for (const char* configuration : {R"({"later": false})", R"({"later": true})"}) {
     FakeOrthanc orthanc;
     start(orthanc, configuration);
     PingPong pingPong;
     timed(3000, [&] { removeOnce(orthanc); });  // V8 warms up
-    std::vector<double> ours;
-    std::vector<double> bare;
-    std::vector<double> ratios;
-    for (int round = 0; round < kRounds; ++round) {
-      bare.push_back(median(timed(kCalls, [&] { pingPong.call(); })));
-      ours.push_back(median(timed(kCalls, [&] { removeOnce(orthanc); })));
-      ratios.push_back(ours.back() / bare.back());
+    for (const auto& [placement, name] : {std::pair{Placement::kSameProcessor, "same processor"},
+                                          std::pair{Placement::kTwoProcessors, "two processors"},
+                                          std::pair{Placement::kAnywhere, "anywhere"}}) {
+      place(0, placement, 0);
+      place(threadNamed("STORAGE-LOOP"), placement, 1);
+      place(threadNamed("PING-PONG"), placement, 1);
+      std::vector<double> ours;
+      std::vector<double> bare;
+      std::vector<double> ratios;
+      for (int round = 0; round < kRounds; ++round) {
+        bare.push_back(median(timed(kCalls, [&] { pingPong.call(); })));
+        ours.push_back(median(timed(kCalls, [&] { removeOnce(orthanc); })));
+        ratios.push_back(ours.back() / bare.back());
+      }
+      std::printf(
+          R"({"bench": "latency", "on": "%s", "configuration": %s, "requestUs": %.1f, "pingPongUs": %.1f, "ratio": %.2f})"
+          "\n",
+          name, configuration, median(ours), median(bare), median(ratios));
     }
-    std::printf(
-        R"({"bench": "latency", "configuration": %s, "requestUs": %.1f, "pingPongUs": %.1f, "ratio": %.2f})"
-        "\n",
-        configuration, median(ours), median(bare), median(ratios));
   }
 }
 
@@ -185,17 +237,23 @@ void benchThreads() {
   FakeOrthanc orthanc;
   start(orthanc);
   requestsPerSecond(orthanc, 1, 3000);
-  std::vector<double> one;
-  std::vector<double> eight;
-  std::vector<double> ratios;
-  for (int round = 0; round < 15; ++round) {
-    one.push_back(requestsPerSecond(orthanc, 1, 4000));
-    eight.push_back(requestsPerSecond(orthanc, 8, 2000));
-    ratios.push_back(eight.back() / one.back());
+  for (const auto& [placement, name] : {std::pair{Placement::kTwoProcessors, "two processors"},
+                                        std::pair{Placement::kAnywhere, "anywhere"}}) {
+    place(0, placement, 0);
+    place(threadNamed("STORAGE-LOOP"), placement, 1);
+    std::vector<double> one;
+    std::vector<double> eight;
+    std::vector<double> ratios;
+    for (int round = 0; round < 15; ++round) {
+      one.push_back(requestsPerSecond(orthanc, 1, 3000));
+      eight.push_back(requestsPerSecond(orthanc, 8, 2000));
+      ratios.push_back(eight.back() / one.back());
+    }
+    std::printf(
+        R"({"bench": "threads", "on": "%s", "onePerSecond": %.0f, "eightPerSecond": %.0f, "ratio": %.2f})"
+        "\n",
+        name, median(one), median(eight), median(ratios));
   }
-  std::printf(R"({"bench": "threads", "onePerSecond": %.0f, "eightPerSecond": %.0f, "ratio": %.2f})"
-              "\n",
-              median(one), median(eight), median(ratios));
 }
 
 /** Slope by least squares, and its standard error. */

@@ -2,6 +2,7 @@
 #include "fake_orthanc.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -251,6 +252,8 @@ OrthancPluginErrorCode FakeOrthanc::serve(_OrthancPluginService service, const v
       return OrthancPluginErrorCode_Success;
     }
     case _OrthancPluginService_SetCurrentThreadName:
+      pthread_setname_np(pthread_self(), static_cast<const char*>(parameters));
+      return OrthancPluginErrorCode_Success;
     case _OrthancPluginService_SetPluginProperty:
       return OrthancPluginErrorCode_Success;
     case _OrthancPluginService_GetConfiguration:

@@ -4,9 +4,9 @@
 //   node test/bench/bridge.mjs [--box trixie|testing] [latency] [threads] [memory] [start]
 //
 // latency  a no-op request on one thread beside a bare ping-pong of two threads, turn by turn; completed at once, or
-//          in a promise ("later"). At most 2 times the ping-pong, better 1.3 times.
-// threads  no-op requests per second on 1 and on 8 threads, turn by turn. At least 3 times as many on 8. Where
-//          a thread is woken at no cost, as on a busy machine, two processors are the limit for both.
+//          in a promise ("later"). At most 2 times the ping-pong, better 1.3 times. To wake a thread costs ten times as
+//          much where it runs on another processor, and the kernel's choice lasts: so also with the choice made for it.
+// threads  no-op requests per second on 1 and on 8 threads, turn by turn. At least 3 times as many on 8.
 // memory   resident memory over 100,000 requests and 20 resets: slope by least squares, beside its standard error.
 // start    OrthancPluginInitialize, Finalize, and resident memory added: with a trivial bundle, and with the plugin's
 //          own and no configuration.
