@@ -193,8 +193,8 @@ void Supervisor::endRuntime(std::unique_lock<std::mutex>& lock) {
     changed_.wait_for(lock, milliseconds(10));
   }
   if (runtime_) {
-    // One that was refused has nothing to finish.
-    if (!ended_ && started_ && started_->settings) {
+    // One that was refused has nothing to finish, nor has one that stores nothing.
+    if (!ended_ && started_ && started_->settings && started_->settings->storage) {
       lock.unlock();
       runtime_->stop();
       lock.lock();

@@ -262,6 +262,14 @@ TEST_F(SupervisorTest, ARefusedOneIsEndedAndNotReplaced) {
   EXPECT_EQ(log(), "");
 }
 
+TEST_F(SupervisorTest, OneThatStoresNothingIsEndedAtOnce) {
+  script.settings.storage = false;
+  script.heedsStop = false;
+  EXPECT_TRUE(start().settings);
+  EXPECT_TRUE(stopWithin(milliseconds(150)));
+  EXPECT_EQ(starts(), 1);
+}
+
 TEST_F(SupervisorTest, OneThatEndsWhileItStartsIsARefusal) {
   script.start = Script::Start::kEnd;
   EXPECT_EQ(start().refusal, "the runtime ended while it started: it could not begin");
