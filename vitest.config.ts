@@ -18,7 +18,8 @@ export default defineConfig({
       suite('interop', 120_000),
       suite('conformance', 120_000),
       suite('faults', 60_000),
-      { test: { ...suite('e2e', 300_000).test, fileParallelism: false } },
+      // These mostly wait for Orthanc to start and stop.
+      { test: { ...suite('e2e', 300_000).test, maxWorkers: 3 } },
     ],
   },
 });

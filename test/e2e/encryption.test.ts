@@ -166,7 +166,7 @@ test('objects from before it was switched on, and after it was switched off, are
       // The header that Orthanc kept beside the A1 object goes with it.
       expect(await world.objects(folder)).toEqual([]);
     }
-    await orthanc.stop();
+    await orthanc.kill();
   }
 });
 
@@ -190,7 +190,7 @@ test('A2 in Azure: the container holds noise', async () => {
     const { ID } = await orthanc.upload(file);
     await expectIntact(orthanc, ID, file);
     await expectNoise(folder);
-    await orthanc.stop();
+    await orthanc.kill();
   } finally {
     await azure.stop();
   }
