@@ -64,17 +64,18 @@ async function bootstrap(suite, packages, aptOptions, root) {
     ...[...aptOptions, ...(await readHostAptOptions())].map((option) => `--aptopt=${option}`),
     ...leftOutPaths.map((path) => `--dpkgopt=path-exclude=${path}`),
     '--dpkgopt=force-unsafe-io', // what a power failure spoils was never renamed into its place
-    suite, root, await findMirror(),
+    suite, root, ...(await findMirror()),
   ];
   await run(argv, { env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
 }
 
-/** The mirror that this machine's own apt uses, if it is a Debian; else Debian's public one. */
+/** The mirror that this machine's own apt uses, if it is a Debian; else none, and mmdebstrap takes its own default. */
 async function findMirror() {
   const format = '$(ORIGIN)|$(LABEL)|$(REPO_URI)';
   const { stdout } = await capture(['apt-get', 'indextargets', '--format', format]);
   const [line] = stdout.split('\n').filter((text) => text.startsWith('Debian|Debian|'));
-  return line?.split('|')[2] ?? 'http://deb.debian.org/debian';
+  const mirror = line?.split('|')[2];
+  return mirror === undefined ? [] : [mirror];
 }
 
 /** Proxies, authorities and clock rules of this machine's apt hold for the box's as well. */
