@@ -9,13 +9,10 @@ import type { NamingSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
 import { openEnvelope } from '../encryption/open.ts';
 import { StorageError } from '../errors.ts';
-import { createLogger } from '../log.ts';
 import { createStore } from '../providers/index.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
-
-// The newest Orthanc that the plugin knows of; outside Orthanc nothing tells which one will run.
-const ASSUMED_ORTHANC_VERSION = '1.13.0';
+import { ASSUMED_ORTHANC_VERSION, createCliLogger } from './settings.ts';
 
 export interface Bucket {
   readonly store: ObjectStore;
@@ -58,9 +55,7 @@ export async function openBucket(path: string): Promise<Bucket> {
   if (settings.provider === undefined) {
     throw new StorageError('BAD_CONFIG', `${path}: ${section} can't be used`);
   }
-  const log = createLogger((level, line) => {
-    if (level === 'error' || level === 'warning') process.stderr.write(`${level}: ${line}\n`);
-  });
+  const log = createCliLogger();
   const store = await createStore(settings.provider, {
     log,
     probePrefix: settings.naming.rootPath,

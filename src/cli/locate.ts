@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { Argument, Command, Option } from 'commander';
+import { Argument, Command } from 'commander';
 import { StorageError } from '../errors.ts';
 import { type LocatedAttachment, locate } from '../locate.ts';
 import { LEVELS, type Level } from '../orthanc-api.ts';
-import { connectToOrthanc, parseOrthancUrl } from './orthanc-http.ts';
+import { connectToOrthanc, orthancOption } from './orthanc-http.ts';
 import { isHybrid, openBucketSide, openFileSide } from './sides.ts';
 
 interface Options {
@@ -20,14 +20,7 @@ export function locateCommand(): Command {
     .addArgument(new Argument('<level>').choices(LEVELS))
     .argument('<id>', "Orthanc's id of the resource")
     .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
-    .addOption(
-      new Option(
-        '--orthanc <url>',
-        "Orthanc's REST API, with user and password if it asks for them",
-      )
-        .argParser(parseOrthancUrl)
-        .default(new URL('http://127.0.0.1:8042'), 'http://127.0.0.1:8042'),
-    )
+    .addOption(orthancOption())
     .option('--json', 'print the result as JSON')
     .addHelpText(
       'after',

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import { StorageError } from '../errors.ts';
 import { createOrthancApi, type OrthancApi } from '../orthanc-api.ts';
 
@@ -30,4 +30,14 @@ export function parseOrthancUrl(text: string): URL {
     throw new InvalidArgumentError('must be a URL such as http://127.0.0.1:8042');
   }
   return new URL(text);
+}
+
+/** --orthanc, of the commands that ask a running Orthanc. */
+export function orthancOption(): Option {
+  return new Option(
+    '--orthanc <url>',
+    "Orthanc's REST API, with user and password if it asks for them",
+  )
+    .argParser(parseOrthancUrl)
+    .default(new URL('http://127.0.0.1:8042'), 'http://127.0.0.1:8042');
 }

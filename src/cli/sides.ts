@@ -9,32 +9,16 @@ import { isObject } from '../config/sections.ts';
 import { openEnvelope } from '../encryption/open.ts';
 import { StorageError } from '../errors.ts';
 import type { Side } from '../jobs/side.ts';
-import { createLogger } from '../log.ts';
 import { ORTHANC_NAMING } from '../naming.ts';
 import { createFileSystemStore, createStore } from '../providers/index.ts';
 import { checkStore } from '../start-check.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
-
-// The newest Orthanc that the plugin knows of; outside Orthanc nothing tells which one will run.
-const ASSUMED_ORTHANC_VERSION = '1.13.0';
+import { ASSUMED_ORTHANC_VERSION, createCliLogger, loadCliSettings } from './settings.ts';
 
 /** Opens the bucket, with its keys, and tries it. @throws StorageError BAD_CONFIG */
 export async function openBucketSide(configPath: string): Promise<Side> {
-  const settings = loadConfiguration(readOrthancConfiguration(configPath, process.env), {
-    orthancVersion: ASSUMED_ORTHANC_VERSION,
-    environmentVariables: process.env,
-  });
-  const { provider, naming, encryption } = settings;
-  if (provider === undefined) {
-    throw new StorageError(
-      'BAD_CONFIG',
-      `${configPath} has no section AwsS3Storage, AzureBlobStorage or GoogleCloudStorage`,
-    );
-  }
-  const log = createLogger((level, line) => {
-    if (level === 'error' || level === 'warning') process.stderr.write(`${level}: ${line}\n`);
-  });
-  for (const warning of settings.warnings) log.warning(warning);
+  const log = createCliLogger();
+  const { provider, naming, encryption } = loadCliSettings(configPath, log);
   const opened =
     encryption === undefined ? undefined : openEnvelope(encryption, () => performance.now());
   for (const warning of opened?.warnings ?? []) log.warning(warning);

@@ -2,7 +2,7 @@
 
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { type Finding, type VerifyCounts, verify } from '../jobs/verify.ts';
-import { connectToOrthanc, parseOrthancUrl } from './orthanc-http.ts';
+import { connectToOrthanc, orthancOption } from './orthanc-http.ts';
 import { createProgressLine, formatBar } from './progress.ts';
 import { isHybrid, openBucketSide, openFileSide } from './sides.ts';
 
@@ -30,14 +30,7 @@ export function verifyCommand(): Command {
       "Compares the bucket with Orthanc's index: what is missing, orphaned, or not as it was stored.",
     )
     .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
-    .addOption(
-      new Option(
-        '--orthanc <url>',
-        "Orthanc's REST API, with user and password if it asks for them",
-      )
-        .argParser(parseOrthancUrl)
-        .default(new URL('http://127.0.0.1:8042'), 'http://127.0.0.1:8042'),
-    )
+    .addOption(orthancOption())
     .option('--deep', 'reads each object and compares its MD5')
     .addOption(
       new Option(

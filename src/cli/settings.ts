@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What all commands that read Orthanc's configuration begin with.
+
+import { loadConfiguration } from '../config/load.ts';
+import type { PluginSettings, ProviderSettings } from '../config/settings.ts';
+import { StorageError } from '../errors.ts';
+import { createLogger, type Logger } from '../log.ts';
+import { readOrthancConfiguration } from './orthanc-configuration.ts';
+
+/** The newest Orthanc that the plugin knows of; outside Orthanc nothing tells which one will run. */
+export const ASSUMED_ORTHANC_VERSION = '1.13.0';
+
+/** Errors and warnings go to standard error: standard output is for the result. */
+export function createCliLogger(): Logger {
+  return createLogger((level, line) => {
+    if (level === 'error' || level === 'warning') process.stderr.write(`${level}: ${line}\n`);
+  });
+}
+
+/** Reads the configuration and tells its warnings.
+ *  @throws StorageError BAD_CONFIG, also where there is no section of ours */
+export function loadCliSettings(
+  configPath: string,
+  log: Logger,
+): PluginSettings & { readonly provider: ProviderSettings } {
+  const settings = loadConfiguration(readOrthancConfiguration(configPath, process.env), {
+    orthancVersion: ASSUMED_ORTHANC_VERSION,
+    environmentVariables: process.env,
+  });
+  const { provider } = settings;
+  for (const warning of settings.warnings) log.warning(warning);
+  if (provider === undefined) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${configPath} has no section AwsS3Storage, AzureBlobStorage or GoogleCloudStorage`,
+    );
+  }
+  return { ...settings, provider };
+}
