@@ -3,12 +3,10 @@
 
 import { type AttachmentStore, createAttachmentStore } from './attachments.ts';
 import { type Binding, type RuntimeSettings, serveRequests, writeLog } from './bridge.ts';
-import { loadConfiguration } from './config/load.ts';
 import { type Secret, secretsIn } from './config/secret.ts';
 import type { PluginSettings } from './config/settings.ts';
 import { createCounters } from './counters.ts';
 import type { Envelope } from './encryption/envelope.ts';
-import { openEnvelope } from './encryption/open.ts';
 import { toStorageError } from './errors.ts';
 import { createHybridStore } from './hybrid.ts';
 import type { JobRunner } from './jobs/job.ts';
@@ -17,14 +15,12 @@ import { createMoves } from './jobs/moves.ts';
 import type { NamedStore } from './locate.ts';
 import { createLogger, describeError, type Logger } from './log.ts';
 import { ORTHANC_NAMING } from './naming.ts';
+import { openConfiguration } from './open-configuration.ts';
+import { checkStores, closeStores, openStores, type Stores } from './open-stores.ts';
 import { createOrthancApi, type OrthancApi } from './orthanc-api.ts';
-import { createFileSystemStore, createStore } from './providers/index.ts';
 import { createRequestHandler } from './requests.ts';
 import { createRestHandler } from './rest.ts';
-import { checkStore } from './start-check.ts';
 import { createStatus, formatMetrics } from './status.ts';
-import { withDeadline } from './store/deadline.ts';
-import type { ObjectStore } from './store/object-store.ts';
 import { compareVersions } from './version.ts';
 
 // What the shim allows on top of RequestTimeout, which TypeScript itself keeps: for the way to Orthanc and back.
@@ -60,7 +56,7 @@ async function start(
   log: Logger,
   hide: (secrets: readonly Secret[]) => void,
 ): Promise<void> {
-  const settings = loadConfiguration(binding.configuration(), {
+  const { settings, envelope } = openConfiguration(binding.configuration(), {
     orthancVersion: binding.orthancVersion,
     environmentVariables: process.env,
   });
@@ -74,51 +70,25 @@ async function start(
     binding.ready({ storage: false, rangeReads: false, callTimeoutMs: 0, watchdogMs: 0 });
     return;
   }
-  const encryption = openEncryption(settings, log);
-  const store = await createStore(settings.provider, {
+  const stores = await openStores(settings, settings.provider, {
     log,
-    probePrefix: settings.naming.rootPath,
     verifyEtag: compareVersions(binding.orthancVersion, FIRST_VERIFYING_ORTHANC) < 0,
   });
-  const { hybrid, requestTimeoutMs } = settings;
-  const files =
-    hybrid === undefined
-      ? undefined
-      : withDeadline(createFileSystemStore(hybrid.fileSystem), requestTimeoutMs);
   // Orthanc is up already where this runtime replaces another one: requests will tell whether the store is there.
-  if (!binding.restarted) {
-    try {
-      await checkStore(store);
-      if (files !== undefined) await checkStore(files);
-    } catch (error) {
-      await Promise.all([store.close(), files?.close()]);
-      throw error;
-    }
-  }
-  serve(binding, settings.provider, settings, { objects: store, files, envelope: encryption }, log);
+  if (!binding.restarted) await checkStores(stores);
+  serve(binding, settings.provider, settings, { ...stores, envelope }, log);
 }
 
-interface Stores {
-  readonly objects: ObjectStore;
-  /** Orthanc's own folder, with hybrid storage. */
-  readonly files: ObjectStore | undefined;
+interface SealedStores extends Stores {
   /** Of the objects; undefined: they are plain. */
   readonly envelope: Envelope | undefined;
-}
-
-/** Reads the keys. @throws StorageError BAD_CONFIG: encryption that is asked for and cannot be had never becomes plaintext */
-function openEncryption({ encryption }: PluginSettings, log: Logger): Envelope | undefined {
-  if (encryption === undefined) return undefined;
-  const { envelope, warnings } = openEnvelope(encryption, () => performance.now());
-  for (const warning of warnings) log.warning(warning);
-  return envelope;
 }
 
 function serve(
   binding: Binding,
   provider: NonNullable<PluginSettings['provider']>,
   settings: PluginSettings,
-  stores: Stores,
+  stores: SealedStores,
   log: Logger,
 ): void {
   const counters = createCounters();
@@ -164,7 +134,7 @@ function serve(
       metrics: () => formatMetrics(counters.snapshot()),
       stop: async () => {
         await jobs.close();
-        await Promise.all([stores.objects.close(), stores.files?.close()]);
+        await closeStores(stores);
       },
     },
     runtime,
@@ -180,7 +150,7 @@ function serve(
 function composeAttachments(
   provider: NonNullable<PluginSettings['provider']>,
   { naming, hybrid }: PluginSettings,
-  stores: Stores,
+  stores: SealedStores,
   api: OrthancApi,
 ): {
   readonly attachments: AttachmentStore;

@@ -7,8 +7,9 @@ import type { Report } from '../config/problems.ts';
 import { ENCRYPTION_KEY, isObject, PROVIDER_SECTIONS } from '../config/sections.ts';
 import type { NamingSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
-import { openEnvelope } from '../encryption/open.ts';
+import { readKeyFiles } from '../encryption/keyring.ts';
 import { StorageError } from '../errors.ts';
+import { badConfig, openEnvelope } from '../open-configuration.ts';
 import { createStore } from '../providers/index.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
@@ -29,18 +30,19 @@ export interface OpenedConfiguration {
 export function openConfiguredEncryption(path: string): OpenedConfiguration {
   const report: Report = { problems: [], warnings: [], notes: [] };
   const { section, configuration } = readProviderSection(path);
-  const encryption = readEncryption(
+  const { settings: encryption, keyFiles } = readEncryption(
     `${section}.${ENCRYPTION_KEY}`,
     configuration[ENCRYPTION_KEY],
     report,
   );
-  if (report.problems.length > 0) throw new StorageError('BAD_CONFIG', report.problems.join('\n'));
+  const { keys, problems, warnings } = readKeyFiles(keyFiles);
+  if (report.problems.length + problems.length > 0) throw badConfig(report.problems, problems);
   if (encryption === undefined) {
     throw new StorageError('BAD_CONFIG', `${path}: has no keys in ${section}.${ENCRYPTION_KEY}`);
   }
-  const { envelope, warnings } = openEnvelope(encryption, () => performance.now());
-  for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
-  return { envelope, encryption };
+  const log = createCliLogger();
+  for (const warning of warnings) log.warning(warning);
+  return { envelope: openEnvelope(encryption, keys), encryption };
 }
 
 /** @throws StorageError BAD_CONFIG */

@@ -1,32 +1,56 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Command } from 'commander';
-import { createStore } from '../providers/index.ts';
-import { checkStore } from '../start-check.ts';
+import { checkStores, closeStores, openStores } from '../open-stores.ts';
 import { createCliLogger, loadCliSettings } from './settings.ts';
+
+interface Options {
+  readonly config: string;
+  readonly json?: true;
+}
 
 /** `check`: what the plugin does when Orthanc starts, without Orthanc. */
 export function checkCommand(): Command {
   return new Command('check')
     .description(
-      'Reads the configuration and tries the store, as the plugin does when Orthanc starts.',
+      'Reads the configuration and the key files and tries the store, as the plugin does when Orthanc starts.',
     )
     .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
-    .addHelpText('after', '\nExample:\n  orthanc-object-storage check --config /etc/orthanc')
-    .action(async (options: { readonly config: string }) => {
-      const log = createCliLogger();
-      const settings = loadCliSettings(options.config, log);
-      const store = await createStore(settings.provider, {
-        log,
-        probePrefix: settings.naming.rootPath,
-      });
-      try {
-        await checkStore(store);
-      } finally {
-        await store.close();
-      }
-      process.stdout.write(
-        `${settings.provider.section}: the configuration and the store are fine\n`,
-      );
-    });
+    .option('--json', 'print the result as JSON')
+    .addHelpText(
+      'after',
+      `
+Run it as the user that Orthanc runs as: others may be allowed to read other files.
+
+Examples:
+  orthanc-object-storage check --config /etc/orthanc
+  sudo -u orthanc orthanc-object-storage check --config /etc/orthanc --json
+
+Exit codes: 0 Orthanc would start, 1 it would not, and standard error says why, 2 wrong usage.`,
+    )
+    .action(run);
+}
+
+async function run({ config, json }: Options): Promise<void> {
+  const log = createCliLogger();
+  const { provider, settings, envelope } = loadCliSettings(config, log);
+  const stores = await openStores(settings, provider, { log });
+  await checkStores(stores);
+  await closeStores(stores);
+  if (json === true) {
+    const encryption =
+      envelope === undefined
+        ? null
+        : { format: envelope.format ?? null, masterKeyId: envelope.masterKeyId ?? null };
+    const { warnings } = settings;
+    process.stdout.write(
+      `${JSON.stringify({ section: provider.section, encryption, warnings })}\n`,
+    );
+    return;
+  }
+  const what =
+    envelope === undefined
+      ? 'the configuration and the store are'
+      : 'the configuration, the keys and the store are';
+  process.stdout.write(`${provider.section}: ${what} fine\n`);
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What all commands that read Orthanc's configuration begin with.
 
-import { loadConfiguration } from '../config/load.ts';
-import type { PluginSettings, ProviderSettings } from '../config/settings.ts';
+import type { ProviderSettings } from '../config/settings.ts';
 import { StorageError } from '../errors.ts';
 import { createLogger, type Logger } from '../log.ts';
+import { type OpenedConfiguration, openConfiguration } from '../open-configuration.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
 
 /** The newest Orthanc that the plugin knows of; outside Orthanc nothing tells which one will run. */
@@ -17,16 +17,17 @@ export function createCliLogger(): Logger {
   });
 }
 
-/** Reads the configuration and tells its warnings.
+/** Reads configuration and keys, and tells the warnings.
  *  @throws StorageError BAD_CONFIG, also where there is no section of ours */
 export function loadCliSettings(
   configPath: string,
   log: Logger,
-): PluginSettings & { readonly provider: ProviderSettings } {
-  const settings = loadConfiguration(readOrthancConfiguration(configPath, process.env), {
+): OpenedConfiguration & { readonly provider: ProviderSettings } {
+  const opened = openConfiguration(readOrthancConfiguration(configPath, process.env), {
     orthancVersion: ASSUMED_ORTHANC_VERSION,
     environmentVariables: process.env,
   });
+  const { settings } = opened;
   const { provider } = settings;
   for (const warning of settings.warnings) log.warning(warning);
   if (provider === undefined) {
@@ -35,5 +36,5 @@ export function loadCliSettings(
       `${configPath} has no section AwsS3Storage, AzureBlobStorage or GoogleCloudStorage`,
     );
   }
-  return { ...settings, provider };
+  return { ...opened, provider };
 }

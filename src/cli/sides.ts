@@ -6,7 +6,6 @@ import { loadConfiguration } from '../config/load.ts';
 import { readFileSystem } from '../config/orthanc.ts';
 import type { Report } from '../config/problems.ts';
 import { isObject } from '../config/sections.ts';
-import { openEnvelope } from '../encryption/open.ts';
 import { StorageError } from '../errors.ts';
 import type { Side } from '../jobs/side.ts';
 import { ORTHANC_NAMING } from '../naming.ts';
@@ -18,10 +17,8 @@ import { ASSUMED_ORTHANC_VERSION, createCliLogger, loadCliSettings } from './set
 /** Opens the bucket, with its keys, and tries it. @throws StorageError BAD_CONFIG */
 export async function openBucketSide(configPath: string): Promise<Side> {
   const log = createCliLogger();
-  const { provider, naming, encryption } = loadCliSettings(configPath, log);
-  const opened =
-    encryption === undefined ? undefined : openEnvelope(encryption, () => performance.now());
-  for (const warning of opened?.warnings ?? []) log.warning(warning);
+  const { provider, settings, envelope } = loadCliSettings(configPath, log);
+  const { naming } = settings;
   const store = await createStore(provider, { log, probePrefix: naming.rootPath });
   try {
     await checkStore(store);
@@ -29,7 +26,6 @@ export async function openBucketSide(configPath: string): Promise<Side> {
     await store.close();
     throw error;
   }
-  const envelope = opened?.envelope;
   return {
     store,
     naming,

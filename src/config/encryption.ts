@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// StorageEncryption: from the section as written to settings. Touches no file: loadKeyring reads those of the keys.
+// StorageEncryption: from the section as written to settings. Touches no file: readKeyFiles reads those of the keys.
 
 import * as z from 'zod/mini';
 import type { KeyFile } from '../encryption/keyring.ts';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { describeIssue, type Report } from './problems.ts';
-import { encryptionSchema } from './schema.ts';
+import { encryptionSchema, masterKeySchema } from './schema.ts';
+import { isObject, type RawSection } from './sections.ts';
 
 export interface EncryptionSettings {
   /** The format of new objects; undefined: they are stored as they are, and keys are there to read what was encrypted before. */
@@ -16,62 +17,75 @@ export interface EncryptionSettings {
   readonly maxInputBytes: number;
 }
 
+export interface EncryptionReading {
+  /** undefined where there is none, where it is off and holds no keys, or where the report got a problem. */
+  readonly settings: EncryptionSettings | undefined;
+  /** All that are written as they should be, also where something else is wrong: so that what is wrong with the files can be told
+   *  together with the rest. */
+  readonly keyFiles: readonly KeyFile[];
+}
+
+const NO_ENCRYPTION: EncryptionReading = { settings: undefined, keyFiles: [] };
 // The C++ plugins' MB.
 const BYTES_PER_MB = 1024 * 1024;
 
 /** @param name of the section, such as "AwsS3Storage.StorageEncryption"
  *  @param raw as the user wrote it
- *  @param isSchemaChecked true where the schema of the whole provider section has told what is wrong with the form already
- *  @returns undefined where there is none, where it is off and holds no keys, or where `report` got a problem */
+ *  @param isSchemaChecked true where the schema of the whole provider section has told what is wrong with the form already */
 export function readEncryption(
   name: string,
   raw: unknown,
   report: Report,
   isSchemaChecked = false,
-): EncryptionSettings | undefined {
-  if (raw === undefined) return undefined;
-  const result = z.safeParse(encryptionSchema(), raw, { jitless: true });
-  if (!result.success) {
-    if (isSchemaChecked) return undefined;
-    const keys = Object.keys(encryptionSchema().shape);
+): EncryptionReading {
+  if (raw === undefined) return NO_ENCRYPTION;
+  const schema = encryptionSchema();
+  const result = z.safeParse(schema, raw, { jitless: true });
+  if (!result.success && !isSchemaChecked) {
+    const keys = Object.keys(schema.shape);
     for (const issue of result.error.issues) {
       report.problems.push(...describeIssue(name, issue, [{ section: name, keys }]));
     }
-    return undefined;
   }
-  const value = result.data;
-  const { MasterKey: masterKey, PreviousMasterKeys: previousKeys } = value;
+  if (!isObject(raw)) return NO_ENCRYPTION;
+  const { master, previous } = keyFilesOf(name, raw);
+  const keyFiles = master === undefined ? previous : [master, ...previous];
+  const enable = z.safeParse(schema.shape.Enable, raw['Enable'], { jitless: true });
   // Absent, it means true where anything else is there: so it does in the C++ plugins, and to encrypt is the safe reading.
-  const isOn = value.Enable ?? (typeof raw === 'object' && Object.keys(raw ?? {}).length > 0);
-  if (isOn && masterKey === undefined) {
+  const isOn = enable.data ?? Object.keys(raw).length > 0;
+  const lacksMaster = isOn && raw['MasterKey'] === undefined;
+  if (lacksMaster) {
     report.problems.push(`${name}.MasterKey: is missing; write [id, "path of the key file"]`);
-    return undefined;
   }
-  const master = masterKey === undefined ? undefined : keyFile(`${name}.MasterKey`, masterKey);
-  const previous = previousKeys.map((key, index) =>
-    keyFile(`${name}.PreviousMasterKeys[${index}]`, key),
-  );
-  refuseSharedIds(name, [...(master === undefined ? [] : [master]), ...previous], report);
-  if (!isOn && master === undefined && previous.length === 0) return undefined;
-  return {
-    format: isOn ? value.Format : undefined,
+  if (!result.success || lacksMaster) return { settings: undefined, keyFiles };
+  if (!isOn && keyFiles.length === 0) return NO_ENCRYPTION;
+  const { Format, MaxConcurrentInputSize } = result.data;
+  const settings = {
+    format: isOn ? Format : undefined,
     master,
     previous,
-    maxInputBytes: value.MaxConcurrentInputSize * BYTES_PER_MB,
+    maxInputBytes: MaxConcurrentInputSize * BYTES_PER_MB,
+  };
+  return { settings, keyFiles };
+}
+
+/** Those that are well-formed. */
+function keyFilesOf(
+  name: string,
+  raw: RawSection,
+): Pick<EncryptionSettings, 'master' | 'previous'> {
+  const previous = raw['PreviousMasterKeys'];
+  return {
+    master: keyFile(`${name}.MasterKey`, raw['MasterKey']),
+    previous: (Array.isArray(previous) ? previous : []).flatMap(
+      (entry: unknown, index) => keyFile(`${name}.PreviousMasterKeys[${index}]`, entry) ?? [],
+    ),
   };
 }
 
-/** Which of two keys an object was encrypted with would then be a guess. */
-function refuseSharedIds(name: string, keys: readonly KeyFile[], report: Report) {
-  const seen = new Set<number>();
-  for (const { id } of keys) {
-    if (seen.has(id)) {
-      report.problems.push(`${name}: key id ${id} is there twice; ids must differ`);
-    }
-    seen.add(id);
-  }
-}
-
-function keyFile(setting: string, [id, path]: readonly [number, string]): KeyFile {
+function keyFile(setting: string, entry: unknown): KeyFile | undefined {
+  const result = z.safeParse(masterKeySchema(), entry, { jitless: true });
+  if (!result.success) return undefined;
+  const [id, path] = result.data;
   return { setting, id, path };
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import type { KeyFile } from '../encryption/keyring.ts';
 import { StorageError } from '../errors.ts';
 import { readEncryption } from './encryption.ts';
 import {
@@ -12,7 +13,9 @@ import type { Report } from './problems.ts';
 import {
   ENCRYPTION_KEY,
   isObject,
+  type OrthancNetwork,
   PROVIDER_SECTIONS,
+  type ProviderSection,
   type RawSection,
   type SectionSettings,
 } from './sections.ts';
@@ -26,39 +29,58 @@ export interface ConfigurationEnvironment {
   readonly environmentVariables: Readonly<Record<string, string | undefined>>;
 }
 
-/** Reads and checks all that concerns the plugin. Touches neither files nor network.
- *  @param json Orthanc's whole configuration
- *  @throws StorageError BAD_CONFIG, whose message has one line per problem: `section.key: what is wrong; what to write` */
+export interface ConfigurationReading {
+  /** undefined where there are problems. */
+  readonly settings: PluginSettings | undefined;
+  /** One line each: `section.key: what is wrong; what to write`. */
+  readonly problems: readonly string[];
+  /** Of StorageEncryption; nobody has looked at the files yet. */
+  readonly keyFiles: readonly KeyFile[];
+}
+
+/** For who needs no keys; `openConfiguration` reads them too.
+ *  @throws StorageError BAD_CONFIG, whose message has one line per problem */
 export function loadConfiguration(
   json: string,
   environment: ConfigurationEnvironment,
 ): PluginSettings {
+  const { settings, problems } = readConfiguration(json, environment);
+  if (settings === undefined) throw new StorageError('BAD_CONFIG', problems.join('\n'));
+  return settings;
+}
+
+/** Reads and checks all that concerns the plugin. Touches neither files nor network.
+ *  @param json Orthanc's whole configuration
+ *  @throws StorageError BAD_CONFIG where it is no JSON object */
+export function readConfiguration(
+  json: string,
+  environment: ConfigurationEnvironment,
+): ConfigurationReading {
   const report: Report = { problems: [], warnings: [], notes: [] };
   const orthanc = parseJson(json);
-  const settings = readSections(orthanc, report);
-  const provider = settings?.provider;
-  const writeTo = settings?.writeTo;
+  const { section, keyFiles } = readSections(orthanc, report);
+  const writeTo = section?.writeTo;
   const fileSystem = writeTo === undefined ? undefined : readFileSystem(orthanc, report);
-  if (provider !== undefined) {
-    const isEncrypted = settings?.encryption?.format !== undefined;
+  if (section !== undefined) {
+    const isEncrypted = section.encryption?.format !== undefined;
     warnOfOrthancSettings(orthanc, environment.orthancVersion, isEncrypted, report);
-    noteEnvironment(provider.kind, environment.environmentVariables, report);
+    noteEnvironment(section.provider.kind, environment.environmentVariables, report);
   }
   if (report.problems.length > 0) {
-    throw new StorageError('BAD_CONFIG', [...new Set(report.problems)].join('\n'));
+    return { settings: undefined, problems: [...new Set(report.problems)], keyFiles };
   }
-  if (provider === undefined || settings === undefined) {
-    return { ...NO_PROVIDER, warnings: report.warnings, notes: report.notes };
-  }
-  return {
-    provider,
-    naming: settings.naming,
-    encryption: settings.encryption,
-    hybrid: writeTo === undefined || fileSystem === undefined ? undefined : { writeTo, fileSystem },
-    requestTimeoutMs: networkOf(provider).requestTimeoutMs,
-    warnings: report.warnings,
-    notes: report.notes,
-  };
+  const { warnings, notes } = report;
+  const hybrid =
+    writeTo === undefined || fileSystem === undefined ? undefined : { writeTo, fileSystem };
+  const settings =
+    section === undefined
+      ? { ...NO_PROVIDER, warnings, notes }
+      : { ...pluginSettingsOf(section), hybrid, warnings, notes };
+  return { settings, problems: [], keyFiles };
+}
+
+function pluginSettingsOf({ provider, naming, encryption }: Section) {
+  return { provider, naming, encryption, requestTimeoutMs: networkOf(provider).requestTimeoutMs };
 }
 
 function networkOf(provider: ProviderSettings): NetworkSettings {
@@ -97,40 +119,54 @@ function parseJson(json: string): RawSection {
   return value;
 }
 
-/** @returns undefined where there is no section, or where `report` tells why none can be used */
-function readSections(
-  orthanc: RawSection,
-  report: Report,
-): (SectionSettings & Pick<PluginSettings, 'encryption'>) | undefined {
+type Section = SectionSettings & Pick<PluginSettings, 'encryption'>;
+
+interface SectionsReading extends Pick<ConfigurationReading, 'keyFiles'> {
+  /** undefined where there is none, or where the report tells why none can be used. */
+  readonly section: Section | undefined;
+}
+
+const NO_SECTION: SectionsReading = { section: undefined, keyFiles: [] };
+
+function readSections(orthanc: RawSection, report: Report): SectionsReading {
   const present = PROVIDER_SECTIONS.filter(({ section }) => Object.hasOwn(orthanc, section));
   if (present.length === 0) {
     refuseMisspeltSections(orthanc, report);
-    return undefined;
+    return NO_SECTION;
   }
   if (present.length > 1) {
     const names = present.map(({ section }) => section).join(', ');
     report.problems.push(`${names}: more than one storage section; keep the one to store in`);
   }
   const network = readOrthancNetwork(orthanc, report);
-  const read = present.map(({ section, replacedBy, read: readSection }) => {
-    const raw = orthanc[section];
-    if (!isObject(raw)) {
-      report.problems.push(`${section}: must be an object, { … }`);
-      return undefined;
-    }
-    if (replacedBy !== undefined) {
-      report.warnings.push(`${section}: is the old name of "${replacedBy}"; write that`);
-    }
-    const encryption = readEncryption(
-      `${section}.${ENCRYPTION_KEY}`,
-      raw[ENCRYPTION_KEY],
-      report,
-      true,
-    );
-    const settings = readSection(raw, network, report);
-    return settings === undefined ? undefined : { ...settings, encryption };
-  });
-  return read.length === 1 ? read[0] : undefined;
+  const [first = NO_SECTION, ...others] = present.map((provider) =>
+    readSection(provider, orthanc[provider.section], network, report),
+  );
+  // Of several sections nobody knows which one's keys count.
+  return others.length === 0 ? first : NO_SECTION;
+}
+
+function readSection(
+  { section, replacedBy, read }: ProviderSection,
+  raw: unknown,
+  network: OrthancNetwork,
+  report: Report,
+): SectionsReading {
+  if (!isObject(raw)) {
+    report.problems.push(`${section}: must be an object, { … }`);
+    return NO_SECTION;
+  }
+  if (replacedBy !== undefined) {
+    report.warnings.push(`${section}: is the old name of "${replacedBy}"; write that`);
+  }
+  const { settings: encryption, keyFiles } = readEncryption(
+    `${section}.${ENCRYPTION_KEY}`,
+    raw[ENCRYPTION_KEY],
+    report,
+    true,
+  );
+  const settings = read(raw, network, report);
+  return { section: settings === undefined ? undefined : { ...settings, encryption }, keyFiles };
 }
 
 /** A misspelt section would leave the plugin idle and the files on Orthanc's disk, without a word. */

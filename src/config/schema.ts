@@ -258,7 +258,7 @@ export function encryptionSchema() {
   );
 }
 
-function masterKeySchema() {
+export function masterKeySchema() {
   return z.tuple([wholeNumberSchema(0, UINT32_MAX), textSchema()], {
     error: 'must be [id, "path of the key file"]',
   });

@@ -28,8 +28,11 @@ export interface Keyring {
   find(id: number): KeyObject;
 }
 
-export interface LoadedKeyring {
-  readonly keyring: Keyring;
+export interface ReadKeys {
+  /** Of the files that are in order. */
+  readonly keys: readonly MasterKey[];
+  /** One line each, which names the setting and the file, never its content. */
+  readonly problems: readonly string[];
   readonly warnings: readonly string[];
 }
 
@@ -40,33 +43,23 @@ const MAX_FILE_BYTES = 4096;
 /** Read or write for group or others. */
 const SHARED_MODE = 0o066;
 
-/** Reads all key files.
- *  @throws StorageError BAD_CONFIG with one line per problem, each naming the setting and the file, never its content */
-export function loadKeyring(
-  master: KeyFile | undefined,
-  previous: readonly KeyFile[],
-): LoadedKeyring {
+/** Reads all key files, and looks at all of them whatever is wrong with one. */
+export function readKeyFiles(files: readonly KeyFile[]): ReadKeys {
   const problems: string[] = [];
   const warnings: string[] = [];
   const loaded: LoadedKey[] = [];
-  for (const file of master === undefined ? previous : [master, ...previous]) {
+  for (const [index, file] of files.entries()) {
+    problems.push(...sharedIds(file, files.slice(0, index)));
     const result = loadKeyFile(file);
     if ('problem' in result) {
       problems.push(`${file.setting}: ${result.problem}`);
       continue;
     }
     if (result.warning !== undefined) warnings.push(`${file.setting}: ${result.warning}`);
-    problems.push(...clashes({ file, key: result.key }, loaded));
+    problems.push(...sharedKeys({ file, key: result.key }, loaded));
     loaded.push({ file, key: result.key });
   }
-  if (problems.length > 0) throw new StorageError('BAD_CONFIG', problems.join('\n'));
-  return {
-    keyring: createKeyring(
-      loaded.map(({ file, key }) => ({ id: file.id, key })),
-      master?.id,
-    ),
-    warnings,
-  };
+  return { keys: loaded.map(({ file, key }) => ({ id: file.id, key })), problems, warnings };
 }
 
 /** @param keys with different ids
@@ -97,21 +90,23 @@ interface LoadedKey {
   readonly key: KeyObject;
 }
 
-function clashes(candidate: LoadedKey, loaded: readonly LoadedKey[]): readonly string[] {
-  const { file, key } = candidate;
-  return loaded.flatMap((other) => {
-    const isSameId = other.file.id === file.id;
-    const isSameKey = other.key.equals(key);
-    if (isSameId) {
-      return [
-        `${file.setting}: key id ${file.id} of the file "${file.path}" is ${isSameKey ? 'there twice' : 'that of another key'} (${other.file.setting}, file "${other.file.path}"); each id needs its own key`,
-      ];
-    }
-    if (!isSameKey) return [];
-    return [
-      `${file.setting}: the file "${file.path}" holds the same key as ${other.file.setting} (file "${other.file.path}"), under ids ${file.id} and ${other.file.id}; a key has one id`,
-    ];
-  });
+/** Which of two keys an object was encrypted with would then be a guess. */
+function sharedIds(file: KeyFile, others: readonly KeyFile[]): readonly string[] {
+  return others
+    .filter(({ id }) => id === file.id)
+    .map(
+      (other) =>
+        `${file.setting}: key id ${file.id} (file "${file.path}") is that of ${other.setting} too (file "${other.path}"); give each key an id of its own`,
+    );
+}
+
+function sharedKeys({ file, key }: LoadedKey, others: readonly LoadedKey[]): readonly string[] {
+  return others
+    .filter((other) => other.file.id !== file.id && other.key.equals(key))
+    .map(
+      (other) =>
+        `${file.setting}: the file "${file.path}" holds the same key as ${other.file.setting} (file "${other.file.path}"), under ids ${file.id} and ${other.file.id}; a key has one id`,
+    );
 }
 
 function loadKeyFile({
@@ -176,7 +171,7 @@ function describeOpenError(path: string, error: unknown): string {
       return `there is no file "${path}"`;
     case 'EACCES':
     case 'EPERM':
-      return `the file "${path}" cannot be read by the user that Orthanc runs as (${code})`;
+      return `the file "${path}" cannot be read by the user that this runs as, uid ${process.geteuid?.()} (${code})`;
     default:
       return `the file "${path}" cannot be read (${code})`;
   }

@@ -73,6 +73,19 @@ describe('keygen', () => {
   });
 });
 
+describe('check', () => {
+  test('opens the key files, and tells their problems together with the rest', () => {
+    writeConfiguration('broken.json', { MasterKey: [1, '/nowhere/master.key'], Format: 'A3' });
+    const { code, stderr } = run(['check', '--config', 'broken.json']);
+    expect(code).toBe(1);
+    expect(stderr.split('\n')).toEqual([
+      'AwsS3Storage.StorageEncryption.Format: must be one of "A1", "A2", not "A3"',
+      'AwsS3Storage.StorageEncryption.MasterKey: there is no file "/nowhere/master.key"',
+      '',
+    ]);
+  });
+});
+
 describe('encrypt, inspect, decrypt', () => {
   test('a file of the C++ plugins', () => {
     const result = run(['decrypt', '--config', 'a1.json', fixturePath('a1', 'k1-4095.a1'), '-']);

@@ -8,7 +8,7 @@ const NAME = 'AwsS3Storage.StorageEncryption';
 
 function read(raw: unknown) {
   const report: Report = { problems: [], warnings: [], notes: [] };
-  return { settings: readEncryption(NAME, raw, report), problems: report.problems };
+  return { ...readEncryption(NAME, raw, report), problems: report.problems };
 }
 
 describe('StorageEncryption', () => {
@@ -39,7 +39,7 @@ describe('StorageEncryption', () => {
     ['empty', {}],
     ['off', { Enable: false }],
   ])('%s: none', (_, raw) => {
-    expect(read(raw)).toEqual({ settings: undefined, problems: [] });
+    expect(read(raw)).toEqual({ settings: undefined, keyFiles: [], problems: [] });
   });
 
   test('without Enable it is on, as in the C++ plugins', () => {
@@ -71,5 +71,20 @@ describe('StorageEncryption', () => {
     expect(problems).toHaveLength(1);
     if (typeof problem === 'string') expect(problems[0]).toBe(problem);
     else expect(problems[0]).toMatch(problem);
+  });
+
+  test('key files are known also where something else is wrong', () => {
+    const { problems, keyFiles } = read({
+      Enable: 'perhaps',
+      MasterKey: ['x', '/master.key'],
+      PreviousMasterKeys: [[1, '/one.key'], [2], [3, '/three.key']],
+      Format: 'A3',
+    });
+    expect(problems).toHaveLength(4);
+    expect(keyFiles).toEqual([
+      { setting: `${NAME}.PreviousMasterKeys[0]`, id: 1, path: '/one.key' },
+      { setting: `${NAME}.PreviousMasterKeys[2]`, id: 3, path: '/three.key' },
+    ]);
+    expect(read({ Enable: true, Format: 'A3' }).problems).toHaveLength(2);
   });
 });

@@ -7,8 +7,7 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type KeyFile, loadKeyring } from '../../../src/encryption/keyring.ts';
-import { StorageError } from '../../../src/errors.ts';
+import { createKeyring, type KeyFile, readKeyFiles } from '../../../src/encryption/keyring.ts';
 
 let folder = '';
 beforeAll(() => {
@@ -34,15 +33,12 @@ const previousOf = (index: number, id: number, path: string): KeyFile => ({
   path,
 });
 
-function problemsOf(master: KeyFile | undefined, previous: readonly KeyFile[] = []) {
-  try {
-    loadKeyring(master, previous);
-  } catch (error) {
-    if (!(error instanceof StorageError)) throw error;
-    expect(error.code).toBe('BAD_CONFIG');
-    return error.message.split('\n');
-  }
-  return [];
+const problemsOf = (...files: readonly KeyFile[]) => readKeyFiles(files).problems;
+
+function keyringOf(master: KeyFile) {
+  const { keys, problems } = readKeyFiles([master]);
+  expect(problems).toEqual([]);
+  return createKeyring(keys, master.id);
 }
 
 describe('key files', () => {
@@ -51,19 +47,17 @@ describe('key files', () => {
     ['without a line end', KEY.toString('base64')],
     ['with Windows line ends and spaces around', `\r\n \t${KEY.toString('base64')} \r\n\r\n`],
   ])('%s', (_, text) => {
-    const { keyring, warnings } = loadKeyring(masterOf(write(text), 0xffff_ffff), []);
-    expect(keyring.find(0xffff_ffff).export()).toEqual(KEY);
-    expect(keyring.ids).toEqual([0xffff_ffff]);
-    expect(warnings).toEqual([]);
+    const file = masterOf(write(text), 0xffff_ffff);
+    expect(keyringOf(file).find(0xffff_ffff).export()).toEqual(KEY);
+    expect(keyringOf(file).ids).toEqual([0xffff_ffff]);
+    expect(readKeyFiles([file]).warnings).toEqual([]);
   });
 
   test('any 32 bytes', () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), (bytes) => {
         const path = write(Buffer.from(bytes).toString('base64'));
-        expect(loadKeyring(masterOf(path), []).keyring.find(1).export()).toEqual(
-          Buffer.from(bytes),
-        );
+        expect(keyringOf(masterOf(path)).find(1).export()).toEqual(Buffer.from(bytes));
       }),
       { numRuns: 50 },
     );
@@ -117,7 +111,7 @@ describe('key files', () => {
     if (isRoot) process.seteuid?.(65_534);
     try {
       expect(problemsOf(masterOf(path))).toEqual([
-        `E.MasterKey: the file "${path}" cannot be read by the user that Orthanc runs as (EACCES)`,
+        `E.MasterKey: the file "${path}" cannot be read by the user that this runs as, uid ${process.geteuid?.()} (EACCES)`,
       ]);
     } finally {
       if (isRoot) process.seteuid?.(0);
@@ -133,7 +127,7 @@ describe('key files', () => {
     [0o644, true],
   ])('mode %o: a warning %s', (mode, isWarned) => {
     const path = write(KEY.toString('base64'), mode);
-    const { warnings } = loadKeyring(masterOf(path), []);
+    const { warnings } = readKeyFiles([masterOf(path)]);
     expect(warnings).toHaveLength(isWarned ? 1 : 0);
     if (isWarned) {
       expect(warnings[0]).toContain(`E.MasterKey: the key file "${path}" is open to others`);
@@ -147,43 +141,49 @@ describe('keyrings', () => {
     expect(problemsOf(masterOf(path, id))[0]).toMatch(/whole number from 0 to 4294967295/);
   });
 
-  test('one id twice, with the same key or another', () => {
+  test('one id twice, with the same key, another one, or none', () => {
     const [a, b] = [write(KEY.toString('base64')), write(randomBytes(32).toString('base64'))];
-    expect(problemsOf(masterOf(a), [previousOf(0, 1, a)])).toEqual([
-      `E.PreviousMasterKeys[0]: key id 1 of the file "${a}" is there twice (E.MasterKey, file "${a}"); each id needs its own key`,
-    ]);
-    expect(problemsOf(masterOf(a), [previousOf(0, 1, b)])).toEqual([
-      `E.PreviousMasterKeys[0]: key id 1 of the file "${b}" is that of another key (E.MasterKey, file "${a}"); each id needs its own key`,
+    for (const path of [a, b]) {
+      expect(problemsOf(masterOf(a), previousOf(0, 1, path))).toEqual([
+        `E.PreviousMasterKeys[0]: key id 1 (file "${path}") is that of E.MasterKey too (file "${a}"); give each key an id of its own`,
+      ]);
+    }
+    const missing = join(folder, 'none');
+    expect(problemsOf(masterOf(missing), previousOf(0, 1, a))).toEqual([
+      `E.MasterKey: there is no file "${missing}"`,
+      `E.PreviousMasterKeys[0]: key id 1 (file "${a}") is that of E.MasterKey too (file "${missing}"); give each key an id of its own`,
     ]);
   });
 
   test('one key under two ids, in two files', () => {
     const [a, b] = [write(KEY.toString('base64')), write(`${KEY.toString('base64')}\n`)];
-    expect(problemsOf(masterOf(a), [previousOf(0, 2, b)])).toEqual([
+    expect(problemsOf(masterOf(a), previousOf(0, 2, b))).toEqual([
       `E.PreviousMasterKeys[0]: the file "${b}" holds the same key as E.MasterKey (file "${a}"), under ids 2 and 1; a key has one id`,
     ]);
   });
 
   test('all problems together, none with a key in it', () => {
     const text = KEY.toString('base64');
-    const problems = problemsOf(masterOf(join(folder, 'none'), 1), [
+    const problems = problemsOf(
+      masterOf(join(folder, 'none'), 1),
       previousOf(0, 2, write(`${text}x`)),
       previousOf(1, 3, write(text.slice(4))),
       previousOf(2, 4, write(text)),
       previousOf(3, 5, write(text)),
-    ]);
+    );
     expect(problems).toHaveLength(4);
     for (const problem of problems) expect(problem).not.toContain(text.slice(8, 20));
   });
 
   test('without a master key, for reading only', () => {
-    const { keyring } = loadKeyring(undefined, [previousOf(0, 2, write(KEY.toString('base64')))]);
+    const { keys } = readKeyFiles([previousOf(0, 2, write(KEY.toString('base64')))]);
+    const keyring = createKeyring(keys, undefined);
     expect(keyring.master).toBeUndefined();
     expect(keyring.find(2).export()).toEqual(KEY);
   });
 
   test('nothing prints the key', () => {
-    const { keyring } = loadKeyring(masterOf(write(KEY.toString('base64'))), []);
+    const keyring = keyringOf(masterOf(write(KEY.toString('base64'))));
     const shown = `${inspect(keyring, { depth: 9, showHidden: true })}${JSON.stringify(keyring)}`;
     expect(shown).not.toContain('3c3c');
     expect(shown).not.toContain(KEY.toString('base64').slice(0, 10));

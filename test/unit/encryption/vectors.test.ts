@@ -4,7 +4,7 @@ import { createHash, createSecretKey } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { createA2, unwrapKey, wrapKey } from '../../../src/encryption/a2.ts';
 import { encryptBody } from '../../../src/encryption/encrypted-body.ts';
-import { createKeyring, loadKeyring } from '../../../src/encryption/keyring.ts';
+import { createKeyring, readKeyFiles } from '../../../src/encryption/keyring.ts';
 import { createPacer } from '../../../src/encryption/pacer.ts';
 import { ciphertextSize, plaintextSize } from '../../../src/encryption/sizes.ts';
 import { expectSameBytes, makeBody, never } from '../../support/bodies.ts';
@@ -20,7 +20,8 @@ import {
 
 function keyringOf(format: 'a1' | 'a2', { keyId }: Vector) {
   const path = fixturePath(format, `key-${keyId}.b64`);
-  return loadKeyring({ setting: 'MasterKey', id: keyId, path }, []).keyring;
+  const { keys } = readKeyFiles([{ setting: 'MasterKey', id: keyId, path }]);
+  return createKeyring(keys, keyId);
 }
 
 describe('A1: what the C++ plugins encrypted', () => {

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Configuration and key files, read together, so that one message has all their problems: what the plugin's start and the commands
+// begin with.
+
+import type { EncryptionSettings } from './config/encryption.ts';
+import { type ConfigurationEnvironment, readConfiguration } from './config/load.ts';
+import type { PluginSettings } from './config/settings.ts';
+import { createEnvelope, type Envelope } from './encryption/envelope.ts';
+import { createKeyring, type MasterKey, readKeyFiles } from './encryption/keyring.ts';
+import { StorageError } from './errors.ts';
+
+export interface OpenedConfiguration {
+  /** Their warnings include those about key files. */
+  readonly settings: PluginSettings;
+  /** undefined: no encryption, and no keys to read what was encrypted before. */
+  readonly envelope: Envelope | undefined;
+}
+
+/** @param json Orthanc's whole configuration
+ *  @throws StorageError BAD_CONFIG with one line per problem: encryption that is asked for and cannot be had never becomes plaintext */
+export function openConfiguration(
+  json: string,
+  environment: ConfigurationEnvironment,
+): OpenedConfiguration {
+  const { settings, problems, keyFiles } = readConfiguration(json, environment);
+  const read = readKeyFiles(keyFiles);
+  if (settings === undefined || read.problems.length > 0) throw badConfig(problems, read.problems);
+  const { encryption } = settings;
+  return {
+    settings: { ...settings, warnings: [...settings.warnings, ...read.warnings] },
+    envelope: encryption === undefined ? undefined : openEnvelope(encryption, read.keys),
+  };
+}
+
+export function openEnvelope(settings: EncryptionSettings, keys: readonly MasterKey[]): Envelope {
+  const { format, master, maxInputBytes } = settings;
+  return createEnvelope({
+    keyring: createKeyring(keys, master?.id),
+    format,
+    maxInputBytes,
+    now: () => performance.now(),
+  });
+}
+
+export function badConfig(...problems: readonly (readonly string[])[]): StorageError {
+  return new StorageError('BAD_CONFIG', problems.flat().join('\n'));
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import type { PluginSettings, ProviderSettings } from './config/settings.ts';
+import {
+  createFileSystemStore,
+  createStore,
+  type ProviderDependencies,
+} from './providers/index.ts';
+import { checkStore } from './start-check.ts';
+import { withDeadline } from './store/deadline.ts';
+import type { ObjectStore } from './store/object-store.ts';
+
+export interface Stores {
+  readonly objects: ObjectStore;
+  /** Orthanc's own folder, with hybrid storage. */
+  readonly files: ObjectStore | undefined;
+}
+
+/** The stores that attachments lie in, not yet tried. */
+export async function openStores(
+  settings: PluginSettings,
+  provider: ProviderSettings,
+  deps: Omit<ProviderDependencies, 'probePrefix'>,
+): Promise<Stores> {
+  const { naming, hybrid, requestTimeoutMs } = settings;
+  return {
+    objects: await createStore(provider, { ...deps, probePrefix: naming.rootPath }),
+    files:
+      hybrid === undefined
+        ? undefined
+        : withDeadline(createFileSystemStore(hybrid.fileSystem), requestTimeoutMs),
+  };
+}
+
+/** Resolves when they can be used; else they are closed.
+ *  @throws StorageError that says which setting to change */
+export async function checkStores(stores: Stores): Promise<void> {
+  try {
+    await checkStore(stores.objects);
+    if (stores.files !== undefined) await checkStore(stores.files);
+  } catch (error) {
+    await closeStores(stores);
+    throw error;
+  }
+}
+
+export async function closeStores({ objects, files }: Stores): Promise<void> {
+  await Promise.all([objects.close(), files?.close()]);
+}
