@@ -4,7 +4,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { makeDicom } from '../support/dicom.ts';
 import type { Orthanc } from '../support/orthanc.ts';
-import type { Fault } from '../support/s3-proxy.ts';
+import type { Fault } from '../support/store-proxy.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;

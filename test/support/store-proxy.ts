@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Stands between the plugin and a real S3 server: passes on, counts, and misbehaves when told to.
+// Stands between the plugin and a real object store: passes on, counts, and misbehaves when told to.
 
 import {
   createServer,
@@ -12,7 +12,8 @@ import { Transform } from 'node:stream';
 
 export interface ProxiedRequest {
   readonly method: string;
-  /** Without the bucket; empty for requests about the bucket itself. */
+  /** Without the bucket; empty for requests about the bucket itself, and for uploads to Google in one request, which name it in their
+   *  body. */
   readonly key: string;
   readonly query: string;
   readonly headers: Readonly<Record<string, string | undefined>>;
@@ -37,7 +38,7 @@ export type Fault =
 /** Decides about one request; undefined lets it pass. */
 export type FaultRule = (request: ProxiedRequest) => Fault | undefined;
 
-export interface S3Proxy {
+export interface StoreProxy {
   readonly endpoint: string;
   /** All requests since the last `forget`, in the order of their arrival. */
   requests(): readonly ProxiedRequest[];
@@ -52,19 +53,22 @@ export interface S3Proxy {
   close(): Promise<void>;
 }
 
-/** @param upstreamPort of 127.0.0.1 */
-export async function startS3Proxy(upstreamPort: number, bucket: string): Promise<S3Proxy> {
+/** @param upstreamPort of 127.0.0.1
+ *  @param keyOf what a request's URL says of the object's key */
+export async function startStoreProxy(
+  upstreamPort: number,
+  keyOf: (url: URL) => string,
+): Promise<StoreProxy> {
   let requests: ProxiedRequest[] = [];
   let rule: FaultRule | undefined;
   const sockets = new Set<Socket>();
 
   const describe = (request: IncomingMessage): ProxiedRequest => {
-    const [path = '', query = ''] = (request.url ?? '').split('?');
-    const decoded = decodeURIComponent(path);
+    const url = new URL(request.url ?? '', 'http://store');
     return {
       method: request.method ?? '',
-      key: decoded.startsWith(`/${bucket}/`) ? decoded.slice(bucket.length + 2) : '',
-      query,
+      key: keyOf(url),
+      query: url.search.slice(1),
       headers: request.headers as Record<string, string | undefined>,
     };
   };
@@ -91,7 +95,7 @@ export async function startS3Proxy(upstreamPort: number, bucket: string): Promis
         request.resume();
         return;
       case 'corrupt':
-        await forward(request, response, upstreamPort, undefined, createFlipper());
+        await forward(request, response, upstreamPort, undefined, createFlipper(request));
         return;
       case 'alter':
         await forward(request, response, upstreamPort, fault);
@@ -149,14 +153,16 @@ export async function startS3Proxy(upstreamPort: number, bucket: string): Promis
   };
 }
 
-/** Flips the lowest bit of the first byte. */
-function createFlipper(): Transform {
-  let isFirst = true;
+/** Flips the lowest bit of the byte in the middle, where an upload is content whatever surrounds that. */
+function createFlipper(request: IncomingMessage): Transform {
+  const middle = Number(request.headers['content-length']) >> 1;
+  let offset = 0;
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
       const copy = Buffer.from(chunk);
-      if (isFirst) copy[0] = (copy[0] ?? 0) ^ 1;
-      isFirst = false;
+      const at = middle - offset;
+      if (at >= 0 && at < copy.length) copy.writeUInt8(copy.readUInt8(at) ^ 1, at);
+      offset += copy.length;
       done(undefined, copy);
     },
   });
