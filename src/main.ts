@@ -75,7 +75,7 @@ async function start(
     verifyEtag: compareVersions(binding.orthancVersion, FIRST_VERIFYING_ORTHANC) < 0,
   });
   // Orthanc is up already where this runtime replaces another one: requests will tell whether the store is there.
-  if (!binding.restarted) await checkStores(stores);
+  if (!binding.restarted) await checkStores(stores, log);
   serve(binding, settings.provider, settings, { ...stores, envelope }, log);
 }
 

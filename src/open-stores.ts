@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import type { PluginSettings, ProviderSettings } from './config/settings.ts';
+import type { Logger } from './log.ts';
 import {
   createFileSystemStore,
   createStore,
@@ -34,10 +35,18 @@ export async function openStores(
 
 /** Resolves when they can be used; else they are closed.
  *  @throws StorageError that says which setting to change */
-export async function checkStores(stores: Stores): Promise<void> {
+export async function checkStores(stores: Stores, log: Logger): Promise<void> {
+  const { objects, files } = stores;
   try {
-    await checkStore(stores.objects);
-    if (stores.files !== undefined) await checkStore(stores.files);
+    await checkStore(objects);
+    if (files === undefined) return;
+    await checkStore(files);
+    // Nothing tells a new folder from the mount point of a disk that is not mounted.
+    if (await isEmpty(files)) {
+      log.warning(
+        'StorageDirectory is empty: if files of Orthanc should be in it, mount its disk and restart Orthanc, since they now read as lost',
+      );
+    }
   } catch (error) {
     await closeStores(stores);
     throw error;
@@ -46,4 +55,9 @@ export async function checkStores(stores: Stores): Promise<void> {
 
 export async function closeStores({ objects, files }: Stores): Promise<void> {
   await Promise.all([objects.close(), files?.close()]);
+}
+
+async function isEmpty(store: ObjectStore): Promise<boolean> {
+  for await (const _first of store.list('', { signal: new AbortController().signal })) return false;
+  return true;
 }

@@ -35,7 +35,7 @@ async function run({ config, json }: Options): Promise<void> {
   const log = createCliLogger();
   const { provider, settings, envelope } = loadCliSettings(config, log);
   const stores = await openStores(settings, provider, { log });
-  await checkStores(stores);
+  await checkStores(stores, log);
   await closeStores(stores);
   if (json === true) {
     const encryption =

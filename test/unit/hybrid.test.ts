@@ -4,7 +4,8 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { type AttachmentStore, createAttachmentStore } from '../../src/attachments.ts';
 import { createHybridStore } from '../../src/hybrid.ts';
 import { createMoves } from '../../src/jobs/moves.ts';
-import { ContentType } from '../../src/naming.ts';
+import { ContentType, ORTHANC_NAMING } from '../../src/naming.ts';
+import { createFileSystemStore } from '../../src/providers/index.ts';
 import { expectFailure, makeBody, makeSink, never } from '../support/bodies.ts';
 import { createMemoryStore, type MemoryStore } from '../support/memory-store.ts';
 
@@ -117,5 +118,29 @@ describe('a removal', () => {
     await expectFailure(hybrid.remove(attachment, options), 'UNAVAILABLE');
     expect(broken.objects.size).toBe(1);
     expect(other.objects.size).toBe(0);
+  });
+});
+
+describe("a disk that isn't there", () => {
+  const files = () =>
+    createAttachmentStore({
+      store: createFileSystemStore({ folder: '/nowhere/storage', isSynchronous: false }),
+      naming: ORTHANC_NAMING,
+    });
+
+  test.each([
+    ['first', () => createHybridStore(files(), attachments(second, 'flat'), createMoves())],
+    ['second', () => createHybridStore(attachments(first, 'flat'), files(), createMoves())],
+  ])('as the %s store: a read is an error, never "not there"', async (_name, make) => {
+    hybrid = make();
+    await expectFailure(read(), 'UNAVAILABLE', /StorageDirectory/);
+    await expectFailure(hybrid.find(attachment, options), 'UNAVAILABLE');
+  });
+
+  test('a removal clears the bucket, and says that the file may be left', async () => {
+    first.objects.set(FLAT, bytes);
+    hybrid = createHybridStore(attachments(first, 'flat'), files(), createMoves());
+    await expectFailure(hybrid.remove(attachment, options), 'UNAVAILABLE', /StorageDirectory/);
+    expect(first.objects.size).toBe(0);
   });
 });

@@ -56,6 +56,8 @@ function explain(thrown: unknown, verb: string): readonly [StorageErrorCode, str
     case 'ESTALE':
     case 'ENXIO':
     case 'ETIMEDOUT':
+    case 'ENOTCONN':
+    case 'EHOSTDOWN':
       return ['UNAVAILABLE', `the disk, or the server that it is on, fails (${code})`];
     case 'ENAMETOOLONG':
     case 'ELOOP':
@@ -69,4 +71,10 @@ export function errorCode(thrown: unknown): string | undefined {
   return thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string'
     ? thrown.code
     : undefined;
+}
+
+/** Nothing lies there. Whether that is so because the disk is away, Root.expectPresent tells. */
+export function isGone(thrown: unknown): boolean {
+  const code = errorCode(thrown);
+  return code === 'ENOENT' || code === 'ENOTDIR';
 }

@@ -5,18 +5,23 @@ import type { Dirent } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ObjectInfo } from '../../store/object-store.ts';
-import { errorCode } from './errors.ts';
+import { errorCode, isGone } from './errors.ts';
 import { isTemporary, pathOf } from './paths.ts';
+import type { Root } from './root.ts';
 
 /** @param run one step of the listing, which may fail or be aborted */
 export async function* listFiles(
-  root: string,
+  root: Root,
   prefix: string,
   run: <T>(step: () => Promise<T>) => Promise<T>,
 ): AsyncGenerator<ObjectInfo> {
   const slash = prefix.lastIndexOf('/');
   const folderKey = slash < 0 ? '' : prefix.slice(0, slash);
-  const start = await run(async () => (folderKey === '' ? root : pathOf(root, folderKey)));
+  // An empty folder needs no error to be taken for one without files.
+  await run(() => root.expectPresent());
+  const start = await run(async () =>
+    folderKey === '' ? root.path : pathOf(root.path, folderKey),
+  );
   yield* walk(start, slash < 0 ? '' : `${folderKey}/`, prefix.slice(slash + 1));
 
   async function* walk(
@@ -24,7 +29,7 @@ export async function* listFiles(
     keyPrefix: string,
     namePrefix: string,
   ): AsyncGenerator<ObjectInfo> {
-    const entries = await run(() => readFolder(folder, namePrefix));
+    const entries = await run(() => readFolder(root, folder, namePrefix));
     for (const { name, isFolder } of entries) {
       const key = keyPrefix + name;
       const path = join(folder, name);
@@ -32,7 +37,7 @@ export async function* listFiles(
         yield* walk(path, `${key}/`, '');
         continue;
       }
-      const info = await run(() => describe(path));
+      const info = await run(() => describe(root, path));
       if (info !== undefined) yield { key, ...info };
     }
   }
@@ -43,9 +48,13 @@ interface Entry {
   readonly isFolder: boolean;
 }
 
-async function readFolder(folder: string, namePrefix: string): Promise<readonly Entry[]> {
+async function readFolder(
+  root: Root,
+  folder: string,
+  namePrefix: string,
+): Promise<readonly Entry[]> {
   const entries: Entry[] = [];
-  for (const entry of await readdirIfThere(folder)) {
+  for (const entry of (await unlessGone(root, readdir(folder, { withFileTypes: true }))) ?? []) {
     const { name } = entry;
     if (!name.startsWith(namePrefix) || isTemporary(name)) continue;
     const kind = entry.isSymbolicLink() ? await followLink(join(folder, name)) : entry;
@@ -61,15 +70,6 @@ function byKey(one: Entry, other: Entry): number {
   return a === b ? 0 : (a ?? '') < (b ?? '') ? -1 : 1;
 }
 
-async function readdirIfThere(folder: string): Promise<readonly Dirent[]> {
-  try {
-    return await readdir(folder, { withFileTypes: true });
-  } catch (thrown) {
-    if (isGone(thrown)) return [];
-    throw thrown;
-  }
-}
-
 /** Folders may be links to other disks. */
 async function followLink(
   path: string,
@@ -82,17 +82,18 @@ async function followLink(
   }
 }
 
-async function describe(path: string): Promise<Omit<ObjectInfo, 'key'> | undefined> {
-  try {
-    const { size, mtime } = await stat(path);
-    return { sizeBytes: size, modified: mtime };
-  } catch (thrown) {
-    if (isGone(thrown)) return undefined;
-    throw thrown;
-  }
+async function describe(root: Root, path: string): Promise<Omit<ObjectInfo, 'key'> | undefined> {
+  const found = await unlessGone(root, stat(path));
+  return found === undefined ? undefined : { sizeBytes: found.size, modified: found.mtime };
 }
 
-function isGone(thrown: unknown): boolean {
-  const code = errorCode(thrown);
-  return code === 'ENOENT' || code === 'ENOTDIR';
+/** @returns undefined for what was removed meanwhile, as long as the disk is there */
+async function unlessGone<T>(root: Root, work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (thrown) {
+    if (!isGone(thrown)) throw thrown;
+    await root.expectPresent();
+    return undefined;
+  }
 }

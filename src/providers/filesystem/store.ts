@@ -10,51 +10,66 @@ import { StorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
 import type { ByteRange, ObjectStore, Sink } from '../../store/object-store.ts';
 import { PIECE_BYTES } from '../content.ts';
-import { createRun, unlessMissing, withCheckTimeout } from '../operation.ts';
-import { toFileSystemError } from './errors.ts';
+import { createRun, type Run, unlessMissing, withCheckTimeout } from '../operation.ts';
+import { isGone, toFileSystemError } from './errors.ts';
 import { listFiles } from './list.ts';
 import { pathOf, temporaryName } from './paths.ts';
+import { createRoot } from './root.ts';
 import { removeEmptyFolders, writeFile } from './write.ts';
 
 /** Below StorageDirectory, nothing but what its keys name is ever touched, empty folders aside. */
 export function createFileSystemStore(settings: FileSystemSettings): ObjectStore {
-  const root = resolve(settings.folder);
+  const root = createRoot(resolve(settings.folder));
   const { isSynchronous } = settings;
   const closing = new AbortController();
   // Each operation under way listens; from eleven on, Node would warn of a leak.
   setMaxListeners(0, closing.signal);
   const run = createRun(closing.signal, (thrown, operation) =>
-    toFileSystemError(thrown, operation, root),
+    toFileSystemError(thrown, operation, root.path),
   );
 
+  /** Of one file; that it is not there is believed only while its disk is. */
+  const runForFile: Run = (verb, key, signal, work) =>
+    run(verb, key, signal, async (linked) => {
+      try {
+        return await work(linked);
+      } catch (thrown) {
+        if (isGone(thrown)) await root.expectPresent();
+        throw thrown;
+      }
+    });
+
   async function check(signal: AbortSignal): Promise<void> {
-    const folder = await stat(root);
-    if (!folder.isDirectory()) {
+    const found = await stat(root.path);
+    if (!found.isDirectory()) {
       throw Object.assign(new Error('not a folder'), { code: 'ENOTDIR' });
     }
-    const probe = `${root}/${temporaryName(randomUUID())}`;
+    const probe = `${root.path}/${temporaryName(randomUUID())}`;
     const file = await open(probe, 'wx');
     try {
       await file.close();
     } finally {
       await unlink(probe);
     }
+    await root.expectPresent();
     if (signal.aborted) throw abortReason(signal);
   }
 
   return {
     put: (key, body, { signal }) =>
       run('write', key, signal, (linked) =>
-        writeFile(body, { root, path: pathOf(root, key), isSynchronous, signal: linked }),
+        writeFile(body, { root, path: pathOf(root.path, key), isSynchronous, signal: linked }),
       ),
 
     get: (key, range, sink, { signal }) =>
-      run('read', key, signal, (linked) => readFile(pathOf(root, key), key, range, sink, linked)),
+      runForFile('read', key, signal, (linked) =>
+        readFile(pathOf(root.path, key), key, range, sink, linked),
+      ),
 
     head: (key, { signal }) =>
       unlessMissing(
-        run('look up', key, signal, async () => {
-          const found = await stat(pathOf(root, key));
+        runForFile('look up', key, signal, async () => {
+          const found = await stat(pathOf(root.path, key));
           if (!found.isFile()) throw notFound(key);
           return { sizeBytes: found.size };
         }),
@@ -62,10 +77,10 @@ export function createFileSystemStore(settings: FileSystemSettings): ObjectStore
 
     async delete(key, { signal }) {
       await unlessMissing(
-        run('delete', key, signal, async () => {
-          const path = pathOf(root, key);
+        runForFile('delete', key, signal, async () => {
+          const path = pathOf(root.path, key);
           await unlink(path);
-          await removeEmptyFolders(root, dirname(path));
+          await removeEmptyFolders(root.path, dirname(path));
         }),
       );
     },
@@ -76,7 +91,7 @@ export function createFileSystemStore(settings: FileSystemSettings): ObjectStore
     check: ({ signal }) =>
       run('check', undefined, signal, (linked) =>
         withCheckTimeout(
-          `StorageDirectory "${root}"`,
+          `StorageDirectory "${root.path}"`,
           { name: 'the disk', settings: 'StorageDirectory' },
           linked,
           check,

@@ -3,20 +3,20 @@
 
 import { randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, rename, rmdir, stat, unlink } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { StorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
 import type { Body } from '../../store/object-store.ts';
 import { createPieceReader, PIECE_BYTES } from '../content.ts';
 import { errorCode } from './errors.ts';
 import { temporaryName } from './paths.ts';
+import type { Root } from './root.ts';
 
 /** So often may others remove a folder, since it is empty, just before we put something into it. */
 const FOLDER_ATTEMPTS = 100;
 
 export interface WriteOptions {
-  readonly root: string;
+  readonly root: Root;
   readonly path: string;
   /** The disk has the file, and its name, before the write ends. */
   readonly isSynchronous: boolean;
@@ -39,7 +39,7 @@ export async function writeFile(body: Body, options: WriteOptions): Promise<void
     await rename(temporary, path);
   } catch (thrown) {
     await unlink(temporary).catch(() => undefined);
-    await removeEmptyFolders(options.root, folder);
+    await removeEmptyFolders(options.root.path, folder);
     throw thrown;
   }
   if (isSynchronous) await syncFolders(folder, firstCreated);
@@ -59,7 +59,7 @@ export async function removeEmptyFolders(root: string, folder: string): Promise<
 
 /** The temporary file keeps the folder from being removed from here on. */
 async function create(
-  root: string,
+  root: Root,
   temporary: string,
   signal: AbortSignal,
 ): Promise<{ readonly file: FileHandle; readonly firstCreated: string | undefined }> {
@@ -73,26 +73,14 @@ async function create(
     } catch (thrown) {
       if (errorCode(thrown) !== 'ENOENT' || attempt === FOLDER_ATTEMPTS) throw thrown;
     }
-    await expectRoot(root);
+    // Made anew, it would lie where a disk is not mounted.
+    await root.expectPresent();
     try {
       firstCreated = (await mkdir(folder, { recursive: true })) ?? firstCreated;
     } catch (thrown) {
       // A folder above it was removed meanwhile.
       if (errorCode(thrown) !== 'ENOENT') throw thrown;
     }
-  }
-}
-
-/** Made anew, it would lie where a disk is not mounted. */
-async function expectRoot(root: string): Promise<void> {
-  try {
-    await stat(root);
-  } catch (cause) {
-    throw new StorageError(
-      'UNAVAILABLE',
-      `StorageDirectory "${root}" is gone (${errorCode(cause)}); is its disk mounted?`,
-      { key: root, cause },
-    );
   }
 }
 
