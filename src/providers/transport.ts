@@ -246,11 +246,13 @@ function createUpload(content: Body, isOver: () => boolean): Upload {
     for (let start = 0; start < content.sizeBytes; start += PIECE_BYTES) {
       // undici asks for the next piece also after the socket broke; the content may be gone by then.
       if (isOver()) throw new Error('aborted');
+      const piece = readPiece(start);
+      // Before it is yielded: over TLS the answer can arrive before undici asks for more.
+      isSent = start + piece.length === content.sizeBytes;
       // undici asks for the next piece once the socket has passed this one on ('drain': a piece is larger than any socket's
       // high-water mark), so that the memory is free again.
-      yield readPiece(start);
+      yield piece;
     }
-    isSent = true;
   }
   // undici takes any async iterable at run time (7.30, core/util.js isIterable), its types only a Readable.
   return { body: pieces() as unknown as Readable, isSent: () => isSent };

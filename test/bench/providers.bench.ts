@@ -7,12 +7,7 @@ import { readFileSync } from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
 import { Storage } from '@google-cloud/storage';
-import { Secret } from '../../src/config/secret.ts';
-import type { NetworkSettings } from '../../src/config/settings.ts';
-import { createAzureStore } from '../../src/providers/azure/store.ts';
-import { createGoogleStore } from '../../src/providers/google/store.ts';
-import { createS3Store } from '../../src/providers/s3/store.ts';
-import type { Body, ObjectStore, Sink } from '../../src/store/object-store.ts';
+import { createBody, createSink, createStore } from './stores.ts';
 
 const WARM_UP_OPERATIONS = 300;
 const MEASURE_MS = 1_500;
@@ -32,88 +27,26 @@ const content = Buffer.alloc(sizeBytes, 'content of no meaning ');
 const target = Buffer.alloc(sizeBytes);
 const { signal } = new AbortController();
 
-// As the bridge does it: content is copied out, results are copied in.
-const body: Body = {
-  sizeBytes,
-  read: (start, end) => Uint8Array.prototype.slice.call(content, start, end),
-};
-const sink: Sink = {
-  begin: () => undefined,
-  write: (offset, bytes) => {
-    target.set(bytes, offset);
-  },
-};
+const body = createBody(content);
+const sink = createSink(target);
 
 function createOperation(): () => Promise<void> {
   if (path === 'http') return createHttpOperation();
   if (provider === 'google' && path === 'sdk') return createGoogleSdkOperation();
-  const store = createStore();
+  const store = createStore({
+    provider,
+    endpoint,
+    bucket: 'bucket',
+    accessKey: 'account',
+    secretKey: Buffer.alloc(64).toString('base64'),
+    lean: path === 'lean',
+    authorities,
+    serviceAccountFile,
+  });
   const key = `key-${sizeBytes}`;
   return operation === 'put'
     ? () => store.put(key, body, { signal })
     : () => store.get(key, undefined, sink, { signal });
-}
-
-function createStore(): ObjectStore {
-  const log = {
-    error: console.error,
-    warning: console.error,
-    info: () => undefined,
-    debug: () => undefined,
-  };
-  const network: NetworkSettings = {
-    connectionTimeoutMs: 5_000,
-    requestTimeoutMs: 60_000,
-    maxConnections: 25,
-    maxRetries: 0,
-    caCertificatesFile: authorities === '' ? undefined : authorities,
-    proxyUrl: undefined,
-  };
-  const deps = { log, lean: path === 'lean', verifyEtag: true };
-  switch (provider) {
-    case 's3':
-      return createS3Store(
-        {
-          ...network,
-          bucketName: 'bucket',
-          region: 'us-east-1',
-          credentials: { accessKey: 'access', secretKey: new Secret('secret') },
-          endpoint,
-          virtualAddressing: false,
-          storageClass: undefined,
-          tags: {},
-          serverSideEncryption: undefined,
-          kmsKeyId: undefined,
-          checksumMode: 'WhenSupported',
-          transfer: { always: false, poolSize: 10, partSizeBytes: 5 * 1024 * 1024 },
-          enableSdkLogs: false,
-        },
-        deps,
-      );
-    case 'azure':
-      return createAzureStore(
-        {
-          ...network,
-          account: {
-            kind: 'connection-string',
-            connectionString: new Secret(
-              `AccountName=account;AccountKey=${Buffer.alloc(64).toString('base64')};BlobEndpoint=${endpoint}`,
-            ),
-          },
-          containerName: 'bucket',
-          createContainerIfNotExists: true,
-          accessTier: undefined,
-        },
-        deps,
-      );
-    case 'google':
-      return createGoogleStore(
-        { ...network, bucketName: 'bucket', serviceAccountFile, endpoint, storageClass: undefined },
-        deps,
-      );
-    default:
-      throw new Error(`no such provider: ${provider}`);
-  }
 }
 
 /** Google's SDK as it comes, which this plugin does not contain. */

@@ -6,13 +6,11 @@ import { generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-import { build } from 'esbuild';
+import { bundleBench } from './bundle.mjs';
 
 const run = promisify(execFile);
-const here = fileURLToPath(new URL('.', import.meta.url));
 const rounds = Number(process.argv[2] ?? 3);
 
 const paths = [
@@ -33,22 +31,8 @@ const cases = [
 
 const folder = await mkdtemp(join(tmpdir(), 'providers-bench-'));
 try {
-  const bundle = join(folder, 'bench.cjs');
-  const server = join(folder, 'server.cjs');
-  const options = {
-    bundle: true,
-    platform: 'node',
-    format: 'cjs',
-    target: 'node20',
-    logLevel: 'warning',
-    // As scripts/bundle.mjs has them.
-    mainFields: ['module', 'main'],
-    external: ['encoding', 'supports-color'],
-    define: { 'import.meta.url': '__bundleUrl' },
-    banner: { js: "const __bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
-  };
-  await build({ ...options, entryPoints: [join(here, 'providers.bench.ts')], outfile: bundle });
-  await build({ ...options, entryPoints: [join(here, 'memory-server.ts')], outfile: server });
+  const bundle = await bundleBench('providers.bench.ts', folder);
+  const server = await bundleBench('memory-server.ts', folder);
   const keyFile = join(folder, 'key.json');
   await writeFile(keyFile, JSON.stringify(makeServiceAccount()));
   for (const scheme of ['http', 'https']) {

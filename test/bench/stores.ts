@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The three stores for a bench, and content and target as the bridge has them.
+
+import { Secret } from '../../src/config/secret.ts';
+import type { NetworkSettings } from '../../src/config/settings.ts';
+import { createAzureStore } from '../../src/providers/azure/store.ts';
+import { createGoogleStore } from '../../src/providers/google/store.ts';
+import { createS3Store } from '../../src/providers/s3/store.ts';
+import type { Body, ObjectStore, Sink } from '../../src/store/object-store.ts';
+
+export interface Access {
+  readonly provider: string;
+  readonly endpoint: string;
+  /** Bucket or container, which exists. */
+  readonly bucket: string;
+  readonly accessKey: string;
+  readonly secretKey: string;
+  /** False: the SDK's way alone. */
+  readonly lean: boolean;
+  /** File of certificates, or "". */
+  readonly authorities: string;
+  readonly serviceAccountFile: string | undefined;
+}
+
+export function createStore(access: Access): ObjectStore {
+  const { endpoint, bucket, accessKey, secretKey } = access;
+  const log = {
+    error: console.error,
+    warning: console.error,
+    info: () => undefined,
+    debug: () => undefined,
+  };
+  const network: NetworkSettings = {
+    connectionTimeoutMs: 5_000,
+    requestTimeoutMs: 60_000,
+    maxConnections: 25,
+    maxRetries: 0,
+    caCertificatesFile: access.authorities === '' ? undefined : access.authorities,
+    proxyUrl: undefined,
+  };
+  const deps = { log, lean: access.lean, verifyEtag: true };
+  switch (access.provider) {
+    case 's3':
+      return createS3Store(
+        {
+          ...network,
+          bucketName: bucket,
+          region: 'us-east-1',
+          credentials: { accessKey, secretKey: new Secret(secretKey) },
+          endpoint,
+          virtualAddressing: false,
+          storageClass: undefined,
+          tags: {},
+          serverSideEncryption: undefined,
+          kmsKeyId: undefined,
+          checksumMode: 'WhenSupported',
+          transfer: { always: false, poolSize: 10, partSizeBytes: 5 * 1024 * 1024 },
+          enableSdkLogs: false,
+        },
+        deps,
+      );
+    case 'azure':
+      return createAzureStore(
+        {
+          ...network,
+          account: {
+            kind: 'connection-string',
+            connectionString: new Secret(
+              `AccountName=${accessKey};AccountKey=${secretKey};BlobEndpoint=${endpoint}`,
+            ),
+          },
+          containerName: bucket,
+          createContainerIfNotExists: true,
+          accessTier: undefined,
+        },
+        deps,
+      );
+    case 'google':
+      return createGoogleStore(
+        {
+          ...network,
+          bucketName: bucket,
+          serviceAccountFile: access.serviceAccountFile,
+          endpoint,
+          storageClass: undefined,
+        },
+        deps,
+      );
+    default:
+      throw new Error(`no such provider: ${access.provider}`);
+  }
+}
+
+/** Content is copied out. */
+export function createBody(content: Uint8Array): Body {
+  return {
+    sizeBytes: content.length,
+    read: (start, end) => Uint8Array.prototype.slice.call(content, start, end),
+    readInto: (start, target) => {
+      target.set(content.subarray(start, start + target.length));
+    },
+  };
+}
+
+/** Results are copied in. */
+export function createSink(target: Uint8Array): Sink {
+  return {
+    anyOrder: true,
+    begin: () => undefined,
+    write: (offset, bytes) => {
+      target.set(bytes, offset);
+    },
+  };
+}
