@@ -2,6 +2,7 @@
 // CRC32 as S3 and Azure's tools mean it (ISO-HDLC, zlib's), piecewise, native where Node has it.
 
 import * as zlib from 'node:zlib';
+import type { SlicedCrc } from './slow-checksums.ts';
 
 /** Reflected polynomial of CRC32/ISO-HDLC. */
 const POLYNOMIAL = 0xedb88320;
@@ -70,3 +71,10 @@ export function encodeCrc32(checksum: number): string {
   bytes.writeUInt32BE(checksum >>> 0);
   return bytes.toString('base64');
 }
+
+export const CRC32: SlicedCrc<number> = {
+  initial: 0,
+  update: (state, bytes) => crc32(bytes, state),
+  encode: encodeCrc32,
+  append: combineCrc32,
+};

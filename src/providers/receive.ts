@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import { StorageError } from '../errors.ts';
 import type { ByteRange, Sink } from '../store/object-store.ts';
+import type { SlicedCrc } from './slow-checksums.ts';
 import type { SplitRead } from './split-read.ts';
 import type { Headers, Receiver } from './transport.ts';
 
@@ -162,5 +163,26 @@ export function createHashVerifier(
       hash.update(chunk);
     },
     mismatch: () => (hash.digest(encoding) === expected ? undefined : name),
+  };
+}
+
+export function createCrcVerifier<State>(
+  crc: SlicedCrc<State>,
+): (expected: string, name: string) => Verifier {
+  return (expected, name) => {
+    let state = crc.initial;
+    const verifier: Verifier = {
+      update: (chunk) => {
+        state = crc.update(state, chunk);
+      },
+      mismatch: () => (crc.encode(state) === expected ? undefined : name),
+    };
+    if (crc.append === undefined) return verifier;
+    return {
+      ...verifier,
+      append: (checksum, sizeBytes) => {
+        state = crc.append?.(state, checksum, sizeBytes) ?? state;
+      },
+    };
   };
 }

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What S3 offers for the verification of a read.
 
-import { combineCrc32, crc32, encodeCrc32 } from '../checksums.ts';
+import { CRC32 } from '../checksums.ts';
 import {
+  createCrcVerifier,
   createHashVerifier,
   receive as receiveFrom,
   type ReceiveOptions as SharedOptions,
   type Verifier,
 } from '../receive.ts';
-import { createCrc32c, createCrc64Nvme, type SlicedCrc } from '../slow-checksums.ts';
+import { createCrc32c, createCrc64Nvme } from '../slow-checksums.ts';
 import type { Headers, Receiver } from '../transport.ts';
 
 export interface ReceiveOptions extends Pick<SharedOptions, 'key' | 'range' | 'sink' | 'split'> {
@@ -39,40 +40,13 @@ export type Checksums = readonly {
 
 /** In the order of their cost, should a server send several. The tables are made here, once for a store. */
 export function createChecksums(): Checksums {
-  const native: SlicedCrc<number> = {
-    initial: 0,
-    update: (state, bytes) => crc32(bytes, state),
-    encode: encodeCrc32,
-    append: combineCrc32,
-  };
   return [
-    { header: 'x-amz-checksum-crc32', create: createCrcVerifier(native) },
+    { header: 'x-amz-checksum-crc32', create: createCrcVerifier(CRC32) },
     { header: 'x-amz-checksum-sha1', create: createBase64Verifier('sha1') },
     { header: 'x-amz-checksum-sha256', create: createBase64Verifier('sha256') },
     { header: 'x-amz-checksum-crc32c', create: createCrcVerifier(createCrc32c()) },
     { header: 'x-amz-checksum-crc64nvme', create: createCrcVerifier(createCrc64Nvme()) },
   ];
-}
-
-function createCrcVerifier<State>(
-  crc: SlicedCrc<State>,
-): (expected: string, name: string) => Verifier {
-  return (expected, name) => {
-    let state = crc.initial;
-    const verifier: Verifier = {
-      update: (chunk) => {
-        state = crc.update(state, chunk);
-      },
-      mismatch: () => (crc.encode(state) === expected ? undefined : name),
-    };
-    if (crc.append === undefined) return verifier;
-    return {
-      ...verifier,
-      append: (checksum, sizeBytes) => {
-        state = crc.append?.(state, checksum, sizeBytes) ?? state;
-      },
-    };
-  };
 }
 
 function createBase64Verifier(
