@@ -6,7 +6,15 @@ import type { Envelope } from './encryption/envelope.ts';
 import { describeEncryption, type EncryptionDescription, readHead } from './encryption/inspect.ts';
 import { StorageError, toStorageError } from './errors.ts';
 import { alternateKeys, type ContentType, objectKey } from './naming.ts';
-import type { Body, ByteRange, ObjectStore, OperationOptions, Sink } from './store/object-store.ts';
+import type {
+  Body,
+  ByteRange,
+  LocalFiles,
+  ObjectStore,
+  OpenFile,
+  OperationOptions,
+  Sink,
+} from './store/object-store.ts';
 
 export interface Attachment {
   readonly uuid: string;
@@ -30,6 +38,17 @@ export interface AttachmentStore {
   remove(attachment: Attachment, options: OperationOptions): Promise<string>;
   /** @returns where it lies, by one request per name; undefined where it lies under none */
   find(attachment: Attachment, options: OperationOptions): Promise<FoundObject | undefined>;
+  readonly files?: AttachmentFiles;
+}
+
+/** As LocalFiles, of contents that lie in them as they are. */
+export interface AttachmentFiles {
+  open(attachment: Attachment, options: OperationOptions): Promise<OpenFile>;
+  receive(
+    attachment: Attachment,
+    fill: (sink: Sink) => Promise<void>,
+    options: OperationOptions,
+  ): Promise<void>;
 }
 
 export interface FoundObject {
@@ -126,6 +145,17 @@ export function createAttachmentStore(deps: {
       }
       return undefined;
     },
+
+    ...(store.files === undefined || envelope !== undefined
+      ? {}
+      : { files: nameFiles(store.files, (attachment) => keysOf(attachment, false)[0]) }),
+  };
+}
+
+function nameFiles(files: LocalFiles, keyOf: (attachment: Attachment) => string): AttachmentFiles {
+  return {
+    open: (attachment, options) => files.open(keyOf(attachment), options),
+    receive: (attachment, fill, options) => files.receive(keyOf(attachment), fill, options),
   };
 }
 

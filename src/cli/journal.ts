@@ -5,7 +5,7 @@ import type { NamingSettings } from '../config/settings.ts';
 import { createUuidTable } from '../jobs/uuid-table.ts';
 import { parseKey } from '../naming.ts';
 
-/** What earlier runs of a migration have copied and read back, one key a line; the last line may be torn. */
+/** What earlier runs of a migration have copied and verified, one key a line; the last line may be torn. */
 export interface Journal {
   isDone(key: string): boolean;
   add(key: string): void;

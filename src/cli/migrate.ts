@@ -61,14 +61,17 @@ export function migrateCommand(): Command {
         'at most so many MB (of 1,048,576 bytes) a second',
       ).argParser(positiveNumber),
     )
-    .option('--read-back', 'reads each copy and compares it, which takes about twice as long')
+    .option(
+      '--read-back',
+      'reads each copy in a bucket and compares it, which takes about twice as long',
+    )
     .option('--dry-run', 'writes nothing, tells what would be copied')
     .option('--json', 'print the result as JSON')
     .addHelpText(
       'after',
       `
-Each file goes with a checksum, without which the provider does not take it, and is looked up in a listing at the
-end. What is there already with the same size and MD5 is left alone, so that the command can be ended at any time
+Each copy is verified: a bucket's provider compares a checksum before it stores anything, a file on the disk is read
+back, and a listing at the end must show each with its size. What is there already with the same size and MD5 is left alone, so that the command can be ended at any time
 and run again. With --journal it trusts what it has noted, and only looks at sizes.
 
 Examples:

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+// One attachment from one store into another.
 
 import { createHash } from 'node:crypto';
+import type { Attachment, AttachmentStore } from '../attachments.ts';
 import { StorageError, toStorageError } from '../errors.ts';
 import type { Body, OperationOptions, Sink } from '../store/object-store.ts';
 
@@ -15,36 +17,28 @@ export interface Expected {
   readonly md5Hex: string | undefined;
 }
 
-/** How one content is read, and where it is written; a store of objects or of attachments with the name filled in. */
-export interface CopySource {
-  get(sink: Sink, options: OperationOptions): Promise<unknown>;
+export interface Copy {
+  readonly attachment: Attachment;
+  readonly from: AttachmentStore;
+  readonly to: AttachmentStore;
+  readonly expected: Expected;
 }
 
-export interface CopyTarget extends CopySource {
-  put(body: Body, options: OperationOptions): Promise<unknown>;
-  remove(options: OperationOptions): Promise<unknown>;
-}
+/** Larger contents, and those whose size is not known, go in pieces through the file that one of the two stores keeps them in. Smaller
+ *  ones are held as a whole, which is faster; so are all where neither store has files, that is from bucket to bucket. */
+const HELD_MAX_BYTES = 4 * 1024 * 1024;
 
-/** Copies one content and reads the copy back, before anybody may rely on it. A copy that isn't what was written is removed, lest
+/** Copies one content and reads the copy back, before anybody may rely on it. A copy that isn't what was read is removed, lest
  *  somebody reads it.
- *  @throws StorageError INTEGRITY where the source isn't what was expected, or the copy isn't what was written; what the stores throw */
-export async function copyVerified(
-  source: CopySource,
-  target: CopyTarget,
-  expected: Expected,
-  options: OperationOptions,
-): Promise<Digest> {
-  const content = createCollector();
-  await source.get(content.sink, options);
-  const bytes = content.bytes();
-  const digest = { sizeBytes: bytes.length, md5Hex: createHash('md5').update(bytes).digest('hex') };
-  insist(digest, expected, 'the source');
-  await target.put(bodyOf(bytes), options);
+ *  @throws StorageError INTEGRITY where the source isn't what was expected, or the copy isn't what was read; what the stores throw */
+export async function copyVerified(copy: Copy, options: OperationOptions): Promise<Digest> {
+  const { attachment, to } = copy;
+  const digest = await copyDigested(copy, options);
   try {
-    insist(await digestOf(target, options), digest, 'the copy, read back,');
+    insist(await digestOf(to, attachment, options), digest, 'the copy, read back,');
   } catch (error) {
     const { code } = toStorageError(error);
-    if (code === 'INTEGRITY' || code === 'SHORT_BODY') await target.remove(options);
+    if (code === 'INTEGRITY' || code === 'SHORT_BODY') await to.remove(attachment, options);
     throw error;
   }
   return digest;
@@ -52,35 +46,92 @@ export async function copyVerified(
 
 /** Copies one content. The store's own check of what it is sent is all that vouches for the copy.
  *  @returns the size of the content
- *  @throws StorageError INTEGRITY where the source isn't what was expected; what the stores throw */
-export async function copyOnce(
-  source: CopySource,
-  target: Pick<CopyTarget, 'put'>,
-  sizeBytes: number | undefined,
-  options: OperationOptions,
-): Promise<number> {
-  const content = createCollector();
-  await source.get(content.sink, options);
-  const bytes = content.bytes();
-  if (sizeBytes !== undefined && bytes.length !== sizeBytes) {
-    throw new StorageError(
-      'INTEGRITY',
-      `the source has ${bytes.length} bytes instead of ${sizeBytes}`,
-    );
+ *  @throws StorageError INTEGRITY where the source hasn't the size that was expected; what the stores throw */
+export async function copyOnce(copy: Copy, options: OperationOptions): Promise<number> {
+  const { sizeBytes: expectedBytes } = copy.expected;
+  const content = await openContent(copy, options);
+  try {
+    const { sizeBytes } = content.body;
+    if (expectedBytes !== undefined && sizeBytes !== expectedBytes) {
+      throw new StorageError(
+        'INTEGRITY',
+        `the source has ${sizeBytes} bytes instead of ${expectedBytes}`,
+      );
+    }
+    await copy.to.put(copy.attachment, content.body, options);
+    return sizeBytes;
+  } finally {
+    await content.close();
   }
-  await target.put(bodyOf(bytes), options);
-  return bytes.length;
 }
 
 /** Reads a content for its digest alone. */
-export async function digestOf(source: CopySource, options: OperationOptions): Promise<Digest> {
+export async function digestOf(
+  store: AttachmentStore,
+  attachment: Attachment,
+  options: OperationOptions,
+): Promise<Digest> {
   const digester = createDigester();
-  await source.get(digester.sink, options);
+  await store.get(attachment, undefined, digester.sink, options);
   return digester.digest();
 }
 
+async function copyDigested(copy: Copy, options: OperationOptions): Promise<Digest> {
+  const { attachment, from, to, expected } = copy;
+  const check = (digest: Digest) => {
+    insist(digest, expected, 'the source');
+    return digest;
+  };
+  if (mayBeLarge(expected) && to.files !== undefined) {
+    const digester = createDigester();
+    const fill = async (sink: Sink) => {
+      await from.get(attachment, undefined, toBoth(sink, digester.sink), options);
+      check(digester.digest());
+    };
+    await to.files.receive(attachment, fill, options);
+    return digester.digest();
+  }
+  const content = await openContent(copy, options);
+  try {
+    const digest = check(await content.digest());
+    await to.put(attachment, content.body, options);
+    return digest;
+  } finally {
+    await content.close();
+  }
+}
+
+/** A content that can be read as often as needed. */
+interface Content {
+  readonly body: Body;
+  digest(): Digest | Promise<Digest>;
+  close(): Promise<void>;
+}
+
+async function openContent(copy: Copy, options: OperationOptions): Promise<Content> {
+  const { attachment, from, expected } = copy;
+  if (mayBeLarge(expected) && from.files !== undefined) {
+    const { body, close } = await from.files.open(attachment, options);
+    // Read by the system's threads; what is then read for sending is in its cache, and does not keep the event loop waiting.
+    return { body, close, digest: () => digestOf(from, attachment, options) };
+  }
+  const bytes = await readWhole(from, attachment, options);
+  return {
+    body: bodyOf(bytes),
+    digest: () => ({
+      sizeBytes: bytes.length,
+      md5Hex: createHash('md5').update(bytes).digest('hex'),
+    }),
+    close: () => Promise.resolve(),
+  };
+}
+
+function mayBeLarge({ sizeBytes }: Expected): boolean {
+  return sizeBytes === undefined || sizeBytes > HELD_MAX_BYTES;
+}
+
 /** @throws StorageError INTEGRITY */
-export function insist(actual: Digest, expected: Expected, what: string): void {
+function insist(actual: Digest, expected: Expected, what: string): void {
   if (expected.sizeBytes !== undefined && actual.sizeBytes !== expected.sizeBytes) {
     throw new StorageError(
       'INTEGRITY',
@@ -95,7 +146,7 @@ export function insist(actual: Digest, expected: Expected, what: string): void {
   }
 }
 
-export function bodyOf(bytes: Uint8Array): Body {
+function bodyOf(bytes: Uint8Array): Body {
   return {
     sizeBytes: bytes.length,
     read: (start, end) => bytes.slice(start, end),
@@ -105,18 +156,34 @@ export function bodyOf(bytes: Uint8Array): Body {
   };
 }
 
-export function createCollector(): { readonly sink: Sink; bytes(): Uint8Array } {
-  let bytes = Buffer.alloc(0);
-  return {
-    sink: {
-      begin: (sizeBytes) => {
-        bytes = Buffer.allocUnsafeSlow(sizeBytes);
-      },
-      write: (offset, piece) => {
-        bytes.set(piece, offset);
-      },
+async function readWhole(
+  store: AttachmentStore,
+  attachment: Attachment,
+  options: OperationOptions,
+): Promise<Uint8Array> {
+  let bytes = new Uint8Array();
+  const sink: Sink = {
+    begin: (sizeBytes) => {
+      bytes = Buffer.allocUnsafeSlow(sizeBytes);
     },
-    bytes: () => bytes,
+    write: (offset, piece) => {
+      bytes.set(piece, offset);
+    },
+  };
+  await store.get(attachment, undefined, sink, options);
+  return bytes;
+}
+
+function toBoth(one: Sink, other: Sink): Sink {
+  return {
+    begin: (sizeBytes, totalBytes) => {
+      one.begin(sizeBytes, totalBytes);
+      other.begin(sizeBytes, totalBytes);
+    },
+    write: (offset, piece) => {
+      one.write(offset, piece);
+      other.write(offset, piece);
+    },
   };
 }
 
@@ -124,37 +191,23 @@ function createDigester(): { readonly sink: Sink; digest(): Digest } {
   let hash = createHash('md5');
   let sizeBytes = 0;
   let position = 0;
-  // Pieces that came before their turn.
-  let early = new Map<number, Uint8Array>();
-  const take = (piece: Uint8Array) => {
-    hash.update(piece);
-    position += piece.length;
-  };
   return {
     sink: {
       begin: (size) => {
         hash = createHash('md5');
         sizeBytes = size;
         position = 0;
-        early = new Map();
       },
-      write: (offset, piece) => {
-        if (offset !== position) {
-          early.set(offset, piece.slice());
-          return;
-        }
-        take(piece);
-        for (let next = early.get(position); next !== undefined; next = early.get(position)) {
-          early.delete(position);
-          take(next);
-        }
+      write: (_offset, piece) => {
+        hash.update(piece);
+        position += piece.length;
       },
     },
     digest: () => {
       if (position !== sizeBytes) {
         throw new StorageError('SHORT_BODY', `${position} bytes came instead of ${sizeBytes}`);
       }
-      return { sizeBytes, md5Hex: hash.digest('hex') };
+      return { sizeBytes, md5Hex: hash.copy().digest('hex') };
     },
   };
 }

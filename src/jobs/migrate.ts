@@ -2,28 +2,30 @@
 // All attachments of one store into another, beside Orthanc or without it.
 
 import { setMaxListeners } from 'node:events';
+import type { Attachment } from '../attachments.ts';
 import { detectFormat, MAGIC_BYTES } from '../encryption/header.ts';
 import { ciphertextSize } from '../encryption/sizes.ts';
 import { StorageError, toStorageError } from '../errors.ts';
 import { ContentType, objectKey, type ParsedKey, parseKey } from '../naming.ts';
 import { createLimiter } from '../store/limit.ts';
 import type { ObjectInfo, ObjectStore } from '../store/object-store.ts';
-import { type CopySource, type CopyTarget, copyOnce, copyVerified, digestOf } from './copy.ts';
+import { copyOnce, copyVerified, digestOf } from './copy.ts';
 import type { Side } from './side.ts';
 import { createUuidTable, type UuidTable } from './uuid-table.ts';
 
-/** Above, one at a time: each is in memory as a whole. */
+/** Above, one at a time: from bucket to bucket each is in memory as a whole. */
 const LARGE_BYTES = 32 * 1024 * 1024;
 
 export interface MigrateOptions {
   readonly atOnce: number;
   /** Nothing is written. */
   readonly dryRun: boolean;
-  /** Reads each copy and compares it. Without, the provider's check of what it is sent has to do, and a listing at the end. */
+  /** Reads each copy and compares it, also those in a bucket, whose providers compare a checksum before they store anything. A file
+   *  system has nothing of the kind: there each is read back in any case. */
   readonly readBack: boolean;
   /** Names that were copied and verified by an earlier run. */
   readonly isDone: (key: string) => boolean;
-  /** Called once a copy has been read back. */
+  /** Called once a copy has been verified. */
   readonly onDone: (key: string) => void;
   /** Waits until so many bytes may be sent. */
   readonly throttle: (bytes: number) => Promise<void>;
@@ -69,6 +71,7 @@ export async function migrate(
     foreign: 0,
     failed: 0,
   };
+  const isReadBack = options.readBack || deps.to.isFileSystem;
   const large = createLimiter(1);
   const copies = createUuidTable();
   const there = await listSizes(deps.to, signal);
@@ -86,7 +89,7 @@ export async function migrate(
         counts.foreign += 1;
       } else {
         try {
-          const copy = () => copyOne(object, parsed);
+          const copy = () => migrateOne(object, parsed);
           await (object.sizeBytes > LARGE_BYTES ? large.run(signal, copy) : copy());
         } catch (error) {
           if (signal.aborted) throw error;
@@ -99,22 +102,11 @@ export async function migrate(
     }
   }
 
-  async function copyOne(object: ObjectInfo, parsed: ParsedKey): Promise<void> {
+  async function migrateOne(object: ObjectInfo, parsed: ParsedKey): Promise<void> {
     const { to, typeOf } = deps;
     const { uuid } = parsed;
     await insistOnKeys(from, object, parsed, signal);
     const attachment = { uuid, contentType: contentTypeOf(deps, parsed, typeOf) };
-    const read: CopySource = {
-      get: (sink, get) => from.attachments.get(attachment, undefined, sink, get),
-    };
-    const write = {
-      get: (...[sink, get]: Parameters<CopySource['get']>) =>
-        to.attachments.get(attachment, undefined, sink, get),
-      put: (...[body, put]: Parameters<CopyTarget['put']>) =>
-        to.attachments.put(attachment, body, put),
-      remove: (...[remove]: Parameters<CopyTarget['remove']>) =>
-        to.attachments.remove(attachment, remove),
-    };
     const key = objectKey(uuid, attachment.contentType, to.naming, false);
     // Of an encrypted source the size is known only once it is read.
     const plainBytes = from.hasKeys ? undefined : object.sizeBytes;
@@ -127,7 +119,7 @@ export async function migrate(
         counts.skipped += 1;
         return;
       }
-      if (await isSame(read, write)) {
+      if (await isSame(attachment)) {
         counts.alreadyThere += 1;
         options.onDone(key);
         return;
@@ -135,16 +127,11 @@ export async function migrate(
     }
     if (!options.dryRun) {
       await options.throttle(object.sizeBytes);
-      const contentBytes = options.readBack
-        ? (
-            await copyVerified(
-              read,
-              write,
-              { sizeBytes: plainBytes, md5Hex: undefined },
-              { signal },
-            )
-          ).sizeBytes
-        : await copyOnce(read, write, plainBytes, { signal });
+      const expected = { sizeBytes: plainBytes, md5Hex: undefined };
+      const copy = { attachment, from: from.attachments, to: to.attachments, expected };
+      const contentBytes = isReadBack
+        ? (await copyVerified(copy, { signal })).sizeBytes
+        : await copyOnce(copy, { signal });
       copies.set(uuid, sizeAt(to, contentBytes), 0);
       options.onDone(key);
     }
@@ -152,13 +139,12 @@ export async function migrate(
     counts.copiedBytes += object.sizeBytes;
   }
 
-  async function isSame(read: CopySource, copy: CopySource): Promise<boolean> {
+  async function isSame(attachment: Attachment): Promise<boolean> {
     try {
-      const [mine, theirs] = await Promise.all([
-        digestOf(read, { signal }),
-        digestOf(copy, { signal }),
-      ]);
-      return mine.md5Hex === theirs.md5Hex && mine.sizeBytes === theirs.sizeBytes;
+      const [mine, theirs] = await Promise.all(
+        [from, deps.to].map((side) => digestOf(side.attachments, attachment, { signal })),
+      );
+      return mine?.md5Hex === theirs?.md5Hex && mine?.sizeBytes === theirs?.sizeBytes;
     } catch (error) {
       // Under another name, perhaps; and what can't be read whole is to be copied anew.
       const { code } = toStorageError(error);

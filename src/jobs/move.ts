@@ -67,9 +67,9 @@ export interface MoveDependencies {
 
 const RETRY_DELAYS_MS = [1_000, 4_000];
 const STEP_MS = 400;
-/** Resources of a family at once. An attachment is in memory as a whole while it is moved. */
+/** Resources of a family at once. */
 const AT_ONCE = 8;
-/** Above, one at a time. */
+/** Above, one at a time: it keeps network and disk busy alone, and what is sent in parts has some of them in memory. */
 const LARGE_BYTES = 32 * 1024 * 1024;
 /** Listed; the others are counted. */
 const FAILURES_MAX = 100;
@@ -177,16 +177,9 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
     try {
       let sizeBytes: number;
       try {
-        ({ sizeBytes } = await copyVerified(
-          { get: (sink, options) => source.get(attachment, undefined, sink, options) },
-          {
-            put: (body, options) => target.put(attachment, body, options),
-            get: (sink, options) => target.get(attachment, undefined, sink, options),
-            remove: (options) => target.remove(attachment, options),
-          },
-          { sizeBytes: indexed.contentBytes, md5Hex: indexed.md5Hex },
-          { signal },
-        ));
+        const expected = { sizeBytes: indexed.contentBytes, md5Hex: indexed.md5Hex };
+        const copy = { attachment, from: source, to: target, expected };
+        ({ sizeBytes } = await copyVerified(copy, { signal }));
       } catch (error) {
         if (toStorageError(error).code !== 'NOT_FOUND') throw error;
         if ((await target.find(attachment, { signal })) !== undefined) return { alreadyThere: 1 };

@@ -209,10 +209,7 @@ async function readAll(
     const key = objectKey(uuid, attachment.contentType, bucket.naming, bucket.format !== undefined);
     const work = limiter.run(signal, async () => {
       try {
-        const digest = await digestOf(
-          { get: (sink, get) => bucket.attachments.get(attachment, undefined, sink, get) },
-          { signal },
-        );
+        const digest = await digestOf(bucket.attachments, attachment, { signal });
         if (digest.sizeBytes === contentBytes && (md5Hex ?? digest.md5Hex) === digest.md5Hex)
           return;
         counts.corrupt += 1;

@@ -60,6 +60,8 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
         link.controller.abort();
       }
     },
+    // Whoever fills or reads such a file keeps the times.
+    ...(store.files === undefined ? {} : { files: store.files }),
     check: (options) => store.check(options),
     close: () => store.close(),
   };

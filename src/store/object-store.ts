@@ -45,6 +45,24 @@ export interface ObjectInfo {
   readonly modified: Date;
 }
 
+/** Of a store whose objects are files of this machine. A Body is read, and a Sink written, synchronously: in pieces, without being
+ *  held, only a file can serve as either. */
+export interface LocalFiles {
+  /** @throws as `get` */
+  open(key: string, options: OperationOptions): Promise<OpenFile>;
+  /** As `put` of what `fill` writes: it lies under the key once `fill` has resolved, and not at all where it rejects. */
+  receive(
+    key: string,
+    fill: (sink: Sink) => Promise<void>,
+    options: OperationOptions,
+  ): Promise<void>;
+}
+
+export interface OpenFile {
+  readonly body: Body;
+  close(): Promise<void>;
+}
+
 /** A flat space of keys and bytes. All errors are StorageErrors; no SDK's error leaves its provider.
  *
  *  Whole or nothing: `put` resolves only when all bytes are acknowledged, with an integrity check sent along; `get` resolves only
@@ -72,6 +90,7 @@ export interface ObjectStore {
   /** Resolves when the bucket exists, is reachable and permits what the plugin does.
    *  @throws StorageError whose message names the setting to change */
   check(options: OperationOptions): Promise<void>;
+  readonly files?: LocalFiles;
   /** Ends idle connections, so that the event loop can end. Operations under way fail with CLOSED. */
   close(): Promise<void>;
 }

@@ -10,12 +10,19 @@ import { StorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
 import type { ByteRange, ObjectStore, Sink } from '../../store/object-store.ts';
 import { PIECE_BYTES } from '../content.ts';
-import { createRun, type Run, unlessMissing, withCheckTimeout } from '../operation.ts';
+import {
+  createRun,
+  type Operation,
+  type Run,
+  unlessMissing,
+  withCheckTimeout,
+} from '../operation.ts';
 import { isGone, toFileSystemError } from './errors.ts';
 import { listFiles } from './list.ts';
+import { createFileSink, openFile } from './local-files.ts';
 import { pathOf, temporaryName } from './paths.ts';
 import { createRoot } from './root.ts';
-import { removeEmptyFolders, writeFile } from './write.ts';
+import { fillFile, removeEmptyFolders, writeFile } from './write.ts';
 
 /** Below StorageDirectory, nothing but what its keys name is ever touched, empty folders aside. */
 export function createFileSystemStore(settings: FileSystemSettings): ObjectStore {
@@ -24,9 +31,9 @@ export function createFileSystemStore(settings: FileSystemSettings): ObjectStore
   const closing = new AbortController();
   // Each operation under way listens; from eleven on, Node would warn of a leak.
   setMaxListeners(0, closing.signal);
-  const run = createRun(closing.signal, (thrown, operation) =>
-    toFileSystemError(thrown, operation, root.path),
-  );
+  const translate = (thrown: unknown, operation: Operation) =>
+    toFileSystemError(thrown, operation, root.path);
+  const run = createRun(closing.signal, translate);
 
   /** Of one file; that it is not there is believed only while its disk is. */
   const runForFile: Run = (verb, key, signal, work) =>
@@ -55,11 +62,16 @@ export function createFileSystemStore(settings: FileSystemSettings): ObjectStore
     if (signal.aborted) throw abortReason(signal);
   }
 
+  const placeOf = (key: string, signal: AbortSignal) => ({
+    root,
+    path: pathOf(root.path, key),
+    isSynchronous,
+    signal,
+  });
+
   return {
     put: (key, body, { signal }) =>
-      run('write', key, signal, (linked) =>
-        writeFile(body, { root, path: pathOf(root.path, key), isSynchronous, signal: linked }),
-      ),
+      run('write', key, signal, (linked) => writeFile(body, placeOf(key, linked))),
 
     get: (key, range, sink, { signal }) =>
       runForFile('read', key, signal, (linked) =>
@@ -87,6 +99,25 @@ export function createFileSystemStore(settings: FileSystemSettings): ObjectStore
 
     list: (prefix, { signal }) =>
       listFiles(root, prefix, (step) => run('list', undefined, signal, step)),
+
+    files: {
+      open: (key, { signal }) =>
+        runForFile('read', key, signal, async (linked) => {
+          const opened = await openFile(pathOf(root.path, key));
+          if (opened === undefined) throw notFound(key);
+          // Then nobody waits for it any more.
+          if (linked.aborted) await opened.close();
+          return opened;
+        }),
+      receive: (key, fill, { signal }) =>
+        run('write', key, signal, (linked) =>
+          fillFile(
+            (file) =>
+              fill(createFileSink(file, (thrown) => translate(thrown, { verb: 'write', key }))),
+            placeOf(key, linked),
+          ),
+        ),
+    },
 
     check: ({ signal }) =>
       run('check', undefined, signal, (linked) =>

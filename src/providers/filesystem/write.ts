@@ -23,14 +23,22 @@ export interface WriteOptions {
   readonly signal: AbortSignal;
 }
 
-export async function writeFile(body: Body, options: WriteOptions): Promise<void> {
+export function writeFile(body: Body, options: WriteOptions): Promise<void> {
+  return fillFile((file) => copy(body, file, options.signal), options);
+}
+
+/** @param fill writes the whole content */
+export async function fillFile(
+  fill: (file: FileHandle) => Promise<void>,
+  options: WriteOptions,
+): Promise<void> {
   const { path, isSynchronous, signal } = options;
   const folder = dirname(path);
   const temporary = join(folder, temporaryName(randomUUID()));
   const { file, firstCreated } = await create(options.root, temporary, signal);
   try {
     try {
-      await copy(body, file, signal);
+      await fill(file);
       if (isSynchronous) await file.sync();
     } finally {
       await file.close();

@@ -110,6 +110,23 @@ test('without reading back, a copy that the target does not have as written is f
   expectAll();
 });
 
+test('into a file system each copy is read back, also untold', async () => {
+  await run();
+  files.objects.clear();
+  const [damaged] = attachments;
+  if (damaged === undefined) throw new Error('none');
+  files.waitAt((call) => {
+    const key = legacyKey(damaged.uuid);
+    if (call === `get ${key}`) files.objects.set(key, Buffer.from(damaged.bytes).fill(0));
+    return undefined;
+  });
+  const { from, to } = sides();
+  const back = { from: to, to: from };
+  expect(await run(back, { readBack: false })).toMatchObject({ copied: 32, failed: 1 });
+  expect(failures[0]).toMatch(/INTEGRITY: the copy, read back/);
+  expect(files.objects.size).toBe(32);
+});
+
 test('a dry run writes nothing', async () => {
   expect(await run(sides(), { dryRun: true })).toMatchObject({ copied: 33 });
   expect(bucket.objects.size).toBe(0);
