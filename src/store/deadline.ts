@@ -34,7 +34,7 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
 
   return {
     put: (key, body, options) =>
-      run('write', key, options, (bounded) => store.put(key, body, bounded)),
+      run('write', key, options, (bounded) => store.put(key, body, { ...options, ...bounded })),
     get: (key, range, sink, options) =>
       run('read', key, options, (bounded) => store.get(key, range, sink, bounded)),
     head: (key, options) => run('look up', key, options, (bounded) => store.head(key, bounded)),

@@ -39,6 +39,18 @@ export interface OperationOptions {
   readonly signal: AbortSignal;
 }
 
+export interface PutOptions extends OperationOptions {
+  /** Replaces this version of the object, which `head` told of, or nothing: so that an object that was removed meanwhile does not come
+   *  back. Repeated after a lost answer, a put that had succeeded may fail so, too. */
+  readonly onlyIfVersion?: string | undefined;
+}
+
+export interface ObjectHead {
+  readonly sizeBytes: number;
+  /** Another one for each put (an ETag, a generation); absent where the store has none to give to `onlyIfVersion`. */
+  readonly version?: string | undefined;
+}
+
 export interface ObjectInfo {
   readonly key: string;
   readonly sizeBytes: number;
@@ -69,8 +81,8 @@ export interface OpenFile {
  *  when each byte announced by `begin` was written and whatever checksum the server offers was verified. */
 export interface ObjectStore {
   /** Overwrites what is there. One request below the provider's multipart size.
-   *  @throws ACCESS_DENIED, THROTTLED, UNAVAILABLE, TIMEOUT, ABORTED */
-  put(key: string, body: Body, options: OperationOptions): Promise<void>;
+   *  @throws ACCESS_DENIED, THROTTLED, UNAVAILABLE, TIMEOUT, ABORTED; with `onlyIfVersion` NOT_FOUND */
+  put(key: string, body: Body, options: PutOptions): Promise<void>;
   /** One request. A range that ends past the object's end is an error, never a short answer, unless it says
    *  `mayEndEarly`; one that starts there always is.
    *  @param range undefined is the whole object, also an empty one
@@ -82,7 +94,7 @@ export interface ObjectStore {
     options: OperationOptions,
   ): Promise<void>;
   /** @returns undefined where there is no such object */
-  head(key: string, options: OperationOptions): Promise<{ readonly sizeBytes: number } | undefined>;
+  head(key: string, options: OperationOptions): Promise<ObjectHead | undefined>;
   /** A missing key is success. */
   delete(key: string, options: OperationOptions): Promise<void>;
   /** All objects whose key starts with the prefix, in the provider's order, page by page. */

@@ -99,7 +99,7 @@ export function storeConformance(target: ConformanceTarget): void {
         const sink = await get(`size-${sizeBytes}`);
         expectSameBytes(sink.bytes(), bytes);
         expect(sink.totalBytes()).toBe(sizeBytes);
-        expect(await store.head(key(`size-${sizeBytes}`), { signal: never() })).toEqual({
+        expect(await store.head(key(`size-${sizeBytes}`), { signal: never() })).toMatchObject({
           sizeBytes,
         });
       });
@@ -155,6 +155,34 @@ export function storeConformance(target: ConformanceTarget): void {
       await put('twice', makeBytes(10, 2));
       expectSameBytes((await get('twice')).bytes(), makeBytes(10, 2));
     });
+
+    for (const sizeBytes of new Set([10, (boundary ?? 0) + 1])) {
+      check(
+        `a write of ${sizeBytes} bytes may be for one version of the object alone`,
+        async () => {
+          const name = `versions-${sizeBytes}`;
+          const replace = (onlyIfVersion: string | undefined, seed: number) =>
+            store.put(key(name), makeBody(makeBytes(sizeBytes, seed)), {
+              signal: never(),
+              onlyIfVersion,
+            });
+          const versionNow = async () =>
+            (await store.head(key(name), { signal: never() }))?.version;
+          await put(name, makeBytes(20, 1));
+          const first = await versionNow();
+          expect(first).toBeDefined();
+          await replace(first, 2);
+          expectSameBytes((await get(name)).bytes(), makeBytes(sizeBytes, 2));
+          await expectFailure(replace(first, 3), 'NOT_FOUND');
+          expectSameBytes((await get(name)).bytes(), makeBytes(sizeBytes, 2));
+          const second = await versionNow();
+          expect(second).not.toBe(first);
+          await store.delete(key(name), { signal: never() });
+          await expectFailure(replace(second, 4), 'NOT_FOUND');
+          expect(await store.head(key(name), { signal: never() })).toBeUndefined();
+        },
+      );
+    }
 
     check('a missing object is NOT_FOUND to a read and nothing to a look-up', async () => {
       const error = await expectFailure(get('missing'), 'NOT_FOUND');

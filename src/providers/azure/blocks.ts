@@ -3,10 +3,10 @@
 
 import { randomBytes } from 'node:crypto';
 import type { BlockBlobClient } from '@azure/storage-blob';
-import type { Body } from '../../store/object-store.ts';
+import type { Body, PutOptions } from '../../store/object-store.ts';
 import { digest } from '../content.ts';
 import { planParts, sendParts } from '../parts.ts';
-
+import { conditionOf } from './condition.ts';
 import { errorCodeOf } from './errors.ts';
 import type { Requests } from './requests.ts';
 import type { Perform } from './retry.ts';
@@ -31,7 +31,7 @@ export interface Blocks {
   isFor(sizeBytes: number): boolean;
   /** A failed upload leaves nothing that needs an abort: Azure forgets uncommitted blocks after a week, or as soon as the object is
    *  written. */
-  put(blob: BlockBlobClient, body: Body, signal: AbortSignal): Promise<void>;
+  put(blob: BlockBlobClient, body: Body, options: PutOptions): Promise<void>;
 }
 
 export function createBlocks(deps: {
@@ -58,7 +58,11 @@ export function createBlocks(deps: {
     return id;
   }
 
-  async function upload(blob: BlockBlobClient, body: Body, signal: AbortSignal): Promise<void> {
+  async function upload(
+    blob: BlockBlobClient,
+    body: Body,
+    { signal, onlyIfVersion }: PutOptions,
+  ): Promise<void> {
     const plan = planParts(body.sizeBytes, blockBytes, { minPartBytes: MIB, maxParts: MAX_BLOCKS });
     const prefix = randomBytes(8).toString('hex');
     const sending = sendParts(body, plan, POOL_SIZE, signal, (index, content, linked) =>
@@ -73,17 +77,21 @@ export function createBlocks(deps: {
     // Azure does not know the MD5 of the whole unless it is told; readers verify by it.
     const [ids, md5] = await Promise.all([sending, md5Of(body, signal)]);
     await perform(signal, {}, (abortSignal) =>
-      blob.commitBlockList([...ids], { ...requests.commit(md5), abortSignal }),
+      blob.commitBlockList([...ids], {
+        ...requests.commit(md5),
+        ...conditionOf(onlyIfVersion).sdk,
+        abortSignal,
+      }),
     );
   }
 
   return {
     isFor: (sizeBytes) => sizeBytes > singlePutMaxBytes,
 
-    async put(blob, body, signal) {
+    async put(blob, body, options) {
       for (let collisions = 0; ; collisions++) {
         try {
-          await upload(blob, body, signal);
+          await upload(blob, body, options);
           return;
         } catch (thrown) {
           if (errorCodeOf(thrown) !== 'InvalidBlockList' || collisions === MAX_COLLISIONS) {

@@ -163,6 +163,8 @@ function explainCode(
   switch (facts.name) {
     case 'BlobNotFound':
       return { code: 'NOT_FOUND', text: 'there is no such object' };
+    case 'ConditionNotMet':
+      return { code: 'NOT_FOUND', text: 'the object that it was to replace is not there any more' };
     case 'ContainerNotFound':
       return {
         code: 'BAD_CONFIG',

@@ -5,7 +5,7 @@ import { setMaxListeners } from 'node:events';
 import type { AzureSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import type { Body, ObjectInfo, ObjectStore } from '../../store/object-store.ts';
+import type { Body, ObjectInfo, ObjectStore, PutOptions } from '../../store/object-store.ts';
 import { digest, hold } from '../content.ts';
 import { createRun, listPages, unlessMissing } from '../operation.ts';
 import type { ReceiveOptions } from '../receive.ts';
@@ -14,6 +14,7 @@ import { describeAccess } from './account.ts';
 import { type BlockSizes, createBlocks } from './blocks.ts';
 import { checkContainer } from './check.ts';
 import { connect } from './client.ts';
+import { conditionOf } from './condition.ts';
 import { type ErrorContext, errorCodeOf, toAzureError } from './errors.ts';
 import { createLean } from './lean.ts';
 import { createRequests } from './requests.ts';
@@ -59,14 +60,24 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
     toAzureError(thrown, operation, context),
   );
 
-  async function putWhole(key: string, content: Body, signal: AbortSignal): Promise<void> {
+  async function putWhole(
+    key: string,
+    content: Body,
+    { signal, onlyIfVersion }: PutOptions,
+  ): Promise<void> {
     const held = hold(content);
     const wanted = { crc32: false, md5: true, sha256: false };
     const { md5Base64 = '' } = await digest(held, wanted, signal);
     const { headers, sdk } = requests.put(held, md5Base64);
-    if ((await lean?.put(key, headers, held, signal)) === true) return;
+    const condition = conditionOf(onlyIfVersion);
+    const all = { ...headers, ...condition.headers };
+    if ((await lean?.put(key, all, held, signal)) === true) return;
     await perform(signal, { content: held }, (abortSignal) =>
-      container.getBlockBlobClient(key).upload('', held.sizeBytes, { ...sdk, abortSignal }),
+      container.getBlockBlobClient(key).upload('', held.sizeBytes, {
+        ...sdk,
+        ...condition.sdk,
+        abortSignal,
+      }),
     );
   }
 
@@ -117,11 +128,11 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
   }
 
   return {
-    put: (key, body, { signal }) =>
-      run('write', key, signal, (linked) =>
+    put: (key, body, options) =>
+      run('write', key, options.signal, (signal) =>
         blocks.isFor(body.sizeBytes)
-          ? blocks.put(container.getBlockBlobClient(key), body, linked)
-          : putWhole(key, body, linked),
+          ? blocks.put(container.getBlockBlobClient(key), body, { ...options, signal })
+          : putWhole(key, body, { ...options, signal }),
       ),
 
     get: (key, range, sink, { signal }) =>
@@ -133,7 +144,7 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
           const properties = await perform(linked, {}, (abortSignal) =>
             container.getBlockBlobClient(key).getProperties({ abortSignal }),
           );
-          return { sizeBytes: properties.contentLength ?? 0 };
+          return { sizeBytes: properties.contentLength ?? 0, version: properties.etag };
         } catch (thrown) {
           if (errorCodeOf(thrown) === 'BlobNotFound') return undefined;
           throw thrown;

@@ -60,7 +60,7 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
   const empty = { sizeBytes: 0, read: () => new Uint8Array() };
 
   await attempt('write', async () => {
-    const { request } = await requests.upload(key, empty, signal);
+    const { request } = await requests.upload(key, empty, { signal });
     await client.send(request, signal);
   });
   try {

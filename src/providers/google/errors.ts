@@ -113,6 +113,8 @@ function explainAnswer(
       return explainForbidden(error, answer, operation, settings);
     case 404:
       return explainNotFound(error, answer, operation, settings);
+    case 412:
+      return { code: 'NOT_FOUND', text: 'the object that it was to replace is not there any more' };
     case 416:
       return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
     case 405:

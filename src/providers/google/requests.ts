@@ -6,7 +6,13 @@ import { setImmediate } from 'node:timers/promises';
 import type { GoogleSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
-import type { Body, ByteRange, ObjectInfo } from '../../store/object-store.ts';
+import type {
+  Body,
+  ByteRange,
+  ObjectHead,
+  ObjectInfo,
+  PutOptions,
+} from '../../store/object-store.ts';
 import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from '../content.ts';
 import type { Answer, Headers } from '../transport.ts';
 import { asRecord, type GoogleRequest } from './client.ts';
@@ -23,9 +29,14 @@ const UPLOAD_FIELDS = 'fields=size%2Ccrc32c';
 
 export interface Requests {
   /** A content in the same request as its name, class and checksum. */
-  upload(key: string, body: Body, signal: AbortSignal): Promise<Upload>;
+  upload(key: string, body: Body, options: PutOptions): Promise<Upload>;
   /** Asks for a session that takes the content, piece by piece if need be. */
-  beginResumable(key: string, sizeBytes: number, crc32c: string): GoogleRequest;
+  beginResumable(
+    key: string,
+    sizeBytes: number,
+    crc32c: string,
+    onlyIfVersion?: string,
+  ): GoogleRequest;
   read(key: string, range: ByteRange | undefined): Omit<GoogleRequest, 'receive'>;
   head(key: string): GoogleRequest;
   remove(key: string): GoogleRequest;
@@ -98,7 +109,7 @@ export function createRequests(
   return {
     checksum,
 
-    async upload(key, body, signal) {
+    async upload(key, body, { signal, onlyIfVersion }) {
       // A name that no content can hold but by chance.
       const boundary = randomUUID();
       const framed =
@@ -109,7 +120,7 @@ export function createRequests(
         crc32c: framed.crc32c,
         request: {
           method: 'POST',
-          path: `${uploads}?uploadType=multipart&${UPLOAD_FIELDS}`,
+          path: `${uploads}?uploadType=multipart&${UPLOAD_FIELDS}${conditionOf(onlyIfVersion)}`,
           headers: {
             'content-type': `multipart/related; boundary=${boundary}`,
             'content-length': String(framed.body.sizeBytes),
@@ -120,11 +131,11 @@ export function createRequests(
       };
     },
 
-    beginResumable(key, sizeBytes, crc32c) {
+    beginResumable(key, sizeBytes, crc32c, onlyIfVersion) {
       const json = Buffer.from(metadata(key, crc32c));
       return {
         method: 'POST',
-        path: `${uploads}?uploadType=resumable&name=${encodeURIComponent(key)}&${UPLOAD_FIELDS}`,
+        path: `${uploads}?uploadType=resumable&name=${encodeURIComponent(key)}&${UPLOAD_FIELDS}${conditionOf(onlyIfVersion)}`,
         headers: {
           'content-type': 'application/json; charset=UTF-8',
           'content-length': String(json.length),
@@ -142,7 +153,7 @@ export function createRequests(
       headers: readHeaders(range),
       content: undefined,
     }),
-    head: (key) => plain('GET', `${object(key)}?fields=size`),
+    head: (key) => plain('GET', `${object(key)}?fields=size%2Cgeneration`),
     remove: (key) => plain('DELETE', object(key)),
     list(prefix, pageToken) {
       const query = new URLSearchParams({
@@ -158,6 +169,10 @@ export function createRequests(
       return plain('GET', `/storage/v1/b/${bucket}/iam/testPermissions?${query}`);
     },
   };
+}
+
+function conditionOf(onlyIfVersion: string | undefined): string {
+  return onlyIfVersion === undefined ? '' : `&ifGenerationMatch=${onlyIfVersion}`;
 }
 
 interface Framed {
@@ -240,9 +255,14 @@ export function verifyStored(key: string, answer: Answer, sizeBytes: number, crc
   }
 }
 
-export function readSize(answer: Answer): number | undefined {
-  const { size } = parse(answer);
-  return typeof size === 'string' || typeof size === 'number' ? Number(size) : undefined;
+/** @returns undefined where the answer tells no size */
+export function readHead(answer: Answer): ObjectHead | undefined {
+  const { size, generation } = parse(answer);
+  if (typeof size !== 'string' && typeof size !== 'number') return undefined;
+  return {
+    sizeBytes: Number(size),
+    version: typeof generation === 'string' ? generation : undefined,
+  };
 }
 
 export function readGranted(answer: Answer): readonly string[] {

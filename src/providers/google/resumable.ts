@@ -4,7 +4,7 @@
 // @see https://docs.cloud.google.com/storage/docs/performing-resumable-uploads
 
 import type { Logger } from '../../log.ts';
-import type { Body } from '../../store/object-store.ts';
+import type { Body, PutOptions } from '../../store/object-store.ts';
 import { createCleanups } from '../cleanups.ts';
 import { window } from '../content.ts';
 import { type Answer, TransportError } from '../transport.ts';
@@ -19,7 +19,7 @@ const CANCELLED = 499;
 const CANCEL_TIMEOUT_MS = 10_000;
 
 export interface Resumable {
-  put(key: string, body: Body, signal: AbortSignal): Promise<void>;
+  put(key: string, body: Body, options: PutOptions): Promise<void>;
   /** Resolves when failed sessions are cancelled, or after the time given. */
   settle(withinMs: number): Promise<void>;
 }
@@ -37,9 +37,9 @@ export function createResumable(deps: {
     key: string,
     body: Body,
     crc32c: string,
-    signal: AbortSignal,
+    { signal, onlyIfVersion }: PutOptions,
   ): Promise<string> {
-    const request = requests.beginResumable(key, body.sizeBytes, crc32c);
+    const request = requests.beginResumable(key, body.sizeBytes, crc32c, onlyIfVersion);
     const { location } = (await client.attempt(request, signal)).headers;
     if (location === undefined || !URL.canParse(location)) {
       throw new TransportError('NO_SESSION', 'the server began no upload', true, undefined);
@@ -96,7 +96,8 @@ export function createResumable(deps: {
   }
 
   return {
-    async put(key, body, signal) {
+    async put(key, body, options) {
+      const { signal } = options;
       const { sizeBytes } = body;
       const crc32c = await requests.checksum(body, signal);
       let session: string | undefined;
@@ -127,7 +128,7 @@ export function createResumable(deps: {
       }
 
       async function work(): Promise<void> {
-        session ??= await begin(key, body, crc32c, signal);
+        session ??= await begin(key, body, crc32c, options);
         try {
           while (!(await advance(session))) {
             // What the server did not keep is sent again.

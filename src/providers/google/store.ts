@@ -5,7 +5,7 @@ import { setMaxListeners } from 'node:events';
 import type { GoogleSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import type { Body, ByteRange, ObjectStore, Sink } from '../../store/object-store.ts';
+import type { Body, ByteRange, ObjectStore, PutOptions, Sink } from '../../store/object-store.ts';
 import { createRun, listPages, unlessMissing } from '../operation.ts';
 import { createTransport } from '../transport.ts';
 import { checkBucket } from './check.ts';
@@ -14,7 +14,7 @@ import { loadCrc32c } from './crc32c.ts';
 import { anonymous, createCredentials } from './credentials.ts';
 import { isAnonymous, toGoogleError } from './errors.ts';
 import { receive } from './receive.ts';
-import { createRequests, readPage, readSize, verifyStored } from './requests.ts';
+import { createRequests, readHead, readPage, verifyStored } from './requests.ts';
 import { createResumable } from './resumable.ts';
 
 /** Up to here a content goes in one request. A session takes one request more, which for less does not pay; a break near the end of
@@ -65,13 +65,14 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
     return { createChecksum, requests, resumable: createResumable({ client, requests, log }) };
   }
 
-  async function put(key: string, body: Body, signal: AbortSignal): Promise<void> {
+  async function put(key: string, body: Body, options: PutOptions): Promise<void> {
     const { requests, resumable } = await opening;
     if (body.sizeBytes > SINGLE_REQUEST_MAX_BYTES) {
-      await resumable.put(key, body, signal);
+      await resumable.put(key, body, options);
       return;
     }
-    const { request, crc32c } = await requests.upload(key, body, signal);
+    const { signal } = options;
+    const { request, crc32c } = await requests.upload(key, body, options);
     await client.repeat(signal, async () => {
       const answer = await client.attempt(request, signal);
       verifyStored(key, answer, body.sizeBytes, crc32c);
@@ -96,7 +97,8 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
   }
 
   return {
-    put: (key, body, { signal }) => run('write', key, signal, (linked) => put(key, body, linked)),
+    put: (key, body, options) =>
+      run('write', key, options.signal, (signal) => put(key, body, { ...options, signal })),
 
     get: (key, range, sink, { signal }) =>
       run('read', key, signal, (linked) => get(key, range, sink, linked)),
@@ -105,11 +107,11 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
       unlessMissing(
         run('look up', key, signal, async (linked) => {
           const { requests } = await opening;
-          const sizeBytes = readSize(await client.send(requests.head(key), linked));
-          if (sizeBytes === undefined) {
+          const head = readHead(await client.send(requests.head(key), linked));
+          if (head === undefined) {
             throw new StorageError('UNAVAILABLE', `the server told no size of "${key}"`, { key });
           }
-          return { sizeBytes };
+          return head;
         }),
       ),
 

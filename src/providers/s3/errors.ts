@@ -152,7 +152,14 @@ function explainName(
         text: 'the object is archived (Glacier or Deep Archive); restore it first, or keep the bucket from archiving',
       };
     case 'PreconditionFailed':
-      return { code: 'INTEGRITY', text: 'the object was replaced while it was being read' };
+      return operation.verb === 'write'
+        ? { code: 'NOT_FOUND', text: 'the object that it was to replace is not there any more' }
+        : { code: 'INTEGRITY', text: 'the object was replaced while it was being read' };
+    case 'ConditionalRequestConflict':
+      return {
+        code: 'UNAVAILABLE',
+        text: 'another request changed the object at the same moment; try again',
+      };
     case 'InvalidRange':
       return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
     case 'SlowDown':

@@ -14,7 +14,7 @@ import {
 import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import type { Body } from '../../store/object-store.ts';
+import type { Body, PutOptions } from '../../store/object-store.ts';
 import { combineCrc32, encodeCrc32 } from '../checksums.ts';
 import { createCleanups } from '../cleanups.ts';
 import { planParts, sendParts } from '../parts.ts';
@@ -35,7 +35,7 @@ const ABORT_TIMEOUT_MS = 10_000;
 export interface Multipart {
   /** Whether a content of this size goes in parts. */
   isFor(sizeBytes: number): boolean;
-  put(key: string, body: Body, signal: AbortSignal): Promise<void>;
+  put(key: string, body: Body, options: PutOptions): Promise<void>;
   /** Resolves when failed uploads are cleaned up behind, or after the time given. */
   settle(withinMs: number): Promise<void>;
 }
@@ -114,12 +114,14 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
     key: string,
     upload: { readonly id: string; readonly isFullObject: boolean },
     parts: readonly SentPart[],
+    onlyIfVersion: string | undefined,
     options: SendOptions,
   ): Promise<void> {
     const command = new CompleteMultipartUploadCommand({
       Bucket: bucket,
       Key: key,
       UploadId: upload.id,
+      IfMatch: onlyIfVersion,
       MultipartUpload: {
         Parts: parts.map(({ PartNumber, ETag, ChecksumCRC32 }) => ({
           PartNumber,
@@ -174,7 +176,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
   return {
     isFor: (sizeBytes) => sizeBytes > singlePutMaxBytes,
 
-    async put(key, body, signal) {
+    async put(key, body, { signal, onlyIfVersion }) {
       const options: SendOptions = { abortSignal: signal };
       const upload = await start(key, options);
       try {
@@ -182,7 +184,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
         const parts = await sendParts(body, plan, poolSize, signal, (index, content, partSignal) =>
           sendPart(key, upload.id, index + 1, content, partSignal),
         );
-        await complete(key, upload, parts, options);
+        await complete(key, upload, parts, onlyIfVersion, options);
       } catch (thrown) {
         // Not awaited: the caller may be at its deadline.
         cleanUp(key, upload.id);

@@ -12,7 +12,7 @@ import {
 import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import type { Body, ObjectInfo, ObjectStore } from '../../store/object-store.ts';
+import type { Body, ObjectInfo, ObjectStore, PutOptions } from '../../store/object-store.ts';
 import { hold } from '../content.ts';
 import { createRun, listPages, unlessMissing } from '../operation.ts';
 import { withSplit } from '../split-read.ts';
@@ -68,10 +68,15 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
     toS3Error(thrown, operation, settings),
   );
 
-  async function putWhole(key: string, content: Body, signal: AbortSignal): Promise<void> {
+  async function putWhole(
+    key: string,
+    content: Body,
+    { signal, onlyIfVersion }: PutOptions,
+  ): Promise<void> {
     const held = hold(content);
     const digests = await headers.content(held, signal);
-    const all = { ...headers.object, ...digests.headers };
+    const condition = onlyIfVersion === undefined ? {} : { 'if-match': onlyIfVersion };
+    const all = { ...headers.object, ...digests.headers, ...condition };
     if ((await lean?.put(key, all, held, signal)) === true) return;
     const command = withHeaders(new PutObjectCommand({ Bucket: bucket, Key: key }), all);
     const options: SendOptions = { abortSignal: signal, content: held };
@@ -132,11 +137,11 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
   }
 
   return {
-    put: (key, body, { signal }) =>
-      run('write', key, signal, (linked) =>
+    put: (key, body, options) =>
+      run('write', key, options.signal, (signal) =>
         multipart.isFor(body.sizeBytes)
-          ? multipart.put(key, body, linked)
-          : putWhole(key, body, linked),
+          ? multipart.put(key, body, { ...options, signal })
+          : putWhole(key, body, { ...options, signal }),
       ),
 
     get: (key, range, sink, { signal }) =>
@@ -152,7 +157,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
             new HeadObjectCommand({ Bucket: bucket, Key: key }),
             options,
           );
-          return { sizeBytes: head.ContentLength ?? 0 };
+          return { sizeBytes: head.ContentLength ?? 0, version: head.ETag };
         } catch (thrown) {
           // A HEAD's answer has no body to say NoSuchKey, only its status.
           if (thrown instanceof Error && thrown.name === 'NotFound') return undefined;
