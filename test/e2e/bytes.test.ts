@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type DicomFile, formatAssociation, readDicomFiles } from '../support/dicom.ts';
 import { type Configuration, type Orthanc, sendByDicom } from '../support/orthanc.ts';
 import { inParallel } from '../support/parallel.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { createWorlds, type Provider, type World, type Worlds } from '../support/world.ts';
 import { readZip } from '../support/zip.ts';
 
 /** One instance, as an Orthanc without the plugin has it. */
@@ -27,23 +27,26 @@ const CLIENTS = 8;
 /** As many as Orthanc serves at once. */
 const ASSOCIATIONS = 4;
 
-let world: World;
+let worlds: Worlds;
+/** That of the Orthanc without the plugin, and of the files. */
+let home: World;
 let known: readonly Known[];
 /** Of storescu. */
 let associationFile: string;
 
 beforeAll(async () => {
-  world = await createWorld();
-  associationFile = join(world.folder, 'storescu.cfg');
+  worlds = await createWorlds();
+  home = worlds.of('s3');
+  associationFile = join(home.folder, 'storescu.cfg');
   known = await askPlainOrthanc();
 });
 
-afterAll(() => world.close());
+afterAll(() => worlds.close());
 
 async function askPlainOrthanc(): Promise<readonly Known[]> {
-  const plain = await world.startPlain('plain');
+  const plain = await home.startPlain('plain');
   const instances: Omit<Known, 'received'>[] = [];
-  for (const file of await readDicomFiles(world.box, join(world.folder, 'dicom'))) {
+  for (const file of await readDicomFiles(home.box, join(home.folder, 'dicom'))) {
     const answer = await plain.request('POST', '/instances', file.bytes);
     if (answer.status !== 200) continue; // not DICOM, or damaged on purpose
     const upload = JSON.parse(answer.body.toString()) as Awaited<ReturnType<Orthanc['upload']>>;
@@ -85,7 +88,7 @@ async function send(orthanc: Orthanc, instances: readonly Omit<Known, 'received'
     paths.filter((_path, index) => index % ASSOCIATIONS === share),
   );
   await Promise.all(
-    shares.map((share) => sendByDicom(world.box, orthanc, 'storescu', [...options, ...share])),
+    shares.map((share) => sendByDicom(home.box, orthanc, 'storescu', [...options, ...share])),
   );
 }
 
@@ -156,6 +159,7 @@ test('pydicom has files enough to mean something', () => {
 
 interface Setting {
   readonly name: string;
+  readonly provider: Provider;
   readonly configuration: Configuration;
   /** C-STORE as well: it shares all but Orthanc's receiving with the other way in. */
   readonly byDicom: boolean;
@@ -164,22 +168,27 @@ interface Setting {
 const NO_CACHE = { MaximumStorageCacheSize: 0 };
 const COMPRESSED = { StorageCompression: true };
 const settings: readonly Setting[] = [
-  { name: 'as Orthanc comes', configuration: {}, byDicom: true },
-  { name: 'without the storage cache', configuration: NO_CACHE, byDicom: false },
-  { name: 'with StorageCompression', configuration: COMPRESSED, byDicom: false },
+  { name: 'as Orthanc comes', provider: 's3', configuration: {}, byDicom: true },
+  { name: 'in Azure', provider: 'azure', configuration: NO_CACHE, byDicom: true },
+  { name: 'in Google Cloud Storage', provider: 'google', configuration: NO_CACHE, byDicom: true },
+  { name: 'without the storage cache', provider: 's3', configuration: NO_CACHE, byDicom: false },
+  { name: 'with StorageCompression', provider: 's3', configuration: COMPRESSED, byDicom: false },
   {
     name: 'with StorageCompression and no cache',
+    provider: 's3',
     configuration: { ...COMPRESSED, ...NO_CACHE },
     byDicom: true,
   },
 ];
 
 // Side by side: an Orthanc that stops sleeps most of the time.
-describe.concurrent.each(settings)('$name', ({ name, configuration, byDicom }) => {
+describe.concurrent.each(settings)('$name', ({ name, provider, configuration, byDicom }) => {
   test('comes in, goes out and leaves nothing', async () => {
+    const world = worlds.of(provider);
     const folder = name.replaceAll(' ', '-');
-    const section = { ...world.section, RootPath: folder };
-    const options = { configuration: { ...configuration, AwsS3Storage: section } };
+    const options = {
+      configuration: { ...configuration, ...world.configure({ RootPath: folder }) },
+    };
     let orthanc = await world.start(folder, options);
     if (byDicom) {
       await send(orthanc, known);

@@ -3,26 +3,39 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { freePort } from '../../scripts/lib/ports.mjs';
+import { makeDicom } from '../support/dicom.ts';
 import { type Configuration, runRefusedOrthanc } from '../support/orthanc.ts';
-import { createWorld, SECRET_KEY, type World } from '../support/world.ts';
+import { TEST_ACCOUNT_KEY } from '../support/settings.ts';
+import {
+  createWorlds,
+  PROVIDERS,
+  type Provider,
+  SECRET_KEY,
+  type World,
+  type Worlds,
+} from '../support/world.ts';
 
-/** Issue 4 promises 10 s; Orthanc itself needs a part of a second before it comes to plugins. */
-const LIMIT_MS = 11_000;
+/** 10 s are promised; before it comes to plugins, Orthanc itself needs seconds on a busy machine. */
+const LIMIT_MS = 15_000;
 
-let world: World;
+let worlds: Worlds;
 
 beforeAll(async () => {
-  world = await createWorld();
+  worlds = await createWorlds();
 });
 
-afterAll(() => world.close());
+afterAll(() => worlds.close());
 
-/** @returns the plugin's own error lines */
-async function refuse(name: string, configuration: Configuration): Promise<readonly string[]> {
+/** @returns the lines of the one message in which the plugin says why */
+async function refuse(
+  world: World,
+  name: string,
+  configuration: Configuration,
+): Promise<readonly string[]> {
   const options = world.options(name.replaceAll(/\W+/g, '-'), { configuration });
   const { status, orthanc } = await runRefusedOrthanc(options, LIMIT_MS);
   expect(status, orthanc.log()).not.toBe(0);
-  expect(orthanc.log()).not.toContain(SECRET_KEY);
+  for (const secret of world.secrets) expect(orthanc.log()).not.toContain(secret);
   const lines = orthanc.pluginLines().filter((line) => line.startsWith('E'));
   expect(lines.length, orthanc.log()).toBe(1);
   return messageOf(orthanc.log());
@@ -37,74 +50,143 @@ function messageOf(log: string): readonly string[] {
   return lines.slice(first, first + 1 + (end === -1 ? rest.length : end));
 }
 
-const without = (key: string): Configuration => {
-  const { [key]: _, ...others } = world.section;
+function without(section: Configuration, key: string): Configuration {
+  const { [key]: _, ...others } = section;
   return others;
-};
+}
+
+type Change = (section: Configuration) => Configuration;
 
 describe.concurrent('wrong settings', () => {
-  test.each<[string, () => Configuration, RegExp]>([
+  // First, since it takes longest.
+  test('a store that never answers', async () => {
+    const world = worlds.of('s3');
+    world.proxy.setFault(({ key }) => (key.startsWith('hang/') ? { kind: 'hang' } : undefined));
+    const lines = await refuse(world, 'hanging', world.configure({ RootPath: 'hang' }));
+    expect(lines.join('\n')).toMatch(/AwsS3Storage\.Endpoint/);
+  });
+
+  test.each<[string, Provider, Change, RegExp]>([
     [
       'a misspelt key',
-      () => ({ ...without('BucketName'), BuketName: 'x' }),
+      's3',
+      (section) => ({ ...without(section, 'BucketName'), BuketName: 'x' }),
       /AwsS3Storage\.BuketName: .*did you mean "BucketName"/,
     ],
     [
       'a wrong type',
-      () => ({ ...world.section, MaxConnections: [25] }),
+      's3',
+      (section) => ({ ...section, MaxConnections: [25] }),
       /AwsS3Storage\.MaxConnections: .*number/,
     ],
     [
       'a value out of range',
-      () => ({ ...world.section, MaxConnections: 0 }),
+      's3',
+      (section) => ({ ...section, MaxConnections: 0 }),
       /AwsS3Storage\.MaxConnections: .*1/,
     ],
     [
       'RootPath with "/" at its start',
-      () => ({ ...world.section, RootPath: '/orthanc' }),
+      's3',
+      (section) => ({ ...section, RootPath: '/orthanc' }),
       /AwsS3Storage\.RootPath: must not start with "\/": write "orthanc"/,
     ],
     [
       'a misspelt choice',
-      () => ({ ...world.section, StorageStructure: 'flatt' }),
+      's3',
+      (section) => ({ ...section, StorageStructure: 'flatt' }),
       /AwsS3Storage\.StorageStructure: .*"flat"/,
     ],
-    ['no bucket', () => without('BucketName'), /AwsS3Storage\.BucketName: /],
+    ['no bucket', 's3', (section) => without(section, 'BucketName'), /AwsS3Storage\.BucketName: /],
     [
       'a bucket that is not there',
-      () => ({ ...world.section, BucketName: 'nowhere' }),
+      's3',
+      (section) => ({ ...section, BucketName: 'nowhere' }),
       /AwsS3Storage\.BucketName/,
     ],
     [
+      'a bucket that is not there',
+      'google',
+      (section) => ({ ...section, BucketName: 'nowhere' }),
+      /GoogleCloudStorage\.BucketName/,
+    ],
+    [
+      'a container that is not there and must not be made',
+      'azure',
+      (section) => ({ ...section, ContainerName: 'nowhere', CreateContainerIfNotExists: false }),
+      /AzureBlobStorage\.ContainerName/,
+    ],
+    [
       'a wrong secret',
-      () => ({ ...world.section, SecretKey: `${SECRET_KEY}x` }),
+      's3',
+      (section) => ({ ...section, SecretKey: `${SECRET_KEY}x` }),
       /AwsS3Storage\.SecretKey/,
     ],
     [
+      'a wrong secret',
+      'azure',
+      ({ ConnectionString, ...others }) => ({
+        ...others,
+        ConnectionString: String(ConnectionString).replace(
+          /AccountKey=[^;]*/,
+          `AccountKey=${TEST_ACCOUNT_KEY}`,
+        ),
+      }),
+      /AzureBlobStorage\.ConnectionString/,
+    ],
+    [
       'a wrong access key',
-      () => ({ ...world.section, AccessKey: 'nobody' }),
+      's3',
+      (section) => ({ ...section, AccessKey: 'nobody' }),
       /AwsS3Storage\.AccessKey/,
     ],
-  ])('%s', async (name, section, message) => {
-    const lines = await refuse(name, { AwsS3Storage: section() });
+    [
+      'a connection string without account',
+      'azure',
+      (section) => ({ ...section, ConnectionString: 'EndpointSuffix=core.windows.net' }),
+      /AzureBlobStorage\.ConnectionString: /,
+    ],
+    [
+      'no service account file',
+      'google',
+      (section) => ({ ...section, ServiceAccountFile: '/nowhere/key.json' }),
+      /GoogleCloudStorage\.ServiceAccountFile.*\/nowhere\/key\.json/,
+    ],
+  ])('%s (%s)', async (name, provider, change, message) => {
+    const world = worlds.of(provider);
+    const lines = await refuse(world, name, { [world.sectionName]: change(world.section) });
     expect(lines.join('\n')).toMatch(message);
   });
 
-  test('an endpoint that nobody listens on', async () => {
-    const Endpoint = `http://127.0.0.1:${await freePort()}`;
-    const lines = await refuse('nobody', { AwsS3Storage: { ...world.section, Endpoint } });
-    expect(lines.join('\n')).toMatch(/AwsS3Storage\.Endpoint/);
+  test.each(PROVIDERS)('an endpoint that nobody listens on (%s)', async (provider) => {
+    const world = worlds.of(provider);
+    const nowhere = `http://127.0.0.1:${await freePort()}`;
+    const section = JSON.stringify(world.section).replace(world.proxy.endpoint, nowhere);
+    const lines = await refuse(world, 'nobody', { [world.sectionName]: JSON.parse(section) });
+    expect(lines.join('\n')).toMatch(
+      new RegExp(`${world.sectionName}\\.(Endpoint|ConnectionString)`),
+    );
   });
 
   test('a misspelt section', async () => {
-    const lines = await refuse('section', { AwsS3Storag: world.section, AwsS3Storage: undefined });
+    const world = worlds.of('s3');
+    const lines = await refuse(world, 'section', {
+      AwsS3Storag: world.section,
+      AwsS3Storage: undefined,
+    });
     expect(lines.join('\n')).toMatch(/AwsS3Storag: unknown section, did you mean "AwsS3Storage"/);
   });
 
+  test('two sections', async () => {
+    const lines = await refuse(worlds.of('s3'), 'two', worlds.of('azure').configure({}));
+    expect(lines.join('\n')).toMatch(/AwsS3Storage.*AzureBlobStorage/);
+  });
+
   test('several mistakes at once, in one message', async () => {
-    const lines = await refuse('several', {
+    const world = worlds.of('s3');
+    const lines = await refuse(world, 'several', {
       AwsS3Storage: {
-        ...without('BucketName'),
+        ...without(world.section, 'BucketName'),
         BuketName: 'x',
         RootPath: '/a',
         StorageStructure: 'flatt',
@@ -114,12 +196,12 @@ describe.concurrent('wrong settings', () => {
     const mistakes = lines.filter((line) => /AwsS3Storage\.\w+: /.test(line));
     expect(mistakes.length, lines.join('\n')).toBeGreaterThanOrEqual(4);
   });
+});
 
-  test('a store that never answers', async () => {
-    world.proxy.setFault(({ key }) => (key.startsWith('hang/') ? { kind: 'hang' } : undefined));
-    const lines = await refuse('hanging', {
-      AwsS3Storage: { ...world.section, RootPath: 'hang' },
-    });
-    expect(lines.join('\n')).toMatch(/AwsS3Storage\.Endpoint/);
+test('a container that is not there is made', async () => {
+  const world = worlds.of('azure');
+  const orthanc = await world.start('made', {
+    configuration: world.configure({ ContainerName: 'made-at-start' }),
   });
+  await orthanc.upload(makeDicom({ sopInstanceUid: '1.2.3.1', pixelBytes: 1000 }));
 });

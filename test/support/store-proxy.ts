@@ -19,6 +19,11 @@ export interface ProxiedRequest {
   readonly headers: Readonly<Record<string, string | undefined>>;
 }
 
+/** The range that a read asks for, in the provider's own header. */
+export function rangeOf({ headers }: ProxiedRequest): string | undefined {
+  return headers['range'] ?? headers['x-ms-range'];
+}
+
 export type Fault =
   /** Answers itself, after it has read the request. */
   | { readonly kind: 'answer'; readonly status: number; readonly body?: string }

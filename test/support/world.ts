@@ -4,6 +4,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { describe } from 'vitest';
 
 import { type Box, ensureBox } from '../../scripts/lib/box.mjs';
 import { findBuildFolder, pluginFile } from '../../scripts/lib/build.mjs';
@@ -11,7 +12,13 @@ import { inProject } from '../../scripts/lib/paths.mjs';
 import { parseBoxName } from '../../scripts/lib/suites.mjs';
 import { type Configuration, type Orthanc, type OrthancOptions, startOrthanc } from './orthanc.ts';
 import { type StoreProxy, startStoreProxy } from './store-proxy.ts';
-import { type Objects, type Provider, type StoreServer, startStoreServer } from './store-server.ts';
+import {
+  type Objects,
+  PROVIDERS,
+  type Provider,
+  type StoreServer,
+  startStoreServer,
+} from './store-server.ts';
 
 export { BUCKET, PROVIDERS, type Provider, SECRET_KEY } from './store-server.ts';
 
@@ -116,6 +123,36 @@ export async function createWorld(options: { readonly provider?: Provider } = {}
       if (logs.some((log) => secrets.some((secret) => log.includes(secret)))) {
         throw new Error("the store's secret is in Orthanc's log");
       }
+    },
+  };
+}
+
+/** Worlds of all providers side by side, since their Orthancs and stores mostly wait; the tests of each one after another. */
+export function describeProviders(name: string, define: (provider: Provider) => void): void {
+  describe.concurrent.each(PROVIDERS)('%s', (provider) => {
+    describe.sequential(name, () => {
+      define(provider);
+    });
+  });
+}
+
+/** One world of each provider, for files that need them side by side. */
+export interface Worlds {
+  of(provider: Provider): World;
+  close(): Promise<void>;
+}
+
+export async function createWorlds(): Promise<Worlds> {
+  const [s3, azure, google] = await Promise.all([
+    createWorld({ provider: 's3' }),
+    createWorld({ provider: 'azure' }),
+    createWorld({ provider: 'google' }),
+  ]);
+  const worlds: Readonly<Record<Provider, World>> = { s3, azure, google };
+  return {
+    of: (provider) => worlds[provider],
+    close: async () => {
+      await Promise.all([s3.close(), azure.close(), google.close()]);
     },
   };
 }
