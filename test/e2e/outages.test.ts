@@ -49,15 +49,6 @@ describeProviders('outages', (provider) => {
 
   afterAll(() => world.close());
 
-  /** Error lines of the plugin since `position` in the log. */
-  function errorsSince(position: number): readonly string[] {
-    return orthanc
-      .log()
-      .slice(position)
-      .split('\n')
-      .filter((line) => /^E.*object-storage:/.test(line));
-  }
-
   describe.each<[string, () => void | Promise<void>]>([
     ['refuses connections', () => world.proxy.refuse()],
     ['never answers', () => world.proxy.setFault(() => ({ kind: 'hang' }))],
@@ -71,17 +62,17 @@ describeProviders('outages', (provider) => {
       let position = orthanc.log().length;
       const create = await timed(() => orthanc.request('POST', '/instances', file));
       expect(create.status).toBe(500);
-      expect(errorsSince(position)).toEqual([
+      expect(orthanc.errorsSince(position)).toEqual([
         expect.stringMatching(
           /op=create uuid=[0-9a-f-]{36} provider=\w+ ms=\d+ code=(UNAVAILABLE|TIMEOUT|THROTTLED) key=[0-9a-f-]{36}\.dcm .*error=/,
         ),
       ]);
-      expect(errorsSince(position)[0]).toContain(`provider=${provider} `);
+      expect(orthanc.errorsSince(position)[0]).toContain(`provider=${provider} `);
 
       position = orthanc.log().length;
       const read = await timed(() => orthanc.request('GET', `/instances/${storedId}/file`));
       expect(read.status).toBe(500);
-      expect(errorsSince(position)).toEqual([
+      expect(orthanc.errorsSince(position)).toEqual([
         expect.stringMatching(/op=read(-range)? uuid=.* code=(UNAVAILABLE|TIMEOUT|THROTTLED) key=/),
       ]);
 
@@ -118,7 +109,7 @@ describeProviders('outages', (provider) => {
       method === 'DELETE' ? { kind: 'answer', status: 403 } : undefined,
     );
     await orthanc.request('DELETE', `/instances/${ID}`);
-    expect(errorsSince(position)).toEqual([
+    expect(orthanc.errorsSince(position)).toEqual([
       expect.stringMatching(/op=remove .*code=ACCESS_DENIED key=[0-9a-f-]{36}\.dcm/),
     ]);
   });
@@ -130,7 +121,7 @@ describeProviders('outages', (provider) => {
     const { ID } = await orthanc.upload(makeDicom({ sopInstanceUid: '1.2.3.5', pixelBytes: 1000 }));
     faults = 1;
     await orthanc.get(`/instances/${ID}/file`);
-    expect(errorsSince(position)).toEqual([]);
+    expect(orthanc.errorsSince(position)).toEqual([]);
   });
 
   test('an object that somebody has deleted is 404, and said once', async () => {
@@ -140,6 +131,8 @@ describeProviders('outages', (provider) => {
     for (const key of added) await world.store.remove(key);
     const position = orthanc.log().length;
     expect((await orthanc.request('GET', `/instances/${ID}/file`)).status).toBe(404);
-    expect(errorsSince(position)).toEqual([expect.stringMatching(/op=read.* code=NOT_FOUND key=/)]);
+    expect(orthanc.errorsSince(position)).toEqual([
+      expect.stringMatching(/op=read.* code=NOT_FOUND key=/),
+    ]);
   });
 });

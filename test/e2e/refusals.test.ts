@@ -36,8 +36,7 @@ async function refuse(
   const { status, orthanc } = await runRefusedOrthanc(options, LIMIT_MS);
   expect(status, orthanc.log()).not.toBe(0);
   for (const secret of world.secrets) expect(orthanc.log()).not.toContain(secret);
-  const lines = orthanc.pluginLines().filter((line) => line.startsWith('E'));
-  expect(lines.length, orthanc.log()).toBe(1);
+  expect(orthanc.errorsSince(0), orthanc.log()).toHaveLength(1);
   return messageOf(orthanc.log());
 }
 

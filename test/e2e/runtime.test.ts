@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { makeBytes } from '../support/bodies.ts';
 import { makeDicom } from '../support/dicom.ts';
-import { DEFECTS, writeFaultyBundle } from '../support/faulty-bundle.ts';
+import { DEFECTS, SHORT_READ_BYTES, writeFaultyBundle } from '../support/faulty-bundle.ts';
 import type { Orthanc } from '../support/orthanc.ts';
 import { bundle, createWorld, type World } from '../support/world.ts';
 
@@ -61,11 +61,10 @@ async function trigger(defect: keyof typeof DEFECTS) {
   expect((await orthanc.request('DELETE', path())).status).toBe(200);
   expect(await world.objects()).toHaveLength(1);
   expect(orthanc.isRunning()).toBe(true);
-  const lines = orthanc.log().slice(position).split('\n');
   return {
     create: create.status,
     other: other.status,
-    errors: lines.filter((line) => /^E.*object-storage:/.test(line)),
+    errors: orthanc.errorsSince(position),
   };
 }
 
@@ -116,13 +115,22 @@ test('a request that is forgotten ends at its deadline, and nothing else does', 
   const ms = performance.now() - startedMs;
   expect(ms).toBeGreaterThan(1000);
   expect(ms).toBeLessThan(RECOVERY_MS);
-  const errors = orthanc
-    .log()
-    .slice(position)
-    .split('\n')
-    .filter((line) => /^E.*object-storage:/.test(line));
-  expect(errors).toEqual([expect.stringMatching(/op=create uuid=.* failed: /)]);
+  expect(orthanc.errorsSince(position)).toEqual([
+    expect.stringMatching(/op=create uuid=.* failed: /),
+  ]);
   expect((await orthanc.get(`/instances/${id}/file`)).length).toBe(file.length);
+});
+
+test('an answer whose bytes did not all come fails, and nothing else does', async () => {
+  const position = orthanc.log().length;
+  expect((await orthanc.request('PUT', path(), makeBytes(SHORT_READ_BYTES + 1))).status).toBe(200);
+  const range = { range: `bytes=0-${SHORT_READ_BYTES - 1}` };
+  expect((await orthanc.request('GET', `${path()}/data`, undefined, range)).status).toBe(500);
+  expect(orthanc.errorsSince(position)).toEqual([
+    expect.stringMatching(/op=readRange uuid=.* bytes are missing from 60000 on, of 60001/),
+  ]);
+  expect((await orthanc.get(`${path()}/data`)).length).toBe(SHORT_READ_BYTES + 1);
+  expect((await orthanc.request('DELETE', path())).status).toBe(200);
 });
 
 test('the sixth end within a minute is one too many, and every call says so at once', async () => {

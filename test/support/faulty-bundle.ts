@@ -3,6 +3,9 @@
 
 import { writeFile } from 'node:fs/promises';
 
+/** A range of so many bytes is read without its last ones, and yet with success. */
+export const SHORT_READ_BYTES = 60_001;
+
 /** Each happens when a content of so many bytes is to be stored. */
 export const DEFECTS = {
   exit: 70_001,
@@ -25,8 +28,17 @@ export async function writeFaultyBundle(path: string, bundle: string): Promise<v
     `
 const real = require(${JSON.stringify(bundle)});
 const DEFECTS = ${JSON.stringify(DEFECTS)};
+const shortReads = new Set();
 exports.main = (binding) => real.main({
   ...binding,
+  allocate(id, sizeBytes) {
+    if (sizeBytes === ${SHORT_READ_BYTES}) shortReads.add(id);
+    binding.allocate(id, sizeBytes);
+  },
+  write(id, offset, bytes) {
+    const isEnd = shortReads.has(id) && offset + bytes.length === ${SHORT_READ_BYTES};
+    binding.write(id, offset, isEnd ? bytes.subarray(0, -1) : bytes);
+  },
   ready: (settings) => binding.ready({
     ...settings, watchdogMs: ${WATCHDOG_MS}, callTimeoutMs: ${CALL_TIMEOUT_MS},
   }),

@@ -55,6 +55,9 @@ export interface Orthanc {
   hasStarted(times: number): Promise<void>;
   /** The plugin's own lines. */
   pluginLines(): readonly string[];
+  /** Those of the plugin's errors.
+   *  @param position in the log, such as its length at some time */
+  errorsSince(position: number): readonly string[];
   signal(name: NodeJS.Signals): void;
   /** @returns the exit status */
   exited(): Promise<number>;
@@ -184,6 +187,11 @@ function createOrthanc(
     return answer.body;
   };
   const log = () => readFileSync(logFile, 'utf8');
+  const pluginLines = (position = 0) =>
+    log()
+      .slice(position)
+      .split('\n')
+      .filter((line) => PLUGIN_LINE.test(line));
   return {
     url,
     dicomPort,
@@ -204,10 +212,8 @@ function createOrthanc(
         await sleep(50);
       }
     },
-    pluginLines: () =>
-      log()
-        .split('\n')
-        .filter((line) => PLUGIN_LINE.test(line)),
+    pluginLines: () => pluginLines(),
+    errorsSince: (position) => pluginLines(position).filter((line) => line.startsWith('E')),
     signal: (name) => {
       child.kill(name);
     },
