@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
 import type { StorageOperation } from './bridge.ts';
 import type { StorageError, StorageErrorCode } from './errors.ts';
+import { createLatencies, type Latencies, type LatenciesMs } from './latencies.ts';
 
 export interface OperationCounts {
   readonly inFlight: number;
@@ -10,15 +10,8 @@ export interface OperationCounts {
   readonly failed: number;
   /** Of the contents, as Orthanc sees them. */
   readonly bytes: number;
-  /** Of all that ended, whether well or not; zeros where none has. */
-  readonly latencyMs: LatencyMs;
-}
-
-export interface LatencyMs {
-  readonly p50: number;
-  readonly p95: number;
-  readonly p99: number;
-  readonly max: number;
+  /** Of all that ended, whether well or not. */
+  readonly latencyMs: LatenciesMs;
 }
 
 export interface RecentError {
@@ -46,15 +39,13 @@ export interface Counters {
 }
 
 const RECENT_ERRORS_MAX = 10;
-const MICROSECONDS_PER_MS = 1000;
 
 interface Counts {
   inFlight: number;
   succeeded: number;
   failed: number;
   bytes: number;
-  /** In microseconds, three significant digits. */
-  readonly latency: RecordableHistogram;
+  readonly latencies: Latencies;
 }
 
 /** Counts since the runtime started.
@@ -65,7 +56,7 @@ export function createCounters(now: () => number = () => performance.now()): Cou
     succeeded: 0,
     failed: 0,
     bytes: 0,
-    latency: createHistogram({ figures: 3 }),
+    latencies: createLatencies(now),
   });
   const operations = { create: zero(), readWhole: zero(), readRange: zero(), remove: zero() };
   const errors: Partial<Record<StorageErrorCode, number>> = {};
@@ -77,9 +68,7 @@ export function createCounters(now: () => number = () => performance.now()): Cou
       counts.inFlight += 1;
       return (end) => {
         counts.inFlight -= 1;
-        // The smallest that a histogram takes is 1.
-        const micros = Math.round((now() - startedMs) * MICROSECONDS_PER_MS);
-        counts.latency.record(Math.max(1, micros));
+        counts.latencies.record(now() - startedMs);
         if ('failure' in end) {
           const { code, message } = end.failure;
           counts.failed += 1;
@@ -108,17 +97,6 @@ export function createCounters(now: () => number = () => performance.now()): Cou
   };
 }
 
-function countsOf({ latency, ...counts }: Counts): OperationCounts {
-  const ms = (micros: number) => micros / MICROSECONDS_PER_MS;
-  const percentile = (percent: number) =>
-    latency.count === 0 ? 0 : ms(latency.percentile(percent));
-  return {
-    ...counts,
-    latencyMs: {
-      p50: percentile(50),
-      p95: percentile(95),
-      p99: percentile(99),
-      max: latency.count === 0 ? 0 : ms(latency.max),
-    },
-  };
+function countsOf({ latencies, ...counts }: Counts): OperationCounts {
+  return { ...counts, latencyMs: latencies.snapshot() };
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import type { AttachmentStore } from './attachments.ts';
+import type { AttachmentStore, FoundObject } from './attachments.ts';
 import { contentTypeOf } from './naming.ts';
 import {
   attachmentsOf,
@@ -66,7 +66,8 @@ export async function locate(
           for (const store of deps.stores) {
             const object = await store.attachments.find(attachment, options);
             if (object !== undefined) {
-              const { key, storedBytes, encryption = null } = object;
+              const { key, storedBytes } = object;
+              const encryption = encryptionOf(object);
               stores.push({ store: store.name, key, storedBytes, encryption });
             }
           }
@@ -79,4 +80,8 @@ export async function locate(
     ),
   );
   return found.flat();
+}
+
+function encryptionOf({ encryption }: FoundObject): LocatedObject['encryption'] {
+  return encryption === undefined ? null : { format: encryption.format, keyId: encryption.keyId };
 }

@@ -3,6 +3,7 @@
 import type { HybridSettings, PluginSettings, ProviderSettings } from './config/settings.ts';
 import type { Counters, CountersSnapshot } from './counters.ts';
 import type { Envelope } from './encryption/envelope.ts';
+import type { LatencyMs } from './latencies.ts';
 import { redact } from './log.ts';
 
 export interface Status extends CountersSnapshot {
@@ -59,24 +60,30 @@ const METRIC_NAMES = {
   remove: 'remove',
 } as const satisfies Record<keyof CountersSnapshot['operations'], string>;
 
+type Metric = readonly [name: string, value: number | string];
+
 /** The same figures as lines of a metric's name and its value, for Orthanc's /tools/metrics-prometheus. */
 export function formatMetrics({ operations, errors }: CountersSnapshot): string {
-  const metrics: [name: string, value: number | string][] = [];
+  const metrics: Metric[] = [];
   for (const [operation, name] of Object.entries(METRIC_NAMES)) {
     const counts = operations[operation as keyof typeof METRIC_NAMES];
     metrics.push([`${name}_count`, counts.succeeded]);
     metrics.push([`${name}_failed_count`, counts.failed]);
     metrics.push([`${name}_bytes`, counts.bytes]);
     metrics.push([`${name}_in_flight`, counts.inFlight]);
-    for (const [percentile, ms] of Object.entries(counts.latencyMs)) {
-      // The point makes it a float for the shim.
-      metrics.push([`${name}_duration_${percentile}_ms`, ms.toFixed(3)]);
-    }
+    const { last5Minutes, sinceStart } = counts.latencyMs;
+    metrics.push(...durations(`${name}_duration`, last5Minutes));
+    metrics.push(...durations(`${name}_duration_since_start`, sinceStart));
   }
   for (const [code, count] of Object.entries(errors)) {
     metrics.push([`errors_${code.toLowerCase()}`, count]);
   }
   return metrics.map(([name, value]) => `orthanc_object_storage_${name} ${value}\n`).join('');
+}
+
+function durations(name: string, { count: _count, ...figures }: LatencyMs): readonly Metric[] {
+  // The point makes it a float for the shim.
+  return Object.entries(figures).map(([figure, ms]) => [`${name}_${figure}_ms`, ms.toFixed(3)]);
 }
 
 function encryptionOf(

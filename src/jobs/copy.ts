@@ -111,9 +111,13 @@ interface Content {
 async function openContent(copy: Copy, options: OperationOptions): Promise<Content> {
   const { attachment, from, expected } = copy;
   if (mayBeLarge(expected) && from.files !== undefined) {
-    const { body, close } = await from.files.open(attachment, options);
-    // Read by the system's threads; what is then read for sending is in its cache, and does not keep the event loop waiting.
-    return { body, close, digest: () => digestOf(from, attachment, options) };
+    const file = await from.files.open(attachment, options);
+    return {
+      body: file.body,
+      // Read by the system's threads; what is then read for sending is in its cache, and does not keep the event loop waiting.
+      digest: () => digestOf(from, attachment, options),
+      close: () => file.close(),
+    };
   }
   const bytes = await readWhole(from, attachment, options);
   return {

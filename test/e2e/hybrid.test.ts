@@ -305,7 +305,10 @@ describe('moves', () => {
         readonly create: {
           readonly succeeded: number;
           readonly bytes: number;
-          readonly latencyMs: Readonly<Record<string, number>>;
+          readonly latencyMs: {
+            readonly last5Minutes: Readonly<Record<string, number>>;
+            readonly sinceStart: Readonly<Record<string, number>>;
+          };
         };
       };
     };
@@ -317,14 +320,17 @@ describe('moves', () => {
       recentErrors: [],
     });
     const { create } = status.operations;
-    expect(create.latencyMs['p50']).toBeGreaterThan(0);
-    expect(create.latencyMs['p99']).toBeGreaterThanOrEqual(create.latencyMs['p50'] ?? 0);
+    const { last5Minutes, sinceStart } = create.latencyMs;
+    expect(sinceStart['count']).toBe(create.succeeded);
+    expect(last5Minutes['p50']).toBeGreaterThan(0);
+    expect(last5Minutes['p99']).toBeGreaterThanOrEqual(last5Minutes['p50'] ?? 0);
     const metrics = (await orthanc.get('/tools/metrics-prometheus')).toString();
     const metric = (what: string) =>
       Number(new RegExp(`^orthanc_object_storage_${what} (\\S+)`, 'm').exec(metrics)?.[1]);
     expect(metric('create_count')).toBe(create.succeeded);
     expect(metric('create_bytes')).toBe(create.bytes);
-    expect(metric('create_duration_p99_ms')).toBeCloseTo(create.latencyMs['p99'] ?? 0, 1);
+    expect(metric('create_duration_p99_ms')).toBeCloseTo(last5Minutes['p99'] ?? 0, 1);
+    expect(metric('create_duration_since_start_max_ms')).toBeCloseTo(sinceStart['max'] ?? 0, 1);
   });
 
   test('a store that fails at every third request', async () => {
