@@ -311,6 +311,24 @@ describe.each([
       expectSameBytes((await get(store)).bytes(), small);
     });
 
+    test.each([
+      ['in one request', {}],
+      ['in blocks', { sizes: IN_BLOCKS }],
+    ])('what went %s is verified by its CRC32, however it is read', async (_way, deps) => {
+      const bytes = makeBytes(11 * MIB);
+      const store = open({ maxRetries: 1 }, { verifyEtag: false, ...deps });
+      await put(store, bytes);
+      expectSameBytes((await get(store)).bytes(), bytes);
+
+      const [path, stored] = [...server.objects][0] ?? [];
+      if (path === undefined || stored === undefined) throw new Error('nothing was stored');
+      const altered = Buffer.from(stored.bytes);
+      altered[5 * MIB] = (altered[5 * MIB] ?? 0) ^ 1;
+      server.objects.set(path, { ...stored, bytes: altered });
+      await expectFailure(get(store), 'INTEGRITY', /CRC32/);
+      await expectFailure(get(store, { start: 0, end: bytes.length }), 'INTEGRITY', /CRC32/);
+    });
+
     test('a large range that is the whole is verified like the whole', async () => {
       const bytes = makeBytes(5 * MIB);
       server.always(

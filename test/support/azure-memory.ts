@@ -119,10 +119,10 @@ function answerPut(
     uploads.delete(path);
     objects.set(path, {
       bytes: Buffer.concat(ids.filter((block) => block !== undefined)),
-      headers: headersOf(request.headers['x-ms-blob-content-md5']),
+      headers: headersOf(request, request.headers['x-ms-blob-content-md5']),
     });
   } else {
-    objects.set(path, { bytes: body, headers: headersOf(md5Of(body)) });
+    objects.set(path, { bytes: body, headers: headersOf(request, md5Of(body)) });
   }
   answerCreated(response);
 }
@@ -132,8 +132,15 @@ function numberOf(blockId: string): number {
   return Number(Buffer.from(blockId, 'base64').toString().split('-').at(-1));
 }
 
-function headersOf(md5: string | undefined): Readonly<Record<string, string>> {
-  return { etag: '"etag"', ...(md5 === undefined ? {} : { 'content-md5': md5 }) };
+function headersOf(
+  request: RecordedRequest,
+  md5: string | undefined,
+): Readonly<Record<string, string>> {
+  const headers: Record<string, string> = { etag: '"etag"' };
+  for (const [name, value = ''] of Object.entries(request.headers)) {
+    if (name.startsWith('x-ms-meta-')) headers[name] = value;
+  }
+  return md5 === undefined ? headers : { ...headers, 'content-md5': md5 };
 }
 
 function answerCreated(response: ServerResponse): void {

@@ -4,11 +4,10 @@
 import { randomBytes } from 'node:crypto';
 import type { BlockBlobClient } from '@azure/storage-blob';
 import type { Body, PutOptions } from '../../store/object-store.ts';
-import { digest } from '../content.ts';
 import { planParts, sendParts } from '../parts.ts';
 import { conditionOf } from './condition.ts';
 import { errorCodeOf } from './errors.ts';
-import type { Requests } from './requests.ts';
+import { digestBlob, type Requests } from './requests.ts';
 import type { Perform } from './retry.ts';
 
 const MIB = 1024 * 1024;
@@ -51,9 +50,10 @@ export function createBlocks(deps: {
     content: Body,
     signal: AbortSignal,
   ): Promise<string> {
-    const md5 = await md5Of(content, signal);
+    const { md5Base64 } = await digestBlob(content, signal);
+    const transactionalContentMD5 = Buffer.from(md5Base64, 'base64');
     await perform(signal, { content }, (abortSignal) =>
-      blob.stageBlock(id, '', content.sizeBytes, { abortSignal, transactionalContentMD5: md5 }),
+      blob.stageBlock(id, '', content.sizeBytes, { abortSignal, transactionalContentMD5 }),
     );
     return id;
   }
@@ -75,10 +75,10 @@ export function createBlocks(deps: {
       ),
     );
     // Azure does not know the MD5 of the whole unless it is told; readers verify by it.
-    const [ids, md5] = await Promise.all([sending, md5Of(body, signal)]);
+    const [ids, digests] = await Promise.all([sending, digestBlob(body, signal)]);
     await perform(signal, {}, (abortSignal) =>
       blob.commitBlockList([...ids], {
-        ...requests.commit(md5),
+        ...requests.commit(digests),
         ...conditionOf(onlyIfVersion).sdk,
         abortSignal,
       }),
@@ -101,9 +101,4 @@ export function createBlocks(deps: {
       }
     },
   };
-}
-
-async function md5Of(content: Body, signal: AbortSignal): Promise<Uint8Array> {
-  const { md5Base64 } = await digest(content, { crc32: false, md5: true, sha256: false }, signal);
-  return Buffer.from(md5Base64 ?? '', 'base64');
 }

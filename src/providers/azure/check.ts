@@ -12,8 +12,8 @@ import { type ErrorContext, errorCodeOf, toAzureError } from './errors.ts';
 import type { Requests } from './requests.ts';
 import type { Perform } from './retry.ts';
 
-/** MD5 of nothing. */
-const EMPTY_MD5 = '1B2M2Y8AsgTpgAmY7PhCfg==';
+/** Of nothing. */
+const EMPTY_DIGESTS = { md5Base64: '1B2M2Y8AsgTpgAmY7PhCfg==', crc32: 0 };
 /** Time enough to have a new signature made. */
 const EXPIRY_NOTICE_DAYS = 14;
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -125,7 +125,7 @@ async function probeWriting(
 ): Promise<void> {
   const blob = container.getBlockBlobClient(key);
   const empty = { sizeBytes: 0, read: () => new Uint8Array() };
-  const { sdk } = requests.put(empty, EMPTY_MD5);
+  const { sdk } = requests.put(empty, EMPTY_DIGESTS);
   try {
     await perform(signal, { content: empty }, (abortSignal) =>
       blob.upload('', 0, { ...sdk, abortSignal }),

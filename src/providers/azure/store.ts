@@ -6,7 +6,7 @@ import type { AzureSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import type { Body, ObjectInfo, ObjectStore, PutOptions } from '../../store/object-store.ts';
-import { digest, hold } from '../content.ts';
+import { hold } from '../content.ts';
 import { createRun, listPages, unlessMissing } from '../operation.ts';
 import type { ReceiveOptions } from '../receive.ts';
 import { createTransport } from '../transport.ts';
@@ -17,7 +17,7 @@ import { connect } from './client.ts';
 import { conditionOf } from './condition.ts';
 import { type ErrorContext, errorCodeOf, toAzureError } from './errors.ts';
 import { createLean } from './lean.ts';
-import { createRequests } from './requests.ts';
+import { createRequests, digestBlob } from './requests.ts';
 import { createPerform } from './retry.ts';
 
 /** Enough at start to survive one lost connection or a stumbling server. */
@@ -66,9 +66,8 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
     { signal, onlyIfVersion }: PutOptions,
   ): Promise<void> {
     const held = hold(content);
-    const wanted = { crc32: false, md5: true, sha256: false };
-    const { md5Base64 = '' } = await digest(held, wanted, signal);
-    const { headers, sdk } = requests.put(held, md5Base64);
+    const digests = await digestBlob(held, signal);
+    const { headers, sdk } = requests.put(held, digests);
     const condition = conditionOf(onlyIfVersion);
     const all = { ...headers, ...condition.headers };
     if ((await lean?.put(key, all, held, signal)) === true) return;
