@@ -2,13 +2,13 @@
 // `encrypt` and `decrypt`: files, standard streams, and objects in the bucket.
 
 import { basename } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { ObjectIdentity } from '../encryption/a2.ts';
 import type { Envelope } from '../encryption/envelope.ts';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError } from '../errors.ts';
 import { ContentType, parseKey } from '../naming.ts';
+import { pour, storeOf } from '../store/body-store.ts';
 import type { Body, ObjectStore } from '../store/object-store.ts';
 import { type Bucket, openBucket, openConfiguredEncryption } from './bucket.ts';
 import {
@@ -173,8 +173,7 @@ async function decryptInto(
   }
   const input = await openInput(from);
   try {
-    const store = storeOf(input);
-    await envelope.get(store, from, undefined, output.sink, identity, options);
+    await envelope.get(storeOf(input.body), from, undefined, output.sink, identity, options);
   } finally {
     input.close();
   }
@@ -204,50 +203,14 @@ async function encryptInto(
     }
     const output = openOutput(to, options.force === true);
     try {
-      await envelope.put(storeInto(output), to, input.body, identity, { signal, format });
+      const store = { put: (_key: string, body: Body) => pour(body, output.sink) };
+      await envelope.put(store, to, input.body, identity, { signal, format });
       await output.commit();
     } finally {
       output.discard();
     }
   } finally {
     input.close();
-  }
-}
-
-const PIECE_BYTES = 256 * 1024;
-
-/** A file as a store of one object, for the envelope to read from. */
-function storeOf({ body }: Input): Pick<ObjectStore, 'get' | 'head'> {
-  return {
-    head: () => Promise.resolve({ sizeBytes: body.sizeBytes }),
-    async get(_key, _range, sink) {
-      sink.begin(body.sizeBytes, body.sizeBytes);
-      await forEachPiece(body, (start, bytes) => {
-        sink.write(start, bytes);
-      });
-    },
-  };
-}
-
-function storeInto({ sink }: Output): Pick<ObjectStore, 'put'> {
-  return {
-    async put(_key, body) {
-      sink.begin(body.sizeBytes, body.sizeBytes);
-      await forEachPiece(body, (start, bytes) => {
-        sink.write(start, bytes);
-      });
-    },
-  };
-}
-
-/** Lets the loop turn between pieces, so that Ctrl-C is heard. */
-async function forEachPiece(
-  body: Body,
-  take: (start: number, bytes: Uint8Array) => void,
-): Promise<void> {
-  for (let start = 0; start < body.sizeBytes; start += PIECE_BYTES) {
-    take(start, body.read(start, Math.min(start + PIECE_BYTES, body.sizeBytes)));
-    await setImmediate();
   }
 }
 

@@ -14,7 +14,9 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
+import { join } from 'node:path';
 import { StorageError } from '../errors.ts';
+import type { Spool } from '../jobs/rekey.ts';
 import type { Body, Sink } from '../store/object-store.ts';
 
 /** Stands for standard input or output. */
@@ -85,9 +87,7 @@ export function openOutput(path: string, mayReplace: boolean): Output {
     sink: {
       begin: () => undefined,
       write: (offset, bytes) => {
-        for (let at = 0; at < bytes.length; ) {
-          at += writeSync(descriptor, bytes, at, bytes.length - at, offset + at);
-        }
+        writeFully(descriptor, offset, bytes);
       },
     },
     commit: async () => {
@@ -133,8 +133,51 @@ function openStandardOutput(): Output {
   };
 }
 
+/** For one object, encrypted as it is in the bucket. The file has no name any more when its first byte is written: nobody else can open
+ *  it, and it is gone with the process, whatever ends that. */
+export function openSpool(folder: string): Spool {
+  const path = join(folder, `orthanc-object-storage-${randomBytes(8).toString('hex')}`);
+  const subject = `a temporary file in ${folder} (TMPDIR)`;
+  const descriptor = attempt(subject, 'written', () => openSync(path, 'wx+', 0o600));
+  unlinkSync(path);
+  let sizeBytes = 0;
+  let failure: unknown;
+  return {
+    sink: {
+      anyOrder: true,
+      begin: (size) => {
+        sizeBytes = size;
+      },
+      write: (offset, bytes) => {
+        if (failure !== undefined) return;
+        try {
+          writeFully(descriptor, offset, bytes);
+        } catch (error) {
+          // Not into the store, which would take it for a transfer to be repeated.
+          failure = error;
+        }
+      },
+    },
+    body: () => {
+      attempt(subject, 'written', () => {
+        if (failure !== undefined) throw failure;
+      });
+      return { sizeBytes, read: (start, end) => readFully(subject, descriptor, start, end) };
+    },
+    close: () => {
+      closeSync(descriptor);
+    },
+  };
+}
+
 function bodyOf(bytes: Buffer): Body {
   return { sizeBytes: bytes.length, read: (start, end) => bytes.subarray(start, end) };
+}
+
+function writeFully(descriptor: number, offset: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) {
+    at += writeSync(descriptor, bytes, at, bytes.length - at, offset + at);
+  }
 }
 
 function readFully(path: string, descriptor: number, start: number, end: number): Uint8Array {

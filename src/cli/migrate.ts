@@ -3,13 +3,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { StorageError } from '../errors.ts';
-import { listIndex } from '../jobs/index-list.ts';
 import { type MigrateCounts, migrate, needsTypes } from '../jobs/migrate.ts';
 import type { Side } from '../jobs/side.ts';
-import { createUuidTable, type UuidTable } from '../jobs/uuid-table.ts';
-import { contentTypeOf } from '../naming.ts';
+import { type IndexedTypes, readIndexedTypes } from './indexed-types.ts';
 import { openJournal } from './journal.ts';
-import { connectToOrthanc, parseOrthancUrl } from './orthanc-http.ts';
+import { parseOrthancUrl } from './orthanc-http.ts';
 import { createProgressLine, formatBar } from './progress.ts';
 import { openBucketSide, openFileSide } from './sides.ts';
 
@@ -101,10 +99,7 @@ async function run(options: Options): Promise<void> {
       {
         from,
         to,
-        typeOf: (uuid) => {
-          const known = types?.get(uuid);
-          return known === undefined ? undefined : contentTypeOf(known.tag);
-        },
+        typeOf: (uuid) => types?.typeOf(uuid),
         failed: (key, reason) => {
           failures.push({ key, reason });
           if (options.json !== true && failures.length <= FAILURES_SHOWN) {
@@ -155,7 +150,7 @@ async function openSides(options: Options): Promise<{ readonly from: Side; reado
 async function readTypes(
   { orthanc }: Options,
   { from, to }: { readonly from: Side; readonly to: Side },
-): Promise<UuidTable | undefined> {
+): Promise<IndexedTypes | undefined> {
   if (orthanc === undefined) {
     if (!needsTypes({ from, to })) return undefined;
     throw new StorageError(
@@ -163,11 +158,7 @@ async function readTypes(
       'flat names and encryption depend on the types of the files, which only Orthanc knows: give its address by --orthanc',
     );
   }
-  const types = createUuidTable();
-  for await (const { uuid, contentType, contentBytes } of listIndex(connectToOrthanc(orthanc))) {
-    types.set(uuid, contentBytes, contentTypeOf(contentType));
-  }
-  return types;
+  return await readIndexedTypes(orthanc);
 }
 
 /** So that the average keeps to the limit, whatever the sizes of files. */

@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { tmpdir } from 'node:os';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError } from '../errors.ts';
 import { folderOf, type RekeyOutcome, rekey } from '../jobs/rekey.ts';
-import { type Bucket, openBucket, openConfiguredEncryption } from './bucket.ts';
+import { createStore } from '../providers/index.ts';
+import type { Bucket } from './bucket.ts';
+import { openSpool } from './files.ts';
+import { readIndexedTypes } from './indexed-types.ts';
+import { parseOrthancUrl } from './orthanc-http.ts';
 import { openRekeyState, type RekeyState } from './rekey-state.ts';
+import { createCliLogger, loadCliSettings } from './settings.ts';
 
 interface Options {
   readonly config: string;
   readonly from?: number;
   readonly to?: EncryptionFormat;
+  readonly orthanc?: URL;
   readonly concurrency: number;
   readonly dryRun?: true;
   readonly state?: string;
@@ -43,6 +50,12 @@ export function rekeyCommand(): Command {
       ]),
     )
     .addOption(
+      new Option(
+        '--orthanc <url>',
+        'Orthanc\'s REST API, whose index knows the types of files; needed to convert to A2 with StorageStructure "legacy"',
+      ).argParser(parseOrthancUrl),
+    )
+    .addOption(
       new Option('--concurrency <n>', 'objects at once')
         .default(CONCURRENCY.default)
         .argParser((text) => wholeNumber(text, 1, CONCURRENCY.max)),
@@ -54,14 +67,18 @@ export function rekeyCommand(): Command {
       'after',
       `
 Each object is read and verified, encrypted, written, read back and compared. Orthanc may run meanwhile, with
-the same keys; an object that Orthanc removes while it is being written may come back, as one that Orthanc
-does not know. A run that was ended in whatever way is just begun again: what is done is left alone, and with
---state not even looked at. Objects that failed are tried again.
+the same keys: an object is replaced only if Orthanc has not removed it since it was read. (Some servers cannot
+do that; rekey then warns, and what comes back so, verify finds.) A run that was ended in whatever way is just
+begun again: what is done is left alone, and with --state not even looked at. Objects that failed are tried again.
+
+Objects under way lie in the folder for temporary files (TMPDIR), encrypted as they are in the bucket, in files
+without a name: as many as --concurrency says. Memory does not grow with their size.
 
 Examples:
   orthanc-object-storage rekey --config /etc/orthanc --dry-run
   orthanc-object-storage rekey --config /etc/orthanc --state rekey.json
   orthanc-object-storage rekey --config /etc/orthanc --from 1 --to A2
+  TMPDIR=/big/disk orthanc-object-storage rekey --config /etc/orthanc --concurrency 32
 
 Exit codes: 0 done, 1 some objects failed, or nothing could be done, 2 wrong usage, 130 ended by Ctrl-C.`,
     )
@@ -69,10 +86,15 @@ Exit codes: 0 done, 1 some objects failed, or nothing could be done, 2 wrong usa
 }
 
 async function run(options: Options): Promise<void> {
-  const { envelope, encryption } = openConfiguredEncryption(options.config);
-  const { masterKeyId } = envelope;
-  if (masterKeyId === undefined) {
-    throw new StorageError('BAD_CONFIG', 'there is no MasterKey to encrypt with');
+  const log = createCliLogger();
+  const { provider, settings, envelope } = loadCliSettings(options.config, log);
+  const { naming } = settings;
+  const masterKeyId = envelope?.masterKeyId;
+  if (envelope === undefined || masterKeyId === undefined) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${provider.section}.StorageEncryption.MasterKey: is missing; rekey encrypts with it`,
+    );
   }
   if (options.from === masterKeyId && options.to === undefined) {
     throw new StorageError(
@@ -80,14 +102,22 @@ async function run(options: Options): Promise<void> {
       `key ${masterKeyId} is the master key: there is nothing to do without --to`,
     );
   }
-  const bucket = await openBucket(options.config);
+  if (options.to === 'A2' && naming.structure === 'legacy' && options.orthanc === undefined) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${provider.section}.StorageStructure: names of the structure "legacy" do not tell the content type, which A2 is bound to; give the address of Orthanc, whose index knows it, by --orthanc`,
+    );
+  }
+  const types = options.orthanc === undefined ? undefined : await readIndexedTypes(options.orthanc);
+  const store = await createStore(provider, { log, probePrefix: naming.rootPath });
+  const bucket = { store, naming };
   const isDryRun = options.dryRun === true;
   // A dry run does nothing that another run could go on from.
   const state = openRekeyState(isDryRun ? undefined : options.state, {
     from: options.from,
     to: options.to,
     master: masterKeyId,
-    folder: folderOf(bucket.naming),
+    folder: folderOf(naming),
   });
   const save = () => {
     state.save();
@@ -98,20 +128,26 @@ async function run(options: Options): Promise<void> {
   const meter = await createMeter(bucket, state, signal);
   try {
     await rekey({
-      store: bucket.store,
-      naming: bucket.naming,
+      store,
+      naming,
       envelope,
       plan: {
         fromKeyId: options.from,
         toFormat: options.to,
         isDryRun,
         concurrency: options.concurrency,
-        maxMemoryBytes: encryption.maxInputBytes,
       },
+      openSpool: () => openSpool(tmpdir()),
+      typeOf: (uuid) => types?.typeOf(uuid),
       isDone: (key) => state.isDone(key),
       onObject: (object) => {
         state.add(object);
         meter.tick(object.sizeBytes);
+      },
+      onUnconditional: () => {
+        log.warning(
+          'The server does not heed conditions of a write (If-Match): an object that Orthanc removes in the moment in which it is written anew comes back. Afterwards, verify finds those',
+        );
       },
       signal,
     });
@@ -122,7 +158,7 @@ async function run(options: Options): Promise<void> {
   } finally {
     meter.end();
     process.removeListener('exit', save);
-    await bucket.store.close();
+    await store.close();
   }
   report(state, options);
 }

@@ -8,6 +8,7 @@ import type {
   ByteRange,
   ObjectStore,
   OperationOptions,
+  PutOptions,
   Sink,
 } from '../store/object-store.ts';
 import { type ObjectIdentity, readA2Header } from './a2.ts';
@@ -22,6 +23,7 @@ import { type EncryptedBody, encryptBody } from './encrypted-body.ts';
 import { detectFormat, noFormatError } from './header.ts';
 import { readHead } from './inspect.ts';
 import type { Keyring } from './keyring.ts';
+import { type OpenedObject, openObject } from './opened-object.ts';
 import { createPacer } from './pacer.ts';
 import {
   A1_OVERHEAD_BYTES,
@@ -48,7 +50,7 @@ export interface Envelope {
     key: string,
     content: Body,
     identity: ObjectIdentity & { readonly contentType: number },
-    options: OperationOptions & { readonly format?: EncryptionFormat },
+    options: PutOptions & { readonly format?: EncryptionFormat },
   ): Promise<void>;
   /** Reads an object by its own header. Of A2, a range costs one request when it begins in the first segments, else two; of A1 the
    *  whole is read, since nothing less can be verified. The sink is worth something only when this resolves: see
@@ -64,6 +66,8 @@ export interface Envelope {
     identity: ObjectIdentity,
     options: OperationOptions & { readonly plain: DecryptionSource['plain'] },
   ): Promise<void>;
+  /** As `openObject`, for an object that `get` has verified. */
+  open(object: Body, identity: ObjectIdentity & { readonly contentType: number }): OpenedObject;
 }
 
 export interface EnvelopeDependencies {
@@ -196,7 +200,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
 
     async put(store, key, content, { uuid, contentType }, options) {
       const { master } = keyring;
-      const { format = deps.format, signal } = options;
+      const { format = deps.format, signal, onlyIfVersion } = options;
       if (master === undefined || format === undefined) {
         // Asked for and impossible: never plaintext instead.
         throw new StorageError('BAD_CONFIG', 'there is no master key to encrypt with', { key });
@@ -205,7 +209,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
       let body: EncryptedBody | undefined;
       try {
         body = await encryptBody(content, { format, master, uuid, contentType }, pacer, signal);
-        await store.put(key, body, { signal });
+        await store.put(key, body, { signal, onlyIfVersion });
       } finally {
         body?.wipe();
         lease.release();
@@ -228,6 +232,8 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
         throw withKey(error, key);
       }
     },
+
+    open: (object, identity) => openObject(object, (id) => keyring.find(id), identity),
   };
 }
 

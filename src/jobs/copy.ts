@@ -191,7 +191,7 @@ function toBoth(one: Sink, other: Sink): Sink {
   };
 }
 
-function createDigester(): { readonly sink: Sink; digest(): Digest } {
+export function createDigester(): { readonly sink: Sink; digest(): Digest } {
   let hash = createHash('md5');
   let sizeBytes = 0;
   let position = 0;

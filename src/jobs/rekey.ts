@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Re-encrypts objects: to the master key, to another format, each with a key of its own. Beside a running Orthanc: an object is
-// replaced in one put, so that whoever reads finds the old one or the new one, and both are readable.
+// replaced in one put, so that whoever reads finds the old one or the new one, and both are readable; and only the version that was
+// read is replaced, where the provider can do that, so that what Orthanc removes meanwhile does not come back.
 
+import { randomBytes } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import type { NamingSettings } from '../config/settings.ts';
-import { createByteBudget } from '../encryption/byte-budget.ts';
+import type { ObjectIdentity } from '../encryption/a2.ts';
 import type { Envelope } from '../encryption/envelope.ts';
 import { describeEncryption, type EncryptionDescription, readHead } from '../encryption/inspect.ts';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError, toStorageError } from '../errors.ts';
-import { ContentType, type ParsedKey, parseKey } from '../naming.ts';
+import { ContentType, contentTypeOf, type ParsedKey, parseKey } from '../naming.ts';
 import { abortReason } from '../store/abort.ts';
+import { storeOf } from '../store/body-store.ts';
 import type { Body, ObjectInfo, ObjectStore, Sink } from '../store/object-store.ts';
+import { createDigester, type Digest } from './copy.ts';
 
 export interface RekeyPlan {
   /** Only objects under this key id; undefined: all that are not under the master key. */
@@ -20,8 +25,14 @@ export interface RekeyPlan {
   /** Reads headers only. */
   readonly isDryRun: boolean;
   readonly concurrency: number;
-  /** Of the contents that are in memory at once; a larger one is there alone. */
-  readonly maxMemoryBytes: number;
+}
+
+/** Where one object lies, as encrypted as it is in the bucket, while it is verified and encrypted anew. */
+export interface Spool {
+  readonly sink: Sink;
+  /** What was written. @throws StorageError where it could not be */
+  body(): Body;
+  close(): void;
 }
 
 /** What became of one object. */
@@ -48,19 +59,33 @@ export interface RekeyDependencies {
   readonly naming: NamingSettings;
   readonly envelope: Envelope;
   readonly plan: RekeyPlan;
+  readonly openSpool: () => Spool;
+  /** By Orthanc's index, for objects whose names do not tell. */
+  readonly typeOf: (uuid: string) => ContentType | undefined;
   /** Objects that need not be looked at again. */
   readonly isDone: (key: string) => boolean;
   /** Told of each object, in the order of the listing: what is behind the last one that was told of is not done. */
   readonly onObject: (object: RekeyedObject) => void;
+  /** Told once, before the first object is written, where a removal by Orthanc during a write would go unnoticed. */
+  readonly onUnconditional: () => void;
   readonly signal: AbortSignal;
 }
 
 /** Goes through the bucket once. A failure of one object does not end it.
  *  @throws StorageError where listing fails, or the signal's reason */
 export async function rekey(deps: RekeyDependencies): Promise<void> {
-  const { store, naming, plan, isDone, onObject, signal } = deps;
-  const budget = createByteBudget(plan.maxMemoryBytes);
+  const { store, naming, plan, isDone, onObject, onUnconditional, signal } = deps;
+  // Each object under way listens; from eleven on, Node would warn of a leak.
+  setMaxListeners(0, signal);
   const underWay: Promise<RekeyedObject>[] = [];
+  let conditional: Promise<boolean> | undefined;
+  const isConditional = () => {
+    conditional ??= heedsVersions(deps).then((isHeeded) => {
+      if (!isHeeded) onUnconditional();
+      return isHeeded;
+    });
+    return conditional;
+  };
 
   const tellOldest = async () => {
     const object = await underWay.shift();
@@ -70,7 +95,7 @@ export async function rekey(deps: RekeyDependencies): Promise<void> {
 
   for await (const info of store.list(folderOf(naming), { signal })) {
     if (isDone(info.key)) continue;
-    underWay.push(rekeyOne(deps, info, budget));
+    underWay.push(rekeyOne(deps, info, isConditional));
     if (underWay.length >= plan.concurrency) await tellOldest();
   }
   while (underWay.length > 0) await tellOldest();
@@ -84,7 +109,7 @@ export function folderOf(naming: NamingSettings): string {
 async function rekeyOne(
   deps: RekeyDependencies,
   { key, sizeBytes }: ObjectInfo,
-  budget: ReturnType<typeof createByteBudget>,
+  isConditional: () => Promise<boolean>,
 ): Promise<RekeyedObject> {
   const { store, naming, plan, envelope, signal } = deps;
   try {
@@ -98,14 +123,8 @@ async function rekeyOne(
     if (!isWanted(plan, description, envelope.masterKeyId)) {
       return { key, sizeBytes, outcome: 'left alone' };
     }
-    if (!plan.isDryRun) {
-      const lease = await budget.acquire(description.contentBytes, signal);
-      try {
-        await replace(deps, key, parsed, description);
-      } finally {
-        lease.release();
-      }
-    }
+    const identity = identityOf(deps, key, parsed, description);
+    if (!plan.isDryRun) await replace(deps, key, description, identity, await isConditional());
     return { key, sizeBytes, outcome: 'rekeyed' };
   } catch (error) {
     const failure = toStorageError(error);
@@ -130,55 +149,106 @@ function isWanted(
   return keyId !== masterKeyId || (toFormat !== undefined && format !== toFormat);
 }
 
+/** @throws StorageError BAD_CONFIG where the new format needs the content type and nothing tells it */
+function identityOf(
+  { plan, typeOf }: RekeyDependencies,
+  key: string,
+  { uuid, contentType }: ParsedKey,
+  old: EncryptionDescription,
+): ObjectIdentity {
+  const type = contentType ?? typeOf(uuid);
+  // An A2 object tells it itself: it can be decrypted by one type only.
+  if (type === undefined && old.format === 'A1' && plan.toFormat === 'A2') {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `"${key}" cannot become A2, which is bound to the content type: the name does not tell it, and Orthanc's index, where --orthanc names it, does not know the object (an orphan, or stored since rekey began: run it again)`,
+    );
+  }
+  return { uuid, contentType: type };
+}
+
 /** Reads and verifies the old object, writes the new one, reads it back and compares. */
 async function replace(
   deps: RekeyDependencies,
   key: string,
-  { uuid, contentType }: ParsedKey,
   old: EncryptionDescription,
+  identity: ObjectIdentity,
+  isConditional: boolean,
 ): Promise<void> {
-  const { store, envelope, plan, signal } = deps;
-  const options = { signal, plain: 'refuse' } as const;
-  const target = createBuffer();
-  const format = plan.toFormat ?? old.format;
-  let type = contentType;
-  if (type === undefined && old.format === 'A2') {
-    type = await getByAnyType(deps, key, uuid, target);
-  } else {
-    await envelope.get(store, key, undefined, target, { uuid, contentType: type }, options);
-  }
-  if (type === undefined && format === 'A2') {
-    throw new StorageError(
-      'BAD_CONFIG',
-      `"${key}": A2 is bound to the content type, which the name does not tell`,
-    );
-  }
-  // The shortest time in which a removal by Orthanc would go unnoticed, and the object come back: that of the put.
-  if ((await store.head(key, { signal })) === undefined) {
-    throw new StorageError('NOT_FOUND', `"${key}" is gone`, { key });
-  }
-  const identity = { uuid, contentType: type ?? ContentType.Unknown };
-  await envelope.put(store, key, target.body(), identity, { signal, format });
-  const comparison = createComparison(target.bytes());
-  await envelope.get(store, key, undefined, comparison, identity, options);
-  if (!comparison.isSame()) {
-    throw new StorageError('INTEGRITY', `"${key}": what was written reads back as something else`);
+  const { store, envelope, plan, openSpool, signal } = deps;
+  const onlyIfVersion = isConditional ? await lookUpVersion(deps, key) : undefined;
+  const spool = openSpool();
+  try {
+    await store.get(key, undefined, spool.sink, { signal });
+    const object = spool.body();
+    const found = await verify(deps, key, object, old, identity);
+    const opened = envelope.open(object, found.identity);
+    try {
+      // The shortest time in which a removal by Orthanc goes unnoticed: that of the put.
+      if (!isConditional) await lookUpVersion(deps, key);
+      const format = plan.toFormat ?? old.format;
+      const options = { signal, format, onlyIfVersion };
+      await envelope.put(store, key, opened.content, found.identity, options);
+    } catch (error) {
+      if (toStorageError(error).code !== 'NOT_FOUND') throw error;
+      await insistOnReplaced(deps, key);
+    } finally {
+      opened.wipe();
+    }
+    const written = await digestOf(deps, store, key, found.identity);
+    if (written.sizeBytes !== found.digest.sizeBytes || written.md5Hex !== found.digest.md5Hex) {
+      throw new StorageError(
+        'INTEGRITY',
+        `"${key}": what was written reads back as something else`,
+      );
+    }
+  } finally {
+    spool.close();
   }
 }
 
-/** For A2 in the legacy structure. @returns the type that the object turned out to have */
-async function getByAnyType(
-  { store, envelope, signal }: RekeyDependencies,
+/** @throws StorageError NOT_FOUND */
+async function lookUpVersion(
+  { store, signal }: RekeyDependencies,
   key: string,
-  uuid: string,
-  sink: Sink,
-): Promise<ContentType> {
+): Promise<string | undefined> {
+  const head = await store.head(key, { signal });
+  if (head === undefined) throw new StorageError('NOT_FOUND', `"${key}" is gone`, { key });
+  return head.version;
+}
+
+/** The version that was read is not there any more: the object was removed, or replaced by another run, or by this one, where the answer
+ *  to its put got lost. What is there now tells.
+ *  @throws StorageError NOT_FOUND, or UNAVAILABLE where it is to be replaced still */
+async function insistOnReplaced(
+  { store, plan, envelope, signal }: RekeyDependencies,
+  key: string,
+): Promise<void> {
+  const head = await readHead(store, key, { signal });
+  const now = describeEncryption(head.bytes, head.totalBytes);
+  if (now !== undefined && !isWanted(plan, now, envelope.masterKeyId)) return;
+  throw new StorageError('UNAVAILABLE', `"${key}" was changed meanwhile; run rekey again`, { key });
+}
+
+type KnownIdentity = ObjectIdentity & { readonly contentType: ContentType };
+
+/** @returns the digest of the content, and the identity by which the object could be read: of A2 the right one, of A1, which is bound to
+ *  none, whichever
+ *  @throws StorageError INTEGRITY, UNKNOWN_KEY */
+async function verify(
+  deps: RekeyDependencies,
+  key: string,
+  object: Body,
+  old: EncryptionDescription,
+  { uuid, contentType }: ObjectIdentity,
+): Promise<{ readonly identity: KnownIdentity; readonly digest: Digest }> {
+  const isKnown = contentType !== undefined || old.format === 'A1';
+  const candidates = isKnown ? [contentTypeOf(contentType ?? 0)] : Object.values(ContentType);
   let failure: unknown;
-  for (const contentType of Object.values(ContentType)) {
+  for (const candidate of candidates) {
+    const identity = { uuid, contentType: candidate };
     try {
-      const identity = { uuid, contentType };
-      await envelope.get(store, key, undefined, sink, identity, { signal, plain: 'refuse' });
-      return contentType;
+      return { identity, digest: await digestOf(deps, storeOf(object), key, identity) };
     } catch (error) {
       failure = error;
       if (toStorageError(error).code !== 'INTEGRITY') throw error;
@@ -187,29 +257,36 @@ async function getByAnyType(
   throw failure;
 }
 
-function createBuffer(): Sink & { bytes(): Buffer; body(): Body } {
-  let bytes = Buffer.alloc(0);
-  return {
-    begin: (sizeBytes) => {
-      bytes = Buffer.allocUnsafeSlow(sizeBytes);
-    },
-    write: (offset, piece) => {
-      bytes.set(piece, offset);
-    },
-    bytes: () => bytes,
-    body: () => ({ sizeBytes: bytes.length, read: (start, end) => bytes.subarray(start, end) }),
-  };
+async function digestOf(
+  { envelope, signal }: RekeyDependencies,
+  store: Pick<ObjectStore, 'get' | 'head'>,
+  key: string,
+  identity: ObjectIdentity,
+): Promise<Digest> {
+  const digester = createDigester();
+  const options = { signal, plain: 'refuse' } as const;
+  await envelope.get(store, key, undefined, digester.sink, identity, options);
+  return digester.digest();
 }
 
-function createComparison(expected: Buffer): Sink & { isSame(): boolean } {
-  let isSame = false;
-  return {
-    begin: (sizeBytes) => {
-      isSame = sizeBytes === expected.length;
-    },
-    write: (offset, piece) => {
-      isSame &&= expected.subarray(offset, offset + piece.length).equals(piece);
-    },
-    isSame: () => isSame,
-  };
+/** Whether the server heeds `onlyIfVersion`: some that speak S3 ignore it. Tried on an object of our own, which goes again. */
+async function heedsVersions({ store, naming, signal }: RekeyDependencies): Promise<boolean> {
+  const key = `${folderOf(naming)}rekey-probe-${randomBytes(8).toString('hex')}`;
+  const bodyOf = (text: string): Body => ({
+    sizeBytes: text.length,
+    read: (start, end) => Buffer.from(text).subarray(start, end),
+  });
+  try {
+    await store.put(key, bodyOf('first'), { signal });
+    const onlyIfVersion = (await store.head(key, { signal }))?.version;
+    if (onlyIfVersion === undefined) return false;
+    await store.put(key, bodyOf('second'), { signal });
+    await store.put(key, bodyOf('third'), { signal, onlyIfVersion });
+    return false;
+  } catch (error) {
+    if (toStorageError(error).code === 'NOT_FOUND') return true;
+    throw error;
+  } finally {
+    await store.delete(key, { signal });
+  }
 }

@@ -150,6 +150,8 @@ export interface MemoryStoreOptions {
   /** Whether it knows ranges that may reach past the end. */
   readonly openRanges?: boolean;
   readonly pieceBytes?: number;
+  /** False: as servers that speak S3 and ignore If-Match. */
+  readonly heedsVersions?: boolean;
   /** Awaited before each answer. */
   readonly delay?: () => Promise<void>;
 }
@@ -164,11 +166,14 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
     objects,
     requests,
     sentBytes: () => sent,
-    async put(key, body, { signal }) {
+    async put(key, body, { signal, onlyIfVersion }) {
       requests.push(`put ${key}`);
       await options.delay?.();
       if (signal.aborted) throw abortReason(signal);
-      objects.set(key, readAll(body, options.pieceBytes));
+      const bytes = readAll(body, options.pieceBytes);
+      const isHeeded = onlyIfVersion !== undefined && options.heedsVersions !== false;
+      if (isHeeded && versionOf(objects.get(key)) !== onlyIfVersion) throw missing(key);
+      objects.set(key, bytes);
     },
     async get(key, range, sink, { signal }) {
       requests.push(range === undefined ? `get ${key}` : `get ${key} ${range.start}-${range.end}`);
@@ -197,13 +202,15 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
     },
     head: async (key) => {
       const object = objects.get(key);
-      return object === undefined ? undefined : { sizeBytes: object.length };
+      return object === undefined
+        ? undefined
+        : { sizeBytes: object.length, version: versionOf(object) };
     },
     async delete(key) {
       objects.delete(key);
     },
     async *list(prefix) {
-      for (const [key, object] of objects) {
+      for (const [key, object] of [...objects]) {
         if (key.startsWith(prefix)) {
           yield { key, sizeBytes: object.length, modified: new Date(0) };
         }
@@ -212,6 +219,10 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
     check: async () => undefined,
     close: async () => undefined,
   };
+}
+
+function versionOf(object: Buffer | undefined): string | undefined {
+  return object === undefined ? undefined : createHash('md5').update(object).digest('hex');
 }
 
 function readAll(body: Body, pieceBytes = 262_144): Buffer {

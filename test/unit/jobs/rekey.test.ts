@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openSpool } from '../../../src/cli/files.ts';
 import { formatMeter } from '../../../src/cli/rekey.ts';
 import { openRekeyState } from '../../../src/cli/rekey-state.ts';
 import type { NamingSettings } from '../../../src/config/settings.ts';
 import { createEnvelope } from '../../../src/encryption/envelope.ts';
 import { StorageError } from '../../../src/errors.ts';
 import { type RekeyedObject, type RekeyPlan, rekey } from '../../../src/jobs/rekey.ts';
+import type { ContentType } from '../../../src/naming.ts';
 import {
   expectFailure,
   expectSameBytes,
@@ -39,6 +41,9 @@ interface Extra {
   readonly naming?: NamingSettings;
   readonly isDone?: (key: string) => boolean;
   readonly onObject?: (object: RekeyedObject) => void;
+  readonly onUnconditional?: () => void;
+  /** Of Orthanc's index. */
+  readonly types?: Readonly<Record<string, ContentType>>;
 }
 
 const open = (keyring = NEW) =>
@@ -60,9 +65,11 @@ async function run(store: MemoryStore, extra: Extra = {}): Promise<Record<string
       toFormat: undefined,
       isDryRun: false,
       concurrency: 3,
-      maxMemoryBytes: 200_000,
       ...extra.plan,
     },
+    openSpool: () => openSpool(tmpdir()),
+    typeOf: (uuid) => extra.types?.[uuid],
+    onUnconditional: () => extra.onUnconditional?.(),
     isDone: extra.isDone ?? (() => false),
     onObject: (object) => {
       outcomes[object.key] = object.outcome;
@@ -144,6 +151,33 @@ describe('rekey', () => {
     expect(store.requests.filter((request) => request.startsWith('put'))).toEqual([]);
   });
 
+  test.each([0, 1, 15, 65_536, 65_537, 3_000_000])('contents of %i bytes', async (sizeBytes) => {
+    const content = makeBytes(sizeBytes);
+    for (const [from, to] of [
+      ['A1', 'A1'],
+      ['A1', 'A2'],
+      ['A2', 'A1'],
+      ['A2', 'A2'],
+    ] as const) {
+      const store = createMemoryStore();
+      const uuid = uuidOf(1);
+      store.objects.set(nameOf(1), await encrypt(from, content, { keyring: OLD, uuid }));
+      expect(await run(store, { plan: { toFormat: to } })).toEqual({ [nameOf(1)]: 'rekeyed' });
+      expect(headOf(store, nameOf(1))).toBe(`${to} 2`);
+      expectSameBytes(await readBack(store, 1), content);
+    }
+  });
+
+  test('nothing of what was under way is left in the bucket or the temporary folder', async () => {
+    const store = createMemoryStore();
+    await fill(store);
+    const keys = [...store.objects.keys()];
+    const isOurs = (name: string) => name.startsWith('orthanc-object-storage');
+    await run(store);
+    expect([...store.objects.keys()]).toEqual(keys);
+    expect(readdirSync(tmpdir()).filter(isOurs)).toEqual([]);
+  });
+
   test('what is broken fails and is left as it is; the others go on', async () => {
     const store = createMemoryStore();
     await fill(store);
@@ -163,18 +197,81 @@ describe('rekey', () => {
     expect(reasons.join('\n')).toMatch(/not authentic[\s\S]*it is not/);
   });
 
-  test('what Orthanc removes meanwhile does not come back, and is no failure', async () => {
+  describe.each([
+    ['a server that heeds versions', true],
+    ['one that does not', false],
+  ])('what Orthanc removes meanwhile does not come back from %s', (_, heedsVersions) => {
+    type Moment = 'after the read' | 'in the put' | 'after the put';
+
+    /** Removes the first object at the moment. */
+    async function removeAt(moment: Moment) {
+      const store = createMemoryStore({ heedsVersions });
+      await fill(store);
+      const warnings: string[] = [];
+      const remove = (key: string) => key === nameOf(1) && store.objects.delete(key);
+      const removing: MemoryStore = {
+        ...store,
+        async get(key, range, sink, options) {
+          await store.get(key, range, sink, options);
+          if (moment === 'after the read' && range === undefined) remove(key);
+        },
+        async put(key, body, options) {
+          // What reads the body has it before the server decides.
+          body.read(0, body.sizeBytes);
+          if (moment === 'in the put') remove(key);
+          await store.put(key, body, options);
+          if (moment === 'after the put') remove(key);
+        },
+      };
+      const outcomes = await run(removing, { onUnconditional: () => warnings.push('warned') });
+      expect(outcomes[nameOf(2)]).toBe('rekeyed');
+      expect(warnings).toHaveLength(heedsVersions ? 0 : 1);
+      return { outcome: outcomes[nameOf(1)], isThere: store.objects.has(nameOf(1)) };
+    }
+
+    test.each<Moment>(['after the read', 'after the put'])('%s', async (moment) => {
+      expect(await removeAt(moment)).toEqual({ outcome: 'gone', isThere: false });
+    });
+
+    // Left open where the server does not heed versions, and rekey warns of it.
+    test('in the put', async () => {
+      expect(await removeAt('in the put')).toEqual(
+        heedsVersions ? { outcome: 'gone', isThere: false } : { outcome: 'rekeyed', isThere: true },
+      );
+    });
+  });
+
+  test('a put that succeeded and whose answer got lost is no failure', async () => {
     const store = createMemoryStore();
     await fill(store);
-    const removing: MemoryStore = {
+    const forgetful: MemoryStore = {
       ...store,
-      async get(key, range, sink, options) {
-        await store.get(key, range, sink, options);
-        if (key === nameOf(1) && range === undefined) store.objects.delete(key);
+      async put(key, body, options) {
+        await store.put(key, body, options);
+        // As a retry would.
+        if (options.onlyIfVersion !== undefined) await store.put(key, body, options);
       },
     };
-    expect(await run(removing)).toMatchObject({ [nameOf(1)]: 'gone', [nameOf(2)]: 'rekeyed' });
-    expect(store.objects.has(nameOf(1))).toBe(false);
+    expect(await run(forgetful)).toMatchObject({ [nameOf(1)]: 'rekeyed', [nameOf(2)]: 'rekeyed' });
+  });
+
+  test('what somebody else replaced meanwhile is left to them', async () => {
+    const store = createMemoryStore();
+    await fill(store);
+    const uuid = uuidOf(1);
+    const other = await encrypt('A1', CONTENT, { keyring: OLD, uuid });
+    const contended: MemoryStore = {
+      ...store,
+      async put(key, body, options) {
+        if (key === nameOf(1)) store.objects.set(key, other);
+        await store.put(key, body, options);
+      },
+    };
+    const reasons: (string | undefined)[] = [];
+    const outcomes = await run(contended, { onObject: ({ reason }) => reasons.push(reason) });
+    expect(outcomes[nameOf(1)]).toBe('failed');
+    expect(reasons[0]).toMatch(/changed meanwhile; run rekey again/);
+    expect(store.objects.get(nameOf(1))).toBe(other);
   });
 
   test('a put that wrote something else is found', async () => {
@@ -190,26 +287,63 @@ describe('rekey', () => {
     expect(await run(lying)).toMatchObject({ [nameOf(1)]: 'failed', [nameOf(2)]: 'failed' });
   });
 
-  test('legacy structure: A1 stays A1, A2 is tried by type; A1 has none to become A2 by', async () => {
-    const store = createMemoryStore();
+  describe('legacy structure, whose names tell no content type', () => {
     const keyOf = (uuid: string) => `r/${uuid.slice(0, 2)}/${uuid.slice(2, 4)}/${uuid}`;
     const [a1, a2, plain] = [uuidOf(1), uuidOf(2), uuidOf(3)];
-    store.objects.set(keyOf(a1), await encrypt('A1', CONTENT, { keyring: OLD, uuid: a1 }));
-    const typed = { keyring: OLD, uuid: a2, contentType: 3 };
-    store.objects.set(keyOf(a2), await encrypt('A2', CONTENT, typed));
-    store.objects.set(keyOf(plain), Buffer.from(CONTENT));
-    const toA2 = await run(store, { naming: LEGACY, plan: { toFormat: 'A2' } });
-    expect(toA2).toEqual({
-      [keyOf(a1)]: 'failed',
-      [keyOf(a2)]: 'rekeyed',
-      [keyOf(plain)]: 'not ours',
+
+    async function fillLegacy(): Promise<MemoryStore> {
+      const store = createMemoryStore();
+      store.objects.set(keyOf(a1), await encrypt('A1', CONTENT, { keyring: OLD, uuid: a1 }));
+      const typed = { keyring: OLD, uuid: a2, contentType: 3 };
+      store.objects.set(keyOf(a2), await encrypt('A2', CONTENT, typed));
+      store.objects.set(keyOf(plain), Buffer.from(CONTENT));
+      return store;
+    }
+
+    async function expectReadable(store: MemoryStore, uuid: string, contentType: ContentType) {
+      const sink = makeSink();
+      const options = { signal: never(), plain: 'refuse' } as const;
+      const identity = { uuid, contentType };
+      await open().get(store, keyOf(uuid), undefined, sink, identity, options);
+      expectSameBytes(sink.bytes(), CONTENT);
+    }
+
+    test('A1 needs none to stay A1, and A2 tells its own', async () => {
+      const store = await fillLegacy();
+      expect(await run(store, { naming: LEGACY })).toEqual({
+        [keyOf(a1)]: 'rekeyed',
+        [keyOf(a2)]: 'rekeyed',
+        [keyOf(plain)]: 'not ours',
+      });
+      await expectReadable(store, a1, 1);
+      await expectReadable(store, a2, 3);
     });
-    expect(await run(store, { naming: LEGACY })).toMatchObject({ [keyOf(a1)]: 'rekeyed' });
-    const sink = makeSink();
-    const identity = { uuid: a2, contentType: 3 };
-    const options = { signal: never(), plain: 'refuse' } as const;
-    await open().get(store, keyOf(a2), undefined, sink, identity, options);
-    expectSameBytes(sink.bytes(), CONTENT);
+
+    test('A1 becomes A2 by the type that the index knows', async () => {
+      const store = await fillLegacy();
+      const types = { [a1]: 2 } as const;
+      const outcomes = await run(store, { naming: LEGACY, plan: { toFormat: 'A2' }, types });
+      expect(outcomes).toMatchObject({ [keyOf(a1)]: 'rekeyed', [keyOf(a2)]: 'rekeyed' });
+      expect(headOf(store, keyOf(a1))).toBe('A2 2');
+      await expectReadable(store, a1, 2);
+    });
+
+    test.each([false, true])(
+      'what the index does not know fails with the reason, in a dry run too: %s',
+      async (isDryRun) => {
+        const store = await fillLegacy();
+        const before = store.objects.get(keyOf(a1));
+        const reasons: (string | undefined)[] = [];
+        const outcomes = await run(store, {
+          naming: LEGACY,
+          plan: { toFormat: 'A2', isDryRun },
+          onObject: ({ reason }) => reasons.push(reason),
+        });
+        expect(outcomes[keyOf(a1)]).toBe('failed');
+        expect(reasons[0]).toMatch(/cannot become A2.*--orthanc/);
+        expect(store.objects.get(keyOf(a1))).toBe(before);
+      },
+    );
   });
 
   test('a listing that fails ends it', async () => {
@@ -312,4 +446,27 @@ test('the bar', () => {
   expect(formatMeter(5, 10, 1e9, 100)).toBe(
     `${'█'.repeat(12)}${'░'.repeat(12)} 50 %  5 of 10  10.0 MB/s  2 min left`,
   );
+});
+
+describe('a spool', () => {
+  test('takes pieces in any order, and again', () => {
+    const spool = openSpool(tmpdir());
+    spool.sink.begin(6, 6);
+    spool.sink.write(3, Buffer.from('xyz'));
+    spool.sink.write(0, Buffer.from('abc'));
+    spool.sink.write(3, Buffer.from('def'));
+    expect(Buffer.from(spool.body().read(1, 6)).toString()).toBe('bcdef');
+    spool.close();
+  });
+
+  test('that has no room says where, and what to set', () => {
+    const spool = openSpool('/dev/shm');
+    spool.close();
+    spool.sink.begin(1, 1);
+    spool.sink.write(0, Buffer.from('x'));
+    expect(() => spool.body()).toThrow(
+      /a temporary file in \/dev\/shm \(TMPDIR\): cannot be written/,
+    );
+    expect(failureOf(() => openSpool('/nowhere'))).toBe('BAD_CONFIG');
+  });
 });
