@@ -5,7 +5,7 @@ import { StorageError } from '../errors.ts';
 import { type LocatedAttachment, locate } from '../locate.ts';
 import { LEVELS, type Level } from '../orthanc-api.ts';
 import { connectToOrthanc, orthancOption } from './orthanc-http.ts';
-import { isHybrid, openBucketSide, openFileSide } from './sides.ts';
+import { openSides } from './sides.ts';
 
 interface Options {
   readonly config: string;
@@ -34,14 +34,13 @@ Exit codes: 0 each lies somewhere, 1 one is lost, or there is no such resource, 
 }
 
 async function run(level: Level, id: string, options: Options): Promise<void> {
-  const bucket = await openBucketSide(options.config);
-  const files = isHybrid(options.config) ? await openFileSide(options.config) : undefined;
+  const sides = await openSides(options.config);
+  const { bucket, files } = sides;
   try {
-    const sides = files === undefined ? [bucket] : [bucket, files];
     const found = await locate(
       {
         api: connectToOrthanc(options.orthanc),
-        stores: sides.map((side) => ({
+        stores: [bucket, ...(files === undefined ? [] : [files])].map((side) => ({
           name: side.isFileSystem ? 'file-system' : 'object-storage',
           attachments: side.attachments,
         })),
@@ -57,7 +56,7 @@ async function run(level: Level, id: string, options: Options): Promise<void> {
     process.stdout.write(`${text}\n`);
     if (found.some(({ stores }) => stores.length === 0)) process.exitCode = 1;
   } finally {
-    await Promise.all([bucket.store.close(), files?.store.close()]);
+    await sides.close();
   }
 }
 

@@ -83,9 +83,9 @@ Exit codes: 0 all is there, 1 something could not be copied, 2 wrong usage.`,
     .action(run);
 }
 
-async function run(options: Options): Promise<void> {
+async function run(options: Options, command: Command): Promise<void> {
   if (options.fromConfig !== undefined && options.to === 'file-system') {
-    throw new StorageError('BAD_CONFIG', '--from-config goes with --to bucket only');
+    command.error('error: --from-config goes with --to bucket only');
   }
   const sides = await openSides(options);
   const { from, to } = sides;

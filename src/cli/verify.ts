@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { type Finding, type VerifyCounts, verify } from '../jobs/verify.ts';
+import { type Finding, type Orphan, type VerifyCounts, verify } from '../jobs/verify.ts';
+import { readOrphanReport, writeOrphanReport } from './orphan-report.ts';
 import { connectToOrthanc, orthancOption } from './orthanc-http.ts';
 import { createProgressLine, formatBar } from './progress.ts';
-import { isHybrid, openBucketSide, openFileSide } from './sides.ts';
+import { openSides } from './sides.ts';
 
 interface Options {
   readonly config: string;
   readonly orthanc: URL;
   readonly deep?: true;
   readonly minAgeHours: number;
-  readonly deleteOrphans?: true;
+  readonly deleteOrphans?: string;
   readonly max: number;
   readonly confirm?: true;
   readonly parallel: number;
@@ -22,6 +23,10 @@ const MS_PER_HOUR = 3_600_000;
 const MIN_AGE_HOURS = 24;
 const DELETE_MAX = 1000;
 const PARALLEL_DEFAULT = 16;
+// Documented in --help.
+const EXIT_FOUND = 1;
+const EXIT_NOT_CONFIRMED = 3;
+const EXIT_INCOMPLETE = 4;
 
 /** `verify`: the bucket against Orthanc's index. */
 export function verifyCommand(): Command {
@@ -31,7 +36,10 @@ export function verifyCommand(): Command {
     )
     .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
     .addOption(orthancOption())
-    .option('--deep', 'reads each object and compares its MD5')
+    .option(
+      '--deep',
+      'reads each content, in the bucket and with HybridMode on the disk, and compares its MD5',
+    )
     .addOption(
       new Option(
         '--min-age-hours <hours>',
@@ -41,15 +49,15 @@ export function verifyCommand(): Command {
         .default(MIN_AGE_HOURS),
     )
     .option(
-      '--delete-orphans',
-      'tells which orphans it would delete, and deletes them with --confirm',
+      '--delete-orphans <report>',
+      'notes in this file which orphans it would delete; with --confirm it deletes those that are in it',
     )
     .addOption(
       new Option('--max <number>', 'deletes at most so many')
         .argParser(wholeNumber)
         .default(DELETE_MAX),
     )
-    .option('--confirm', 'with --delete-orphans: really')
+    .option('--confirm', 'with --delete-orphans: really, by the report of an earlier run')
     .addOption(
       new Option('--parallel <number>', 'reads at once, with --deep')
         .argParser(wholeNumber)
@@ -62,32 +70,45 @@ export function verifyCommand(): Command {
 Examples:
   orthanc-object-storage verify --config /etc/orthanc
   orthanc-object-storage verify --config /etc/orthanc --orthanc http://user:password@orthanc:8042 --deep
-  orthanc-object-storage verify --config /etc/orthanc --delete-orphans
-  orthanc-object-storage verify --config /etc/orthanc --delete-orphans --max 100 --confirm
+  orthanc-object-storage verify --config /etc/orthanc --delete-orphans orphans.txt
+  orthanc-object-storage verify --config /etc/orthanc --delete-orphans orphans.txt --confirm --max 100
+
+--confirm deletes only what an earlier run without it has noted, of the same bucket and not more than 24 hours ago, and
+what is still an orphan, unchanged. Take out of the report what shall stay. Without such a report --confirm makes one.
 
 An object that another Orthanc uses is an orphan to this one: never delete orphans in a bucket, or a RootPath,
 that two indexes share.
 
-Exit codes: 0 all is well, 1 something is missing, orphaned, corrupt, or could not be asked, 2 wrong usage.`,
+Exit codes: 0 all is well, 1 something is missing, orphaned, of the wrong size, or corrupt, or could not be asked, 2 wrong usage,
+3 nothing was deleted in spite of --confirm, since there was no report to go by, 4 there are more suspects than one run can
+look at (100,000): run again.`,
     )
     .action(run);
 }
 
-async function run(options: Options): Promise<void> {
-  const bucket = await openBucketSide(options.config);
-  const files = isHybrid(options.config) ? await openFileSide(options.config) : undefined;
-  const progress = createProgressLine(options.json !== true && process.stderr.isTTY === true);
+async function run(options: Options, command: Command): Promise<void> {
+  const { deleteOrphans: reportFile } = options;
+  if (options.confirm === true && reportFile === undefined) {
+    command.error('error: --confirm goes with --delete-orphans');
+  }
+  const isJson = options.json === true;
+  const sides = await openSides(options.config);
+  const { bucket, files, bucketName } = sides;
+  const progress = createProgressLine(!isJson && process.stderr.isTTY === true);
+  const orphans: Orphan[] = [];
   try {
+    const earlier =
+      reportFile === undefined ? undefined : readOrphanReport(reportFile, bucketName, Date.now());
+    const isNoted = options.confirm === true && typeof earlier === 'function' ? earlier : undefined;
     const counts = await verify(
       {
         api: connectToOrthanc(options.orthanc),
         bucket,
         files,
         report: (finding) => {
+          if (finding.kind === 'orphan') orphans.push(finding);
           progress.clear();
-          const line =
-            options.json === true ? JSON.stringify(finding) : describeFinding(finding, options);
-          process.stdout.write(`${line}\n`);
+          process.stdout.write(`${isJson ? JSON.stringify(finding) : describeFinding(finding)}\n`);
         },
         progress: (now) => {
           progress.show(() => describeProgress(now));
@@ -96,36 +117,49 @@ async function run(options: Options): Promise<void> {
       {
         deep: options.deep === true,
         minAgeMs: options.minAgeHours * MS_PER_HOUR,
-        deleteOrphansMax:
-          options.deleteOrphans === true && options.confirm === true ? options.max : undefined,
+        deletion: isNoted === undefined ? undefined : { max: options.max, isNoted },
         atOnce: options.parallel,
         signal: new AbortController().signal,
         now: () => Date.now(),
       },
     );
     progress.clear();
-    process.stdout.write(
-      options.json === true ? `${JSON.stringify(counts)}\n` : `${describe(counts)}\n`,
-    );
-    const left = counts.orphans - counts.deletedOrphans;
-    if (counts.missing + counts.wrongSize + counts.corrupt + left > 0) process.exitCode = 1;
+    process.stdout.write(`${isJson ? JSON.stringify(counts) : describe(counts)}\n`);
+    process.exitCode = exitCodeOf(counts);
+    if (reportFile === undefined || isNoted !== undefined) return;
+    writeOrphanReport(reportFile, bucketName, Date.now(), orphans);
+    process.stderr.write(`${describeDryRun(reportFile, options, earlier)}\n`);
+    if (options.confirm === true) process.exitCode = EXIT_NOT_CONFIRMED;
   } finally {
-    await Promise.all([bucket.store.close(), files?.store.close()]);
+    await sides.close();
   }
 }
 
-function describeFinding(finding: Finding, options: Options): string {
+function exitCodeOf(counts: VerifyCounts): number {
+  if (counts.notLookedAt > 0) return EXIT_INCOMPLETE;
+  const orphans = counts.orphans - counts.deletedOrphans;
+  return counts.missing + counts.wrongSize + counts.corrupt + orphans > 0 ? EXIT_FOUND : 0;
+}
+
+/** @param earlier in words, why an earlier report was of no use */
+function describeDryRun(reportFile: string, { confirm }: Options, earlier: unknown): string {
+  const why =
+    confirm === true && typeof earlier === 'string'
+      ? ` although --confirm is given: ${earlier}`
+      : '';
+  return `Nothing was deleted${why}. The orphans are noted in ${reportFile}: look at it, then run again with --confirm within 24 hours`;
+}
+
+function describeFinding(finding: Finding): string {
   switch (finding.kind) {
     case 'missing':
       return `missing: ${finding.key}`;
-    case 'orphan': {
-      const would = options.deleteOrphans === true && options.confirm !== true;
-      return `orphan: ${finding.key} (${finding.sizeBytes} bytes, ${finding.modified})${would ? ': --confirm would delete it' : ''}`;
-    }
+    case 'orphan':
+      return `orphan: ${finding.key} (${finding.sizeBytes} bytes, ${finding.modified})`;
     case 'wrong-size':
-      return `wrong size: ${finding.key} has ${finding.sizeBytes} bytes instead of ${finding.expectedBytes}`;
+      return `wrong size: ${finding.store} ${finding.key} has ${finding.sizeBytes} bytes instead of ${finding.expectedBytes}`;
     case 'corrupt':
-      return `corrupt: ${finding.key}: ${finding.reason}`;
+      return `corrupt: ${finding.store} ${finding.key}: ${finding.reason}`;
     case 'deleted-orphan':
       return `deleted: ${finding.key}`;
     default:
@@ -133,7 +167,8 @@ function describeFinding(finding: Finding, options: Options): string {
   }
 }
 
-function describeProgress({ indexed, objects }: VerifyCounts): string {
+function describeProgress({ indexed, objects, read }: VerifyCounts): string {
+  if (read > 0) return `${formatBar(read / indexed)}${read} of ${indexed} attachments read`;
   const share = objects === 0 || indexed === 0 ? undefined : objects / indexed;
   return `${formatBar(share)}${indexed} attachments in the index, ${objects} objects`;
 }
@@ -143,6 +178,12 @@ function describe(counts: VerifyCounts): string {
     `${counts.indexed} attachments in the index, ${counts.objects} objects in the bucket`,
     `${counts.missing} missing, ${counts.orphans} orphans, ${counts.wrongSize} of the wrong size, ${counts.corrupt} corrupt`,
     `${counts.elsewhere} in the file system, ${counts.recent} too young to tell, ${counts.foreign} that are not Orthanc's`,
+    ...(counts.read === 0 ? [] : [`${counts.read} read`]),
+    ...(counts.notLookedAt === 0
+      ? []
+      : [
+          `${counts.notLookedAt} more seem to be missing or orphaned: too many for one run; settle those above, then run again`,
+        ]),
     ...(counts.deletedOrphans === 0 ? [] : [`${counts.deletedOrphans} orphans deleted`]),
   ].join('\n');
 }

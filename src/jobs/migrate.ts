@@ -9,8 +9,9 @@ import { StorageError, toStorageError } from '../errors.ts';
 import { ContentType, objectKey, type ParsedKey, parseKey } from '../naming.ts';
 import { createLimiter } from '../store/limit.ts';
 import type { ObjectInfo, ObjectStore } from '../store/object-store.ts';
+import { forEachAtOnce } from './at-once.ts';
 import { copyOnce, copyVerified, digestOf } from './copy.ts';
-import type { Side } from './side.ts';
+import { folderOf, type Side } from './side.ts';
 import { createUuidTable, type UuidTable } from './uuid-table.ts';
 
 /** Above, one at a time: from bucket to bucket each is in memory as a whole. */
@@ -75,31 +76,27 @@ export async function migrate(
   const large = createLimiter(1);
   const copies = createUuidTable();
   const there = await listSizes(deps.to, signal);
-  const objects = from.store.list(folderOf(from), { signal })[Symbol.asyncIterator]();
-  const next = createSerializer(() => objects.next());
+  await forEachAtOnce(from.store.list(folderOf(from), { signal }), options.atOnce, visit);
+  if (copies.size > 0) await insistOnCopies();
+  return counts;
 
-  async function worker(): Promise<void> {
-    for (;;) {
-      const step = await next();
-      if (step.done === true) return;
-      const object = step.value;
-      const parsed = parseKey(object.key, from.naming);
-      counts.seen += 1;
-      if (parsed === undefined) {
-        counts.foreign += 1;
-      } else {
-        try {
-          const copy = () => migrateOne(object, parsed);
-          await (object.sizeBytes > LARGE_BYTES ? large.run(signal, copy) : copy());
-        } catch (error) {
-          if (signal.aborted) throw error;
-          const { code, message } = toStorageError(error);
-          counts.failed += 1;
-          deps.failed(object.key, `${code}: ${message}`);
-        }
+  async function visit(object: ObjectInfo): Promise<void> {
+    const parsed = parseKey(object.key, from.naming);
+    counts.seen += 1;
+    if (parsed === undefined) {
+      counts.foreign += 1;
+    } else {
+      try {
+        const copy = () => migrateOne(object, parsed);
+        await (object.sizeBytes > LARGE_BYTES ? large.run(signal, copy) : copy());
+      } catch (error) {
+        if (signal.aborted) throw error;
+        const { code, message } = toStorageError(error);
+        counts.failed += 1;
+        deps.failed(object.key, `${code}: ${message}`);
       }
-      deps.progress(counts);
     }
+    deps.progress(counts);
   }
 
   async function migrateOne(object: ObjectInfo, parsed: ParsedKey): Promise<void> {
@@ -153,12 +150,6 @@ export async function migrate(
     }
   }
 
-  const workers = Array.from({ length: options.atOnce }, worker);
-  const settled = await Promise.allSettled(workers);
-  for (const result of settled) if (result.status === 'rejected') throw result.reason;
-  if (copies.size > 0) await insistOnCopies();
-  return counts;
-
   /** Each is listed, with the size that it was written with. */
   async function insistOnCopies(): Promise<void> {
     const { to } = deps;
@@ -172,10 +163,6 @@ export async function migrate(
       deps.failed(uuid, 'INTEGRITY: the target does not list it as it was written');
     }
   }
-}
-
-function folderOf({ naming }: Side): string {
-  return naming.rootPath === '' ? '' : `${naming.rootPath}/`;
 }
 
 /** The target's objects, so that what is missing costs no request of its own. */
@@ -247,14 +234,4 @@ async function startsEncrypted(
     { signal },
   );
   return detectFormat(bytes) !== undefined;
-}
-
-/** One call at a time, in the order of asking: an iterator's steps must not overlap. */
-function createSerializer<T>(step: () => Promise<T>): () => Promise<T> {
-  let last: Promise<unknown> = Promise.resolve();
-  return () => {
-    const mine = last.then(step);
-    last = mine.catch(() => undefined);
-    return mine;
-  };
 }

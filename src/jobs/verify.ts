@@ -3,44 +3,60 @@
 
 import { setMaxListeners } from 'node:events';
 import { ciphertextSize, type EncryptionFormat } from '../encryption/sizes.ts';
-import { toStorageError } from '../errors.ts';
 import { alternateKeys, contentTypeOf, objectKey, parseKey } from '../naming.ts';
 import type { OrthancApi } from '../orthanc-api.ts';
-import { createLimiter } from '../store/limit.ts';
 import type { ObjectInfo } from '../store/object-store.ts';
-import { digestOf } from './copy.ts';
+import { forEachAtOnce } from './at-once.ts';
 import { listIndex } from './index-list.ts';
-import type { Side } from './side.ts';
-import { createUuidTable, type UuidTable } from './uuid-table.ts';
+import { folderOf, type Side } from './side.ts';
+import { createUuidTable, type UuidEntry, type UuidTable } from './uuid-table.ts';
+import { verifyContents } from './verify-contents.ts';
 
 export type Finding =
   | { readonly kind: 'missing'; readonly uuid: string; readonly key: string }
   /** No attachment of the index's has this key. */
-  | {
-      readonly kind: 'orphan';
-      readonly key: string;
-      readonly modified: string;
-      readonly sizeBytes: number;
-    }
+  | ({ readonly kind: 'orphan' } & Orphan)
   | {
       readonly kind: 'wrong-size';
+      readonly store: StoreName;
       readonly key: string;
       readonly sizeBytes: number;
       readonly expectedBytes: number;
     }
-  | { readonly kind: 'corrupt'; readonly key: string; readonly reason: string }
+  | {
+      readonly kind: 'corrupt';
+      readonly store: StoreName;
+      readonly key: string;
+      readonly reason: string;
+    }
   | { readonly kind: 'deleted-orphan'; readonly key: string };
+
+export type StoreName = 'object-storage' | 'file-system';
+
+export interface Orphan {
+  readonly key: string;
+  readonly sizeBytes: number;
+  readonly modified: string;
+}
 
 export interface VerifyOptions {
   /** Reads each object and compares its MD5 with the index's. */
   readonly deep: boolean;
   /** Younger objects are no orphans: they are written before the index knows them. */
   readonly minAgeMs: number;
-  /** undefined: none is deleted. Else at most so many. */
-  readonly deleteOrphansMax: number | undefined;
+  /** undefined: none is deleted. */
+  readonly deletion: OrphanDeletion | undefined;
   readonly atOnce: number;
   readonly signal: AbortSignal;
   readonly now: () => number;
+  /** How many orphans, and as many missing ones, are kept to be looked at a second time. */
+  readonly suspectsMax?: number;
+}
+
+export interface OrphanDeletion {
+  readonly max: number;
+  /** Whether a dry run has found it, too. */
+  readonly isNoted: (orphan: Orphan) => boolean;
 }
 
 export interface VerifyCounts {
@@ -57,6 +73,10 @@ export interface VerifyCounts {
   /** In the other store of a hybrid storage. */
   elsewhere: number;
   deletedOrphans: number;
+  /** Seem to be orphaned or missing, and were too many to make sure: a further run finds them. */
+  notLookedAt: number;
+  /** Contents, with `deep`. */
+  read: number;
 }
 
 export interface VerifyDependencies {
@@ -71,8 +91,13 @@ export interface VerifyDependencies {
 const FORMATS: readonly EncryptionFormat[] = ['A1', 'A2'];
 
 /** Orphans and missing ones are looked at a second time, since Orthanc goes on storing and deleting. They are kept meanwhile, so that
- *  there is an end to it: a further run finds the others. */
+ *  there must be an end to it. */
 const SUSPECTS_MAX = 100_000;
+
+interface Missing {
+  readonly uuid: string;
+  readonly key: string;
+}
 
 export async function verify(
   deps: VerifyDependencies,
@@ -80,7 +105,7 @@ export async function verify(
 ): Promise<VerifyCounts> {
   const { api, bucket, report } = deps;
   const { store, naming } = bucket;
-  const { signal } = options;
+  const { signal, suspectsMax = SUSPECTS_MAX } = options;
   // Each object under way listens; from eleven on, Node would warn of a leak.
   setMaxListeners(0, signal);
   const counts: VerifyCounts = {
@@ -94,97 +119,121 @@ export async function verify(
     foreign: 0,
     elsewhere: 0,
     deletedOrphans: 0,
+    notLookedAt: 0,
+    read: 0,
   };
   const index = await readIndex(api, (size) => {
     counts.indexed = size;
     deps.progress(counts);
   });
-  const youngest = options.now() - options.minAgeMs;
-  const orphans: ObjectInfo[] = [];
-  const prefix = naming.rootPath === '' ? '' : `${naming.rootPath}/`;
-  for await (const object of store.list(prefix, { signal })) {
-    counts.objects += 1;
-    deps.progress(counts);
-    const parsed = parseKey(object.key, naming);
-    const known = parsed === undefined ? undefined : index.get(parsed.uuid);
-    if (parsed === undefined) {
-      counts.foreign += 1;
-    } else if (known !== undefined && isNameOf(object.key, parsed.uuid, known.tag)) {
-      index.mark(parsed.uuid);
-      if (!sizesOf(parsed.encrypted, known.sizeBytes).includes(object.sizeBytes)) {
-        counts.wrongSize += 1;
-        const { key, sizeBytes } = object;
-        report({ kind: 'wrong-size', key, sizeBytes, expectedBytes: known.sizeBytes });
+  const orphans = await listOrphans();
+  const missing = await findMissing();
+  if (missing.length + orphans.length > 0) await makeSure();
+  if (options.deep) await verifyContents(deps, options, counts);
+  deps.progress(counts);
+  return counts;
+
+  /** Marks in the index what the bucket has. @returns what the index does not know */
+  async function listOrphans(): Promise<readonly ObjectInfo[]> {
+    const youngest = options.now() - options.minAgeMs;
+    const found: ObjectInfo[] = [];
+    for await (const object of store.list(folderOf(bucket), { signal })) {
+      counts.objects += 1;
+      deps.progress(counts);
+      const parsed = parseKey(object.key, naming);
+      const known = parsed === undefined ? undefined : index.get(parsed.uuid);
+      if (parsed === undefined) {
+        counts.foreign += 1;
+      } else if (known !== undefined && isNameOf(bucket, object.key, parsed.uuid, known.tag)) {
+        index.mark(parsed.uuid);
+        if (!sizesOf(bucket, parsed.encrypted, known.sizeBytes).includes(object.sizeBytes)) {
+          noteWrongSize('object-storage', object, known.sizeBytes);
+        }
+      } else if (object.modified.getTime() > youngest) {
+        counts.recent += 1;
+      } else if (found.length < suspectsMax) {
+        found.push(object);
+      } else {
+        counts.notLookedAt += 1;
       }
-    } else if (object.modified.getTime() > youngest) {
-      counts.recent += 1;
-    } else if (orphans.length < SUSPECTS_MAX) {
-      orphans.push(object);
     }
+    return found;
   }
 
-  /** Whether reads would find it there. */
-  function isNameOf(key: string, uuid: string, tag: number): boolean {
-    const contentType = contentTypeOf(tag);
-    return (bucket.hasKeys ? [false, true] : [false]).some(
-      (encrypted) =>
-        key === objectKey(uuid, contentType, naming, encrypted) ||
-        alternateKeys(uuid, contentType, naming, encrypted).includes(key),
-    );
+  /** Of what the listing did not have, what is not on the disk, nor in the bucket by now. */
+  async function findMissing(): Promise<readonly Missing[]> {
+    const found: Missing[] = [];
+    const isSealed = bucket.format !== undefined;
+    await forEachAtOnce(index.unmarked(), options.atOnce, async (entry) => {
+      if (found.length < suspectsMax) {
+        if (await isOnDisk(entry)) {
+          counts.elsewhere += 1;
+          return;
+        }
+        if ((await bucket.attachments.find(attachmentOf(entry), { signal })) !== undefined) return;
+      }
+      // Others may have come meanwhile.
+      if (found.length < suspectsMax) {
+        const key = objectKey(entry.uuid, contentTypeOf(entry.tag), naming, isSealed);
+        found.push({ uuid: entry.uuid, key });
+      } else {
+        counts.notLookedAt += 1;
+      }
+    });
+    return found;
   }
 
-  /** That an object may have. @param encrypted undefined where its name does not tell */
-  function sizesOf(encrypted: boolean | undefined, plainBytes: number): readonly number[] {
-    const sealed = FORMATS.map((format) => ciphertextSize(format, plainBytes));
-    if (!bucket.hasKeys || encrypted === false) return [plainBytes];
-    return encrypted === true ? sealed : [plainBytes, ...sealed];
-  }
-
-  const suspects: { readonly uuid: string; readonly key: string }[] = [];
-  for (const { uuid, tag } of index.unmarked()) {
-    if (suspects.length === SUSPECTS_MAX) break;
-    const attachment = { uuid, contentType: contentTypeOf(tag) };
-    // Stored under another of its names since, or in the other place.
-    if ((await bucket.attachments.find(attachment, { signal })) !== undefined) continue;
-    if ((await deps.files?.attachments.find(attachment, { signal })) !== undefined) {
-      counts.elsewhere += 1;
-    } else {
-      const isSealed = bucket.format !== undefined;
-      const key = objectKey(uuid, attachment.contentType, naming, isSealed);
-      suspects.push({ uuid, key });
+  async function isOnDisk(entry: UuidEntry): Promise<boolean> {
+    const found = await deps.files?.attachments.find(attachmentOf(entry), { signal });
+    if (found === undefined) return false;
+    const { key, storedBytes } = found;
+    if (storedBytes !== entry.sizeBytes) {
+      noteWrongSize('file-system', { key, sizeBytes: storedBytes }, entry.sizeBytes);
     }
+    return true;
   }
 
-  // The index once more, where it may have changed meanwhile.
-  if (suspects.length + orphans.length > 0) {
-    const byUuid = new Map<string, number>();
-    const uuids = new Set(suspects.map(({ uuid }) => uuid));
+  /** Reads the index once more, where both may have changed meanwhile. */
+  async function makeSure(): Promise<void> {
+    const known = new Map<string, number>();
+    const uuids = new Set(missing.map(({ uuid }) => uuid));
     for (const { key } of orphans) uuids.add(parseKey(key, naming)?.uuid ?? '');
     for await (const { uuid, contentType } of listIndex(api)) {
-      if (uuids.has(uuid)) byUuid.set(uuid, contentTypeOf(contentType));
+      if (uuids.has(uuid)) known.set(uuid, contentTypeOf(contentType));
     }
-    for (const { uuid, key } of suspects) {
-      if (!byUuid.has(uuid)) continue;
+    for (const { uuid, key } of missing) {
+      if (!known.has(uuid)) continue;
       counts.missing += 1;
       report({ kind: 'missing', uuid, key });
     }
-    for (const object of orphans) {
-      const uuid = parseKey(object.key, naming)?.uuid;
-      const type = uuid === undefined ? undefined : byUuid.get(uuid);
-      if (uuid === undefined || (type !== undefined && isNameOf(object.key, uuid, type))) continue;
-      const { key, sizeBytes, modified } = object;
+    for (const { key, sizeBytes, modified } of orphans) {
+      const uuid = parseKey(key, naming)?.uuid ?? '';
+      const tag = known.get(uuid);
+      if (tag !== undefined && isNameOf(bucket, key, uuid, tag)) continue;
       counts.orphans += 1;
-      report({ kind: 'orphan', key, sizeBytes, modified: modified.toISOString() });
-      if (counts.deletedOrphans < (options.deleteOrphansMax ?? 0)) {
-        await store.delete(key, { signal });
-        counts.deletedOrphans += 1;
-        report({ kind: 'deleted-orphan', key });
-      }
+      const orphan = { key, sizeBytes, modified: modified.toISOString() };
+      report({ kind: 'orphan', ...orphan });
+      await deleteIfNoted(orphan);
     }
   }
-  if (options.deep) await readAll(deps, options, counts);
-  deps.progress(counts);
-  return counts;
+
+  async function deleteIfNoted(orphan: Orphan): Promise<void> {
+    const { deletion } = options;
+    if (deletion === undefined || counts.deletedOrphans >= deletion.max) return;
+    if (!deletion.isNoted(orphan)) return;
+    await store.delete(orphan.key, { signal });
+    counts.deletedOrphans += 1;
+    report({ kind: 'deleted-orphan', key: orphan.key });
+  }
+
+  function noteWrongSize(
+    name: StoreName,
+    { key, sizeBytes }: Pick<ObjectInfo, 'key' | 'sizeBytes'>,
+    expectedBytes: number,
+  ): void {
+    counts.wrongSize += 1;
+    report({ kind: 'wrong-size', store: name, key, sizeBytes, expectedBytes });
+  }
 }
 
 async function readIndex(api: OrthancApi, progress: (size: number) => void): Promise<UuidTable> {
@@ -196,38 +245,27 @@ async function readIndex(api: OrthancApi, progress: (size: number) => void): Pro
   return table;
 }
 
-/** Each attachment of the index's, read and compared. */
-async function readAll(
-  { api, bucket, report, progress }: VerifyDependencies,
-  { atOnce, signal }: VerifyOptions,
-  counts: VerifyCounts,
-): Promise<void> {
-  const limiter = createLimiter(atOnce);
-  const ongoing = new Set<Promise<void>>();
-  for await (const { uuid, contentType, contentBytes, md5Hex } of listIndex(api)) {
-    const attachment = { uuid, contentType: contentTypeOf(contentType) };
-    const key = objectKey(uuid, attachment.contentType, bucket.naming, bucket.format !== undefined);
-    const work = limiter.run(signal, async () => {
-      try {
-        const digest = await digestOf(bucket.attachments, attachment, { signal });
-        if (digest.sizeBytes === contentBytes && (md5Hex ?? digest.md5Hex) === digest.md5Hex)
-          return;
-        counts.corrupt += 1;
-        report({ kind: 'corrupt', key, reason: `MD5 ${digest.md5Hex} instead of ${md5Hex}` });
-      } catch (error) {
-        const { code, message } = toStorageError(error);
-        if (signal.aborted) throw error;
-        // Told already.
-        if (code === 'NOT_FOUND') return;
-        counts.corrupt += 1;
-        report({ kind: 'corrupt', key, reason: `${code}: ${message}` });
-      }
-    });
-    ongoing.add(work);
-    void work.finally(() => ongoing.delete(work)).catch(() => undefined);
-    // So that the list is never far ahead.
-    if (ongoing.size >= 4 * atOnce) await Promise.race(ongoing);
-    progress(counts);
-  }
-  await Promise.all(ongoing);
+function attachmentOf({ uuid, tag }: UuidEntry) {
+  return { uuid, contentType: contentTypeOf(tag) };
+}
+
+/** Whether reads would find it there. */
+function isNameOf({ naming, hasKeys }: Side, key: string, uuid: string, tag: number): boolean {
+  const contentType = contentTypeOf(tag);
+  return (hasKeys ? [false, true] : [false]).some(
+    (encrypted) =>
+      key === objectKey(uuid, contentType, naming, encrypted) ||
+      alternateKeys(uuid, contentType, naming, encrypted).includes(key),
+  );
+}
+
+/** That an object may have. @param encrypted undefined where its name does not tell */
+function sizesOf(
+  { hasKeys }: Side,
+  encrypted: boolean | undefined,
+  plainBytes: number,
+): readonly number[] {
+  if (!hasKeys || encrypted === false) return [plainBytes];
+  const sealed = FORMATS.map((format) => ciphertextSize(format, plainBytes));
+  return encrypted === true ? sealed : [plainBytes, ...sealed];
 }

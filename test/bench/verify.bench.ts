@@ -76,7 +76,7 @@ const counts = await verify(
   {
     deep: false,
     minAgeMs: 0,
-    deleteOrphansMax: undefined,
+    deletion: undefined,
     atOnce: 16,
     signal: new AbortController().signal,
     now: () => Date.now(),

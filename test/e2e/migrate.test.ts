@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, readdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rename, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -149,6 +149,38 @@ test('from the disk into the bucket, killed on the way, and again', async () => 
   await plain.stop();
 });
 
+/** Only by the report of a dry run. */
+async function expectOrphansDeleted(verify: readonly string[], data: string): Promise<void> {
+  const keys = ['1', '2'].map((digit) => `${digit}0000000-0000-4000-8000-000000000000.dcm`);
+  const before = await world.objects();
+  const longAgo = new Date(Date.now() - 48 * 3_600_000);
+  for (const key of keys) {
+    await writeFile(join(data, key), 'nobody knows me');
+    await utimes(join(data, key), longAgo, longAgo);
+  }
+  const report = (file: string) => ['--delete-orphans', join(world.folder, file)];
+  const found = { orphans: 2, deletedOrphans: 0 };
+  expect(await runJson(...verify, ...report('first.txt'), '--confirm')).toMatchObject({
+    code: 3,
+    stderr: expect.stringContaining('no dry run') as string,
+    result: found,
+  });
+  expect(await runJson(...verify, ...report('orphans.txt'))).toMatchObject({
+    code: 1,
+    result: found,
+  });
+  expect(await world.objects()).toEqual([...before, ...keys].sort());
+  expect(
+    await runJson(...verify, ...report('orphans.txt'), '--confirm', '--max', '1'),
+  ).toMatchObject({ code: 1, result: { orphans: 2, deletedOrphans: 1 } });
+  expect(await runJson(...verify, ...report('orphans.txt'), '--confirm')).toMatchObject({
+    code: 0,
+    result: { orphans: 1, deletedOrphans: 1 },
+  });
+  expect(await world.objects()).toEqual(before);
+  expect((await run(...verify, '--confirm')).code).toBe(2);
+}
+
 test('the bucket alone serves Orthanc, and agrees with its index', async () => {
   await rename(storage, `${storage}.away`);
   const orthanc = await world.start(name, { configuration: { MaximumStorageCacheSize: 0 } });
@@ -176,6 +208,7 @@ test('the bucket alone serves Orthanc, and agrees with its index', async () => {
   // Without the plugin's knowledge.
   const [first = '', second = ''] = await world.objects();
   const data = join(world.folder, 'store', 'data', 'e2e-bucket');
+  await expectOrphansDeleted(verify, data);
   await rename(join(data, first), join(data, '00000000-0000-4000-8000-000000000000.dcm'));
   await writeFile(join(data, second), 'other bytes');
   const bad = await runJson(...verify, '--min-age-hours', '1');

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { createSecretKey, randomBytes } from 'node:crypto';
-import { beforeEach, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { createEnvelope } from '../../../src/encryption/envelope.ts';
 import { createKeyring } from '../../../src/encryption/keyring.ts';
 import type { Side } from '../../../src/jobs/side.ts';
-import { type Finding, type VerifyCounts, verify } from '../../../src/jobs/verify.ts';
-import { contentTypeOf } from '../../../src/naming.ts';
-import { makeBody, never } from '../../support/bodies.ts';
+import {
+  type Finding,
+  type OrphanDeletion,
+  type VerifyCounts,
+  verify,
+} from '../../../src/jobs/verify.ts';
+import { contentTypeOf, ORTHANC_NAMING } from '../../../src/naming.ts';
+import { expectFailure, makeBody, never } from '../../support/bodies.ts';
 import { createFakeIndex, type FakeIndex } from '../../support/fake-index.ts';
 import { createMemoryStore, type MemoryStore, sideOf } from '../../support/memory-store.ts';
 
@@ -36,12 +41,15 @@ function run(options: {
   readonly max?: number;
   readonly minAgeMs?: number;
   readonly side?: Side;
+  readonly files?: Side;
+  readonly isNoted?: OrphanDeletion['isNoted'];
+  readonly suspectsMax?: number;
 }): Promise<VerifyCounts> {
   return verify(
     {
       api: index.api,
       bucket: options.side ?? sideOf(bucket, naming),
-      files: undefined,
+      files: options.files,
       report: (finding) => {
         findings.push(finding);
       },
@@ -50,10 +58,14 @@ function run(options: {
     {
       deep: options.deep ?? false,
       minAgeMs: options.minAgeMs ?? -HOUR_MS,
-      deleteOrphansMax: options.max,
+      deletion:
+        options.max === undefined
+          ? undefined
+          : { max: options.max, isNoted: options.isNoted ?? (() => true) },
       atOnce: 4,
       signal: never(),
       now: () => Date.now(),
+      ...(options.suspectsMax === undefined ? {} : { suspectsMax: options.suspectsMax }),
     },
   );
 }
@@ -109,6 +121,79 @@ test('deletes at most so many orphans', async () => {
   }
   expect(await run({ max: 3 })).toMatchObject({ orphans: 5, deletedOrphans: 3 });
   expect(bucket.objects.size).toBe(23 + 2);
+});
+
+test('deletes only what an earlier run has noted', async () => {
+  const others = [1, 2, 3].map((digit) => ORPHAN.replace(/^0/, String(digit)));
+  for (const key of [ORPHAN, ...others]) bucket.objects.set(key, Buffer.from('x'));
+  const isNoted: OrphanDeletion['isNoted'] = ({ key, sizeBytes }) =>
+    key === ORPHAN && sizeBytes === 1;
+  expect(await run({ max: 10, isNoted })).toMatchObject({ orphans: 4, deletedOrphans: 1 });
+  expect(bucket.objects.has(ORPHAN)).toBe(false);
+  expect(bucket.objects.size).toBe(23 + 3);
+});
+
+test('more suspects than one run keeps are counted, never passed over in silence', async () => {
+  for (const digit of [1, 2, 3, 4, 5]) {
+    bucket.objects.set(ORPHAN.replace(/^0/, String(digit)), Buffer.from('x'));
+  }
+  for (const lost of index.attachments.slice(0, 4)) bucket.objects.delete(keyOf(lost));
+  expect(await run({ suspectsMax: 3 })).toMatchObject({ orphans: 3, notLookedAt: 2 + 1 });
+  expect(await run({})).toMatchObject({ orphans: 5, missing: 4, notLookedAt: 0 });
+});
+
+describe('with files on the disk, too', () => {
+  let disk: MemoryStore;
+  const files = () => sideOf(disk, ORTHANC_NAMING, { isFileSystem: true });
+  const pathOf = ({ uuid }: { readonly uuid: string }) =>
+    `${uuid.slice(0, 2)}/${uuid.slice(2, 4)}/${uuid}`;
+
+  beforeEach(() => {
+    disk = createMemoryStore();
+    for (const attachment of index.attachments.slice(0, 10)) {
+      bucket.objects.delete(keyOf(attachment));
+      disk.objects.set(pathOf(attachment), attachment.bytes);
+    }
+  });
+
+  test('what lies there is not missing, and costs no request of the bucket', async () => {
+    bucket.forget();
+    expect(await run({ files: files() })).toMatchObject({ missing: 0, elsewhere: 10 });
+    expect(bucket.calls()).toEqual(['list ']);
+  });
+
+  test('--deep reads it as well, also where the bucket has another copy', async () => {
+    const [rotten, short, both] = index.attachments;
+    if (rotten === undefined || short === undefined || both === undefined) throw new Error('none');
+    const damage = (bytes: Uint8Array) => Buffer.from(bytes).fill(0, 0, 1);
+    disk.objects.set(pathOf(rotten), damage(rotten.bytes));
+    disk.objects.set(pathOf(short), short.bytes.slice(1));
+    bucket.objects.set(keyOf(both), both.bytes);
+    disk.objects.set(pathOf(both), damage(both.bytes));
+    const counts = await run({ deep: true, files: files() });
+    expect(counts).toMatchObject({ missing: 0, wrongSize: 1, corrupt: 3, read: 23 });
+    expect(findings).toContainEqual({
+      kind: 'wrong-size',
+      store: 'file-system',
+      key: pathOf(short),
+      sizeBytes: short.bytes.length - 1,
+      expectedBytes: short.bytes.length,
+    });
+    for (const { uuid } of [rotten, both]) {
+      expect(findings).toContainEqual({
+        kind: 'corrupt',
+        store: 'file-system',
+        key: pathOf({ uuid }),
+        reason: expect.stringMatching(/^MD5 /) as string,
+      });
+    }
+  });
+
+  test('a disk that is away ends it: its files are not missing', async () => {
+    disk.failWhen(() => 'UNAVAILABLE');
+    await expectFailure(run({ files: files() }), 'UNAVAILABLE');
+    expect(findings).toEqual([]);
+  });
 });
 
 test('what the index forgets meanwhile is not missing, and what it learns is no orphan', async () => {

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What a dry run of --delete-orphans has found, and the only objects that a run with --confirm deletes. Lines may be taken out by hand.
+
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { StorageError } from '../errors.ts';
+import type { Orphan } from '../jobs/verify.ts';
+import { field } from '../orthanc-api.ts';
+
+const MARK = 'orphans of verify --delete-orphans';
+/** Older ones know too little of what has come since. */
+const AGE_MAX_HOURS = 24;
+const MS_PER_HOUR = 3_600_000;
+
+/** @param bucket its name, with all that tells it from others
+ *  @returns whether the report has an object as it is now; in words, why there is no report to go by
+ *  @throws StorageError BAD_CONFIG for a file that is something else */
+export function readOrphanReport(
+  path: string,
+  bucket: string,
+  nowMs: number,
+): ((orphan: Orphan) => boolean) | string {
+  if (!existsSync(path)) return 'there was no dry run yet';
+  const [first, ...lines] = readFileSync(path, 'utf8').trimEnd().split('\n').map(parseLine);
+  if (field(first, 'report') !== MARK) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${path}: is no report of --delete-orphans; give the name of another file`,
+    );
+  }
+  const other = String(field(first, 'bucket'));
+  if (other !== bucket) return `the dry run was of ${other}, not of ${bucket}`;
+  const ageMs = nowMs - Date.parse(String(field(first, 'created')));
+  // Also where the clock was set back, or the time is none.
+  if (!(ageMs >= 0 && ageMs <= AGE_MAX_HOURS * MS_PER_HOUR)) {
+    return `the dry run was more than ${AGE_MAX_HOURS} hours ago`;
+  }
+  const noted = new Set(lines.map(identify));
+  return (orphan) => noted.has(identify(orphan));
+}
+
+/** There once it is whole, in place of an older one. */
+export function writeOrphanReport(
+  path: string,
+  bucket: string,
+  nowMs: number,
+  orphans: readonly Orphan[],
+): void {
+  const head = { report: MARK, bucket, created: new Date(nowMs).toISOString() };
+  const temporary = `${path}.part`;
+  const lines = [head, ...orphans].map((line) => `${JSON.stringify(line)}\n`);
+  writeFileSync(temporary, lines.join(''), { mode: 0o600 });
+  renameSync(temporary, path);
+}
+
+/** Of an object that has been written anew since, nobody has said that it may go. */
+function identify(orphan: unknown): string {
+  return JSON.stringify(['key', 'sizeBytes', 'modified'].map((name) => field(orphan, name)));
+}
+
+function parseLine(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}
