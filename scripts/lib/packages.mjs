@@ -33,9 +33,9 @@ export const boxPackages = [
   },
   { name: 'openssl', why: 'keys and certificates in tests' },
   { name: 'curl', why: "asks Orthanc's REST API from inside" },
-  // apt finds no way to install all three in Debian testing (November 2026).
-  { name: 'orthanc-postgresql', why: 'an index that two Orthancs share', onlyIn: 'trixie' },
-  { name: 'postgresql', why: 'the server of that index', onlyIn: 'trixie' },
+  { name: 'orthanc-postgresql', why: 'an index that two Orthancs share' },
+  { name: 'postgresql', why: 'the server of that index' },
+  // Debian testing has no rclone (November 2026).
   { name: 'rclone', why: 'what test/bench/migrate.mjs compares with', onlyIn: 'trixie' },
   { name: 'gdb', why: 'back traces of a crash in the native half' },
 ];

@@ -12,7 +12,7 @@ import { waitForExit } from '../../scripts/lib/run.mjs';
 import { makeDicom } from '../support/dicom.ts';
 import type { Orthanc } from '../support/orthanc.ts';
 import { inParallel } from '../support/parallel.ts';
-import { boxName, createWorld, plugin, type World } from '../support/world.ts';
+import { createWorld, plugin, type World } from '../support/world.ts';
 
 const INDEX_PLUGIN = '/usr/share/orthanc/plugins/libOrthancPostgreSQLIndex.so';
 const INSTANCES = 40;
@@ -34,11 +34,7 @@ const asPostgres = (command: string) => [
   command,
 ];
 
-// Only that box has PostgreSQL: see scripts/lib/packages.mjs.
-const hasPostgres = boxName === 'trixie';
-
 beforeAll(async () => {
-  if (!hasPostgres) return;
   world = await createWorld();
   const { box } = world;
   const folder = join(world.folder, 'postgres');
@@ -95,7 +91,6 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  if (!hasPostgres) return;
   await writer?.stop();
   await reader?.stop();
   postgres?.kill('SIGINT');
@@ -103,34 +98,29 @@ afterAll(async () => {
   await world.close();
 });
 
-test.runIf(hasPostgres)(
-  'a reader sees what the writer stores, and no longer what it removes',
-  async () => {
-    const files = Array.from({ length: INSTANCES }, (_, index) =>
-      makeDicom({ sopInstanceUid: `1.2.30.${index}`, pixelBytes: 5000 }),
-    );
-    const uploads = await inParallel(files, CLIENTS, async (file) => {
-      const upload = await writer.upload(file);
-      // At once, through the other one.
-      expect(Buffer.compare(await reader.get(`/instances/${upload.ID}/file`), file)).toBe(0);
-      return upload;
-    });
-    expect(await world.objects()).toHaveLength(INSTANCES);
-    const [first] = uploads;
-    expect(
-      await reader.json(`/object-storage/locate/patients/${first?.ParentPatient}`),
-    ).toHaveLength(INSTANCES);
+test('a reader sees what the writer stores, and no longer what it removes', async () => {
+  const files = Array.from({ length: INSTANCES }, (_, index) =>
+    makeDicom({ sopInstanceUid: `1.2.30.${index}`, pixelBytes: 5000 }),
+  );
+  const uploads = await inParallel(files, CLIENTS, async (file) => {
+    const upload = await writer.upload(file);
+    // At once, through the other one.
+    expect(Buffer.compare(await reader.get(`/instances/${upload.ID}/file`), file)).toBe(0);
+    return upload;
+  });
+  expect(await world.objects()).toHaveLength(INSTANCES);
+  const [first] = uploads;
+  expect(await reader.json(`/object-storage/locate/patients/${first?.ParentPatient}`)).toHaveLength(
+    INSTANCES,
+  );
 
-    // Both write.
-    const mine = await reader.upload(
-      makeDicom({ sopInstanceUid: '1.2.30.1000', pixelBytes: 5000 }),
-    );
-    await writer.get(`/instances/${mine.ID}/file`);
+  // Both write.
+  const mine = await reader.upload(makeDicom({ sopInstanceUid: '1.2.30.1000', pixelBytes: 5000 }));
+  await writer.get(`/instances/${mine.ID}/file`);
 
-    expect((await writer.request('DELETE', `/instances/${first?.ID}`)).status).toBe(200);
-    expect((await reader.request('GET', `/instances/${first?.ID}/file`)).status).toBe(404);
-    expect((await reader.request('DELETE', `/patients/${first?.ParentPatient}`)).status).toBe(200);
-    expect(await writer.json('/instances')).toEqual([]);
-    expect(await world.objects()).toEqual([]);
-  },
-);
+  expect((await writer.request('DELETE', `/instances/${first?.ID}`)).status).toBe(200);
+  expect((await reader.request('GET', `/instances/${first?.ID}/file`)).status).toBe(404);
+  expect((await reader.request('DELETE', `/patients/${first?.ParentPatient}`)).status).toBe(200);
+  expect(await writer.json('/instances')).toEqual([]);
+  expect(await world.objects()).toEqual([]);
+});
