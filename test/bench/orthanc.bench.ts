@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { makeMultiFrameDicom } from '../support/dicom.ts';
 import type { Orthanc } from '../support/orthanc.ts';
 import { boxName, createWorld, type World } from '../support/world.ts';
+import { medianOf, readCpuMs } from './measure.ts';
 
 const FRAMES = 200;
 /** Until what the start has left behind is given back. */
@@ -146,15 +147,5 @@ async function readKb(path: string, name: string): Promise<number> {
   if (match === null) throw new Error(`${path} has no ${name}`);
   return Number(match[1]);
 }
-
-/** User and system time. @see proc_pid_stat(5), fields 14 and 15, in ticks of 10 ms */
-async function readCpuMs({ pid }: Orthanc): Promise<number> {
-  const text = await readFile(`/proc/${pid}/stat`, 'utf8');
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * 10;
-}
-
-const medianOf = (values: readonly number[]) =>
-  values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
 
 const show = (value: number) => value.toFixed(value < 10 ? 1 : 0);

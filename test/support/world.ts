@@ -40,6 +40,8 @@ export interface World {
   /** Temporary; the boxes see it. */
   readonly folder: string;
   readonly proxy: StoreProxy;
+  /** Of the server itself, for who measures and wants no proxy in between. */
+  readonly serverPort: number;
   /** Such as "AwsS3Storage". */
   readonly sectionName: string;
   /** The settings that lead to the bucket, by way of the proxy. */
@@ -99,6 +101,7 @@ export async function createWorld(options: { readonly provider?: Provider } = {}
     box,
     folder,
     proxy,
+    serverPort: server.port,
     sectionName,
     section,
     configure,
