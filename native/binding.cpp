@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "jobs.h"
+#include "lanes.h"
 #include "node_instance.h"
 #include "version.h"
 
@@ -100,6 +101,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
   exports.Set("pluginVersion", kPluginVersion);
   exports.Set("orthancVersion", instance.surroundings().orthanc.orthancVersion());
   exports.Set("restarted", instance.surroundings().restarted);
+  exports.Set("lane", static_cast<double>(instance.surroundings().lane));
   exports.Set("bundlePath", instance.bundlePath());
   const Napi::Object codes = Napi::Object::New(env);
   for (const auto& [name, code] : kOrthancErrorCodes) {
@@ -120,6 +122,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
   define(exports, "complete", &Binding::complete);
   define(exports, "respond", &Binding::respond);
   define(exports, "callOrthanc", &Binding::callOrthanc);
+  define(exports, "askLane", &Binding::askLane);
   define(exports, "submitJob", &Binding::submitJob);
   define(exports, "updateJob", &Binding::updateJob);
 }
@@ -167,6 +170,7 @@ void Binding::ready(const Info& info) {
   RuntimeSettings settings;
   settings.storage = told.Get("storage").ToBoolean();
   settings.rangeReads = told.Get("rangeReads").ToBoolean();
+  settings.lanes = told.Get("lanes").ToNumber().Uint32Value();
   settings.callTimeout =
       std::chrono::milliseconds(told.Get("callTimeoutMs").ToNumber().Int64Value());
   settings.watchdogTimeout =
@@ -269,6 +273,14 @@ Napi::Value Binding::callOrthanc(const Info& info) {
                                 body = stringAt(info, 2)](const OrthancContext& orthanc) {
     return orthanc.callRest(method, path, body);
   });
+}
+
+Napi::Value Binding::askLane(const Info& info) {
+  return promiseOf(info.Env(),
+                   [&lanes = instance_.surroundings().lanes, index = unsignedAt(info, 0, "lane"),
+                    what = stringAt(info, 1)](const OrthancContext& /*orthanc*/) {
+                     return lanes.ask(index, what);
+                   });
 }
 
 Napi::Value Binding::submitJob(const Info& info) {

@@ -47,6 +47,7 @@ class Binding {
   void complete(const Info& info);
   void respond(const Info& info);
   Napi::Value callOrthanc(const Info& info);
+  Napi::Value askLane(const Info& info);
   Napi::Value submitJob(const Info& info);
   void updateJob(const Info& info);
 

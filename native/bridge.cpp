@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "bridge.h"
 
+#include <limits>
 #include <utility>
 
 namespace cloudstore {
@@ -138,6 +139,13 @@ void Bridge::post(OrthancAnswer answer) {
 size_t Bridge::waiting() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return live_.size();
+}
+
+size_t Bridge::load() const {
+  // More than calls there can be.
+  constexpr size_t kNoRuntime = std::numeric_limits<size_t>::max() / 2;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return live_.size() + (broken_ || wakeup_ == nullptr ? kNoRuntime : 0);
 }
 
 void Bridge::poke() {

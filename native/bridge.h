@@ -77,6 +77,9 @@ class Bridge {
 
   /** thread: any. Calls that wait for an answer. */
   [[nodiscard]] size_t waiting() const;
+  /** thread: any. As `waiting`, to compare lanes by: one without a runtime comes after all that
+   * have one. */
+  [[nodiscard]] size_t load() const;
   /** thread: any. Grows whenever the loop has looked at its queue: a loop in which it stands still
    * has hung. */
   [[nodiscard]] uint64_t turns() const { return turns_; }

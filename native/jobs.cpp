@@ -33,7 +33,7 @@ Result ask(PluginState& state, const JobState& job, const char* what, uint16_t* 
   const auto request =
       std::make_shared<Request>(Request::Subject{Operation::kEvent, job.handle(), 0, 0, what},
                                 serialized.data(), serialized.size(), nullptr);
-  const Result result = state.bridge.call(request);
+  const Result result = state.lanes.first().call(request);
   if (result.verdict == Result::Verdict::kSuccess) {
     *answer = request->restAnswer().status;
   }

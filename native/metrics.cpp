@@ -38,7 +38,7 @@ void refresh() noexcept {
     }
     const auto request = std::make_shared<Request>(
         Request::Subject{Operation::kEvent, {}, 0, 0, "metrics"}, nullptr, 0, nullptr);
-    if (state->bridge.call(request).verdict == Result::Verdict::kSuccess) {
+    if (state->lanes.first().call(request).verdict == Result::Verdict::kSuccess) {
       setAll(state->orthanc.raw(), request->restAnswer().body);
     }
   } catch (...) {  // NOLINT(bugprone-empty-catch): nothing may cross the C ABI

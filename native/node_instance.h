@@ -22,6 +22,7 @@ class Environment;
 namespace cloudstore {
 
 class Binding;
+class Lanes;
 class NodeProcess;
 
 /** One Node environment with its isolate, on a thread of its own. The thread starts with the
@@ -36,6 +37,8 @@ class NodeInstance final : public Runtime {
     Bridge& bridge;
     OrthancCaller& caller;
     JobTable& jobs;
+    Lanes& lanes;
+    size_t lane;  // which of them this one is
     RuntimeEvents& events;
     bool restarted;  // in the place of one that ended by itself
   };

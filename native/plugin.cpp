@@ -12,7 +12,6 @@
 
 #include "jobs.h"
 #include "metrics.h"
-#include "node_instance.h"
 #include "node_process.h"
 #include "plugin_state.h"
 #include "rest_routes.h"
@@ -42,25 +41,13 @@ void setState(std::shared_ptr<PluginState> next) {
   state.swap(next);
 }
 
-LogLevel levelOf(Supervisor::Severity severity) {
-  switch (severity) {
-    case Supervisor::Severity::kError:
-      return LogLevel::kError;
-    case Supervisor::Severity::kWarning:
-      return LogLevel::kWarning;
-    case Supervisor::Severity::kInfo:
-      break;
-  }
-  return LogLevel::kInfo;
-}
-
 OrthancPluginErrorCode onChange(OrthancPluginChangeType change,
                                 OrthancPluginResourceType /*resourceType*/,
                                 const char* /*resource*/) noexcept {
   if (change == OrthancPluginChangeType_OrthancStopped) {
     // Orthanc now waits for the requests of its clients, and these may wait for a store that hangs.
     if (const std::shared_ptr<PluginState> current = currentState()) {
-      current->supervisor.hurry(kStopGrace);
+      current->lanes.hurry(kStopGrace);
     }
   }
   return OrthancPluginErrorCode_Success;
@@ -71,9 +58,7 @@ void endState() {
   if (ending == nullptr) {
     return;
   }
-  // Both, in this order: that call may wait for a request of ours, which ends with the supervisor.
-  const bool ended = ending->supervisor.stop();
-  if (!ending->caller.stop(kLeaveGrace) || !ended) {
+  if (!ending->lanes.stop(kLeaveGrace)) {
     // A thread still uses the state, so that must stay for ever.
     static_cast<void>(
         new std::shared_ptr<PluginState>(ending));  // NOLINT(cppcoreguidelines-owning-memory)
@@ -105,7 +90,7 @@ int32_t initialize(OrthancPluginContext* context) {
   NodeProcess::instance();
   setState(std::make_shared<PluginState>(context));
   const OrthancContext& orthanc = currentState()->orthanc;
-  const Supervisor::Started started = currentState()->supervisor.start(kStartTimeout);
+  const Supervisor::Started started = currentState()->lanes.start(kStartTimeout);
   if (!started.settings) {
     return refuse(orthanc, started.refusal);
   }
@@ -139,19 +124,6 @@ std::shared_ptr<PluginState> currentState() {
   const std::lock_guard<std::mutex> lock(stateMutex);
   return state;
 }
-
-PluginState::PluginState(OrthancPluginContext* context)
-    : orthanc(context),
-      caller(orthanc, bridge),
-      supervisor(
-          bridge,
-          [this](RuntimeEvents& events, bool restarted) -> std::unique_ptr<Runtime> {
-            return std::make_unique<NodeInstance>(NodeInstance::Surroundings{
-                NodeProcess::instance(), orthanc, bridge, caller, jobs, events, restarted});
-          },
-          [this](Supervisor::Severity severity, const std::string& message) {
-            orthanc.log(levelOf(severity), message);
-          }) {}
 
 }  // namespace cloudstore
 

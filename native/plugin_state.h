@@ -3,24 +3,20 @@
 
 #include <memory>
 
-#include "bridge.h"
 #include "jobs.h"
-#include "orthanc_caller.h"
+#include "lanes.h"
 #include "orthanc_context.h"
-#include "supervisor.h"
 
 namespace cloudstore {
 
 /** All that lives from one Initialize to its Finalize. Members end in the reverse of their order.
  */
 struct PluginState {
-  explicit PluginState(OrthancPluginContext* context);
+  explicit PluginState(OrthancPluginContext* context) : orthanc(context), lanes(orthanc, jobs) {}
 
   OrthancContext orthanc;
-  Bridge bridge;
   JobTable jobs;
-  OrthancCaller caller;
-  Supervisor supervisor;
+  Lanes lanes;
 };
 
 /** The state that Orthanc's callbacks work on, which come without a pointer of ours. thread: any.

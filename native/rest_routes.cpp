@@ -93,7 +93,7 @@ OrthancPluginErrorCode onRest(OrthancPluginRestOutput* output, const char* url,
     const auto request = std::make_shared<Request>(
         Request::Subject{Operation::kRest, targetOf(url, *http), 0, 0, nameOf(http->method)},
         http->body, http->bodySize, nullptr);
-    const Result result = state->bridge.call(request);
+    const Result result = state->lanes.first().call(request);
     if (result.verdict == Result::Verdict::kSuccess) {
       send(state->orthanc.raw(), output, request->restAnswer());
     } else {

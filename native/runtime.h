@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <string>
 
 namespace cloudstore {
@@ -11,6 +12,7 @@ struct RuntimeSettings {
   bool storage =
       false;  // false: no section of ours in the configuration, Orthanc keeps its own storage
   bool rangeReads = false;  // false: contents can only be verified, hence read, as a whole
+  size_t lanes = 1;         // event loops there are to be; the first one's answer counts
   std::chrono::milliseconds callTimeout{0};      // RequestTimeout and a grace
   std::chrono::milliseconds watchdogTimeout{0};  // for a loop that doesn't turn while calls wait
 };

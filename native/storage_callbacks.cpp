@@ -81,7 +81,7 @@ OrthancPluginErrorCode create(const char* uuid, const void* content, int64_t siz
     const auto request =
         std::make_shared<Request>(Request::Subject{Operation::kCreate, uuid, type, 0, {}}, content,
                                   static_cast<uint64_t>(size), nullptr);
-    return finish(state, *request, state.bridge.call(request));
+    return finish(state, *request, state.lanes.leastBusy().call(request));
   });
 }
 
@@ -92,7 +92,8 @@ OrthancPluginErrorCode readWhole(OrthancPluginMemoryBuffer64* target, const char
     OwnedDestination& destination = *owned;
     const auto request = std::make_shared<Request>(
         Request::Subject{Operation::kReadWhole, uuid, type, 0, {}}, nullptr, 0, std::move(owned));
-    const OrthancPluginErrorCode code = finish(state, *request, state.bridge.call(request));
+    const OrthancPluginErrorCode code =
+        finish(state, *request, state.lanes.leastBusy().call(request));
     if (code == OrthancPluginErrorCode_Success) {
       destination.release(target);
     }
@@ -106,7 +107,7 @@ OrthancPluginErrorCode readRange(OrthancPluginMemoryBuffer64* target, const char
     const auto request = std::make_shared<Request>(
         Request::Subject{Operation::kReadRange, uuid, type, rangeStart, {}}, nullptr, target->size,
         std::make_unique<GivenDestination>(*target));
-    return finish(state, *request, state.bridge.call(request));
+    return finish(state, *request, state.lanes.leastBusy().call(request));
   });
 }
 
@@ -114,7 +115,7 @@ OrthancPluginErrorCode remove(const char* uuid, OrthancPluginContentType type) {
   return guarded(uuid, [&](PluginState& state) {
     const auto request = std::make_shared<Request>(
         Request::Subject{Operation::kRemove, uuid, type, 0, {}}, nullptr, 0, nullptr);
-    return finish(state, *request, state.bridge.call(request));
+    return finish(state, *request, state.lanes.leastBusy().call(request));
   });
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The TypeScript twin of native/binding.cpp. Requests come out of Orthanc's threads here, and their bytes and ends go back.
 
+import type { CountersSnapshot } from './counters.ts';
 import {
   ORTHANC_ERROR_NAMES,
   type OrthancErrorName,
@@ -17,6 +18,8 @@ export interface Binding {
   readonly pluginVersion: string;
   readonly orthancVersion: string;
   readonly bundlePath: string;
+  /** Which of the event loops this one is. The first, 0, also serves what Orthanc asks beside storage. */
+  readonly lane: number;
   /** True in a runtime that replaces one which ended by itself: Orthanc is up already. */
   readonly restarted: boolean;
   readonly orthancErrorCodes: Readonly<Record<OrthancErrorName, number>>;
@@ -57,6 +60,8 @@ export interface Binding {
    *  @throws where it is 0 although bytes of the answer are missing */
   complete(id: number, code: number): void;
   respond(id: number, status: number, contentType: string, body: Uint8Array): void;
+  /** Asks another event loop for its event of that name. Any other status than StepStatus.Success: it does not answer. */
+  askLane(lane: number, event: string): Promise<OrthancAnswer>;
   /** Gives Orthanc a job to do, whose steps then come as events. @returns status 200 and the id that Orthanc gave it */
   submitJob(
     type: string,
@@ -74,6 +79,8 @@ export interface RuntimeSettings {
   /** False: Orthanc keeps its own storage, and the runtime ends. */
   readonly storage: boolean;
   readonly rangeReads: boolean;
+  /** Event loops there are to be; only the first one's word counts. */
+  readonly lanes: number;
   /** When the shim gives up waiting for an answer. TypeScript has its own, earlier deadlines; this one is for when it is at fault. */
   readonly callTimeoutMs: number;
   /** After how long without a turn a loop that requests wait for is taken for hung. */
@@ -122,8 +129,10 @@ export interface Handlers {
   rest(request: RestRequest): Promise<RestResponse>;
   /** Of MOVE_JOB_TYPE, all of them: the shim forwards no other. */
   readonly jobs: JobRunner;
-  /** Lines of a metric's name and its value. */
-  metrics(): string;
+  /** Lines of a metric's name and its value, of all event loops. */
+  metrics(): Promise<string>;
+  /** What this event loop has done, for the first one to add up. */
+  figures(): CountersSnapshot;
   stop(): Promise<void>;
 }
 
@@ -142,6 +151,8 @@ const STORAGE_OPERATIONS: readonly StorageOperation[] = [
   'remove',
 ];
 const EVENT = 5;
+/** Of ours, from one event loop to another. */
+const FIGURES_EVENT = 'figures';
 const LOG_LEVELS = { error: 0, warning: 1, info: 2, debug: 3 } as const satisfies Record<
   LogLevel,
   number
@@ -149,6 +160,18 @@ const LOG_LEVELS = { error: 0, warning: 1, info: 2, debug: 3 } as const satisfie
 
 export function writeLog(binding: Binding, level: LogLevel, line: string): void {
   binding.log(LOG_LEVELS[level], line);
+}
+
+/** @returns what the others of so many event loops have done; of one that ended just now, nothing is known */
+export async function askOthers(
+  binding: Binding,
+  lanes: number,
+): Promise<readonly CountersSnapshot[]> {
+  const others = Array.from({ length: lanes - 1 }, (_, index) => index + 1);
+  const answers = await Promise.all(others.map((lane) => binding.askLane(lane, FIGURES_EVENT)));
+  return answers
+    .filter(({ status }) => status === StepStatus.Success)
+    .map(({ body }) => JSON.parse(Buffer.from(body).toString()) as CountersSnapshot);
 }
 
 /** Takes requests from the shim and answers each exactly once. */
@@ -229,7 +252,9 @@ export function serveRequests(
     let answer = '';
     let status: number = StepStatus.Success;
     if (kind === 'metrics') {
-      answer = handlers.metrics();
+      answer = await handlers.metrics();
+    } else if (kind === FIGURES_EVENT) {
+      answer = JSON.stringify(handlers.figures());
     } else {
       const serialized = Buffer.from(body.read(0, body.sizeBytes)).toString();
       // What it throws it has shown in the job.

@@ -38,7 +38,7 @@ export interface Counters {
   snapshot(): CountersSnapshot;
 }
 
-const RECENT_ERRORS_MAX = 10;
+export const RECENT_ERRORS_MAX = 10;
 
 interface Counts {
   inFlight: number;

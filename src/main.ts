@@ -2,7 +2,13 @@
 // The entry of the bundle that the shim embeds: configuration in, store built, requests answered.
 
 import { type AttachmentStore, createAttachmentStore } from './attachments.ts';
-import { type Binding, type RuntimeSettings, serveRequests, writeLog } from './bridge.ts';
+import {
+  askOthers,
+  type Binding,
+  type RuntimeSettings,
+  serveRequests,
+  writeLog,
+} from './bridge.ts';
 import { type Secret, secretsIn } from './config/secret.ts';
 import type { PluginSettings } from './config/settings.ts';
 import { createCounters } from './counters.ts';
@@ -12,6 +18,7 @@ import { createHybridStore } from './hybrid.ts';
 import type { JobRunner } from './jobs/job.ts';
 import { createMoveRunner, createRefusingRunner } from './jobs/move.ts';
 import { createMoves } from './jobs/moves.ts';
+import { shareOfLane, sumUp } from './lanes.ts';
 import type { NamedStore } from './locate.ts';
 import { createLogger, describeError, type Logger } from './log.ts';
 import { ORTHANC_NAMING } from './naming.ts';
@@ -20,7 +27,7 @@ import { checkStores, closeStores, openStores, type Stores } from './open-stores
 import { createOrthancApi, type OrthancApi } from './orthanc-api.ts';
 import { createRequestHandler } from './requests.ts';
 import { createRestHandler } from './rest.ts';
-import { createStatus, formatMetrics } from './status.ts';
+import { bucketOf, createStatus, formatMetrics } from './status.ts';
 import { compareVersions } from './version.ts';
 
 // What the shim allows on top of RequestTimeout, which TypeScript itself keeps: for the way to Orthanc and back.
@@ -56,18 +63,22 @@ async function start(
   log: Logger,
   hide: (secrets: readonly Secret[]) => void,
 ): Promise<void> {
-  const { settings, envelope } = openConfiguration(binding.configuration(), {
-    orthancVersion: binding.orthancVersion,
-    environmentVariables: process.env,
-  });
+  const { settings, envelope } = openConfiguration(
+    binding.configuration(),
+    { orthancVersion: binding.orthancVersion, environmentVariables: process.env },
+    shareOfLane,
+  );
   hide(secretsIn(settings));
-  for (const warning of settings.warnings) log.warning(warning);
-  for (const note of settings.notes) log.info(note);
+  const isFirst = binding.lane === 0;
+  if (isFirst) {
+    for (const warning of settings.warnings) log.warning(warning);
+    for (const note of settings.notes) log.info(note);
+  }
   if (settings.provider === undefined) {
     log.warning(
       'No section AwsS3Storage, AzureBlobStorage or GoogleCloudStorage in the configuration: Orthanc keeps its own storage',
     );
-    binding.ready({ storage: false, rangeReads: false, callTimeoutMs: 0, watchdogMs: 0 });
+    binding.ready({ storage: false, rangeReads: false, lanes: 1, callTimeoutMs: 0, watchdogMs: 0 });
     return;
   }
   const stores = await openStores(settings, settings.provider, {
@@ -75,7 +86,7 @@ async function start(
     verifyEtag: compareVersions(binding.orthancVersion, FIRST_VERIFYING_ORTHANC) < 0,
   });
   // Orthanc is up already where this runtime replaces another one: requests will tell whether the store is there.
-  if (!binding.restarted) await checkStores(stores, log);
+  if (isFirst && !binding.restarted) await checkStores(stores, log);
   serve(binding, settings.provider, settings, { ...stores, envelope }, log);
 }
 
@@ -92,14 +103,16 @@ function serve(
   log: Logger,
 ): void {
   const counters = createCounters();
-  const { hybrid } = settings;
+  const { hybrid, lanes } = settings;
   const { envelope } = stores;
+  const figures = async () => sumUp([counters.snapshot(), ...(await askOthers(binding, lanes))]);
   const status = createStatus({
     version: binding.pluginVersion,
     provider,
     hybrid,
     envelope,
-    counters,
+    lanes,
+    figures,
   });
   const api = createOrthancApi((method, path) => binding.callOrthanc(method, path));
   const { attachments, named, jobs } = composeAttachments(provider, settings, stores, api);
@@ -107,6 +120,7 @@ function serve(
     storage: true,
     // A1 can only be verified, hence read, as a whole: Orthanc then keeps headers in attachments of their own.
     rangeReads: envelope?.format !== 'A1',
+    lanes,
     callTimeoutMs: settings.requestTimeoutMs + CALL_GRACE_MS,
     watchdogMs: WATCHDOG_MS,
   };
@@ -131,7 +145,8 @@ function serve(
         waitMs: settings.requestTimeoutMs,
       }),
       jobs,
-      metrics: () => formatMetrics(counters.snapshot()),
+      metrics: async () => formatMetrics(await figures()),
+      figures: counters.snapshot,
       stop: async () => {
         await jobs.close();
         await closeStores(stores);
@@ -139,11 +154,13 @@ function serve(
     },
     runtime,
   );
+  if (binding.lane > 0) return;
   const also = hybrid === undefined ? '' : `, also in ${hybrid.fileSystem.folder}`;
   const first = hybrid === undefined ? '' : `; new ones go to the ${hybrid.writeTo}`;
   const sealed = envelope?.format === undefined ? '' : `, encrypted as ${envelope.format}`;
+  const over = lanes === 1 ? '' : `, by ${lanes} event loops`;
   log.info(
-    `Attachments are stored in ${status().provider} "${status().bucket}"${sealed}${also}${first}`,
+    `Attachments are stored in ${provider.kind} "${bucketOf(provider)}"${sealed}${also}${first}${over}`,
   );
 }
 

@@ -17,14 +17,17 @@ export interface OpenedConfiguration {
 }
 
 /** @param json Orthanc's whole configuration
+ *  @param adapt makes of the settings what this process needs, before anything is opened
  *  @throws StorageError BAD_CONFIG with one line per problem: encryption that is asked for and cannot be had never becomes plaintext */
 export function openConfiguration(
   json: string,
   environment: ConfigurationEnvironment,
+  adapt: (settings: PluginSettings) => PluginSettings = (settings) => settings,
 ): OpenedConfiguration {
-  const { settings, problems, keyFiles } = readConfiguration(json, environment);
+  const { settings: written, problems, keyFiles } = readConfiguration(json, environment);
   const read = readKeyFiles(keyFiles);
-  if (settings === undefined || read.problems.length > 0) throw badConfig(problems, read.problems);
+  if (written === undefined || read.problems.length > 0) throw badConfig(problems, read.problems);
+  const settings = adapt(written);
   const { encryption } = settings;
   return {
     settings: { ...settings, warnings: [...settings.warnings, ...read.warnings] },

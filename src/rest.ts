@@ -13,7 +13,7 @@ import { field, isLevel, LEVELS, type OrthancApi } from './orthanc-api.ts';
 export interface RestDependencies {
   readonly api: OrthancApi;
   readonly log: Logger;
-  readonly status: () => unknown;
+  readonly status: () => Promise<unknown>;
   readonly stores: readonly NamedStore[];
   /** False: there is only one store, hence nothing to move. */
   readonly isHybrid: boolean;
@@ -47,7 +47,7 @@ async function route(deps: RestDependencies, request: RestRequest): Promise<Rest
     return request.method === 'POST' ? await move(deps, request) : onlyWith('POST');
   }
   if (path === '/object-storage/status') {
-    return request.method === 'GET' ? answer(200, deps.status()) : onlyWith('GET');
+    return request.method === 'GET' ? answer(200, await deps.status()) : onlyWith('GET');
   }
   const [, level, id] = /^\/object-storage\/locate\/([^/]+)\/([^/]+)\/?$/.exec(path) ?? [];
   if (level === undefined || id === undefined) {

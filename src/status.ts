@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import type { HybridSettings, PluginSettings, ProviderSettings } from './config/settings.ts';
-import type { Counters, CountersSnapshot } from './counters.ts';
+import type { CountersSnapshot } from './counters.ts';
 import type { Envelope } from './encryption/envelope.ts';
 import type { LatencyMs } from './latencies.ts';
 import { redact } from './log.ts';
@@ -15,6 +15,8 @@ export interface Status extends CountersSnapshot {
   /** null: objects are stored as they are. */
   readonly encryption: EncryptionStatus | null;
   readonly node: string;
+  /** Event loops; the figures are those of all. */
+  readonly lanes: number;
   /** Since this runtime started. */
   readonly uptimeSeconds: number;
   readonly inFlight: number;
@@ -32,11 +34,12 @@ export function createStatus(deps: {
   readonly hybrid: HybridSettings | undefined;
   /** undefined: none, and no keys. */
   readonly envelope: Pick<Envelope, 'format' | 'masterKeyId'> | undefined;
-  readonly counters: Counters;
-}): () => Status {
+  readonly lanes: number;
+  readonly figures: () => Promise<CountersSnapshot>;
+}): () => Promise<Status> {
   const startedMs = performance.now();
-  return () => {
-    const { operations, errors, recentErrors } = deps.counters.snapshot();
+  return async () => {
+    const { operations, errors, recentErrors } = await deps.figures();
     return {
       version: deps.version,
       provider: deps.provider.kind,
@@ -44,6 +47,7 @@ export function createStatus(deps: {
       hybrid: deps.hybrid === undefined ? null : { writeTo: deps.hybrid.writeTo },
       encryption: encryptionOf(deps.envelope),
       node: process.version,
+      lanes: deps.lanes,
       uptimeSeconds: Math.round((performance.now() - startedMs) / 1000),
       inFlight: Object.values(operations).reduce((sum, { inFlight }) => sum + inFlight, 0),
       operations,
@@ -94,7 +98,7 @@ function encryptionOf(
 }
 
 /** @returns what the provider calls it: a bucket, or Azure's container */
-function bucketOf(provider: ProviderSettings): string {
+export function bucketOf(provider: ProviderSettings): string {
   switch (provider.kind) {
     case 's3':
       return provider.s3.bucketName;

@@ -546,6 +546,72 @@ INSTANTIATE_TEST_SUITE_P(Of, CrashTest,
                                          Crash{"!grow", "JavaScript's memory is full"}),
                          [](const auto& tested) { return tested.param[0].substr(1); });
 
+// --- several lanes
+
+/** Three lanes, the first of which have a call that waits. */
+class LanesTest : public HostTest {
+ protected:
+  void startBusy(size_t busy, const std::string& configuration = R"({"lanes": 3})") {
+    start(configuration);
+    for (size_t i = 0; i < busy; ++i) {
+      hanging_.push_back(
+          std::make_unique<InFlight<OrthancPluginErrorCode>>([storage = orthanc.storage()] {
+            return storage.remove("!silent", OrthancPluginContentType_Dicom);
+          }));
+      ASSERT_TRUE(orthanc.awaitLog("waits in lane " + std::to_string(i)));
+    }
+  }
+
+  std::string laneThatServes() { return orthanc.readWhole("!lane").bytes; }
+
+ private:
+  std::vector<std::unique_ptr<InFlight<OrthancPluginErrorCode>>> hanging_;
+};
+
+TEST_F(LanesTest, ACallGoesWhereTheFewestWait) {
+  startBusy(2);
+  EXPECT_EQ(laneThatServes(), "2");
+  orthanc.finalize();
+}
+
+TEST_F(LanesTest, OneThatEndedIsAvoidedUntilItIsBack) {
+  startBusy(1);
+  EXPECT_EQ(orthanc.remove("!exit"), kLost);  // the second one
+  EXPECT_EQ(laneThatServes(), "2");
+  const Stopwatch watch;
+  while (laneThatServes() != "1" && watch.elapsed() < kAtOnce) {
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  EXPECT_EQ(laneThatServes(), "1");
+  orthanc.finalize();
+}
+
+TEST_F(LanesTest, WhatIsBesideStorageGoesToTheFirst) {
+  start(R"({"lanes": 2})");
+  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/ask-lane/1").body,
+            "1 oos_bytes 5000000001\noos_ms 1.500\n");
+  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/ask-lane/2").body.substr(0, 4), "500 ");
+}
+
+TEST_F(LanesTest, OneThatIsRefusedStopsOrthanc) {
+  orthanc.setConfiguration(R"({"lanes": 3, "refuseLane": 2})");
+  EXPECT_NE(orthanc.initialize(), 0);
+  EXPECT_TRUE(orthanc.hasLogged("not in lane 2"));
+  EXPECT_FALSE(orthanc.hasStorageArea());
+  orthanc.finalize();
+  start();
+  expectServes();
+}
+
+TEST_F(LanesTest, AllEndSideBySide) {
+  startBusy(3, R"({"lanes": 3, "ignoreStop": true})");
+  const Stopwatch watch;
+  orthanc.finalize();
+  EXPECT_LT(watch.elapsed(), seconds(7) * kSlowness);
+  start();
+  expectServes();
+}
+
 TEST_F(HostTest, TooManyCrashesFailAtOnce) {
   start();
   for (int i = 0; i < 5; ++i) {

@@ -26,7 +26,7 @@ struct Script {
   enum class Start : uint8_t { kReady, kRefuse, kEnd, kSilent };
   Start start = Start::kReady;
   milliseconds startTime{0};
-  RuntimeSettings settings{true, true, milliseconds(20'000), milliseconds(0)};
+  RuntimeSettings settings{true, true, 1, milliseconds(20'000), milliseconds(0)};
   bool heedsStop = true;
   bool heedsTerminate = true;
 };

@@ -24,22 +24,6 @@ export function documented<S extends z.core.$ZodType>(schema: S, doc: SettingDoc
   return schema;
 }
 
-/** The one value that this version can serve; the others are known, hence no spelling mistakes, and refused. */
-export interface OnlyYet<T> {
-  readonly onlyYet: T;
-}
-
-function refuseOthers<T>(only: OnlyYet<T> | undefined): z.core.CheckFn<T>[] {
-  if (only === undefined) return [];
-  return [
-    (payload) => {
-      if (payload.value === only.onlyYet) return;
-      const instead = `write ${show(only.onlyYet)}, or leave it out`;
-      payload.issues.push(ruleIssue(`not available yet in this version; ${instead}`));
-    },
-  ];
-}
-
 /** Tells by what rule a well-typed value is wrong; undefined: it is fine. Must not repeat a secret. */
 export type Rule = (value: string) => string | undefined;
 
@@ -78,12 +62,11 @@ export function wholeNumber(
     readonly unit?: string;
     readonly default: number;
     readonly aliases?: readonly string[];
-    readonly only?: OnlyYet<number>;
   },
 ) {
-  const { min, max, unit, aliases = [], only } = range;
+  const { min, max, unit, aliases = [] } = range;
   const schema = z._default(wholeNumberSchema(min, max, unit), range.default);
-  return documented(schema.check(...refuseOthers(only)), {
+  return documented(schema, {
     description,
     default: range.default,
     aliases,

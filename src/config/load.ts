@@ -79,8 +79,9 @@ export function readConfiguration(
   return { settings, problems: [], keyFiles };
 }
 
-function pluginSettingsOf({ provider, naming, encryption }: Section) {
-  return { provider, naming, encryption, requestTimeoutMs: networkOf(provider).requestTimeoutMs };
+function pluginSettingsOf({ provider, naming, encryption, lanes }: Section) {
+  const { requestTimeoutMs } = networkOf(provider);
+  return { provider, naming, encryption, lanes, requestTimeoutMs };
 }
 
 function networkOf(provider: ProviderSettings): NetworkSettings {
@@ -103,6 +104,7 @@ const NO_PROVIDER = {
   encryption: undefined,
   hybrid: undefined,
   requestTimeoutMs: 1_200_000,
+  lanes: 1,
 } as const;
 
 function parseJson(json: string): RawSection {

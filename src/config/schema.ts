@@ -40,7 +40,6 @@ export const S3_OFFLINE_CLASSES: readonly string[] = ['GLACIER', 'DEEP_ARCHIVE']
 
 const SECONDS_PER_DAY = 86_400;
 const UINT32_MAX = 0xffff_ffff;
-const NOT_YET = '*Not available yet.* ';
 
 export function s3Schema() {
   return z.strictObject({
@@ -218,8 +217,8 @@ export function commonSettings() {
       default: 10,
     }),
     Lanes: wholeNumber(
-      `${NOT_YET}Threads that serve requests; more than 1 lets the plugin use more than one core.`,
-      { min: 1, max: 64, unit: 'threads', default: 1, only: { onlyYet: 1 } },
+      'Event loops that serve requests, each on a thread of its own: more than 1 lets the plugin use more than one core, for some 50 MB of memory each. They share `MaxConnections` and `MaxConcurrentInputSize`. Hybrid storage needs 1.',
+      { min: 1, max: 64, unit: 'threads', default: 1 },
     ),
     StorageEncryption: documented(z.optional(encryptionSchema()), {
       description: `Encryption before anything leaves Orthanc: the section \`StorageEncryption\` below.`,

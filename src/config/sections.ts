@@ -33,6 +33,7 @@ export interface SectionSettings {
   readonly naming: NamingSettings;
   /** Of hybrid storage; undefined: there is none. */
   readonly writeTo: HybridSettings['writeTo'] | undefined;
+  readonly lanes: number;
 }
 
 export interface ProviderSection {
@@ -57,6 +58,7 @@ type Common = Pick<
   | 'RequestTimeout'
   | 'MaxConnections'
   | 'MaxRetries'
+  | 'Lanes'
   | 'RootPath'
   | 'StorageStructure'
   | 'EnableLegacyUnknownFiles'
@@ -118,8 +120,7 @@ function readS3(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
   warnOfStorageClass(section, value.StorageClass, value.Endpoint, report);
   const { AccessKey: accessKey, SecretKey: secretKey } = value;
   return {
-    naming: toNaming(value),
-    writeTo: toWriteTo(value),
+    ...toShared(value),
     provider: {
       kind: 's3' as const,
       section,
@@ -200,8 +201,7 @@ function azureSettings(
         : undefined;
   if (account === undefined) return undefined;
   return {
-    naming: toNaming(value),
-    writeTo: toWriteTo(value),
+    ...toShared(value),
     provider: {
       kind: 'azure',
       section,
@@ -222,8 +222,7 @@ function readGoogle(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
   if (value === undefined) return undefined;
   warnOfEndpoint(section, value.Endpoint, report);
   return {
-    naming: toNaming(value),
-    writeTo: toWriteTo(value),
+    ...toShared(value),
     provider: {
       kind: 'google' as const,
       section,
@@ -262,7 +261,17 @@ function parseSection<S extends ObjectSchema>(
       `${section}.MigrationFromFileSystemEnabled: contradicts "HybridMode": "WriteToFileSystem"; remove it`,
     );
   }
+  if (result.success && isHybrid(raw) && Number(scalarText(raw['Lanes'])) > 1) {
+    report.problems.push(
+      `${section}.Lanes: must be 1 where files are in both places (HybridMode, MigrationFromFileSystemEnabled), since one event loop has to know of all moves`,
+    );
+  }
   return result.success ? result.data : undefined;
+}
+
+function isHybrid(raw: RawSection): boolean {
+  const mode = raw['HybridMode'] ?? 'Disabled';
+  return mode !== 'Disabled' || isTrue(raw['MigrationFromFileSystemEnabled']);
 }
 
 /** Gives settings under an earlier name their present one. */
@@ -366,11 +375,15 @@ function toNetwork(value: Common, orthanc: OrthancNetwork): NetworkSettings {
   };
 }
 
-function toNaming(value: Common): NamingSettings {
+function toShared(value: Common): Omit<SectionSettings, 'provider'> {
   return {
-    rootPath: value.RootPath,
-    structure: value.StorageStructure,
-    legacyUnknownFiles: value.EnableLegacyUnknownFiles,
+    naming: {
+      rootPath: value.RootPath,
+      structure: value.StorageStructure,
+      legacyUnknownFiles: value.EnableLegacyUnknownFiles,
+    },
+    writeTo: toWriteTo(value),
+    lanes: value.Lanes,
   };
 }
 

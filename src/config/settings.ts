@@ -98,6 +98,8 @@ export interface PluginSettings {
   /** undefined: attachments are in the provider's store only. */
   readonly hybrid: HybridSettings | undefined;
   readonly requestTimeoutMs: number;
+  /** Event loops that share the work, and the limits above. */
+  readonly lanes: number;
   /** What the user should know though it is no error: deprecated names, settings of Orthanc's that hurt. */
   readonly warnings: readonly string[];
   /** Worth a line at the info level: what from outside the configuration has a say. */

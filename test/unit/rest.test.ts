@@ -45,7 +45,7 @@ async function ask(
   const handle = createRestHandler({
     api,
     log: createLogger((level, line) => logged.push(`${level}: ${line}`)),
-    status: () => ({ version: '1.2.3' }),
+    status: () => Promise.resolve({ version: '1.2.3' }),
     stores: [
       {
         name: 'file-system',

@@ -36,11 +36,12 @@ function settingsOf(provider: keyof typeof SECTIONS, section: object = {}): Plug
 function statusOf(settings: PluginSettings, envelope?: { format: 'A2'; masterKeyId: number }) {
   const { provider, hybrid } = settings;
   if (provider === undefined) throw new Error('no provider');
-  return createStatus({ version: '1.2.3', provider, hybrid, envelope, counters })();
+  const figures = () => Promise.resolve(counters.snapshot());
+  return createStatus({ version: '1.2.3', provider, hybrid, envelope, lanes: 1, figures })();
 }
 
-test.each(['s3', 'azure', 'google'] as const)('of %s, without a secret', (provider) => {
-  const status = statusOf(settingsOf(provider));
+test.each(['s3', 'azure', 'google'] as const)('of %s, without a secret', async (provider) => {
+  const status = await statusOf(settingsOf(provider));
   expect(status).toMatchObject({
     version: '1.2.3',
     provider,
@@ -55,20 +56,20 @@ test.each(['s3', 'azure', 'google'] as const)('of %s, without a secret', (provid
   expect(text).not.toContain(Buffer.from(SECRET).toString('base64'));
 });
 
-test('with hybrid storage and encryption', () => {
+test('with hybrid storage and encryption', async () => {
   const settings = settingsOf('s3', { HybridMode: 'WriteToFileSystem' });
-  expect(statusOf(settings, { format: 'A2', masterKeyId: 7 })).toMatchObject({
+  expect(await statusOf(settings, { format: 'A2', masterKeyId: 7 })).toMatchObject({
     hybrid: { writeTo: 'file-system' },
     encryption: { format: 'A2', masterKeyId: 7 },
   });
 });
 
-test('what is under way, and errors without what must not be seen', () => {
+test('what is under way, and errors without what must not be seen', async () => {
   counters.begin('create', 'x');
   counters.begin('remove', 'y');
   const message = 'GET https://host/key?X-Amz-Signature=0123456789abcdef0123456789abcdef failed';
   counters.begin('readWhole', 'z')({ failure: new StorageError('UNAVAILABLE', message) });
-  const status = statusOf(settingsOf('s3'));
+  const status = await statusOf(settingsOf('s3'));
   expect(status).toMatchObject({ inFlight: 2, errors: { UNAVAILABLE: 1 } });
   expect(JSON.stringify(status)).not.toContain('0123456789abcdef');
 });

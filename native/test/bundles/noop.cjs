@@ -12,5 +12,5 @@ exports.main = (binding) => {
     onAbandoned() {},
     onStop: () => binding.release(),
   });
-  binding.ready({ storage: true, rangeReads: true, callTimeoutMs: 10_000, watchdogMs: 30_000 });
+  binding.ready({ storage: true, rangeReads: true, lanes: 1, callTimeoutMs: 10_000, watchdogMs: 30_000 });
 };

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // A store in memory in the place of the plugin's TypeScript. Uuids that begin with "!" and the paths of REST calls make it
-// misbehave; the configuration is { refuse, storage, rangeReads, callTimeoutMs, watchdogMs, ... }.
+// misbehave; the configuration is { refuse, storage, rangeReads, lanes, callTimeoutMs, watchdogMs, ... }.
 'use strict';
 
 const PART = 65_536;
 const INFO = 2;
 
 exports.main = (binding) => {
-  const settings = { storage: true, rangeReads: true, callTimeoutMs: 10_000, watchdogMs: 0, ...JSON.parse(binding.configuration()) };
+  const settings = { storage: true, rangeReads: true, lanes: 1, callTimeoutMs: 10_000, watchdogMs: 0, ...JSON.parse(binding.configuration()) };
   const codes = binding.orthancErrorCodes;
   const contents = new Map();
 
@@ -21,6 +21,7 @@ exports.main = (binding) => {
   // For the environments to come: a heap's limit is set when it is made.
   if (settings.heapMb) require('node:v8').setFlagsFromString(`--max-old-space-size=${settings.heapMb}`);
   if (settings.refuse) return binding.refuse(settings.refuse);
+  if (settings.refuseLane === binding.lane) return binding.refuse(`not in lane ${binding.lane}`);
   if (settings.refuseWhenRestarted && binding.restarted) return binding.refuse(settings.refuseWhenRestarted);
 
   const attempt = (name, work) => {
@@ -50,7 +51,7 @@ exports.main = (binding) => {
     throwAtOnce: () => { throw new Error('at once'); },
     reject: () => void Promise.reject(new Error('forgotten')),
     spin: () => { for (;;); },
-    silent: () => {},
+    silent: () => binding.log(INFO, `waits in lane ${binding.lane}`),
     late: (id, size) => late.set(id, size),
     grow: async () => { const all = []; for (;;) { await null; all.push({ n: all.length, a: [1] }); } },
     otherSize: (id, size) => {
@@ -80,6 +81,7 @@ exports.main = (binding) => {
     reenter: (id) => {
       attempt('respond', () => binding.respond(id, 200, { toString() { binding.complete(id, 0); return 'x'; } }, new Uint8Array(1)));
     },
+    lane: (id) => answer(id, Buffer.from(String(binding.lane))),
     slow: (id) => setTimeout(() => binding.complete(id, 0), 300),
     // The test makes a pipe whose other end is closed, which is where SIGPIPE is certain.
     pipe: (id) => {
@@ -111,6 +113,9 @@ exports.main = (binding) => {
     if (path === '/object-storage/silent') return undefined;
     if (path === '/object-storage/call') {
       return binding.callOrthanc('POST', '/made/up', 'question').then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
+    }
+    if (path.startsWith('/object-storage/ask-lane/')) {
+      return binding.askLane(Number(path.split('/').at(-1)), 'metrics').then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
     }
     if (path === '/object-storage/call-wrongly') {
       return binding.callOrthanc('PATCH', '/made/up').then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));

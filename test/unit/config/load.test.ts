@@ -70,6 +70,7 @@ describe('a section of the least', () => {
       naming: { rootPath: '', structure: 'flat', legacyUnknownFiles: false },
       hybrid: undefined,
       requestTimeoutMs: 1_200_000,
+      lanes: 1,
       warnings: [],
       notes: [],
     });
@@ -317,7 +318,7 @@ describe('what is wrong, and what to write', () => {
 
   test('all of it in one message', () => {
     const problems = problemsOf(
-      { BuketName: 'b', Region: '', MaxRetries: 'x', RootPath: '/', Lanes: 2, SecretKey: 's' },
+      { BuketName: 'b', Region: '', MaxRetries: 'x', RootPath: '/', Lanes: 65, SecretKey: 's' },
       { HttpProxy: 'socks5://proxy' },
     );
     const settings = problems.map((problem) => problem.split(':')[0] ?? '');
@@ -386,12 +387,21 @@ describe('hybrid storage', () => {
   });
 });
 
-describe('not available yet', () => {
-  test('more than one lane', () => {
-    expect(problemsOf({ ...MINIMAL, Lanes: 2 })).toEqual([
-      'AwsS3Storage.Lanes: not available yet in this version; write 1, or leave it out',
-    ]);
+describe('lanes', () => {
+  test('as many as are written', () => {
+    expect(load({ AwsS3Storage: { ...MINIMAL, Lanes: '3' } }).lanes).toBe(3);
   });
+
+  test.each([{ HybridMode: 'WriteToFileSystem' }, { MigrationFromFileSystemEnabled: true }])(
+    'more than one with %j is refused',
+    (hybrid) => {
+      expect(
+        problemsOf({ ...MINIMAL, ...hybrid, Lanes: 2 }, { StorageDirectory: '/files' }),
+      ).toEqual([
+        expect.stringMatching(/^AwsS3Storage\.Lanes: must be 1 where files are in both places/),
+      ]);
+    },
+  );
 });
 
 describe('encryption', () => {

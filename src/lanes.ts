@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Several event loops of one plugin: what each of them may use, and what all have done.
+
+import type { PluginSettings, ProviderSettings } from './config/settings.ts';
+import {
+  type CountersSnapshot,
+  type OperationCounts,
+  RECENT_ERRORS_MAX,
+  type RecentError,
+} from './counters.ts';
+import type { StorageErrorCode } from './errors.ts';
+import type { LatencyMs } from './latencies.ts';
+
+/** @returns the settings of one loop, so that all together keep to the limits of the configuration */
+export function shareOfLane(settings: PluginSettings): PluginSettings {
+  const { lanes, provider, encryption } = settings;
+  if (lanes === 1) return settings;
+  return {
+    ...settings,
+    provider: provider === undefined ? undefined : shareConnections(provider, lanes),
+    encryption:
+      encryption === undefined
+        ? undefined
+        : { ...encryption, maxInputBytes: share(encryption.maxInputBytes, lanes) },
+  };
+}
+
+function shareConnections(provider: ProviderSettings, lanes: number): ProviderSettings {
+  const shared = <S extends { readonly maxConnections: number }>(settings: S): S => ({
+    ...settings,
+    maxConnections: share(settings.maxConnections, lanes),
+  });
+  switch (provider.kind) {
+    case 's3':
+      return { ...provider, s3: shared(provider.s3) };
+    case 'azure':
+      return { ...provider, azure: shared(provider.azure) };
+    case 'google':
+      return { ...provider, google: shared(provider.google) };
+    default:
+      return provider satisfies never;
+  }
+}
+
+function share(limit: number, lanes: number): number {
+  return Math.max(1, Math.floor(limit / lanes));
+}
+
+/** Counts and bytes of all. Percentiles cannot be added up: they are those of the slowest loop, a bound for all. */
+export function sumUp(lanes: readonly CountersSnapshot[]): CountersSnapshot {
+  const [first, ...others] = lanes;
+  if (first === undefined) throw new Error('no lane');
+  return others.reduce(addUp, first);
+}
+
+function addUp(a: CountersSnapshot, b: CountersSnapshot): CountersSnapshot {
+  const errors: Partial<Record<StorageErrorCode, number>> = { ...a.errors };
+  for (const [code, count] of Object.entries(b.errors) as [StorageErrorCode, number][]) {
+    errors[code] = (errors[code] ?? 0) + count;
+  }
+  const { create, readWhole, readRange, remove } = a.operations;
+  return {
+    operations: {
+      create: addCounts(create, b.operations.create),
+      readWhole: addCounts(readWhole, b.operations.readWhole),
+      readRange: addCounts(readRange, b.operations.readRange),
+      remove: addCounts(remove, b.operations.remove),
+    },
+    errors,
+    recentErrors: [...a.recentErrors, ...b.recentErrors]
+      .sort((one: RecentError, other) => other.time.localeCompare(one.time))
+      .slice(0, RECENT_ERRORS_MAX),
+  };
+}
+
+function addCounts(a: OperationCounts, b: OperationCounts): OperationCounts {
+  return {
+    inFlight: a.inFlight + b.inFlight,
+    succeeded: a.succeeded + b.succeeded,
+    failed: a.failed + b.failed,
+    bytes: a.bytes + b.bytes,
+    latencyMs: {
+      last5Minutes: slower(a.latencyMs.last5Minutes, b.latencyMs.last5Minutes),
+      sinceStart: slower(a.latencyMs.sinceStart, b.latencyMs.sinceStart),
+    },
+  };
+}
+
+function slower(a: LatencyMs, b: LatencyMs): LatencyMs {
+  return {
+    count: a.count + b.count,
+    p50: Math.max(a.p50, b.p50),
+    p95: Math.max(a.p95, b.p95),
+    p99: Math.max(a.p99, b.p99),
+    max: Math.max(a.max, b.max),
+  };
+}
