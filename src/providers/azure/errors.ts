@@ -379,7 +379,10 @@ function explainStatus(facts: Facts, context: ErrorContext): Explanation | undef
   }
   if (status === 416) return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
   if (status === 429) {
-    return { code: 'THROTTLED', text: `the server asks for fewer requests (${answer})` };
+    return {
+      code: 'THROTTLED',
+      text: `the server asks for fewer requests; lower AzureBlobStorage.MaxConnections if this persists (${answer})`,
+    };
   }
   if (status === 408) return { code: 'TIMEOUT', text: `the server gave up waiting (${answer})` };
   if (status >= 500) return { code: 'UNAVAILABLE', text: `the server failed (${answer})` };

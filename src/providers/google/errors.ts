@@ -112,16 +112,16 @@ function explainAnswer(
     case 403:
       return explainForbidden(error, answer, operation, settings);
     case 404:
-      return explainNotFound(error, answer, operation, settings);
+      // Of a missing object that would be the end of it, of somebody else's page it must not be.
+      return /<(!doctype )?html/i.test(message)
+        ? explainStranger(answer)
+        : explainNotFound(error, answer, operation, settings);
     case 412:
       return { code: 'NOT_FOUND', text: 'the object that it was to replace is not there any more' };
     case 416:
       return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
     case 405:
-      return {
-        code: 'BAD_CONFIG',
-        text: `what answers is no server of Google Cloud Storage; correct GoogleCloudStorage.Endpoint (${answer})`,
-      };
+      return explainStranger(answer);
     default:
       break;
   }
@@ -134,6 +134,13 @@ function explainAnswer(
   return {
     code: 'BAD_CONFIG',
     text: `the server sends us elsewhere; does GoogleCloudStorage.Endpoint name a server of Google Cloud Storage, with the right scheme? (${answer})`,
+  };
+}
+
+function explainStranger(answer: string): Explanation {
+  return {
+    code: 'BAD_CONFIG',
+    text: `what answers is no server of Google Cloud Storage; correct GoogleCloudStorage.Endpoint (${answer})`,
   };
 }
 

@@ -228,8 +228,12 @@ function explainStatus(facts: Facts, settings: S3Settings): Explanation | undefi
     };
   }
   if (status === 416) return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
-  if (status === 429)
-    return { code: 'THROTTLED', text: `the server asks for fewer requests (${answer})` };
+  if (status === 429) {
+    return {
+      code: 'THROTTLED',
+      text: `the server asks for fewer requests; lower AwsS3Storage.MaxConnections if this persists (${answer})`,
+    };
+  }
   if (status >= 500) return { code: 'UNAVAILABLE', text: `the server failed (${answer})` };
   if (status >= 400)
     return { code: 'INTERNAL', text: `the server refused the request (${answer})` };

@@ -58,5 +58,16 @@ function createToken(retries: number): RetryToken {
 }
 
 function isTransient({ error, errorType }: RetryErrorInfo): boolean {
-  return isTransientFailure(error) ?? (errorType === 'TRANSIENT' || errorType === 'THROTTLING');
+  return (
+    isTransientFailure(error) ??
+    (errorType === 'TRANSIENT' || errorType === 'THROTTLING' || isMismatch(error))
+  );
+}
+
+/** What arrived is not what was sent, which the SDK takes for the client's fault. */
+function isMismatch(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    /^(BadDigest|XAmzContentSHA256Mismatch|XAmzContentChecksumMismatch)$/.test(error.name)
+  );
 }
