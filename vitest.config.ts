@@ -19,8 +19,8 @@ export default defineConfig({
       suite('unit', 10_000),
       suite('interop', 120_000),
       suite('conformance', 120_000),
-      suite('faults', 60_000),
-      // These mostly wait for Orthanc to start and stop.
+      // These mostly wait, for deadlines and retries, or for Orthanc to start and stop.
+      { test: { ...suite('faults', 60_000).test, maxWorkers: 4 } },
       { test: { ...suite('e2e', 300_000).test, maxWorkers: 3 } },
     ],
   },

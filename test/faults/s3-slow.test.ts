@@ -14,13 +14,8 @@ import {
   never,
   type TestSink,
 } from '../support/bodies.ts';
-import {
-  answerError,
-  failWith,
-  type ScriptedServer,
-  type Step,
-  startScriptedServer,
-} from '../support/scripted-server.ts';
+import { answerS3, answerS3Error, failS3 } from '../support/s3-memory.ts';
+import { type ScriptedServer, type Step, startScriptedServer } from '../support/scripted-server.ts';
 import { makeLogger, makeS3Settings } from '../support/settings.ts';
 
 const MIB = 1024 * 1024;
@@ -34,7 +29,7 @@ describe('a slow connection', () => {
   let store: ObjectStore;
 
   beforeEach(async () => {
-    server = await startScriptedServer();
+    server = await startScriptedServer({ answer: answerS3 });
     store = open(true);
     const headers = { etag: '"version-1"', 'x-amz-checksum-crc32': encodeCrc32(crc32(bytes, 0)) };
     server.objects.set('/bucket/key', { bytes: Buffer.from(bytes), headers });
@@ -112,7 +107,7 @@ describe('a slow connection', () => {
     const serve = serveSlowly(server);
     server.always(async (exchange) => {
       const isHelper = exchange.recorded.headers['range'] !== undefined;
-      await (isHelper ? failWith(403, 'AccessDenied')(exchange) : serve(exchange));
+      await (isHelper ? failS3(403, 'AccessDenied')(exchange) : serve(exchange));
     });
     expectSameBytes((await get(true)).sink.bytes(), bytes);
   });
@@ -124,7 +119,7 @@ describe('a slow connection', () => {
       if (!isHelper) return serve(exchange);
       await exchange.readBody();
       await sleep(600);
-      answerError(exchange.response, 403, 'AccessDenied');
+      answerS3Error(exchange.response, 403, 'AccessDenied');
     });
     expectSameBytes((await get(true)).sink.bytes(), bytes);
     const whole = server.requests.filter(({ headers }) => headers['range'] === undefined);

@@ -19,8 +19,8 @@ import {
 } from '../support/bodies.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { startProxy } from '../support/forward-proxy.ts';
+import { answerS3, failS3 } from '../support/s3-memory.ts';
 import {
-  failWith,
   hang,
   type ScriptedServer,
   type Step,
@@ -52,7 +52,7 @@ describe('the check at start', () => {
   let server: ScriptedServer;
 
   beforeEach(async () => {
-    server = await startScriptedServer();
+    server = await startScriptedServer({ answer: answerS3 });
     servers.push(server);
   });
 
@@ -69,7 +69,7 @@ describe('the check at start', () => {
         path.startsWith('/bucket/archive/') &&
         // Without ListBucket a missing object is not told from a forbidden one.
         (exchange.recorded.method === 'PUT' || isKnown);
-      await (isAllowed ? exchange.proceed() : failWith(403, 'AccessDenied')(exchange));
+      await (isAllowed ? exchange.proceed() : failS3(403, 'AccessDenied')(exchange));
     });
     const store = open({ endpoint: server.endpoint }, { probePrefix: 'archive' });
     await store.check({ signal: never() });
@@ -84,7 +84,7 @@ describe('the check at start', () => {
     server.always(async (exchange) => {
       const isFirstGet = exchange.recorded.method === 'GET' && server.objects.size === 0;
       const isDenied = isFirstGet || exchange.recorded.method === method;
-      await (isDenied ? failWith(403, 'AccessDenied')(exchange) : exchange.proceed());
+      await (isDenied ? failS3(403, 'AccessDenied')(exchange) : exchange.proceed());
     });
     await expectFailure(
       open({ endpoint: server.endpoint }).check({ signal: never() }),
@@ -94,32 +94,32 @@ describe('the check at start', () => {
   });
 
   test.each<[string, Step, string, RegExp]>([
-    ['a bucket that is not there', failWith(404, 'NoSuchBucket'), 'BAD_CONFIG', /BucketName/],
+    ['a bucket that is not there', failS3(404, 'NoSuchBucket'), 'BAD_CONFIG', /BucketName/],
     [
       'a wrong SecretKey',
-      failWith(403, 'SignatureDoesNotMatch'),
+      failS3(403, 'SignatureDoesNotMatch'),
       'ACCESS_DENIED',
       /AwsS3Storage\.SecretKey/,
     ],
     [
       'a wrong AccessKey',
-      failWith(403, 'InvalidAccessKeyId'),
+      failS3(403, 'InvalidAccessKeyId'),
       'ACCESS_DENIED',
       /AwsS3Storage\.AccessKey/,
     ],
     [
       'a bucket in another region',
-      failWith(301, 'PermanentRedirect', { headers: { 'x-amz-bucket-region': 'eu-west-3' } }),
+      failS3(301, 'PermanentRedirect', { headers: { 'x-amz-bucket-region': 'eu-west-3' } }),
       'BAD_CONFIG',
       /eu-west-3.*AwsS3Storage\.Region/,
     ],
     [
       'a wrong region',
-      failWith(400, 'AuthorizationHeaderMalformed', { xml: '<Region>eu-west-3</Region>' }),
+      failS3(400, 'AuthorizationHeaderMalformed', { xml: '<Region>eu-west-3</Region>' }),
       'BAD_CONFIG',
       /eu-west-3.*AwsS3Storage\.Region/,
     ],
-    ['a server that only fails', failWith(500, 'InternalError'), 'UNAVAILABLE', /500/],
+    ['a server that only fails', failS3(500, 'InternalError'), 'UNAVAILABLE', /500/],
   ])('finds %s', async (_name, fault, code, message) => {
     server.always(fault);
     const check = open({ endpoint: server.endpoint }).check({ signal: never() });
@@ -202,7 +202,7 @@ describe("credentials of the SDK's chain", () => {
   let server: ScriptedServer;
 
   beforeEach(async () => {
-    server = await startScriptedServer();
+    server = await startScriptedServer({ answer: answerS3 });
     servers.push(server);
   });
 
@@ -273,7 +273,7 @@ describe("credentials of the SDK's chain", () => {
 
 test('VirtualAddressing puts the bucket into the host name', async () => {
   // As the server's proxy, the scripted one sees names that no resolver knows.
-  const server = await startScriptedServer();
+  const server = await startScriptedServer({ answer: answerS3 });
   servers.push(server);
   const changes = { endpoint: 'http://store.test:9000', proxyUrl: new Secret(server.endpoint) };
   for (const lean of [true, false]) {
@@ -295,7 +295,7 @@ describe('TLS', () => {
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
     await writeFile(join(folder, 'ca.pem'), certificate.cert);
-    server = await startScriptedServer({ certificate });
+    server = await startScriptedServer({ answer: answerS3, certificate });
     servers.push(server, { close: () => rm(folder, { recursive: true }) });
   });
 
@@ -338,7 +338,7 @@ describe('TLS', () => {
 
 describe('HttpProxy', () => {
   test('plain HTTP goes through it as proxy requests, with user and password', async () => {
-    const server = await startScriptedServer();
+    const server = await startScriptedServer({ answer: answerS3 });
     const proxy = await startProxy();
     servers.push(server, proxy);
     const proxyUrl = new Secret(`http://user:pass%20word@127.0.0.1:${proxy.port}`);
@@ -354,7 +354,7 @@ describe('HttpProxy', () => {
     const certificate = makeCertificate();
     const folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
     await writeFile(join(folder, 'ca.pem'), certificate.cert);
-    const server = await startScriptedServer({ certificate });
+    const server = await startScriptedServer({ answer: answerS3, certificate });
     const proxy = await startProxy();
     servers.push(server, proxy, { close: () => rm(folder, { recursive: true }) });
     const store = open({
@@ -368,7 +368,7 @@ describe('HttpProxy', () => {
   });
 
   test('one that refuses is explained, without its password', async () => {
-    const server = await startScriptedServer();
+    const server = await startScriptedServer({ answer: answerS3 });
     const proxy = await startProxy({ refuse: true });
     servers.push(server, proxy);
     const proxyUrl = new Secret(`http://user:hidden@127.0.0.1:${proxy.port}`);

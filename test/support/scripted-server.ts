@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// An HTTP(S) server that behaves as told: by default a small S3 in memory, and before that, in order, whatever faults a test put
-// in front. It records every request, so that tests can count them.
+// An HTTP(S) server that behaves as told: a provider's server in memory, and before that, in order, whatever faults a test put in
+// front. It records every request, so that tests can count them.
 
 import {
   createServer as createHttpServer,
@@ -27,7 +27,7 @@ export interface Exchange {
   readonly recorded: RecordedRequest;
   /** Reads the request to its end. */
   readonly readBody: () => Promise<Buffer>;
-  /** Hands over to the S3 in memory. */
+  /** Hands over to the server in memory. */
   readonly proceed: () => Promise<void>;
 }
 
@@ -38,15 +38,15 @@ export interface ScriptedServer {
   readonly port: number;
   /** All requests so far, those ended by faults included. */
   readonly requests: readonly RecordedRequest[];
-  /** The objects of the S3 in memory, by path ("/bucket/key"). */
+  /** The objects of the server in memory, by path ("/bucket/key"). */
   readonly objects: Map<string, StoredObject>;
   /** Uploads under way in the server in memory, by their id: their parts by number. */
   readonly uploads: Map<string, Map<number, Buffer>>;
   /** Sockets that are open now. */
   openSockets(): number;
-  /** Multipart uploads begun and neither completed nor aborted. */
+  /** Uploads in parts begun and neither completed nor aborted. */
   openUploads(): number;
-  /** The next requests meet these steps, one each; the ones after that the S3 in memory. */
+  /** The next requests meet these steps, one each; the ones after that the server in memory. */
   script(...steps: readonly Step[]): void;
   /** Every request meets this step, once the script is used up; undefined takes it back. */
   always(step: Step | undefined): void;
@@ -61,11 +61,11 @@ export interface StoredObject {
 export async function startScriptedServer(
   options: {
     readonly certificate?: Certificate;
-    /** The server in memory; an S3 by default. */
+    /** The server in memory; where a test scripts all, none is needed. */
     readonly answer?: AnswerFromMemory;
   } = {},
 ): Promise<ScriptedServer> {
-  const answer = options.answer ?? answerS3;
+  const answer = options.answer ?? answerNothing;
   const requests: RecordedRequest[] = [];
   const objects = new Map<string, StoredObject>();
   const uploads = new Map<string, Map<number, Buffer>>();
@@ -166,126 +166,9 @@ export type AnswerFromMemory = (
   response: ServerResponse,
 ) => void;
 
-/** PUT, GET, HEAD, DELETE and multipart uploads, without signatures. */
-function answerS3(
-  { objects, uploads }: Memory,
-  request: RecordedRequest,
-  body: Buffer,
-  response: ServerResponse,
-): void {
-  const url = new URL(request.url, 'http://server');
-  const key = decodeURIComponent(url.pathname);
-  const uploadId = url.searchParams.get('uploadId');
-  response.setHeader('x-amz-request-id', 'REQUEST0ID');
-  const crc32 = request.headers['x-amz-checksum-crc32'];
-  const checksum: Record<string, string> =
-    crc32 === undefined ? {} : { 'x-amz-checksum-crc32': crc32 };
-
-  switch (request.method) {
-    case 'PUT': {
-      if (uploadId !== null) {
-        const parts = uploads.get(uploadId);
-        if (parts === undefined) {
-          answerError(response, 404, 'NoSuchUpload');
-          return;
-        }
-        parts.set(Number(url.searchParams.get('partNumber')), body);
-      } else {
-        objects.set(key, { bytes: body, headers: checksum });
-      }
-      response.writeHead(200, { etag: '"etag"', 'content-length': '0' }).end();
-      return;
-    }
-    case 'POST': {
-      if (uploadId === null) {
-        const id = `upload-${uploads.size}-${Date.now()}`;
-        uploads.set(id, new Map());
-        const xml = `<InitiateMultipartUploadResult><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`;
-        response.writeHead(200, { 'content-type': 'application/xml' }).end(xml);
-        return;
-      }
-      const parts = uploads.get(uploadId);
-      if (parts === undefined) {
-        answerError(response, 404, 'NoSuchUpload');
-        return;
-      }
-      uploads.delete(uploadId);
-      const ordered = [...parts].sort(([a], [b]) => a - b).map(([, part]) => part);
-      objects.set(key, { bytes: Buffer.concat(ordered), headers: {} });
-      const xml = `<CompleteMultipartUploadResult><ETag>"etag-${parts.size}"</ETag></CompleteMultipartUploadResult>`;
-      response.writeHead(200, { 'content-type': 'application/xml' }).end(xml);
-      return;
-    }
-    case 'GET':
-    case 'HEAD': {
-      const object = objects.get(key);
-      if (object === undefined) {
-        answerError(response, 404, 'NoSuchKey');
-        return;
-      }
-      const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers['range'] ?? '');
-      if (range === null) {
-        response.writeHead(200, {
-          ...object.headers,
-          'content-length': String(object.bytes.length),
-        });
-        response.end(request.method === 'HEAD' ? undefined : object.bytes);
-        return;
-      }
-      const first = Number(range[1]);
-      const last = Math.min(Number(range[2]), object.bytes.length - 1);
-      if (first >= object.bytes.length) {
-        answerError(response, 416, 'InvalidRange');
-        return;
-      }
-      response.writeHead(206, {
-        ...object.headers,
-        'content-range': `bytes ${first}-${last}/${object.bytes.length}`,
-        'content-length': String(last - first + 1),
-      });
-      response.end(object.bytes.subarray(first, last + 1));
-      return;
-    }
-    case 'DELETE':
-      if (uploadId !== null) uploads.delete(uploadId);
-      else objects.delete(key);
-      response.writeHead(204).end();
-      return;
-    default:
-      answerError(response, 405, 'MethodNotAllowed');
-  }
-}
-
-/** An error as S3 writes it. */
-export function answerError(
-  response: ServerResponse,
-  status: number,
-  code: string,
-  options: { readonly headers?: Readonly<Record<string, string>>; readonly xml?: string } = {},
-): void {
-  const xml = `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code><Message>The message of ${code}</Message>${
-    options.xml ?? ''
-  }<RequestId>REQUEST0ID</RequestId></Error>`;
-  response.writeHead(status, {
-    'x-amz-request-id': 'REQUEST0ID',
-    'content-type': 'application/xml',
-    'content-length': String(Buffer.byteLength(xml)),
-    ...options.headers,
-  });
-  response.end(response.req.method === 'HEAD' ? undefined : xml);
-}
-
-/** Reads the request, then answers with an error. */
-export function failWith(
-  status: number,
-  code: string,
-  options: { readonly headers?: Readonly<Record<string, string>>; readonly xml?: string } = {},
-): Step {
-  return async ({ readBody, response }) => {
-    await readBody();
-    answerError(response, status, code, options);
-  };
-}
+const answerNothing: AnswerFromMemory = (_memory, _request, _body, response) => {
+  response.writeHead(404).end();
+};
 
 /** A TCP reset after so many milliseconds, without any answer. */
 export function reset(): Step {

@@ -35,7 +35,7 @@ export interface StoreServer {
   /** The method of a request that stores a small content. */
   readonly createMethod: 'PUT' | 'POST';
   /** The key that a request's URL names, or "". */
-  keyOf(url: URL): string;
+  readonly keyOf: (url: URL) => string;
   readonly objects: Objects;
   /** What no log may show. */
   readonly secrets: readonly string[];

@@ -47,7 +47,7 @@ export interface World {
   /** The settings that lead to the bucket, by way of the proxy. */
   readonly section: Configuration;
   /** `section` with changes, as a part of Orthanc's configuration. */
-  configure(changes: Configuration): Configuration;
+  readonly configure: (changes: Configuration) => Configuration;
   /** With the plugin and `section`; `options.configuration` is laid over that. */
   options(name: string, options?: Partial<OrthancOptions>): OrthancOptions;
   /** Starts one that `close` ends if the test has not. */

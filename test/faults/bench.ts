@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// A store at a scripted server, anew for each test.
+
+import { afterEach, beforeEach, expect } from 'vitest';
+import type { Logger } from '../../src/log.ts';
+import type { ObjectStore } from '../../src/store/object-store.ts';
+import { makeBody, makeBytes, makeSink, never, type TestSink } from '../support/bodies.ts';
+import {
+  type AnswerFromMemory,
+  type ScriptedServer,
+  startScriptedServer,
+} from '../support/scripted-server.ts';
+import { makeLogger, type TestLogger } from '../support/settings.ts';
+
+/** What most tests store; `put` does, unless told otherwise. */
+export const SMALL = makeBytes(1_000);
+
+export interface BenchOptions<Changes, Dependencies> {
+  readonly answer: AnswerFromMemory;
+  create(
+    server: ScriptedServer,
+    changes: Changes | undefined,
+    log: Logger,
+    deps: Dependencies | undefined,
+  ): ObjectStore;
+  /** What no log may show. */
+  readonly secret: string;
+}
+
+export interface Bench<Changes, Dependencies = never> {
+  /** That of the present test. */
+  readonly server: ScriptedServer;
+  readonly log: TestLogger;
+  /** Closed after the test. */
+  readonly open: (changes?: Changes, deps?: Dependencies) => ObjectStore;
+  readonly put: (store: ObjectStore, bytes?: Uint8Array) => Promise<void>;
+  readonly get: (
+    store: ObjectStore,
+    range?: { readonly start: number; readonly end: number },
+  ) => Promise<TestSink>;
+  /** Of the requests so far. */
+  methods(): readonly string[];
+}
+
+/** For a block of tests. */
+export function useBench<Changes, Dependencies>(
+  options: BenchOptions<Changes, Dependencies>,
+): Bench<Changes, Dependencies> {
+  let server: ScriptedServer | undefined;
+  let log = makeLogger();
+  const stores: ObjectStore[] = [];
+
+  function present(): ScriptedServer {
+    if (server === undefined) throw new Error('no test runs');
+    return server;
+  }
+
+  beforeEach(async () => {
+    log = makeLogger();
+    server = await startScriptedServer({ answer: options.answer });
+  });
+
+  afterEach(async () => {
+    for (const store of stores.splice(0)) await store.close();
+    await present().close();
+    expect(log.lines.join('\n')).not.toContain(options.secret);
+  });
+
+  return {
+    get server() {
+      return present();
+    },
+    get log() {
+      return log;
+    },
+    open(changes, deps) {
+      const store = options.create(present(), changes, log, deps);
+      stores.push(store);
+      return store;
+    },
+    put: (store, bytes = SMALL) => store.put('key', makeBody(bytes), { signal: never() }),
+    async get(store, range) {
+      const sink = makeSink();
+      await store.get('key', range, sink, { signal: never() });
+      return sink;
+    },
+    methods: () => present().requests.map(({ method }) => method),
+  };
+}

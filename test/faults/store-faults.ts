@@ -1,0 +1,436 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What every provider owes its user when the server, or the way to it, misbehaves: what passes is not noticed, what stays is told
+// in time, and nothing is handed over as good that was not verified. A target says how its server speaks.
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import type { NetworkSettings } from '../../src/config/settings.ts';
+import { StorageError, type StorageErrorCode } from '../../src/errors.ts';
+import type { ByteRange, ObjectStore } from '../../src/store/object-store.ts';
+import {
+  expectFailure,
+  expectSameBytes,
+  makeBody,
+  makeBytes,
+  makeSink,
+  never,
+} from '../support/bodies.ts';
+import { answerRaw, hang, reset, type Step } from '../support/scripted-server.ts';
+import { type Bench, SMALL } from './bench.ts';
+
+const MIB = 1024 * 1024;
+/** Azure's SDK insists on one. */
+const VERSION = { etag: '"x"' };
+
+/** A kind of failure, and how the server tells it. */
+type NamedStep = readonly [name: string, step: Step];
+/** What the server says, what becomes of it, and what the user reads. */
+export type Explained = readonly [
+  name: string,
+  step: Step,
+  code: StorageErrorCode,
+  message: RegExp,
+];
+
+export interface FaultTarget {
+  /** For the block of tests that calls it: stores that repeat 3 times unless told otherwise. */
+  useBench(): Bench<Partial<NetworkSettings>>;
+  /** What the server sees of a write, a read, a range and a removal of "key", without queries. */
+  readonly requests: readonly string[];
+  /** Attempts of a write before the first that MaxRetries counts. */
+  readonly extraAttempts: number;
+  /** An answer of the server's with its own words for "internal error". */
+  readonly internalError: Step;
+  readonly internalErrorWord: RegExp;
+  readonly requestId: string;
+  readonly throttled: (retryAfterS: number) => Step;
+  /** Permission denied, told before the request was read; the connection ends. */
+  readonly earlyDenial: Step;
+  /** Names what is not permitted. */
+  readonly writeDenied: RegExp;
+  /** Its answer to a write in one request. */
+  readonly success: { readonly status: number; readonly body: string };
+  /** The content did not arrive as it was sent. */
+  readonly contentMismatch: Step;
+  readonly missingBucket: Step;
+  readonly missingBucketMessage: RegExp;
+  /** Further failures that pass. */
+  readonly passing: readonly NamedStep[];
+  /** Headers by which a read of the whole verifies the bytes. */
+  checksumOf(bytes: Uint8Array): Readonly<Record<string, string>>;
+  /** What a read makes of the server's words; each names the request. */
+  readonly explained: readonly Explained[];
+  /** What must not be in any error, for those of `explained` that carry it. */
+  readonly hidden: RegExp;
+  /** How a read explains that a page of somebody else's answers. */
+  readonly strangerMessage: RegExp;
+}
+
+export function storeFaults(target: FaultTarget): void {
+  describe('faults', () => {
+    const bench = target.useBench();
+    const { open, put, get } = bench;
+
+    /** Answers a read by hand. */
+    const answerRead = (
+      bytes: Uint8Array,
+      head: Readonly<Record<string, string | number>> = {},
+      end: 'keep' | 'end' | 'reset' = 'keep',
+    ): Step =>
+      answerRaw({ ...VERSION, 'content-length': bytes.length, ...head }, bytes, (socket) => {
+        if (end === 'end') socket.end();
+        if (end === 'reset') socket.resetAndDestroy();
+      });
+    const answerRange = (bytes: Uint8Array, contentRange: string, head = {}): Step =>
+      answerRaw(
+        { ...VERSION, 'content-length': bytes.length, 'content-range': contentRange, ...head },
+        bytes,
+        () => undefined,
+        '206 Partial Content',
+      );
+    const altered = Buffer.concat([SMALL.subarray(1), Buffer.from([0])]);
+    const short = { 'content-length': SMALL.length };
+    const checksum = target.checksumOf(SMALL);
+    const wrongChecksum = target.checksumOf(new Uint8Array());
+
+    async function expectAllWork(store: ObjectStore, fault: Step): Promise<void> {
+      const { server } = bench;
+      server.script(fault);
+      await put(store);
+      server.script(fault);
+      expectSameBytes((await get(store)).bytes(), SMALL);
+      server.script(fault);
+      await store.delete('key', { signal: never() });
+      expect(server.objects.size).toBe(0);
+    }
+
+    test('without any, each operation is one request', async () => {
+      const store = open();
+      await put(store);
+      await get(store);
+      await get(store, { start: 10, end: 20 });
+      await store.delete('key', { signal: never() });
+      const seen = bench.server.requests.map(({ method, url }) => `${method} ${url.split('?')[0]}`);
+      expect(seen).toEqual(target.requests);
+      // It would cost a connection each.
+      expect(bench.server.requests.every(({ headers }) => headers['expect'] === undefined)).toBe(
+        true,
+      );
+    });
+
+    describe('that pass', () => {
+      const garbage = Buffer.from('<<garbage');
+      test.each<NamedStep>([
+        ['500', target.internalError],
+        ['429 with Retry-After', target.throttled(1)],
+        ['a reset before the answer', reset()],
+        [
+          'an answer that is nothing of the protocol',
+          answerRaw({ 'content-length': 9 }, garbage, (socket) => socket.end(), '500 Oops'),
+        ],
+        ...target.passing,
+      ])('%s, then success: write, read and removal succeed', async (_name, fault) => {
+        await expectAllWork(open(), fault);
+      });
+
+      test('Retry-After is waited for', async () => {
+        bench.server.script(target.throttled(1), target.throttled(1));
+        const start = performance.now();
+        await put(open());
+        expect(performance.now() - start).toBeGreaterThan(950);
+      });
+
+      test('a connection that breaks while a large content is sent', async () => {
+        const store = open();
+        const bytes = makeBytes(8 * MIB);
+        bench.server.script(({ request, socket }) => {
+          request.once('data', () => socket.resetAndDestroy());
+        });
+        await put(store, bytes);
+        expectSameBytes((await get(store)).bytes(), bytes);
+      });
+
+      test('a content that arrives altered is sent again', async () => {
+        const store = open();
+        bench.server.script(target.contentMismatch);
+        await put(store);
+        expect(bench.methods()).toHaveLength(2);
+        expectSameBytes((await get(store)).bytes(), SMALL);
+      });
+
+      test.each<NamedStep>([
+        ['short', answerRead(SMALL.subarray(0, 100), short, 'end')],
+        ['broken by a reset', answerRead(SMALL.subarray(0, 100), short, 'reset')],
+        ['long', answerRead(Buffer.concat([SMALL, Buffer.from([0])]), checksum, 'end')],
+        ['altered', answerRead(altered, checksum)],
+      ])('a body that is %s is read again', async (_name, fault) => {
+        const store = open();
+        await put(store);
+        bench.server.script(fault);
+        expectSameBytes((await get(store)).bytes(), SMALL);
+        expect(bench.methods()).toHaveLength(3);
+      });
+
+      test('bytes behind the announced end of a body do not reach the sink', async () => {
+        const store = open();
+        await put(store);
+        bench.server.script(answerRead(Buffer.concat([SMALL, SMALL]), short, 'end'));
+        expectSameBytes((await get(store)).bytes(), SMALL);
+        expectSameBytes((await get(store)).bytes(), SMALL);
+      });
+    });
+
+    describe('that stay', () => {
+      test('500 is given up after MaxRetries, with the request id', async () => {
+        bench.server.always(target.internalError);
+        const error = await expectFailure(
+          put(open({ maxRetries: 2 })),
+          'UNAVAILABLE',
+          /cannot write "key"/,
+        );
+        expect(error.message).toMatch(target.internalErrorWord);
+        expect(error.requestId).toBe(target.requestId);
+        expect(error.cause).toBeInstanceOf(Error);
+        expect(bench.methods()).toHaveLength(target.extraAttempts + 3);
+      });
+
+      test('500 is given up at the deadline', async () => {
+        bench.server.always(target.internalError);
+        const start = performance.now();
+        const store = open({ maxRetries: 100, requestTimeoutMs: 700 });
+        await expectFailure(put(store), 'TIMEOUT', /RequestTimeout/);
+        expect(performance.now() - start).toBeLessThan(1_500);
+      });
+
+      test('throttling is THROTTLED', async () => {
+        bench.server.always(target.throttled(0));
+        await expectFailure(put(open({ maxRetries: 1 })), 'THROTTLED', /MaxConnections/);
+      });
+
+      test('a content that always arrives altered is INTEGRITY', async () => {
+        bench.server.always(target.contentMismatch);
+        await expectFailure(put(open({ maxRetries: 1 })), 'INTEGRITY');
+      });
+
+      test.each<[string, Step, StorageErrorCode]>([
+        ['short', answerRead(SMALL.subarray(0, 100), short, 'end'), 'SHORT_BODY'],
+        ['altered', answerRead(SMALL, wrongChecksum), 'INTEGRITY'],
+      ])('a body that is %s is an error', async (_name, fault, code) => {
+        bench.server.always(fault);
+        await expectFailure(get(open({ maxRetries: 1 })), code);
+      });
+
+      test('a range that arrives whole is verified like the whole, a part is not', async () => {
+        const store = open({ maxRetries: 0 });
+        bench.server.always(answerRange(SMALL, 'bytes 0-999/1000', wrongChecksum));
+        await expectFailure(get(store, { start: 0, end: 1_000 }), 'INTEGRITY');
+        const part = SMALL.subarray(0, 10);
+        bench.server.always(answerRange(part, 'bytes 0-9/1000', wrongChecksum));
+        expectSameBytes((await get(store, { start: 0, end: 10 })).bytes(), part);
+      });
+
+      const range: ByteRange = { start: 10, end: 20 };
+      test.each<[string, Step]>([
+        ['another range', answerRange(SMALL.subarray(0, 10), 'bytes 11-20/1000')],
+        ['a shorter range', answerRange(SMALL.subarray(0, 10), 'bytes 10-18/1000')],
+        ['one that starts later', answerRange(SMALL.subarray(0, 10), 'bytes 11-19/1000')],
+        ['nonsense', answerRange(SMALL.subarray(0, 10), 'bytes */1000')],
+        ['the whole object', answerRead(SMALL)],
+      ])('a range answered by %s is an error, not the wrong bytes', async (_name, answer) => {
+        bench.server.always(answer);
+        await expectFailure(
+          get(open({ maxRetries: 0 }), range),
+          'INTEGRITY',
+          /Content-Range|"bytes/,
+        );
+      });
+
+      test.each<[string, string, StorageErrorCode]>([
+        ['fewer', '5\r\nabcde\r\n0\r\n\r\n', 'SHORT_BODY'],
+        ['more', 'b\r\nabcdefghijk\r\n0\r\n\r\n', 'INTEGRITY'],
+      ])('%s bytes than the range has, in chunks, are an error', async (_name, chunks, code) => {
+        const contentRange = 'bytes 10-19/1000';
+        const head = { ...VERSION, 'transfer-encoding': 'chunked', 'content-range': contentRange };
+        bench.server.always(
+          answerRaw(head, Buffer.from(chunks), () => undefined, '206 Partial Content'),
+        );
+        await expectFailure(get(open({ maxRetries: 0 }), range), code);
+      });
+
+      test('a server that never answers is left at the deadline', async () => {
+        bench.server.always(hang());
+        const start = performance.now();
+        const store = open({ requestTimeoutMs: 600 });
+        await expectFailure(get(store), 'TIMEOUT', /cannot read "key"/);
+        await expectFailure(put(store), 'TIMEOUT', /cannot write "key"/);
+        expect(performance.now() - start).toBeLessThan(2_500);
+      });
+
+      test('a server that stops in the middle of a body is left, and the sink alone', async () => {
+        bench.server.always(answerRead(SMALL.subarray(0, 100), short));
+        const sink = makeSink();
+        const reading = open({ requestTimeoutMs: 600 }).get('key', undefined, sink, {
+          signal: never(),
+        });
+        await expectFailure(
+          reading.finally(() => {
+            sink.end();
+          }),
+          'TIMEOUT',
+        );
+        await sleep(100);
+        expect(sink.callsAfterEnd()).toBe(0);
+      });
+
+      test('an early denial ends a large write at once, and nothing reads its body afterwards', async () => {
+        bench.server.always(target.earlyDenial);
+        const body = makeBody(makeBytes(12 * MIB));
+        const writing = open().put('key', body, { signal: never() });
+        await expectFailure(
+          writing.finally(() => {
+            body.end();
+          }),
+          'ACCESS_DENIED',
+          target.writeDenied,
+        );
+        await sleep(200);
+        expect(body.readsAfterEnd()).toBe(0);
+      });
+
+      test('success before all bytes were sent is no success', async () => {
+        const { status, body } = target.success;
+        bench.server.always(({ response }) => {
+          response.writeHead(status, { etag: '"x"', 'content-length': body.length }).end(body);
+        });
+        await expectFailure(put(open({ maxRetries: 1 }), makeBytes(12 * MIB)), 'UNAVAILABLE');
+      });
+
+      test.each(target.explained)('%s is explained', async (_name, answer, code, message) => {
+        bench.server.always(answer);
+        const error = await expectFailure(get(open({ maxRetries: 1 })), code, message);
+        expect(error.requestId).toBe(target.requestId);
+        const names = Object.getOwnPropertyNames(error);
+        const cause = error.cause instanceof Error ? Object.getOwnPropertyNames(error.cause) : [];
+        expect(JSON.stringify(error, [...names, ...cause])).not.toMatch(target.hidden);
+      });
+
+      test('a bucket that is missing is not taken for a missing object', async () => {
+        bench.server.always(target.missingBucket);
+        const store = open();
+        const message = target.missingBucketMessage;
+        await expectFailure(get(store), 'BAD_CONFIG', message);
+        await expectFailure(put(store), 'BAD_CONFIG', message);
+        await expectFailure(store.delete('key', { signal: never() }), 'BAD_CONFIG', message);
+      });
+
+      test("somebody else's page in place of the object is recognised", async () => {
+        bench.server.always(async ({ readBody, response }) => {
+          await readBody();
+          response.writeHead(404, { 'content-type': 'text/html' }).end('<html>nothing here</html>');
+        });
+        await expectFailure(get(open({ maxRetries: 0 })), 'BAD_CONFIG', target.strangerMessage);
+      });
+    });
+
+    describe('and aborts', () => {
+      test('before the start: nothing is sent', async () => {
+        const store = open();
+        const reason = new StorageError('TIMEOUT', 'the request is over');
+        const reading = store.get('key', undefined, makeSink(), {
+          signal: AbortSignal.abort(reason),
+        });
+        await expectFailure(reading, 'TIMEOUT');
+        const writing = store.put('key', makeBody(SMALL), { signal: AbortSignal.abort() });
+        await expectFailure(writing, 'ABORTED');
+        expect(bench.methods()).toEqual([]);
+      });
+
+      test('while reading: the connection ends and the sink is left alone', async () => {
+        bench.server.always(answerRead(SMALL.subarray(0, 100), short));
+        const controller = new AbortController();
+        const sink = makeSink();
+        const reading = open().get('key', undefined, sink, { signal: controller.signal });
+        await expect.poll(() => sink.begins()).toBe(1);
+        controller.abort();
+        sink.end();
+        await expectFailure(reading, 'ABORTED');
+        await expect.poll(() => bench.server.openSockets()).toBe(0);
+        expect(sink.callsAfterEnd()).toBe(0);
+        expect(bench.methods()).toHaveLength(1);
+      });
+
+      test('while writing: the connection ends and the body is left alone', async () => {
+        let resume: () => void = () => undefined;
+        bench.server.always(({ request }) => {
+          resume = () => request.resume();
+        });
+        const controller = new AbortController();
+        const body = makeBody(makeBytes(15 * MIB));
+        const writing = open().put('key', body, { signal: controller.signal });
+        await expect.poll(() => bench.methods().length).toBe(1);
+        controller.abort();
+        body.end();
+        await expectFailure(writing, 'ABORTED');
+        // A server that does not read does not see the end either.
+        resume();
+        await expect.poll(() => bench.server.openSockets()).toBe(0);
+        await sleep(100);
+        expect(body.readsAfterEnd()).toBe(0);
+        expect(bench.methods()).toHaveLength(1);
+      });
+
+      test('while waiting for a connection: nothing is sent once there is one', async () => {
+        const store = open({ maxConnections: 1 });
+        let release: () => void = () => undefined;
+        bench.server.script(async (exchange) => {
+          await new Promise<void>((resolve) => {
+            release = resolve;
+          });
+          await exchange.proceed();
+        });
+        const first = put(store);
+        await expect.poll(() => bench.methods().length).toBe(1);
+        const controller = new AbortController();
+        const second = store.delete('key', { signal: controller.signal });
+        const third = store.head('key', { signal: never() });
+        await sleep(20);
+        controller.abort();
+        await expectFailure(second, 'ABORTED');
+        release();
+        await first;
+        expect(await third).toMatchObject({ sizeBytes: SMALL.length });
+        expect(bench.methods()).toHaveLength(2);
+        expect(bench.methods()).not.toContain('DELETE');
+      });
+
+      test('while waiting for the next attempt: no further request', async () => {
+        bench.server.always(target.throttled(30));
+        const controller = new AbortController();
+        const writing = open({ maxRetries: 50 }).put('key', makeBody(SMALL), {
+          signal: controller.signal,
+        });
+        await expect.poll(() => bench.methods().length).toBe(1);
+        await sleep(50);
+        controller.abort();
+        await expectFailure(writing, 'ABORTED');
+        await sleep(100);
+        expect(bench.methods()).toHaveLength(1);
+      });
+
+      test('close fails what is under way with CLOSED and ends all connections', async () => {
+        const store = open();
+        await put(store);
+        bench.server.always(hang());
+        const reading = store.get('key', undefined, makeSink(), { signal: never() });
+        const failed = expectFailure(reading, 'CLOSED');
+        await expect.poll(() => bench.methods().length).toBe(2);
+        const start = performance.now();
+        await store.close();
+        await failed;
+        expect(performance.now() - start).toBeLessThan(500);
+        await expect.poll(() => bench.server.openSockets()).toBe(0);
+        await expectFailure(put(store), 'CLOSED');
+      });
+    });
+  });
+}
