@@ -18,6 +18,9 @@ import { createServerCommand } from './lib/servers.mjs';
  * @property {string} [folder] where it keeps its data; a temporary one, removed by stop(), if absent
  * @property {string} [logFile] its output; server.log beside the data if absent
  * @property {number} [port] a free one if absent
+ * @property {Tls} [tls] HTTPS with these files; HTTP if absent
+ *
+ * @typedef {{ certificateFile: string, keyFile: string }} Tls
  *
  * @typedef {object} Service
  * @property {string} endpoint such as "http://127.0.0.1:41234"
@@ -53,7 +56,13 @@ const azureAccount = {
 export async function startS3(options = {}) {
   const { accessKey = 'local-access-key', secretKey = 'local-secret-key' } = options;
   const service = await startService('versitygw', options, (port, data) => ({
-    args: ['--port', `127.0.0.1:${port}`, 'posix', data],
+    args: [
+      '--port',
+      `127.0.0.1:${port}`,
+      ...tlsArgs(options.tls, '--cert', '--key'),
+      'posix',
+      data,
+    ],
     env: { ROOT_ACCESS_KEY: accessKey, ROOT_SECRET_KEY: secretKey },
   }));
   const createBucket = async (/** @type {string} */ name) => {
@@ -71,8 +80,9 @@ export async function startGoogle(options = {}) {
   const service = await startService('fake-gcs-server', options, (port, data) => ({
     // biome-ignore format: an option and its value stay together
     args: [
-      '-scheme', 'http', '-host', '127.0.0.1', '-port', `${port}`, '-public-host', `127.0.0.1:${port}`,
+      '-scheme', options.tls === undefined ? 'http' : 'https', '-host', '127.0.0.1', '-port', `${port}`, '-public-host', `127.0.0.1:${port}`,
       '-backend', 'filesystem', '-filesystem-root', data,
+      ...tlsArgs(options.tls, '-cert-location', '-private-key-location'),
     ],
     env: {},
   }));
@@ -98,6 +108,7 @@ export async function startAzure(options = {}) {
     args: [
       '--silent', '--skipApiVersionCheck', '--disableTelemetry',
       '--location', data, '--blobHost', '127.0.0.1', '--blobPort', `${port}`,
+      ...tlsArgs(options.tls, '--cert', '--key'),
     ],
     env: {},
   }));
@@ -106,6 +117,11 @@ export async function startAzure(options = {}) {
     `DefaultEndpointsProtocol=http;AccountName=${accountName};AccountKey=${accountKey};` +
     `BlobEndpoint=${service.endpoint}/${accountName};`;
   return { ...service, accountName, accountKey, connectionString };
+}
+
+/** @param {Tls | undefined} tls @param {string} certificate @param {string} key */
+function tlsArgs(tls, certificate, key) {
+  return tls === undefined ? [] : [certificate, tls.certificateFile, key, tls.keyFile];
 }
 
 /**
@@ -126,7 +142,7 @@ async function startService(name, options, configure) {
     const port = options.port ?? (await freePort());
     const { args, env } = configure(port, data);
     const child = await spawnLogged(createCommand(args, env, folder), logFile);
-    const endpoint = `http://127.0.0.1:${port}`;
+    const endpoint = `${options.tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`;
     const stop = async () => {
       await stopProcess(child);
       await removeFolder();
@@ -157,7 +173,7 @@ async function spawnLogged({ argv, env, deathSignal }, logFile) {
 }
 
 /**
- * Any answer counts, also one that says "forbidden".
+ * Any answer counts, also one that says "forbidden", or a certificate that nobody knows.
  * @param {string} endpoint
  * @param {import('node:child_process').ChildProcess} child
  * @returns {Promise<'ready' | 'ended' | 'no answer'>}
@@ -173,10 +189,12 @@ async function waitUntilReady(endpoint, child) {
   const deadline = performance.now() + startTimeoutMs;
   while (performance.now() < deadline) {
     if (ended) return 'ended';
-    const response = await fetch(endpoint, { signal: AbortSignal.timeout(2_000) }).catch(() => {});
-    await response?.arrayBuffer().catch(() => {});
+    const hasAnswered = await fetch(endpoint, { signal: AbortSignal.timeout(2_000) }).then(
+      (response) => response.arrayBuffer().then(Boolean, Boolean),
+      (error) => error.cause?.code === 'DEPTH_ZERO_SELF_SIGNED_CERT',
+    );
     // Whoever answers has to be our child, not the one that took its port.
-    if (response !== undefined && !ended) return 'ready';
+    if (hasAnswered && !ended) return 'ready';
     await sleep(50);
   }
   return 'no answer';

@@ -1,22 +1,35 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// npm run bench:large [-- MEGABYTES [ROUNDS [PROVIDER…]]]: one large object up and down, beside one curl doing the same with the same
-// server and no checksum, in turns. Needs curl.
+// npm run bench:large -- [--megabytes N] [--rounds N] [--provider s3|azure|google] [--scheme http|https]: one large object up and down,
+// beside one curl doing the same with the same server and no checksum, in turns. Needs curl.
 
 import { execFile } from 'node:child_process';
 import { createHmac, randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { parseArgs, promisify } from 'node:util';
 
 import { startAzure, startGoogle, startS3 } from '../../scripts/services.mjs';
 import { bundleBench } from './bundle.mjs';
+import { writeServiceAccount } from './service-account.mjs';
 
 const run = promisify(execFile);
-const megabytes = Number(process.argv[2] ?? 512);
-const rounds = Number(process.argv[3] ?? 5);
-const chosen = process.argv.slice(4);
+const { values } = parseArgs({
+  options: {
+    megabytes: { type: 'string', default: '512' },
+    rounds: { type: 'string', default: '5' },
+    provider: { type: 'string', multiple: true, default: ['s3', 'azure', 'google'] },
+    scheme: { type: 'string', multiple: true, default: ['http', 'https'] },
+  },
+});
+const megabytes = Number(values.megabytes);
+const rounds = Number(values.rounds);
 const bucket = 'bench';
+const environment = { ...process.env };
+// Of the servers that are started here, for this process alone: to make a bucket.
+process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
+process.removeAllListeners('warning');
 
 /**
  * @typedef {object} Target
@@ -25,10 +38,11 @@ const bucket = 'bench';
  * @property {() => Promise<void>} stop
  */
 
-/** @type {Record<string, (folder: string) => Promise<Target>>} */
+/** @typedef {import('../../scripts/services.mjs').ServiceOptions} ServiceOptions */
+/** @type {Record<string, (options: ServiceOptions) => Promise<Target>>} */
 const targets = {
-  async s3(folder) {
-    const s3 = await startS3({ folder });
+  async s3(options) {
+    const s3 = await startS3(options);
     await s3.createBucket(bucket);
     const { endpoint, accessKey, secretKey } = s3;
     const signed = [
@@ -46,13 +60,14 @@ const targets = {
       stop: s3.stop,
     };
   },
-  async azure(folder) {
-    const azure = await startAzure({ folder });
+  async azure(options) {
+    const azure = await startAzure(options);
     const endpoint = `${azure.endpoint}/${azure.accountName}`;
     const query = signContainer(azure);
     await run('curl', [
       '--silent',
       '--fail',
+      '--insecure',
       '--request',
       'PUT',
       '--data',
@@ -68,8 +83,8 @@ const targets = {
       stop: azure.stop,
     };
   },
-  async google(folder) {
-    const google = await startGoogle({ folder });
+  async google(options) {
+    const google = await startGoogle(options);
     await google.createBucket(bucket);
     const { endpoint } = google;
     return {
@@ -86,10 +101,12 @@ const targets = {
     };
   },
 };
-const shorten = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+const medianOf = (figures) => figures.toSorted((a, b) => a - b)[figures.length >> 1];
 
 const folder = await mkdtemp(join(tmpdir(), 'large-bench-'));
 try {
+  const tls = await makeTls();
+  const serviceAccountFile = await writeServiceAccount(folder);
   const bench = await bundleBench('large.bench.ts', folder);
   const file = join(folder, 'content');
   await writeFile(file, randomBytes(megabytes * 1_000_000));
@@ -97,45 +114,68 @@ try {
     `| ${megabytes} MB | curl MB/s | plugin MB/s | times curl | CPU s | growth MB | loop blocked ms |`,
   );
   console.log('| --- | --- | --- | --- | --- | --- | --- |');
-  for (const provider of chosen.length > 0 ? chosen : Object.keys(targets)) {
-    const target = await targets[provider](join(folder, provider));
-    try {
-      for (const operation of /** @type {const} */ (['put', 'get'])) {
-        const theirs = [];
-        const ours = [];
-        for (let round = 0; round < rounds; round += 1) {
-          theirs.push(await timeCurl(target, operation, file));
-          const access = { provider, bucket, lean: true, authorities: '', ...target.access };
-          const args = JSON.stringify({ access, operation, key: 'plugin', file });
-          const { stdout } = await run(process.execPath, ['--no-warnings', bench, args]);
-          ours.push(JSON.parse(stdout));
+  for (const scheme of values.scheme) {
+    for (const provider of values.provider) {
+      const serverFolder = join(folder, `${provider}-${scheme}`);
+      const secure = scheme === 'https' ? { tls } : {};
+      const target = await targets[provider]({ folder: serverFolder, ...secure });
+      try {
+        for (const operation of /** @type {const} */ (['put', 'get'])) {
+          await compare(`${provider} ${operation}, ${scheme}`, provider, target, operation);
         }
-        const median = (name) => shorten(ours.map((outcome) => outcome[name]));
-        const [raw, own] = [shorten(theirs), median('seconds')];
-        const cells = [
-          `${provider} ${operation}`,
-          (megabytes / raw).toFixed(0),
-          (megabytes / own).toFixed(0),
-          (raw / own).toFixed(2),
-          median('cpuSeconds').toFixed(2),
-          median('peakMb').toFixed(0),
-          median('longestBlockMs').toFixed(0),
-        ];
-        console.log(`| ${cells.join(' | ')} |`);
+      } finally {
+        await target.stop();
       }
-    } finally {
-      await target.stop();
     }
+  }
+
+  async function compare(title, provider, target, operation) {
+    const theirs = [];
+    const ours = [];
+    const authorities = tls.certificateFile;
+    const common = { provider, bucket, lean: true, authorities, serviceAccountFile };
+    const access = { ...common, ...target.access };
+    const args = [
+      '--no-warnings',
+      bench,
+      JSON.stringify({ access, operation, key: 'plugin', file }),
+    ];
+    for (let round = 0; round < rounds; round += 1) {
+      theirs.push(await timeCurl(target, operation, file));
+      const { stdout } = await run(process.execPath, args, { env: environment });
+      ours.push(JSON.parse(stdout));
+    }
+    const median = (name) => medianOf(ours.map((outcome) => outcome[name]));
+    const [raw, own] = [medianOf(theirs), median('seconds')];
+    const cells = [
+      title,
+      (megabytes / raw).toFixed(0),
+      (megabytes / own).toFixed(0),
+      (raw / own).toFixed(2),
+      median('cpuSeconds').toFixed(2),
+      median('peakMb').toFixed(0),
+      median('longestBlockMs').toFixed(0),
+    ];
+    console.log(`| ${cells.join(' | ')} |`);
   }
 } finally {
   await rm(folder, { recursive: true });
+}
+
+async function makeTls() {
+  const bundle = await bundleBench('../support/certificate.ts', folder);
+  const { cert, key } = createRequire(import.meta.url)(bundle).makeCertificate();
+  const files = { certificateFile: join(folder, 'ca.pem'), keyFile: join(folder, 'key.pem') };
+  await writeFile(files.certificateFile, cert);
+  await writeFile(files.keyFile, key);
+  return files;
 }
 
 /** @returns seconds, as curl itself measures them */
 async function timeCurl(target, operation, file) {
   const { stdout } = await run('curl', [
     ...['--silent', '--show-error', '--fail', '--output', '/dev/null'],
-    ...['--write-out', '%{time_total}', '--header', 'Expect:'],
+    ...['--write-out', '%{time_total}', '--header', 'Expect:', '--insecure'],
     ...(operation === 'put' ? ['--upload-file', file] : []),
     ...target.curl(operation),
   ]);

@@ -2,13 +2,13 @@
 // node test/bench/providers.mjs [rounds]: client CPU in ms per operation, minimum of several processes, as a Markdown table.
 
 import { execFile, fork } from 'node:child_process';
-import { generateKeyPairSync } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 import { bundleBench } from './bundle.mjs';
+import { writeServiceAccount } from './service-account.mjs';
 
 const run = promisify(execFile);
 const rounds = Number(process.argv[2] ?? 3);
@@ -33,8 +33,7 @@ const folder = await mkdtemp(join(tmpdir(), 'providers-bench-'));
 try {
   const bundle = await bundleBench('providers.bench.ts', folder);
   const server = await bundleBench('memory-server.ts', folder);
-  const keyFile = join(folder, 'key.json');
-  await writeFile(keyFile, JSON.stringify(makeServiceAccount()));
+  const keyFile = await writeServiceAccount(folder);
   for (const scheme of ['http', 'https']) {
     const child = fork(server, [scheme, folder]);
     try {
@@ -70,15 +69,4 @@ try {
   }
 } finally {
   await rm(folder, { recursive: true });
-}
-
-/** Of another universe: such an account signs its tokens itself, so that no server has to be asked. */
-function makeServiceAccount() {
-  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-  return {
-    type: 'service_account',
-    client_email: 'bench@example.com',
-    private_key: privateKey.export({ type: 'pkcs8', format: 'pem' }),
-    universe_domain: 'example.com',
-  };
 }
