@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The check at start: the mistakes that users make, each with what it tells them; identities, and the ways to Azure (TLS, proxy).
+// The check at start: Azure's own mistakes, signatures and identities, beside what all providers share.
 // Azure and Entra ID are a server of the test's own, which a proxy reaches under their names.
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { Secret } from '../../src/config/secret.ts';
 import type { AzureSettings } from '../../src/config/settings.ts';
-import type { StorageErrorCode } from '../../src/errors.ts';
 import { type AzureDependencies, createAzureStore } from '../../src/providers/azure/store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import {
@@ -31,18 +30,14 @@ import {
 import { makeCertificate } from '../support/certificate.ts';
 import { withEnvironment } from '../support/environment.ts';
 import { type ForwardProxy, startProxy } from '../support/forward-proxy.ts';
-import {
-  hang,
-  type ScriptedServer,
-  type Step,
-  startScriptedServer,
-} from '../support/scripted-server.ts';
+import { type ScriptedServer, startScriptedServer } from '../support/scripted-server.ts';
 import { makeAzureSettings, makeLogger, type TestLogger } from '../support/settings.ts';
+import { useClosing } from './bench.ts';
+import { startFaults } from './start-faults.ts';
 
 const BLOB_HOST = 'account.blob.core.windows.net';
 const certificate = makeCertificate([BLOB_HOST, ENTRA_HOST]);
-const stores: ObjectStore[] = [];
-const servers: { close(): Promise<void> }[] = [];
+const closing = useClosing();
 let log: TestLogger;
 
 function open(
@@ -51,9 +46,7 @@ function open(
   deps: Partial<AzureDependencies> = {},
 ): ObjectStore {
   const settings = makeAzureSettings(connectionString, changes);
-  const store = createAzureStore(settings, { log, ...deps });
-  stores.push(store);
-  return store;
+  return closing(createAzureStore(settings, { log, ...deps }));
 }
 
 const check = (store: ObjectStore) => store.check({ signal: never() });
@@ -62,24 +55,64 @@ beforeEach(() => {
   log = makeLogger();
 });
 
-afterEach(async () => {
-  for (const store of stores.splice(0)) await store.close();
-  for (const server of servers.splice(0)) await server.close();
+const serverTime = new Date(Date.now() - 20 * 60_000).toUTCString();
+
+startFaults({
+  answer: answerAzure,
+  create: (endpoint, changes) => {
+    const settings = makeAzureSettings(connectionStringOf({ endpoint }), changes);
+    return createAzureStore(settings, { log });
+  },
+  addressSetting: /AzureBlobStorage\.ConnectionString/,
+  mistakes: [
+    [
+      'a wrong account key',
+      failAzure(403, 'AuthenticationFailed'),
+      'ACCESS_DENIED',
+      /account key is wrong.*AzureBlobStorage\.ConnectionString/,
+    ],
+    [
+      "a clock that is off by the server's measure",
+      failAzure(403, 'AuthenticationFailed', {
+        xml: "<AuthenticationErrorDetail>Request date header too old: 'Tue, 24 Nov 2026 07:00:00 GMT'</AuthenticationErrorDetail>",
+      }),
+      'ACCESS_DENIED',
+      /clock/,
+    ],
+    [
+      "the account's firewall",
+      failAzure(403, 'AuthorizationFailure'),
+      'ACCESS_DENIED',
+      /Networking/,
+    ],
+    [
+      'an account without access by key',
+      failAzure(403, 'KeyBasedAuthenticationNotPermitted'),
+      'ACCESS_DENIED',
+      /AccountUrl/,
+    ],
+    ['a server that only fails', failAzure(500, 'InternalError'), 'UNAVAILABLE', /500/],
+    [
+      'a clock that is off',
+      failAzure(403, 'AuthenticationFailed', { headers: { date: serverTime } }),
+      'ACCESS_DENIED',
+      /20 minutes ahead of/,
+    ],
+  ],
 });
 
-describe('the check at start', () => {
+describe('the check of a signature or a container', () => {
   let server: ScriptedServer;
 
   beforeEach(async () => {
-    server = await startScriptedServer({ answer: answerAzure });
-    servers.push(server);
+    server = closing(await startScriptedServer({ answer: answerAzure }));
   });
 
   const seen = () => server.requests.map(({ method, url }) => `${method} ${url.split('?')[0]}`);
   const signature = (query: string) =>
     `BlobEndpoint=${server.endpoint}/account;SharedAccessSignature=sv=2024-11-04&${query}&sig=c2VjcmV0`;
 
-  test('is one read with an account key', async () => {
+  test('reads an object that is not there', async () => {
     await check(open(connectionStringOf(server)));
     expect(seen()).toEqual([
       expect.stringMatching(/^GET \/account\/container\/orthanc-object-storage-probe-/),
@@ -198,298 +231,184 @@ describe('the check at start', () => {
     await check(open(signature('si=policy')));
     expect(log.lines.join('\n')).toMatch(/^warning: a policy of Azure container/m);
   });
-
-  test.each<[string, Step, StorageErrorCode, RegExp]>([
-    [
-      'a wrong account key',
-      failAzure(403, 'AuthenticationFailed'),
-      'ACCESS_DENIED',
-      /account key is wrong.*AzureBlobStorage\.ConnectionString/,
-    ],
-    [
-      "a clock that is off by the server's measure",
-      failAzure(403, 'AuthenticationFailed', {
-        xml: "<AuthenticationErrorDetail>Request date header too old: 'Tue, 24 Nov 2026 07:00:00 GMT'</AuthenticationErrorDetail>",
-      }),
-      'ACCESS_DENIED',
-      /clock/,
-    ],
-    [
-      "the account's firewall",
-      failAzure(403, 'AuthorizationFailure'),
-      'ACCESS_DENIED',
-      /Networking/,
-    ],
-    [
-      'an account without access by key',
-      failAzure(403, 'KeyBasedAuthenticationNotPermitted'),
-      'ACCESS_DENIED',
-      /AccountUrl/,
-    ],
-    ['a server that only fails', failAzure(500, 'InternalError'), 'UNAVAILABLE', /500/],
-  ])('finds %s', async (_name, fault, code, message) => {
-    server.always(fault);
-    await expectFailure(check(open(connectionStringOf(server))), code, message);
-  });
-
-  test('gives up a server that never answers within 10 s', async () => {
-    server.always(hang());
-    const start = performance.now();
-    await expectFailure(
-      check(open(connectionStringOf(server))),
-      'TIMEOUT',
-      /AzureBlobStorage\.ConnectionString/,
-    );
-    expect(performance.now() - start).toBeLessThan(10_000);
-  });
-
-  test('finds an address that nobody listens on at once', async () => {
-    await server.close();
-    const start = performance.now();
-    await expectFailure(
-      check(open(connectionStringOf(server))),
-      'UNAVAILABLE',
-      /nobody listens.*AzureBlobStorage\.ConnectionString/,
-    );
-    expect(performance.now() - start).toBeLessThan(1_000);
-  });
-
-  test('finds an account name that does not exist', async () => {
-    const text = connectionStringOf({ endpoint: 'http://no-such-account.invalid' });
-    await expectFailure(check(open(text)), 'UNAVAILABLE', /the account's name in AzureBlobStorage/);
-  });
-
-  test('leaves nothing behind that would keep the event loop from ending', async () => {
-    const store = open(connectionStringOf(server));
-    await check(store);
-    await store.close();
-    await expect.poll(() => server.openSockets()).toBe(0);
-  });
 });
 
-describe('over TLS', () => {
+describe('with AccountUrl', () => {
+  const account = { kind: 'default-chain', accountUrl: `https://${BLOB_HOST}` } as const;
+  const none = {
+    AZURE_TENANT_ID: undefined,
+    AZURE_CLIENT_ID: undefined,
+    AZURE_CLIENT_SECRET: undefined,
+    AZURE_FEDERATED_TOKEN_FILE: undefined,
+    AZURE_TOKEN_CREDENTIALS: undefined,
+    AZURE_AUTHORITY_HOST: undefined,
+    IDENTITY_ENDPOINT: undefined,
+    IDENTITY_HEADER: undefined,
+  };
+  const secret = {
+    ...none,
+    AZURE_TENANT_ID: '11111111-2222-3333-4444-555555555555',
+    AZURE_CLIENT_ID: '66666666-7777-8888-9999-000000000000',
+    AZURE_CLIENT_SECRET: 'client-secret-that-no-log-may-show',
+  };
   let folder: string;
-  let server: ScriptedServer;
   let caCertificatesFile: string;
+  let server: ScriptedServer;
+  let proxy: ForwardProxy;
 
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
+    closing({ close: () => rm(folder, { recursive: true }) });
     caCertificatesFile = join(folder, 'ca.pem');
     await writeFile(caCertificatesFile, certificate.cert);
-    server = await startScriptedServer({ certificate, answer: answerAzure });
-    servers.push(server, { close: () => rm(folder, { recursive: true }) });
+    server = closing(await startScriptedServer({ certificate, answer: answerAzure }));
+    proxy = closing(await startProxy({ tunnelPort: server.port }));
   });
 
-  test('with HttpsCACertificates, contents are exact', async () => {
-    const store = open(connectionStringOf(server), { caCertificatesFile });
-    const bytes = makeBytes(3_000_000);
-    await store.put('key', makeBody(bytes), { signal: never() });
-    const sink = makeSink();
-    await store.get('key', undefined, sink, { signal: never() });
-    expectSameBytes(sink.bytes(), bytes);
-  });
-
-  test('a private authority that is not named is explained', async () => {
-    await expectFailure(
-      check(open(connectionStringOf(server))),
-      'BAD_CONFIG',
-      /HttpsCACertificates/,
-    );
-  });
-
-  describe('with AccountUrl', () => {
-    const account = { kind: 'default-chain', accountUrl: `https://${BLOB_HOST}` } as const;
-    const none = {
-      AZURE_TENANT_ID: undefined,
-      AZURE_CLIENT_ID: undefined,
-      AZURE_CLIENT_SECRET: undefined,
-      AZURE_FEDERATED_TOKEN_FILE: undefined,
-      AZURE_TOKEN_CREDENTIALS: undefined,
-      AZURE_AUTHORITY_HOST: undefined,
-      IDENTITY_ENDPOINT: undefined,
-      IDENTITY_HEADER: undefined,
-    };
-    const secret = {
-      ...none,
-      AZURE_TENANT_ID: '11111111-2222-3333-4444-555555555555',
-      AZURE_CLIENT_ID: '66666666-7777-8888-9999-000000000000',
-      AZURE_CLIENT_SECRET: 'client-secret-that-no-log-may-show',
-    };
-    let proxy: ForwardProxy;
-
-    beforeEach(async () => {
-      proxy = await startProxy({ tunnelPort: server.port });
-      servers.push(proxy);
-    });
-
-    const openAccount = (deps: Partial<AzureDependencies> = {}) =>
-      open(
-        '',
-        {
-          account,
-          caCertificatesFile,
-          proxyUrl: new Secret(`http://127.0.0.1:${proxy.port}`),
-          maxRetries: 1,
-        },
-        deps,
-      );
-
-    const blobRequests = () =>
-      server.requests.filter(({ headers }) => headers['host'] === BLOB_HOST);
-    const tokenRequests = () => server.requests.filter(({ url }) => url.includes('/token'));
-
-    test.each([{ lean: true }, { lean: false }])(
-      'a client secret from the environment gives a token, once ($lean)',
-      async (deps) => {
-        await withEnvironment(secret, async () => {
-          const store = openAccount(deps);
-          await check(store);
-          const bytes = makeBytes(1_000);
-          await store.put('key', makeBody(bytes), { signal: never() });
-          const sink = makeSink();
-          await store.get('key', undefined, sink, { signal: never() });
-          expectSameBytes(sink.bytes(), bytes);
-          await store.delete('key', { signal: never() });
-          expect(new Set(blobRequests().map(({ headers }) => headers['authorization']))).toEqual(
-            new Set([`Bearer ${TEST_TOKEN}`]),
-          );
-          expect(blobRequests().map(({ method }) => method)).toEqual([
-            'GET',
-            'PUT',
-            'DELETE',
-            'PUT',
-            'GET',
-            'DELETE',
-          ]);
-          expect(tokenRequests()).toHaveLength(1);
-          expect(new Set(proxy.tunnels)).toEqual(new Set([ENTRA_HOST, BLOB_HOST]));
-        });
+  const openAccount = (deps: Partial<AzureDependencies> = {}) =>
+    open(
+      '',
+      {
+        account,
+        caCertificatesFile,
+        proxyUrl: new Secret(`http://127.0.0.1:${proxy.port}`),
+        maxRetries: 1,
       },
+      deps,
     );
 
-    test('workload identity exchanges its file for a token', async () => {
-      const file = join(folder, 'federated-token');
-      await writeFile(file, 'the-federated-token');
-      const variables = {
-        ...secret,
-        AZURE_CLIENT_SECRET: undefined,
-        AZURE_FEDERATED_TOKEN_FILE: file,
-      };
-      await withEnvironment(variables, async () => {
-        await check(openAccount());
-        expect(tokenRequests()[0]?.body().toString()).toContain(
-          'client_assertion=the-federated-token',
-        );
-      });
-    });
+  const blobRequests = () => server.requests.filter(({ headers }) => headers['host'] === BLOB_HOST);
+  const tokenRequests = () => server.requests.filter(({ url }) => url.includes('/token'));
 
-    test('managed identity is asked on this machine, past the proxy', async () => {
-      const metadata = await startScriptedServer();
-      servers.push(metadata);
-      metadata.always(({ response }) => {
-        answerJson(response, 200, {
-          access_token: TEST_TOKEN,
-          expires_on: String(Math.floor(Date.now() / 1000) + 3600),
-          resource: 'https://storage.azure.com',
-          token_type: 'Bearer',
-        });
-      });
-      const variables = {
-        ...none,
-        IDENTITY_ENDPOINT: `${metadata.endpoint}/token`,
-        IDENTITY_HEADER: 'header',
-      };
-      await withEnvironment(variables, async () => {
-        await check(openAccount());
-        expect(metadata.requests).toHaveLength(1);
-        expect(metadata.requests[0]?.url).toContain('resource=https%3A%2F%2Fstorage.azure.com');
-        expect(proxy.tunnels).not.toContain('127.0.0.1');
-      });
-    });
-
-    test('a wrong client secret is explained', async () => {
+  test.each([{ lean: true }, { lean: false }])(
+    'a client secret from the environment gives a token, once ($lean)',
+    async (deps) => {
       await withEnvironment(secret, async () => {
-        server.always(async (exchange) => {
-          if (!exchange.recorded.url.includes('/token')) {
-            await exchange.proceed();
-            return;
-          }
-          await exchange.readBody();
-          answerJson(exchange.response, 401, {
-            error: 'invalid_client',
-            error_description: 'AADSTS7000215: Invalid client secret provided.',
-          });
-        });
-        const error = await expectFailure(
-          check(openAccount()),
-          'ACCESS_DENIED',
-          /Entra ID refuses.*AzureBlobStorage\.AccountUrl.*AADSTS7000215/,
+        const store = openAccount(deps);
+        await check(store);
+        const bytes = makeBytes(1_000);
+        await store.put('key', makeBody(bytes), { signal: never() });
+        const sink = makeSink();
+        await store.get('key', undefined, sink, { signal: never() });
+        expectSameBytes(sink.bytes(), bytes);
+        await store.delete('key', { signal: never() });
+        expect(new Set(blobRequests().map(({ headers }) => headers['authorization']))).toEqual(
+          new Set([`Bearer ${TEST_TOKEN}`]),
         );
-        expect(inspect(error, { depth: 5 })).not.toContain(secret.AZURE_CLIENT_SECRET);
+        expect(blobRequests().map(({ method }) => method)).toEqual([
+          'GET',
+          'PUT',
+          'DELETE',
+          'PUT',
+          'GET',
+          'DELETE',
+        ]);
+        expect(tokenRequests()).toHaveLength(1);
+        expect(new Set(proxy.tunnels)).toEqual(new Set([ENTRA_HOST, BLOB_HOST]));
       });
-    });
+    },
+  );
 
-    test('no identity at all is explained, with what was tried', async () => {
-      const metadata = await startScriptedServer();
-      await metadata.close();
-      const variables = {
-        ...none,
-        // Another identity than that of the test before, whose token MSAL still has.
-        AZURE_CLIENT_ID: '99999999-7777-8888-9999-000000000000',
-        IDENTITY_ENDPOINT: `${metadata.endpoint}/token`,
-        IDENTITY_HEADER: 'header',
-      };
-      await withEnvironment(variables, async () => {
-        await expectFailure(
-          check(openAccount()),
-          'ACCESS_DENIED',
-          /no Azure identity was found for AzureBlobStorage\.AccountUrl.*EnvironmentCredential.*ManagedIdentityCredential/,
-        );
-      });
-    });
-
-    test('an unknown kind in AZURE_TOKEN_CREDENTIALS is explained', async () => {
-      await withEnvironment({ ...secret, AZURE_TOKEN_CREDENTIALS: 'nonsense' }, async () => {
-        await expectFailure(check(openAccount()), 'BAD_CONFIG', /AZURE_TOKEN_CREDENTIALS/);
-      });
-    });
-
-    test.each([
-      ['GET', /cannot check.*Storage Blob Data Contributor/],
-      ['PUT', /cannot write.*blobs\/write.*Storage Blob Data Contributor/],
-      ['DELETE', /cannot delete.*blobs\/delete/],
-    ])('a role without %s is explained', async (method, message) => {
-      await withEnvironment(secret, async () => {
-        server.always(async (exchange) => {
-          const { recorded } = exchange;
-          const isDenied = recorded.method === method && recorded.headers['host'] === BLOB_HOST;
-          await (isDenied
-            ? failAzure(403, 'AuthorizationPermissionMismatch')(exchange)
-            : exchange.proceed());
-        });
-        await expectFailure(check(openAccount()), 'ACCESS_DENIED', message);
-      });
+  test('workload identity exchanges its file for a token', async () => {
+    const file = join(folder, 'federated-token');
+    await writeFile(file, 'the-federated-token');
+    const variables = {
+      ...secret,
+      AZURE_CLIENT_SECRET: undefined,
+      AZURE_FEDERATED_TOKEN_FILE: file,
+    };
+    await withEnvironment(variables, async () => {
+      await check(openAccount());
+      expect(tokenRequests()[0]?.body().toString()).toContain(
+        'client_assertion=the-federated-token',
+      );
     });
   });
-});
 
-describe('HttpProxy', () => {
-  test('plain HTTP goes through it', async () => {
-    const server = await startScriptedServer({ answer: answerAzure });
-    const proxy = await startProxy();
-    servers.push(server, proxy);
-    const proxyUrl = new Secret(`http://127.0.0.1:${proxy.port}`);
-    await check(open(connectionStringOf(server), { proxyUrl }));
-    expect(proxy.seen).toEqual(['GET']);
+  test('managed identity is asked on this machine, past the proxy', async () => {
+    const metadata = closing(await startScriptedServer());
+    metadata.always(({ response }) => {
+      answerJson(response, 200, {
+        access_token: TEST_TOKEN,
+        expires_on: String(Math.floor(Date.now() / 1000) + 3600),
+        resource: 'https://storage.azure.com',
+        token_type: 'Bearer',
+      });
+    });
+    const variables = {
+      ...none,
+      IDENTITY_ENDPOINT: `${metadata.endpoint}/token`,
+      IDENTITY_HEADER: 'header',
+    };
+    await withEnvironment(variables, async () => {
+      await check(openAccount());
+      expect(metadata.requests).toHaveLength(1);
+      expect(metadata.requests[0]?.url).toContain('resource=https%3A%2F%2Fstorage.azure.com');
+      expect(proxy.tunnels).not.toContain('127.0.0.1');
+    });
   });
 
-  test('one that refuses is explained, without its password', async () => {
-    const server = await startScriptedServer({ answer: answerAzure });
-    const proxy = await startProxy({ refuse: true });
-    servers.push(server, proxy);
-    const proxyUrl = new Secret(`http://user:hidden@127.0.0.1:${proxy.port}`);
-    const store = open(connectionStringOf(server), { proxyUrl });
-    const error = await expectFailure(check(store), 'BAD_CONFIG', /HttpProxy/);
-    expect(error.message).not.toContain('hidden');
+  test('a wrong client secret is explained', async () => {
+    await withEnvironment(secret, async () => {
+      server.always(async (exchange) => {
+        if (!exchange.recorded.url.includes('/token')) {
+          await exchange.proceed();
+          return;
+        }
+        await exchange.readBody();
+        answerJson(exchange.response, 401, {
+          error: 'invalid_client',
+          error_description: 'AADSTS7000215: Invalid client secret provided.',
+        });
+      });
+      const error = await expectFailure(
+        check(openAccount()),
+        'ACCESS_DENIED',
+        /Entra ID refuses.*AzureBlobStorage\.AccountUrl.*AADSTS7000215/,
+      );
+      expect(inspect(error, { depth: 5 })).not.toContain(secret.AZURE_CLIENT_SECRET);
+    });
+  });
+
+  test('no identity at all is explained, with what was tried', async () => {
+    const metadata = await startScriptedServer();
+    await metadata.close();
+    const variables = {
+      ...none,
+      // Another identity than that of the test before, whose token MSAL still has.
+      AZURE_CLIENT_ID: '99999999-7777-8888-9999-000000000000',
+      IDENTITY_ENDPOINT: `${metadata.endpoint}/token`,
+      IDENTITY_HEADER: 'header',
+    };
+    await withEnvironment(variables, async () => {
+      await expectFailure(
+        check(openAccount()),
+        'ACCESS_DENIED',
+        /no Azure identity was found for AzureBlobStorage\.AccountUrl.*EnvironmentCredential.*ManagedIdentityCredential/,
+      );
+    });
+  });
+
+  test('an unknown kind in AZURE_TOKEN_CREDENTIALS is explained', async () => {
+    await withEnvironment({ ...secret, AZURE_TOKEN_CREDENTIALS: 'nonsense' }, async () => {
+      await expectFailure(check(openAccount()), 'BAD_CONFIG', /AZURE_TOKEN_CREDENTIALS/);
+    });
+  });
+
+  test.each([
+    ['GET', /cannot check.*Storage Blob Data Contributor/],
+    ['PUT', /cannot write.*blobs\/write.*Storage Blob Data Contributor/],
+    ['DELETE', /cannot delete.*blobs\/delete/],
+  ])('a role without %s is explained', async (method, message) => {
+    await withEnvironment(secret, async () => {
+      server.always(async (exchange) => {
+        const { recorded } = exchange;
+        const isDenied = recorded.method === method && recorded.headers['host'] === BLOB_HOST;
+        await (isDenied
+          ? failAzure(403, 'AuthorizationPermissionMismatch')(exchange)
+          : exchange.proceed());
+      });
+      await expectFailure(check(openAccount()), 'ACCESS_DENIED', message);
+    });
   });
 });

@@ -48,7 +48,11 @@ export function useBench<Changes, Dependencies>(
 ): Bench<Changes, Dependencies> {
   let server: ScriptedServer | undefined;
   let log = makeLogger();
-  const stores: ObjectStore[] = [];
+  afterEach(() => {
+    expect(log.lines.join('\n')).not.toContain(options.secret);
+  });
+  // Closed before that: what is logged on the way counts too.
+  const closing = useClosing();
 
   function present(): ScriptedServer {
     if (server === undefined) throw new Error('no test runs');
@@ -57,13 +61,7 @@ export function useBench<Changes, Dependencies>(
 
   beforeEach(async () => {
     log = makeLogger();
-    server = await startScriptedServer({ answer: options.answer });
-  });
-
-  afterEach(async () => {
-    for (const store of stores.splice(0)) await store.close();
-    await present().close();
-    expect(log.lines.join('\n')).not.toContain(options.secret);
+    server = closing(await startScriptedServer({ answer: options.answer }));
   });
 
   return {
@@ -73,11 +71,7 @@ export function useBench<Changes, Dependencies>(
     get log() {
       return log;
     },
-    open(changes, deps) {
-      const store = options.create(present(), changes, log, deps);
-      stores.push(store);
-      return store;
-    },
+    open: (changes, deps) => closing(options.create(present(), changes, log, deps)),
     put: (store, bytes = SMALL) => store.put('key', makeBody(bytes), { signal: never() }),
     async get(store, range) {
       const sink = makeSink();
@@ -85,5 +79,17 @@ export function useBench<Changes, Dependencies>(
       return sink;
     },
     methods: () => present().requests.map(({ method }) => method),
+  };
+}
+
+/** @returns what notes stores and servers to close after the test, the last first */
+export function useClosing(): <T extends { close(): Promise<unknown> }>(it: T) => T {
+  const opened: { close(): Promise<unknown> }[] = [];
+  afterEach(async () => {
+    for (const each of opened.splice(0).reverse()) await each.close();
+  });
+  return (it) => {
+    opened.push(it);
+    return it;
   };
 }

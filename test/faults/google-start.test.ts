@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The check at start: the mistakes that users make, each with what it tells them; credentials, and the ways to Google (TLS, proxy).
+// The check at start: Google's own mistakes, permissions and credentials, beside what all providers share.
 // Google is a server of the test's own, which a proxy reaches under Google's names.
 
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { Secret } from '../../src/config/secret.ts';
 import type { GoogleSettings } from '../../src/config/settings.ts';
 import type { StorageErrorCode } from '../../src/errors.ts';
@@ -32,9 +32,10 @@ import {
   startScriptedServer,
 } from '../support/scripted-server.ts';
 import { makeLogger } from '../support/settings.ts';
+import { useClosing } from './bench.ts';
+import { startFaults } from './start-faults.ts';
 
-const stores: ObjectStore[] = [];
-const servers: { close(): Promise<void> }[] = [];
+const closing = useClosing();
 const certificate = makeCertificate([
   'storage.googleapis.com',
   'oauth2.googleapis.com',
@@ -47,97 +48,33 @@ function open(
   changes: Partial<GoogleSettings>,
   deps: Partial<GoogleDependencies> = {},
 ): ObjectStore {
-  const store = createGoogleStore(makeGoogleSettings(changes), { log: makeLogger(), ...deps });
-  stores.push(store);
-  return store;
+  return closing(createGoogleStore(makeGoogleSettings(changes), { log: makeLogger(), ...deps }));
 }
+
+const check = (store: ObjectStore) => store.check({ signal: never() });
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
+  closing({ close: () => rm(folder, { recursive: true }) });
   await writeFile(join(folder, 'ca.pem'), certificate.cert);
+  await writeFile(
+    join(folder, 'self-signing.json'),
+    makeServiceAccount({ universe_domain: 'other-cloud.example' }),
+  );
 });
 
-afterEach(async () => {
-  for (const store of stores.splice(0)) await store.close();
-  for (const server of servers.splice(0)) await server.close();
-  await rm(folder, { recursive: true });
-});
-
-async function timed(work: () => Promise<unknown>): Promise<number> {
-  const start = performance.now();
-  await work();
-  return performance.now() - start;
-}
-
-describe('the check at start, without credentials', () => {
-  let server: ScriptedServer;
-
-  beforeEach(async () => {
-    server = await startScriptedServer({ answer: answerGoogle });
-    servers.push(server);
-  });
-
-  const methods = () => server.requests.map(({ method }) => method);
-  const isPermissionTest = (url: string) => url.includes('/iam/testPermissions');
-
-  test('is one question where the answer is clear', async () => {
-    await open({ endpoint: server.endpoint }).check({ signal: never() });
-    expect(server.requests.map(({ url }) => url)).toEqual([
-      '/storage/v1/b/bucket/iam/testPermissions?permissions=storage.objects.create&permissions=storage.objects.get&permissions=storage.objects.delete',
-    ]);
-  });
-
-  test.each<[string, Step]>([
-    ['are granted under RootPath alone', ({ response }) => void response.end('{}')],
-    ['are not known to the server', failGoogle(404, 'Not Found', 'notFound')],
-    ['may not be asked for', failGoogle(403, 'no', 'forbidden')],
-  ])('writes a probe under RootPath where permissions %s', async (_name, answer) => {
-    server.always(async (exchange) => {
-      const { url, method } = exchange.recorded;
-      const isAllowed =
-        method === 'POST' || url.startsWith('/storage/v1/b/bucket/o/archive%2Forthanc-');
-      if (isPermissionTest(url)) await answer(exchange);
-      else if (isAllowed) await exchange.proceed();
-      else await failGoogle(403, 'no', 'forbidden')(exchange);
-    });
-    const store = open({ endpoint: server.endpoint }, { probePrefix: 'archive' });
-    await store.check({ signal: never() });
-    expect(methods()).toEqual(['GET', 'POST', 'GET', 'DELETE']);
-    expect(server.objects.size).toBe(0);
-  });
-
-  test.each([
-    ['POST', 'create'],
-    ['GET', 'get'],
-    ['DELETE', 'delete'],
-  ])('names the permission when %s is forbidden', async (method, permission) => {
-    server.always(async (exchange) => {
-      const { url } = exchange.recorded;
-      const words = `x does not have storage.objects.${permission} access to the Google Cloud Storage object.`;
-      if (isPermissionTest(url)) exchange.response.end('{}');
-      else if (exchange.recorded.method === method) {
-        await failGoogle(403, words, 'forbidden')(exchange);
-      } else await exchange.proceed();
-    });
-    await expectFailure(
-      open({ endpoint: server.endpoint }).check({ signal: never() }),
-      'ACCESS_DENIED',
-      new RegExp(`allow storage\\.objects\\.${permission} on the bucket`),
-    );
-  });
-
-  test('passes a bucket that keeps its objects for a time', async () => {
-    server.always(async (exchange) => {
-      const { url, method } = exchange.recorded;
-      if (isPermissionTest(url)) exchange.response.end('{}');
-      else if (method === 'DELETE') {
-        await failGoogle(403, 'under retention policy', 'retentionPolicyNotMet')(exchange);
-      } else await exchange.proceed();
-    });
-    await open({ endpoint: server.endpoint }).check({ signal: never() });
-  });
-
-  test.each<[string, Step, StorageErrorCode, RegExp]>([
+startFaults({
+  answer: answerGoogle,
+  create: (endpoint, changes) => {
+    // Over TLS credentials are needed; such a key needs no server to give it a token.
+    const serviceAccountFile = endpoint.startsWith('https:')
+      ? join(folder, 'self-signing.json')
+      : undefined;
+    const settings = makeGoogleSettings({ endpoint, serviceAccountFile, ...changes });
+    return createGoogleStore(settings, { log: makeLogger() });
+  },
+  addressSetting: /GoogleCloudStorage\.Endpoint/,
+  mistakes: [
     [
       'a bucket that is not there',
       failGoogle(404, 'The specified bucket does not exist.', 'notFound'),
@@ -157,46 +94,74 @@ describe('the check at start, without credentials', () => {
       /billing/,
     ],
     ['a server that only fails', failGoogle(500, 'Internal', 'x'), 'UNAVAILABLE', /500/],
-  ])('finds %s', async (_name, fault, code, message) => {
-    server.always(fault);
-    const check = open({ endpoint: server.endpoint }).check({ signal: never() });
-    await expectFailure(check, code, message);
+  ],
+});
+
+describe('permissions', () => {
+  let server: ScriptedServer;
+
+  beforeEach(async () => {
+    server = closing(await startScriptedServer({ answer: answerGoogle }));
   });
 
-  test('gives up a server that never answers within 10 s', async () => {
-    server.always(hang());
-    const ms = await timed(() =>
-      expectFailure(
-        open({ endpoint: server.endpoint }).check({ signal: never() }),
-        'TIMEOUT',
-        /GoogleCloudStorage\.Endpoint/,
-      ),
+  const methods = () => server.requests.map(({ method }) => method);
+  const isPermissionTest = (url: string) => url.includes('/iam/testPermissions');
+
+  test('are asked for', async () => {
+    await check(open({ endpoint: server.endpoint }));
+    expect(server.requests.map(({ url }) => url)).toEqual([
+      '/storage/v1/b/bucket/iam/testPermissions?permissions=storage.objects.create&permissions=storage.objects.get&permissions=storage.objects.delete',
+    ]);
+  });
+
+  test.each<[string, Step]>([
+    ['are granted under RootPath alone', ({ response }) => void response.end('{}')],
+    ['are not known to the server', failGoogle(404, 'Not Found', 'notFound')],
+    ['may not be asked for', failGoogle(403, 'no', 'forbidden')],
+  ])('writes a probe under RootPath where permissions %s', async (_name, answer) => {
+    server.always(async (exchange) => {
+      const { url, method } = exchange.recorded;
+      const isAllowed =
+        method === 'POST' || url.startsWith('/storage/v1/b/bucket/o/archive%2Forthanc-');
+      if (isPermissionTest(url)) await answer(exchange);
+      else if (isAllowed) await exchange.proceed();
+      else await failGoogle(403, 'no', 'forbidden')(exchange);
+    });
+    const store = open({ endpoint: server.endpoint }, { probePrefix: 'archive' });
+    await check(store);
+    expect(methods()).toEqual(['GET', 'POST', 'GET', 'DELETE']);
+    expect(server.objects.size).toBe(0);
+  });
+
+  test.each([
+    ['POST', 'create'],
+    ['GET', 'get'],
+    ['DELETE', 'delete'],
+  ])('names the permission when %s is forbidden', async (method, permission) => {
+    server.always(async (exchange) => {
+      const { url } = exchange.recorded;
+      const words = `x does not have storage.objects.${permission} access to the Google Cloud Storage object.`;
+      if (isPermissionTest(url)) exchange.response.end('{}');
+      else if (exchange.recorded.method === method) {
+        await failGoogle(403, words, 'forbidden')(exchange);
+      } else await exchange.proceed();
+    });
+    await expectFailure(
+      check(open({ endpoint: server.endpoint })),
+      'ACCESS_DENIED',
+      new RegExp(`allow storage\\.objects\\.${permission} on the bucket`),
     );
-    expect(ms).toBeLessThan(10_000);
   });
 
-  test('finds an endpoint that nobody listens on at once', async () => {
-    await server.close();
-    const ms = await timed(() =>
-      expectFailure(
-        open({ endpoint: server.endpoint }).check({ signal: never() }),
-        'UNAVAILABLE',
-        /nobody listens.*GoogleCloudStorage\.Endpoint/,
-      ),
-    );
-    expect(ms).toBeLessThan(1_000);
-  });
-
-  test('finds a host name that does not exist', async () => {
-    const check = open({ endpoint: 'http://no-such-host.invalid' }).check({ signal: never() });
-    await expectFailure(check, 'UNAVAILABLE', /GoogleCloudStorage\.Endpoint/);
-  });
-
-  test('leaves nothing behind that would keep the event loop from ending', async () => {
-    const store = open({ endpoint: server.endpoint });
-    await store.check({ signal: never() });
-    await store.close();
-    await expect.poll(() => server.openSockets()).toBe(0);
+  test('passes a bucket that keeps its objects for a time', async () => {
+    server.always(async (exchange) => {
+      const { url, method } = exchange.recorded;
+      if (isPermissionTest(url)) exchange.response.end('{}');
+      else if (method === 'DELETE') {
+        await failGoogle(403, 'under retention policy', 'retentionPolicyNotMet')(exchange);
+      } else await exchange.proceed();
+    });
+    await check(open({ endpoint: server.endpoint }));
   });
 });
 
@@ -232,9 +197,8 @@ describe('Google over TLS, through HttpProxy', () => {
   let proxy: ForwardProxy;
 
   beforeEach(async () => {
-    server = await startScriptedServer({ certificate, answer: answerGoogle });
-    proxy = await startProxy({ tunnelPort: server.port });
-    servers.push(server, proxy);
+    server = closing(await startScriptedServer({ certificate, answer: answerGoogle }));
+    proxy = closing(await startProxy({ tunnelPort: server.port }));
     await writeFile(join(folder, 'key.json'), makeServiceAccount());
   });
 
@@ -254,7 +218,7 @@ describe('Google over TLS, through HttpProxy', () => {
   test('one token serves all requests', async () => {
     const store = open(settings());
     const bytes = makeBytes(2_000_000);
-    await store.check({ signal: never() });
+    await check(store);
     await store.put('key', makeBody(bytes), { signal: never() });
     const sink = makeSink();
     await store.get('key', undefined, sink, { signal: never() });
@@ -287,7 +251,7 @@ describe('Google over TLS, through HttpProxy', () => {
 
   test('a token that is not accepted any more is renewed, with the key file read anew', async () => {
     const store = open(settings());
-    await store.check({ signal: never() });
+    await check(store);
     await writeFile(
       join(folder, 'key.json'),
       makeServiceAccount({ client_email: 'new@project.iam.gserviceaccount.com' }),
@@ -344,7 +308,7 @@ describe('Google over TLS, through HttpProxy', () => {
   ])('%s is explained, without anything secret', async (_name, fault, code, message) => {
     server.always(onToken(fault));
     const store = open(settings({ maxRetries: 0 }));
-    const error = await expectFailure(store.check({ signal: never() }), code, message);
+    const error = await expectFailure(check(store), code, message);
     const everything = inspect(error, { depth: 10 });
     for (const { body } of tokenRequests()) {
       const assertion = new URLSearchParams(body().toString()).get('assertion') ?? 'none';
@@ -360,33 +324,12 @@ describe('Google over TLS, through HttpProxy', () => {
         exchange,
       ),
     );
-    await open(settings()).check({ signal: never() });
+    await check(open(settings()));
   });
 
   test('a token server that never answers is named', async () => {
     server.always(onToken(hang()));
-    await expectFailure(
-      open(settings()).check({ signal: never() }),
-      'TIMEOUT',
-      /the server that gives the token/,
-    );
-  });
-
-  test('a private authority that is not named is explained', async () => {
-    const store = open(settings({ caCertificatesFile: undefined }));
-    await expectFailure(store.check({ signal: never() }), 'BAD_CONFIG', /HttpsCACertificates/);
-  });
-
-  test('a proxy that refuses is explained, without its password', async () => {
-    const refusing = await startProxy({ refuse: true });
-    servers.push(refusing);
-    const proxyUrl = new Secret(`http://user:hidden@127.0.0.1:${refusing.port}`);
-    const error = await expectFailure(
-      open(settings({ proxyUrl })).check({ signal: never() }),
-      'BAD_CONFIG',
-      /HttpProxy/,
-    );
-    expect(inspect(error, { depth: 10 })).not.toContain('hidden');
+    await expectFailure(check(open(settings())), 'TIMEOUT', /the server that gives the token/);
   });
 
   test("a key of another cloud of Google's technique goes to that cloud", async () => {
@@ -398,7 +341,7 @@ describe('Google over TLS, through HttpProxy', () => {
       }),
     );
     // Such keys sign their own tokens: there is no server to ask.
-    await open(settings()).check({ signal: never() });
+    await check(open(settings()));
     expect(new Set(proxy.tunnels)).toEqual(new Set(['storage.other-cloud.example']));
     expect(server.requests[0]?.headers['x-goog-user-project']).toBe('payer');
   });
@@ -425,7 +368,7 @@ describe('Google over TLS, through HttpProxy', () => {
     const GOOGLE_APPLICATION_CREDENTIALS = join(folder, 'adc.json');
     await withEnvironment({ GOOGLE_APPLICATION_CREDENTIALS }, async () => {
       const store = open(settings({ serviceAccountFile: undefined }));
-      await store.check({ signal: never() });
+      await check(store);
       expect(tokenRequests()[0]?.body().toString()).toContain('subject_token=subject-token');
       expect(proxy.tunnels).toContain('sts.googleapis.com');
     });
@@ -456,11 +399,7 @@ describe('Google over TLS, through HttpProxy', () => {
     await withEnvironment({ GOOGLE_APPLICATION_CREDENTIALS }, async () => {
       server.always(onToken(failToken('invalid_grant', 'Token has been expired or revoked.')));
       const store = open(settings({ serviceAccountFile: undefined, maxRetries: 0 }));
-      await expectFailure(
-        store.check({ signal: never() }),
-        'ACCESS_DENIED',
-        /gcloud auth application-default login/,
-      );
+      await expectFailure(check(store), 'ACCESS_DENIED', /gcloud auth application-default login/);
       expect(proxy.tunnels).toEqual(['oauth2.googleapis.com']);
     });
   });
@@ -468,8 +407,7 @@ describe('Google over TLS, through HttpProxy', () => {
 
 describe('application default credentials', () => {
   test('the metadata server of the machine gives a token', async () => {
-    const metadata = await startScriptedServer();
-    servers.push(metadata);
+    const metadata = closing(await startScriptedServer());
     metadata.always(({ recorded, response }) => {
       response.setHeader('metadata-flavor', 'Google');
       const isToken = recorded.url.includes('/token');
@@ -477,9 +415,8 @@ describe('application default credentials', () => {
       const token = { access_token: TEST_TOKEN, expires_in: 3600, token_type: 'Bearer' };
       response.end(isToken ? JSON.stringify(token) : 'x');
     });
-    const server = await startScriptedServer({ certificate, answer: answerGoogle });
-    const proxy = await startProxy({ tunnelPort: server.port });
-    servers.push(server, proxy);
+    const server = closing(await startScriptedServer({ certificate, answer: answerGoogle }));
+    const proxy = closing(await startProxy({ tunnelPort: server.port }));
     const variables = {
       GCE_METADATA_HOST: `127.0.0.1:${metadata.port}`,
       GOOGLE_APPLICATION_CREDENTIALS: undefined,
@@ -490,7 +427,7 @@ describe('application default credentials', () => {
         caCertificatesFile: join(folder, 'ca.pem'),
         proxyUrl: new Secret(`http://127.0.0.1:${proxy.port}`),
       });
-      await store.check({ signal: never() });
+      await check(store);
     });
     expect(server.requests[0]?.headers['authorization']).toBe(`Bearer ${TEST_TOKEN}`);
     expect(proxy.tunnels).toEqual(['storage.googleapis.com']);
@@ -504,11 +441,7 @@ describe('application default credentials', () => {
     };
     await withEnvironment(variables, async () => {
       const store = open({});
-      await expectFailure(
-        store.check({ signal: never() }),
-        'ACCESS_DENIED',
-        /GoogleCloudStorage\.ServiceAccountFile/,
-      );
+      await expectFailure(check(store), 'ACCESS_DENIED', /GoogleCloudStorage\.ServiceAccountFile/);
       await expectFailure(
         store.get('key', undefined, makeSink(), { signal: never() }),
         'ACCESS_DENIED',
@@ -520,11 +453,7 @@ describe('application default credentials', () => {
   test('a file that is not there is explained', async () => {
     const variables = { GOOGLE_APPLICATION_CREDENTIALS: join(folder, 'missing.json') };
     await withEnvironment(variables, async () => {
-      await expectFailure(
-        open({}).check({ signal: never() }),
-        'BAD_CONFIG',
-        /GOOGLE_APPLICATION_CREDENTIALS/,
-      );
+      await expectFailure(check(open({})), 'BAD_CONFIG', /GOOGLE_APPLICATION_CREDENTIALS/);
     });
   });
 });

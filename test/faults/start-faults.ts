@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The check at start, and the ways to a server: the mistakes that users of every provider make, and what each is told.
+
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { inspect } from 'node:util';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { Secret } from '../../src/config/secret.ts';
+import type { NetworkSettings } from '../../src/config/settings.ts';
+import type { ObjectStore } from '../../src/store/object-store.ts';
+import {
+  expectFailure,
+  expectSameBytes,
+  makeBody,
+  makeBytes,
+  makeSink,
+  never,
+} from '../support/bodies.ts';
+import { makeCertificate } from '../support/certificate.ts';
+import { startProxy } from '../support/forward-proxy.ts';
+import {
+  type AnswerFromMemory,
+  hang,
+  type ScriptedServer,
+  startScriptedServer,
+} from '../support/scripted-server.ts';
+import { useClosing } from './bench.ts';
+import type { Explained } from './store-faults.ts';
+
+export interface StartTarget {
+  readonly answer: AnswerFromMemory;
+  /** @param endpoint of plain HTTP or of TLS */
+  create(endpoint: string, changes: Partial<NetworkSettings>): ObjectStore;
+  /** Names the setting that holds the endpoint, in messages. */
+  readonly addressSetting: RegExp;
+  /** What the server says to a check, and what the user is told. */
+  readonly mistakes: readonly Explained[];
+}
+
+export function startFaults(target: StartTarget): void {
+  const closing = useClosing();
+  const open = (endpoint: string, changes: Partial<NetworkSettings> = {}) =>
+    closing(target.create(endpoint, changes));
+  const check = (store: ObjectStore) => store.check({ signal: never() });
+  const startServer = async (options: Parameters<typeof startScriptedServer>[0] = {}) =>
+    closing(await startScriptedServer({ answer: target.answer, ...options }));
+
+  async function expectContents(store: ObjectStore): Promise<void> {
+    const bytes = makeBytes(3_000_000);
+    await store.put('key', makeBody(bytes), { signal: never() });
+    const sink = makeSink();
+    await store.get('key', undefined, sink, { signal: never() });
+    expectSameBytes(sink.bytes(), bytes);
+  }
+
+  describe('the check at start', () => {
+    let server: ScriptedServer;
+
+    beforeEach(async () => {
+      server = await startServer();
+    });
+
+    test('is one request where the answer is clear', async () => {
+      await check(open(server.endpoint));
+      expect(server.requests.map(({ method }) => method)).toEqual(['GET']);
+    });
+
+    test.each(target.mistakes)('finds %s', async (_name, answer, code, message) => {
+      server.always(answer);
+      await expectFailure(check(open(server.endpoint)), code, message);
+    });
+
+    test('gives up a server that never answers within 10 s', async () => {
+      server.always(hang());
+      const start = performance.now();
+      await expectFailure(check(open(server.endpoint)), 'TIMEOUT', target.addressSetting);
+      expect(performance.now() - start).toBeLessThan(10_000);
+    });
+
+    test('finds an address that nobody listens on at once', async () => {
+      await server.close();
+      const start = performance.now();
+      const error = await expectFailure(
+        check(open(server.endpoint)),
+        'UNAVAILABLE',
+        /nobody listens/,
+      );
+      expect(error.message).toMatch(target.addressSetting);
+      expect(performance.now() - start).toBeLessThan(1_000);
+    });
+
+    test('finds a host name that does not exist', async () => {
+      const store = open('http://no-such-host.invalid');
+      await expectFailure(check(store), 'UNAVAILABLE', target.addressSetting);
+    });
+
+    test('finds "https://" before a server of plain HTTP', async () => {
+      const store = open(server.endpoint.replace('http:', 'https:'));
+      await expectFailure(check(store), 'BAD_CONFIG', /does not speak TLS/);
+    });
+
+    test('leaves nothing behind that would keep the event loop from ending', async () => {
+      const store = open(server.endpoint);
+      await check(store);
+      await store.close();
+      await expect.poll(() => server.openSockets()).toBe(0);
+    });
+  });
+
+  describe('TLS', () => {
+    const certificate = makeCertificate();
+    let folder: string;
+    let caCertificatesFile: string;
+    let server: ScriptedServer;
+
+    beforeAll(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
+      caCertificatesFile = join(folder, 'ca.pem');
+      await writeFile(caCertificatesFile, certificate.cert);
+    });
+
+    afterAll(() => rm(folder, { recursive: true }));
+
+    beforeEach(async () => {
+      server = await startServer({ certificate });
+    });
+
+    test('with HttpsCACertificates, contents are exact', async () => {
+      await expectContents(open(server.endpoint, { caCertificatesFile }));
+    });
+
+    test('a private authority that is not named is explained', async () => {
+      await expectFailure(check(open(server.endpoint)), 'BAD_CONFIG', /HttpsCACertificates/);
+    });
+
+    test('"http://" before a server of TLS is explained', async () => {
+      const store = open(server.endpoint.replace('https:', 'http:'));
+      const error = await expectFailure(check(store), 'UNAVAILABLE', /closed the connection/);
+      expect(error.message).toMatch(/https:/);
+    });
+
+    test.each([
+      ['is not there', 'missing.pem'],
+      ['holds no certificate', 'empty.pem'],
+    ])('a file of authorities that %s is refused', async (_name, file) => {
+      await writeFile(join(folder, 'empty.pem'), 'nothing');
+      const failing = () => open(server.endpoint, { caCertificatesFile: join(folder, file) });
+      expect(failing).toThrow(/HttpsCACertificates/);
+    });
+
+    test('goes through HttpProxy as a tunnel', async () => {
+      const proxy = closing(await startProxy());
+      const proxyUrl = new Secret(`http://127.0.0.1:${proxy.port}`);
+      await expectContents(open(server.endpoint, { caCertificatesFile, proxyUrl }));
+      expect(new Set(proxy.seen)).toEqual(new Set(['CONNECT']));
+    });
+  });
+
+  describe('HttpProxy', () => {
+    test('gets plain HTTP as proxy requests, with user and password', async () => {
+      const server = await startServer();
+      const proxy = closing(await startProxy());
+      const proxyUrl = new Secret(`http://user:pass%20word@127.0.0.1:${proxy.port}`);
+      const store = open(server.endpoint, { proxyUrl });
+      await check(store);
+      await expectContents(store);
+      expect(proxy.seen).toHaveLength(3);
+      expect(proxy.authorizations).toEqual(new Set([`Basic ${btoa('user:pass word')}`]));
+    });
+
+    test('that refuses is explained, without its password', async () => {
+      const server = await startServer();
+      const proxy = closing(await startProxy({ refuse: true }));
+      const proxyUrl = new Secret(`http://user:hidden@127.0.0.1:${proxy.port}`);
+      for (const endpoint of [server.endpoint, 'https://127.0.0.1:9']) {
+        const store = open(endpoint, { proxyUrl });
+        const error = await expectFailure(check(store), 'BAD_CONFIG', /HttpProxy/);
+        expect(inspect(error, { depth: 10 })).not.toContain('hidden');
+      }
+    });
+
+    test('that is no URL is refused, without printing it', async () => {
+      const { endpoint } = await startServer();
+      const failing = () => open(endpoint, { proxyUrl: new Secret('user:hidden') });
+      expect(failing).toThrow(/HttpProxy is not a URL/);
+      expect(failing).not.toThrow(/hidden/);
+    });
+  });
+}
