@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Files on Orthanc's disk and in the bucket: read from both, moved there and back, through whatever happens meanwhile.
+// Files on Orthanc's disk and in the bucket: read from both, moved there and back.
 
-import { createHash } from 'node:crypto';
-import { mkdir, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { makeDicom } from '../support/dicom.ts';
-import type { Orthanc, Upload } from '../support/orthanc.ts';
-import { inParallel } from '../support/parallel.ts';
+import {
+  type Archive,
+  createArchive,
+  expectAll,
+  makeFiles,
+  move,
+  patientsOf,
+  store,
+} from '../support/archive.ts';
+import type { Orthanc } from '../support/orthanc.ts';
 import { createWorld, type World } from '../support/world.ts';
-
-const CLIENTS = 8;
 
 let world: World;
 
@@ -25,131 +26,15 @@ afterEach(() => {
   world.proxy.setFault(undefined);
 });
 
-const NO_CACHE = { MaximumStorageCacheSize: 0, OverwriteInstances: false };
-
-type Mode = 'WriteToFileSystem' | 'WriteToObjectStorage';
-
-async function startHybrid(name: string, mode: Mode, section: object = {}): Promise<Orthanc> {
-  // Orthanc makes it only where no plugin stores; the plugin takes its absence for a disk that is not mounted.
-  await mkdir(join(world.folder, name, 'storage'), { recursive: true });
-  return await world.start(name, {
-    configuration: {
-      ...NO_CACHE,
-      AwsS3Storage: { ...world.section, HybridMode: mode, ...section },
-      StorageDirectory: join(world.folder, name, 'storage'),
-    },
-  });
-}
-
-/** What is in Orthanc's own folder. */
-async function files(name: string): Promise<readonly string[]> {
-  const entries = await readdir(join(world.folder, name, 'storage'), {
-    recursive: true,
-    withFileTypes: true,
-  });
-  return entries
-    .filter((entry) => entry.isFile() && /^[0-9a-f-]{36}$/.test(entry.name))
-    .map((entry) => entry.name)
-    .sort();
-}
-
-const uuidsInBucket = async () =>
-  (await world.objects()).map((key) => key.replace(/^.*\//, '').slice(0, 36)).sort();
-
-function makeFiles(count: number, prefix: string, pixelBytes = 2000): readonly Buffer[] {
-  return Array.from({ length: count }, (_, index) =>
-    makeDicom({ sopInstanceUid: `${prefix}.${index}`, patientId: `P${index % 4}`, pixelBytes }),
-  );
-}
-
-const md5 = (bytes: Uint8Array) => createHash('md5').update(bytes).digest('hex');
-
-interface Stored {
-  readonly uploads: readonly Upload[];
-  /** Of each instance's file, by its id. */
-  readonly digests: ReadonlyMap<string, string>;
-}
-
-async function store(orthanc: Orthanc, dicom: readonly Buffer[]): Promise<Stored> {
-  const uploads = await inParallel(dicom, CLIENTS, (file) => orthanc.upload(file));
-  return {
-    uploads,
-    digests: new Map(uploads.map(({ ID }, index) => [ID, md5(dicom[index] ?? Buffer.alloc(0))])),
-  };
-}
-
-async function expectAll(orthanc: Orthanc, { digests }: Stored): Promise<void> {
-  await inParallel([...digests], CLIENTS, async ([id, digest]) => {
-    expect(md5(await orthanc.get(`/instances/${id}/file`))).toBe(digest);
-  });
-}
-
-/** Deletes everything, and expects that nothing is left anywhere. */
-async function clear(orthanc: Orthanc, name: string): Promise<void> {
-  for (const id of (await orthanc.json('/patients')) as string[]) {
-    await orthanc.request('DELETE', `/patients/${id}`);
-  }
-  expect(await files(name)).toEqual([]);
-  expect(await world.objects()).toEqual([]);
-}
-
-interface MoveContent {
-  readonly Moved: number;
-  readonly AlreadyThere: number;
-  readonly Failed: number;
-  readonly Failures: readonly unknown[];
-  readonly Description: string;
-}
-
-async function move(orthanc: Orthanc, target: string, resources: readonly string[]) {
-  const answer = await orthanc.request(
-    'POST',
-    '/move-storage',
-    JSON.stringify({ Resources: resources, TargetStorage: target }),
-  );
-  return {
-    status: answer.status,
-    content: JSON.parse(answer.body.toString()) as MoveContent,
-  };
-}
-
-async function submit(orthanc: Orthanc, target: string, resources: readonly string[]) {
-  const answer = await orthanc.request(
-    'POST',
-    '/move-storage',
-    JSON.stringify({ Resources: resources, TargetStorage: target, Asynchronous: true }),
-  );
-  expect(answer.status, answer.body.toString()).toBe(200);
-  return (JSON.parse(answer.body.toString()) as { readonly ID: string }).ID;
-}
-
-interface Job {
-  readonly State: string;
-  readonly Progress: number;
-  readonly Content: MoveContent;
-}
-
-async function untilState(orthanc: Orthanc, id: string, states: readonly string[]): Promise<Job> {
-  for (;;) {
-    const job = (await orthanc.json(`/jobs/${id}`)) as Job;
-    if (states.includes(job.State)) return job;
-    await sleep(50);
-  }
-}
-
-const patientsOf = async (orthanc: Orthanc) => (await orthanc.json('/patients')) as string[];
-
 test('what Orthanc itself has stored is read beside what goes to the bucket', async () => {
-  const name = 'both';
-  const plain = await world.startPlain(name, {
-    StorageDirectory: join(world.folder, name, 'storage'),
-  });
+  const archive = createArchive(world, 'both');
+  const plain = await archive.startPlain();
   const old = await store(plain, makeFiles(5, '1.2.10.1', 200_000));
   await plain.stop();
 
-  const orthanc = await startHybrid(name, 'WriteToObjectStorage');
+  const orthanc = await archive.start({ HybridMode: 'WriteToObjectStorage' });
   const recent = await store(orthanc, makeFiles(5, '1.2.10.2', 200_000));
-  expect(await files(name)).toHaveLength(5);
+  expect(await archive.files()).toHaveLength(5);
   expect(await world.objects()).toHaveLength(5);
   await expectAll(orthanc, old);
   await expectAll(orthanc, recent);
@@ -174,27 +59,28 @@ test('what Orthanc itself has stored is read beside what goes to the bucket', as
   expect(answer.status).toBe(401);
   world.proxy.setFault(undefined);
 
-  await clear(orthanc, name);
+  await archive.clear(orthanc);
   await orthanc.stop();
 
   // The other way round.
-  const back = await startHybrid(name, 'WriteToFileSystem');
+  const back = await archive.start({ HybridMode: 'WriteToFileSystem' });
   const mine = await store(back, makeFiles(2, '1.2.10.3'));
-  expect(await files(name)).toHaveLength(2);
+  expect(await archive.files()).toHaveLength(2);
   expect(await world.objects()).toEqual([]);
   world.proxy.forget();
   await expectAll(back, mine);
   expect(world.proxy.counts()).toEqual({});
-  await clear(back, name);
+  await archive.clear(back);
   await back.stop();
 });
 
 describe('moves', () => {
-  const name = 'moves';
+  let archive: Archive;
   let orthanc: Orthanc;
 
   beforeAll(async () => {
-    orthanc = await startHybrid(name, 'WriteToFileSystem');
+    archive = createArchive(world, 'moves');
+    orthanc = await archive.start({ HybridMode: 'WriteToFileSystem' });
   });
 
   test.each([
@@ -224,7 +110,7 @@ describe('moves', () => {
       `/instances/${upload.ID}/attachments/1033`,
     ];
     for (const path of attached) await orthanc.request('PUT', path, `content of ${path}`);
-    const before = await files(name);
+    const before = await archive.files();
     expect(before).toHaveLength(2004);
 
     const patients = await patientsOf(orthanc);
@@ -233,8 +119,8 @@ describe('moves', () => {
       status: 200,
       content: { Moved: 2004, AlreadyThere: 0, Failed: 0, Failures: [] },
     });
-    expect(await files(name)).toEqual([]);
-    expect(await uuidsInBucket()).toEqual(before);
+    expect(await archive.files()).toEqual([]);
+    expect(await archive.objects()).toEqual(before);
     await expectAll(orthanc, stored);
     for (const path of attached) {
       expect((await orthanc.get(`${path}/data`)).toString()).toBe(`content of ${path}`);
@@ -250,10 +136,10 @@ describe('moves', () => {
 
     const back = await move(orthanc, 'file-system', patients);
     expect(back.content).toMatchObject({ Moved: 1999, AlreadyThere: 5, Failed: 0 });
-    expect(await files(name)).toEqual(before);
+    expect(await archive.files()).toEqual(before);
     expect(await world.objects()).toEqual([]);
     await expectAll(orthanc, stored);
-    await clear(orthanc, name);
+    await archive.clear(orthanc);
   });
 
   test('where each attachment lies', async () => {
@@ -296,7 +182,7 @@ describe('moves', () => {
     for (const path of [`instances/${first?.ParentStudy}`, 'studies/x', 'images/1']) {
       expect((await orthanc.request('GET', `/object-storage/locate/${path}`)).status).toBe(404);
     }
-    await clear(orthanc, name);
+    await archive.clear(orthanc);
   });
 
   test('the status and the metrics tell the same', async () => {
@@ -331,107 +217,6 @@ describe('moves', () => {
     expect(metric('create_bytes')).toBe(create.bytes);
     expect(metric('create_duration_p99_ms')).toBeCloseTo(last5Minutes['p99'] ?? 0, 1);
     expect(metric('create_duration_since_start_max_ms')).toBeCloseTo(sinceStart['max'] ?? 0, 1);
-  });
-
-  test('a store that fails at every third request', async () => {
-    const stored = await store(orthanc, makeFiles(100, '1.2.11.3'));
-    let count = 0;
-    world.proxy.setFault(() => {
-      count += 1;
-      return count % 3 === 0 ? { kind: 'answer', status: 500 } : undefined;
-    });
-    const { content } = await move(orthanc, 'object-storage', await patientsOf(orthanc));
-    expect(content).toMatchObject({ Moved: 100, Failed: 0 });
-    world.proxy.setFault(undefined);
-    expect(await files(name)).toEqual([]);
-    await expectAll(orthanc, stored);
-    await clear(orthanc, name);
-  });
-
-  test('a store that refuses all: the job fails, lists each file with its reason, and nothing is lost', async () => {
-    const stored = await store(orthanc, makeFiles(12, '1.2.11.4'));
-    world.proxy.setFault(() => ({ kind: 'answer', status: 403 }));
-    const { status, content } = await move(orthanc, 'object-storage', await patientsOf(orthanc));
-    expect(status).toBe(500);
-    expect(content).toMatchObject({ Moved: 0, Failed: 12 });
-    expect(content.Failures).toHaveLength(12);
-    expect(content.Failures[0]).toMatchObject({
-      Level: 'instances',
-      Attachment: 'dicom',
-      Reason: expect.stringMatching(/^ACCESS_DENIED: /) as string,
-    });
-    world.proxy.setFault(undefined);
-    expect(await files(name)).toHaveLength(12);
-    await expectAll(orthanc, stored);
-    await clear(orthanc, name);
-  });
-
-  test('paused, resumed, cancelled, resubmitted', async () => {
-    const stored = await store(orthanc, makeFiles(120, '1.2.11.5'));
-    const patients = await patientsOf(orthanc);
-    world.proxy.setFault(() => ({ kind: 'delay', ms: 60 }));
-    const id = await submit(orthanc, 'object-storage', patients);
-    await untilState(orthanc, id, ['Running']);
-    while ((await world.objects()).length < 10) await sleep(20);
-    await orthanc.request('POST', `/jobs/${id}/pause`, '');
-    const paused = await untilState(orthanc, id, ['Paused']);
-    expect(paused.Progress).toBeGreaterThan(0);
-    expect(paused.Progress).toBeLessThan(100);
-    const moved = (await world.objects()).length;
-    await sleep(500);
-    expect(await world.objects()).toHaveLength(moved);
-    await orthanc.request('POST', `/jobs/${id}/resume`, '');
-    await untilState(orthanc, id, ['Running']);
-    await orthanc.request('POST', `/jobs/${id}/cancel`, '');
-    const cancelled = await untilState(orthanc, id, ['Failure']);
-    expect(cancelled.Progress).toBeLessThan(100);
-    await expectAll(orthanc, stored);
-    world.proxy.setFault(undefined);
-    await orthanc.request('POST', `/jobs/${id}/resubmit`, '');
-    const done = await untilState(orthanc, id, ['Success', 'Failure']);
-    expect(done).toMatchObject({ State: 'Success', Progress: 100, Content: { Failed: 0 } });
-    expect(await files(name)).toEqual([]);
-    await expectAll(orthanc, stored);
-    await clear(orthanc, name);
-  });
-
-  test('a restart of Orthanc in the middle', async () => {
-    const stored = await store(orthanc, makeFiles(120, '1.2.11.6'));
-    world.proxy.setFault(() => ({ kind: 'delay', ms: 400 }));
-    const id = await submit(orthanc, 'object-storage', await patientsOf(orthanc));
-    while ((await world.objects()).length < 20) await sleep(20);
-    // Takes Orthanc some seconds, in which the job goes on.
-    expect(await orthanc.stop()).toBe(0);
-    expect((await files(name)).length).toBeGreaterThan(0);
-    world.proxy.setFault(undefined);
-    orthanc = await startHybrid(name, 'WriteToFileSystem');
-    const done = await untilState(orthanc, id, ['Success', 'Failure']);
-    expect(done).toMatchObject({ State: 'Success', Content: { Failed: 0 } });
-    expect(done.Content.Moved + done.Content.AlreadyThere).toBe(120);
-    expect(await files(name)).toEqual([]);
-    expect(await world.objects()).toHaveLength(120);
-    await expectAll(orthanc, stored);
-    await clear(orthanc, name);
-  });
-
-  test('kill -9 in the middle: nothing lost, nothing twice, nothing orphaned', async () => {
-    const stored = await store(orthanc, makeFiles(120, '1.2.11.7'));
-    const before = await files(name);
-    world.proxy.setFault(() => ({ kind: 'delay', ms: 40 }));
-    await submit(orthanc, 'object-storage', await patientsOf(orthanc));
-    while ((await world.objects()).length < 30) await sleep(10);
-    await orthanc.kill();
-    const halfway = new Set([...(await files(name)), ...(await uuidsInBucket())]);
-    expect([...halfway].sort()).toEqual(before);
-    world.proxy.setFault(undefined);
-    orthanc = await startHybrid(name, 'WriteToFileSystem');
-    await expectAll(orthanc, stored);
-    const { content } = await move(orthanc, 'object-storage', await patientsOf(orthanc));
-    expect(content).toMatchObject({ Failed: 0 });
-    expect(await files(name)).toEqual([]);
-    expect(await uuidsInBucket()).toEqual(before);
-    await expectAll(orthanc, stored);
-    await clear(orthanc, name);
   });
 });
 
