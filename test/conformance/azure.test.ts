@@ -4,10 +4,13 @@ import { createHmac } from 'node:crypto';
 import { type AzureService, startAzure } from '../../scripts/services.mjs';
 import type { AzureSettings } from '../../src/config/settings.ts';
 import { type AzureDependencies, createAzureStore } from '../../src/providers/azure/store.ts';
-import { withDeadline } from '../../src/store/deadline.ts';
-import { withLimit } from '../../src/store/limit.ts';
 import { makeAzureSettings, makeLogger, TEST_ACCOUNT_KEY } from '../support/settings.ts';
-import { type ConformanceTarget, storeConformance, type Variation } from './store-conformance.ts';
+import {
+  type ConformanceTarget,
+  type Limits,
+  type Mistake,
+  storeConformance,
+} from './store-conformance.ts';
 
 const MIB = 1024 * 1024;
 
@@ -18,38 +21,36 @@ function createTarget(
     readonly multipartFromBytes: number;
     readonly changes: Partial<AzureSettings>;
     readonly connectionString: (service: AzureService) => string;
-    readonly failures: ConformanceTarget['checkFailures'];
   },
 ): ConformanceTarget {
   let server: AzureService | undefined;
 
-  function settingsFor(service: AzureService, variation: Variation): AzureSettings {
+  function settingsFor(
+    service: AzureService,
+    limits: Limits,
+    mistake: Mistake | undefined,
+  ): AzureSettings {
     const right = options.connectionString(service);
-    const usual = (connectionString = right) =>
-      makeAzureSettings(connectionString, { containerName: 'conformance', ...options.changes });
-    switch (variation) {
-      case 'usual':
-        return usual();
-      case 'few connections':
-        return { ...usual(), maxConnections: 5 };
-      case 'short deadline':
-        return { ...usual(), requestTimeoutMs: 20 };
-      case 'missing bucket':
-        return {
-          ...usual(),
-          containerName: 'no-such-container',
-          createContainerIfNotExists: false,
-        };
-      case 'wrong secret':
-        return usual(
-          right.replace(service.accountKey, TEST_ACCOUNT_KEY).replace(/sig=[^;&]*/, 'sig=AAAA'),
-        );
+    const usual = { containerName: 'conformance', ...options.changes, ...limits };
+    switch (mistake) {
+      case undefined:
+        return makeAzureSettings(right, usual);
+      case 'missing bucket': {
+        const missing = { containerName: 'no-such-container', createContainerIfNotExists: false };
+        return makeAzureSettings(right, { ...usual, ...missing });
+      }
+      case 'wrong secret': {
+        const wrong = right
+          .replace(service.accountKey, TEST_ACCOUNT_KEY)
+          .replace(/sig=[^;&]*/, 'sig=AAAA');
+        return makeAzureSettings(wrong, usual);
+      }
       case 'unknown user':
-        return usual(right.replaceAll(service.accountName, 'nobody'));
+        return makeAzureSettings(right.replaceAll(service.accountName, 'nobody'), usual);
       case 'nobody listens':
-        return usual(right.replace(service.endpoint, 'http://127.0.0.1:9'));
+        return makeAzureSettings(right.replace(service.endpoint, 'http://127.0.0.1:9'), usual);
       default:
-        return variation satisfies never;
+        return mistake satisfies never;
     }
   }
 
@@ -66,16 +67,19 @@ function createTarget(
     async stop() {
       await server?.stop();
     },
-    open(variation) {
+    open(limits, mistake) {
       if (server === undefined) throw new Error('not started');
-      const settings = settingsFor(server, variation);
-      const store = createAzureStore(settings, { log: makeLogger(), ...options.deps });
-      return Promise.resolve(
-        withDeadline(withLimit(store, settings.maxConnections), settings.requestTimeoutMs),
-      );
+      const settings = settingsFor(server, limits, mistake);
+      return createAzureStore(settings, { log: makeLogger(), ...options.deps });
     },
     multipartFromBytes: options.multipartFromBytes,
-    checkFailures: options.failures,
+    checkFailures: {
+      'missing bucket': 'BAD_CONFIG',
+      'wrong secret': 'ACCESS_DENIED',
+      // With Azure itself, an account is a host name.
+      'unknown user': 'BAD_CONFIG',
+      'nobody listens': 'UNAVAILABLE',
+    },
     gaps: {},
   };
 }
@@ -105,13 +109,6 @@ storeConformance(
     multipartFromBytes: 64 * MIB,
     changes: { accessTier: 'Cool' },
     connectionString: (service) => service.connectionString,
-    failures: {
-      'missing bucket': 'BAD_CONFIG',
-      'wrong secret': 'ACCESS_DENIED',
-      // With Azure itself, an account is a host name.
-      'unknown user': 'BAD_CONFIG',
-      'nobody listens': 'UNAVAILABLE',
-    },
   }),
 );
 
@@ -124,12 +121,5 @@ storeConformance(
     multipartFromBytes: 5 * MIB,
     changes: {},
     connectionString: createSas,
-    failures: {
-      'missing bucket': 'BAD_CONFIG',
-      'wrong secret': 'ACCESS_DENIED',
-      // With Azure itself, an account is a host name.
-      'unknown user': 'BAD_CONFIG',
-      'nobody listens': 'UNAVAILABLE',
-    },
   }),
 );

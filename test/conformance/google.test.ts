@@ -3,34 +3,27 @@
 import { type GoogleService, startGoogle } from '../../scripts/services.mjs';
 import type { GoogleSettings } from '../../src/config/settings.ts';
 import { createGoogleStore } from '../../src/providers/google/store.ts';
-import { withDeadline } from '../../src/store/deadline.ts';
-import { withLimit } from '../../src/store/limit.ts';
 import { makeGoogleSettings } from '../support/google.ts';
 import { makeLogger } from '../support/settings.ts';
-import { storeConformance, type Variation } from './store-conformance.ts';
+import { type Mistake, storeConformance } from './store-conformance.ts';
 
 const BUCKET = 'conformance';
 
 let server: GoogleService | undefined;
 
-function settingsFor(service: GoogleService, variation: Variation): GoogleSettings {
-  const usual = makeGoogleSettings({ endpoint: service.endpoint, bucketName: BUCKET });
-  switch (variation) {
-    case 'usual':
-      return usual;
-    case 'few connections':
-      return { ...usual, maxConnections: 5 };
-    case 'short deadline':
-      return { ...usual, requestTimeoutMs: 20 };
+function changesFor(mistake: Mistake | undefined): Partial<GoogleSettings> {
+  switch (mistake) {
+    case undefined:
+      return {};
     case 'missing bucket':
-      return { ...usual, bucketName: 'no-such-bucket' };
+      return { bucketName: 'no-such-bucket' };
     case 'wrong secret':
     case 'unknown user':
       throw new Error('fake-gcs-server checks no credentials');
     case 'nobody listens':
-      return { ...usual, endpoint: 'http://127.0.0.1:9' };
+      return { endpoint: 'http://127.0.0.1:9' };
     default:
-      return variation satisfies never;
+      return mistake satisfies never;
   }
 }
 
@@ -43,13 +36,11 @@ storeConformance({
   async stop() {
     await server?.stop();
   },
-  open(variation) {
+  open(limits, mistake) {
     if (server === undefined) throw new Error('not started');
-    const settings = settingsFor(server, variation);
-    const store = createGoogleStore(settings, { log: makeLogger() });
-    return Promise.resolve(
-      withDeadline(withLimit(store, settings.maxConnections), settings.requestTimeoutMs),
-    );
+    const usual = { endpoint: server.endpoint, bucketName: BUCKET, ...limits };
+    const settings = makeGoogleSettings({ ...usual, ...changesFor(mistake) });
+    return createGoogleStore(settings, { log: makeLogger() });
   },
   multipartFromBytes: 16 * 1024 * 1024,
   // fake-gcs-server checks no credentials (https://github.com/fsouza/fake-gcs-server): they are the business of

@@ -4,10 +4,8 @@ import { type S3Service, startS3 } from '../../scripts/services.mjs';
 import { Secret } from '../../src/config/secret.ts';
 import type { S3Settings } from '../../src/config/settings.ts';
 import { createS3Store } from '../../src/providers/s3/store.ts';
-import { withDeadline } from '../../src/store/deadline.ts';
-import { withLimit } from '../../src/store/limit.ts';
 import { makeLogger, makeS3Settings } from '../support/settings.ts';
-import { type ConformanceTarget, storeConformance, type Variation } from './store-conformance.ts';
+import { type ConformanceTarget, type Mistake, storeConformance } from './store-conformance.ts';
 
 const MIB = 1024 * 1024;
 const BUCKET = 'conformance';
@@ -22,37 +20,22 @@ function createTarget(
 ): ConformanceTarget {
   let server: S3Service | undefined;
 
-  function settingsFor(service: S3Service, variation: Variation): S3Settings {
-    const usual = makeS3Settings({
-      ...options.changes,
-      endpoint: service.endpoint,
-      region: service.region,
-      bucketName: BUCKET,
-      credentials: { accessKey: service.accessKey, secretKey: new Secret(service.secretKey) },
-    });
-    switch (variation) {
-      case 'usual':
-        return usual;
-      case 'few connections':
-        return { ...usual, maxConnections: 5 };
-      case 'short deadline':
-        return { ...usual, requestTimeoutMs: 20 };
+  function changesFor(service: S3Service, mistake: Mistake | undefined): Partial<S3Settings> {
+    const { accessKey } = service;
+    const secretKey = new Secret(service.secretKey);
+    switch (mistake) {
+      case undefined:
+        return { credentials: { accessKey, secretKey } };
       case 'missing bucket':
-        return { ...usual, bucketName: 'no-such-bucket' };
+        return { credentials: { accessKey, secretKey }, bucketName: 'no-such-bucket' };
       case 'wrong secret':
-        return {
-          ...usual,
-          credentials: { accessKey: service.accessKey, secretKey: new Secret('wrong') },
-        };
+        return { credentials: { accessKey, secretKey: new Secret('wrong') } };
       case 'unknown user':
-        return {
-          ...usual,
-          credentials: { accessKey: 'unknown', secretKey: new Secret(service.secretKey) },
-        };
+        return { credentials: { accessKey: 'unknown', secretKey } };
       case 'nobody listens':
-        return { ...usual, endpoint: 'http://127.0.0.1:9' };
+        return { credentials: { accessKey, secretKey }, endpoint: 'http://127.0.0.1:9' };
       default:
-        return variation satisfies never;
+        return mistake satisfies never;
     }
   }
 
@@ -65,13 +48,12 @@ function createTarget(
     async stop() {
       await server?.stop();
     },
-    open(variation) {
+    open(limits, mistake) {
       if (server === undefined) throw new Error('not started');
-      const settings = settingsFor(server, variation);
-      const store = createS3Store(settings, { log: makeLogger(), lean: options.lean });
-      return Promise.resolve(
-        withDeadline(withLimit(store, settings.maxConnections), settings.requestTimeoutMs),
-      );
+      const { endpoint, region } = server;
+      const usual = { ...options.changes, endpoint, region, bucketName: BUCKET, ...limits };
+      const settings = makeS3Settings({ ...usual, ...changesFor(server, mistake) });
+      return createS3Store(settings, { log: makeLogger(), lean: options.lean });
     },
     multipartFromBytes: options.multipartFromBytes,
     checkFailures: {

@@ -4,7 +4,10 @@
 
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { NetworkSettings } from '../../src/config/settings.ts';
 import type { StorageErrorCode } from '../../src/errors.ts';
+import { withDeadline } from '../../src/store/deadline.ts';
+import { withLimit } from '../../src/store/limit.ts';
 import type { ObjectInfo, ObjectStore } from '../../src/store/object-store.ts';
 import {
   expectFailure,
@@ -20,26 +23,24 @@ const MIB = 1024 * 1024;
 const LISTED_OBJECTS = 1_005;
 
 /** What a store can be opened with instead of what is right. */
-export type Variation =
-  | 'usual'
-  | 'few connections'
-  | 'short deadline'
-  | 'missing bucket'
-  | 'wrong secret'
-  | 'unknown user'
-  | 'nobody listens';
+export type Mistake = 'missing bucket' | 'wrong secret' | 'unknown user' | 'nobody listens';
+
+export type Limits = Pick<NetworkSettings, 'maxConnections' | 'requestTimeoutMs'>;
+
+const USUAL_LIMITS: Limits = { maxConnections: 25, requestTimeoutMs: 30_000 };
 
 export interface ConformanceTarget {
   readonly name: string;
   /** Starts what the stores need; the suite calls `open` any number of times in between and `stop` at the end. */
   start(): Promise<void>;
   stop(): Promise<void>;
-  /** @returns a store under its deadline and limit, with nothing listening in case of "nobody listens" */
-  open(variation: Variation): Promise<ObjectStore>;
+  /** @param limits for its settings; the suite itself puts them around the store
+   *  @param mistake undefined: all is right */
+  open(limits: Limits, mistake: Mistake | undefined): ObjectStore;
   /** Contents larger than this go in parts; undefined: never. */
   readonly multipartFromBytes: number | undefined;
-  /** What `check` says to each variation; absent: the target cannot tell, which is a gap. */
-  readonly checkFailures: Partial<Record<Variation, StorageErrorCode>>;
+  /** What `check` says to each mistake; absent: the target cannot tell, which is a gap. */
+  readonly checkFailures: Partial<Record<Mistake, StorageErrorCode>>;
   /** Cases that this target cannot pass, by their title, and why, with a link. */
   readonly gaps: Readonly<Record<string, string>>;
 }
@@ -53,7 +54,7 @@ export function storeConformance(target: ConformanceTarget): void {
 
     beforeAll(async () => {
       await target.start();
-      store = await open('usual');
+      store = open();
     });
 
     afterAll(async () => {
@@ -61,8 +62,12 @@ export function storeConformance(target: ConformanceTarget): void {
       await target.stop();
     });
 
-    async function open(variation: Variation): Promise<ObjectStore> {
-      const each = await target.open(variation);
+    function open(changes: Partial<Limits> = {}, mistake?: Mistake): ObjectStore {
+      const limits = { ...USUAL_LIMITS, ...changes };
+      const each = withDeadline(
+        withLimit(target.open(limits, mistake), limits.maxConnections),
+        limits.requestTimeoutMs,
+      );
       opened.push(each);
       return each;
     }
@@ -268,7 +273,7 @@ export function storeConformance(target: ConformanceTarget): void {
     });
 
     check('50 at once over 5 connections all succeed', async () => {
-      const narrow = await open('few connections');
+      const narrow = open({ maxConnections: 5 });
       await Promise.all(
         Array.from({ length: 50 }, async (_, index) => {
           const bytes = makeBytes(20_000 + index, index + 1);
@@ -347,7 +352,7 @@ export function storeConformance(target: ConformanceTarget): void {
     });
 
     check('what takes longer than the deadline fails with TIMEOUT', async () => {
-      const hasty = await open('short deadline');
+      const hasty = open({ requestTimeoutMs: 20 });
       const body = makeBody(makeBytes(64 * MIB));
       const start = performance.now();
       await expectFailure(
@@ -358,10 +363,10 @@ export function storeConformance(target: ConformanceTarget): void {
       expect(performance.now() - start).toBeLessThan(500);
     });
 
-    for (const [variation, code] of Object.entries(target.checkFailures)) {
-      check(`${variation}: the start-up check says so within 10 s`, async () => {
+    for (const [mistake, code] of Object.entries(target.checkFailures)) {
+      check(`${mistake}: the start-up check says so within 10 s`, async () => {
         const start = performance.now();
-        const wrong = await open(variation as Variation);
+        const wrong = open({}, mistake as Mistake);
         const error = await expectFailure(wrong.check({ signal: never() }), code);
         expect(performance.now() - start).toBeLessThan(10_000);
         // A message that names no setting leaves its reader alone.
@@ -372,7 +377,7 @@ export function storeConformance(target: ConformanceTarget): void {
     }
 
     check('after close everything is CLOSED', async () => {
-      const closed = await open('usual');
+      const closed = open();
       await closed.put(key('closing'), makeBody(makeBytes(10)), { signal: never() });
       await closed.close();
       await expectFailure(

@@ -2,16 +2,12 @@
 
 import { generateKeyPairSync } from 'node:crypto';
 import type { GoogleSettings } from '../../src/config/settings.ts';
+import { NETWORK } from './settings.ts';
 
-/** Settings of a local server; the timeouts are a user's rather than a test's unless changed. */
+/** Settings of a local server. */
 export function makeGoogleSettings(changes: Partial<GoogleSettings> = {}): GoogleSettings {
   return {
-    connectionTimeoutMs: 5_000,
-    requestTimeoutMs: 30_000,
-    maxConnections: 25,
-    maxRetries: 10,
-    caCertificatesFile: undefined,
-    proxyUrl: undefined,
+    ...NETWORK,
     bucketName: 'bucket',
     serviceAccountFile: undefined,
     endpoint: undefined,

@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Secret } from '../../src/config/secret.ts';
-import type { AzureSettings, S3Settings } from '../../src/config/settings.ts';
+import type { AzureSettings, NetworkSettings, S3Settings } from '../../src/config/settings.ts';
 import type { Logger } from '../../src/log.ts';
 
 export const TEST_ACCESS_KEY = 'test-access-key';
 export const TEST_SECRET_KEY = 'test-secret-key-that-no-log-may-show';
 
-/** Settings of a local server; the timeouts are a user's rather than a test's unless changed. */
+/** The timeouts are a user's rather than a test's unless changed. */
+export const NETWORK: NetworkSettings = {
+  connectionTimeoutMs: 5_000,
+  requestTimeoutMs: 30_000,
+  maxConnections: 25,
+  maxRetries: 10,
+  caCertificatesFile: undefined,
+  proxyUrl: undefined,
+};
+
+/** Settings of a local server. */
 export function makeS3Settings(changes: Partial<S3Settings> = {}): S3Settings {
   return {
-    connectionTimeoutMs: 5_000,
-    requestTimeoutMs: 30_000,
-    maxConnections: 25,
-    maxRetries: 10,
-    caCertificatesFile: undefined,
-    proxyUrl: undefined,
+    ...NETWORK,
     bucketName: 'bucket',
     region: 'us-east-1',
     credentials: { accessKey: TEST_ACCESS_KEY, secretKey: new Secret(TEST_SECRET_KEY) },
@@ -43,12 +48,7 @@ export function makeAzureSettings(
   changes: Partial<AzureSettings> = {},
 ): AzureSettings {
   return {
-    connectionTimeoutMs: 5_000,
-    requestTimeoutMs: 30_000,
-    maxConnections: 25,
-    maxRetries: 10,
-    caCertificatesFile: undefined,
-    proxyUrl: undefined,
+    ...NETWORK,
     account: { kind: 'connection-string', connectionString: new Secret(connectionString) },
     containerName: 'container',
     createContainerIfNotExists: true,
