@@ -21,15 +21,26 @@ export interface Stores {
 export async function openStores(
   settings: PluginSettings,
   provider: ProviderSettings,
-  deps: Omit<ProviderDependencies, 'probePrefix'>,
+  deps: Omit<ProviderDependencies, keyof Places>,
 ): Promise<Stores> {
-  const { naming, hybrid, requestTimeoutMs } = settings;
+  const { hybrid, requestTimeoutMs } = settings;
   return {
-    objects: await createStore(provider, { ...deps, probePrefix: naming.rootPath }),
+    objects: await createStore(provider, { ...deps, ...placesOf(settings) }),
     files:
       hybrid === undefined
         ? undefined
         : withDeadline(createFileSystemStore(hybrid.fileSystem), requestTimeoutMs),
+  };
+}
+
+type Places = Pick<ProviderDependencies, 'probePrefix' | 'readsSeveralNames'>;
+
+/** Where in the bucket files are looked for. */
+export function placesOf({ naming, hybrid, encryption }: PluginSettings): Places {
+  return {
+    probePrefix: naming.rootPath,
+    readsSeveralNames:
+      hybrid !== undefined || encryption !== undefined || naming.legacyUnknownFiles,
   };
 }
 

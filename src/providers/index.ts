@@ -13,6 +13,8 @@ export interface ProviderDependencies {
   readonly log: Logger;
   /** The RootPath: where the check at start may write a probe object. */
   readonly probePrefix?: string;
+  /** A file that is not where it is looked for first may be under another name or in another store. */
+  readonly readsSeveralNames?: boolean;
   /** True where Orthanc does not verify the MD5 of what it reads. */
   readonly verifyEtag?: boolean;
 }

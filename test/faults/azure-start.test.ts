@@ -59,6 +59,7 @@ const serverTime = new Date(Date.now() - 20 * 60_000).toUTCString();
 
 startFaults({
   answer: answerAzure,
+  checks: ['GET'],
   create: (endpoint, changes) => {
     const settings = makeAzureSettings(connectionStringOf({ endpoint }), changes);
     return createAzureStore(settings, { log });

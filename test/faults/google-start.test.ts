@@ -65,6 +65,7 @@ beforeEach(async () => {
 
 startFaults({
   answer: answerGoogle,
+  checks: ['GET'],
   create: (endpoint, changes) => {
     // Over TLS credentials are needed; such a key needs no server to give it a token.
     const serviceAccountFile = endpoint.startsWith('https:')

@@ -35,6 +35,7 @@ const serverTime = new Date(Date.now() - 20 * 60_000).toUTCString();
 
 startFaults({
   answer: answerS3,
+  checks: ['GET', 'PUT', 'DELETE'],
   create: (endpoint, changes) =>
     createS3Store(makeS3Settings({ endpoint, ...changes }), { log: makeLogger() }),
   addressSetting: /AwsS3Storage\.Endpoint/,
@@ -98,15 +99,62 @@ describe('a policy', () => {
   });
 
   test.each([
-    ['PUT', /s3:PutObject/],
-    ['DELETE', /s3:DeleteObject/],
-  ])('that forbids %s: the permission is named', async (method, message) => {
+    ['PUT', 'may list', /s3:PutObject/],
+    ['DELETE', 'may list', /s3:DeleteObject/],
+    ['PUT', 'may not list', /s3:PutObject/],
+    ['DELETE', 'may not list', /s3:DeleteObject/],
+  ])('that forbids %s, of who %s: the permission is named', async (method, listing, message) => {
     server.always(async (exchange) => {
-      const isFirstGet = exchange.recorded.method === 'GET' && server.objects.size === 0;
-      const isDenied = isFirstGet || exchange.recorded.method === method;
+      const isMissing = exchange.recorded.method === 'GET' && server.objects.size === 0;
+      const isDenied =
+        exchange.recorded.method === method || (isMissing && listing === 'may not list');
       await (isDenied ? failS3(403, 'AccessDenied')(exchange) : exchange.proceed());
     });
     await expectFailure(check(open(server)), 'ACCESS_DENIED', message);
+  });
+
+  test.each([
+    [true, 1],
+    [false, 0],
+  ])(
+    'that forbids to list is worth a warning where files have several names: %s',
+    async (readsSeveralNames, warnings) => {
+      server.script(failS3(403, 'AccessDenied'));
+      const log = makeLogger();
+      await check(open(server, {}, { readsSeveralNames, log }));
+      expect(log.lines.filter((line) => line.includes('s3:ListBucket'))).toHaveLength(warnings);
+    },
+  );
+
+  test('of encryption by KMS is tried by a real write', async () => {
+    await check(open(server, { serverSideEncryption: 'aws:kms' }));
+    expect(server.requests.map(({ method }) => method)).toEqual(['GET', 'PUT', 'GET', 'DELETE']);
+  });
+
+  test('leaves nothing either where the server looks at no checksum', async () => {
+    server.always(async ({ recorded, response, readBody, proceed }) => {
+      if (recorded.method !== 'PUT') {
+        await proceed();
+        return;
+      }
+      const { pathname } = new URL(recorded.url, 'http://server');
+      server.objects.set(pathname, { bytes: await readBody(), headers: {} });
+      response.end();
+    });
+    await check(open(server));
+    expect(server.objects.size).toBe(0);
+  });
+
+  test('is tried without a write that is stored, or a removal of anything', async () => {
+    const stored = new Set<number>();
+    server.always(async ({ recorded, proceed }) => {
+      if (recorded.method === 'DELETE') expect(recorded.headers['if-match']).toBe('"none"');
+      await proceed();
+      stored.add(server.objects.size);
+    });
+    await check(open(server));
+    expect(server.requests.map(({ method }) => method)).toEqual(['GET', 'PUT', 'DELETE']);
+    expect([...stored]).toEqual([0]);
   });
 });
 

@@ -32,6 +32,8 @@ export interface StartTarget {
   readonly answer: AnswerFromMemory;
   /** @param endpoint of plain HTTP or of TLS */
   create(endpoint: string, changes: Partial<NetworkSettings>): ObjectStore;
+  /** The methods of the requests that a check makes where all is well. */
+  readonly checks: readonly string[];
   /** Names the setting that holds the endpoint, in messages. */
   readonly addressSetting: RegExp;
   /** What the server says to a check, and what the user is told. */
@@ -61,9 +63,10 @@ export function startFaults(target: StartTarget): void {
       server = await startServer();
     });
 
-    test('is one request where the answer is clear', async () => {
+    test('asks no more than it must where the answers are clear, and leaves nothing', async () => {
       await check(open(server.endpoint));
-      expect(server.requests.map(({ method }) => method)).toEqual(['GET']);
+      expect(server.requests.map(({ method }) => method)).toEqual(target.checks);
+      expect(server.objects.size).toBe(0);
     });
 
     test.each(target.mistakes)('finds %s', async (_name, answer, code, message) => {
@@ -165,7 +168,7 @@ export function startFaults(target: StartTarget): void {
       const store = open(server.endpoint, { proxyUrl });
       await check(store);
       await expectContents(store);
-      expect(proxy.seen).toHaveLength(3);
+      expect(proxy.seen).toHaveLength(target.checks.length + 2);
       expect(proxy.authorizations).toEqual(new Set([`Basic ${btoa('user:pass word')}`]));
     });
 

@@ -2,6 +2,7 @@
 // S3 in memory, for the scripted server: writes whole and in parts, reads, removals. It verifies no signatures; versitygw does.
 
 import type { ServerResponse } from 'node:http';
+import { crc32 as checksumOf, encodeCrc32 } from '../../src/providers/checksums.ts';
 import type { AnswerFromMemory, Step } from './scripted-server.ts';
 
 export const TEST_REQUEST_ID = 'REQUEST0ID';
@@ -24,6 +25,9 @@ export const answerS3: AnswerFromMemory = ({ objects, uploads }, request, body, 
           return;
         }
         parts.set(Number(url.searchParams.get('partNumber')), body);
+      } else if (crc32 !== undefined && crc32 !== encodeCrc32(checksumOf(body, 0))) {
+        answerS3Error(response, 400, 'BadDigest');
+        return;
       } else {
         objects.set(key, { bytes: body, headers: checksum });
       }

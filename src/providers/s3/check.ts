@@ -1,24 +1,35 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The check at start. A least-privilege policy allows GetObject, PutObject and DeleteObject under RootPath and nothing else, so
-// neither HeadBucket nor ListBucket can be asked.
+// neither HeadBucket nor ListBucket can be asked. What is permitted is tried without leaving anything: a read of what is not there, a
+// write whose checksum is wrong, a removal of what does not match.
 
 import { randomUUID } from 'node:crypto';
 import {
   DeleteObjectCommand,
   GetObjectCommand,
   PutObjectCommand,
+  type S3Client,
   type S3ClientConfig,
 } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../../config/settings.ts';
 import type { Logger } from '../../log.ts';
+import { encodeCrc32 } from '../checksums.ts';
 import { withCheckTimeout } from '../operation.ts';
-import type { Transport } from '../transport.ts';
+import type { Headers, Transport } from '../transport.ts';
 import { connect, type SendOptions, withHeaders } from './client.ts';
 import { toS3Error } from './errors.ts';
 import type { RequestHeaders } from './requests.ts';
+import { isMismatch } from './retry.ts';
 
 /** Enough to survive one lost connection or a stumbling server. */
 const CHECK_RETRIES = 2;
+/** Of other bytes than none: servers look at them once they know that the write is permitted. */
+const WRONG_DIGESTS: Readonly<Record<S3Settings['checksumMode'], Headers>> = {
+  WhenSupported: { 'x-amz-checksum-crc32': encodeCrc32(1) },
+  WhenRequired: { 'content-md5': Buffer.alloc(16, 1).toString('base64') },
+};
+/** No object has it. In a versioned bucket, a removal without a condition would leave a marker behind. */
+const NO_ETAG = '"none"';
 
 export interface CheckDependencies {
   readonly settings: S3Settings;
@@ -28,6 +39,8 @@ export interface CheckDependencies {
   readonly credentials: S3ClientConfig['credentials'];
   /** The RootPath. */
   readonly probePrefix: string;
+  /** A file that is not where it is looked for first may be elsewhere. */
+  readonly readsSeveralNames: boolean;
 }
 
 /** @throws StorageError that names the setting to change */
@@ -44,60 +57,98 @@ export async function checkBucket(deps: CheckDependencies, signal: AbortSignal):
 
 async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
   const { settings, headers } = deps;
-  const client = connect({
-    settings,
-    transport: deps.transport,
-    log: deps.log,
-    maxRetries: CHECK_RETRIES,
-    retryConnecting: false,
-    closing: signal,
-    followRegionRedirects: false,
-    credentials: deps.credentials,
-  });
+  const open = (maxRetries: number) =>
+    connect({
+      settings,
+      transport: deps.transport,
+      log: deps.log,
+      maxRetries,
+      retryConnecting: false,
+      closing: signal,
+      followRegionRedirects: false,
+      credentials: deps.credentials,
+    });
+  const client = open(CHECK_RETRIES);
   const prefix = deps.probePrefix === '' ? '' : `${deps.probePrefix}/`;
   const target = {
     Bucket: settings.bucketName,
     Key: `${prefix}orthanc-object-storage-probe-${randomUUID()}`,
   };
   const options: SendOptions = { abortSignal: signal };
-  const readProbe = async () => {
+  const read = async () => {
     const command = withHeaders(new GetObjectCommand(target), headers.read(undefined));
     const discard = { write: () => undefined, end: () => undefined };
-    const read: SendOptions = { ...options, receive: () => discard };
-    await client.send(command, read);
+    const receiving: SendOptions = { ...options, receive: () => discard };
+    await client.send(command, receiving);
   };
-
-  try {
-    await readProbe();
-    return;
-  } catch (thrown) {
-    const error = toS3Error(thrown, { verb: 'check', key: undefined }, settings);
-    // The key cannot exist: to be told so means that bucket, credentials and permission to read are right.
-    if (error.code === 'NOT_FOUND') return;
-    // Without permission to list, S3 says AccessDenied of a missing object as well as of a forbidden one.
-    const isAmbiguous =
-      thrown instanceof Error && (thrown.name === 'AccessDenied' || thrown.name === 'Forbidden');
-    if (!isAmbiguous) throw error;
-  }
-
-  const content = await headers.content({ sizeBytes: 0, read: () => new Uint8Array() }, signal);
-  await attempt('write', () =>
-    client.send(
-      withHeaders(new PutObjectCommand(target), { ...headers.object, ...content.headers }),
-      options,
-    ),
-  );
-  try {
-    await attempt('read', readProbe);
-  } finally {
-    await attempt('delete', () => client.send(new DeleteObjectCommand(target), options));
-  }
-
-  async function attempt(verb: string, work: () => Promise<unknown>): Promise<void> {
+  const write = async (through: S3Client, changes: Headers) => {
+    const content = await headers.content({ sizeBytes: 0, read: () => new Uint8Array() }, signal);
+    const all = { ...headers.object, ...content.headers, ...changes };
+    await through.send(withHeaders(new PutObjectCommand(target), all), options);
+  };
+  const remove = async (condition: { readonly IfMatch?: string }) => {
+    await client.send(new DeleteObjectCommand({ ...target, ...condition }), options);
+  };
+  const attempt = async (verb: string, work: () => Promise<unknown>) => {
     try {
       await work();
     } catch (thrown) {
       throw toS3Error(thrown, { verb, key: target.Key }, settings);
     }
+  };
+
+  /** @returns true where a write and a removal would be permitted, though nothing is written or removed */
+  async function isPermittedToChange(): Promise<boolean> {
+    // Which keys may be used, only a real write tells.
+    if (settings.serverSideEncryption?.startsWith('aws:kms') === true) return false;
+    try {
+      // Others repeat what arrived altered.
+      await write(open(0), WRONG_DIGESTS[settings.checksumMode]);
+      return false;
+    } catch (thrown) {
+      // Permissions come first, the content last.
+      if (isDenied(thrown)) throw toS3Error(thrown, { verb: 'write', key: target.Key }, settings);
+      if (!isMismatch(thrown)) return false;
+    }
+    await attempt('delete', async () => {
+      try {
+        await remove({ IfMatch: NO_ETAG });
+      } catch (thrown) {
+        if (isDenied(thrown)) throw thrown;
+      }
+    });
+    return true;
   }
+
+  if ((await isReadable()) && (await isPermittedToChange())) return;
+  await attempt('write', () => write(client, {}));
+  try {
+    await attempt('read', read);
+  } finally {
+    await attempt('delete', () => remove({}));
+  }
+
+  /** @returns false where that is not known yet */
+  async function isReadable(): Promise<boolean> {
+    try {
+      await read();
+      return true;
+    } catch (thrown) {
+      const error = toS3Error(thrown, { verb: 'check', key: undefined }, settings);
+      // The key cannot exist: to be told so means that bucket, credentials and permission to read are right.
+      if (error.code === 'NOT_FOUND') return true;
+      // Without permission to list, S3 says AccessDenied of a missing object as well as of a forbidden one.
+      if (!isDenied(thrown)) throw error;
+      if (deps.readsSeveralNames) {
+        deps.log.warning(
+          `these credentials may not list the bucket "${settings.bucketName}", so that S3 says AccessDenied of objects that are not there, and the plugin cannot go on to the other place or name where a file may be; allow s3:ListBucket`,
+        );
+      }
+      return false;
+    }
+  }
+}
+
+function isDenied(thrown: unknown): boolean {
+  return thrown instanceof Error && ['AccessDenied', 'Forbidden'].includes(thrown.name);
 }

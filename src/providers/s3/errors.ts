@@ -284,7 +284,7 @@ function permission(verb: string): string {
       return 's3:PutObject';
     case 'read':
     case 'look up':
-      return 's3:GetObject';
+      return 's3:GetObject, and s3:ListBucket, without which an object that is not there is denied as well';
     case 'delete':
       return 's3:DeleteObject';
     case 'list':

@@ -65,7 +65,7 @@ function isTransient({ error, errorType }: RetryErrorInfo): boolean {
 }
 
 /** What arrived is not what was sent, which the SDK takes for the client's fault. */
-function isMismatch(error: unknown): boolean {
+export function isMismatch(error: unknown): boolean {
   return (
     error instanceof Error &&
     /^(BadDigest|XAmzContentSHA256Mismatch|XAmzContentChecksumMismatch)$/.test(error.name)

@@ -35,6 +35,8 @@ export interface S3Dependencies {
   readonly log: Logger;
   /** Where `check` may write its probe object: the RootPath, since a policy may allow no more than that. "" by default. */
   readonly probePrefix?: string;
+  /** A file that is not where it is looked for first may be elsewhere. False by default. */
+  readonly readsSeveralNames?: boolean;
   /** Compare reads with the ETag where the server sent no checksum: for an Orthanc that does not verify MD5s itself. */
   readonly verifyEtag?: boolean;
   /** Only for tests and benches: false sends everything through the SDK. */
@@ -183,6 +185,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
             headers,
             credentials: client.config.credentials,
             probePrefix: deps.probePrefix ?? '',
+            readsSeveralNames: deps.readsSeveralNames === true,
           },
           linked,
         ),
