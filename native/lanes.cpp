@@ -92,16 +92,15 @@ bool Lanes::stop(std::chrono::milliseconds callGrace) {
     const bool loopEnded = lane.supervisor.stop();
     return lane.caller.stop(callGrace) && loopEnded;
   });
-  return std::all_of(ended.begin(), ended.end(), [](bool one) { return one; });
+  return std::ranges::all_of(ended, [](bool one) { return one; });
 }
 
 Bridge& Lanes::leastBusy() {
   if (lanes_.size() == 1) {
     return first();
   }
-  const auto least = std::min_element(
-      lanes_.begin(), lanes_.end(),
-      [](const auto& a, const auto& b) { return a->bridge.load() < b->bridge.load(); });
+  const auto least =
+      std::ranges::min_element(lanes_, {}, [](const auto& lane) { return lane->bridge.load(); });
   return (*least)->bridge;
 }
 
