@@ -26,7 +26,7 @@ export interface RekeyState {
 const VERSION = 1;
 const NONE: RekeyProgress = {
   doneUpTo: undefined,
-  counts: { 'not ours': 0, 'left alone': 0, rekeyed: 0, gone: 0, failed: 0 },
+  counts: { foreign: 0, kept: 0, rekeyed: 0, gone: 0, failed: 0 },
   bytes: 0,
   failures: {},
 };

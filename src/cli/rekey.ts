@@ -227,8 +227,8 @@ function formatSeconds(seconds: number): string {
 
 const LABELS = {
   rekeyed: 'encrypted anew',
-  'left alone': 'left as they are',
-  'not ours': 'not encrypted, or not of the plugin',
+  kept: 'left as they are',
+  foreign: 'not encrypted, or not of the plugin',
   gone: 'removed meanwhile',
   failed: 'failed',
 } as const satisfies Record<RekeyOutcome, string>;

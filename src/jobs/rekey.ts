@@ -38,9 +38,9 @@ export interface Spool {
 /** What became of one object. */
 export type RekeyOutcome =
   /** Plain, or another program's. */
-  | 'not ours'
+  | 'foreign'
   /** Under another key id than the one asked for, or already as it shall be. */
-  | 'left alone'
+  | 'kept'
   | 'rekeyed'
   /** Orthanc removed it meanwhile. */
   | 'gone'
@@ -115,13 +115,13 @@ async function rekeyOne(
   try {
     const parsed = parseKey(key, naming);
     if (parsed === undefined || parsed.encrypted === false) {
-      return { key, sizeBytes, outcome: 'not ours' };
+      return { key, sizeBytes, outcome: 'foreign' };
     }
     const head = await readHead(store, key, { signal });
     const description = describeEncryption(head.bytes, head.totalBytes);
     if (description === undefined) return notEncrypted(key, sizeBytes, parsed);
     if (!isWanted(plan, description, envelope.masterKeyId)) {
-      return { key, sizeBytes, outcome: 'left alone' };
+      return { key, sizeBytes, outcome: 'kept' };
     }
     const identity = identityOf(deps, key, parsed, description);
     if (!plan.isDryRun) await replace(deps, key, description, identity, await isConditional());
@@ -135,7 +135,7 @@ async function rekeyOne(
 
 function notEncrypted(key: string, sizeBytes: number, parsed: ParsedKey): RekeyedObject {
   // Where names do not tell, it is a plain object; else somebody put it there.
-  if (parsed.encrypted === undefined) return { key, sizeBytes, outcome: 'not ours' };
+  if (parsed.encrypted === undefined) return { key, sizeBytes, outcome: 'foreign' };
   const reason = `"${key}": its name says that it is encrypted, and it is not`;
   return { key, sizeBytes, outcome: 'failed', reason };
 }
@@ -176,7 +176,8 @@ async function replace(
   isConditional: boolean,
 ): Promise<void> {
   const { store, envelope, plan, openSpool, signal } = deps;
-  const onlyIfVersion = isConditional ? await lookUpVersion(deps, key) : undefined;
+  const version = await lookUpVersion(deps, key);
+  const onlyIfVersion = isConditional ? version : undefined;
   const spool = openSpool();
   try {
     await store.get(key, undefined, spool.sink, { signal });
@@ -185,7 +186,7 @@ async function replace(
     const opened = envelope.open(object, found.identity);
     try {
       // The shortest time in which a removal by Orthanc goes unnoticed: that of the put.
-      if (!isConditional) await lookUpVersion(deps, key);
+      if (onlyIfVersion === undefined) await lookUpVersion(deps, key);
       const format = plan.toFormat ?? old.format;
       const options = { signal, format, onlyIfVersion };
       await envelope.put(store, key, opened.content, found.identity, options);

@@ -1,32 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The commands that need no bucket, as users run them.
 
-import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { expectSameBytes, makeBytes } from '../support/bodies.ts';
+import { buildCli, type Cli } from '../support/cli.ts';
 import { fixturePath, OTHER_UUID, UUID, vectorContent } from '../unit/encryption/support.ts';
 
 let folder = '';
+let run: Cli['run'];
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'tools-'));
-  // As scripts/bundle.mjs does it.
-  await build({
-    entryPoints: [join(import.meta.dirname, '../../src/cli/main.ts')],
-    outfile: join(folder, 'cli.cjs'),
-    bundle: true,
-    platform: 'node',
-    format: 'cjs',
-    target: 'node20.11',
-    mainFields: ['module', 'main'],
-    external: ['encoding'],
-    define: { __VERSION__: '"test"', 'import.meta.url': '__url' },
-    banner: { js: "const __url = require('node:url').pathToFileURL(__filename).href;" },
-    logLevel: 'error',
-  });
+  ({ run } = await buildCli(folder));
   writeConfiguration('a1.json', { MasterKey: [1, fixturePath('a1', 'key-1.b64')] });
   writeConfiguration('a2.json', {
     MasterKey: [3, fixturePath('a1', 'key-3.b64')],
@@ -41,15 +28,6 @@ afterAll(() => {
 function writeConfiguration(name: string, encryption: object): void {
   const section = { BucketName: 'b', Region: 'r', StorageEncryption: encryption };
   writeFileSync(join(folder, name), JSON.stringify({ AwsS3Storage: section }));
-}
-
-function run(argv: readonly string[], input?: Uint8Array) {
-  const result = spawnSync(process.execPath, [join(folder, 'cli.cjs'), ...argv], {
-    cwd: folder,
-    input,
-    maxBuffer: 2 ** 30,
-  });
-  return { code: result.status, stdout: result.stdout, stderr: result.stderr.toString() };
 }
 
 const write = (name: string, bytes: Uint8Array) => {

@@ -118,10 +118,10 @@ describe('rekey', () => {
     expect(await run(store)).toEqual({
       [nameOf(1)]: 'rekeyed',
       [nameOf(2)]: 'rekeyed',
-      [nameOf(3)]: 'left alone',
-      [nameOf(4)]: 'left alone',
-      [`r/${uuidOf(5)}.dcm`]: 'not ours',
-      'r/something else': 'not ours',
+      [nameOf(3)]: 'kept',
+      [nameOf(4)]: 'kept',
+      [`r/${uuidOf(5)}.dcm`]: 'foreign',
+      'r/something else': 'foreign',
     });
     expect(headOf(store, nameOf(1))).toBe('A1 2');
     expect(headOf(store, nameOf(2))).toBe('A2 2');
@@ -313,7 +313,7 @@ describe('rekey', () => {
       expect(await run(store, { naming: LEGACY })).toEqual({
         [keyOf(a1)]: 'rekeyed',
         [keyOf(a2)]: 'rekeyed',
-        [keyOf(plain)]: 'not ours',
+        [keyOf(plain)]: 'foreign',
       });
       await expectReadable(store, a1, 1);
       await expectReadable(store, a2, 3);
@@ -401,8 +401,8 @@ describe('the state of a rekey', () => {
     expect(outcomes).not.toHaveProperty([nameOf(2)]);
     expect(second.progress().counts).toEqual({
       rekeyed: 1,
-      'left alone': 2,
-      'not ours': 2,
+      kept: 2,
+      foreign: 2,
       gone: 0,
       failed: 1,
     });

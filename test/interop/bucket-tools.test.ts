@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The commands that work on a bucket, as users run them, beside real servers.
+
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { expectSameBytes, makeBytes } from '../support/bodies.ts';
+import { buildCli, type Cli } from '../support/cli.ts';
+import { startStoreProxy } from '../support/store-proxy.ts';
+import { PROVIDERS, type StoreServer, startStoreServer } from '../support/store-server.ts';
+import { encrypt, sha256, testKeyring } from '../unit/encryption/support.ts';
+
+const CONTENT = makeBytes(150_000);
+const OLD = testKeyring(1, 1);
+const uuidOf = (number: number) =>
+  `e1f2a3b4-0000-4000-8000-${number.toString(16).padStart(12, '0')}`;
+
+let folder: string;
+let cli: Cli;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'bucket-tools-'));
+  cli = await buildCli(folder);
+  for (const id of [1, 2]) {
+    const text = sha256(`test-key-${id}`).toString('base64');
+    writeFileSync(join(folder, `${id}.key`), text, { mode: 0o600 });
+  }
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true });
+});
+
+/** @returns its path */
+function configure(
+  server: StoreServer,
+  changes: object = {},
+  endpoint = `http://127.0.0.1:${server.port}`,
+): string {
+  const path = join(folder, `${randomBytes(4).toString('hex')}.json`);
+  const section = {
+    ...server.section(endpoint),
+    StorageEncryption: {
+      MasterKey: [2, join(folder, '2.key')],
+      PreviousMasterKeys: [[1, join(folder, '1.key')]],
+    },
+    ...changes,
+  };
+  const configuration = { StorageLoaderThreadsCount: 20, [server.sectionName]: section };
+  writeFileSync(path, JSON.stringify(configuration));
+  return path;
+}
+
+/** The result of a command that is expected to succeed without a word on standard error. */
+function runQuietly(...argv: readonly string[]): Buffer {
+  const { code, stdout, stderr } = cli.run(argv);
+  expect(stderr).toBe('');
+  expect(code).toBe(0);
+  return stdout;
+}
+
+const rekeyOf = (config: string, ...options: readonly string[]) =>
+  JSON.parse(runQuietly('rekey', '--config', config, '--json', ...options).toString()) as object;
+
+describe.each(PROVIDERS)('%s', (provider) => {
+  let server: StoreServer;
+  let config: string;
+
+  beforeAll(async () => {
+    server = await startStoreServer(provider, join(folder, provider));
+    config = configure(server);
+  });
+  afterAll(() => server.stop());
+
+  test('check tells that all is well, and of a key file that others can read', () => {
+    const key = join(folder, '1.key');
+    expect(runQuietly('check', '--config', config).toString()).toContain('are fine');
+    chmodSync(key, 0o644);
+    const { code, stdout, stderr } = cli.run(['check', '--config', config, '--json']);
+    chmodSync(key, 0o600);
+    expect(code).toBe(0);
+    expect(stderr).toContain(`the key file "${key}" is open to others`);
+    expect(JSON.parse(stdout.toString())).toMatchObject({
+      section: server.sectionName,
+      encryption: { format: 'A1', masterKeyId: 2 },
+    });
+  });
+
+  test('encrypt, inspect and decrypt objects in the bucket', () => {
+    const key = `${uuidOf(0)}.dcm.enc`;
+    writeFileSync(join(folder, 'in.dcm'), CONTENT);
+    const options = ['--config', config, '--format', 'A2'];
+    runQuietly('encrypt', ...options, 'in.dcm', `bucket:${key}`);
+    expect(cli.run(['encrypt', ...options, 'in.dcm', `bucket:${key}`]).stderr).toContain('--force');
+    const inspected = runQuietly('inspect', '--config', config, '--json', key).toString();
+    expect(JSON.parse(inspected)).toMatchObject({ encryption: { format: 'A2', keyId: 2 } });
+    expectSameBytes(runQuietly('decrypt', '--config', config, key, '-'), CONTENT);
+    const missing = cli.run(['decrypt', '--config', config, `${uuidOf(9)}.dcm.enc`, 'no.dcm']);
+    expect(missing.code).toBe(1);
+    expect(existsSync(join(folder, 'no.dcm'))).toBe(false);
+  });
+
+  test('rekey, with a server that heeds versions, leaves nothing beside', async () => {
+    const plain = `${uuidOf(3)}.dcm`;
+    for (const number of [1, 2]) {
+      const uuid = uuidOf(number);
+      const object = await encrypt(number === 1 ? 'A1' : 'A2', CONTENT, { keyring: OLD, uuid });
+      await server.objects.write(`${uuid}.dcm.enc`, object);
+    }
+    await server.objects.write(plain, CONTENT);
+    const keys = await server.objects.list('');
+    expect(rekeyOf(config, '--dry-run')).toMatchObject({ dryRun: true, rekeyed: 2, foreign: 1 });
+    expect(rekeyOf(config)).toMatchObject({ rekeyed: 2, foreign: 1, kept: 1, failed: 0 });
+    expect(rekeyOf(config, '--to', 'A2')).toMatchObject({ rekeyed: 1, kept: 2 });
+    expect(await server.objects.list('')).toEqual(keys);
+    for (const number of [1, 2]) {
+      const key = `${uuidOf(number)}.dcm.enc`;
+      expect((await server.objects.read(key)).toString('latin1', 0, 3)).toBe('A2\u0002');
+      expectSameBytes(runQuietly('decrypt', '--config', config, `bucket:${key}`, '-'), CONTENT);
+    }
+    expectSameBytes(await server.objects.read(plain), CONTENT);
+  });
+});
+
+describe('a rekey that is ended', () => {
+  const OBJECTS = 60;
+  let server: StoreServer;
+  beforeAll(async () => {
+    server = await startStoreServer('s3', join(folder, 'ended'));
+  });
+  afterAll(() => server.stop());
+
+  test.each([
+    ['SIGINT', 130],
+    ['SIGKILL', null],
+  ] as const)('by %s goes on where it was', async (signal, code) => {
+    const RootPath = signal;
+    for (let number = 0; number < OBJECTS; number += 1) {
+      const uuid = uuidOf(number);
+      const object = await encrypt('A1', CONTENT, { keyring: OLD, uuid });
+      await server.objects.write(`${RootPath}/${uuid}.dcm.enc`, object);
+    }
+    const proxy = await startStoreProxy(server.port, server.keyOf);
+    proxy.setFault(({ method }) => (method === 'PUT' ? { kind: 'delay', ms: 50 } : undefined));
+    const state = join(folder, `${signal}.state`);
+    const slow = configure(server, { RootPath }, proxy.endpoint);
+    const options = ['--config', slow, '--state', state, '--concurrency', '2', '--json'];
+    const { child, result } = cli.start(['rekey', ...options]);
+    while ((proxy.counts()['PUT'] ?? 0) < OBJECTS / 2) await sleep(20);
+    child.kill(signal);
+    expect((await result).code).toBe(code);
+    // A kill leaves the state of some moment before, or none: then the headers tell.
+    if (signal === 'SIGINT') expect(existsSync(state)).toBe(true);
+
+    proxy.setFault(undefined);
+    proxy.forget();
+    const again = await cli.start(['rekey', ...options]).result;
+    expect(again).toMatchObject({ code: 0, stderr: '' });
+    expect(JSON.parse(again.stdout.toString())).toMatchObject({ failed: 0, gone: 0 });
+    const puts = proxy
+      .requests()
+      .filter(({ method, key }) => method === 'PUT' && !/probe/.test(key));
+    expect(puts.length).toBeGreaterThan(OBJECTS / 4);
+    expect(puts.length).toBeLessThan((OBJECTS * 3) / 4);
+    expect(existsSync(state)).toBe(false);
+    await proxy.close();
+    const keys = await server.objects.list(`${RootPath}/${uuidOf(0).slice(0, 8)}`);
+    expect(keys).toHaveLength(OBJECTS);
+    for (const key of keys) {
+      const object = await server.objects.read(key);
+      expect(object.toString('latin1', 0, 3)).toBe('A1\u0002');
+      expect(object).toHaveLength(CONTENT.length + 86);
+    }
+  });
+});
+
+test('legacy structure to A2: refused without Orthanc, by its index with it', async () => {
+  const server = await startStoreServer('s3', join(folder, 'legacy'));
+  const uuid = uuidOf(1);
+  const index = createServer((request, response) => {
+    const attachment = { Uuid: uuid, ContentType: 1, CompressedSize: CONTENT.length };
+    const isInstances = request.url?.startsWith('/instances') === true;
+    const page = isInstances ? [{ ID: 'one', Attachments: [attachment] }] : [];
+    response.end(JSON.stringify(page));
+  });
+  await once(index.listen(0, '127.0.0.1'), 'listening');
+  try {
+    const key = `e1/f2/${uuid}`;
+    await server.objects.write(key, await encrypt('A1', CONTENT, { keyring: OLD, uuid }));
+    const config = configure(server, { StorageStructure: 'legacy' });
+    const refused = cli.run(['rekey', '--config', config, '--to', 'A2']);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toMatch(/AwsS3Storage\.StorageStructure: .*--orthanc/);
+
+    const { port } = index.address() as AddressInfo;
+    const orthanc = ['--orthanc', `http://127.0.0.1:${port}`];
+    const argv = ['rekey', '--config', config, '--to', 'A2', ...orthanc];
+    expect(await cli.start(argv).result).toMatchObject({ code: 0, stderr: '' });
+    expect((await server.objects.read(key)).toString('latin1', 0, 3)).toBe('A2\u0002');
+    const decrypt = ['decrypt', '--config', config, '--type', 'dicom', `bucket:${key}`, '-'];
+    expectSameBytes(runQuietly(...decrypt), CONTENT);
+  } finally {
+    index.close();
+    await server.stop();
+  }
+});
