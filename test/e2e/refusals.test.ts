@@ -16,7 +16,7 @@ import {
 } from '../support/world.ts';
 
 /** 10 s are promised; before it comes to plugins, Orthanc itself needs seconds on a busy machine. */
-const LIMIT_MS = 15_000;
+const LIMIT_MS = 20_000;
 
 let worlds: Worlds;
 
