@@ -202,6 +202,14 @@ export function storeFaults(target: FaultTarget): void {
         expect(performance.now() - start).toBeLessThan(1_500);
       });
 
+      test('a server that is gone is UNAVAILABLE after MaxRetries', async () => {
+        const store = open({ maxRetries: 2 });
+        await put(store);
+        await bench.server.close();
+        await expectFailure(put(store), 'UNAVAILABLE', /cannot write "key".*nobody listens/);
+        await expectFailure(get(store), 'UNAVAILABLE', /cannot read "key".*nobody listens/);
+      });
+
       test('throttling is THROTTLED', async () => {
         bench.server.always(target.throttled(0));
         await expectFailure(put(open({ maxRetries: 1 })), 'THROTTLED', /MaxConnections/);
