@@ -56,7 +56,7 @@ export function migrateCommand(): Command {
     .addOption(
       new Option(
         '--bandwidth <MB/s>',
-        'at most so many MB (of 1,048,576 bytes) a second',
+        'at most so many MB (of 1,048,576 bytes) a second, on average: each file goes as fast as it can, the next one waits',
       ).argParser(positiveNumber),
     )
     .option(

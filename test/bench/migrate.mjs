@@ -14,6 +14,9 @@ const TRANSFERS = '16';
 const count = Number(process.argv[2] ?? 5000);
 const rounds = Number(process.argv[3] ?? 3);
 
+// As clouds do. versitygw's default, a connection for each request, costs either side more than the request itself.
+process.env['VGW_KEEP_ALIVE'] = 'true';
+
 const folder = mkdtempSync(join(tmpdir(), 'oos-bench-'));
 const storage = join(folder, 'storage');
 for (let index = 0; index < count; index += 1) {

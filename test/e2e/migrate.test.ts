@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The command line beside Orthanc: all files into the bucket and out of it, the bucket against the index.
 
-import { spawn } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdir, readdir, rename, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { inProject } from '../../scripts/lib/paths.mjs';
+import { md5 } from '../support/archive.ts';
+import { type Cli, openCli } from '../support/cli.ts';
 import { makeDicom } from '../support/dicom.ts';
 import type { Configuration, Orthanc, Upload } from '../support/orthanc.ts';
 import { inParallel } from '../support/parallel.ts';
@@ -19,6 +18,8 @@ const CLIENTS = 8;
 const name = 'archive';
 
 let world: World;
+/** As it is shipped. */
+let cli: Cli;
 let storage: string;
 let config: string;
 let uploads: readonly Upload[];
@@ -28,6 +29,7 @@ let uuids: readonly string[];
 
 beforeAll(async () => {
   world = await createWorld();
+  cli = openCli(inProject('dist/cli.js'), world.folder);
   storage = join(world.folder, name, 'storage');
   config = await writeConfig('cli', world.section);
 });
@@ -43,38 +45,17 @@ async function writeConfig(file: string, section: Configuration): Promise<string
   return path;
 }
 
-const md5 = (bytes: Uint8Array) => createHash('md5').update(bytes).digest('hex');
-
-function launch(command: readonly string[]) {
-  const child = spawn(process.execPath, [inProject('dist/cli.js'), ...command], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let stdout = '';
-  let stderr = '';
-  child.stdout.on('data', (chunk: Buffer) => {
-    stdout += chunk.toString();
-  });
-  child.stderr.on('data', (chunk: Buffer) => {
-    stderr += chunk.toString();
-  });
-  const closed = once(child, 'close');
-  return { child, closed, output: () => ({ stdout, stderr, code: child.exitCode }) };
-}
-
-async function run(...command: readonly string[]) {
-  const { closed, output } = launch(command);
-  await closed;
-  return output();
-}
+/** While this process serves the proxy. */
+const run = (...command: readonly string[]) => cli.start(command).result;
 
 async function runJson(...command: readonly string[]) {
-  const { stdout, stderr, code } = await run(...command, '--json');
-  const lines = stdout.trimEnd().split('\n');
+  const { code, stdout, stderr } = await run(...command, '--json');
+  const lines = stdout.toString().trimEnd().split('\n');
   return {
     code,
     stderr,
     lines,
-    result: JSON.parse(stdout === '' ? '{}' : (lines.at(-1) ?? '')) as Record<string, unknown>,
+    result: JSON.parse(lines.at(-1) || '{}') as Record<string, unknown>,
   };
 }
 
@@ -121,10 +102,10 @@ test('from the disk into the bucket, killed on the way, and again', async () => 
   expect(await world.objects()).toEqual([]);
 
   world.proxy.setFault(() => ({ kind: 'delay', ms: 100 }));
-  const { child, closed } = launch([...all, '--json']);
+  const { child, result } = cli.start([...all, '--json']);
   while ((await world.objects()).length < INSTANCES / 3) await sleep(10);
   child.kill('SIGKILL');
-  await closed;
+  await result;
   world.proxy.setFault(undefined);
   const halfway = (await world.objects()).length;
   expect(halfway).toBeLessThan(INSTANCES);
@@ -200,7 +181,7 @@ test('the bucket alone serves Orthanc, and agrees with its index', async () => {
     orthanc.url,
   );
   expect(located.code).toBe(0);
-  expect(located.stdout).toMatch(
+  expect(located.stdout.toString()).toMatch(
     /^instances [0-9a-f-]{44} dicom: object-storage [0-9a-f-]{36}\.dcm/,
   );
 

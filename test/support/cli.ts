@@ -40,6 +40,12 @@ export async function buildCli(folder: string): Promise<Cli> {
     banner: { js: "const __url = require('node:url').pathToFileURL(__filename).href;" },
     logLevel: 'error',
   });
+  return openCli(file, folder);
+}
+
+/** @param file of the bundled command line
+ *  @param folder where the commands run */
+export function openCli(file: string, folder: string): Cli {
   return {
     run(argv, input) {
       const result = spawnSync(process.execPath, [file, ...argv], {
