@@ -6,10 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { makeMultiFrameDicom } from '../support/dicom.ts';
 import type { Orthanc } from '../support/orthanc.ts';
-import { boxName, createWorld, type World } from '../support/world.ts';
+import { boxName, createWorld, type Provider, type World } from '../support/world.ts';
 import { medianOf, readCpuMs } from './measure.ts';
 
-const FRAMES = 200;
 /** Until what the start has left behind is given back. */
 const SETTLE_MS = 3000;
 const KINDS = ['plain', 'plugin'] as const;
@@ -29,24 +28,36 @@ interface Peak {
   readonly ms: number;
 }
 
-/** @param rounds how often each kind starts; they take turns */
-export async function main(rounds: number): Promise<void> {
-  const world = await createWorld();
+interface Plan {
+  /** How often each kind starts; they take turns. */
+  readonly rounds: number;
+  readonly provider: Provider;
+  readonly lanes: number;
+  /** Of the large instance. */
+  readonly megabytes: number;
+}
+
+export async function main(plan: Plan): Promise<void> {
+  const { provider, lanes } = plan;
+  const world = await createWorld({ provider });
   if (world.box.kind !== 'chroot') throw new Error('a container hides the process to be measured');
   try {
-    console.log(`Box ${boxName}. Plain is Orthanc without the plugin, its files on disk.\n`);
-    await printStarts(world, rounds);
-    await printPeaks(world);
+    console.log(
+      `Box ${boxName}, ${provider}, lanes: ${lanes}. Plain is Orthanc without the plugin, its files on disk.\n`,
+    );
+    await printStarts(world, plan);
+    await printPeaks(world, plan);
   } finally {
     await world.close();
   }
 }
 
-async function printStarts(world: World, rounds: number): Promise<void> {
+async function printStarts(world: World, plan: Plan): Promise<void> {
+  const { rounds } = plan;
   const starts: Record<Kind, Start[]> = { plain: [], plugin: [] };
   for (let round = 0; round <= rounds; round += 1) {
     for (const kind of KINDS) {
-      const start = await measureStart(world, kind);
+      const start = await measureStart(world, kind, plan);
       if (round > 0) starts[kind].push(start); // the first one warms the file cache
     }
   }
@@ -66,10 +77,10 @@ async function printStarts(world: World, rounds: number): Promise<void> {
   table(`  PSS after ${SETTLE_MS / 1000} s`, 'MB', ({ pssMb }) => pssMb);
 }
 
-async function measureStart(world: World, kind: Kind): Promise<Start> {
+async function measureStart(world: World, kind: Kind, plan: Plan): Promise<Start> {
   await rm(join(world.folder, kind), { recursive: true, force: true });
   const startedMs = performance.now();
-  const orthanc = await startKind(world, kind);
+  const orthanc = await startKind(world, kind, plan);
   const ms = performance.now() - startedMs;
   const cpuMs = await readCpuMs(orthanc);
   await sleep(SETTLE_MS);
@@ -79,16 +90,18 @@ async function measureStart(world: World, kind: Kind): Promise<Start> {
   return { ms, cpuMs, rssMb, pssMb };
 }
 
-const startKind = (world: World, kind: Kind) => {
-  const options = { pollMs: 5 };
-  return kind === 'plain' ? world.startPlain(kind, {}, options) : world.start(kind, options);
+const startKind = (world: World, kind: Kind, { lanes }: Plan) => {
+  const pollMs = 5;
+  return kind === 'plain'
+    ? world.startPlain(kind, {}, { pollMs })
+    : world.start(kind, { configuration: world.configure({ Lanes: lanes }), pollMs });
 };
 
-async function printPeaks(world: World): Promise<void> {
-  const file = makeMultiFrameDicom('1.2.3.1', FRAMES);
+async function printPeaks(world: World, plan: Plan): Promise<void> {
+  const file = makeMultiFrameDicom('1.2.3.1', plan.megabytes);
   const peaks: Record<Kind, { in: Peak; out: Peak }[]> = { plain: [], plugin: [] };
   for (let round = 0; round < 3; round += 1) {
-    for (const kind of KINDS) peaks[kind].push(await measurePeaks(world, kind, file));
+    for (const kind of KINDS) peaks[kind].push(await measurePeaks(world, kind, plan, file));
   }
   console.log(`\n${show(file.length / 1e6)} MB, medians of 3:`);
   for (const direction of ['in', 'out'] as const) {
@@ -104,9 +117,9 @@ async function printPeaks(world: World): Promise<void> {
   }
 }
 
-async function measurePeaks(world: World, kind: Kind, file: Buffer) {
+async function measurePeaks(world: World, kind: Kind, plan: Plan, file: Buffer) {
   await rm(join(world.folder, kind), { recursive: true, force: true });
-  const orthanc = await startKind(world, kind);
+  const orthanc = await startKind(world, kind, plan);
   // What is made at the first use of anything is not the point.
   const { ID: small } = await orthanc.upload(makeMultiFrameDicom('1.2.3.2', 1));
   await orthanc.get(`/instances/${small}/file`);
@@ -117,7 +130,7 @@ async function measurePeaks(world: World, kind: Kind, file: Buffer) {
   });
   await orthanc.stop();
   // Started anew, so that it is read from the store.
-  const again = await startKind(world, kind);
+  const again = await startKind(world, kind, plan);
   await again.get(`/instances/${small}/file`);
   await sleep(SETTLE_MS);
   const outgoing = await measurePeak(again, async () => {
