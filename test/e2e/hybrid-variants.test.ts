@@ -84,9 +84,11 @@ async function expectReadable(orthanc: Orthanc, stored: Stored): Promise<void> {
   expect(magic.toString()).toBe('DICM');
 }
 
-async function expectPlainFiles({ folder, files }: Archive): Promise<void> {
+async function expectPlainFiles(archive: Archive): Promise<void> {
   const contents = await Promise.all(
-    (await files()).map((uuid) => readFile(join(folder, uuid.slice(0, 2), uuid.slice(2, 4), uuid))),
+    (await archive.files()).map((uuid) =>
+      readFile(join(archive.folder, uuid.slice(0, 2), uuid.slice(2, 4), uuid)),
+    ),
   );
   // With A1, Orthanc keeps their headers besides.
   const whole = contents.filter(({ length }) => length > PIXEL_BYTES);

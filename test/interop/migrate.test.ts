@@ -45,13 +45,14 @@ afterAll(async () => {
 
 /** @returns its path */
 function configure(provider: Provider, rootPath: string, changes: object = {}): string {
-  const { sectionName, port, section } = servers[provider];
+  const server = servers[provider];
   const path = join(folder, `${rootPath}.json`);
-  const settings = { ...section(`http://127.0.0.1:${port}`), RootPath: rootPath, ...changes };
+  const endpoint = `http://127.0.0.1:${server.port}`;
+  const settings = { ...server.section(endpoint), RootPath: rootPath, ...changes };
   const configuration = {
     StorageLoaderThreadsCount: 20,
     StorageDirectory: join(folder, 'storage'),
-    [sectionName]: settings,
+    [server.sectionName]: settings,
   };
   writeFileSync(path, JSON.stringify(configuration));
   return path;
