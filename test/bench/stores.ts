@@ -2,11 +2,11 @@
 // The three stores for a bench, and content and target as the bridge has them.
 
 import { Secret } from '../../src/config/secret.ts';
-import type { NetworkSettings } from '../../src/config/settings.ts';
 import { createAzureStore } from '../../src/providers/azure/store.ts';
 import { createGoogleStore } from '../../src/providers/google/store.ts';
 import { createS3Store } from '../../src/providers/s3/store.ts';
 import type { Body, ObjectStore, Sink } from '../../src/store/object-store.ts';
+import { makeAzureSettings, makeS3Settings, NETWORK } from '../support/settings.ts';
 
 export interface Access {
   readonly provider: string;
@@ -30,54 +30,30 @@ export function createStore(access: Access): ObjectStore {
     info: () => undefined,
     debug: () => undefined,
   };
-  const network: NetworkSettings = {
-    connectionTimeoutMs: 5_000,
-    requestTimeoutMs: 60_000,
-    maxConnections: 25,
+  const network = {
     maxRetries: 0,
     caCertificatesFile: access.authorities === '' ? undefined : access.authorities,
-    proxyUrl: undefined,
   };
   const deps = { log, lean: access.lean, verifyEtag: true };
   switch (access.provider) {
-    case 's3':
+    case 's3': {
+      const credentials = { accessKey, secretKey: new Secret(secretKey) };
       return createS3Store(
-        {
-          ...network,
-          bucketName: bucket,
-          region: 'us-east-1',
-          credentials: { accessKey, secretKey: new Secret(secretKey) },
-          endpoint,
-          virtualAddressing: false,
-          storageClass: undefined,
-          tags: {},
-          serverSideEncryption: undefined,
-          kmsKeyId: undefined,
-          checksumMode: 'WhenSupported',
-          transfer: { always: false, poolSize: 10, partSizeBytes: 5 * 1024 * 1024 },
-          enableSdkLogs: false,
-        },
+        makeS3Settings({ ...network, bucketName: bucket, endpoint, credentials }),
         deps,
       );
-    case 'azure':
+    }
+    case 'azure': {
+      const account = `AccountName=${accessKey};AccountKey=${secretKey};BlobEndpoint=${endpoint}`;
       return createAzureStore(
-        {
-          ...network,
-          account: {
-            kind: 'connection-string',
-            connectionString: new Secret(
-              `AccountName=${accessKey};AccountKey=${secretKey};BlobEndpoint=${endpoint}`,
-            ),
-          },
-          containerName: bucket,
-          createContainerIfNotExists: true,
-          accessTier: undefined,
-        },
+        makeAzureSettings(account, { ...network, containerName: bucket }),
         deps,
       );
+    }
     case 'google':
       return createGoogleStore(
         {
+          ...NETWORK,
           ...network,
           bucketName: bucket,
           serviceAccountFile: access.serviceAccountFile,
