@@ -82,13 +82,14 @@ export async function createWorld(options: { readonly provider?: Provider } = {}
     [sectionName]: { ...section, ...changes },
   });
   const started: Orthanc[] = [];
-  const withPlugin: World['options'] = (name, { configuration, ...others } = {}) => ({
+  const withPlugin: World['options'] = (name, { configuration, environment, ...others } = {}) => ({
     box,
     folder: join(folder, name),
     configuration: { Plugins: [plugin], ...configure({}), ...configuration },
-    ...(otherBundle === undefined
-      ? {}
-      : { environment: { ORTHANC_OBJECT_STORAGE_BUNDLE: otherBundle } }),
+    environment: {
+      ...(otherBundle === undefined ? {} : { ORTHANC_OBJECT_STORAGE_BUNDLE: otherBundle }),
+      ...environment,
+    },
     ...others,
   });
   const remember = async (starting: Promise<Orthanc>) => {
