@@ -19,7 +19,7 @@ interface Plan {
 }
 
 /** Reference first: others are told as multiples of it. */
-const MODES = ['plain', 'A1', 'A2', 'files'] as const;
+const MODES = ['plain', 'A1', 'A2', '2 lanes', 'files'] as const;
 type Mode = (typeof MODES)[number];
 
 interface Round {
@@ -37,7 +37,13 @@ export async function main(plan: Plan): Promise<void> {
     const orthancs: [Mode, Orthanc][] = [];
     for (const mode of MODES) orthancs.push([mode, await startMode(world, mode, keyFile)]);
 
-    const rounds: Record<Mode, Round[]> = { plain: [], A1: [], A2: [], files: [] };
+    const rounds: Record<Mode, Round[]> = {
+      plain: [],
+      A1: [],
+      A2: [],
+      '2 lanes': [],
+      files: [],
+    };
     for (let round = 0; round <= plan.rounds; round += 1) {
       // Each mode is as often behind each other one.
       const turn = round % MODES.length;
@@ -54,10 +60,12 @@ export async function main(plan: Plan): Promise<void> {
 
 function startMode(world: World, mode: Mode, keyFile: string): Promise<Orthanc> {
   if (mode === 'files') return world.startPlain(mode);
-  const encryption = mode === 'plain' ? {} : { MasterKey: [1, keyFile], Format: mode };
+  const isEncrypted = mode === 'A1' || mode === 'A2';
+  const encryption = isEncrypted ? { MasterKey: [1, keyFile], Format: mode } : {};
   return world.start(mode, {
     configuration: world.configure({
       RootPath: mode,
+      Lanes: mode === '2 lanes' ? 2 : 1,
       StorageEncryption: encryption,
       Endpoint: `http://127.0.0.1:${world.serverPort}`,
     }),
@@ -91,7 +99,7 @@ function print(plan: Plan, rounds: Record<Mode, readonly Round[]>): void {
     );
     const cpu = medianOf(rounds[mode].map(({ cpuMs }) => cpuMs));
     console.log(
-      `  ${mode.padEnd(5)} ${medianOf(rates).toFixed(0).padStart(4)} instances/s (${rates[0]?.toFixed(0)} to ${rates.at(-1)?.toFixed(0)}), ` +
+      `  ${mode.padEnd(7)} ${medianOf(rates).toFixed(0).padStart(4)} instances/s (${rates[0]?.toFixed(0)} to ${rates.at(-1)?.toFixed(0)}), ` +
         `${medianOf(shares).toFixed(2)} of plain; ${cpu.toFixed(1)} ms of processor each`,
     );
   }

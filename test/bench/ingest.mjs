@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // node test/bench/ingest.mjs [--box trixie|testing] [--plugin FILE] [--rounds N] [--instances N] [--clients N] [--kilobytes N]: what
-// encryption costs an Orthanc that is being filled. FILE is built beforehand; OOS_BUNDLE names another bundle than the one inside it.
+// encryption costs an Orthanc that is being filled, and what a second event loop brings it. FILE is built beforehand; OOS_BUNDLE names another bundle than the one inside it.
 
 import { parseArgs } from 'node:util';
 
