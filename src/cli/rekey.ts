@@ -5,11 +5,12 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError } from '../errors.ts';
 import { folderOf, type RekeyOutcome, rekey } from '../jobs/rekey.ts';
+import type { Logger } from '../log.ts';
 import { createStore } from '../providers/index.ts';
-import type { Bucket } from './bucket.ts';
 import { openSpool } from './files.ts';
 import { readIndexedTypes } from './indexed-types.ts';
 import { parseOrthancUrl } from './orthanc-http.ts';
+import { openRekeyProgress, type RekeyProgressLine } from './rekey-progress.ts';
 import { openRekeyState, type RekeyState } from './rekey-state.ts';
 import { createCliLogger, loadCliSettings } from './settings.ts';
 
@@ -25,7 +26,6 @@ interface Options {
 }
 
 const SAVE_INTERVAL_MS = 2_000;
-const SHOW_INTERVAL_MS = 200;
 const SHOWN_FAILURES = 20;
 const UINT32_MAX = 0xffff_ffff;
 const CONCURRENCY = { default: 8, max: 256 } as const;
@@ -87,6 +87,66 @@ Exit codes: 0 done, 1 some objects failed, or nothing could be done, 2 wrong usa
 
 async function run(options: Options): Promise<void> {
   const log = createCliLogger();
+  const { provider, naming, envelope, masterKeyId } = openKeys(options, log);
+  const types = options.orthanc === undefined ? undefined : await readIndexedTypes(options.orthanc);
+  const store = await createStore(provider, { log, probePrefix: naming.rootPath });
+  const isDryRun = options.dryRun === true;
+  // A dry run does nothing that another run could go on from.
+  const state = openRekeyState(isDryRun ? undefined : options.state, {
+    from: options.from,
+    to: options.to,
+    master: masterKeyId,
+    folder: folderOf(naming),
+  });
+  const save = () => {
+    state.save();
+  };
+  // Ctrl-C and SIGTERM end in process.exit (main.ts).
+  process.once('exit', save);
+  const saving = setInterval(save, SAVE_INTERVAL_MS);
+  const { signal } = new AbortController();
+  let progress: RekeyProgressLine | undefined;
+  try {
+    progress = await openRekeyProgress({ store, naming }, state, signal);
+    await rekey({
+      store,
+      naming,
+      envelope,
+      plan: {
+        fromKeyId: options.from,
+        toFormat: options.to,
+        isDryRun,
+        concurrency: options.concurrency,
+      },
+      openSpool: () => openSpool(tmpdir()),
+      typeOf: (uuid) => types?.typeOf(uuid),
+      isDone: (key) => state.isDone(key),
+      onObject: (object) => {
+        state.add(object);
+        progress?.add(object);
+      },
+      onUnconditional: () => {
+        log.warning(
+          'The server does not heed conditions of a write (If-Match): an object that Orthanc removes in the moment in which it is written anew comes back. Afterwards, verify finds those',
+        );
+      },
+      signal,
+    });
+    state.finish();
+  } catch (error) {
+    state.save();
+    throw error;
+  } finally {
+    progress?.clear();
+    clearInterval(saving);
+    process.removeListener('exit', save);
+    await store.close();
+  }
+  report(state, options);
+}
+
+/** @throws StorageError BAD_CONFIG, also for options that make no sense with this configuration */
+function openKeys(options: Options, log: Logger) {
   const { provider, settings, envelope } = loadCliSettings(options.config, log);
   const { naming } = settings;
   const masterKeyId = envelope?.masterKeyId;
@@ -108,121 +168,7 @@ async function run(options: Options): Promise<void> {
       `${provider.section}.StorageStructure: names of the structure "legacy" do not tell the content type, which A2 is bound to; give the address of Orthanc, whose index knows it, by --orthanc`,
     );
   }
-  const types = options.orthanc === undefined ? undefined : await readIndexedTypes(options.orthanc);
-  const store = await createStore(provider, { log, probePrefix: naming.rootPath });
-  const bucket = { store, naming };
-  const isDryRun = options.dryRun === true;
-  // A dry run does nothing that another run could go on from.
-  const state = openRekeyState(isDryRun ? undefined : options.state, {
-    from: options.from,
-    to: options.to,
-    master: masterKeyId,
-    folder: folderOf(naming),
-  });
-  const save = () => {
-    state.save();
-  };
-  // Ctrl-C and SIGTERM end in process.exit (main.ts).
-  process.once('exit', save);
-  const { signal } = new AbortController();
-  const meter = await createMeter(bucket, state, signal);
-  try {
-    await rekey({
-      store,
-      naming,
-      envelope,
-      plan: {
-        fromKeyId: options.from,
-        toFormat: options.to,
-        isDryRun,
-        concurrency: options.concurrency,
-      },
-      openSpool: () => openSpool(tmpdir()),
-      typeOf: (uuid) => types?.typeOf(uuid),
-      isDone: (key) => state.isDone(key),
-      onObject: (object) => {
-        state.add(object);
-        meter.tick(object.sizeBytes);
-      },
-      onUnconditional: () => {
-        log.warning(
-          'The server does not heed conditions of a write (If-Match): an object that Orthanc removes in the moment in which it is written anew comes back. Afterwards, verify finds those',
-        );
-      },
-      signal,
-    });
-    state.finish();
-  } catch (error) {
-    state.save();
-    throw error;
-  } finally {
-    meter.end();
-    process.removeListener('exit', save);
-    await store.close();
-  }
-  report(state, options);
-}
-
-interface Meter {
-  tick(sizeBytes: number): void;
-  end(): void;
-}
-
-/** A bar where somebody looks; and the state saved from time to time. */
-async function createMeter(
-  { store, naming }: Bucket,
-  state: RekeyState,
-  signal: AbortSignal,
-): Promise<Meter> {
-  const isShown = process.stderr.isTTY;
-  let total = 0;
-  if (isShown) {
-    // Listings give a thousand objects per request, so that counting first costs little.
-    for await (const { key } of store.list(folderOf(naming), { signal })) {
-      if (!state.isDone(key)) total += 1;
-    }
-  }
-  const startedMs = performance.now();
-  let savedMs = startedMs;
-  let shownMs = 0;
-  let count = 0;
-  let bytes = 0;
-  return {
-    tick(sizeBytes) {
-      count += 1;
-      bytes += sizeBytes;
-      const nowMs = performance.now();
-      if (nowMs - savedMs > SAVE_INTERVAL_MS) {
-        savedMs = nowMs;
-        state.save();
-      }
-      if (!isShown || nowMs - shownMs < SHOW_INTERVAL_MS) return;
-      shownMs = nowMs;
-      process.stderr.write(
-        `\r${formatMeter(count, total, bytes, (nowMs - startedMs) / 1000)}\x1b[K`,
-      );
-    },
-    end() {
-      if (isShown && count > 0) process.stderr.write('\r\x1b[K');
-    },
-  };
-}
-
-const BAR_CHARACTERS = 24;
-
-export function formatMeter(count: number, total: number, bytes: number, seconds: number): string {
-  const share = total === 0 ? 1 : Math.min(1, count / total);
-  const filled = Math.round(share * BAR_CHARACTERS);
-  const bar = `${'█'.repeat(filled)}${'░'.repeat(BAR_CHARACTERS - filled)}`;
-  const rate = seconds === 0 ? 0 : bytes / 1e6 / seconds;
-  const left = count === 0 ? 0 : (seconds / count) * Math.max(0, total - count);
-  return `${bar} ${Math.floor(share * 100)} %  ${count} of ${total}  ${rate.toFixed(1)} MB/s  ${formatSeconds(left)} left`;
-}
-
-function formatSeconds(seconds: number): string {
-  if (seconds < 90) return `${Math.ceil(seconds)} s`;
-  if (seconds < 5400) return `${Math.ceil(seconds / 60)} min`;
-  return `${(seconds / 3600).toFixed(1)} h`;
+  return { provider, naming, envelope, masterKeyId };
 }
 
 const LABELS = {

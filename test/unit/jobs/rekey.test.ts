@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openSpool } from '../../../src/cli/files.ts';
-import { formatMeter } from '../../../src/cli/rekey.ts';
+import { describeRekeyProgress } from '../../../src/cli/rekey-progress.ts';
 import { openRekeyState } from '../../../src/cli/rekey-state.ts';
 import type { NamingSettings } from '../../../src/config/settings.ts';
 import { createEnvelope } from '../../../src/encryption/envelope.ts';
@@ -441,10 +441,12 @@ describe('the state of a rekey', () => {
   });
 });
 
-test('the bar', () => {
-  expect(formatMeter(0, 10, 0, 0)).toBe(`${'░'.repeat(24)} 0 %  0 of 10  0.0 MB/s  0 s left`);
-  expect(formatMeter(5, 10, 1e9, 100)).toBe(
-    `${'█'.repeat(12)}${'░'.repeat(12)} 50 %  5 of 10  10.0 MB/s  2 min left`,
+test('the progress line', () => {
+  expect(describeRekeyProgress({ count: 0, total: 10, bytes: 0 }, 0)).toBe(
+    `[${'.'.repeat(20)}] 0 of 10, 0.0 MB/s, 0 s left`,
+  );
+  expect(describeRekeyProgress({ count: 5, total: 10, bytes: 1e9 }, 100)).toBe(
+    `[${'#'.repeat(10)}${'.'.repeat(10)}] 5 of 10, 10.0 MB/s, 2 min left`,
   );
 });
 

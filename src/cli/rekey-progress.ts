@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { folderOf, type RekeyedObject } from '../jobs/rekey.ts';
+import type { Bucket } from './bucket.ts';
+import { createProgressLine, formatBar } from './progress.ts';
+import type { RekeyState } from './rekey-state.ts';
+
+export interface RekeyProgressLine {
+  add(object: RekeyedObject): void;
+  clear(): void;
+}
+
+/** Counts first, where somebody looks: listings give a thousand objects per request, so that it costs little. */
+export async function openRekeyProgress(
+  { store, naming }: Bucket,
+  state: RekeyState,
+  signal: AbortSignal,
+): Promise<RekeyProgressLine> {
+  const isShown = process.stderr.isTTY === true;
+  let total = 0;
+  if (isShown) {
+    for await (const { key } of store.list(folderOf(naming), { signal })) {
+      if (!state.isDone(key)) total += 1;
+    }
+  }
+  const line = createProgressLine(isShown);
+  const startedMs = performance.now();
+  let count = 0;
+  let bytes = 0;
+  return {
+    add({ outcome, sizeBytes }) {
+      count += 1;
+      if (outcome === 'rekeyed') bytes += sizeBytes;
+      line.show(() =>
+        describeRekeyProgress({ count, total, bytes }, (performance.now() - startedMs) / 1000),
+      );
+    },
+    clear: line.clear,
+  };
+}
+
+/** @param done `bytes` of the objects that were encrypted anew, `count` of all that were looked at */
+export function describeRekeyProgress(
+  done: { readonly count: number; readonly total: number; readonly bytes: number },
+  seconds: number,
+): string {
+  const { count, total, bytes } = done;
+  const rate = seconds === 0 ? 0 : bytes / 1e6 / seconds;
+  const left = count === 0 ? 0 : (seconds / count) * Math.max(0, total - count);
+  return `${formatBar(total === 0 ? 1 : count / total)}${count} of ${total}, ${rate.toFixed(1)} MB/s, ${formatSeconds(left)} left`;
+}
+
+function formatSeconds(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  if (seconds < 5400) return `${Math.ceil(seconds / 60)} min`;
+  return `${(seconds / 3600).toFixed(1)} h`;
+}
