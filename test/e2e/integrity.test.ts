@@ -76,8 +76,7 @@ describeProviders('integrity', (provider) => {
     });
 
     // Of a part, only Azure gives a checksum.
-    const isNoticed = alteration.change !== flip || provider === 'azure';
-    if (isNoticed)
+    if (alteration.change !== flip || provider === 'azure') {
       test('of a range: an error', async () => {
         world.proxy.setFault(({ method }) =>
           method === 'GET' ? { kind: 'alter', ...alteration } : undefined,
@@ -87,6 +86,7 @@ describeProviders('integrity', (provider) => {
         const answer = await orthanc.request('GET', path, undefined, headers);
         expect(answer.status).toBe(500);
       });
+    }
   });
 
   test('an upload that arrives altered is not acknowledged', async () => {
