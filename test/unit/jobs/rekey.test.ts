@@ -42,6 +42,8 @@ interface Extra {
   readonly isDone?: (key: string) => boolean;
   readonly onObject?: (object: RekeyedObject) => void;
   readonly onUnconditional?: () => void;
+  /** Where spools lie. */
+  readonly spools?: string;
   /** Of Orthanc's index. */
   readonly types?: Readonly<Record<string, ContentType>>;
 }
@@ -67,7 +69,7 @@ async function run(store: MemoryStore, extra: Extra = {}): Promise<Record<string
       concurrency: 3,
       ...extra.plan,
     },
-    openSpool: () => openSpool(tmpdir()),
+    openSpool: () => openSpool(extra.spools ?? tmpdir()),
     typeOf: (uuid) => extra.types?.[uuid],
     onUnconditional: () => extra.onUnconditional?.(),
     isDone: extra.isDone ?? (() => false),
@@ -172,10 +174,11 @@ describe('rekey', () => {
     const store = createMemoryStore();
     await fill(store);
     const keys = [...store.objects.keys()];
-    const isOurs = (name: string) => name.startsWith('orthanc-object-storage');
-    await run(store);
+    const spools = mkdtempSync(join(tmpdir(), 'spools-'));
+    await run(store, { spools });
     expect([...store.objects.keys()]).toEqual(keys);
-    expect(readdirSync(tmpdir()).filter(isOurs)).toEqual([]);
+    expect(readdirSync(spools)).toEqual([]);
+    rmSync(spools, { recursive: true });
   });
 
   test('what is broken fails and is left as it is; the others go on', async () => {
