@@ -32,6 +32,8 @@ export function openJournal(path: string | undefined, naming: NamingSettings): J
     if (lines.length > 0) writeSync(file, lines.join(''));
     lines = [];
   };
+  // Ctrl-C ends the process without a close.
+  process.once('exit', flush);
   return {
     isDone: (key) => {
       const uuid = parseKey(key, naming)?.uuid;
@@ -42,6 +44,7 @@ export function openJournal(path: string | undefined, naming: NamingSettings): J
       if (lines.length >= BATCH) flush();
     },
     close() {
+      process.removeListener('exit', flush);
       flush();
       closeSync(file);
     },

@@ -79,7 +79,7 @@ what is still an orphan, unchanged. Take out of the report what shall stay. With
 An object that another Orthanc uses is an orphan to this one: never delete orphans in a bucket, or a RootPath,
 that two indexes share.
 
-Exit codes: 0 all is well, 1 something is missing, orphaned, of the wrong size, or corrupt, or could not be asked, 2 wrong usage,
+Exit codes: 0 all is well, 1 something is missing, orphaned, of the wrong size, corrupt or unreadable, or could not be asked, 2 wrong usage,
 3 nothing was deleted in spite of --confirm, since there was no report to go by, 4 there are more suspects than one run can
 look at (100,000): run again.`,
     )
@@ -138,7 +138,9 @@ async function run(options: Options, command: Command): Promise<void> {
 function exitCodeOf(counts: VerifyCounts): number {
   if (counts.notLookedAt > 0) return EXIT_INCOMPLETE;
   const orphans = counts.orphans - counts.deletedOrphans;
-  return counts.missing + counts.wrongSize + counts.corrupt + orphans > 0 ? EXIT_FOUND : 0;
+  return counts.missing + counts.wrongSize + counts.corrupt + counts.unreadable + orphans > 0
+    ? EXIT_FOUND
+    : 0;
 }
 
 /** @param earlier in words, why an earlier report was of no use */
@@ -159,7 +161,8 @@ function describeFinding(finding: Finding): string {
     case 'wrong-size':
       return `wrong size: ${finding.store} ${finding.key} has ${finding.sizeBytes} bytes instead of ${finding.expectedBytes}`;
     case 'corrupt':
-      return `corrupt: ${finding.store} ${finding.key}: ${finding.reason}`;
+    case 'unreadable':
+      return `${finding.kind}: ${finding.store} ${finding.key}: ${finding.reason}`;
     case 'deleted-orphan':
       return `deleted: ${finding.key}`;
     default:
@@ -176,7 +179,7 @@ function describeProgress({ indexed, objects, read }: VerifyCounts): string {
 function describe(counts: VerifyCounts): string {
   return [
     `${counts.indexed} attachments in the index, ${counts.objects} objects in the bucket`,
-    `${counts.missing} missing, ${counts.orphans} orphans, ${counts.wrongSize} of the wrong size, ${counts.corrupt} corrupt`,
+    `${counts.missing} missing, ${counts.orphans} orphans, ${counts.wrongSize} of the wrong size, ${counts.corrupt} corrupt, ${counts.unreadable} unreadable`,
     `${counts.elsewhere} in the file system, ${counts.recent} too young to tell, ${counts.foreign} that are not Orthanc's`,
     ...(counts.read === 0 ? [] : [`${counts.read} read`]),
     ...(counts.notLookedAt === 0

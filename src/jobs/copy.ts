@@ -134,8 +134,9 @@ function mayBeLarge({ sizeBytes }: Expected): boolean {
   return sizeBytes === undefined || sizeBytes > HELD_MAX_BYTES;
 }
 
-/** @throws StorageError INTEGRITY */
-function insist(actual: Digest, expected: Expected, what: string): void {
+/** @param what its subject in the message
+ *  @throws StorageError INTEGRITY */
+export function insist(actual: Digest, expected: Expected, what: string): void {
   if (expected.sizeBytes !== undefined && actual.sizeBytes !== expected.sizeBytes) {
     throw new StorageError(
       'INTEGRITY',

@@ -9,8 +9,6 @@ import { contentTypeOf } from '../naming.ts';
 import {
   attachmentsOf,
   descendantsOf,
-  field,
-  findResource,
   type IndexedAttachment,
   type OrthancApi,
   parentsOf,
@@ -20,40 +18,23 @@ import { abortReason } from '../store/abort.ts';
 import { createLimiter } from '../store/limit.ts';
 import { copyVerified } from './copy.ts';
 import { type JobRunner, type JobState, type StepResult, StepStatus } from './job.ts';
+import {
+  addCounts,
+  addOutcomes,
+  type Counts,
+  failed,
+  type MoveTarget,
+  NO_COUNTS,
+  newMove,
+  type Outcome,
+  type Progress,
+  parseProgress,
+  stateOf,
+  withoutType,
+} from './move-progress.ts';
 import type { Moves } from './moves.ts';
 
 export const MOVE_JOB_TYPE = 'MoveStorage';
-export const MOVE_TARGETS = ['file-system', 'object-storage'] as const;
-export type MoveTarget = (typeof MOVE_TARGETS)[number];
-
-export interface MoveFailure {
-  readonly resource: Resource;
-  readonly name: string;
-  readonly uuid: string;
-  readonly reason: string;
-}
-
-/** Where a move stands; as JSON, what Orthanc keeps of it. */
-interface Progress {
-  readonly version: 1;
-  readonly target: MoveTarget;
-  readonly resources: readonly Resource[];
-  /** Of `resources`, from the first, so many are done. */
-  readonly resourcesDone: number;
-  /** Of the family of the resource that comes next, up to this id all are done. */
-  readonly lastDone: string | undefined;
-  readonly counts: Counts;
-  readonly failures: readonly MoveFailure[];
-}
-
-interface Counts {
-  readonly moved: number;
-  readonly movedBytes: number;
-  readonly alreadyThere: number;
-  /** From Orthanc's index, while the job was at it. */
-  readonly deletedMeanwhile: number;
-  readonly failed: number;
-}
 
 export interface MoveDependencies {
   readonly api: OrthancApi;
@@ -71,28 +52,6 @@ const STEP_MS = 400;
 const AT_ONCE = 8;
 /** Above, one at a time: it keeps network and disk busy alone, and what is sent in parts has some of them in memory. */
 const LARGE_BYTES = 32 * 1024 * 1024;
-/** Listed; the others are counted. */
-const FAILURES_MAX = 100;
-const NO_COUNTS: Counts = {
-  moved: 0,
-  movedBytes: 0,
-  alreadyThere: 0,
-  deletedMeanwhile: 0,
-  failed: 0,
-};
-
-/** The state of a job that has not begun. */
-export function newMove(target: MoveTarget, resources: readonly Resource[]): JobState {
-  return stateOf({
-    version: 1,
-    target,
-    resources,
-    resourcesDone: 0,
-    lastDone: undefined,
-    counts: NO_COUNTS,
-    failures: [],
-  });
-}
 
 export function createMoveRunner(deps: MoveDependencies): JobRunner {
   const running = new Map<string, Move>();
@@ -124,29 +83,9 @@ export function createMoveRunner(deps: MoveDependencies): JobRunner {
   };
 }
 
-/** For jobs that Orthanc has kept from a time with two stores. */
-export function createRefusingRunner(reason: string): JobRunner {
-  return {
-    step: (_handle, serialized) =>
-      Promise.resolve({
-        status: StepStatus.Failure,
-        state: { progress: 0, content: JSON.stringify({ Description: reason }), serialized },
-      }),
-    stop: () => Promise.resolve(undefined),
-    restore: (kept) => ({ progress: 0, content: '{}', serialized: withoutType(kept) }),
-    reset: (serialized) => ({ progress: 0, content: '{}', serialized }),
-    close: () => Promise.resolve(),
-  };
-}
-
 interface Move {
   wait(ms: number): Promise<StepResult>;
   stop(): Promise<JobState>;
-}
-
-interface Outcome {
-  readonly counts: Counts;
-  readonly failures: readonly MoveFailure[];
 }
 
 function startMove(deps: MoveDependencies, begun: Progress): Move {
@@ -311,139 +250,17 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
   };
 }
 
-function failed(about: {
-  readonly resource: Resource;
-  readonly name: string;
-  readonly uuid: string;
-  readonly failure: StorageError;
-}): Outcome {
-  const { resource, name, uuid, failure } = about;
-  const reason = `${failure.code}: ${failure.message}`;
+/** For jobs that Orthanc has kept from a time with two stores. */
+export function createRefusingRunner(reason: string): JobRunner {
   return {
-    counts: { ...NO_COUNTS, failed: 1 },
-    failures: [{ resource, name, uuid, reason }],
-  };
-}
-
-function addCounts(counts: Counts, more: Partial<Counts>): Counts {
-  return {
-    moved: counts.moved + (more.moved ?? 0),
-    movedBytes: counts.movedBytes + (more.movedBytes ?? 0),
-    alreadyThere: counts.alreadyThere + (more.alreadyThere ?? 0),
-    deletedMeanwhile: counts.deletedMeanwhile + (more.deletedMeanwhile ?? 0),
-    failed: counts.failed + (more.failed ?? 0),
-  };
-}
-
-function addOutcomes(outcome: Outcome, more: Outcome): Outcome {
-  return {
-    counts: addCounts(outcome.counts, more.counts),
-    failures: [...outcome.failures, ...more.failures].slice(0, FAILURES_MAX),
-  };
-}
-
-function stateOf(progress: Progress, fraction = 0): JobState {
-  const { resources, resourcesDone, counts, failures, target } = progress;
-  const content = {
-    TargetStorage: target,
-    Resources: resources.length,
-    ResourcesDone: resourcesDone,
-    Moved: counts.moved,
-    MovedBytes: counts.movedBytes,
-    AlreadyThere: counts.alreadyThere,
-    DeletedMeanwhile: counts.deletedMeanwhile,
-    Failed: counts.failed,
-    Failures: failures.map(({ resource, name, uuid, reason }) => ({
-      Level: resource.level,
-      Resource: resource.id,
-      Attachment: name,
-      Uuid: uuid,
-      Reason: reason,
-    })),
-    Description: describe(progress),
-  };
-  return {
-    progress:
-      resources.length === 0 ? 1 : Math.min(1, (resourcesDone + fraction) / resources.length),
-    content: JSON.stringify(content),
-    serialized: JSON.stringify(progress),
-  };
-}
-
-function describe({ counts, resources, resourcesDone, target }: Progress): string {
-  if (resourcesDone < resources.length) return `Moving to the ${target}`;
-  if (counts.failed > 0) return `${counts.failed} could not be moved`;
-  return counts.moved === 0
-    ? `Nothing to move: all is in the ${target} already`
-    : `Moved ${counts.moved} attachments to the ${target}`;
-}
-
-function withoutType(kept: string): string {
-  const { Type: _type, ...rest } = JSON.parse(kept) as Readonly<Record<string, unknown>>;
-  return JSON.stringify(rest);
-}
-
-/** @throws StorageError INTERNAL for what `stateOf` has not written */
-function parseProgress(serialized: string): Progress {
-  const value: unknown = JSON.parse(serialized);
-  if (field(value, 'version') !== 1) {
-    throw new StorageError('INTERNAL', 'the job comes from another version of the plugin');
-  }
-  return value as Progress;
-}
-
-export interface MoveRequest {
-  readonly target: MoveTarget;
-  readonly resources: readonly Resource[];
-  readonly synchronous: boolean;
-  readonly priority: number;
-}
-
-/** @returns the request, or in words why it is none */
-export async function parseMoveRequest(
-  body: string,
-  api: OrthancApi,
-): Promise<MoveRequest | { readonly problem: string }> {
-  let value: unknown;
-  try {
-    value = JSON.parse(body);
-  } catch {
-    return { problem: 'the body is no JSON' };
-  }
-  const ids = field(value, 'Resources');
-  if (!Array.isArray(ids) || ids.length === 0 || !ids.every((id) => typeof id === 'string')) {
-    return {
-      problem: '"Resources" must be a list of the ids of patients, studies, series or instances',
-    };
-  }
-  const target = MOVE_TARGETS.find((name) => name === field(value, 'TargetStorage'));
-  if (target === undefined) {
-    return {
-      problem: `"TargetStorage" must be one of ${MOVE_TARGETS.map((name) => `"${name}"`).join(', ')}`,
-    };
-  }
-  const priority = field(value, 'Priority') ?? 0;
-  if (!Number.isSafeInteger(priority)) return { problem: '"Priority" must be a whole number' };
-  const synchronous = field(value, 'Synchronous');
-  const asynchronous = field(value, 'Asynchronous');
-  for (const [name, flag] of [
-    ['Synchronous', synchronous],
-    ['Asynchronous', asynchronous],
-  ]) {
-    if (flag !== undefined && typeof flag !== 'boolean') {
-      return { problem: `"${String(name)}" must be true or false` };
-    }
-  }
-  const resources: Resource[] = [];
-  for (const id of new Set(ids as readonly string[])) {
-    const resource = await findResource(api, id);
-    if (resource === undefined) return { problem: `Orthanc has no resource "${id.slice(0, 80)}"` };
-    resources.push(resource);
-  }
-  return {
-    target,
-    resources,
-    synchronous: synchronous === undefined ? asynchronous !== true : synchronous === true,
-    priority: Number(priority),
+    step: (_handle, serialized) =>
+      Promise.resolve({
+        status: StepStatus.Failure,
+        state: { progress: 0, content: JSON.stringify({ Description: reason }), serialized },
+      }),
+    stop: () => Promise.resolve(undefined),
+    restore: (kept) => ({ progress: 0, content: '{}', serialized: withoutType(kept) }),
+    reset: (serialized) => ({ progress: 0, content: '{}', serialized }),
+    close: () => Promise.resolve(),
   };
 }

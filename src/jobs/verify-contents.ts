@@ -5,7 +5,7 @@ import { toStorageError } from '../errors.ts';
 import { contentTypeOf, objectKey } from '../naming.ts';
 import type { IndexedAttachment } from '../orthanc-api.ts';
 import { forEachAtOnce } from './at-once.ts';
-import { digestOf } from './copy.ts';
+import { digestOf, insist } from './copy.ts';
 import { listIndex } from './index-list.ts';
 import type { Side } from './side.ts';
 import type { VerifyCounts, VerifyDependencies, VerifyOptions } from './verify.ts';
@@ -19,22 +19,22 @@ export async function verifyContents(
   const sides = files === undefined ? [bucket] : [bucket, files];
   await forEachAtOnce(listIndex(api), atOnce, async (indexed) => {
     for (const side of sides) {
-      const reason = await findFault(side, indexed, signal);
-      if (reason === undefined) continue;
-      counts.corrupt += 1;
+      const fault = await findFault(side, indexed, signal);
+      if (fault === undefined) continue;
+      counts[fault.kind] += 1;
       const { uuid, contentType } = indexed;
       const isSealed = side.format !== undefined;
       const key = objectKey(uuid, contentTypeOf(contentType), side.naming, isSealed);
-      report({
-        kind: 'corrupt',
-        store: side.isFileSystem ? 'file-system' : 'object-storage',
-        key,
-        reason,
-      });
+      report({ ...fault, store: side.isFileSystem ? 'file-system' : 'object-storage', key });
     }
     counts.read += 1;
     progress(counts);
   });
+}
+
+interface Fault {
+  readonly kind: 'corrupt' | 'unreadable';
+  readonly reason: string;
 }
 
 /** @returns undefined where it is as it should be, and where it is not: whether it should be is another question */
@@ -42,20 +42,17 @@ async function findFault(
   { attachments }: Side,
   { uuid, contentType, contentBytes, md5Hex }: IndexedAttachment,
   signal: AbortSignal,
-): Promise<string | undefined> {
+): Promise<Fault | undefined> {
   const attachment = { uuid, contentType: contentTypeOf(contentType) };
+  const expected = { sizeBytes: contentBytes, md5Hex };
   try {
-    const digest = await digestOf(attachments, attachment, { signal });
-    if (digest.sizeBytes !== contentBytes) {
-      return `${digest.sizeBytes} bytes instead of ${contentBytes}`;
-    }
-    if (md5Hex !== undefined && digest.md5Hex !== md5Hex) {
-      return `MD5 ${digest.md5Hex} instead of ${md5Hex}`;
-    }
+    insist(await digestOf(attachments, attachment, { signal }), expected, 'it');
     return undefined;
   } catch (error) {
     if (signal.aborted) throw error;
     const { code, message } = toStorageError(error);
-    return code === 'NOT_FOUND' ? undefined : `${code}: ${message}`;
+    if (code === 'NOT_FOUND') return undefined;
+    const isCorrupt = code === 'INTEGRITY' || code === 'SHORT_BODY';
+    return { kind: isCorrupt ? 'corrupt' : 'unreadable', reason: `${code}: ${message}` };
   }
 }

@@ -23,8 +23,9 @@ export type Finding =
       readonly sizeBytes: number;
       readonly expectedBytes: number;
     }
+  /** Corrupt is what was read and is not what was stored; unreadable, what nobody can tell of: a store that fails, a key that is missing. */
   | {
-      readonly kind: 'corrupt';
+      readonly kind: 'corrupt' | 'unreadable';
       readonly store: StoreName;
       readonly key: string;
       readonly reason: string;
@@ -68,6 +69,7 @@ export interface VerifyCounts {
   recent: number;
   wrongSize: number;
   corrupt: number;
+  unreadable: number;
   /** With a key that the settings would never make. */
   foreign: number;
   /** In the other store of a hybrid storage. */
@@ -116,6 +118,7 @@ export async function verify(
     recent: 0,
     wrongSize: 0,
     corrupt: 0,
+    unreadable: 0,
     foreign: 0,
     elsewhere: 0,
     deletedOrphans: 0,

@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { expectSameBytes, makeBytes } from '../support/bodies.ts';
 import { buildCli, type Cli } from '../support/cli.ts';
@@ -65,7 +66,7 @@ const sealedBy = (format: string) => ({
 function migrate(config: string, ...options: readonly string[]) {
   const { code, stdout, stderr } = cli.run(['migrate', '--config', config, '--json', ...options]);
   expect(stderr).toBe('');
-  return { code, ...(JSON.parse(stdout.toString()) as { readonly copied: number }) };
+  return { code, ...(JSON.parse(stdout.toString()) as { readonly skipped: number }) };
 }
 
 test('S3 to Azure to Google to S3 to the disk: every content is the same at the end', async () => {
@@ -110,6 +111,28 @@ test('--bandwidth is kept to', () => {
   const from = ['--from-config', configure('s3', 'source')];
   expect(migrate(config, ...from, '--bandwidth', '1.5')).toMatchObject({ code: 0, failed: 0 });
   expect(performance.now() - startedMs).toBeGreaterThan(2000);
+});
+
+test('ended by Ctrl-C, it goes on from its journal', async () => {
+  const count = 40;
+  const { objects } = servers.s3;
+  for (let number = 0; number < count; number += 1) {
+    await objects.write(`many/${uuidOf(number)}.dcm`, makeBytes(50_000, number + 1));
+  }
+  const journal = join(folder, 'journal.txt');
+  const from = ['--from-config', configure('s3', 'many'), '--journal', journal];
+  const to = configure('azure', 'resumed');
+  const { child, result } = cli.start(['migrate', '--config', to, ...from, '--bandwidth', '0.2']);
+  const copied = () => servers.azure.objects.list('resumed/');
+  while ((await copied()).length < 4) await sleep(50);
+  child.kill('SIGINT');
+  expect((await result).code).toBe(130);
+  const noted = readFileSync(journal, 'utf8').trimEnd().split('\n').length;
+  expect(noted).toBeGreaterThanOrEqual(3);
+  const { skipped, ...rest } = migrate(to, ...from);
+  expect(rest).toMatchObject({ code: 0, seen: count, failed: 0 });
+  expect(skipped).toBe(noted);
+  expect(await copied()).toHaveLength(count);
 });
 
 test('what cannot be read is listed, is exit code 1, and the others are copied', async () => {

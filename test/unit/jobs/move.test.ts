@@ -4,12 +4,9 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { createAttachmentStore } from '../../../src/attachments.ts';
 import { createHybridStore } from '../../../src/hybrid.ts';
 import { type JobState, StepStatus } from '../../../src/jobs/job.ts';
-import {
-  createMoveRunner,
-  type MoveTarget,
-  newMove,
-  parseMoveRequest,
-} from '../../../src/jobs/move.ts';
+import { createMoveRunner } from '../../../src/jobs/move.ts';
+import { type MoveTarget, newMove } from '../../../src/jobs/move-progress.ts';
+import { parseMoveRequest } from '../../../src/jobs/move-request.ts';
 import { createMoves } from '../../../src/jobs/moves.ts';
 import { contentTypeOf } from '../../../src/naming.ts';
 import type { Resource } from '../../../src/orthanc-api.ts';
