@@ -35,7 +35,9 @@ export async function openRekeyProgress(
         describeRekeyProgress({ count, total, bytes }, (performance.now() - startedMs) / 1000),
       );
     },
-    clear: line.clear,
+    clear: () => {
+      line.clear();
+    },
   };
 }
 

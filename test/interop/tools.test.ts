@@ -10,10 +10,10 @@ import { buildCli, type Cli } from '../support/cli.ts';
 import { fixturePath, OTHER_UUID, UUID, vectorContent } from '../unit/encryption/support.ts';
 
 let folder = '';
-let run: Cli['run'];
+let cli: Cli;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'tools-'));
-  ({ run } = await buildCli(folder));
+  cli = await buildCli(folder);
   writeConfiguration('a1.json', { MasterKey: [1, fixturePath('a1', 'key-1.b64')] });
   writeConfiguration('a2.json', {
     MasterKey: [3, fixturePath('a1', 'key-3.b64')],
@@ -29,6 +29,8 @@ function writeConfiguration(name: string, encryption: object): void {
   const section = { BucketName: 'b', Region: 'r', StorageEncryption: encryption };
   writeFileSync(join(folder, name), JSON.stringify({ AwsS3Storage: section }));
 }
+
+const run: Cli['run'] = (argv, input) => cli.run(argv, input);
 
 const write = (name: string, bytes: Uint8Array) => {
   writeFileSync(join(folder, name), bytes);

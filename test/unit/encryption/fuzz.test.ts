@@ -4,7 +4,7 @@
 import { expect, test } from 'vitest';
 import { createKeyring, readKeyFiles } from '../../../src/encryption/keyring.ts';
 import { createRandom, fuzzObject, mutate, type Specimen } from '../../fuzz/object.ts';
-import { fixturePath, readFixture, vectors } from './support.ts';
+import { DICOM, fixturePath, readFixture, UUID, vectors } from './support.ts';
 
 const USUAL_SECONDS = 1;
 const seconds = Number(process.env['FUZZ_SECONDS'] ?? USUAL_SECONDS);
@@ -16,7 +16,8 @@ const specimens = (['a1', 'a2'] as const).flatMap((format) =>
   vectors(format).map((vector) => {
     const path = fixturePath(format, `key-${vector.keyId}.b64`);
     const { keys } = readKeyFiles([{ setting: 'MasterKey', id: vector.keyId, path }]);
-    const { uuid = '', contentType = 0 } = vector;
+    // A1 is bound to neither, and its vectors have none.
+    const { uuid, contentType } = format === 'a1' ? { uuid: UUID, contentType: DICOM } : vector;
     const specimen: Specimen = { object: readFixture(format, vector.file), uuid, contentType };
     return { specimen, keyring: createKeyring(keys, undefined) };
   }),

@@ -210,7 +210,8 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
       objects.delete(key);
     },
     async *list(prefix) {
-      for (const [key, object] of [...objects]) {
+      // A snapshot: a server's listing is not that of a moment, but no object is on two pages of it.
+      for (const [key, object] of Array.from(objects)) {
         if (key.startsWith(prefix)) {
           yield { key, sizeBytes: object.length, modified: new Date(0) };
         }
