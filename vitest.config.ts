@@ -18,7 +18,8 @@ export default defineConfig({
     projects: [
       suite('unit', 10_000),
       suite('interop', 120_000),
-      suite('conformance', 120_000),
+      // Half of the work is that of the servers.
+      { test: { ...suite('conformance', 120_000).test, maxWorkers: 2 } },
       // These mostly wait, for deadlines and retries, or for Orthanc to start and stop.
       { test: { ...suite('faults', 60_000).test, maxWorkers: 4 } },
       { test: { ...suite('e2e', 300_000).test, maxWorkers: 3 } },

@@ -28,7 +28,11 @@ let bucket: Bucket;
 beforeAll(async () => {
   server = await startGoogle();
   await server.createBucket('bucket');
-  const settings = makeGoogleSettings({ endpoint: server.endpoint, storageClass: 'NEARLINE' });
+  const settings = makeGoogleSettings({
+    endpoint: server.endpoint,
+    storageClass: 'NEARLINE',
+    maxRetries: 1,
+  });
   store = createGoogleStore(settings, { log: makeLogger() });
   bucket = new Storage({ apiEndpoint: server.endpoint, projectId: 'none' }).bucket('bucket');
 });
