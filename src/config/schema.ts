@@ -217,7 +217,7 @@ export function commonSettings() {
       default: 10,
     }),
     Lanes: wholeNumber(
-      'Event loops that serve requests, each on a thread of its own: more than 1 lets the plugin use more than one core, for some 50 MB of memory each. They share `MaxConnections` and `MaxConcurrentInputSize`. Hybrid storage needs 1.',
+      'Event loops that serve requests, each on a thread of its own: more than 1 lets the plugin use more than one core, for 10 to 40 MB of memory each. They share `MaxConnections` and `MaxConcurrentInputSize`. Hybrid storage needs 1.',
       { min: 1, max: 64, unit: 'threads', default: 1 },
     ),
     StorageEncryption: documented(z.optional(encryptionSchema()), {
