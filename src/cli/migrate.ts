@@ -69,8 +69,9 @@ export function migrateCommand(): Command {
       'after',
       `
 Each copy is verified: a bucket's provider compares a checksum before it stores anything, a file on the disk is read
-back, and a listing at the end must show each with its size. What is there already with the same size and MD5 is left alone, so that the command can be ended at any time
-and run again. With --journal it trusts what it has noted, and only looks at sizes.
+back, and a listing at the end must show each with its size. What is there already with the same size and MD5 is left
+alone, so that the command can be ended at any time and run again. With --journal it trusts what it has noted, and only
+looks at sizes.
 
 Examples:
   orthanc-object-storage migrate --config /etc/orthanc --dry-run

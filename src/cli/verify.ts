@@ -79,9 +79,9 @@ what is still an orphan, unchanged. Take out of the report what shall stay. With
 An object that another Orthanc uses is an orphan to this one: never delete orphans in a bucket, or a RootPath,
 that two indexes share.
 
-Exit codes: 0 all is well, 1 something is missing, orphaned, of the wrong size, corrupt or unreadable, or could not be asked, 2 wrong usage,
-3 nothing was deleted in spite of --confirm, since there was no report to go by, 4 there are more suspects than one run can
-look at (100,000): run again.`,
+Exit codes: 0 all is well, 1 something is missing, orphaned, of the wrong size, corrupt or unreadable, or could not be
+asked, 2 wrong usage, 3 nothing was deleted in spite of --confirm, since there was no report to go by, 4 there are more
+suspects than one run can look at (100,000): run again.`,
     )
     .action(run);
 }
