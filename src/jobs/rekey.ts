@@ -3,7 +3,6 @@
 // replaced in one put, so that whoever reads finds the old one or the new one, and both are readable; and only the version that was
 // read is replaced, where the provider can do that, so that what Orthanc removes meanwhile does not come back.
 
-import { randomBytes } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import type { NamingSettings } from '../config/settings.ts';
 import type { ObjectIdentity } from '../encryption/a2.ts';
@@ -15,6 +14,7 @@ import { ContentType, contentTypeOf, type ParsedKey, parseKey } from '../naming.
 import { abortReason } from '../store/abort.ts';
 import { storeOf } from '../store/body-store.ts';
 import type { Body, ObjectInfo, ObjectStore, Sink } from '../store/object-store.ts';
+import { type ConditionCheck, createConditionCheck } from './condition-check.ts';
 import { createDigester, type Digest } from './copy.ts';
 
 export interface RekeyPlan {
@@ -78,14 +78,7 @@ export async function rekey(deps: RekeyDependencies): Promise<void> {
   // Each object under way listens; from eleven on, Node would warn of a leak.
   setMaxListeners(0, signal);
   const underWay: Promise<RekeyedObject>[] = [];
-  let conditional: Promise<boolean> | undefined;
-  const isConditional = () => {
-    conditional ??= heedsVersions(deps).then((isHeeded) => {
-      if (!isHeeded) onUnconditional();
-      return isHeeded;
-    });
-    return conditional;
-  };
+  const isConditional = createConditionCheck(store, folderOf(naming), onUnconditional);
 
   const tellOldest = async () => {
     const object = await underWay.shift();
@@ -109,7 +102,7 @@ export function folderOf(naming: NamingSettings): string {
 async function rekeyOne(
   deps: RekeyDependencies,
   { key, sizeBytes }: ObjectInfo,
-  isConditional: () => Promise<boolean>,
+  isConditional: ConditionCheck,
 ): Promise<RekeyedObject> {
   const { store, naming, plan, envelope, signal } = deps;
   try {
@@ -124,7 +117,8 @@ async function rekeyOne(
       return { key, sizeBytes, outcome: 'kept' };
     }
     const identity = identityOf(deps, key, parsed, description);
-    if (!plan.isDryRun) await replace(deps, key, description, identity, await isConditional());
+    if (!plan.isDryRun)
+      await replace(deps, key, description, identity, await isConditional(signal));
     return { key, sizeBytes, outcome: 'rekeyed' };
   } catch (error) {
     const failure = toStorageError(error);
@@ -268,26 +262,4 @@ async function digestOf(
   const options = { signal, plain: 'refuse' } as const;
   await envelope.get(store, key, undefined, digester.sink, identity, options);
   return digester.digest();
-}
-
-/** Whether the server heeds `onlyIfVersion`: some that speak S3 ignore it. Tried on an object of our own, which goes again. */
-async function heedsVersions({ store, naming, signal }: RekeyDependencies): Promise<boolean> {
-  const key = `${folderOf(naming)}rekey-probe-${randomBytes(8).toString('hex')}`;
-  const bodyOf = (text: string): Body => ({
-    sizeBytes: text.length,
-    read: (start, end) => Buffer.from(text).subarray(start, end),
-  });
-  try {
-    await store.put(key, bodyOf('first'), { signal });
-    const onlyIfVersion = (await store.head(key, { signal }))?.version;
-    if (onlyIfVersion === undefined) return false;
-    await store.put(key, bodyOf('second'), { signal });
-    await store.put(key, bodyOf('third'), { signal, onlyIfVersion });
-    return false;
-  } catch (error) {
-    if (toStorageError(error).code === 'NOT_FOUND') return true;
-    throw error;
-  } finally {
-    await store.delete(key, { signal });
-  }
 }

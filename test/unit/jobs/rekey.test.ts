@@ -277,6 +277,23 @@ describe('rekey', () => {
     expect(store.objects.get(nameOf(1))).toBe(other);
   });
 
+  test('a probe of the server that failed is repeated with the next object', async () => {
+    const store = createMemoryStore();
+    await fill(store);
+    let probes = 0;
+    const stumbling: MemoryStore = {
+      ...store,
+      async put(key, body, options) {
+        if (key.includes('probe') && ++probes === 1) throw new StorageError('UNAVAILABLE', 'later');
+        await store.put(key, body, options);
+      },
+    };
+    expect(await run(stumbling, { plan: { concurrency: 1 } })).toMatchObject({
+      [nameOf(1)]: 'failed',
+      [nameOf(2)]: 'rekeyed',
+    });
+  });
+
   test('a put that wrote something else is found', async () => {
     const store = createMemoryStore();
     await fill(store);
