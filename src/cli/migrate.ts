@@ -186,8 +186,9 @@ function describe(counts: MigrateCounts, isDryRun: boolean): string {
   const copied = `${counts.copied} files ${isDryRun ? 'to copy' : 'copied'} (${counts.copiedBytes} bytes)`;
   const there = `${counts.alreadyThere + counts.skipped} there already`;
   const foreign = counts.foreign === 0 ? '' : `, ${counts.foreign} that are not Orthanc's`;
+  const gone = counts.gone === 0 ? '' : `, ${counts.gone} removed meanwhile`;
   const failed = counts.failed === 0 ? '' : `, ${counts.failed} failed`;
-  return `${copied}, ${there}${foreign}${failed}`;
+  return `${copied}, ${there}${foreign}${gone}${failed}`;
 }
 
 function positiveNumber(text: string): number {

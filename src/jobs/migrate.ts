@@ -42,6 +42,8 @@ export interface MigrateCounts {
   /** As an earlier run has noted. */
   skipped: number;
   foreign: number;
+  /** Removed or moved away by Orthanc between listing and reading. */
+  gone: number;
   failed: number;
 }
 
@@ -70,6 +72,7 @@ export async function migrate(
     alreadyThere: 0,
     skipped: 0,
     foreign: 0,
+    gone: 0,
     failed: 0,
   };
   const isReadBack = options.readBack || deps.to.isFileSystem;
@@ -91,12 +94,21 @@ export async function migrate(
         await (object.sizeBytes > LARGE_BYTES ? large.run(signal, copy) : copy());
       } catch (error) {
         if (signal.aborted) throw error;
-        const { code, message } = toStorageError(error);
-        counts.failed += 1;
-        deps.failed(object.key, `${code}: ${message}`);
+        await noteFailure(object, toStorageError(error));
       }
     }
     deps.progress(counts);
+  }
+
+  async function noteFailure({ key }: ObjectInfo, failure: StorageError): Promise<void> {
+    const isGone =
+      failure.code === 'NOT_FOUND' && (await from.store.head(key, { signal })) === undefined;
+    if (isGone) {
+      counts.gone += 1;
+      return;
+    }
+    counts.failed += 1;
+    deps.failed(key, `${failure.code}: ${failure.message}`);
   }
 
   async function migrateOne(object: ObjectInfo, parsed: ParsedKey): Promise<void> {

@@ -160,6 +160,21 @@ test('a failing store fails those files only, and the next run brings them', asy
   expectAll();
 });
 
+test('what Orthanc removes meanwhile is no failure', async () => {
+  const [gone, kept] = attachments;
+  if (gone === undefined || kept === undefined) throw new Error('none');
+  files.waitAt((call) => {
+    if (call === `get ${legacyKey(gone.uuid)}`) files.objects.delete(legacyKey(gone.uuid));
+    return undefined;
+  });
+  expect(await run()).toMatchObject({ copied: 32, gone: 1, failed: 0 });
+  expect(failures).toEqual([]);
+  // A source that only seems to have it no more is one.
+  files.failWhen((call) => (call === `get ${legacyKey(kept.uuid)}` ? 'NOT_FOUND' : undefined));
+  bucket.objects.clear();
+  expect(await run()).toMatchObject({ copied: 31, gone: 0, failed: 1 });
+});
+
 test('a file whose type nobody knows is a failure, not a guess', async () => {
   files.objects.set(legacyKey('aabbccdd-0000-4000-8000-000000000001'), Buffer.from('x'));
   expect(await run()).toMatchObject({ copied: 33, failed: 1 });
