@@ -63,7 +63,7 @@ async function start(
   log: Logger,
   hide: (secrets: readonly Secret[]) => void,
 ): Promise<void> {
-  const { settings, envelope } = openConfiguration(
+  const { settings, keyWarnings, envelope } = openConfiguration(
     binding.configuration(),
     { orthancVersion: binding.orthancVersion, environmentVariables: process.env },
     shareOfLane,
@@ -71,7 +71,7 @@ async function start(
   hide(secretsIn(settings));
   const isFirst = binding.lane === 0;
   if (isFirst) {
-    for (const warning of settings.warnings) log.warning(warning);
+    for (const warning of [...settings.warnings, ...keyWarnings]) log.warning(warning);
     for (const note of settings.notes) log.info(note);
   }
   if (settings.provider === undefined) {

@@ -10,8 +10,9 @@ import { createKeyring, type MasterKey, readKeyFiles } from './encryption/keyrin
 import { StorageError } from './errors.ts';
 
 export interface OpenedConfiguration {
-  /** Their warnings include those about key files. */
   readonly settings: PluginSettings;
+  /** Such as of a key file that others can read. */
+  readonly keyWarnings: readonly string[];
   /** undefined: no encryption, and no keys to read what was encrypted before. */
   readonly envelope: Envelope | undefined;
 }
@@ -30,7 +31,8 @@ export function openConfiguration(
   const settings = adapt(written);
   const { encryption } = settings;
   return {
-    settings: { ...settings, warnings: [...settings.warnings, ...read.warnings] },
+    settings,
+    keyWarnings: read.warnings,
     envelope: encryption === undefined ? undefined : openEnvelope(encryption, read.keys),
   };
 }

@@ -33,7 +33,8 @@ Exit codes: 0 Orthanc would start, 1 it would not, and standard error says why, 
 
 async function run({ config, json }: Options): Promise<void> {
   const log = createCliLogger();
-  const { provider, settings, envelope } = loadCliSettings(config, log);
+  const { provider, settings, keyWarnings, envelope } = loadCliSettings(config, log);
+  for (const warning of settings.warnings) log.warning(warning);
   const stores = await openStores(settings, provider, { log });
   await checkStores(stores, log);
   await closeStores(stores);
@@ -42,7 +43,7 @@ async function run({ config, json }: Options): Promise<void> {
       envelope === undefined
         ? null
         : { format: envelope.format ?? null, masterKeyId: envelope.masterKeyId ?? null };
-    const { warnings } = settings;
+    const warnings = [...settings.warnings, ...keyWarnings];
     process.stdout.write(
       `${JSON.stringify({ section: provider.section, encryption, warnings })}\n`,
     );

@@ -17,7 +17,8 @@ export function createCliLogger(): Logger {
   });
 }
 
-/** Reads configuration and keys, and tells the warnings.
+/** Reads configuration and keys. Tells the warnings about key files, which it opens as Orthanc does; what else there is
+ *  to warn of is about Orthanc's running, and for `check` to tell.
  *  @throws StorageError BAD_CONFIG, also where there is no section of ours */
 export function loadCliSettings(
   configPath: string,
@@ -27,9 +28,8 @@ export function loadCliSettings(
     orthancVersion: ASSUMED_ORTHANC_VERSION,
     environmentVariables: process.env,
   });
-  const { settings } = opened;
-  const { provider } = settings;
-  for (const warning of settings.warnings) log.warning(warning);
+  const { provider } = opened.settings;
+  for (const warning of opened.keyWarnings) log.warning(warning);
   if (provider === undefined) {
     throw new StorageError(
       'BAD_CONFIG',

@@ -36,7 +36,6 @@ function withKeys(StorageEncryption: Configuration): Promise<Orthanc> {
   return world.start('rekeyed', {
     configuration: {
       MaximumStorageCacheSize: 0,
-      StorageLoaderThreadsCount: 20,
       ...world.configure({ StorageEncryption }),
     },
   });

@@ -51,7 +51,7 @@ function configure(
     },
     ...changes,
   };
-  const configuration = { StorageLoaderThreadsCount: 20, [server.sectionName]: section };
+  const configuration = { [server.sectionName]: section };
   writeFileSync(path, JSON.stringify(configuration));
   return path;
 }
@@ -77,9 +77,12 @@ describe.each(PROVIDERS)('%s', (provider) => {
   });
   afterAll(() => server.stop());
 
-  test('check tells that all is well, and of a key file that others can read', () => {
+  test('check tells that all is well, and all that there is to warn of', () => {
     const key = join(folder, '1.key');
-    expect(runQuietly('check', '--config', config).toString()).toContain('are fine');
+    const usual = cli.run(['check', '--config', config]);
+    expect(usual.stdout.toString()).toContain('are fine');
+    // Of what Orthanc will warn of, no other command speaks.
+    expect(usual.stderr).toMatch(/^warning: StorageLoaderThreadsCount: .*\n$/);
     chmodSync(key, 0o644);
     const { code, stdout, stderr } = cli.run(['check', '--config', config, '--json']);
     chmodSync(key, 0o600);

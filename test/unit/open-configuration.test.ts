@@ -63,14 +63,14 @@ test('problems of the configuration and of the key files come in one message', (
 });
 
 test('keys that are in order open the envelope, with a warning for one that others can read', () => {
-  const { settings, envelope } = open({
+  const { keyWarnings, envelope } = open({
     BucketName: 'b',
     Region: 'r',
     StorageEncryption: { MasterKey: [7, writeKey('open.key', 1, 0o644)], Format: 'A2' },
   });
   expect(envelope).toMatchObject({ format: 'A2', masterKeyId: 7 });
-  expect(settings.warnings).toHaveLength(1);
-  expect(settings.warnings[0]).toMatch(/MasterKey: the key file ".*" is open to others/);
+  expect(keyWarnings).toHaveLength(1);
+  expect(keyWarnings[0]).toMatch(/MasterKey: the key file ".*" is open to others/);
 });
 
 test('without encryption there is no envelope', () => {
