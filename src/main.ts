@@ -146,7 +146,7 @@ function serve(
       }),
       jobs,
       metrics: async () => formatMetrics(await figures()),
-      figures: counters.snapshot,
+      figures: () => counters.snapshot(),
       stop: async () => {
         await jobs.close();
         await closeStores(stores);

@@ -26,6 +26,10 @@ const { values } = parseArgs({
 const megabytes = Number(values.megabytes);
 const rounds = Number(values.rounds);
 const bucket = 'bench';
+// biome-ignore format: an option and its value stay together
+const CURL = [
+  '--silent', '--show-error', '--fail', '--insecure', '--output', '/dev/null', '--write-out', '%{time_total}', '--header', 'Expect:',
+];
 const environment = { ...process.env };
 // Of the servers that are started here, for this process alone: to make a bucket.
 process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
@@ -54,7 +58,9 @@ const targets = {
     return {
       access: { endpoint, accessKey, secretKey },
       curl: () => [
-        ...[...signed, '--header', 'x-amz-content-sha256: UNSIGNED-PAYLOAD'],
+        ...signed,
+        '--header',
+        'x-amz-content-sha256: UNSIGNED-PAYLOAD',
         `${endpoint}/${bucket}/curl`,
       ],
       stop: s3.stop,
@@ -174,8 +180,7 @@ async function makeTls() {
 /** @returns seconds, as curl itself measures them */
 async function timeCurl(target, operation, file) {
   const { stdout } = await run('curl', [
-    ...['--silent', '--show-error', '--fail', '--output', '/dev/null'],
-    ...['--write-out', '%{time_total}', '--header', 'Expect:', '--insecure'],
+    ...CURL,
     ...(operation === 'put' ? ['--upload-file', file] : []),
     ...target.curl(operation),
   ]);
@@ -194,7 +199,6 @@ function signContainer({ accountName, accountKey }) {
   const signature = createHmac('sha256', Buffer.from(accountKey, 'base64'))
     .update(fields.join('\n'))
     .digest('base64');
-  return new URLSearchParams({
-    ...{ sv: version, ss: 'b', srt: 'sco', sp: 'rwdlac', se: expiry, sig: signature },
-  }).toString();
+  const parameters = { sv: version, ss: 'b', srt: 'sco', sp: 'rwdlac', se: expiry, sig: signature };
+  return new URLSearchParams(parameters).toString();
 }
