@@ -55,7 +55,7 @@ beforeAll(async () => {
   const { files: _files, ...store } = open_(folders.bucket);
   bucketStore = store;
   bucket = createAttachmentStore({ store, naming: ORTHANC_NAMING });
-});
+}, TIMEOUT_MS);
 
 afterAll(() => rm(base, { recursive: true }));
 
@@ -149,5 +149,6 @@ test('a copy on its way in is aborted, and leaves nothing', { timeout: TIMEOUT_M
   await files.remove(attachment, { signal });
   const copy = { attachment, from, to: files, expected: expected() };
   await expectFailure(copyVerified(copy, { signal: controller.signal }), 'ABORTED');
-  await expect.poll(() => readdir(join(base, 'files'))).toEqual([]);
+  const left = () => readdir(join(base, 'files'));
+  await expect.poll(left, { timeout: TIMEOUT_MS }).toEqual([]);
 });
