@@ -5,17 +5,7 @@ import { createHash } from 'node:crypto';
 import type { Attachment, AttachmentStore } from '../attachments.ts';
 import { StorageError, toStorageError } from '../errors.ts';
 import type { Body, OperationOptions, Sink } from '../store/object-store.ts';
-
-export interface Digest {
-  readonly sizeBytes: number;
-  readonly md5Hex: string;
-}
-
-/** What is known of a content beforehand. */
-export interface Expected {
-  readonly sizeBytes: number | undefined;
-  readonly md5Hex: string | undefined;
-}
+import { createDigester, type Digest, digestOf, type Expected, insist } from './digest.ts';
 
 export interface Copy {
   readonly attachment: Attachment;
@@ -63,17 +53,6 @@ export async function copyOnce(copy: Copy, options: OperationOptions): Promise<n
   } finally {
     await content.close();
   }
-}
-
-/** Reads a content for its digest alone. */
-export async function digestOf(
-  store: AttachmentStore,
-  attachment: Attachment,
-  options: OperationOptions,
-): Promise<Digest> {
-  const digester = createDigester();
-  await store.get(attachment, undefined, digester.sink, options);
-  return digester.digest();
 }
 
 async function copyDigested(copy: Copy, options: OperationOptions): Promise<Digest> {
@@ -134,23 +113,6 @@ function mayBeLarge({ sizeBytes }: Expected): boolean {
   return sizeBytes === undefined || sizeBytes > HELD_MAX_BYTES;
 }
 
-/** @param what its subject in the message
- *  @throws StorageError INTEGRITY */
-export function insist(actual: Digest, expected: Expected, what: string): void {
-  if (expected.sizeBytes !== undefined && actual.sizeBytes !== expected.sizeBytes) {
-    throw new StorageError(
-      'INTEGRITY',
-      `${what} has ${actual.sizeBytes} bytes instead of ${expected.sizeBytes}`,
-    );
-  }
-  if (expected.md5Hex !== undefined && actual.md5Hex !== expected.md5Hex) {
-    throw new StorageError(
-      'INTEGRITY',
-      `${what} has the MD5 ${actual.md5Hex} instead of ${expected.md5Hex}`,
-    );
-  }
-}
-
 function bodyOf(bytes: Uint8Array): Body {
   return {
     sizeBytes: bytes.length,
@@ -188,31 +150,6 @@ function toBoth(one: Sink, other: Sink): Sink {
     write: (offset, piece) => {
       one.write(offset, piece);
       other.write(offset, piece);
-    },
-  };
-}
-
-export function createDigester(): { readonly sink: Sink; digest(): Digest } {
-  let hash = createHash('md5');
-  let sizeBytes = 0;
-  let position = 0;
-  return {
-    sink: {
-      begin: (size) => {
-        hash = createHash('md5');
-        sizeBytes = size;
-        position = 0;
-      },
-      write: (_offset, piece) => {
-        hash.update(piece);
-        position += piece.length;
-      },
-    },
-    digest: () => {
-      if (position !== sizeBytes) {
-        throw new StorageError('SHORT_BODY', `${position} bytes came instead of ${sizeBytes}`);
-      }
-      return { sizeBytes, md5Hex: hash.copy().digest('hex') };
     },
   };
 }

@@ -10,7 +10,8 @@ import { ContentType, objectKey, type ParsedKey, parseKey } from '../naming.ts';
 import { createLimiter } from '../store/limit.ts';
 import type { ObjectInfo, ObjectStore } from '../store/object-store.ts';
 import { forEachAtOnce } from './at-once.ts';
-import { copyOnce, copyVerified, digestOf } from './copy.ts';
+import { copyOnce, copyVerified } from './copy.ts';
+import { digestOf } from './digest.ts';
 import { folderOf, type Side } from './side.ts';
 import { createUuidTable, type UuidTable } from './uuid-table.ts';
 

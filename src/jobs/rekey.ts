@@ -15,7 +15,7 @@ import { abortReason } from '../store/abort.ts';
 import { storeOf } from '../store/body-store.ts';
 import type { Body, ObjectInfo, ObjectStore, Sink } from '../store/object-store.ts';
 import { type ConditionCheck, createConditionCheck } from './condition-check.ts';
-import { createDigester, type Digest } from './copy.ts';
+import { createDigester, type Digest } from './digest.ts';
 
 export interface RekeyPlan {
   /** Only objects under this key id; undefined: all that are not under the master key. */

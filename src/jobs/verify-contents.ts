@@ -5,7 +5,7 @@ import { toStorageError } from '../errors.ts';
 import { contentTypeOf, objectKey } from '../naming.ts';
 import type { IndexedAttachment } from '../orthanc-api.ts';
 import { forEachAtOnce } from './at-once.ts';
-import { digestOf, insist } from './copy.ts';
+import { digestOf, insist } from './digest.ts';
 import { listIndex } from './index-list.ts';
 import type { Side } from './side.ts';
 import type { VerifyCounts, VerifyDependencies, VerifyOptions } from './verify.ts';
