@@ -17,6 +17,8 @@ import { boxNames, parseBoxName } from './lib/suites.mjs';
  * @typedef {{ step: Step, box: import('./lib/suites.mjs').BoxName }} Run
  */
 
+/** For servers, deadlines and loops that hang: two suites at once still have a core each. */
+const waitingAtOnce = 2;
 /** Lines of a failed step's log that are shown; the rest is in the file. */
 const shownLines = 150;
 
@@ -66,12 +68,13 @@ async function runAll(chosen, boxes) {
     return isReady ? await runOne(run) : reportUnready(run);
   };
 
-  const isAlone = (/** @type {Run} */ { step }) => step.load === 'alone';
-  const beside = runs.filter((run) => !isAlone(run));
-  const first = await mapLimited(beside, availableParallelism(), runReady);
-  await Promise.allSettled(ready.values()); // nothing is to be compiled beside what measures times
-  const second = await mapLimited(runs.filter(isAlone), 1, runReady);
-  return [...first, ...second];
+  const having = (/** @type {Step['load']} */ load) =>
+    runs.filter(({ step }) => step.load === load);
+  const first = await mapLimited(having('computes'), availableParallelism(), runReady);
+  await Promise.allSettled(ready.values()); // nothing is to be compiled beside what minds the time
+  const second = await mapLimited(having('waits'), waitingAtOnce, runReady);
+  const third = await mapLimited(having('fills'), 1, runReady);
+  return [...first, ...second, ...third];
 }
 
 /** @param {Run} run @param {ReturnType<typeof createNeeds>} getNeed */
@@ -96,9 +99,8 @@ async function runOne({ step, box }) {
   const title = formatTitle({ step, box });
   const startMs = performance.now();
   say(`▸ ${title} …`);
-  const isShown = step.load === 'alone';
-  const { counts, logFile } = await runTestStep(step, box, isShown);
-  if (counts.failed > 0 && !isShown) {
+  const { counts, logFile } = await runTestStep(step, box);
+  if (counts.failed > 0) {
     const lines = (await readFile(logFile, 'utf8')).trimEnd().split('\n');
     say(lines.slice(-shownLines).join('\n'));
   }

@@ -27,7 +27,8 @@ import { spawnGuarded, waitForExit } from './run.mjs';
  * @property {string} name for --only
  * @property {'each' | 'first'} boxes runs for each box, or once, in the first
  * @property {readonly import('./needs.mjs').Need[]} needs beside the dependencies
- * @property {'alone' | 'beside others'} load tests measure times, so nothing runs beside them
+ * @property {'computes' | 'waits' | 'fills'} load most tests wait, and mind when something computes beside them; Orthancs and
+ *   their stores fill the machine by themselves
  * @property {(context: StepContext) => Promise<Counts>} run
  */
 
@@ -36,12 +37,17 @@ const testsAtOnce = '4';
 /** Where reports and logs of the steps are. */
 const reportFolder = inProject('build', 'test');
 
-/** @param {string} name @param {Step['needs']} needs @param {Step['boxes']} [boxes] @returns {Step} */
-const createVitestStep = (name, needs, boxes = 'first') => ({
+/**
+ * @param {string} name
+ * @param {Step['needs']} needs
+ * @param {Partial<Pick<Step, 'boxes' | 'load'>>} [options]
+ * @returns {Step}
+ */
+const createVitestStep = (name, needs, { boxes = 'first', load = 'waits' } = {}) => ({
   name,
   boxes,
   needs,
-  load: 'alone',
+  load,
   run: async ({ box, run, reportFile }) => {
     const report = await reportFile('json');
     // biome-ignore format: an option and its value stay together
@@ -66,7 +72,7 @@ const createNativeStep = (name, variant, boxes, filter = []) => ({
   name,
   boxes,
   needs: [variant],
-  load: 'alone',
+  load: 'waits',
   run: async ({ box, runInBox, reportFile }) => {
     const report = await reportFile('xml');
     // biome-ignore format: an option and its value stay together
@@ -85,7 +91,7 @@ export const steps = [
     name: 'docs',
     boxes: 'first',
     needs: [],
-    load: 'beside others',
+    load: 'computes',
     run: async ({ run }) =>
       countCheck(await run([process.execPath, inProject('scripts/generate-docs.mjs'), '--check'])),
   },
@@ -93,21 +99,21 @@ export const steps = [
     name: 'lint',
     boxes: 'first',
     needs: [],
-    load: 'beside others',
+    load: 'computes',
     run: async ({ run }) => countCheck(await run(['npm', 'run', '--silent', 'lint'])),
   },
   {
     name: 'types',
     boxes: 'first',
     needs: [],
-    load: 'beside others',
+    load: 'computes',
     run: async ({ run }) => countCheck(await run(['npm', 'run', '--silent', 'typecheck'])),
   },
   {
     name: 'clang-format',
     boxes: 'first',
     needs: ['box'],
-    load: 'beside others',
+    load: 'computes',
     run: async ({ runInBox }) => {
       const sources = await listNativeSources(/\.(cpp|h)$/);
       return countCheck(await runInBox(['clang-format', '--dry-run', '--Werror', ...sources]));
@@ -117,7 +123,7 @@ export const steps = [
     name: 'clang-tidy',
     boxes: 'first',
     needs: ['release'],
-    load: 'beside others',
+    load: 'computes',
     run: async ({ box, runInBox }) => {
       const folder = findBuildFolder(box);
       // The longest first, so that no core waits for it at the end.
@@ -141,7 +147,7 @@ export const steps = [
   createVitestStep('interop', ['box']),
   createVitestStep('conformance', ['servers']),
   createVitestStep('faults', ['release', 'servers']),
-  createVitestStep('e2e', ['release', 'servers'], 'each'),
+  createVitestStep('e2e', ['release', 'servers'], { boxes: 'each', load: 'fills' }),
 ];
 
 /** @param {RegExp} pattern @returns {Promise<string[]>} absolute paths below native/ */
@@ -182,10 +188,9 @@ export async function mapLimited(items, limit, action) {
 /**
  * @param {Step} step
  * @param {BoxName} box
- * @param {boolean} isShown whether the output goes to the terminal as well
  * @returns {Promise<{ counts: Counts, logFile: string }>}
  */
-export async function runTestStep(step, box, isShown) {
+export async function runTestStep(step, box) {
   await mkdir(reportFolder, { recursive: true });
   const base = `${reportFolder}/${step.boxes === 'each' ? `${step.name}-${box}` : step.name}`;
   const logFile = `${base}.log`;
@@ -193,10 +198,7 @@ export async function runTestStep(step, box, isShown) {
   /** @param {import('node:child_process').ChildProcess} child */
   const follow = (child) => {
     for (const stream of [child.stdout, child.stderr]) {
-      stream?.on('data', (chunk) => {
-        log.write(chunk);
-        if (isShown) process.stderr.write(chunk);
-      });
+      stream?.on('data', (chunk) => log.write(chunk));
     }
     return waitForExit(child);
   };
@@ -217,7 +219,6 @@ export async function runTestStep(step, box, isShown) {
   } catch (error) {
     const text = `${error instanceof Error ? error.stack : error}\n`;
     log.write(text);
-    if (isShown) process.stderr.write(text);
     return { counts: countCheck(1), logFile };
   } finally {
     await new Promise((resolve) => log.end(() => resolve(undefined)));
