@@ -16,6 +16,8 @@ const { values } = parseArgs({
     kilobytes: { type: 'string', default: '500' },
   },
 });
+// A connection for many requests, as clouds have it; versitygw ends one after each by default.
+process.env.VGW_KEEP_ALIVE ??= 'true';
 const { main } = await loadBench('ingest.bench.ts', values);
 await main({
   rounds: Number(values.rounds),

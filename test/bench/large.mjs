@@ -30,6 +30,8 @@ const bucket = 'bench';
 const CURL = [
   '--silent', '--show-error', '--fail', '--insecure', '--output', '/dev/null', '--write-out', '%{time_total}', '--header', 'Expect:',
 ];
+// A connection for many requests, as clouds have it; versitygw ends one after each by default.
+process.env.VGW_KEEP_ALIVE ??= 'true';
 const environment = { ...process.env };
 // Of the servers that are started here, for this process alone: to make a bucket.
 process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
@@ -38,7 +40,7 @@ process.removeAllListeners('warning');
 /**
  * @typedef {object} Target
  * @property {Record<string, string>} access
- * @property {(direction: 'put' | 'get') => string[]} curl what curl needs to reach the object "curl"
+ * @property {(direction: 'put' | 'get') => string[] | Promise<string[]>} curl what curl needs to reach the object "curl"
  * @property {() => Promise<void>} stop
  */
 
@@ -95,14 +97,19 @@ const targets = {
     const { endpoint } = google;
     return {
       access: { endpoint, accessKey: '', secretKey: '' },
-      curl: (direction) =>
-        direction === 'put'
-          ? [
-              '--request',
-              'POST',
-              `${endpoint}/upload/storage/v1/b/${bucket}/o?uploadType=media&name=curl`,
-            ]
-          : [`${endpoint}/storage/v1/b/${bucket}/o/curl?alt=media`],
+      curl: async (direction) => {
+        if (direction === 'get') return [`${endpoint}/storage/v1/b/${bucket}/o/curl?alt=media`];
+        // As the plugin: to a session. The server takes a content of that size in one request at three times the speed.
+        const begin = `${endpoint}/upload/storage/v1/b/${bucket}/o?uploadType=resumable&name=curl`;
+        const headers = { 'content-type': 'application/json' };
+        const session = await fetch(begin, { method: 'POST', headers, body: '{}' });
+        const sizeBytes = megabytes * 1_000_000;
+        return [
+          '--header',
+          `Content-Range: bytes 0-${sizeBytes - 1}/${sizeBytes}`,
+          session.headers.get('location') ?? '',
+        ];
+      },
       stop: google.stop,
     };
   },
@@ -182,7 +189,7 @@ async function timeCurl(target, operation, file) {
   const { stdout } = await run('curl', [
     ...CURL,
     ...(operation === 'put' ? ['--upload-file', file] : []),
-    ...target.curl(operation),
+    ...(await target.curl(operation)),
   ]);
   return Number(stdout);
 }

@@ -8,6 +8,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { CRC32_METADATA } from '../../src/providers/azure/requests.ts';
 import { crc32, encodeCrc32 } from '../../src/providers/checksums.ts';
 import { loadCrc32c } from '../../src/providers/google/crc32c.ts';
 import { makeCertificate } from '../support/certificate.ts';
@@ -76,6 +77,7 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
     'content-length': bytes.length,
     'x-amz-checksum-crc32': checksum,
     'content-md5': md5,
+    [`x-ms-meta-${CRC32_METADATA}`]: checksum,
     'x-goog-hash': `crc32c=${crc32c},md5=${md5}`,
     etag: '"etag"',
   };

@@ -17,7 +17,7 @@ const paths = [
   ['s3', 'http', 'node:http, nothing signed or checked'],
   ['s3', 'lean', 'S3, lean path: signed, CRC32 both ways'],
   ['s3', 'sdk', 'S3, SDK path: the same over our transport'],
-  ['azure', 'lean', 'Azure, lean path: signed, MD5 both ways'],
+  ['azure', 'lean', 'Azure, lean path: signed, MD5 up, CRC32 down'],
   ['azure', 'sdk', 'Azure, SDK path: the same over our transport'],
   ['google', 'lean', 'Google: JSON API over our transport, CRC32C both ways'],
   ['google', 'sdk', 'Google, its own SDK as it comes, without credentials'],

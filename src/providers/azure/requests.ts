@@ -27,7 +27,7 @@ const SMALL_RANGE_BYTES = 64 * 1024;
 
 /** Metadata of a blob: what its bytes are verified by at each read of the whole, which costs a sixth of the MD5 that Azure keeps.
  *  Blobs of other programs have the MD5 alone. */
-const CRC32_METADATA = 'orthanc_crc32';
+export const CRC32_METADATA = 'orthanc_crc32';
 const verifyCrc32 = createCrcVerifier(CRC32);
 
 /** What goes along with each upload. */
