@@ -89,11 +89,13 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
   const remove = async (condition: { readonly IfMatch?: string }) => {
     await client.send(new DeleteObjectCommand({ ...target, ...condition }), options);
   };
+  const explain = (verb: string, thrown: unknown) =>
+    toS3Error(thrown, { verb, key: target.Key }, settings);
   const attempt = async (verb: string, work: () => Promise<unknown>) => {
     try {
       await work();
     } catch (thrown) {
-      throw toS3Error(thrown, { verb, key: target.Key }, settings);
+      throw explain(verb, thrown);
     }
   };
 
@@ -107,16 +109,14 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
       return false;
     } catch (thrown) {
       // Permissions come first, the content last.
-      if (isDenied(thrown)) throw toS3Error(thrown, { verb: 'write', key: target.Key }, settings);
+      if (isDenied(thrown)) throw explain('write', thrown);
       if (!isMismatch(thrown)) return false;
     }
-    await attempt('delete', async () => {
-      try {
-        await remove({ IfMatch: NO_ETAG });
-      } catch (thrown) {
-        if (isDenied(thrown)) throw thrown;
-      }
-    });
+    try {
+      await remove({ IfMatch: NO_ETAG });
+    } catch (thrown) {
+      if (isDenied(thrown)) throw explain('delete', thrown);
+    }
     return true;
   }
 
