@@ -279,7 +279,7 @@ Napi::Value Binding::askLane(const Info& info) {
   return promiseOf(info.Env(),
                    [&lanes = instance_.surroundings().lanes, index = unsignedAt(info, 0, "lane"),
                     what = stringAt(info, 1)](const OrthancContext& /*orthanc*/) {
-                     return lanes.ask(index, what);
+                     return lanes.ask(index, what).value_or(RestAnswer{});
                    });
 }
 

@@ -104,12 +104,11 @@ Bridge& Lanes::leastBusy() {
   return (*least)->bridge;
 }
 
-RestAnswer Lanes::ask(size_t index, const std::string& what) {
+std::optional<RestAnswer> Lanes::ask(size_t index, const std::string& what) {
   const auto request = std::make_shared<Request>(
       Request::Subject{Operation::kEvent, {}, 0, 0, what}, nullptr, 0, nullptr);
-  const Result result = lanes_.at(index)->bridge.call(request);
-  if (result.verdict != Result::Verdict::kSuccess) {
-    return {500, "text/plain", result.message};
+  if (lanes_.at(index)->bridge.call(request).verdict != Result::Verdict::kSuccess) {
+    return std::nullopt;
   }
   return request->restAnswer();
 }

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "bridge.h"
@@ -48,8 +50,9 @@ class Lanes {
   Bridge& first() { return lanes_.front()->bridge; }
   /** thread: any. Where the fewest calls wait. */
   Bridge& leastBusy();
-  /** thread: a lane's caller. Asks the loop of a lane, as Orthanc asks the first one. */
-  RestAnswer ask(size_t index, const std::string& what);
+  /** thread: any of Orthanc's, or a lane's caller; blocks until the loop of that lane has answered.
+   *  @returns nothing where it does not answer */
+  std::optional<RestAnswer> ask(size_t index, const std::string& what);
 
  private:
   const OrthancContext& orthanc_;

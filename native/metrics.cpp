@@ -8,7 +8,6 @@
 #include <string>
 
 #include "plugin_state.h"
-#include "request.h"
 
 namespace cloudstore {
 namespace {
@@ -36,10 +35,8 @@ void refresh() noexcept {
     if (state == nullptr) {
       return;
     }
-    const auto request = std::make_shared<Request>(
-        Request::Subject{Operation::kEvent, {}, 0, 0, "metrics"}, nullptr, 0, nullptr);
-    if (state->lanes.first().call(request).verdict == Result::Verdict::kSuccess) {
-      setAll(state->orthanc.raw(), request->restAnswer().body);
+    if (const auto answer = state->lanes.ask(0, "metrics")) {
+      setAll(state->orthanc.raw(), answer->body);
     }
   } catch (...) {  // NOLINT(bugprone-empty-catch): nothing may cross the C ABI
   }
