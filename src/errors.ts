@@ -45,6 +45,8 @@ export interface StorageErrorDetails {
   readonly key?: string;
   /** The provider's own id of the failed request, for its support. */
   readonly requestId?: string;
+  /** Another attempt would meet the same, though errors of this code are mostly those of one transfer. */
+  readonly isFinal?: true;
   /** The provider's error, or whatever else lies beneath. */
   readonly cause?: unknown;
 }
@@ -56,12 +58,14 @@ export class StorageError extends Error {
   readonly code: StorageErrorCode;
   readonly key: string | undefined;
   readonly requestId: string | undefined;
+  readonly isFinal: boolean;
 
   constructor(code: StorageErrorCode, message: string, details: StorageErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.code = code;
     this.key = details.key;
     this.requestId = details.requestId;
+    this.isFinal = details.isFinal === true;
   }
 }
 

@@ -38,7 +38,7 @@ export function delayMs(
 export function isTransientFailure(thrown: unknown): boolean | undefined {
   if (thrown instanceof TransportError) return thrown.transient;
   if (thrown instanceof StorageError) {
-    return thrown.code === 'SHORT_BODY' || thrown.code === 'INTEGRITY';
+    return !thrown.isFinal && (thrown.code === 'SHORT_BODY' || thrown.code === 'INTEGRITY');
   }
   return undefined;
 }

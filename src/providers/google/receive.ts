@@ -6,7 +6,7 @@ import { type ReceiveOptions, receive as receiveFrom, type Verifier } from '../r
 import type { Headers, Receiver } from '../transport.ts';
 import type { CreateChecksum } from './crc32c.ts';
 
-/** @throws StorageError as all providers do; INTEGRITY also for an object that Google would unpack on the way */
+/** @throws StorageError as all providers do; INTEGRITY also for an object that Google unpacks on the way */
 export function receive(
   options: Pick<ReceiveOptions, 'key' | 'range' | 'sink'>,
   createChecksum: CreateChecksum,
@@ -14,13 +14,14 @@ export function receive(
   headers: Headers,
 ): Receiver {
   const encoding = headers['x-goog-stored-content-encoding'] ?? headers['content-encoding'];
-  if (encoding !== undefined && encoding !== 'identity') {
-    // Its length and checksum are those of the packed bytes, and a range of it is the whole.
+  if (encoding !== undefined && /gzip/i.test(encoding)) {
+    // Its length and checksum are those of the packed bytes, and a range of it is the whole. To be asked for packed
+    // ("Accept-Encoding: gzip") does not help: of what is in it, nobody knows the size, which a sink is told first.
     // https://docs.cloud.google.com/storage/docs/transcoding
     throw new StorageError(
       'INTEGRITY',
-      `"${options.key}" is stored with Content-Encoding "${encoding}", which this plugin never writes, and cannot be verified; unpack it, and store it without`,
-      { key: options.key },
+      `"${options.key}" is stored with Content-Encoding "${encoding}", which this plugin never writes: Google unpacks it on the way, and nothing can be verified; download it, which unpacks it, and upload it again without (gcloud storage cp, both ways)`,
+      { key: options.key, isFinal: true },
     );
   }
   return receiveFrom(
