@@ -25,21 +25,13 @@ export function shareOfLane(settings: PluginSettings): PluginSettings {
   };
 }
 
-function shareConnections(provider: ProviderSettings, lanes: number): ProviderSettings {
-  const shared = <S extends { readonly maxConnections: number }>(settings: S): S => ({
-    ...settings,
-    maxConnections: share(settings.maxConnections, lanes),
-  });
-  switch (provider.kind) {
-    case 's3':
-      return { ...provider, s3: shared(provider.s3) };
-    case 'azure':
-      return { ...provider, azure: shared(provider.azure) };
-    case 'google':
-      return { ...provider, google: shared(provider.google) };
-    default:
-      return provider satisfies never;
-  }
+function shareConnections<Provider extends ProviderSettings>(
+  provider: Provider,
+  lanes: number,
+): Provider {
+  const { settings } = provider;
+  const maxConnections = share(settings.maxConnections, lanes);
+  return { ...provider, settings: { ...settings, maxConnections } };
 }
 
 function share(limit: number, lanes: number): number {

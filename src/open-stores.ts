@@ -17,15 +17,17 @@ export interface Stores {
   readonly files: ObjectStore | undefined;
 }
 
+type Dependencies = Omit<ProviderDependencies, 'probePrefix' | 'readsSeveralNames'>;
+
 /** The stores that attachments lie in, not yet tried. */
 export async function openStores(
   settings: PluginSettings,
   provider: ProviderSettings,
-  deps: Omit<ProviderDependencies, keyof Places>,
+  deps: Dependencies,
 ): Promise<Stores> {
   const { hybrid, requestTimeoutMs } = settings;
   return {
-    objects: await createStore(provider, { ...deps, ...placesOf(settings) }),
+    objects: await openObjects(settings, provider, deps),
     files:
       hybrid === undefined
         ? undefined
@@ -33,15 +35,29 @@ export async function openStores(
   };
 }
 
-type Places = Pick<ProviderDependencies, 'probePrefix' | 'readsSeveralNames'>;
+/** The provider's store alone, tried.
+ *  @throws as `checkStores` */
+export async function openCheckedObjects(
+  settings: PluginSettings,
+  provider: ProviderSettings,
+  deps: Dependencies,
+): Promise<ObjectStore> {
+  const objects = await openObjects(settings, provider, deps);
+  await checkStores({ objects, files: undefined }, deps.log);
+  return objects;
+}
 
-/** Where in the bucket files are looked for. */
-export function placesOf({ naming, hybrid, encryption }: PluginSettings): Places {
-  return {
+function openObjects(
+  { naming, hybrid, encryption }: PluginSettings,
+  provider: ProviderSettings,
+  deps: Dependencies,
+): Promise<ObjectStore> {
+  return createStore(provider, {
+    ...deps,
     probePrefix: naming.rootPath,
     readsSeveralNames:
       hybrid !== undefined || encryption !== undefined || naming.legacyUnknownFiles,
-  };
+  });
 }
 
 /** Resolves when they can be used; else they are closed.

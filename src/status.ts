@@ -98,15 +98,6 @@ function encryptionOf(
 }
 
 /** @returns what the provider calls it: a bucket, or Azure's container */
-export function bucketOf(provider: ProviderSettings): string {
-  switch (provider.kind) {
-    case 's3':
-      return provider.s3.bucketName;
-    case 'azure':
-      return provider.azure.containerName;
-    case 'google':
-      return provider.google.bucketName;
-    default:
-      return provider satisfies never;
-  }
+export function bucketOf({ kind, settings }: ProviderSettings): string {
+  return kind === 'azure' ? settings.containerName : settings.bucketName;
 }

@@ -138,13 +138,16 @@ async function run(options: Options, command: Command): Promise<void> {
 }
 
 async function openSides(options: Options): Promise<{ readonly from: Side; readonly to: Side }> {
-  const { config, fromConfig, to } = options;
-  if (to === 'file-system') {
-    return { from: await openBucketSide(config), to: await openFileSide(config) };
+  const { config, fromConfig } = options;
+  const bucket = await openBucketSide(config);
+  try {
+    const other =
+      fromConfig === undefined ? await openFileSide(config) : await openBucketSide(fromConfig);
+    return options.to === 'file-system' ? { from: bucket, to: other } : { from: other, to: bucket };
+  } catch (error) {
+    await bucket.store.close();
+    throw error;
   }
-  const from =
-    fromConfig === undefined ? await openFileSide(config) : await openBucketSide(fromConfig);
-  return { from, to: await openBucketSide(config) };
 }
 
 /** Of the files whose names don't tell. */

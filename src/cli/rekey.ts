@@ -6,7 +6,7 @@ import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError } from '../errors.ts';
 import { folderOf, type RekeyOutcome, rekey } from '../jobs/rekey.ts';
 import type { Logger } from '../log.ts';
-import { createStore } from '../providers/index.ts';
+import { openCheckedObjects } from '../open-stores.ts';
 import { openSpool } from './files.ts';
 import { readIndexedTypes } from './indexed-types.ts';
 import { parseOrthancUrl } from './orthanc-http.ts';
@@ -87,9 +87,10 @@ Exit codes: 0 done, 1 some objects failed, or nothing could be done, 2 wrong usa
 
 async function run(options: Options): Promise<void> {
   const log = createCliLogger();
-  const { provider, naming, envelope, masterKeyId } = openKeys(options, log);
+  const { provider, settings, envelope, masterKeyId } = openKeys(options, log);
+  const { naming } = settings;
   const types = options.orthanc === undefined ? undefined : await readIndexedTypes(options.orthanc);
-  const store = await createStore(provider, { log, probePrefix: naming.rootPath });
+  const store = await openCheckedObjects(settings, provider, { log });
   const isDryRun = options.dryRun === true;
   // A dry run does nothing that another run could go on from.
   const state = openRekeyState(isDryRun ? undefined : options.state, {
@@ -148,7 +149,6 @@ async function run(options: Options): Promise<void> {
 /** @throws StorageError BAD_CONFIG, also for options that make no sense with this configuration */
 function openKeys(options: Options, log: Logger) {
   const { provider, settings, envelope } = loadCliSettings(options.config, log);
-  const { naming } = settings;
   const masterKeyId = envelope?.masterKeyId;
   if (envelope === undefined || masterKeyId === undefined) {
     throw new StorageError(
@@ -162,13 +162,17 @@ function openKeys(options: Options, log: Logger) {
       `key ${masterKeyId} is the master key: there is nothing to do without --to`,
     );
   }
-  if (options.to === 'A2' && naming.structure === 'legacy' && options.orthanc === undefined) {
+  if (
+    options.to === 'A2' &&
+    settings.naming.structure === 'legacy' &&
+    options.orthanc === undefined
+  ) {
     throw new StorageError(
       'BAD_CONFIG',
       `${provider.section}.StorageStructure: names of the structure "legacy" do not tell the content type, which A2 is bound to; give the address of Orthanc, whose index knows it, by --orthanc`,
     );
   }
-  return { provider, naming, envelope, masterKeyId };
+  return { provider, settings, envelope, masterKeyId };
 }
 
 const LABELS = {

@@ -5,13 +5,16 @@ import { createAttachmentStore } from '../attachments.ts';
 import { readFileSystem } from '../config/orthanc.ts';
 import type { Report } from '../config/problems.ts';
 import { isObject } from '../config/sections.ts';
-import type { FileSystemSettings, NamingSettings, ProviderSettings } from '../config/settings.ts';
-import { StorageError } from '../errors.ts';
+import type { NamingSettings, ProviderSettings } from '../config/settings.ts';
+import type { Envelope } from '../encryption/envelope.ts';
 import type { Side } from '../jobs/side.ts';
-import type { Logger } from '../log.ts';
 import { ORTHANC_NAMING } from '../naming.ts';
-import { createFileSystemStore, createStore } from '../providers/index.ts';
+import { badConfig } from '../open-configuration.ts';
+import { checkStores, closeStores, openCheckedObjects, openStores } from '../open-stores.ts';
+import { createFileSystemStore } from '../providers/index.ts';
 import { checkStore } from '../start-check.ts';
+import { bucketOf } from '../status.ts';
+import type { ObjectStore } from '../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
 import { createCliLogger, loadCliSettings } from './settings.ts';
 
@@ -25,41 +28,33 @@ export interface Sides {
   close(): Promise<void>;
 }
 
-/** Opens the bucket, and with HybridMode the folder. @throws StorageError BAD_CONFIG */
+/** Opens the bucket, and with HybridMode the folder, and tries them. @throws StorageError BAD_CONFIG */
 export async function openSides(configPath: string): Promise<Sides> {
   const log = createCliLogger();
-  const opened = loadCliSettings(configPath, log);
-  const bucket = await openBucket(opened, log);
-  const { hybrid, naming } = opened.settings;
-  const files = hybrid === undefined ? undefined : await openFolder(hybrid.fileSystem);
+  const { provider, settings, envelope } = loadCliSettings(configPath, log);
+  const stores = await openStores(settings, provider, { log });
+  await checkStores(stores, log);
   return {
-    bucket,
-    files,
-    bucketName: nameOf(opened.provider, naming),
-    close: async () => {
-      await Promise.all([bucket.store.close(), files?.store.close()]);
-    },
+    bucket: bucketSide(stores.objects, settings.naming, envelope),
+    files: stores.files === undefined ? undefined : fileSide(stores.files),
+    bucketName: nameOf(provider, settings.naming),
+    close: () => closeStores(stores),
   };
 }
 
 /** Opens the bucket, with its keys, and tries it. @throws StorageError BAD_CONFIG */
 export async function openBucketSide(configPath: string): Promise<Side> {
   const log = createCliLogger();
-  return await openBucket(loadCliSettings(configPath, log), log);
+  const { provider, settings, envelope } = loadCliSettings(configPath, log);
+  const store = await openCheckedObjects(settings, provider, { log });
+  return bucketSide(store, settings.naming, envelope);
 }
 
-async function openBucket(
-  { provider, settings, envelope }: ReturnType<typeof loadCliSettings>,
-  log: Logger,
-): Promise<Side> {
-  const { naming } = settings;
-  const store = await createStore(provider, { log, probePrefix: naming.rootPath });
-  try {
-    await checkStore(store);
-  } catch (error) {
-    await store.close();
-    throw error;
-  }
+function bucketSide(
+  store: ObjectStore,
+  naming: NamingSettings,
+  envelope: Envelope | undefined,
+): Side {
   return {
     store,
     naming,
@@ -70,18 +65,18 @@ async function openBucket(
   };
 }
 
-/** Opens Orthanc's StorageDirectory. @throws StorageError BAD_CONFIG */
+/** Opens Orthanc's StorageDirectory, and tries it. @throws StorageError BAD_CONFIG */
 export async function openFileSide(configPath: string): Promise<Side> {
   const orthanc: unknown = JSON.parse(readOrthancConfiguration(configPath, process.env));
   const report: Report = { problems: [], warnings: [], notes: [] };
   const settings = isObject(orthanc) ? readFileSystem(orthanc, report) : undefined;
-  if (settings === undefined) throw new StorageError('BAD_CONFIG', report.problems.join('\n'));
-  return await openFolder(settings);
-}
-
-async function openFolder(settings: FileSystemSettings): Promise<Side> {
+  if (settings === undefined) throw badConfig(report.problems);
   const store = createFileSystemStore(settings);
   await checkStore(store);
+  return fileSide(store);
+}
+
+function fileSide(store: ObjectStore): Side {
   const naming = ORTHANC_NAMING;
   return {
     store,
@@ -94,26 +89,24 @@ async function openFolder(settings: FileSystemSettings): Promise<Side> {
 }
 
 function nameOf(provider: ProviderSettings, { rootPath }: NamingSettings): string {
-  const [place, bucket] = placeOf(provider);
-  return [provider.kind, place, bucket, rootPath].filter((part) => part !== '').join(' ');
+  const parts = [provider.kind, placeOf(provider), bucketOf(provider), rootPath];
+  return parts.filter((part) => part !== '').join(' ');
 }
 
-function placeOf(provider: ProviderSettings): readonly [place: string, bucket: string] {
-  switch (provider.kind) {
+function placeOf({ kind, settings }: ProviderSettings): string {
+  switch (kind) {
     case 's3':
-      return [provider.s3.endpoint ?? provider.s3.region, provider.s3.bucketName];
+      return settings.endpoint ?? settings.region;
     case 'azure': {
-      const { account, containerName } = provider.azure;
+      const { account } = settings;
+      if (account.kind === 'default-chain') return account.accountUrl;
       // Of a connection string nothing else may be seen.
-      const place =
-        account.kind === 'default-chain'
-          ? account.accountUrl
-          : /(?:AccountName|BlobEndpoint)=([^;?]*)/i.exec(account.connectionString.reveal())?.[1];
-      return [place ?? '', containerName];
+      const text = account.connectionString.reveal();
+      return /(?:AccountName|BlobEndpoint)=([^;?]*)/i.exec(text)?.[1] ?? '';
     }
     case 'google':
-      return [provider.google.endpoint ?? '', provider.google.bucketName];
+      return settings.endpoint ?? '';
     default:
-      return provider satisfies never;
+      return kind satisfies never;
   }
 }

@@ -19,7 +19,7 @@ import {
   type RawSection,
   type SectionSettings,
 } from './sections.ts';
-import type { NetworkSettings, PluginSettings, ProviderSettings } from './settings.ts';
+import type { PluginSettings } from './settings.ts';
 import { editDistance } from './suggest.ts';
 
 /** What else than the configuration decides. */
@@ -80,21 +80,8 @@ export function readConfiguration(
 }
 
 function pluginSettingsOf({ provider, naming, encryption, lanes }: Section) {
-  const { requestTimeoutMs } = networkOf(provider);
+  const { requestTimeoutMs } = provider.settings;
   return { provider, naming, encryption, lanes, requestTimeoutMs };
-}
-
-function networkOf(provider: ProviderSettings): NetworkSettings {
-  switch (provider.kind) {
-    case 's3':
-      return provider.s3;
-    case 'azure':
-      return provider.azure;
-    case 'google':
-      return provider.google;
-    default:
-      return provider satisfies never;
-  }
 }
 
 // Never used for storage; the types want values all the same.

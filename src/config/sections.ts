@@ -124,7 +124,7 @@ function readS3(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
     provider: {
       kind: 's3' as const,
       section,
-      s3: {
+      settings: {
         ...toNetwork(value, orthanc),
         bucketName: value.BucketName,
         region: value.Region,
@@ -205,7 +205,7 @@ function azureSettings(
     provider: {
       kind: 'azure',
       section,
-      azure: {
+      settings: {
         ...toNetwork(value, orthanc),
         account,
         containerName: value.ContainerName,
@@ -226,7 +226,7 @@ function readGoogle(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
     provider: {
       kind: 'google' as const,
       section,
-      google: {
+      settings: {
         ...toNetwork(value, orthanc),
         bucketName: value.BucketName,
         serviceAccountFile: value.ServiceAccountFile,

@@ -63,9 +63,9 @@ export interface GoogleSettings extends NetworkSettings {
 
 /** `section` is the name that the user wrote. */
 export type ProviderSettings =
-  | { readonly kind: 's3'; readonly section: string; readonly s3: S3Settings }
-  | { readonly kind: 'azure'; readonly section: string; readonly azure: AzureSettings }
-  | { readonly kind: 'google'; readonly section: string; readonly google: GoogleSettings };
+  | { readonly kind: 's3'; readonly section: string; readonly settings: S3Settings }
+  | { readonly kind: 'azure'; readonly section: string; readonly settings: AzureSettings }
+  | { readonly kind: 'google'; readonly section: string; readonly settings: GoogleSettings };
 
 export interface NamingSettings {
   /** Without a slash at its start; a slash joins it to the names below it. "" is the bucket's root. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // From settings to a store. Each provider's folder, and so its SDK, is loaded only when it is configured.
 
-import type { NetworkSettings, ProviderSettings } from '../config/settings.ts';
+import type { ProviderSettings } from '../config/settings.ts';
 import type { Logger } from '../log.ts';
 import { withDeadline } from '../store/deadline.ts';
 import { withLimit } from '../store/limit.ts';
@@ -25,24 +25,23 @@ export async function createStore(
   provider: ProviderSettings,
   deps: ProviderDependencies,
 ): Promise<ObjectStore> {
-  switch (provider.kind) {
-    case 's3': {
-      const { createS3Store } = await import('./s3/store.ts');
-      return withLimits(createS3Store(provider.s3, deps), provider.s3);
-    }
-    case 'azure': {
-      const { createAzureStore } = await import('./azure/store.ts');
-      return withLimits(createAzureStore(provider.azure, deps), provider.azure);
-    }
-    case 'google': {
-      const { createGoogleStore } = await import('./google/store.ts');
-      return withLimits(createGoogleStore(provider.google, deps), provider.google);
-    }
-    default:
-      return provider satisfies never;
-  }
+  const { maxConnections, requestTimeoutMs } = provider.settings;
+  const store = await createBareStore(provider, deps);
+  return withDeadline(withLimit(store, maxConnections), requestTimeoutMs);
 }
 
-function withLimits(store: ObjectStore, settings: NetworkSettings): ObjectStore {
-  return withDeadline(withLimit(store, settings.maxConnections), settings.requestTimeoutMs);
+async function createBareStore(
+  { kind, settings }: ProviderSettings,
+  deps: ProviderDependencies,
+): Promise<ObjectStore> {
+  switch (kind) {
+    case 's3':
+      return (await import('./s3/store.ts')).createS3Store(settings, deps);
+    case 'azure':
+      return (await import('./azure/store.ts')).createAzureStore(settings, deps);
+    case 'google':
+      return (await import('./google/store.ts')).createGoogleStore(settings, deps);
+    default:
+      return kind satisfies never;
+  }
 }

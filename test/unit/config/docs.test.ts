@@ -59,7 +59,7 @@ test('the sample orthanc.json is a configuration without problems or warnings', 
   const settings = loadConfiguration(json, { orthancVersion: '1.13.0', environmentVariables: {} });
   expect(settings.provider).toMatchObject({
     kind: 's3',
-    s3: { endpoint: 'http://127.0.0.1:9000', virtualAddressing: false },
+    settings: { endpoint: 'http://127.0.0.1:9000', virtualAddressing: false },
   });
   expect(settings.warnings).toEqual([]);
 });

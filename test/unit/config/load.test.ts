@@ -37,7 +37,7 @@ function problemsIn(configuration: Json): readonly string[] {
 function s3(section: Json, rest: Json = {}): S3Settings {
   const { provider } = load({ ...rest, AwsS3Storage: { ...MINIMAL, ...section } });
   if (provider?.kind !== 's3') throw new Error('not S3');
-  return provider.s3;
+  return provider.settings;
 }
 
 describe('a section of the least', () => {
@@ -46,7 +46,7 @@ describe('a section of the least', () => {
       provider: {
         kind: 's3',
         section: 'AwsS3Storage',
-        s3: {
+        settings: {
           bucketName: 'bucket',
           region: 'eu-central-1',
           credentials: undefined,
@@ -105,7 +105,7 @@ describe('a section of the least', () => {
       },
     });
     if (provider?.kind !== 's3') throw new Error('not S3');
-    expect(provider.s3).toMatchObject({
+    expect(provider.settings).toMatchObject({
       credentials: { accessKey: 'AKXXX' },
       endpoint: undefined,
       storageClass: 'STANDARD_IA',
@@ -115,7 +115,7 @@ describe('a section of the least', () => {
       maxConnections: 50,
       maxRetries: 0,
     });
-    expect(provider.s3.credentials?.secretKey.reveal()).toBe('RhYYYY');
+    expect(provider.settings.credentials?.secretKey.reveal()).toBe('RhYYYY');
     expect(naming).toEqual({ rootPath: 'a/b', structure: 'legacy', legacyUnknownFiles: true });
     expect(requestTimeoutMs).toBe(600_000);
     expect(warnings).toEqual([]);
@@ -443,7 +443,7 @@ describe('Azure and Google', () => {
       AzureBlobStorage: { ...azure, RequestTimeout: 60 },
     });
     if (provider?.kind !== 'azure') throw new Error('not Azure');
-    const { account, ...others } = provider.azure;
+    const { account, ...others } = provider.settings;
     if (account.kind !== 'connection-string') throw new Error('no connection string');
     expect(account.connectionString.reveal()).toBe('AccountName=a;AccountKey=a2V5');
     expect(others).toMatchObject({
@@ -464,7 +464,7 @@ describe('Azure and Google', () => {
     const { provider } = load({ GoogleCloudStorage: google });
     expect(provider).toMatchObject({
       kind: 'google',
-      google: { bucketName: 'b', serviceAccountFile: '/f.json', storageClass: 'NEARLINE' },
+      settings: { bucketName: 'b', serviceAccountFile: '/f.json', storageClass: 'NEARLINE' },
     });
   });
 
