@@ -3,7 +3,9 @@
 
 import { randomBytes } from 'node:crypto';
 import {
+  accessSync,
   closeSync,
+  constants,
   existsSync,
   fstatSync,
   fsyncSync,
@@ -14,7 +16,7 @@ import {
   unlinkSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { StorageError } from '../errors.ts';
 import type { Spool } from '../jobs/rekey.ts';
 import type { Body, Sink } from '../store/object-store.ts';
@@ -190,7 +192,17 @@ function readFully(path: string, descriptor: number, start: number, end: number)
   return bytes;
 }
 
-function attempt<T>(path: string, what: string, work: () => T): T {
+/** That a file can be written, before the work whose result will be in it.
+ *  @throws StorageError BAD_CONFIG */
+export function insistOnWritable(path: string): void {
+  attempt(path, 'written', () => {
+    accessSync(dirname(resolve(path)), constants.W_OK);
+  });
+}
+
+/** @param what such as "written"
+ *  @throws StorageError BAD_CONFIG that names the file, for whatever the work threw */
+export function attempt<T>(path: string, what: 'read' | 'written', work: () => T): T {
   try {
     return work();
   } catch (cause) {

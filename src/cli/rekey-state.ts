@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // How far a rekey has come, so that it goes on there after Ctrl-C or a crash.
 
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { StorageError } from '../errors.ts';
 import type { RekeyedObject, RekeyOutcome } from '../jobs/rekey.ts';
+import { attempt, insistOnWritable } from './files.ts';
 
 export interface RekeyProgress {
   /** All keys up to this one, in the order of their UTF-8 bytes, are done, but for the failed ones. */
@@ -17,7 +18,8 @@ export interface RekeyState {
   isDone(key: string): boolean;
   add(object: RekeyedObject): void;
   progress(): RekeyProgress;
-  /** Whole or not at all. */
+  /** Whole or not at all.
+   *  @throws StorageError BAD_CONFIG where it can't be written */
   save(): void;
   /** To be called at the end of the bucket: what failed is kept; without that there is nothing to go on from. */
   finish(): void;
@@ -33,7 +35,7 @@ const NONE: RekeyProgress = {
 
 /** @param path undefined: nothing is kept
  *  @param task what distinguishes this run from others: a state of another one is refused
- *  @throws StorageError BAD_CONFIG */
+ *  @throws StorageError BAD_CONFIG, also where it can't be written later */
 export function openRekeyState(path: string | undefined, task: object): RekeyState {
   const found = path === undefined ? NONE : read(path, JSON.stringify(task));
   const counts = { ...found.counts, failed: 0 };
@@ -66,8 +68,10 @@ export function openRekeyState(path: string | undefined, task: object): RekeySta
       const untried = Object.fromEntries([...retried].map((key) => [key, found.failures[key]]));
       const progress = { ...state.progress(), failures: { ...untried, ...failures } };
       const text = JSON.stringify({ version: VERSION, task, progress }, undefined, 1);
-      writeFileSync(`${path}.part`, `${text}\n`);
-      renameSync(`${path}.part`, path);
+      attempt(path, 'written', () => {
+        writeFileSync(`${path}.part`, `${text}\n`);
+        renameSync(`${path}.part`, path);
+      });
     },
     finish() {
       if (counts.failed > 0) state.save();
@@ -78,13 +82,9 @@ export function openRekeyState(path: string | undefined, task: object): RekeySta
 }
 
 function read(path: string, task: string): RekeyProgress {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return NONE;
-    throw new StorageError('BAD_CONFIG', `${path}: cannot be read`, { cause: error });
-  }
+  insistOnWritable(path);
+  if (!existsSync(path)) return NONE;
+  const text = attempt(path, 'read', () => readFileSync(path, 'utf8'));
   const state = parse(text);
   if (state?.version !== VERSION || JSON.stringify(state.task) !== task) {
     throw new StorageError(

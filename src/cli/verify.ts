@@ -2,6 +2,7 @@
 
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { type Finding, type Orphan, type VerifyCounts, verify } from '../jobs/verify.ts';
+import { insistOnWritable } from './files.ts';
 import { readOrphanReport, writeOrphanReport } from './orphan-report.ts';
 import { connectToOrthanc, orthancOption } from './orthanc-http.ts';
 import { createProgressLine, formatBar } from './progress.ts';
@@ -97,6 +98,7 @@ async function run(options: Options, command: Command): Promise<void> {
   const progress = createProgressLine(!isJson && process.stderr.isTTY === true);
   const orphans: Orphan[] = [];
   try {
+    if (reportFile !== undefined) insistOnWritable(reportFile);
     const earlier =
       reportFile === undefined ? undefined : readOrphanReport(reportFile, bucketName, Date.now());
     const isNoted = options.confirm === true && typeof earlier === 'function' ? earlier : undefined;

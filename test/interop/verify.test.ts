@@ -105,6 +105,12 @@ describe.each(PROVIDERS)('%s', (provider) => {
     rmSync(join(folder, 'orphans.txt'));
   });
 
+  test('a report that could not be written is refused before the work', async () => {
+    const argv = ['verify', '--config', `${provider}.json`, '--delete-orphans', 'nowhere/orphans'];
+    const { code, stderr } = await cli.start(argv).result;
+    expect([code, stderr]).toEqual([1, 'nowhere/orphans: cannot be written (ENOENT)\n']);
+  });
+
   test('a store that is away is no bucket without objects', async () => {
     await server.stop();
     const { code, stdout, stderr } = await cli.start(['verify', '--config', `${provider}.json`])
