@@ -6,6 +6,7 @@ import { StorageError } from '../errors.ts';
 import { checkCommand } from './check.ts';
 import { decryptCommand, encryptCommand } from './crypt.ts';
 import { inspectCommand } from './inspect.ts';
+import { exitWhenInterrupted } from './interruption.ts';
 import { keygenCommand } from './keygen.ts';
 import { locateCommand } from './locate.ts';
 import { migrateCommand } from './migrate.ts';
@@ -30,13 +31,7 @@ const program = new Command('orthanc-object-storage')
 // Of no use to who runs a command, and it would be in the way of what the command says.
 process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
 
-// Through 'exit', so that what was half written goes.
-for (const [signal, code] of [
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-] as const) {
-  process.once(signal, () => process.exit(code));
-}
+exitWhenInterrupted();
 
 for (const command of [
   checkCommand(),
@@ -57,7 +52,8 @@ program.parseAsync().catch((error: unknown) => {
   const message =
     error instanceof StorageError || error instanceof Error ? error.message : String(error);
   process.stderr.write(`${message}\n`);
-  process.exitCode = EXIT_FAILURE;
+  // An interruption has set its own.
+  process.exitCode ??= EXIT_FAILURE;
 });
 
 function exitWithUsage(error: CommanderError): never {

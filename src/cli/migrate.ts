@@ -6,6 +6,7 @@ import { StorageError } from '../errors.ts';
 import { type MigrateCounts, migrate, needsTypes } from '../jobs/migrate.ts';
 import type { Side } from '../jobs/side.ts';
 import { type IndexedTypes, readIndexedTypes } from './indexed-types.ts';
+import { abortWhenInterrupted } from './interruption.ts';
 import { openJournal } from './journal.ts';
 import { parseOrthancUrl } from './orthanc-http.ts';
 import { createProgressLine, formatBar } from './progress.ts';
@@ -79,7 +80,7 @@ Examples:
   orthanc-object-storage migrate --config /etc/orthanc --to file-system
   orthanc-object-storage migrate --config new.json --from-config old.json --bandwidth 50
 
-Exit codes: 0 all is there, 1 something could not be copied, 2 wrong usage.`,
+Exit codes: 0 all is there, 1 something could not be copied, 2 wrong usage, 130 ended by Ctrl-C.`,
     )
     .action(run);
 }
@@ -89,6 +90,14 @@ async function run(options: Options, command: Command): Promise<void> {
     command.error('error: --from-config goes with --to bucket only');
   }
   const sides = await openSides(options);
+  try {
+    await copyAll(options, sides);
+  } finally {
+    await Promise.all([sides.from.store.close(), sides.to.store.close()]);
+  }
+}
+
+async function copyAll(options: Options, sides: Sides): Promise<void> {
   const { from, to } = sides;
   const progress = createProgressLine(options.json !== true && process.stderr.isTTY === true);
   const failures: { readonly key: string; readonly reason: string }[] = [];
@@ -96,6 +105,7 @@ async function run(options: Options, command: Command): Promise<void> {
   const startedMs = performance.now();
   try {
     const types = await readTypes(options, sides);
+    const { signal } = abortWhenInterrupted();
     const counts = await migrate(
       {
         from,
@@ -120,8 +130,8 @@ async function run(options: Options, command: Command): Promise<void> {
         onDone: (key) => {
           journal.add(key);
         },
-        throttle: createThrottle(options.bandwidth),
-        signal: new AbortController().signal,
+        throttle: createThrottle(options.bandwidth, signal),
+        signal,
       },
     );
     progress.clear();
@@ -133,11 +143,15 @@ async function run(options: Options, command: Command): Promise<void> {
     if (counts.failed > 0) process.exitCode = 1;
   } finally {
     journal.close();
-    await Promise.all([from.store.close(), to.store.close()]);
   }
 }
 
-async function openSides(options: Options): Promise<{ readonly from: Side; readonly to: Side }> {
+interface Sides {
+  readonly from: Side;
+  readonly to: Side;
+}
+
+async function openSides(options: Options): Promise<Sides> {
   const { config, fromConfig } = options;
   const bucket = await openBucketSide(config);
   try {
@@ -153,7 +167,7 @@ async function openSides(options: Options): Promise<{ readonly from: Side; reado
 /** Of the files whose names don't tell. */
 async function readTypes(
   { orthanc }: Options,
-  { from, to }: { readonly from: Side; readonly to: Side },
+  { from, to }: Sides,
 ): Promise<IndexedTypes | undefined> {
   if (orthanc === undefined) {
     if (!needsTypes({ from, to })) return undefined;
@@ -166,7 +180,10 @@ async function readTypes(
 }
 
 /** So that the average keeps to the limit, whatever the sizes of files. */
-function createThrottle(mbPerSecond: number | undefined): (bytes: number) => Promise<void> {
+function createThrottle(
+  mbPerSecond: number | undefined,
+  signal: AbortSignal,
+): (bytes: number) => Promise<void> {
   if (mbPerSecond === undefined) return () => Promise.resolve();
   const bytesPerMs = (mbPerSecond * BYTES_PER_MB) / 1000;
   let freeAtMs = performance.now();
@@ -174,7 +191,7 @@ function createThrottle(mbPerSecond: number | undefined): (bytes: number) => Pro
     const nowMs = performance.now();
     const startMs = Math.max(nowMs, freeAtMs);
     freeAtMs = startMs + bytes / bytesPerMs;
-    if (startMs > nowMs) await sleep(startMs - nowMs);
+    if (startMs > nowMs) await sleep(startMs - nowMs, undefined, { signal });
   };
 }
 

@@ -9,6 +9,7 @@ import type { Logger } from '../log.ts';
 import { openCheckedObjects } from '../open-stores.ts';
 import { openSpool } from './files.ts';
 import { readIndexedTypes } from './indexed-types.ts';
+import { abortWhenInterrupted } from './interruption.ts';
 import { parseOrthancUrl } from './orthanc-http.ts';
 import { openRekeyProgress, type RekeyProgressLine } from './rekey-progress.ts';
 import { openRekeyState, type RekeyState } from './rekey-state.ts';
@@ -89,8 +90,6 @@ async function run(options: Options): Promise<void> {
   const log = createCliLogger();
   const { provider, settings, envelope, masterKeyId } = openKeys(options, log);
   const { naming } = settings;
-  const types = options.orthanc === undefined ? undefined : await readIndexedTypes(options.orthanc);
-  const store = await openCheckedObjects(settings, provider, { log });
   const isDryRun = options.dryRun === true;
   // A dry run does nothing that another run could go on from.
   const state = openRekeyState(isDryRun ? undefined : options.state, {
@@ -99,13 +98,21 @@ async function run(options: Options): Promise<void> {
     master: masterKeyId,
     folder: folderOf(naming),
   });
+  const types = options.orthanc === undefined ? undefined : await readIndexedTypes(options.orthanc);
+  const store = await openCheckedObjects(settings, provider, { log });
+  const interruption = abortWhenInterrupted();
+  const { signal } = interruption;
   const save = () => {
-    state.save();
+    try {
+      state.save();
+    } catch (error) {
+      // What is done is done all the same; without its state, nobody would want to go on.
+      interruption.abort(error);
+    }
   };
-  // Ctrl-C and SIGTERM end in process.exit (main.ts).
+  // Where Ctrl-C comes twice.
   process.once('exit', save);
   const saving = setInterval(save, SAVE_INTERVAL_MS);
-  const { signal } = new AbortController();
   let progress: RekeyProgressLine | undefined;
   try {
     progress = await openRekeyProgress({ store, naming }, state, signal);
@@ -135,7 +142,7 @@ async function run(options: Options): Promise<void> {
     });
     state.finish();
   } catch (error) {
-    state.save();
+    save();
     throw error;
   } finally {
     progress?.clear();

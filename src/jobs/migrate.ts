@@ -7,6 +7,7 @@ import { detectFormat, MAGIC_BYTES } from '../encryption/header.ts';
 import { ciphertextSize } from '../encryption/sizes.ts';
 import { StorageError, toStorageError } from '../errors.ts';
 import { ContentType, objectKey, type ParsedKey, parseKey } from '../naming.ts';
+import { abortReason } from '../store/abort.ts';
 import { createLimiter } from '../store/limit.ts';
 import type { ObjectInfo, ObjectStore } from '../store/object-store.ts';
 import { forEachAtOnce } from './at-once.ts';
@@ -94,7 +95,7 @@ export async function migrate(
         const copy = () => migrateOne(object, parsed);
         await (object.sizeBytes > LARGE_BYTES ? large.run(signal, copy) : copy());
       } catch (error) {
-        if (signal.aborted) throw error;
+        if (signal.aborted) throw abortReason(signal);
         await noteFailure(object, toStorageError(error));
       }
     }
