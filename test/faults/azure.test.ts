@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What a user notices when Azure, or the way to it, misbehaves. Each case runs with and without the lean path.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { setLogLevel } from '@azure/logger';
 import { describe, expect, test } from 'vitest';
 import { Secret } from '../../src/config/secret.ts';
@@ -197,15 +198,24 @@ describe.each([
       expectSameBytes((await get(store)).bytes(), bytes);
     });
 
-    test('a failed block ends the upload, and nothing is stored', async () => {
+    test('a failed block ends the upload, nothing is stored, and nothing reads the body afterwards', async () => {
       const store = open({ maxRetries: 0 }, { sizes: IN_BLOCKS });
       let blocks = 0;
       bench.server.always(async (exchange) => {
         blocks += 1;
         await (blocks === 2 ? failAzure(403, 'Whatever')(exchange) : exchange.proceed());
       });
-      await expectFailure(put(store, makeBytes(22 * MIB)), 'ACCESS_DENIED');
+      const body = makeBody(makeBytes(64 * MIB));
+      const writing = store.put('key', body, { signal: never() });
+      await expectFailure(
+        writing.finally(() => {
+          body.end();
+        }),
+        'ACCESS_DENIED',
+      );
       expect(bench.server.objects.size).toBe(0);
+      await sleep(200);
+      expect(body.readsAfterEnd()).toBe(0);
     });
 
     test('where Orthanc verifies, whole reads are not hashed again', async () => {

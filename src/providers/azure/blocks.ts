@@ -3,6 +3,7 @@
 
 import { randomBytes } from 'node:crypto';
 import type { BlockBlobClient } from '@azure/storage-blob';
+import { linkSignals } from '../../store/abort.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
 import { planParts, sendParts } from '../parts.ts';
 import { conditionOf } from './condition.ts';
@@ -58,14 +59,14 @@ export function createBlocks(deps: {
     return id;
   }
 
-  async function upload(
+  function sendBlocks(
     blob: BlockBlobClient,
     body: Body,
-    { signal, onlyIfVersion }: PutOptions,
-  ): Promise<void> {
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
     const plan = planParts(body.sizeBytes, blockBytes, { minPartBytes: MIB, maxParts: MAX_BLOCKS });
     const prefix = randomBytes(8).toString('hex');
-    const sending = sendParts(body, plan, POOL_SIZE, signal, (index, content, linked) =>
+    return sendParts(body, plan, POOL_SIZE, signal, (index, content, linked) =>
       // Azure wants all ids of a blob in base64 and of one length.
       sendBlock(
         blob,
@@ -74,8 +75,22 @@ export function createBlocks(deps: {
         linked,
       ),
     );
+  }
+
+  async function upload(
+    blob: BlockBlobClient,
+    body: Body,
+    { signal, onlyIfVersion }: PutOptions,
+  ): Promise<void> {
+    const link = linkSignals(signal);
+    const linked = link.controller.signal;
     // Azure does not know the MD5 of the whole unless it is told; readers verify by it.
-    const [ids, digests] = await Promise.all([sending, digestBlob(body, signal)]);
+    const work = [sendBlocks(blob, body, linked), digestBlob(body, linked)] as const;
+    // Whichever fails ends the other: the body may be gone as soon as we give up.
+    const [ids, digests] = await Promise.all(work).finally(() => {
+      link.release();
+      link.controller.abort();
+    });
     await perform(signal, {}, (abortSignal) =>
       blob.commitBlockList([...ids], {
         ...requests.commit(digests),
