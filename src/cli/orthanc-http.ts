@@ -4,7 +4,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import { StorageError } from '../errors.ts';
 import { createOrthancApi, type OrthancApi } from '../orthanc-api.ts';
 
-/** Orthanc's REST API from outside. @param url may hold user and password */
+/** Orthanc's REST API from outside. @param url may hold user and password, which no message shows */
 export function connectToOrthanc(url: URL): OrthancApi {
   const base = `${url.origin}${url.pathname.replace(/\/$/, '')}`;
   const user = decodeURIComponent(url.username);
@@ -14,14 +14,39 @@ export function connectToOrthanc(url: URL): OrthancApi {
       ? {}
       : { authorization: `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}` };
   return createOrthancApi(async (method, path) => {
-    try {
-      const response = await fetch(`${base}${path}`, { method, headers });
-      return { status: response.status, body: new Uint8Array(await response.arrayBuffer()) };
-    } catch (error) {
-      // The address without its password.
-      throw new StorageError('UNAVAILABLE', `Orthanc does not answer at ${base}`, { cause: error });
-    }
+    const { status, body } = await exchange(base, method, path, headers);
+    if (status !== 401) return { status, body };
+    throw new StorageError(
+      'ACCESS_DENIED',
+      `Orthanc at ${base} asks for ${user === '' ? 'a user and a password' : 'another user or password'}: --orthanc ${url.protocol}//USER:PASSWORD@${url.host}`,
+    );
   });
+}
+
+async function exchange(
+  base: string,
+  method: string,
+  path: string,
+  headers: Readonly<Record<string, string>>,
+) {
+  try {
+    const response = await fetch(`${base}${path}`, { method, headers });
+    return { status: response.status, body: new Uint8Array(await response.arrayBuffer()) };
+  } catch (cause) {
+    throw new StorageError('UNAVAILABLE', `Orthanc does not answer at ${base}${explain(cause)}`, {
+      cause,
+    });
+  }
+}
+
+/** fetch itself only says that it failed. */
+function explain(thrown: unknown): string {
+  const cause = thrown instanceof Error ? thrown.cause : undefined;
+  if (!(cause instanceof Error) || !('code' in cause)) return '';
+  const code = String(cause.code);
+  return /CERT|UNABLE_TO_/.test(code)
+    ? `: its certificate is not trusted (${code}); name its authority's PEM file in the environment variable NODE_EXTRA_CA_CERTS`
+    : ` (${code})`;
 }
 
 /** For commander. */
