@@ -33,6 +33,16 @@ process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
 
 exitWhenInterrupted();
 
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    // EPIPE: who reads has enough, as in `verify | head`.
+    if (stream === process.stdout && error.code !== 'EPIPE') {
+      process.stderr.write(`standard output: ${error.message}\n`);
+    }
+    process.exit(EXIT_FAILURE);
+  });
+}
+
 for (const command of [
   checkCommand(),
   keygenCommand(),

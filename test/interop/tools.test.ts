@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The commands that need no bucket, as users run them.
 
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -150,4 +151,12 @@ describe('encrypt, inspect, decrypt', () => {
     expect(run(['decrypt', '--config', 'a1.json', '--type', 'x', 'a', 'b']).code).toBe(2);
     expect(run(['inspect', 'nowhere']).code).toBe(1);
   });
+});
+
+test('output that nobody wants to the end ends the command without a word', () => {
+  write('small', Buffer.from('not encrypted'));
+  const names = Array.from({ length: 5_000 }, () => 'small').join(' ');
+  const command = `node cli.cjs inspect ${names} | head -n 1`;
+  const { stdout, stderr } = spawnSync('sh', ['-c', command], { cwd: folder });
+  expect([stdout.toString(), stderr.toString()]).toEqual(['small: not encrypted, 13 bytes\n', '']);
 });
