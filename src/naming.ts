@@ -83,10 +83,15 @@ export function alternateKeys(
   return mayBeUnknown ? [keyWithExtension(uuid, UNKNOWN_EXTENSION, naming, encrypted)] : [];
 }
 
+/** The prefix of all keys: what a walk through the bucket lists. */
+export function folderOf({ rootPath }: NamingSettings): string {
+  return rootPath === '' ? '' : `${rootPath}/`;
+}
+
 /** The reverse of `objectKey` and `alternateKeys`, for tools that walk a bucket.
  *  @returns undefined where the key is none that these settings make */
 export function parseKey(key: string, naming: NamingSettings): ParsedKey | undefined {
-  const folder = naming.rootPath === '' ? '' : `${naming.rootPath}/`;
+  const folder = folderOf(naming);
   if (!key.startsWith(folder)) return undefined;
   const name = key.slice(folder.length);
   return naming.structure === 'legacy' ? parseLegacyName(name) : parseFlatName(name, naming);
@@ -101,7 +106,7 @@ function keyWithExtension(
   if (!WHOLE_UUID.test(uuid)) {
     throw new StorageError('INTERNAL', 'Orthanc gave a file name that is not a uuid');
   }
-  const folder = naming.rootPath === '' ? '' : `${naming.rootPath}/`;
+  const folder = folderOf(naming);
   // No extension in the legacy structure, not even `.enc`: so does the C++ plugin's BaseStorage::GetPath (2.5.4).
   if (naming.structure === 'legacy') {
     return `${folder}${uuid.slice(0, 2)}/${uuid.slice(2, 4)}/${uuid}`;

@@ -58,10 +58,7 @@ export async function openBucket(path: string): Promise<Bucket> {
     throw new StorageError('BAD_CONFIG', `${path}: ${section} can't be used`);
   }
   const log = createCliLogger();
-  const store = await createStore(settings.provider, {
-    log,
-    probePrefix: settings.naming.rootPath,
-  });
+  const store = await createStore(settings.provider, { log });
   return { store, naming: settings.naming };
 }
 

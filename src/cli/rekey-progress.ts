@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { folderOf, type RekeyedObject } from '../jobs/rekey.ts';
+import type { RekeyedObject } from '../jobs/rekey.ts';
+import { folderOf } from '../naming.ts';
 import type { Bucket } from './bucket.ts';
 import { createProgressLine, formatBar } from './progress.ts';
 import type { RekeyState } from './rekey-state.ts';

@@ -20,7 +20,7 @@ export interface SectionKeys {
 
 /** @param path as zod gives it, below `section`
  *  @returns such as "AwsS3Storage.StorageEncryption.PreviousMasterKeys[0][1]" */
-export function settingName(section: string, path: readonly PropertyKey[]): string {
+function settingName(section: string, path: readonly PropertyKey[]): string {
   return path.reduce<string>(
     (name, part) => (typeof part === 'number' ? `${name}[${part}]` : `${name}.${String(part)}`),
     section,

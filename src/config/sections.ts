@@ -84,12 +84,7 @@ export const PROVIDER_SECTIONS: readonly ProviderSection[] = [
 ];
 
 // Those of Orthanc's own settings which this plugin reads; a user may look for them in its section.
-export const ORTHANC_KEYS = [
-  'HttpsCACertificates',
-  'HttpProxy',
-  'StorageDirectory',
-  'SyncStorageArea',
-];
+const ORTHANC_KEYS = ['HttpsCACertificates', 'HttpProxy', 'StorageDirectory', 'SyncStorageArea'];
 
 /** All sections and their keys. Builds all schemas: for error messages and documentation only. */
 export function knownSections(): readonly SectionKeys[] {

@@ -6,14 +6,14 @@ import type { Attachment } from '../attachments.ts';
 import { detectFormat, MAGIC_BYTES } from '../encryption/header.ts';
 import { ciphertextSize } from '../encryption/sizes.ts';
 import { StorageError, toStorageError } from '../errors.ts';
-import { ContentType, objectKey, type ParsedKey, parseKey } from '../naming.ts';
+import { ContentType, folderOf, objectKey, type ParsedKey, parseKey } from '../naming.ts';
 import { abortReason } from '../store/abort.ts';
 import { createLimiter } from '../store/limit.ts';
 import type { ObjectInfo, ObjectStore } from '../store/object-store.ts';
 import { forEachAtOnce } from './at-once.ts';
 import { copyOnce, copyVerified } from './copy.ts';
 import { digestOf } from './digest.ts';
-import { folderOf, type Side } from './side.ts';
+import type { Side } from './side.ts';
 import { createUuidTable, type UuidTable } from './uuid-table.ts';
 
 /** Above, one at a time: from bucket to bucket each is in memory as a whole. */
@@ -81,7 +81,7 @@ export async function migrate(
   const large = createLimiter(1);
   const copies = createUuidTable();
   const there = await listSizes(deps.to, signal);
-  await forEachAtOnce(from.store.list(folderOf(from), { signal }), options.atOnce, visit);
+  await forEachAtOnce(from.store.list(folderOf(from.naming), { signal }), options.atOnce, visit);
   if (copies.size > 0) await insistOnCopies();
   return counts;
 
@@ -167,7 +167,7 @@ export async function migrate(
   /** Each is listed, with the size that it was written with. */
   async function insistOnCopies(): Promise<void> {
     const { to } = deps;
-    for await (const { key, sizeBytes } of to.store.list(folderOf(to), { signal })) {
+    for await (const { key, sizeBytes } of to.store.list(folderOf(to.naming), { signal })) {
       const uuid = parseKey(key, to.naming)?.uuid;
       if (uuid !== undefined && copies.get(uuid)?.sizeBytes === sizeBytes) copies.mark(uuid);
     }
@@ -182,7 +182,7 @@ export async function migrate(
 /** The target's objects, so that what is missing costs no request of its own. */
 async function listSizes(side: Side, signal: AbortSignal): Promise<UuidTable> {
   const sizes = createUuidTable();
-  for await (const { key, sizeBytes } of side.store.list(folderOf(side), { signal })) {
+  for await (const { key, sizeBytes } of side.store.list(folderOf(side.naming), { signal })) {
     const uuid = parseKey(key, side.naming)?.uuid;
     if (uuid !== undefined) sizes.set(uuid, sizeBytes, 0);
   }

@@ -10,7 +10,7 @@ import type { Envelope } from '../encryption/envelope.ts';
 import { describeEncryption, type EncryptionDescription, readHead } from '../encryption/inspect.ts';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError, toStorageError } from '../errors.ts';
-import { ContentType, contentTypeOf, type ParsedKey, parseKey } from '../naming.ts';
+import { ContentType, contentTypeOf, folderOf, type ParsedKey, parseKey } from '../naming.ts';
 import { abortReason } from '../store/abort.ts';
 import { storeOf } from '../store/body-store.ts';
 import type { Body, ObjectInfo, ObjectStore, Sink } from '../store/object-store.ts';
@@ -92,11 +92,6 @@ export async function rekey(deps: RekeyDependencies): Promise<void> {
     if (underWay.length >= plan.concurrency) await tellOldest();
   }
   while (underWay.length > 0) await tellOldest();
-}
-
-/** What a walk through the bucket lists. */
-export function folderOf(naming: NamingSettings): string {
-  return naming.rootPath === '' ? '' : `${naming.rootPath}/`;
 }
 
 async function rekeyOne(

@@ -17,8 +17,3 @@ export interface Side {
   /** Of new objects; undefined: they are stored as they are. */
   readonly format: EncryptionFormat | undefined;
 }
-
-/** The prefix of all its keys. */
-export function folderOf({ naming }: Side): string {
-  return naming.rootPath === '' ? '' : `${naming.rootPath}/`;
-}

@@ -3,12 +3,12 @@
 
 import { setMaxListeners } from 'node:events';
 import { ciphertextSize, type EncryptionFormat } from '../encryption/sizes.ts';
-import { alternateKeys, contentTypeOf, objectKey, parseKey } from '../naming.ts';
+import { alternateKeys, contentTypeOf, folderOf, objectKey, parseKey } from '../naming.ts';
 import type { OrthancApi } from '../orthanc-api.ts';
 import type { ObjectInfo } from '../store/object-store.ts';
 import { forEachAtOnce } from './at-once.ts';
 import { listIndex } from './index-list.ts';
-import { folderOf, type Side } from './side.ts';
+import type { Side } from './side.ts';
 import { createUuidTable, type UuidEntry, type UuidTable } from './uuid-table.ts';
 import { verifyContents } from './verify-contents.ts';
 
@@ -140,7 +140,7 @@ export async function verify(
   async function listOrphans(): Promise<readonly ObjectInfo[]> {
     const youngest = options.now() - options.minAgeMs;
     const found: ObjectInfo[] = [];
-    for await (const object of store.list(folderOf(bucket), { signal })) {
+    for await (const object of store.list(folderOf(naming), { signal })) {
       counts.objects += 1;
       deps.progress(counts);
       const parsed = parseKey(object.key, naming);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What every operation of every provider goes through: the caller's signal and the store's, and one translation of errors.
 
+import { randomUUID } from 'node:crypto';
 import { StorageError } from '../errors.ts';
 import { abortReason, linkSignals, untilAborted } from '../store/abort.ts';
 import type { ObjectInfo } from '../store/object-store.ts';
@@ -64,6 +65,12 @@ export async function* listPages(
     yield* page.objects;
     token = page.next;
   } while (token !== undefined);
+}
+
+/** Of an object that cannot exist, for the check at start. @param rootPath under which alone a policy may allow something */
+export function probeKey(rootPath: string): string {
+  const folder = rootPath === '' ? '' : `${rootPath}/`;
+  return `${folder}orthanc-object-storage-probe-${randomUUID()}`;
 }
 
 /** Orthanc waits for the check at its start. */

@@ -19,10 +19,6 @@ export interface SharedAccess {
   readonly starts: Date | undefined;
   /** Letters such as "rwdl"; undefined where a stored access policy rules. */
   readonly permissions: string | undefined;
-  /** Of an account signature: which kinds of resources, "s", "c" and "o". */
-  readonly resourceTypes: string | undefined;
-  /** Of an account signature: which services; "b" is Blob. */
-  readonly services: string | undefined;
 }
 
 /** @param containerUrl with the signature, where there is one */
@@ -35,8 +31,6 @@ export function describeAccess({ account }: AzureSettings, containerUrl: string)
     expires: toDate(query.get('se')),
     starts: toDate(query.get('st')),
     permissions: query.get('sp') ?? undefined,
-    resourceTypes: query.get('srt') ?? undefined,
-    services: query.get('ss') ?? undefined,
   };
 }
 

@@ -2,11 +2,10 @@
 // The check at start. A role or signature may allow reading, writing and deleting objects under RootPath and nothing else, so the
 // container itself is not asked about.
 
-import { randomUUID } from 'node:crypto';
 import type { ContainerClient } from '@azure/storage-blob';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { withCheckTimeout } from '../operation.ts';
+import { probeKey, withCheckTimeout } from '../operation.ts';
 import { accountSetting, type SharedAccess } from './account.ts';
 import { type ErrorContext, errorCodeOf, toAzureError } from './errors.ts';
 import type { Requests } from './requests.ts';
@@ -41,8 +40,7 @@ export async function checkContainer(deps: CheckDependencies, signal: AbortSigna
 
 async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
   const { access, settings } = deps.context;
-  const prefix = deps.probePrefix === '' ? '' : `${deps.probePrefix}/`;
-  const key = `${prefix}orthanc-object-storage-probe-${randomUUID()}`;
+  const key = probeKey(deps.probePrefix);
   if (!(await isContainerThere(deps, key, signal))) await createContainer(deps, signal);
   // A key permits everything, a signature says what it permits unless a stored policy rules; of a role only trying tells.
   if (access.kind === 'key') return;

@@ -2,9 +2,8 @@
 // The check at start. A least-privilege role allows creating, reading and deleting objects and nothing else, so that neither the
 // bucket nor a listing can be asked for; which permissions one has, anybody may ask.
 
-import { randomUUID } from 'node:crypto';
 import type { GoogleSettings } from '../../config/settings.ts';
-import { withCheckTimeout } from '../operation.ts';
+import { probeKey, withCheckTimeout } from '../operation.ts';
 import { AnswerError, type Client, isThrottling } from './client.ts';
 import { isRetained, permissionIn, toGoogleError } from './errors.ts';
 import { type Requests, readGranted } from './requests.ts';
@@ -55,8 +54,7 @@ async function arePermissionsGranted(
 
 async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
   const { settings, client, requests } = deps;
-  const prefix = deps.probePrefix === '' ? '' : `${deps.probePrefix}/`;
-  const key = `${prefix}orthanc-object-storage-probe-${randomUUID()}`;
+  const key = probeKey(deps.probePrefix);
   const empty = { sizeBytes: 0, read: () => new Uint8Array() };
 
   await attempt('write', async () => {

@@ -214,7 +214,7 @@ function bodyOf(bytes: Uint8Array): Body {
 }
 
 /** Bodies one after the other as one. */
-export function joinBodies(parts: readonly Body[]): Body {
+function joinBodies(parts: readonly Body[]): Body {
   const readInto = (start: number, target: Uint8Array) => {
     let partStart = 0;
     for (const part of parts) {

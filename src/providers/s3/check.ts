@@ -3,7 +3,6 @@
 // neither HeadBucket nor ListBucket can be asked. What is permitted is tried without leaving anything: a read of what is not there, a
 // write whose checksum is wrong, a removal of what does not match.
 
-import { randomUUID } from 'node:crypto';
 import {
   DeleteObjectCommand,
   GetObjectCommand,
@@ -14,7 +13,7 @@ import {
 import type { S3Settings } from '../../config/settings.ts';
 import type { Logger } from '../../log.ts';
 import { encodeCrc32 } from '../checksums.ts';
-import { withCheckTimeout } from '../operation.ts';
+import { probeKey, withCheckTimeout } from '../operation.ts';
 import type { Headers, Transport } from '../transport.ts';
 import { connect, type SendOptions, withHeaders } from './client.ts';
 import { toS3Error } from './errors.ts';
@@ -69,10 +68,9 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
       credentials: deps.credentials,
     });
   const client = open(CHECK_RETRIES);
-  const prefix = deps.probePrefix === '' ? '' : `${deps.probePrefix}/`;
   const target = {
     Bucket: settings.bucketName,
-    Key: `${prefix}orthanc-object-storage-probe-${randomUUID()}`,
+    Key: probeKey(deps.probePrefix),
   };
   const options: SendOptions = { abortSignal: signal };
   const read = async () => {

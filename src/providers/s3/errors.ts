@@ -4,13 +4,8 @@
 import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { type Destination, type Explanation, explainTransport } from '../network-errors.ts';
+import type { Operation } from '../operation.ts';
 import { TransportError } from '../transport.ts';
-
-export interface S3Operation {
-  /** For the message: "write", "read", "delete", "list", "look up", "check". */
-  readonly verb: string;
-  readonly key: string | undefined;
-}
 
 type Facts = {
   readonly name: string;
@@ -25,7 +20,7 @@ type Facts = {
 
 export function toS3Error(
   thrown: unknown,
-  operation: S3Operation,
+  operation: Operation,
   settings: S3Settings,
 ): StorageError {
   if (thrown instanceof StorageError) return thrown;
@@ -85,7 +80,7 @@ function readFacts(thrown: unknown): Facts {
  *  @see https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */
 function explainName(
   facts: Facts,
-  operation: S3Operation,
+  operation: Operation,
   settings: S3Settings,
 ): Explanation | undefined {
   switch (facts.name) {
@@ -245,7 +240,7 @@ function explainStatus(facts: Facts, settings: S3Settings): Explanation | undefi
 }
 
 /** The part that all providers share, in S3's words. */
-function destinationOf(operation: S3Operation, settings: S3Settings): Destination {
+function destinationOf(operation: Operation, settings: S3Settings): Destination {
   const { endpoint, region } = settings;
   const byHost = settings.virtualAddressing && endpoint !== undefined;
   return {
