@@ -318,6 +318,19 @@ describe.each([
       expectSameBytes((await get(store)).bytes(), SMALL);
     });
 
+    test('a listing that breaks off is not taken for a whole one', async () => {
+      const xml =
+        '<ListBucketResult><IsTruncated>true</IsTruncated><NextMarker>key</NextMarker><Contents><Key>key</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>';
+      bench.server.always(
+        answerRaw({ 'content-length': xml.length }, Buffer.from(xml), () => undefined),
+      );
+      const keys: string[] = [];
+      const listing = async () => {
+        for await (const { key } of open().list('', { signal: never() })) keys.push(key);
+      };
+      await expectFailure(listing(), 'UNAVAILABLE', /breaks off.*ListObjectsV2/);
+    });
+
     test('EnableAwsSdkLogs writes lines without secrets, signatures or contents', async () => {
       const store = open({ enableSdkLogs: true });
       bench.server.script(failS3(503, 'SlowDown'));

@@ -135,7 +135,16 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
         objects.push({ key: Key, sizeBytes: Size, modified: LastModified });
       }
     }
-    return { objects, next: page.IsTruncated === true ? page.NextContinuationToken : undefined };
+    if (page.IsTruncated !== true) return { objects, next: undefined };
+    // What is not listed would count as lost.
+    if (page.NextContinuationToken === undefined) {
+      throw new StorageError(
+        'UNAVAILABLE',
+        `the listing of S3 bucket "${bucket}" breaks off: the server says that there is more, and not where; does it know ListObjectsV2?`,
+        { key: bucket },
+      );
+    }
+    return { objects, next: page.NextContinuationToken };
   }
 
   return {
