@@ -10,16 +10,21 @@ ARG PACKAGES
 ARG APT_OPTIONS=""
 LABEL org.orthanc-object-storage.box=""
 
-# The official image has an Orthanc of its own, in /usr/local; the distribution's would put plugins beside it.
+# The official image has an Orthanc of its own, and its plugins in a folder from which its entry point takes those that are asked
+# for. The distribution's Orthanc must not come beside it, not even by way of its PostgreSQL plugin, which depends on it.
 RUN set -eu; \
-    wanted=" ${PACKAGES:?is passed by scripts/lib/docker-box.mjs} "; \
-    if command -v Orthanc; then wanted="${wanted%% orthanc *} ${wanted#* orthanc }"; fi; \
+    wanted="${PACKAGES:?is passed by scripts/lib/docker-box.mjs}"; \
+    plugins=/usr/share/orthanc/plugins; \
+    if command -v Orthanc; then \
+      wanted="$(echo "${wanted}" | tr ' ' '\n' | grep -vxE 'orthanc|orthanc-postgresql' | tr '\n' ' ')"; \
+      ln -s "${plugins}-available/libDelayedDeletion.so" "${plugins}-available/libOrthancPostgreSQLIndex.so" "${plugins}/"; \
+    fi; \
     apt-get ${APT_OPTIONS} update; \
     DEBIAN_FRONTEND=noninteractive apt-get ${APT_OPTIONS} install --yes --no-install-recommends ${wanted}; \
     rm -rf /var/lib/apt/lists/*; \
     for command in Orthanc node g++ cmake ninja storescu; do command -v "${command}"; done; \
-    test -f /usr/include/node/node.h; \
-    test -f /usr/include/orthanc/OrthancCPlugin.h
+    ls -L /usr/include/node/node.h /usr/include/orthanc/OrthancCPlugin.h \
+      "${plugins}/libDelayedDeletion.so" "${plugins}/libOrthancPostgreSQLIndex.so"
 
 ENTRYPOINT []
 CMD ["bash"]

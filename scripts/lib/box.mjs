@@ -24,6 +24,7 @@ import { suites } from './suites.mjs';
  *   root and the temporary folder always are
  * @property {import('node:child_process').StdioOptions} [stdio]
  * @property {boolean} [endWithParent] kill it when this process dies in whatever way (true)
+ * @property {boolean} [asRoot] in a container, too, where commands otherwise run as the user who started them
  * @property {boolean} [detached] a process group of its own, which Ctrl-C at the terminal spares
  */
 
@@ -83,6 +84,7 @@ export function spawnInBox(box, argv, options = {}) {
     stdio,
     endWithParent,
     detached: options.detached ?? false,
+    asRoot: options.asRoot ?? false,
   };
   if (box.kind === 'chroot') return spawnInChroot(box.folder, argv, full);
   return spawnInContainer(box.image, argv, full);

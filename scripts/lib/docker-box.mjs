@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // A box with Docker: an image on top of the official Orthanc image, a container for each command.
 
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 
@@ -55,20 +56,21 @@ export async function removeImages() {
  * @param {string} image
  * @param {readonly string[]} argv
  * @param {{ cwd: string, env: Readonly<Record<string, string>>, binds: readonly string[],
- *   stdio: import('node:child_process').StdioOptions, endWithParent: boolean, detached: boolean }} options
+ *   stdio: import('node:child_process').StdioOptions, endWithParent: boolean, detached: boolean, asRoot: boolean }} options
  */
 export function spawnInContainer(image, argv, options) {
-  const { cwd, env, binds, stdio, endWithParent, detached } = options;
+  const { cwd, env, binds, stdio, endWithParent, detached, asRoot } = options;
+  const container = `${repository}-${randomUUID()}`;
   const volumes = binds.map((path) => `${path}:${path}`);
   if (existsSync(authorities)) volumes.push(`${authorities}:${authorities}:ro`);
   // What is written into the project should belong to the user, as without Docker.
-  const isRoot = (process.getuid?.() ?? 0) === 0;
+  const isRoot = asRoot || (process.getuid?.() ?? 0) === 0;
   const user = isRoot ? [] : ['--user', `${process.getuid()}:${process.getgid()}`];
   const variables = { ...env, ...(isRoot ? {} : { HOME: '/tmp' }) };
   const isTerminal = stdio === 'inherit' && process.stdin.isTTY && process.stdout.isTTY;
   // biome-ignore format: an option and its value stay together
   const command = [
-    'docker', 'run', '--rm', '--init', '--interactive', ...(isTerminal ? ['--tty'] : []),
+    'docker', 'run', '--rm', '--name', container, '--init', '--interactive', ...(isTerminal ? ['--tty'] : []),
     '--network', 'host', '--workdir', cwd, ...user,
     // Debuggers and the sanitizers trace, and switch off the randomisation of addresses.
     '--cap-add', 'SYS_PTRACE', '--security-opt', 'seccomp=unconfined',
@@ -78,5 +80,17 @@ export function spawnInContainer(image, argv, options) {
   ];
   // The client passes SIGTERM on to the container, which would outlive the client's SIGKILL.
   const deathSignal = endWithParent ? 'TERM' : 'clear';
-  return spawnGuarded(command, { stdio, detached, deathSignal });
+  const client = spawnGuarded(command, { stdio, detached, deathSignal });
+  const signal = client.kill.bind(client);
+  // Other signals the client passes on; of this one it would die alone.
+  client.kill = (name) => {
+    if (name !== 'SIGKILL') return signal(name);
+    const killer = spawnGuarded(['docker', 'kill', container], {
+      stdio: 'ignore',
+      deathSignal: 'clear',
+    });
+    killer.once('exit', (code) => code !== 0 && signal(name)); // it had not begun
+    return true;
+  };
+  return client;
 }

@@ -2,13 +2,11 @@
 // Two Orthancs that share an index in PostgreSQL and a bucket: what one has stored the other one has.
 
 import type { ChildProcess } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { runInBox, runInBoxOrFail, spawnInBox } from '../../scripts/lib/box.mjs';
+import { type Box, runInBox, spawnInBox } from '../../scripts/lib/box.mjs';
 import { freePort } from '../../scripts/lib/ports.mjs';
-import { waitForExit } from '../../scripts/lib/run.mjs';
+import { stopProcess } from '../../scripts/lib/run.mjs';
 import { makeDicom } from '../support/dicom.ts';
 import type { Orthanc } from '../support/orthanc.ts';
 import { inParallel } from '../support/parallel.ts';
@@ -23,47 +21,30 @@ let postgres: ChildProcess;
 let writer: Orthanc;
 let reader: Orthanc;
 
-/** PostgreSQL does not run as root. */
-const asPostgres = (command: string) => [
-  'setpriv',
-  '--reuid',
-  'postgres',
-  '--clear-groups',
-  'sh',
-  '-c',
-  command,
-];
+/** In the box itself, and begun anew: what a container writes elsewhere as this user the user outside could not remove. */
+const DATA = '/var/lib/postgresql/e2e';
+
+/** PostgreSQL does not run as root, nor as a user without a name, as a container's may be. */
+function startPostgres(box: Box, port: number): ChildProcess {
+  const options = `-D ${DATA} -p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=${DATA} -c fsync=off`;
+  const script = [
+    'PATH=$(echo /usr/lib/postgresql/*/bin):$PATH',
+    `rm -rf ${DATA}`,
+    `initdb -D ${DATA} -U orthanc --auth=trust --no-sync`,
+    `exec postgres ${options}`,
+  ].join(' && ');
+  const argv = ['setpriv', '--reuid', 'postgres', '--clear-groups', 'sh', '-c', script];
+  return spawnInBox(box, argv, { stdio: 'ignore', asRoot: true });
+}
 
 beforeAll(async () => {
   world = await createWorld();
   const { box } = world;
-  const folder = join(world.folder, 'postgres');
-  const binds = [world.folder];
   const port = await freePort();
-  await mkdir(folder, { recursive: true });
-  const bin = '$(ls -d /usr/lib/postgresql/*/bin)';
-  await runInBoxOrFail(box, ['sh', '-c', `chmod 755 ${world.folder} && chown postgres ${folder}`], {
-    binds,
-  });
-  await runInBoxOrFail(
-    box,
-    asPostgres(`${bin}/initdb -D ${folder}/data -U orthanc --auth=trust --no-sync`),
-    { binds },
-  );
-  postgres = spawnInBox(
-    box,
-    asPostgres(
-      `exec ${bin}/postgres -D ${folder}/data -p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories=${folder} -c fsync=off`,
-    ),
-    { stdio: 'ignore', binds },
-  );
-  const psql = ['psql', '-h', '127.0.0.1', '-p', String(port), '-U', 'orthanc'];
+  postgres = startPostgres(box, port);
+  const psql = ['psql', '-h', '127.0.0.1', '-p', String(port), '-U', 'orthanc', '-d', 'postgres'];
   for (let attempt = 0; ; attempt += 1) {
-    const { code, stderr } = await runInBox(
-      box,
-      [...psql, '-d', 'postgres', '-c', 'CREATE DATABASE orthanc'],
-      { binds },
-    );
+    const { code, stderr } = await runInBox(box, [...psql, '-c', 'CREATE DATABASE orthanc']);
     if (code === 0) break;
     if (attempt > 100) throw new Error(stderr);
     await sleep(100);
@@ -91,11 +72,8 @@ beforeAll(async () => {
 });
 
 afterAll(async () => {
-  await writer?.stop();
-  await reader?.stop();
-  postgres?.kill('SIGINT');
-  if (postgres !== undefined) await waitForExit(postgres);
   await world.close();
+  if (postgres !== undefined) await stopProcess(postgres);
 });
 
 test('a reader sees what the writer stores, and no longer what it removes', async () => {
