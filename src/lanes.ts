@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Several event loops of one plugin: what each of them may use, and what all have done.
 
-import type { PluginSettings, ProviderSettings } from './config/settings.ts';
+import { type PluginSettings, withNetwork } from './config/settings.ts';
 import {
   type CountersSnapshot,
   type OperationCounts,
@@ -17,21 +17,15 @@ export function shareOfLane(settings: PluginSettings): PluginSettings {
   if (lanes === 1) return settings;
   return {
     ...settings,
-    provider: provider === undefined ? undefined : shareConnections(provider, lanes),
+    provider:
+      provider === undefined
+        ? undefined
+        : withNetwork(provider, { maxConnections: share(provider.settings.maxConnections, lanes) }),
     encryption:
       encryption === undefined
         ? undefined
         : { ...encryption, maxInputBytes: share(encryption.maxInputBytes, lanes) },
   };
-}
-
-function shareConnections<Provider extends ProviderSettings>(
-  provider: Provider,
-  lanes: number,
-): Provider {
-  const { settings } = provider;
-  const maxConnections = share(settings.maxConnections, lanes);
-  return { ...provider, settings: { ...settings, maxConnections } };
 }
 
 function share(limit: number, lanes: number): number {

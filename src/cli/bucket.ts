@@ -5,7 +5,7 @@ import { type EncryptionSettings, readEncryption } from '../config/encryption.ts
 import { loadConfiguration } from '../config/load.ts';
 import type { Report } from '../config/problems.ts';
 import { ENCRYPTION_KEY, isObject, PROVIDER_SECTIONS } from '../config/sections.ts';
-import type { NamingSettings } from '../config/settings.ts';
+import { type NamingSettings, withNetwork } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
 import { readKeyFiles } from '../encryption/keyring.ts';
 import { StorageError } from '../errors.ts';
@@ -14,6 +14,9 @@ import { createStore } from '../providers/index.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
 import { ASSUMED_ORTHANC_VERSION, createCliLogger } from './settings.ts';
+
+/** Somebody waits: half a second of patience, where the plugin has half a minute. */
+const RETRIES = 3;
 
 export interface Bucket {
   readonly store: ObjectStore;
@@ -58,7 +61,8 @@ export async function openBucket(path: string): Promise<Bucket> {
     throw new StorageError('BAD_CONFIG', `${path}: ${section} can't be used`);
   }
   const log = createCliLogger();
-  const store = await createStore(settings.provider, { log });
+  const provider = withNetwork(settings.provider, { maxRetries: RETRIES });
+  const store = await createStore(provider, { log });
   return { store, naming: settings.naming };
 }
 

@@ -98,7 +98,9 @@ export function openOutput(path: string, mayReplace: boolean): Output {
       isOpen = false;
       process.removeListener('exit', remove);
       try {
-        renameSync(temporary, path);
+        attempt(path, 'written', () => {
+          renameSync(temporary, path);
+        });
       } catch (error) {
         unlinkSync(temporary);
         throw error;

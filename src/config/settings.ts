@@ -67,6 +67,14 @@ export type ProviderSettings =
   | { readonly kind: 'azure'; readonly section: string; readonly settings: AzureSettings }
   | { readonly kind: 'google'; readonly section: string; readonly settings: GoogleSettings };
 
+/** The same provider with other limits. */
+export function withNetwork<Provider extends ProviderSettings>(
+  provider: Provider,
+  changes: Partial<NetworkSettings>,
+): Provider {
+  return { ...provider, settings: { ...provider.settings, ...changes } };
+}
+
 export interface NamingSettings {
   /** Without a slash at its start; a slash joins it to the names below it. "" is the bucket's root. */
   readonly rootPath: string;

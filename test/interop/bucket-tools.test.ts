@@ -108,6 +108,14 @@ describe.each(PROVIDERS)('%s', (provider) => {
     expect(existsSync(join(folder, 'no.dcm'))).toBe(false);
   });
 
+  test('inspect of a store that is away fails soon, and says what to correct', () => {
+    const away = configure(server, {}, 'http://127.0.0.1:9');
+    const startedMs = performance.now();
+    const { code, stdout } = cli.run(['inspect', '--config', away, `${uuidOf(0)}.dcm.enc`]);
+    expect([code, performance.now() - startedMs < 10_000]).toEqual([1, true]);
+    expect(stdout.toString()).toMatch(/correct \w+\.(Endpoint|ConnectionString)/);
+  });
+
   test('rekey, with a server that heeds versions, leaves nothing beside', async () => {
     const plain = `${uuidOf(3)}.dcm`;
     for (const number of [1, 2]) {

@@ -2,7 +2,15 @@
 // The commands that need no bucket, as users run them.
 
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -126,6 +134,15 @@ describe('encrypt, inspect, decrypt', () => {
     expect(run(['decrypt', '--config', 'a2.json', 'bad.enc', 'kept.out']).stderr).toContain(
       '--force',
     );
+  });
+
+  test('an output that is a folder is refused by its name, and nothing is left beside it', () => {
+    mkdirSync(join(folder, 'a-folder'));
+    write('in.dcm', makeBytes(100));
+    const before = readdirSync(folder);
+    const argv = ['encrypt', '--config', 'a1.json', '--force', 'in.dcm', 'a-folder'];
+    expect(run(argv).stderr).toContain('a-folder: cannot be written (EISDIR)\n');
+    expect(readdirSync(folder)).toEqual(before);
   });
 
   test('names that tell something else', () => {
