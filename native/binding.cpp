@@ -11,6 +11,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "aes_object.h"
+#include "arguments.h"
 #include "jobs.h"
 #include "lanes.h"
 #include "node_instance.h"
@@ -19,7 +21,6 @@
 namespace cloudstore {
 namespace {
 
-constexpr double kMaxSafeInteger = 9007199254740991.0;
 constexpr double kMaxHttpStatus = 999;
 
 // Tickets are unique over all environments, so that an answer that comes late can't be taken for
@@ -37,29 +38,6 @@ constexpr std::array<std::pair<const char*, OrthancPluginErrorCode>, 8> kOrthanc
     {"NetworkProtocol", OrthancPluginErrorCode_NetworkProtocol},
     {"StorageAreaPlugin", OrthancPluginErrorCode_StorageAreaPlugin},
 }};
-
-uint64_t unsignedAt(const Napi::CallbackInfo& info, size_t index, const char* what,
-                    double max = kMaxSafeInteger) {
-  const double value = info[index].IsNumber() ? info[index].As<Napi::Number>().DoubleValue() : -1;
-  if (!(value >= 0) || value > max || value != static_cast<double>(static_cast<uint64_t>(value))) {
-    throw Napi::RangeError::New(info.Env(), std::string(what) +
-                                                " must be a whole number from 0 to " +
-                                                std::to_string(static_cast<uint64_t>(max)));
-  }
-  return static_cast<uint64_t>(value);
-}
-
-std::string stringAt(const Napi::CallbackInfo& info, size_t index) {
-  return info[index].IsUndefined() ? std::string() : info[index].ToString().Utf8Value();
-}
-
-Napi::Uint8Array bytesAt(const Napi::CallbackInfo& info, size_t index) {
-  if (!info[index].IsTypedArray() ||
-      info[index].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) {
-    throw Napi::TypeError::New(info.Env(), "bytes must be a Uint8Array");
-  }
-  return info[index].As<Napi::Uint8Array>();
-}
 
 Napi::Error deadError(Napi::Env env) {
   Napi::Error error = Napi::Error::New(env, "the request is over");
@@ -108,6 +86,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
     codes.Set(name, static_cast<double>(code));
   }
   exports.Set("orthancErrorCodes", codes);
+  exports.Set("Aes", AesObject::define(env));
   define(exports, "configuration", &Binding::configuration);
   define(exports, "log", &Binding::log);
   define(exports, "start", &Binding::start);
@@ -117,6 +96,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
   define(exports, "release", &Binding::release);
   define(exports, "read", &Binding::read);
   define(exports, "readInto", &Binding::readInto);
+  define(exports, "encryptInto", &Binding::encryptInto);
   define(exports, "allocate", &Binding::allocate);
   define(exports, "write", &Binding::write);
   define(exports, "complete", &Binding::complete);
@@ -134,18 +114,7 @@ void Binding::define(Napi::Object exports, const char* name,
                      Result (Binding::*method)(const Info&)) {
   exports.Set(name, Napi::Function::New(
                         exports.Env(),
-                        [this, method](const Info& info) {
-                          try {
-                            return (this->*method)(info);
-                          } catch (const Napi::Error&) {
-                            throw;
-                          } catch (const std::out_of_range& error) {
-                            throw Napi::RangeError::New(info.Env(), error.what());
-                          } catch (const std::exception& error) {
-                            throw Napi::Error::New(info.Env(), error.what());
-                          }
-                        },
-                        name));
+                        [this, method](const Info& info) { return (this->*method)(info); }, name));
 }
 
 Napi::Value Binding::configuration(const Info& info) {
@@ -212,8 +181,18 @@ Napi::Value Binding::read(const Info& info) {
 
 void Binding::readInto(const Info& info) {
   const std::shared_ptr<Request> request = requestOf(info);
-  Napi::Uint8Array target = bytesAt(info, 2);
-  if (!request->read(unsignedAt(info, 1, "offset"), target.Data(), target.ByteLength())) {
+  const std::span<uint8_t> target = bytesAt(info, 2);
+  if (!request->read(unsignedAt(info, 1, "offset"), target.data(), target.size())) {
+    throw deadError(info.Env());
+  }
+}
+
+void Binding::encryptInto(const Info& info) {
+  const std::shared_ptr<Request> request = requestOf(info);
+  const std::span<uint8_t> target = bytesAt(info, 2);
+  Aes& aes = AesObject::of(info[3]);
+  const auto encrypt = [&](const uint8_t* content) { aes.update(content, target); };
+  if (!request->use(unsignedAt(info, 1, "offset"), target.size(), encrypt)) {
     throw deadError(info.Env());
   }
 }
@@ -226,8 +205,8 @@ void Binding::allocate(const Info& info) {
 
 void Binding::write(const Info& info) {
   const std::shared_ptr<Request> request = requestOf(info);
-  const Napi::Uint8Array bytes = bytesAt(info, 2);
-  if (!request->write(unsignedAt(info, 1, "offset"), bytes.Data(), bytes.ByteLength())) {
+  const std::span<const uint8_t> bytes = bytesAt(info, 2);
+  if (!request->write(unsignedAt(info, 1, "offset"), bytes.data(), bytes.size())) {
     throw deadError(info.Env());
   }
 }
@@ -249,11 +228,8 @@ void Binding::respond(const Info& info) {
   const auto status = static_cast<uint16_t>(unsignedAt(info, 1, "status", kMaxHttpStatus));
   std::string contentType = stringAt(info, 2);
   // Looked at last: converting the others may run JavaScript that detaches it.
-  const Napi::Uint8Array body = bytesAt(info, 3);
-  const bool alive =
-      request->answer({status,
-                       std::move(contentType),
-                       {reinterpret_cast<const char*>(body.Data()), body.ByteLength()}});
+  const std::span<const uint8_t> body = bytesAt(info, 3);
+  const bool alive = request->answer({status, std::move(contentType), {body.begin(), body.end()}});
   requests_.erase(unsignedAt(info, 0, "id"));
   if (!alive) {
     throw deadError(info.Env());

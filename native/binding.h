@@ -42,6 +42,7 @@ class Binding {
   void release(const Info& info);
   Napi::Value read(const Info& info);
   void readInto(const Info& info);
+  void encryptInto(const Info& info);
   void allocate(const Info& info);
   void write(const Info& info);
   void complete(const Info& info);

@@ -34,15 +34,21 @@ Result Request::wait(std::chrono::steady_clock::time_point deadline) {
 }
 
 bool Request::read(uint64_t offset, void* target, size_t length) {
+  return use(offset, length, [target, length](const uint8_t* content) {
+    if (length > 0) {
+      std::memcpy(target, content, length);
+    }
+  });
+}
+
+bool Request::use(uint64_t offset, size_t length, const std::function<void(const uint8_t*)>& work) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (!alive_) {
     return false;
   }
   // A range read has a size but no content.
   checkBounds(offset, length, content_ == nullptr ? 0 : size_, "read");
-  if (length > 0) {
-    std::memcpy(target, content_ + offset, length);
-  }
+  work(content_ + offset);
   return true;
 }
 

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -87,12 +88,15 @@ class Request {
    * deadline. */
   Result wait(std::chrono::steady_clock::time_point deadline);
 
-  /** thread: any. Each of these five returns false, without doing anything, once the request is
+  /** thread: any. Each of these six returns false, without doing anything, once the request is
    * dead. Before that they throw, and leave it alive, where they are asked for what can't be:
    * std::out_of_range for bytes beyond the content or the destination, std::length_error for a
    * destination of a size that can't be had, std::logic_error for one that the request does not
    * have, or for success while bytes of it are missing. */
   bool read(uint64_t offset, void* target, size_t length);
+  /** Lends the bytes of the content where they lie, for as long as `work` runs; the request cannot
+   * end meanwhile. What `work` throws goes on to the caller. */
+  bool use(uint64_t offset, size_t length, const std::function<void(const uint8_t*)>& work);
   bool allocate(uint64_t size);
   bool write(uint64_t offset, const void* source, size_t length);
   bool end(Result result);

@@ -2,6 +2,8 @@
 // The TypeScript twin of native/binding.cpp. Requests come out of Orthanc's threads here, and their bytes and ends go back.
 
 import type { CountersSnapshot } from './counters.ts';
+import type { CreateAes } from './encryption/aes.ts';
+import { type AesModule, createNativeAes, type NativeAes } from './encryption/native-aes.ts';
 import {
   ORTHANC_ERROR_NAMES,
   type OrthancErrorName,
@@ -14,7 +16,7 @@ import type { Body, Sink } from './store/object-store.ts';
 
 /** What the shim exports. An id stands for one request from its arrival until it is over; from then on every call with it throws an
  *  error whose `code` is REQUEST_OVER, and touches nothing. */
-export interface Binding {
+export interface Binding extends AesModule {
   readonly pluginVersion: string;
   readonly orthancVersion: string;
   readonly bundlePath: string;
@@ -53,6 +55,8 @@ export interface Binding {
   read(id: number, offset: number, length: number): Uint8Array;
   /** Copies the content's bytes [offset, offset + target.length) into the target. */
   readInto(id: number, offset: number, target: Uint8Array): void;
+  /** As `aes.update` of the content's bytes [offset, offset + target.length), where they lie. */
+  encryptInto(id: number, offset: number, target: Uint8Array, aes: NativeAes): void;
   /** Makes room for the answer; each call starts anew. A range read takes exactly the size that was asked for. */
   allocate(id: number, sizeBytes: number): void;
   write(id: number, offset: number, bytes: Uint8Array): void;
@@ -302,8 +306,29 @@ export function serveRequests(
   binding.ready(settings);
 }
 
-function bodyOf(binding: Binding, id: number, sizeBytes: number): Body {
+/** A content in Orthanc's memory. */
+interface RequestBody extends Body {
+  readonly requestId: number;
+}
+
+/** The shim's AES, which encrypts contents of requests in Orthanc's memory. */
+export function createRequestAes(binding: Binding): CreateAes {
+  return createNativeAes(binding, (content, start, target, aes) => {
+    if (!isRequestBody(content)) return false;
+    whileAlive(() => {
+      binding.encryptInto(content.requestId, start, target, aes);
+    });
+    return true;
+  });
+}
+
+function isRequestBody(body: Body): body is RequestBody {
+  return 'requestId' in body;
+}
+
+function bodyOf(binding: Binding, id: number, sizeBytes: number): RequestBody {
   return {
+    requestId: id,
     sizeBytes,
     read: (start, end) => whileAlive(() => binding.read(id, start, end - start)),
     readInto: (start, target) => {

@@ -5,6 +5,7 @@ import { type AttachmentStore, createAttachmentStore } from './attachments.ts';
 import {
   askOthers,
   type Binding,
+  createRequestAes,
   type RuntimeSettings,
   serveRequests,
   writeLog,
@@ -66,7 +67,7 @@ async function start(
   const { settings, keyWarnings, envelope } = openConfiguration(
     binding.configuration(),
     { orthancVersion: binding.orthancVersion, environmentVariables: process.env },
-    shareOfLane,
+    { adapt: shareOfLane, createAes: createRequestAes(binding) },
   );
   hide(secretsIn(settings));
   const isFirst = binding.lane === 0;

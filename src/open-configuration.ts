@@ -5,6 +5,7 @@
 import type { EncryptionSettings } from './config/encryption.ts';
 import { type ConfigurationEnvironment, readConfiguration } from './config/load.ts';
 import type { PluginSettings } from './config/settings.ts';
+import { type CreateAes, createNodeAes } from './encryption/aes.ts';
 import { createEnvelope, type Envelope } from './encryption/envelope.ts';
 import { createKeyring, type MasterKey, readKeyFiles } from './encryption/keyring.ts';
 import { StorageError } from './errors.ts';
@@ -17,13 +18,18 @@ export interface OpenedConfiguration {
   readonly envelope: Envelope | undefined;
 }
 
+export interface OpenOptions {
+  /** Makes of the settings what this process needs, before anything is opened. */
+  readonly adapt?: (settings: PluginSettings) => PluginSettings;
+  readonly createAes?: CreateAes;
+}
+
 /** @param json Orthanc's whole configuration
- *  @param adapt makes of the settings what this process needs, before anything is opened
  *  @throws StorageError BAD_CONFIG with one line per problem: encryption that is asked for and cannot be had never becomes plaintext */
 export function openConfiguration(
   json: string,
   environment: ConfigurationEnvironment,
-  adapt: (settings: PluginSettings) => PluginSettings = (settings) => settings,
+  { adapt = (settings) => settings, createAes = createNodeAes }: OpenOptions = {},
 ): OpenedConfiguration {
   const { settings: written, problems, keyFiles } = readConfiguration(json, environment);
   const read = readKeyFiles(keyFiles);
@@ -33,14 +39,19 @@ export function openConfiguration(
   return {
     settings,
     keyWarnings: read.warnings,
-    envelope: encryption === undefined ? undefined : openEnvelope(encryption, read.keys),
+    envelope: encryption === undefined ? undefined : openEnvelope(encryption, read.keys, createAes),
   };
 }
 
-export function openEnvelope(settings: EncryptionSettings, keys: readonly MasterKey[]): Envelope {
+export function openEnvelope(
+  settings: EncryptionSettings,
+  keys: readonly MasterKey[],
+  createAes: CreateAes = createNodeAes,
+): Envelope {
   const { format, master, maxInputBytes } = settings;
   return createEnvelope({
     keyring: createKeyring(keys, master?.id),
+    createAes,
     format,
     maxInputBytes,
     now: () => performance.now(),

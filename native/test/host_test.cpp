@@ -222,6 +222,46 @@ TEST_F(HostTest, WrongUseOfTheBindingThrowsAndChangesNothing) {
   }
 }
 
+TEST_F(HostTest, ContentsAreEncryptedWhereTheyLie) {
+  start();
+  constexpr std::array<uint8_t, 60> kPlaintext{
+      0xd9, 0x31, 0x32, 0x25, 0xf8, 0x84, 0x06, 0xe5, 0xa5, 0x59, 0x09, 0xc5, 0xaf, 0xf5, 0x26,
+      0x9a, 0x86, 0xa7, 0xa9, 0x53, 0x15, 0x34, 0xf7, 0xda, 0x2e, 0x4c, 0x30, 0x3d, 0x8a, 0x31,
+      0x8a, 0x72, 0x1c, 0x3c, 0x0c, 0x95, 0x95, 0x68, 0x09, 0x53, 0x2f, 0xcf, 0x0e, 0x24, 0x49,
+      0xa6, 0xb5, 0x25, 0xb1, 0x6a, 0xed, 0xf5, 0xaa, 0x0d, 0xe6, 0x57, 0xba, 0x63, 0x7b, 0x39};
+  EXPECT_EQ(orthanc.create("!encrypt", std::string(kPlaintext.begin(), kPlaintext.end())),
+            kSuccess);
+  EXPECT_EQ(orthanc.create("!encrypt", makeContent(200'001)), kSuccess);
+  EXPECT_EQ(orthanc.create("!encrypt", ""), kSuccess);
+  for (const char* expected : {
+           "sealed: right",
+           "opened: right",
+           "other additional data: right",
+           "forged: right",
+           "counter: right",
+           "a key of 31: AES: a key has 32 bytes",
+           "mode 3: mode must be a whole number from 0 to 2",
+           "no key: bytes must be a Uint8Array",
+           "called: Class constructors cannot be invoked without 'new'",
+           "before a message: AES: no message has begun",
+           "seal twice: AES: no message to be sealed has begun",
+           "counter with data: AES: additional data is GCM's",
+           "short block: AES: a counter block has 16 bytes",
+           "no nonce: OpenSSL cannot take a nonce of this length",
+           "opened by a sealer: AES: no message to be opened has begun",
+           "other lengths: source and target have different lengths",
+           "a tag of 15: AES: a tag has 16 bytes",
+           "encrypt beyond: read: bytes 1 to 61 of 60",
+           "encrypt with another object: this is no Aes",
+           "encrypt with a number: this is no Aes",
+           "encrypt when wiped: AES: the key has been wiped",
+           "begin when wiped: AES: the key has been wiped",
+       }) {
+    EXPECT_TRUE(orthanc.awaitLog(expected)) << expected;
+  }
+  EXPECT_FALSE(orthanc.hasLogged("WRONG"));
+}
+
 TEST_F(HostTest, ARequestThatEndsWhileItIsAnsweredIsSafe) {
   start();
   EXPECT_EQ(orthanc.create("!reenter", "x"), kSuccess);
@@ -681,6 +721,7 @@ TEST_F(HostTest, AfterItsDeadlineACreateTouchesNothing) {
   EXPECT_LT(watch.elapsed(), milliseconds(400) * kSlowness);
   ASSERT_TRUE(orthanc.awaitLog("late complete: REQUEST_OVER"));
   EXPECT_TRUE(orthanc.hasLogged("late read: REQUEST_OVER"));
+  EXPECT_TRUE(orthanc.hasLogged("late encrypt: REQUEST_OVER"));
   EXPECT_TRUE(orthanc.hasLogged("op=create uuid=!late failed: no answer before the deadline"));
   expectServes();
 }

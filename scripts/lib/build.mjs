@@ -13,7 +13,9 @@ import { run } from './run.mjs';
 
 /** The file that users install. */
 export const pluginFile = 'libOrthancObjectStorage.so';
-/** Its target in CMakeLists.txt. */
+/** Its AES as a module that any Node of the box loads, which is built with the tests. */
+export const aesFile = 'aes.node';
+/** The plugin's target in CMakeLists.txt. */
 const pluginTarget = 'plugin';
 
 /** What scripts/bundle.mjs leaves in dist: the command line tool and what has to lie beside it. */

@@ -6,7 +6,7 @@ import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 
 import { ensureBox, spawnInBox } from './box.mjs';
-import { findBuildFolder, pluginFile } from './build.mjs';
+import { aesFile, findBuildFolder, pluginFile } from './build.mjs';
 import { onceSucceeded } from './cache.mjs';
 import { countCheck, judge, readJunitCounts, readVitestCounts, sumCounts } from './counts.mjs';
 import { inProject, projectRoot } from './paths.mjs';
@@ -34,8 +34,34 @@ import { spawnGuarded, waitForExit } from './run.mjs';
 
 /** Native tests mostly wait, for deadlines and for loops that hang: more of them than there are cores. */
 const testsAtOnce = '4';
+/** Those that encrypt or decrypt. */
+const encryptionTests = [
+  'test/unit/encrypted-attachments.test.ts',
+  'test/unit/encryption/encrypted-body.test.ts',
+  'test/unit/encryption/envelope.test.ts',
+  'test/unit/encryption/fuzz.test.ts',
+  'test/unit/encryption/opened-object.test.ts',
+  'test/unit/encryption/tampering.test.ts',
+  'test/unit/encryption/vectors.test.ts',
+  'test/unit/jobs/rekey.test.ts',
+];
 /** Where reports and logs of the steps are. */
 const reportFolder = inProject('build', 'test');
+
+/**
+ * @param {string} node
+ * @param {string} project of vitest.config.ts
+ * @param {string} report
+ */
+const vitestArgv = (node, project, report) => [
+  node,
+  inProject('node_modules', 'vitest', 'vitest.mjs'),
+  'run',
+  `--project=${project}`,
+  '--reporter=default',
+  '--reporter=json',
+  `--outputFile.json=${report}`,
+];
 
 /**
  * @param {string} name
@@ -50,11 +76,7 @@ const createVitestStep = (name, needs, { boxes = 'first', load = 'waits' } = {})
   load,
   run: async ({ box, run, reportFile }) => {
     const report = await reportFile('json');
-    // biome-ignore format: an option and its value stay together
-    const argv = [
-      process.execPath, inProject('node_modules', 'vitest', 'vitest.mjs'), 'run', '--project', name,
-      '--reporter=default', '--reporter=json', `--outputFile.json=${report}`,
-    ];
+    const argv = vitestArgv(process.execPath, name, report);
     const plugin = `${findBuildFolder(box)}/${pluginFile}`;
     const code = await run(argv, { OOS_BOX: box, OOS_PLUGIN: plugin });
     return judge(await readVitestCounts(report), code);
@@ -144,6 +166,22 @@ export const steps = [
   createNativeStep('asan', 'asan', 'first'),
   createNativeStep('tsan', 'tsan', 'first', ['--label-regex', '^core$']),
   createVitestStep('unit', ['bundle']),
+  {
+    name: 'native-encryption',
+    boxes: 'each',
+    needs: ['release'],
+    load: 'computes',
+    // What "unit" has tried with node:crypto, with the AES of the shim, in the Node that it was built for.
+    run: async ({ box, runInBox, reportFile }) => {
+      const report = await reportFile('json');
+      const argv = [
+        ...vitestArgv('node', 'unit', report),
+        ...encryptionTests.map((file) => inProject(file)),
+      ];
+      const code = await runInBox(argv, { OOS_AES: `${findBuildFolder(box)}/${aesFile}` });
+      return judge(await readVitestCounts(report), code);
+    },
+  },
   createVitestStep('interop', ['box']),
   createVitestStep('conformance', ['servers']),
   createVitestStep('faults', ['release', 'servers']),

@@ -11,15 +11,9 @@
 // Both are encrypted with the same key stream, for every object of one KEK: whoever knows one DEK reads all of them
 // (docs/format-a2.md). The format cannot be changed; A2 does not do it.
 
-import {
-  type CipherGCM,
-  createCipheriv,
-  createDecipheriv,
-  type DecipherGCM,
-  type KeyObject,
-  randomBytes,
-} from 'node:crypto';
-import { A1_HEADER_BYTES, TAG_BYTES } from './sizes.ts';
+import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto';
+import type { Aes, CreateAes } from './aes.ts';
+import { A1_HEADER_BYTES } from './sizes.ts';
 
 export const A1_MAGIC = 'A1';
 const IV_BYTES = 32;
@@ -28,8 +22,10 @@ const KEY_ID_OFFSET = 2;
 const EIV_OFFSET = 6;
 const EDEK_OFFSET = 38;
 const BLOCK_BYTES = 16;
+const COUNTER_OFFSET = 12;
 const COUNTERS = 2 ** 32;
 const ZERO_BLOCK = Buffer.alloc(BLOCK_BYTES);
+const ZERO_SECRET = Buffer.alloc(DEK_BYTES);
 
 /** Only tests have another one than node:crypto's. */
 export type RandomBytes = (sizeBytes: number) => Uint8Array;
@@ -59,72 +55,90 @@ export function createA1(
   kek: KeyObject,
   random: RandomBytes = randomBytes,
 ): { readonly header: A1Header; readonly secrets: A1Secrets } {
-  const secrets = { dek: random(DEK_BYTES), iv: random(IV_BYTES) };
+  const drawn = random(DEK_BYTES + IV_BYTES);
+  const secrets = { dek: drawn.subarray(0, DEK_BYTES), iv: drawn.subarray(DEK_BYTES) };
+  const masked = maskSecrets(kek, secrets);
   const bytes = Buffer.alloc(A1_HEADER_BYTES);
   bytes.write(A1_MAGIC, 'latin1');
   bytes.writeUInt32LE(keyId, KEY_ID_OFFSET);
-  bytes.set(mask(kek, secrets.iv), EIV_OFFSET);
-  bytes.set(mask(kek, secrets.dek), EDEK_OFFSET);
+  bytes.set(masked.iv, EIV_OFFSET);
+  bytes.set(masked.dek, EDEK_OFFSET);
   return { header: { format: 'A1', keyId, bytes }, secrets };
 }
 
 /** Cannot fail: a wrong KEK gives wrong secrets, which only the tag tells. */
 export function openA1(header: A1Header, kek: KeyObject): A1Secrets {
+  return maskSecrets(kek, {
+    iv: header.bytes.subarray(EIV_OFFSET, EDEK_OFFSET),
+    dek: header.bytes.subarray(EDEK_OFFSET, A1_HEADER_BYTES),
+  });
+}
+
+/** Both with the same key stream, and there and back alike. */
+function maskSecrets(kek: KeyObject, { iv, dek }: A1Secrets): A1Secrets {
+  const keyStream = createCipheriv('aes-256-ctr', kek, ZERO_BLOCK).update(ZERO_SECRET);
+  const mask = (secret: Uint8Array) => secret.map((byte, index) => byte ^ (keyStream[index] ?? 0));
+  const masked = { iv: mask(iv), dek: mask(dek) };
+  keyStream.fill(0);
+  return masked;
+}
+
+/** Begins the one message of an object. */
+export function beginA1(
+  mode: 'seal' | 'open',
+  createAes: CreateAes,
+  header: A1Header,
+  secrets: A1Secrets,
+): Aes {
+  const aes = createAes(mode, secrets.dek);
+  aes.begin(secrets.iv, header.bytes);
+  return aes;
+}
+
+/** GCM encrypts in counter mode, so that any part of a content can be encrypted, or decrypted, by itself; only the tag needs all of
+ *  it in order. */
+export interface A1Counter {
+  /** @param work is called with an Aes that does the bytes [from, to) of the content next; twice where the counter ends between */
+  run(start: number, end: number, work: (aes: Aes, from: number, to: number) => void): void;
+  wipe(): void;
+}
+
+export function createA1Counter(createAes: CreateAes, secrets: A1Secrets): A1Counter {
+  const aes = createAes('counter', secrets.dek);
+  const block = firstCounterBlock(secrets);
+  const firstCounter = block.readUInt32BE(COUNTER_OFFSET);
+  // GCM's counter is the last 32 bits alone; the cipher's would carry into the others.
+  const wrapsAt = (COUNTERS - firstCounter) * BLOCK_BYTES;
+  const skipped = Buffer.alloc(BLOCK_BYTES);
+
+  function seek(position: number): void {
+    const within = position % BLOCK_BYTES;
+    const counter = firstCounter + (position - within) / BLOCK_BYTES;
+    block.writeUInt32BE(counter % COUNTERS, COUNTER_OFFSET);
+    aes.begin(block);
+    aes.update(skipped.subarray(0, within), skipped.subarray(0, within));
+  }
+
   return {
-    iv: mask(kek, header.bytes.subarray(EIV_OFFSET, EDEK_OFFSET)),
-    dek: mask(kek, header.bytes.subarray(EDEK_OFFSET, A1_HEADER_BYTES)),
+    run(start, end, work) {
+      for (let from = start; from < end; ) {
+        const to = from < wrapsAt ? Math.min(end, wrapsAt) : end;
+        seek(from);
+        work(aes, from, to);
+        from = to;
+      }
+    },
+    wipe: () => {
+      aes.wipe();
+      skipped.fill(0);
+    },
   };
 }
 
-/** CTR is its own inverse. */
-function mask(kek: KeyObject, bytes: Uint8Array): Buffer {
-  return createCipheriv('aes-256-ctr', kek, ZERO_BLOCK).update(bytes);
-}
-
-/** Takes the content in order; then `final` and `getAuthTag`. */
-export function createA1Cipher(header: A1Header, secrets: A1Secrets): CipherGCM {
-  const cipher = createCipheriv('aes-256-gcm', secrets.dek, secrets.iv);
-  cipher.setAAD(header.bytes);
-  return cipher;
-}
-
-/** Takes the ciphertext in order; then `setAuthTag` and `final`, which throws where the tag does not match. */
-export function createA1Decipher(header: A1Header, secrets: A1Secrets): DecipherGCM {
-  const decipher = createDecipheriv('aes-256-gcm', secrets.dek, secrets.iv, {
-    authTagLength: TAG_BYTES,
-  });
-  decipher.setAAD(header.bytes);
-  return decipher;
-}
-
-/** GCM encrypts in counter mode, so that any part of the ciphertext can be made by itself; only the tag needs all that is before.
- *  @returns the counter block of the content's first block, for `encryptA1Part`
+/** The counter block of the content's first 16 bytes.
  *  @see NIST SP 800-38D, 7.1: block i is E(DEK, inc32^i(J0)), so that decrypting the first block of the key stream gives inc32(J0) */
-export function firstCounterBlock(secrets: A1Secrets): Uint8Array {
+function firstCounterBlock(secrets: A1Secrets): Buffer {
   const keyStream = createCipheriv('aes-256-gcm', secrets.dek, secrets.iv).update(ZERO_BLOCK);
   const decipher = createDecipheriv('aes-256-ecb', secrets.dek, null).setAutoPadding(false);
   return decipher.update(keyStream);
-}
-
-/** The ciphertext of a part of the content.
- *  @param counterBlock of `firstCounterBlock`
- *  @param offset of the part in the content, a multiple of 16
- *  @returns as many bytes as the part has */
-export function encryptA1Part(
-  secrets: A1Secrets,
-  counterBlock: Uint8Array,
-  offset: number,
-  part: Uint8Array,
-): Uint8Array {
-  const block = Buffer.from(counterBlock);
-  const first = block.readUInt32BE(BLOCK_BYTES - 4) + offset / BLOCK_BYTES;
-  const counter = first % COUNTERS;
-  block.writeUInt32BE(counter, BLOCK_BYTES - 4);
-  const ctr = () => createCipheriv('aes-256-ctr', secrets.dek, block);
-  const untilWrap = (COUNTERS - counter) * BLOCK_BYTES;
-  if (part.length <= untilWrap) return ctr().update(part);
-  // GCM's counter is the last 32 bits alone; CTR would carry into the others.
-  const before = ctr().update(part.subarray(0, untilWrap));
-  block.writeUInt32BE(0, BLOCK_BYTES - 4);
-  return Buffer.concat([before, ctr().update(part.subarray(untilWrap))]);
 }

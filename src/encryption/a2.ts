@@ -14,8 +14,8 @@
 import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto';
 import { StorageError } from '../errors.ts';
 import type { RandomBytes } from './a1.ts';
-import { release } from './release.ts';
-import { A2_HEADER_BYTES, A2_MAX_SEGMENTS, TAG_BYTES } from './sizes.ts';
+import type { Aes } from './aes.ts';
+import { A2_HEADER_BYTES, A2_MAX_SEGMENTS } from './sizes.ts';
 
 export const A2_MAGIC = 'A2';
 const DEK_BYTES = 32;
@@ -63,11 +63,12 @@ export function createA2(
   contentType: number,
   random: RandomBytes = randomBytes,
 ): { readonly header: A2Header; readonly secrets: A2Secrets } {
-  const dek = random(DEK_BYTES);
+  const drawn = random(DEK_BYTES + PREFIX_BYTES);
+  const dek = drawn.subarray(0, DEK_BYTES);
   const bytes = Buffer.alloc(A2_HEADER_BYTES);
   bytes.write(A2_MAGIC, 'latin1');
   bytes.writeUInt32LE(keyId, KEY_ID_OFFSET);
-  bytes.set(random(PREFIX_BYTES), PREFIX_OFFSET);
+  bytes.set(drawn.subarray(DEK_BYTES), PREFIX_OFFSET);
   bytes.set(wrapKey(kek, dek), EDEK_OFFSET);
   const header: A2Header = { format: 'A2', keyId, bytes };
   return { header, secrets: secretsOf(header, dek, uuid, contentType) };
@@ -133,53 +134,32 @@ export function unwrapKey(kek: KeyObject, wrapped: Uint8Array): Uint8Array {
   }
 }
 
-/** Encrypts one segment.
- *  @param plaintext 65,536 bytes, or fewer in the last segment
- *  @param target takes plaintext.length + 16 bytes from `offset` on */
-export function sealSegment(
-  secrets: A2Secrets,
-  index: number,
-  isLast: boolean,
-  plaintext: Uint8Array,
-  target: Uint8Array,
-  offset: number,
-): void {
-  const cipher = createCipheriv('aes-256-gcm', secrets.dek, nonceOf(secrets, index, isLast));
-  cipher.setAAD(secrets.aad);
-  const ciphertext = cipher.update(plaintext);
-  target.set(ciphertext, offset);
-  release(ciphertext);
-  cipher.final();
-  target.set(cipher.getAuthTag(), offset + plaintext.length);
+/** Begins a segment, whose content and tag follow. */
+export function beginSegment(aes: Aes, secrets: A2Secrets, index: number, isLast: boolean): void {
+  aes.begin(nonceOf(secrets, index, isLast), secrets.aad);
 }
 
-/** Decrypts one segment; nothing comes out of one that is not what `sealSegment` made of the same index, flag and object.
- *  @throws StorageError INTEGRITY */
+/** Decrypts one segment. @param target takes 16 bytes less than `sealed` has
+ *  @throws StorageError INTEGRITY, with nothing in the target, where it is not what was encrypted under the same index, flag and object */
 export function openSegment(
+  aes: Aes,
   secrets: A2Secrets,
   index: number,
   isLast: boolean,
   sealed: Uint8Array,
-): Uint8Array {
-  const split = sealed.length - TAG_BYTES;
-  if (split < 0) throw segmentError(index);
-  const decipher = createDecipheriv('aes-256-gcm', secrets.dek, nonceOf(secrets, index, isLast), {
-    authTagLength: TAG_BYTES,
-  });
-  decipher.setAAD(secrets.aad);
-  decipher.setAuthTag(sealed.subarray(split));
-  const plaintext = decipher.update(sealed.subarray(0, split));
-  try {
-    decipher.final();
-  } catch {
-    plaintext.fill(0);
-    throw segmentError(index);
-  }
-  return plaintext;
+  target: Uint8Array,
+): void {
+  beginSegment(aes, secrets, index, isLast);
+  aes.update(sealed.subarray(0, target.length), target);
+  endSegment(aes, index, sealed.subarray(target.length), target);
 }
 
-function segmentError(index: number): StorageError {
-  return new StorageError(
+/** @param plaintext what has come out of the segment
+ *  @throws as openSegment */
+export function endSegment(aes: Aes, index: number, tag: Uint8Array, plaintext: Uint8Array): void {
+  if (aes.open(tag)) return;
+  plaintext.fill(0);
+  throw new StorageError(
     'INTEGRITY',
     `segment ${index} of the object is not authentic: it was altered, cut, moved or belongs to another object`,
   );

@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What arrives of an object, decrypted on its way to where the content goes.
 
-import type { DecipherGCM, KeyObject } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import { StorageError, toStorageError } from '../errors.ts';
 import type { ByteRange, Sink } from '../store/object-store.ts';
-import { type A1Header, createA1Decipher, openA1 } from './a1.ts';
+import { type A1Header, beginA1, openA1 } from './a1.ts';
 import {
   type A2Header,
   type A2Secrets,
+  beginSegment,
+  endSegment,
   type ObjectIdentity,
   openA2,
   openSegment,
   withContentType,
 } from './a2.ts';
+import type { CreateAes } from './aes.ts';
 import {
   detectFormat,
   HEADER_BYTES,
@@ -21,13 +24,13 @@ import {
   noFormatError,
   parseHeader,
 } from './header.ts';
-import { release } from './release.ts';
 import {
   A2_HEADER_BYTES,
   coveringSegments,
+  placeInSegments,
   plaintextSize,
-  SEALED_SEGMENT_BYTES,
   SEGMENT_BYTES,
+  sealedRange,
   segmentCount,
   segmentOf,
   TAG_BYTES,
@@ -38,6 +41,7 @@ const CONTENT_TYPES: readonly number[] = [1, 3, 2, 0];
 
 export interface DecryptionSource {
   readonly find: (keyId: number) => KeyObject;
+  readonly createAes: CreateAes;
   readonly identity: ObjectIdentity;
   /** What becomes of an object that is not encrypted: an error, or handed on as it is (the legacy structure, whose keys do not
    *  tell). */
@@ -241,36 +245,42 @@ function createA1Decoder(
 ): Decoder {
   const plaintextBytes = plaintextSize('A1', totalBytes);
   const secrets = openA1(header, source.find(header.keyId));
-  const decipher: DecipherGCM = createA1Decipher(header, secrets);
+  const aes = beginA1('open', source.createAes, header, secrets);
   const window = createWindow(inner, source.wanted, plaintextBytes);
+  const plaintext = Buffer.allocUnsafeSlow(Math.min(SEGMENT_BYTES, plaintextBytes));
   const tag = Buffer.alloc(TAG_BYTES);
   let position = 0;
+
+  /** @returns how many of the bytes it took */
+  function take(bytes: Uint8Array): number {
+    if (position >= plaintextBytes) {
+      tag.set(bytes, position - plaintextBytes);
+      return bytes.length;
+    }
+    const length = Math.min(bytes.length, plaintextBytes - position, plaintext.length);
+    const piece = plaintext.subarray(0, length);
+    aes.update(bytes.subarray(0, length), piece);
+    window.write(position, piece);
+    return length;
+  }
+
   return {
     write(bytes) {
-      const split = Math.max(0, Math.min(bytes.length, plaintextBytes - position));
-      if (split > 0) {
-        const plaintext = decipher.update(bytes.subarray(0, split));
-        window.write(position, plaintext);
-        release(plaintext);
+      for (let from = 0; from < bytes.length; ) {
+        const length = take(bytes.subarray(from));
+        from += length;
+        position += length;
       }
-      if (split < bytes.length) {
-        tag.set(bytes.subarray(split), position + split - plaintextBytes);
-      }
-      position += bytes.length;
     },
     finish() {
-      decipher.setAuthTag(tag);
-      try {
-        decipher.final();
-      } catch {
-        throw new StorageError(
-          'INTEGRITY',
-          'the object is not authentic: it was altered or cut, or the configured master key is another one of the same id',
-        );
-      }
-      return 'done';
+      if (aes.open(tag)) return 'done';
+      throw new StorageError(
+        'INTEGRITY',
+        'the object is not authentic: it was altered or cut, or the configured master key is another one of the same id',
+      );
     },
     wipe: () => {
+      aes.wipe();
       secrets.dek.fill(0);
       secrets.iv.fill(0);
     },
@@ -291,69 +301,88 @@ function createA2Decoder(
   const window = createWindow(inner, source.wanted, plaintextBytes);
   const needed =
     source.wanted === undefined ? { start: 0, end: count } : coveringSegments(window.range);
-  const partial = Buffer.allocUnsafeSlow(SEALED_SEGMENT_BYTES);
-  let partialBytes = 0;
-  let index = (objectOffset - A2_HEADER_BYTES) / SEALED_SEGMENT_BYTES;
+  const neededEnd = sealedRange(needed, totalBytes).end;
+  const plaintext = Buffer.allocUnsafeSlow(Math.min(SEGMENT_BYTES, plaintextBytes));
+  const tag = Buffer.alloc(TAG_BYTES);
+  let position = objectOffset;
 
-  const sealedBytes = () => {
+  /** @returns how many of the bytes it took: of the content of a segment, or of its tag */
+  function take(bytes: Uint8Array): number {
+    const { index, offset } = placeInSegments(position);
     const { start, end } = segmentOf(index, plaintextBytes);
-    return end - start + TAG_BYTES;
-  };
-  const take = (sealed: Uint8Array) => {
+    const contentBytes = end - start;
     // Segments before the wanted ones came along, since one request is quicker than two; nobody looks at them.
-    if (index >= needed.start) {
-      const plaintext = opener.open(index, index === count - 1, sealed);
-      window.write(index * SEGMENT_BYTES, plaintext);
-      release(plaintext);
+    const isWanted = index >= needed.start;
+    if (isWanted && offset === 0) opener.begin(index, index === count - 1);
+    if (offset < contentBytes) {
+      const length = Math.min(contentBytes - offset, bytes.length);
+      if (isWanted)
+        opener.update(bytes.subarray(0, length), plaintext.subarray(offset, offset + length));
+      return length;
     }
-    index += 1;
-  };
+    const tagOffset = offset - contentBytes;
+    const length = Math.min(TAG_BYTES - tagOffset, bytes.length);
+    tag.set(bytes.subarray(0, length), tagOffset);
+    if (isWanted && tagOffset + length === TAG_BYTES) {
+      const whole = plaintext.subarray(0, contentBytes);
+      opener.end(tag, whole);
+      window.write(start, whole);
+    }
+    return length;
+  }
 
   return {
     write(bytes) {
-      let from = 0;
-      while (from < bytes.length && index < needed.end) {
-        const size = sealedBytes();
-        if (partialBytes === 0 && bytes.length - from >= size) {
-          take(bytes.subarray(from, from + size));
-          from += size;
-          continue;
-        }
-        const length = Math.min(size - partialBytes, bytes.length - from);
-        partial.set(bytes.subarray(from, from + length), partialBytes);
-        partialBytes += length;
+      for (let from = 0; from < bytes.length && position < neededEnd; ) {
+        const length = take(bytes.subarray(from));
         from += length;
-        if (partialBytes < size) return;
-        take(partial.subarray(0, size));
-        partialBytes = 0;
+        position += length;
       }
     },
     finish() {
-      if (index < needed.end) {
+      if (position < neededEnd) {
+        const { index } = placeInSegments(position);
         throw new StorageError('INTEGRITY', `the object ends within segment ${index}`);
       }
       return 'done';
     },
-    wipe: opener.wipe,
+    wipe: () => {
+      opener.wipe();
+    },
   };
 }
 
+interface SegmentOpener {
+  begin(index: number, isLast: boolean): void;
+  update(sealed: Uint8Array, target: Uint8Array): void;
+  /** @param plaintext all that `update` was given as targets
+   *  @throws StorageError INTEGRITY */
+  end(tag: Uint8Array, plaintext: Uint8Array): void;
+  wipe(): void;
+}
+
 /** Opens segments; where the object's type is not known, by the type that the first one turns out to have. */
-function createSegmentOpener(header: A2Header, { find, identity }: DecryptionSource) {
+function createSegmentOpener(
+  header: A2Header,
+  { find, identity, createAes }: DecryptionSource,
+): SegmentOpener {
   const { uuid, contentType } = identity;
   const candidates = contentType === undefined ? CONTENT_TYPES : [contentType];
   const [firstType = 0] = candidates;
   const first = openA2(header, find(header.keyId), uuid, firstType);
-  let secrets: A2Secrets | undefined = candidates.length === 1 ? first : undefined;
+  const aes = createAes('open', first.dek);
+  let secrets = candidates.length === 1 ? first : undefined;
+  let segment = { index: 0, isLast: false };
+  // Until the type is known: each one tried needs it anew.
+  let held: Uint8Array[] = [];
 
-  function openByAnyType(index: number, isLast: boolean, sealed: Uint8Array): Uint8Array {
+  function openByAnyType(sealed: Uint8Array, plaintext: Uint8Array): A2Secrets {
     let failure: unknown;
     for (const type of candidates) {
       const attempt = withContentType(header, first, uuid, type);
       try {
-        const plaintext = openSegment(attempt, index, isLast, sealed);
-        secrets = attempt;
-        return plaintext;
+        openSegment(aes, attempt, segment.index, segment.isLast, sealed, plaintext);
+        return attempt;
       } catch (error) {
         failure = error;
       }
@@ -362,11 +391,24 @@ function createSegmentOpener(header: A2Header, { find, identity }: DecryptionSou
   }
 
   return {
-    open: (index: number, isLast: boolean, sealed: Uint8Array) =>
-      secrets === undefined
-        ? openByAnyType(index, isLast, sealed)
-        : openSegment(secrets, index, isLast, sealed),
+    begin(index, isLast) {
+      segment = { index, isLast };
+      if (secrets !== undefined) beginSegment(aes, secrets, index, isLast);
+    },
+    update(sealed, target) {
+      if (secrets === undefined) held.push(Buffer.from(sealed));
+      else aes.update(sealed, target);
+    },
+    end(tag, plaintext) {
+      if (secrets === undefined) {
+        secrets = openByAnyType(Buffer.concat([...held, tag]), plaintext);
+        held = [];
+      } else {
+        endSegment(aes, segment.index, tag, plaintext);
+      }
+    },
     wipe: () => {
+      aes.wipe();
       first.dek.fill(0);
     },
   };

@@ -6,25 +6,24 @@ import { StorageError } from '../errors.ts';
 import { abortReason } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
 import {
+  type A1Counter,
   type A1Header,
   type A1Secrets,
+  beginA1,
   createA1,
-  createA1Cipher,
-  encryptA1Part,
-  firstCounterBlock,
+  createA1Counter,
   type RandomBytes,
 } from './a1.ts';
-import { type A2Header, type A2Secrets, createA2, sealSegment } from './a2.ts';
+import { type A2Header, type A2Secrets, beginSegment, createA2 } from './a2.ts';
+import type { CreateAes } from './aes.ts';
 import type { MasterKey } from './keyring.ts';
 import type { Pacer } from './pacer.ts';
-import { release } from './release.ts';
 import {
   A1_HEADER_BYTES,
   A2_HEADER_BYTES,
   ciphertextSize,
   type EncryptionFormat,
-  SEALED_SEGMENT_BYTES,
-  SEGMENT_BYTES,
+  placeInSegments,
   segmentCount,
   segmentOf,
   TAG_BYTES,
@@ -43,17 +42,18 @@ export interface EncryptionTarget {
   readonly master: MasterKey;
   readonly uuid: string;
   readonly contentType: number;
+  readonly createAes: CreateAes;
   readonly random?: RandomBytes;
 }
 
-/** Up to here an object is held whole, as stores hold it to send it in one piece (ONE_PIECE_BYTES in providers/transport.ts). */
+/** Up to here an object is held whole, as stores hold it to send it in one piece (ONE_PIECE_BYTES in providers/content.ts). */
 export const HELD_MAX_BYTES = 1024 * 1024;
-/** About 0.1 ms of AES-256-GCM, and little to keep. */
+/** Up to here stores read an object from its start to its end; beyond, several parts at once (SINGLE_PUT_MAX_BYTES in providers). */
+export const READ_IN_ORDER_MAX_BYTES = 64 * 1024 * 1024;
+/** Of one turn of the event loop: 0.03 to 0.1 ms of AES-256-GCM, and little to keep. */
 const PIECE_BYTES = 256 * 1024;
-/** Of AES. */
-const BLOCK_BYTES = 16;
-/** For as many parts as go out at once, half a megabyte in all. */
-const KEPT_SEGMENTS = 8;
+/** For as many parts as go out at once. */
+const MAX_READERS = 8;
 
 /** @throws what reading the content throws; the signal's reason; StorageError INTERNAL beyond the format's limit */
 export async function encryptBody(
@@ -66,213 +66,241 @@ export async function encryptBody(
   const turn = pacer.turn();
   if (turn !== undefined) await turn;
   if (signal.aborted) throw abortReason(signal);
-  const { uuid, contentType, random } = target;
+  const { uuid, contentType, createAes, random } = target;
   const { id, key } = target.master;
-  if (target.format === 'A2') {
-    const body = encryptA2(content, sizeBytes, createA2(id, key, uuid, contentType, random));
-    return sizeBytes <= HELD_MAX_BYTES ? hold(body) : body;
+  const encryption =
+    target.format === 'A1'
+      ? encryptA1(content, createA1(id, key, random), createAes)
+      : encryptA2(content, createA2(id, key, uuid, contentType, random), createAes);
+  const body = bodyOf(sizeBytes, encryption);
+  if (sizeBytes <= HELD_MAX_BYTES) return hold(body);
+  if (sizeBytes > READ_IN_ORDER_MAX_BYTES) {
+    try {
+      await encryption.prepare?.(pacer, signal);
+    } catch (error) {
+      body.wipe();
+      throw error;
+    }
   }
-  const created = createA1(id, key, random);
-  try {
-    return sizeBytes <= HELD_MAX_BYTES
-      ? await encryptSmallA1(content, sizeBytes, created)
-      : await encryptLargeA1(content, sizeBytes, created, pacer, signal);
-  } catch (error) {
-    wipeAll(created.secrets.dek, created.secrets.iv);
-    throw error;
+  return body;
+}
+
+interface Encryption {
+  /** Fills the target with bytes of the object. */
+  readInto(start: number, target: Uint8Array): void;
+  /** Does ahead, a piece at a time, what reading out of order would have to do at once. */
+  prepare?(pacer: Pacer, signal: AbortSignal): Promise<void>;
+  wipe(): void;
+}
+
+function bodyOf(sizeBytes: number, encryption: Encryption): EncryptedBody {
+  let isOver = false;
+  function wipe(): void {
+    isOver = true;
+    encryption.wipe();
   }
+  function readInto(start: number, target: Uint8Array): void {
+    if (isOver) throw new StorageError('ABORTED', 'the encryption of this content is over');
+    try {
+      encryption.readInto(start, target);
+    } catch (error) {
+      // The content could not be read. A message that has had some of the bytes cannot go on.
+      wipe();
+      throw error;
+    }
+  }
+  return {
+    sizeBytes,
+    readInto,
+    read(start, end) {
+      const target = Buffer.allocUnsafeSlow(end - start);
+      readInto(start, target);
+      return target;
+    },
+    wipe,
+  };
 }
 
 function hold(body: EncryptedBody): EncryptedBody {
   try {
-    return held(body.read(0, body.sizeBytes));
+    const bytes = body.read(0, body.sizeBytes);
+    return {
+      sizeBytes: bytes.length,
+      read: (start, end) =>
+        start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end),
+      readInto: (start, target) => {
+        target.set(bytes.subarray(start, start + target.length));
+      },
+      wipe: () => undefined,
+    };
   } finally {
     body.wipe();
   }
 }
 
-function held(bytes: Uint8Array): EncryptedBody {
-  return {
-    sizeBytes: bytes.length,
-    read: (start, end) =>
-      start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end),
-    readInto: (start, target) => {
-      target.set(bytes.subarray(start, start + target.length));
-    },
-    wipe: () => undefined,
-  };
-}
-
-interface CreatedA1 {
-  readonly header: A1Header;
-  readonly secrets: A1Secrets;
-}
-
-async function encryptSmallA1(
+/** The tag needs the content in order, and a part of the ciphertext nothing but that part: what is read in order is encrypted and
+ *  covered by the tag at once; what is read again, or before its turn, is encrypted in counter mode. */
+function encryptA1(
   content: Body,
-  sizeBytes: number,
-  { header, secrets }: CreatedA1,
-): Promise<EncryptedBody> {
-  const bytes = Buffer.allocUnsafeSlow(sizeBytes);
-  bytes.set(header.bytes);
-  const tag = await encryptForTag(content, header, secrets, (offset, piece) => {
-    bytes.set(piece, A1_HEADER_BYTES + offset);
-  });
-  bytes.set(tag, sizeBytes - TAG_BYTES);
-  wipeAll(secrets.dek, secrets.iv);
-  return held(bytes);
-}
+  { header, secrets }: { readonly header: A1Header; readonly secrets: A1Secrets },
+  createAes: CreateAes,
+): Encryption {
+  const sealer = beginA1('seal', createAes, header, secrets);
+  const tagStart = A1_HEADER_BYTES + content.sizeBytes;
+  let counter: A1Counter | undefined;
+  let tag: Uint8Array | undefined;
+  /** Of the content, what the tag covers so far. */
+  let sealedBytes = 0;
 
-async function encryptLargeA1(
-  content: Body,
-  sizeBytes: number,
-  { header, secrets }: CreatedA1,
-  pacer: Pacer,
-  signal: AbortSignal,
-): Promise<EncryptedBody> {
-  const tagStart = sizeBytes - TAG_BYTES;
-  // The tag needs the whole content in order, which would dictate the order of the parts: it gets a pass of its own.
-  const tag = await encryptForTag(content, header, secrets, () => undefined, { pacer, signal });
-  const counterBlock = firstCounterBlock(secrets);
-  const guard = createGuard(secrets.dek, secrets.iv);
-  const readPlaintext = createReader(content, PIECE_BYTES + BLOCK_BYTES);
-  const encryptPiece = (start: number, end: number) =>
-    encryptA1Part(secrets, counterBlock, start, readPlaintext(start, end));
-
-  /** The range of the content that a range of the object holds, from the start of a block on: counter mode goes by blocks of 16, and
-   *  what is before `from` in its block is encrypted and dropped. */
-  function locate(start: number, end: number) {
-    const from = Math.max(start, A1_HEADER_BYTES) - A1_HEADER_BYTES;
-    const to = Math.min(end, tagStart) - A1_HEADER_BYTES;
-    return { from, to, first: from - (from % BLOCK_BYTES) };
+  function seal(target: Uint8Array): void {
+    sealer.updateFrom(content, sealedBytes, target);
+    sealedBytes += target.length;
   }
 
-  function readInto(start: number, target: Uint8Array): void {
-    guard.check();
-    const { to, first } = locate(start, start + target.length);
-    copyOverlap(header.bytes, 0, target, start);
-    copyOverlap(tag, tagStart, target, start);
-    for (let at = first; at < to; at += PIECE_BYTES) {
-      const piece = encryptPiece(at, Math.min(at + PIECE_BYTES, to));
-      copyOverlap(piece, A1_HEADER_BYTES + at, target, start);
-      release(piece);
+  function passOver(scratch: Uint8Array): void {
+    seal(scratch.subarray(0, Math.min(scratch.length, content.sizeBytes - sealedBytes)));
+  }
+
+  function readContent(start: number, target: Uint8Array): void {
+    const end = start + target.length;
+    const sealedFrom = start > sealedBytes ? end : Math.min(sealedBytes, end);
+    if (start < sealedFrom) {
+      counter ??= createA1Counter(createAes, secrets);
+      counter.run(start, sealedFrom, (aes, from, to) => {
+        aes.updateFrom(content, from, target.subarray(from - start, to - start));
+      });
     }
+    if (sealedFrom < end) seal(target.subarray(sealedFrom - start));
+  }
+
+  function takeTag(): Uint8Array {
+    const scratch = createScratch(content.sizeBytes - sealedBytes);
+    while (sealedBytes < content.sizeBytes) passOver(scratch);
+    const taken = Buffer.alloc(TAG_BYTES);
+    sealer.seal(taken);
+    return taken;
   }
 
   return {
-    sizeBytes,
-    wipe: guard.wipe,
-    readInto,
-    read(start, end) {
-      guard.check();
-      const { from, to, first } = locate(start, end);
-      if (to - from === end - start && to - first <= PIECE_BYTES + BLOCK_BYTES) {
-        return encryptPiece(first, to).subarray(from - first);
+    readInto(start, target) {
+      const end = start + target.length;
+      const from = Math.max(start, A1_HEADER_BYTES);
+      const to = Math.min(end, tagStart);
+      copyOverlap(header.bytes, 0, target, start);
+      if (from < to) readContent(from - A1_HEADER_BYTES, target.subarray(from - start, to - start));
+      if (end <= tagStart) return;
+      tag ??= takeTag();
+      copyOverlap(tag, tagStart, target, start);
+    },
+    async prepare(pacer, signal) {
+      const scratch = createScratch(content.sizeBytes);
+      while (sealedBytes < content.sizeBytes) {
+        const turn = pacer.turn();
+        if (turn !== undefined) await turn;
+        if (signal.aborted) throw abortReason(signal);
+        passOver(scratch);
       }
-      const target = Buffer.allocUnsafeSlow(end - start);
-      readInto(start, target);
-      return target;
+    },
+    wipe: () => {
+      sealer.wipe();
+      counter?.wipe();
+      wipeAll(secrets.dek, secrets.iv);
     },
   };
 }
 
-/** Encrypts the content in order. @returns the tag */
-async function encryptForTag(
-  content: Body,
-  header: A1Header,
-  secrets: A1Secrets,
-  take: (offset: number, ciphertext: Uint8Array) => void,
-  paced?: { readonly pacer: Pacer; readonly signal: AbortSignal },
-): Promise<Uint8Array> {
-  const cipher = createA1Cipher(header, secrets);
-  const readPlaintext = createReader(content, PIECE_BYTES);
-  for (let start = 0; start < content.sizeBytes; start += PIECE_BYTES) {
-    const turn = paced?.pacer.turn();
-    if (turn !== undefined) await turn;
-    if (paced?.signal.aborted === true) throw abortReason(paced.signal);
-    const end = Math.min(start + PIECE_BYTES, content.sizeBytes);
-    const ciphertext = cipher.update(readPlaintext(start, end));
-    take(start, ciphertext);
-    release(ciphertext);
-  }
-  cipher.final();
-  return cipher.getAuthTag();
+function createScratch(neededBytes: number): Uint8Array {
+  return Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, neededBytes));
 }
 
 function encryptA2(
   content: Body,
-  sizeBytes: number,
-  created: { readonly header: A2Header; readonly secrets: A2Secrets },
-): EncryptedBody {
-  const { header, secrets } = created;
-  const guard = createGuard(secrets.dek);
-  const count = segmentCount(content.sizeBytes);
-  const readPlaintext = createReader(content, SEGMENT_BYTES);
-  // Reads end within segments: what is left of one is kept for whoever goes on from there.
-  const kept = new Map<number, Uint8Array>();
+  { header, secrets }: { readonly header: A2Header; readonly secrets: A2Secrets },
+  createAes: CreateAes,
+): Encryption {
+  // The one that was used last comes last.
+  const readers: A2Reader[] = [];
 
-  function seal(index: number, target: Uint8Array, offset: number): void {
-    const { start, end } = segmentOf(index, content.sizeBytes);
-    sealSegment(secrets, index, index === count - 1, readPlaintext(start, end), target, offset);
-  }
-
-  function takeSealed(index: number, sealedBytes: number): Uint8Array {
-    const left = kept.get(index);
-    if (left !== undefined) return left;
-    const sealed = Buffer.allocUnsafeSlow(sealedBytes);
-    seal(index, sealed, 0);
-    return sealed;
-  }
-
-  function keep(index: number, sealed: Uint8Array): void {
-    kept.set(index, sealed);
-    if (kept.size <= KEPT_SEGMENTS) return;
-    const [oldest] = kept.keys();
-    if (oldest !== undefined) kept.delete(oldest);
-  }
-
-  function readInto(start: number, target: Uint8Array): void {
-    guard.check();
-    const end = start + target.length;
-    copyOverlap(header.bytes, 0, target, start);
-    const first = Math.max(0, Math.floor((start - A2_HEADER_BYTES) / SEALED_SEGMENT_BYTES));
-    for (let index = first; index < count; index++) {
-      const at = A2_HEADER_BYTES + index * SEALED_SEGMENT_BYTES;
-      if (at >= end) break;
-      const plaintext = segmentOf(index, content.sizeBytes);
-      const sealedEnd = at + plaintext.end - plaintext.start + TAG_BYTES;
-      if (at >= start && sealedEnd <= end) {
-        seal(index, target, at - start);
-        continue;
-      }
-      const sealed = takeSealed(index, sealedEnd - at);
-      copyOverlap(sealed, at, target, start);
-      if (sealedEnd > end) keep(index, sealed);
-      else kept.delete(index);
-    }
+  function takeReader(start: number): A2Reader {
+    const found = readers.findIndex((reader) => reader.position() === start);
+    const isNewOne = found < 0 && readers.length < MAX_READERS;
+    const [reader] = isNewOne ? [] : readers.splice(Math.max(found, 0), 1);
+    return reader ?? createA2Reader(content, header, secrets, createAes);
   }
 
   return {
-    sizeBytes,
-    wipe: guard.wipe,
-    readInto,
-    read(start, end) {
-      const target = Buffer.allocUnsafeSlow(end - start);
-      readInto(start, target);
-      return target;
+    readInto(start, target) {
+      const reader = takeReader(start);
+      readers.push(reader);
+      reader.moveTo(start);
+      reader.read(target);
+    },
+    wipe: () => {
+      for (const reader of readers) reader.wipe();
+      wipeAll(secrets.dek);
     },
   };
 }
 
-/** Reads plaintext for immediate use: into one buffer again and again, where the content can do that.
- *  @param maxBytes of one read */
-function createReader(content: Body, maxBytes: number): (start: number, end: number) => Uint8Array {
-  if (content.readInto === undefined) return (start, end) => content.read(start, end);
-  const buffer = Buffer.allocUnsafeSlow(Math.min(maxBytes, content.sizeBytes));
-  return (start, end) => {
-    const piece = buffer.subarray(0, end - start);
-    content.readInto?.(start, piece);
-    return piece;
+interface A2Reader {
+  /** In the object. */
+  position(): number;
+  moveTo(position: number): void;
+  /** Fills the target, and moves on. */
+  read(target: Uint8Array): void;
+  wipe(): void;
+}
+
+/** Reads an object from any place on. Within a segment it goes on where it stopped: parts end anywhere. */
+function createA2Reader(
+  content: Body,
+  header: A2Header,
+  secrets: A2Secrets,
+  createAes: CreateAes,
+): A2Reader {
+  const aes = createAes('seal', secrets.dek);
+  const lastIndex = segmentCount(content.sizeBytes) - 1;
+  const tag = Buffer.alloc(TAG_BYTES);
+  let position = 0;
+
+  /** @returns how many bytes of the target it filled: those of a header, or of a segment's content, or of its tag */
+  function readSome(target: Uint8Array): number {
+    if (position < A2_HEADER_BYTES) return copyStart(header.bytes.subarray(position), target);
+    const { index, offset } = placeInSegments(position);
+    const { start, end } = segmentOf(index, content.sizeBytes);
+    const contentBytes = end - start;
+    if (offset === 0) beginSegment(aes, secrets, index, index === lastIndex);
+    if (offset < contentBytes) {
+      const length = Math.min(contentBytes - offset, target.length);
+      aes.updateFrom(content, start + offset, target.subarray(0, length));
+      return length;
+    }
+    if (offset === contentBytes) aes.seal(tag);
+    return copyStart(tag.subarray(offset - contentBytes), target);
+  }
+
+  function read(target: Uint8Array): void {
+    for (let done = 0; done < target.length; ) {
+      const length = readSome(target.subarray(done));
+      done += length;
+      position += length;
+    }
+  }
+
+  return {
+    position: () => position,
+    moveTo(wanted) {
+      if (wanted === position) return;
+      position = Math.min(wanted, A2_HEADER_BYTES);
+      if (wanted <= A2_HEADER_BYTES) return;
+      position = wanted - placeInSegments(wanted).offset;
+      // Only what a segment begins with leads to what follows in it.
+      read(Buffer.allocUnsafeSlow(wanted - position));
+    },
+    read,
+    wipe: () => {
+      aes.wipe();
+    },
   };
 }
 
@@ -289,17 +317,11 @@ function copyOverlap(
   target.set(source.subarray(from - sourceStart, to - sourceStart), from - targetStart);
 }
 
-function createGuard(...secrets: readonly Uint8Array[]) {
-  let isWiped = false;
-  return {
-    check: () => {
-      if (isWiped) throw new StorageError('ABORTED', 'the encryption of this content is over');
-    },
-    wipe: () => {
-      isWiped = true;
-      wipeAll(...secrets);
-    },
-  };
+/** @returns how many bytes were there, or had room */
+function copyStart(source: Uint8Array, target: Uint8Array): number {
+  const length = Math.min(source.length, target.length);
+  target.set(source.subarray(0, length));
+  return length;
 }
 
 function wipeAll(...secrets: readonly Uint8Array[]): void {

@@ -12,6 +12,7 @@ import type {
   Sink,
 } from '../store/object-store.ts';
 import { type ObjectIdentity, readA2Header } from './a2.ts';
+import type { CreateAes } from './aes.ts';
 import { createByteBudget, type Lease } from './byte-budget.ts';
 import {
   badRangeError,
@@ -72,6 +73,7 @@ export interface Envelope {
 
 export interface EnvelopeDependencies {
   readonly keyring: Keyring;
+  readonly createAes: CreateAes;
   readonly format: EncryptionFormat | undefined;
   /** MaxConcurrentInputSize, in bytes. */
   readonly maxInputBytes: number;
@@ -96,7 +98,8 @@ interface GetRequest {
 const FROM_START: Fetched = { start: 0, header: undefined };
 
 export function createEnvelope(deps: EnvelopeDependencies): Envelope {
-  const { keyring } = deps;
+  const { keyring, createAes } = deps;
+  const find = (id: number) => keyring.find(id);
   const budget = createByteBudget(deps.maxInputBytes);
   const pacer = createPacer(PACER_SLICE_MS, deps.now);
 
@@ -208,7 +211,8 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
       const lease = await budget.acquire(content.sizeBytes, signal);
       let body: EncryptedBody | undefined;
       try {
-        body = await encryptBody(content, { format, master, uuid, contentType }, pacer, signal);
+        const target = { format, master, uuid, contentType, createAes };
+        body = await encryptBody(content, target, pacer, signal);
         await store.put(key, body, { signal, onlyIfVersion });
       } finally {
         body?.wipe();
@@ -217,12 +221,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
     },
 
     async get(store, key, range, sink, identity, { signal, plain }) {
-      const source: DecryptionSource = {
-        find: (id) => keyring.find(id),
-        identity,
-        plain,
-        wanted: range,
-      };
+      const source: DecryptionSource = { find, createAes, identity, plain, wanted: range };
       const request: GetRequest = { store, key, sink, source, signal };
       try {
         if (range === undefined) await getWhole(request);
@@ -233,7 +232,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
       }
     },
 
-    open: (object, identity) => openObject(object, (id) => keyring.find(id), identity),
+    open: (object, identity) => openObject(object, { find, createAes }, identity),
   };
 }
 

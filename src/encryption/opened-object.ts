@@ -3,8 +3,9 @@
 
 import type { KeyObject } from 'node:crypto';
 import type { Body } from '../store/object-store.ts';
-import { type A1Header, encryptA1Part, firstCounterBlock, openA1 } from './a1.ts';
-import { type A2Header, type ObjectIdentity, openA2, openSegment } from './a2.ts';
+import { type A1Secrets, createA1Counter, openA1 } from './a1.ts';
+import { type A2Secrets, type ObjectIdentity, openA2, openSegment } from './a2.ts';
+import type { CreateAes } from './aes.ts';
 import { LONGEST_HEADER_BYTES, parseHeader } from './header.ts';
 import {
   A1_HEADER_BYTES,
@@ -13,6 +14,7 @@ import {
   SEGMENT_BYTES,
   sealedRange,
   segmentCount,
+  TAG_BYTES,
 } from './sizes.ts';
 
 export interface OpenedObject {
@@ -21,70 +23,64 @@ export interface OpenedObject {
   wipe(): void;
 }
 
-/** Of AES, in counter mode. */
-const BLOCK_BYTES = 16;
+export interface ObjectKeys {
+  readonly find: (keyId: number) => KeyObject;
+  readonly createAes: CreateAes;
+}
 
 /** @param object verified as a whole before: nothing less can be verified of A1, and nothing is here. Of A2 each read verifies what it
  *  reads.
  *  @throws StorageError INTEGRITY, UNKNOWN_KEY */
 export function openObject(
   object: Body,
-  find: (keyId: number) => KeyObject,
+  { find, createAes }: ObjectKeys,
   identity: ObjectIdentity & { readonly contentType: number },
 ): OpenedObject {
   const header = parseHeader(object.read(0, Math.min(LONGEST_HEADER_BYTES, object.sizeBytes)));
   const key = find(header.keyId);
   return header.format === 'A1'
-    ? openA1Object(object, header, key)
-    : openA2Object(object, header, key, identity);
+    ? openA1Object(object, openA1(header, key), createAes)
+    : openA2Object(object, openA2(header, key, identity.uuid, identity.contentType), createAes);
 }
 
-function openA1Object(object: Body, header: A1Header, key: KeyObject): OpenedObject {
-  const secrets = openA1(header, key);
-  const counterBlock = firstCounterBlock(secrets);
+function openA1Object(object: Body, secrets: A1Secrets, createAes: CreateAes): OpenedObject {
+  const counter = createA1Counter(createAes, secrets);
   return {
     content: bodyOf(plaintextSize('A1', object.sizeBytes), (start, target) => {
-      const first = start - (start % BLOCK_BYTES);
-      const end = start + target.length;
-      const part = object.read(A1_HEADER_BYTES + first, A1_HEADER_BYTES + end);
-      // Counter mode is its own inverse.
-      const plaintext = encryptA1Part(secrets, counterBlock, first, part);
-      target.set(plaintext.subarray(start - first));
+      counter.run(start, start + target.length, (aes, from, to) => {
+        const part = object.read(A1_HEADER_BYTES + from, A1_HEADER_BYTES + to);
+        aes.update(part, target.subarray(from - start, to - start));
+      });
     }),
     wipe: () => {
+      counter.wipe();
       secrets.dek.fill(0);
       secrets.iv.fill(0);
     },
   };
 }
 
-function openA2Object(
-  object: Body,
-  header: A2Header,
-  key: KeyObject,
-  { uuid, contentType }: ObjectIdentity & { readonly contentType: number },
-): OpenedObject {
-  const secrets = openA2(header, key, uuid, contentType);
+function openA2Object(object: Body, secrets: A2Secrets, createAes: CreateAes): OpenedObject {
+  const aes = createAes('open', secrets.dek);
   const sizeBytes = plaintextSize('A2', object.sizeBytes);
   const lastIndex = segmentCount(sizeBytes) - 1;
+  const plaintext = Buffer.allocUnsafeSlow(Math.min(SEGMENT_BYTES, sizeBytes));
   return {
     content: bodyOf(sizeBytes, (start, target) => {
       const end = start + target.length;
       const segments = coveringSegments({ start, end });
       for (let index = segments.start; index < segments.end; index++) {
         const sealed = sealedRange({ start: index, end: index + 1 }, object.sizeBytes);
-        const plaintext = openSegment(
-          secrets,
-          index,
-          index === lastIndex,
-          object.read(sealed.start, sealed.end),
-        );
+        const bytes = object.read(sealed.start, sealed.end);
+        const whole = plaintext.subarray(0, bytes.length - TAG_BYTES);
+        openSegment(aes, secrets, index, index === lastIndex, bytes, whole);
         const at = index * SEGMENT_BYTES;
         const from = Math.max(start - at, 0);
-        target.set(plaintext.subarray(from, end - at), at + from - start);
+        target.set(whole.subarray(from, end - at), at + from - start);
       }
     }),
     wipe: () => {
+      aes.wipe();
       secrets.dek.fill(0);
     },
   };

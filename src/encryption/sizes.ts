@@ -78,6 +78,16 @@ export function segmentOf(index: number, plaintextBytes: number): ByteRange {
   return { start, end: Math.min(start + SEGMENT_BYTES, plaintextBytes) };
 }
 
+/** Which segment of A2 a byte of an object lies in, behind the header, and where in it: its content comes first, then its tag. */
+export function placeInSegments(position: number): {
+  readonly index: number;
+  readonly offset: number;
+} {
+  const behindHeader = position - A2_HEADER_BYTES;
+  const offset = behindHeader % SEALED_SEGMENT_BYTES;
+  return { index: (behindHeader - offset) / SEALED_SEGMENT_BYTES, offset };
+}
+
 /** The segments that hold a range of the plaintext, as a half-open range of segment numbers. */
 export function coveringSegments(plaintext: ByteRange): ByteRange {
   return {

@@ -11,6 +11,7 @@ import { createKeyring } from '../../src/encryption/keyring.ts';
 import { createPacer } from '../../src/encryption/pacer.ts';
 import type { EncryptionFormat } from '../../src/encryption/sizes.ts';
 import type { Body, ObjectStore, Sink } from '../../src/store/object-store.ts';
+import { createAes } from '../support/aes.ts';
 
 const MB = 1024 * 1024;
 const INSTANCE_BYTES = 500_000;
@@ -53,7 +54,7 @@ function bodyOf(sizeBytes: number): Body {
 const nowhere: Sink = { begin: () => undefined, write: () => undefined };
 
 async function encrypt(format: EncryptionFormat, sizeBytes: number): Promise<void> {
-  const target = { format, master: MASTER, uuid: UUID, contentType: 1 };
+  const target = { format, master: MASTER, uuid: UUID, contentType: 1, createAes };
   const body = await encryptBody(bodyOf(sizeBytes), target, pacer, signal);
   // Small ones have been encrypted by now.
   for (let start = 0; sizeBytes > MB && start < body.sizeBytes; start += PIECE_BYTES) {
@@ -63,7 +64,7 @@ async function encrypt(format: EncryptionFormat, sizeBytes: number): Promise<voi
 }
 
 async function objectOf(format: EncryptionFormat, sizeBytes: number): Promise<Uint8Array> {
-  const target = { format, master: MASTER, uuid: UUID, contentType: 1 };
+  const target = { format, master: MASTER, uuid: UUID, contentType: 1, createAes };
   const body = await encryptBody(bodyOf(sizeBytes), target, pacer, signal);
   return body.read(0, body.sizeBytes);
 }
@@ -73,6 +74,7 @@ function decrypt(object: Uint8Array): void {
     nowhere,
     {
       find: (id) => KEYRING.find(id),
+      createAes,
       identity: { uuid: UUID, contentType: 1 },
       plain: 'refuse',
       wanted: undefined,
@@ -139,6 +141,7 @@ async function loopDelays(): Promise<LoopDelays> {
   const envelopes = (['A1', 'A2'] as const).map((format) =>
     createEnvelope({
       keyring: KEYRING,
+      createAes,
       format,
       maxInputBytes: 1024 * MB,
       now: () => performance.now(),

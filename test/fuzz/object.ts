@@ -7,6 +7,7 @@ import { describeEncryption } from '../../src/encryption/inspect.ts';
 import type { Keyring } from '../../src/encryption/keyring.ts';
 import { A2_HEADER_BYTES } from '../../src/encryption/sizes.ts';
 import { StorageError } from '../../src/errors.ts';
+import { createAes } from '../support/aes.ts';
 
 /** An object of test/fixtures. */
 export interface Specimen {
@@ -46,6 +47,7 @@ function decrypt(bytes: Buffer, { uuid, contentType }: Specimen, keyring: Keyrin
     { begin: () => undefined, write: () => undefined },
     {
       find: (id) => keyring.find(id),
+      createAes,
       identity: { uuid, contentType },
       plain: 'refuse',
       wanted: undefined,

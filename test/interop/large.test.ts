@@ -10,6 +10,7 @@ import { encryptBody } from '../../src/encryption/encrypted-body.ts';
 import { createPacer } from '../../src/encryption/pacer.ts';
 import { ciphertextSize } from '../../src/encryption/sizes.ts';
 import type { Body } from '../../src/store/object-store.ts';
+import { createAes } from '../support/aes.ts';
 import { makeBytes, never } from '../support/bodies.ts';
 import { DICOM, KEYRING, UUID } from '../unit/encryption/support.ts';
 
@@ -50,7 +51,7 @@ test.each(['A1', 'A2'] as const)('%s: 1 GB there and back', async (format) => {
   if (master === undefined) throw new Error('no master key');
   const content = createVirtualBody();
   const expected = makeBytes(MB);
-  const target = { format, master, uuid: UUID, contentType: DICOM };
+  const target = { format, master, uuid: UUID, contentType: DICOM, createAes };
   const body = await encryptBody(
     content,
     target,
@@ -77,6 +78,7 @@ test.each(['A1', 'A2'] as const)('%s: 1 GB there and back', async (format) => {
     },
     {
       find: (id) => KEYRING.find(id),
+      createAes,
       identity: { uuid: UUID, contentType: DICOM },
       plain: 'refuse',
       wanted: undefined,

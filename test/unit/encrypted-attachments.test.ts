@@ -6,6 +6,7 @@ import { createAttachmentStore } from '../../src/attachments.ts';
 import type { NamingSettings } from '../../src/config/settings.ts';
 import { createEnvelope } from '../../src/encryption/envelope.ts';
 import type { EncryptionFormat } from '../../src/encryption/sizes.ts';
+import { createAes } from '../support/aes.ts';
 import {
   expectFailure,
   expectSameBytes,
@@ -29,6 +30,7 @@ function open(
 ): AttachmentStore {
   const envelope = createEnvelope({
     keyring: KEYRING,
+    createAes,
     format,
     maxInputBytes: 2 ** 30,
     now: () => performance.now(),

@@ -78,6 +78,68 @@ exports.main = (binding) => {
       binding.complete(id, 0);
       attempt('again', () => binding.complete(id, 0));
     },
+    // What comes out is compared with node:crypto's by the tests of encryption; here, with what OpenSSL's own would not find.
+    encrypt: (id, size) => {
+      const hex = (text) => Buffer.from(text, 'hex');
+      // Test case 16 of McGrew and Viega, "The Galois/Counter Mode of Operation", whose plaintext the test sends.
+      const key = hex('feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308');
+      const iv = hex('cafebabefacedbaddecaf888');
+      const additional = hex('feedfacedeadbeeffeedfacedeadbeefabaddad2');
+      const block = hex('cafebabefacedbaddecaf88800000002');
+      const [sealer, opener, counter] = [0, 1, 2].map((mode) => new binding.Aes(mode, key));
+      const content = readAll(id, size);
+      const verdict = (name, isRight) => binding.log(INFO, `${name}: ${isRight ? 'right' : 'WRONG'}`);
+
+      const sealed = Buffer.alloc(size + 16);
+      // Twice: a message leaves nothing behind for the next one, also where their nonces differ in length.
+      for (const nonce of [Buffer.alloc(32), iv]) {
+        sealer.begin(nonce, additional);
+        for (let at = 0; at < size; at += 777) binding.encryptInto(id, at, sealed.subarray(at, Math.min(at + 777, size)), sealer);
+        sealer.seal(sealed.subarray(size));
+      }
+      if (size === 60) {
+        const expected = '522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662';
+        verdict('sealed', sealed.toString('hex') === `${expected}76fc6ece0f4e1768cddf8853bb2d551b`);
+      }
+      const ciphertext = sealed.subarray(0, size);
+      const tag = sealed.subarray(size);
+      const opened = Buffer.alloc(size);
+      binding.encryptInto(id, 0, opened, (counter.begin(block, new Uint8Array()), counter));
+      verdict('counter', opened.equals(ciphertext));
+      opener.begin(iv, additional);
+      opener.update(ciphertext, opened);
+      verdict('opened', opener.open(tag) && opened.equals(content));
+      opener.begin(iv, additional.subarray(1));
+      opener.update(ciphertext, opened);
+      verdict('other additional data', !opener.open(tag));
+      tag[15] ^= 1;
+      opener.begin(iv, additional);
+      opener.update(ciphertext, ciphertext);
+      verdict('forged', !opener.open(tag) && ciphertext.equals(content));
+
+      attempt('a key of 31', () => new binding.Aes(0, key.subarray(1)));
+      attempt('mode 3', () => new binding.Aes(3, key));
+      attempt('no key', () => new binding.Aes(0));
+      attempt('called', () => binding.Aes(0, key));
+      attempt('before a message', () => new binding.Aes(0, key).update(tag, tag));
+      attempt('seal twice', () => sealer.seal(tag));
+      attempt('counter with data', () => counter.begin(block, additional));
+      attempt('short block', () => counter.begin(block.subarray(1), new Uint8Array()));
+      attempt('no nonce', () => sealer.begin(new Uint8Array(), additional));
+      sealer.begin(iv, additional);
+      attempt('opened by a sealer', () => sealer.open(tag));
+      attempt('other lengths', () => sealer.update(iv, tag));
+      attempt('a tag of 15', () => sealer.seal(tag.subarray(1)));
+      attempt('encrypt beyond', () => binding.encryptInto(id, 1, Buffer.alloc(size), sealer));
+      attempt('encrypt with another object', () => binding.encryptInto(id, 0, opened, {}));
+      attempt('encrypt with a number', () => binding.encryptInto(id, 0, opened, 5));
+      attempt('method of another object', () => sealer.update.call({}, tag, tag));
+      sealer.wipe();
+      attempt('encrypt when wiped', () => binding.encryptInto(id, 0, opened, sealer));
+      attempt('begin when wiped', () => sealer.begin(iv, additional));
+      sealer.wipe();
+      binding.complete(id, 0);
+    },
     reenter: (id) => {
       attempt('respond', () => binding.respond(id, 200, { toString() { binding.complete(id, 0); return 'x'; } }, new Uint8Array(1)));
     },
@@ -156,6 +218,9 @@ exports.main = (binding) => {
       binding.log(INFO, 'abandoned');
       if (!late.has(id)) return;
       attempt('late read', () => binding.read(id, 0, late.get(id)));
+      const aes = new binding.Aes(2, new Uint8Array(32));
+      aes.begin(new Uint8Array(16), new Uint8Array());
+      attempt('late encrypt', () => binding.encryptInto(id, 0, new Uint8Array(late.get(id)), aes));
       attempt('late allocate', () => binding.allocate(id, 10));
       attempt('late write', () => binding.write(id, 0, new Uint8Array(10)));
       attempt('late complete', () => binding.complete(id, 0));

@@ -8,6 +8,7 @@ import type { Keyring } from '../../../src/encryption/keyring.ts';
 import { type EncryptionFormat, SEGMENT_BYTES } from '../../../src/encryption/sizes.ts';
 import { StorageError } from '../../../src/errors.ts';
 import type { ByteRange, Sink } from '../../../src/store/object-store.ts';
+import { createAes } from '../../support/aes.ts';
 import {
   expectFailure,
   expectSameBytes,
@@ -36,7 +37,13 @@ function open(
   keyring: Keyring = KEYRING,
   maxInputBytes = 64 * MB,
 ): Envelope {
-  return createEnvelope({ keyring, format, maxInputBytes, now: () => performance.now() });
+  return createEnvelope({
+    keyring,
+    createAes,
+    format,
+    maxInputBytes,
+    now: () => performance.now(),
+  });
 }
 
 async function read(

@@ -4,13 +4,15 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { openObject } from '../../../src/encryption/opened-object.ts';
 import { SEGMENT_BYTES } from '../../../src/encryption/sizes.ts';
+import { createAes } from '../../support/aes.ts';
 import { expectSameBytes, makeBody, makeBytes } from '../../support/bodies.ts';
 import { DICOM, encrypt, failureOf, KEYRING, OTHER_UUID, testKeyring, UUID } from './support.ts';
 
 const IDENTITY = { uuid: UUID, contentType: DICOM };
 
 function open(object: Uint8Array, identity = IDENTITY, keyring = KEYRING) {
-  return openObject(makeBody(object), (id) => keyring.find(id), identity).content;
+  return openObject(makeBody(object), { find: (id) => keyring.find(id), createAes }, identity)
+    .content;
 }
 
 describe.each(['A1', 'A2'] as const)('%s', (format) => {

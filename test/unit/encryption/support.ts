@@ -14,6 +14,7 @@ import type { EncryptionFormat } from '../../../src/encryption/sizes.ts';
 import { StorageError, type StorageErrorCode } from '../../../src/errors.ts';
 import { abortReason } from '../../../src/store/abort.ts';
 import type { Body, ByteRange, ObjectStore } from '../../../src/store/object-store.ts';
+import { createAes } from '../../support/aes.ts';
 import { makeBody, makeSink, never } from '../../support/bodies.ts';
 
 export const UUID = 'e1f2a3b4-0000-4000-8000-0123456789ab';
@@ -92,7 +93,7 @@ export async function encrypt(
   if (keyring.master === undefined) throw new Error('no master key');
   const body = await encryptBody(
     makeBody(content),
-    { format, master: keyring.master, uuid, contentType },
+    { format, master: keyring.master, uuid, contentType, createAes },
     createPacer(2, () => performance.now()),
     never(),
   );
@@ -117,7 +118,7 @@ export function decrypt(object: Uint8Array, options: DecryptOptions = {}): Uint8
   const inner = makeSink();
   const sink = createDecryptingSink(
     inner,
-    { find: (id) => keyring.find(id), identity: { uuid, contentType }, plain, wanted },
+    { find: (id) => keyring.find(id), createAes, identity: { uuid, contentType }, plain, wanted },
     { start: 0, header: undefined },
   );
   sink.begin(object.length, object.length);

@@ -11,6 +11,7 @@ import {
   SEALED_SEGMENT_BYTES,
   SEGMENT_BYTES,
 } from '../../../src/encryption/sizes.ts';
+import { createAes } from '../../support/aes.ts';
 import { makeBytes } from '../../support/bodies.ts';
 import {
   DICOM,
@@ -220,6 +221,7 @@ describe('A2', () => {
       },
       {
         find: (id) => KEYRING.find(id),
+        createAes,
         identity: { uuid: UUID, contentType: DICOM },
         plain: 'refuse',
         wanted: undefined,

@@ -12,6 +12,7 @@ import { createEnvelope } from '../../../src/encryption/envelope.ts';
 import { StorageError } from '../../../src/errors.ts';
 import { type RekeyedObject, type RekeyPlan, rekey } from '../../../src/jobs/rekey.ts';
 import type { ContentType } from '../../../src/naming.ts';
+import { createAes } from '../../support/aes.ts';
 import {
   expectFailure,
   expectSameBytes,
@@ -51,6 +52,7 @@ interface Extra {
 const open = (keyring = NEW) =>
   createEnvelope({
     keyring,
+    createAes,
     format: 'A1',
     maxInputBytes: 2 ** 30,
     now: () => performance.now(),

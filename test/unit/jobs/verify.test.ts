@@ -12,6 +12,7 @@ import {
   verify,
 } from '../../../src/jobs/verify.ts';
 import { contentTypeOf, ORTHANC_NAMING } from '../../../src/naming.ts';
+import { createAes } from '../../support/aes.ts';
 import { expectFailure, makeBody, never } from '../../support/bodies.ts';
 import { createFakeIndex, type FakeIndex } from '../../support/fake-index.ts';
 import { createMemoryStore, type MemoryStore, sideOf } from '../../support/memory-store.ts';
@@ -223,6 +224,7 @@ test('what the index forgets meanwhile is not missing, and what it learns is no 
 test('knows the sizes of encrypted objects, and reads them with --deep', async () => {
   const envelope = createEnvelope({
     keyring: createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7),
+    createAes,
     format: 'A2',
     maxInputBytes: 1024 * 1024,
     now: () => performance.now(),
