@@ -167,6 +167,8 @@ function describeFinding(finding: Finding): string {
       return `${finding.kind}: ${finding.store} ${finding.key}: ${finding.reason}`;
     case 'deleted-orphan':
       return `deleted: ${finding.key}`;
+    case 'undeletable-orphan':
+      return `not deleted: ${finding.key}: ${finding.reason}`;
     default:
       return finding satisfies never;
   }

@@ -3,6 +3,7 @@
 
 import { setMaxListeners } from 'node:events';
 import { ciphertextSize, type EncryptionFormat } from '../encryption/sizes.ts';
+import { toStorageError } from '../errors.ts';
 import { alternateKeys, contentTypeOf, folderOf, objectKey, parseKey } from '../naming.ts';
 import type { OrthancApi } from '../orthanc-api.ts';
 import type { ObjectInfo } from '../store/object-store.ts';
@@ -30,7 +31,9 @@ export type Finding =
       readonly key: string;
       readonly reason: string;
     }
-  | { readonly kind: 'deleted-orphan'; readonly key: string };
+  | { readonly kind: 'deleted-orphan'; readonly key: string }
+  /** Retention, a hold, a lock: it stays an orphan. */
+  | { readonly kind: 'undeletable-orphan'; readonly key: string; readonly reason: string };
 
 export type StoreName = 'object-storage' | 'file-system';
 
@@ -224,7 +227,15 @@ export async function verify(
     const { deletion } = options;
     if (deletion === undefined || counts.deletedOrphans >= deletion.max) return;
     if (!deletion.isNoted(orphan)) return;
-    await store.delete(orphan.key, { signal });
+    try {
+      await store.delete(orphan.key, { signal });
+    } catch (error) {
+      const { code, message } = toStorageError(error);
+      // One that must stay is no reason to keep the others.
+      if (code !== 'ACCESS_DENIED') throw error;
+      report({ kind: 'undeletable-orphan', key: orphan.key, reason: `${code}: ${message}` });
+      return;
+    }
     counts.deletedOrphans += 1;
     report({ kind: 'deleted-orphan', key: orphan.key });
   }

@@ -132,6 +132,23 @@ test('deletes at most so many orphans', async () => {
   expect(bucket.objects.size).toBe(23 + 2);
 });
 
+test('an orphan that must stay keeps no other one', async () => {
+  const others = [1, 2].map((digit) => ORPHAN.replace(/^0/, String(digit)));
+  for (const key of [ORPHAN, ...others]) bucket.objects.set(key, Buffer.from('x'));
+  bucket.failWhen((call) => (call === `delete ${ORPHAN}` ? 'ACCESS_DENIED' : undefined));
+  expect(await run({ max: 10 })).toMatchObject({ orphans: 3, deletedOrphans: 2 });
+  expect([...bucket.objects.keys()].filter((key) => [ORPHAN, ...others].includes(key))).toEqual([
+    ORPHAN,
+  ]);
+  expect(findings).toContainEqual({
+    kind: 'undeletable-orphan',
+    key: ORPHAN,
+    reason: expect.stringMatching(/^ACCESS_DENIED: /) as string,
+  });
+  bucket.failWhen((call) => (call === `delete ${ORPHAN}` ? 'UNAVAILABLE' : undefined));
+  await expectFailure(run({ max: 10 }), 'UNAVAILABLE');
+});
+
 test('deletes only what an earlier run has noted', async () => {
   const others = [1, 2, 3].map((digit) => ORPHAN.replace(/^0/, String(digit)));
   for (const key of [ORPHAN, ...others]) bucket.objects.set(key, Buffer.from('x'));
