@@ -99,8 +99,10 @@ async function run(options: Options, command: Command): Promise<void> {
 
 async function copyAll(options: Options, sides: Sides): Promise<void> {
   const { from, to } = sides;
-  const progress = createProgressLine(options.json !== true && process.stderr.isTTY === true);
+  const isJson = options.json === true;
+  const progress = createProgressLine(!isJson && process.stderr.isTTY === true);
   const failures: { readonly key: string; readonly reason: string }[] = [];
+  let shown = 0;
   const journal = openJournal(options.dryRun === true ? undefined : options.journal, to.naming);
   const startedMs = performance.now();
   try {
@@ -112,8 +114,10 @@ async function copyAll(options: Options, sides: Sides): Promise<void> {
         to,
         typeOf: (uuid) => types?.typeOf(uuid),
         failed: (key, reason) => {
-          failures.push({ key, reason });
-          if (options.json !== true && failures.length <= FAILURES_SHOWN) {
+          if (isJson) {
+            failures.push({ key, reason });
+          } else if (shown < FAILURES_SHOWN) {
+            shown += 1;
             progress.clear();
             process.stderr.write(`${key}: ${reason}\n`);
           }
@@ -136,11 +140,14 @@ async function copyAll(options: Options, sides: Sides): Promise<void> {
     );
     progress.clear();
     process.stdout.write(
-      options.json === true
+      isJson
         ? `${JSON.stringify({ ...counts, dryRun: options.dryRun === true, failures })}\n`
         : `${describe(counts, options.dryRun === true)}\n`,
     );
     if (counts.failed > 0) process.exitCode = 1;
+    if (!isJson && counts.failed > shown) {
+      process.stderr.write(`… and ${counts.failed - shown} more; --json names all\n`);
+    }
   } finally {
     journal.close();
   }

@@ -151,6 +151,25 @@ test('what cannot be read is listed, is exit code 1, and the others are copied',
   });
 });
 
+test('of many failures the first are shown, and the others counted', async () => {
+  const { objects } = servers.s3;
+  for (let number = 0; number < 25; number += 1) {
+    await objects.write(`keyless/${uuidOf(number)}.dcm.enc`, makeBytes(100));
+  }
+  const from = ['--from-config', configure('s3', 'keyless')];
+  const argv = ['migrate', '--config', configure('azure', 'none'), ...from];
+  const { code, stdout, stderr } = cli.run(argv);
+  expect([code, stdout.toString()]).toEqual([1, expect.stringMatching(/, 25 failed\n$/)]);
+  const lines = stderr.trimEnd().split('\n');
+  expect(lines.slice(0, -1)).toEqual(
+    Array.from(
+      { length: 20 },
+      () => expect.stringMatching(/^keyless\/.*: UNKNOWN_KEY: /) as string,
+    ),
+  );
+  expect(lines.at(-1)).toBe('… and 5 more; --json names all');
+});
+
 test('a folder that is not there is no folder without files', () => {
   const path = configure('s3', 'nothing', { StorageStructure: 'legacy' });
   const configuration = JSON.parse(readFileSync(path, 'utf8')) as object;
