@@ -40,10 +40,11 @@ export function readFileSystem(
   report: Report,
 ): FileSystemSettings | undefined {
   const folder = textOf(orthanc, 'StorageDirectory', report);
-  // Orthanc takes a relative path as one from its configuration file, whose place a plugin isn't told.
   if (folder === undefined || !isAbsolute(folder)) {
+    // Orthanc takes a relative path as one from its configuration file, whose place a plugin isn't told.
+    const problem = folder === undefined ? 'is missing' : `"${folder}" is a relative path`;
     report.problems.push(
-      'StorageDirectory: must be an absolute path where files are in both places (HybridMode, MigrationFromFileSystemEnabled)',
+      `StorageDirectory: ${problem}; write the folder of Orthanc's own files as an absolute one, since only Orthanc knows from where it would look`,
     );
     return undefined;
   }

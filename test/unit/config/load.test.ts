@@ -363,11 +363,11 @@ describe('hybrid storage', () => {
   });
 
   test.each<[Json, Json, RegExp]>([
-    [{ HybridMode: 'WriteToFileSystem' }, {}, /^StorageDirectory: must be an absolute path/],
+    [{ HybridMode: 'WriteToFileSystem' }, {}, /^StorageDirectory: is missing; write .* absolute/],
     [
       { MigrationFromFileSystemEnabled: true },
       { StorageDirectory: 'OrthancStorage' },
-      /^StorageDirectory: must be an absolute path/,
+      /^StorageDirectory: "OrthancStorage" is a relative path; write .* absolute/,
     ],
     [
       { HybridMode: 'WriteToFileSystem' },
