@@ -35,9 +35,16 @@ void refresh() noexcept {
     if (state == nullptr) {
       return;
     }
-    if (const auto answer = state->lanes.ask(0, "metrics")) {
-      setAll(state->orthanc.raw(), answer->body);
+    OrthancPluginContext* context = state->orthanc.raw();
+    const auto answer = state->lanes.ask(0, "metrics");
+    if (answer) {
+      setAll(context, answer->body);
     }
+    // What must be known when TypeScript tells nothing: its own figures then stay as they were.
+    const std::string up = std::to_string(static_cast<int>(answer.has_value()));
+    setAll(context, "orthanc_object_storage_up " + up +
+                        "\northanc_object_storage_unanswered_count " +
+                        std::to_string(state->unanswered) + "\n");
   } catch (...) {  // NOLINT(bugprone-empty-catch): nothing may cross the C ABI
   }
 }

@@ -121,7 +121,10 @@ std::string joined(const std::vector<std::string>& lines) {
 /** The handle goes with the loop, the object stays as long as somebody holds it. */
 class NodeInstance::LoopWakeup final : public Wakeup {
  public:
-  explicit LoopWakeup(uv_async_t* async) : async_(async) {}
+  void open(uv_async_t* async) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    async_ = async;
+  }
 
   void send() override {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -137,13 +140,13 @@ class NodeInstance::LoopWakeup final : public Wakeup {
 
  private:
   std::mutex mutex_;
-  uv_async_t* async_;
+  uv_async_t* async_ = nullptr;  // until the loop has it, and once it has gone
 };
 
 NodeInstance* NodeInstance::current() { return currentInstance; }
 
 NodeInstance::NodeInstance(const Surroundings& surroundings)
-    : surroundings_(surroundings), wakeup_(std::make_shared<LoopWakeup>(&async_)) {
+    : surroundings_(surroundings), wakeup_(std::make_shared<LoopWakeup>()) {
   const SignalShield shield;
   thread_ = std::thread([this] { run(); });
 }
@@ -262,6 +265,7 @@ void NodeInstance::live(node::CommonEnvironmentSetup& setup) {
     self->binding_->deliver(stopRequested);
   });
   async_.data = this;
+  wakeup_->open(&async_);
 
   node::AddLinkedBinding(environment, bindingModule());
   node::SetProcessExitHandler(environment, [this](node::Environment* exiting, int code) {

@@ -3,6 +3,7 @@
 
 #include <node.h>
 
+#include <cstdlib>
 #include <stdexcept>
 
 #include "signal_shield.h"
@@ -10,9 +11,12 @@
 namespace cloudstore {
 namespace {
 
-// Helpers of V8's for garbage collection and compilation; our loop is the only one, and machines
-// are small.
+// Helpers of V8's for garbage collection and compilation, shared by all lanes; machines are small.
 constexpr int kPlatformThreads = 2;
+// For calls of the system that block: files, and names of hosts. libuv's four would all be taken by
+// as many reads of a disk that hangs, and names of the store's host could not be looked up any more
+// (src/providers/filesystem/store.ts leaves some free).
+constexpr const char* kThreadPoolSize = "16";
 
 node::ProcessInitializationFlags::Flags initializationFlags() {
   // Node is a guest here: V8 and the platform are set up by us, once; stdio, signals and limits are
@@ -39,6 +43,9 @@ NodeProcess& NodeProcess::instance() {
 
 NodeProcess::NodeProcess() {
   const SignalShield shield;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): Orthanc's threads are not there yet. The user's own
+  // stays.
+  setenv("UV_THREADPOOL_SIZE", kThreadPoolSize, 0);
   initialization_ = node::InitializeOncePerProcess({"orthanc"}, initializationFlags());
   if (!initialization_->errors().empty()) {
     return;

@@ -42,12 +42,17 @@ OrthancPluginHttpMethod methodOf(const std::string& method) {
 }  // namespace
 
 void OrthancContext::log(LogLevel level, const std::string& message, const char* source) const {
+  if (gone_) {
+    return;
+  }
   OrthancPluginLogMessage(context_, message.c_str(), kPluginName, source, 0,
                           OrthancPluginLogCategory_Generic, toOrthanc(level));
 }
 
 void OrthancContext::nameThread(const char* name) const {
-  OrthancPluginSetCurrentThreadName(context_, name);
+  if (!gone_) {
+    OrthancPluginSetCurrentThreadName(context_, name);
+  }
 }
 
 std::string OrthancContext::configuration() const {
@@ -66,7 +71,9 @@ RestAnswer OrthancContext::callRest(const std::string& method, const std::string
   }
   OrthancPluginMemoryBuffer raw{nullptr, 0};
   const auto free = [this](OrthancPluginMemoryBuffer* buffer) {
-    OrthancPluginFreeMemoryBuffer(context_, buffer);
+    if (!gone_) {
+      OrthancPluginFreeMemoryBuffer(context_, buffer);
+    }
   };
   const std::unique_ptr<OrthancPluginMemoryBuffer, decltype(free)> guard(&raw, free);
 
@@ -93,7 +100,7 @@ OwnedDestination::~OwnedDestination() { free(); }
 uint8_t* OwnedDestination::allocate(uint64_t size) {
   if (buffer_.size != size) {
     free();
-    if (OrthancPluginCreateMemoryBuffer64(context_, &buffer_, size) !=
+    if (OrthancPluginCreateMemoryBuffer64(orthanc_.raw(), &buffer_, size) !=
         OrthancPluginErrorCode_Success) {
       buffer_ = {nullptr, 0};
     }
@@ -107,10 +114,10 @@ void OwnedDestination::release(OrthancPluginMemoryBuffer64* target) {
 }
 
 void OwnedDestination::free() {
-  if (buffer_.data != nullptr) {
-    OrthancPluginFreeMemoryBuffer64(context_, &buffer_);
-    buffer_ = {nullptr, 0};
+  if (buffer_.data != nullptr && !orthanc_.gone()) {
+    OrthancPluginFreeMemoryBuffer64(orthanc_.raw(), &buffer_);
   }
+  buffer_ = {nullptr, 0};
 }
 
 }  // namespace cloudstore

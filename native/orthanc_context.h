@@ -3,6 +3,7 @@
 
 #include <orthanc/OrthancCPlugin.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -18,6 +19,11 @@ enum class LogLevel : uint8_t { kError, kWarning, kInfo, kTrace };
 class OrthancContext {
  public:
   explicit OrthancContext(OrthancPluginContext* context) : context_(context) {}
+
+  /** Finalize is about to return, and the context to go: from now on nothing here touches it.
+   * Threads that had to be left behind may still come back. */
+  void leave() { gone_ = true; }
+  [[nodiscard]] bool gone() const { return gone_; }
 
   [[nodiscard]] OrthancPluginContext* raw() const { return context_; }
   [[nodiscard]] std::string orthancVersion() const { return context_->orthancVersion; }
@@ -40,13 +46,14 @@ class OrthancContext {
 
  private:
   OrthancPluginContext* const context_;
+  std::atomic<bool> gone_{false};
 };
 
 /** Memory for an answer of unknown size, from Orthanc's allocator; freed unless it was handed over.
  */
 class OwnedDestination final : public Destination {
  public:
-  explicit OwnedDestination(OrthancPluginContext* context) : context_(context) {}
+  explicit OwnedDestination(const OrthancContext& orthanc) : orthanc_(orthanc) {}
   ~OwnedDestination() override;
   OwnedDestination(const OwnedDestination&) = delete;
   OwnedDestination& operator=(const OwnedDestination&) = delete;
@@ -58,7 +65,7 @@ class OwnedDestination final : public Destination {
  private:
   void free();
 
-  OrthancPluginContext* const context_;
+  const OrthancContext& orthanc_;
   OrthancPluginMemoryBuffer64 buffer_{nullptr, 0};
 };
 

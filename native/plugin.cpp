@@ -70,6 +70,7 @@ void endState() {
   while (ending.use_count() > 1 && std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
+  ending->orthanc.leave();
 }
 
 int32_t refuse(const OrthancContext& orthanc, const std::string& why) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 
 #include "jobs.h"
@@ -15,6 +17,8 @@ struct PluginState {
   explicit PluginState(OrthancPluginContext* context) : orthanc(context), lanes(orthanc, jobs) {}
 
   OrthancContext orthanc;
+  /** Storage operations that ended without an answer of TypeScript's, which counts all others. */
+  std::atomic<uint64_t> unanswered{0};
   JobTable jobs;
   Lanes lanes;
 };

@@ -19,37 +19,41 @@ const char* nameOf(Operation operation) {
     case Operation::kCreate:
       return "create";
     case Operation::kReadWhole:
-    case Operation::kReadRange:
       return "read";
-    case Operation::kRemove:
+    case Operation::kReadRange:
+      return "read-range";
+    default:
       return "remove";
-    case Operation::kRest:
-    case Operation::kEvent:
-      break;
   }
-  return "rest";
 }
 
-/** The one way in and out: TypeScript logs what it fails itself, all other ends are logged here. */
-OrthancPluginErrorCode finish(const PluginState& state, const Request& request,
-                              const Result& result) {
+/** An end that TypeScript does not know of: it is logged and counted here. */
+OrthancPluginErrorCode finishUnanswered(PluginState& state, const Request::Subject& subject,
+                                        const std::string& message, const char* name,
+                                        OrthancPluginErrorCode code) {
+  ++state.unanswered;
+  state.orthanc.log(LogLevel::kError, std::string("op=") + nameOf(subject.operation) + " uuid=" +
+                                          subject.uuid + " code=" + name + " failed: " + message);
+  return code;
+}
+
+/** The one way out. */
+OrthancPluginErrorCode finish(PluginState& state, const Request& request, const Result& result) {
   using Verdict = Result::Verdict;
-  if (result.verdict == Verdict::kSuccess) {
-    return OrthancPluginErrorCode_Success;
-  }
-  if (result.verdict == Verdict::kFailed) {
-    return static_cast<OrthancPluginErrorCode>(result.code);
-  }
-  state.orthanc.log(LogLevel::kError, std::string("op=") + nameOf(request.subject().operation) +
-                                          " uuid=" + request.subject().uuid +
-                                          " failed: " + result.message);
+  const auto unanswered = [&](const char* name, OrthancPluginErrorCode code) {
+    return finishUnanswered(state, request.subject(), result.message, name, code);
+  };
   switch (result.verdict) {
+    case Verdict::kSuccess:
+      return OrthancPluginErrorCode_Success;
+    case Verdict::kFailed:
+      return static_cast<OrthancPluginErrorCode>(result.code);
     case Verdict::kTimeout:
-      return OrthancPluginErrorCode_Timeout;
+      return unanswered("TIMEOUT", OrthancPluginErrorCode_Timeout);
     case Verdict::kClosed:
-      return OrthancPluginErrorCode_Plugin;
+      return unanswered("CLOSED", OrthancPluginErrorCode_Plugin);
     default:
-      return OrthancPluginErrorCode_StorageAreaPlugin;
+      return unanswered("RUNTIME_LOST", OrthancPluginErrorCode_StorageAreaPlugin);
   }
 }
 
@@ -88,7 +92,7 @@ OrthancPluginErrorCode create(const char* uuid, const void* content, int64_t siz
 OrthancPluginErrorCode readWhole(OrthancPluginMemoryBuffer64* target, const char* uuid,
                                  OrthancPluginContentType type) {
   return guarded(uuid, [&](PluginState& state) {
-    auto owned = std::make_unique<OwnedDestination>(state.orthanc.raw());
+    auto owned = std::make_unique<OwnedDestination>(state.orthanc);
     OwnedDestination& destination = *owned;
     const auto request = std::make_shared<Request>(
         Request::Subject{Operation::kReadWhole, uuid, type, 0, {}}, nullptr, 0, std::move(owned));

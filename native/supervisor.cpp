@@ -147,6 +147,17 @@ void Supervisor::watch(std::unique_lock<std::mutex>& lock) {
     lock.lock();
     changed_.wait_for(lock, limits_.forcedStop, [this] { return ended_ || stopping_; });
     turnedAt_ = Clock::now();
+    if (!ended_ && !stopping_) {
+      // Native code that does not return, such as a call of the system for a disk that hangs.
+      const std::string why =
+          "the event loop hangs in native code and cannot be ended; if it does not come back, "
+          "Orthanc "
+          "must be restarted";
+      lock.unlock();
+      bridge_.breakDown(why);
+      log_(Severity::kError, "Storage is out of order: " + why);
+      lock.lock();
+    }
     return;
   }
   lock.unlock();

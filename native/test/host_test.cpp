@@ -524,8 +524,19 @@ TEST_F(HostTest, AJobThatOrthancRefuses) {
 
 TEST_F(HostTest, MetricsComeWhenTheyAreRead) {
   start();
-  EXPECT_EQ(orthanc.metrics(),
-            (std::map<std::string, double>{{"oos_bytes", 5000000001.0}, {"oos_ms", 1.5}}));
+  std::map<std::string, double> expected{{"oos_bytes", 5000000001.0},
+                                         {"oos_ms", 1.5},
+                                         {"orthanc_object_storage_up", 1},
+                                         {"orthanc_object_storage_unanswered_count", 0}};
+  EXPECT_EQ(orthanc.metrics(), expected);
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(orthanc.remove("!exit"), kLost);
+  }
+  ASSERT_TRUE(orthanc.awaitLog("Storage is out of order"));
+  EXPECT_EQ(orthanc.create("x", "y"), kLost);
+  expected["orthanc_object_storage_up"] = 0;
+  expected["orthanc_object_storage_unanswered_count"] = 6;
+  EXPECT_EQ(orthanc.metrics(), expected);
 }
 
 TEST_F(HostTest, FinalizeWhileOrthancAnswersACallIsBounded) {
@@ -568,9 +579,9 @@ TEST_P(CrashTest, OrthancLives) {
   EXPECT_EQ(orthanc.remove(command), kLost);
   EXPECT_EQ(waiting.outcome(), kLost);
   expectServes();
-  EXPECT_TRUE(
-      orthanc.hasLogged("op=remove uuid=!silent failed: the storage runtime ended: " + reason));
-  EXPECT_TRUE(orthanc.hasLogged("op=remove uuid=" + command +
+  EXPECT_TRUE(orthanc.hasLogged(
+      "op=remove uuid=!silent code=RUNTIME_LOST failed: the storage runtime ended: " + reason));
+  EXPECT_TRUE(orthanc.hasLogged("op=remove uuid=" + command + " code=RUNTIME_LOST" +
                                 " failed: the storage runtime ended: " + reason));
   EXPECT_TRUE(orthanc.hasLogged("The storage runtime ended (" + reason));
   EXPECT_NE(orthanc.rest(kGet, "/object-storage/process").body.find(R"("restarted":true)"),
@@ -661,13 +672,26 @@ TEST_F(HostTest, TooManyCrashesFailAtOnce) {
   const Stopwatch watch;
   EXPECT_EQ(orthanc.create("x", "y"), kLost);
   EXPECT_LT(watch.elapsed(), milliseconds(100));
-  EXPECT_TRUE(orthanc.hasLogged(
-      "op=create uuid=x failed: the storage runtime ended 5 times within 60 s, the last time "
-      "because: process.exit(7)"));
+  EXPECT_TRUE(
+      orthanc.hasLogged("op=create uuid=x code=RUNTIME_LOST failed: the storage runtime ended 5 "
+                        "times within 60 s, the last time "
+                        "because: process.exit(7)"));
   // A reset is a new beginning.
   orthanc.finalize();
   start();
   expectServes();
+}
+
+TEST_F(HostTest, FinalizeWhileANewRuntimeStarts) {
+  for (const int delay : {0, 3, 10, 20, 40, 80}) {
+    start();
+    EXPECT_EQ(orthanc.remove("!exit"), kLost);
+    ASSERT_TRUE(orthanc.awaitLog("a new one starts"));
+    std::this_thread::sleep_for(milliseconds(delay));
+    const Stopwatch watch;
+    orthanc.finalize();
+    EXPECT_LT(watch.elapsed(), seconds(10) * kSlowness) << delay;
+  }
 }
 
 TEST_F(HostTest, ARuntimeThatIsRefusedLaterCountsAsAnEnd) {
@@ -722,7 +746,8 @@ TEST_F(HostTest, AfterItsDeadlineACreateTouchesNothing) {
   ASSERT_TRUE(orthanc.awaitLog("late complete: REQUEST_OVER"));
   EXPECT_TRUE(orthanc.hasLogged("late read: REQUEST_OVER"));
   EXPECT_TRUE(orthanc.hasLogged("late encrypt: REQUEST_OVER"));
-  EXPECT_TRUE(orthanc.hasLogged("op=create uuid=!late failed: no answer before the deadline"));
+  EXPECT_TRUE(
+      orthanc.hasLogged("op=create uuid=!late code=TIMEOUT failed: no answer before the deadline"));
   expectServes();
 }
 
@@ -811,7 +836,7 @@ TEST_F(HostTest, WhenOrthancStopsHangingRequestsEndAfterTheGrace) {
   EXPECT_GE(watch.elapsed(), seconds(7));
   EXPECT_LT(watch.elapsed(), seconds(10));
   EXPECT_TRUE(orthanc.awaitLog("abandoned"));
-  EXPECT_TRUE(orthanc.hasLogged("op=remove uuid=!late failed: Orthanc is stopping"));
+  EXPECT_TRUE(orthanc.hasLogged("op=remove uuid=!late code=CLOSED failed: Orthanc is stopping"));
 }
 
 // --- a guest in Orthanc's process

@@ -353,6 +353,25 @@ TEST_F(SupervisorTest, TheWatchdogReplacesALoopThatHangs) {
   EXPECT_EQ(starts(), 2);
 }
 
+TEST_F(SupervisorTest, AfterALoopThatCannotBeEndedCallsFailAtOnceUntilItIsBack) {
+  script.settings.watchdogTimeout = milliseconds(100);
+  script.heedsTerminate = false;
+  ASSERT_TRUE(start().settings);
+  EXPECT_EQ(call("spin").verdict, Verdict::kLost);
+  EXPECT_NE(log().find("Storage is out of order: the event loop hangs in native code"),
+            std::string::npos);
+  const auto begin = steady_clock::now();
+  EXPECT_EQ(call("x").verdict, Verdict::kLost);
+  EXPECT_LT(steady_clock::now() - begin, milliseconds(50));
+  script.heedsTerminate = true;
+  newest->free();
+  while (call("x").verdict != Verdict::kSuccess) {
+    ASSERT_LT(steady_clock::now() - begin, milliseconds(5'000));
+    std::this_thread::sleep_for(kHeartbeat);
+  }
+  EXPECT_EQ(starts(), 2);
+}
+
 TEST_F(SupervisorTest, TheWatchdogSparesOneThatStillStarts) {
   script.settings.watchdogTimeout = milliseconds(50);
   ASSERT_TRUE(start().settings);

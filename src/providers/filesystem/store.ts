@@ -8,6 +8,7 @@ import { dirname, resolve } from 'node:path';
 import type { FileSystemSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
+import { createLimiter } from '../../store/limit.ts';
 import type { ByteRange, ObjectStore, Sink } from '../../store/object-store.ts';
 import { PIECE_BYTES } from '../content.ts';
 import {
@@ -24,6 +25,10 @@ import { pathOf, temporaryName } from './paths.ts';
 import { createRoot } from './root.ts';
 import { fillFile, removeEmptyFolders, writeFile } from './write.ts';
 
+/** Each takes a thread of libuv's while the system is at it, for ever where a disk hangs: there must be some left to look up the names
+ *  of hosts with (kThreadPoolSize in native/node_process.cpp). */
+const MAX_AT_ONCE = 12;
+
 /** Below StorageDirectory, nothing but what its keys name is ever touched, empty folders aside. */
 export function createFileSystemStore(settings: FileSystemSettings): ObjectStore {
   const root = createRoot(resolve(settings.folder));
@@ -33,7 +38,11 @@ export function createFileSystemStore(settings: FileSystemSettings): ObjectStore
   setMaxListeners(0, closing.signal);
   const translate = (thrown: unknown, operation: Operation) =>
     toFileSystemError(thrown, operation, root.path);
-  const run = createRun(closing.signal, translate);
+  const untilGivenUp = createRun(closing.signal, translate);
+  const limiter = createLimiter(MAX_AT_ONCE);
+  // One that was given up keeps its place until the system has come back to it.
+  const run: Run = (verb, key, signal, work) =>
+    untilGivenUp(verb, key, signal, (linked) => limiter.run(linked, () => work(linked)));
 
   /** Of one file; that it is not there is believed only while its disk is. */
   const runForFile: Run = (verb, key, signal, work) =>
