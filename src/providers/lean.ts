@@ -51,6 +51,9 @@ async function wait(headers: Headers, signal: AbortSignal): Promise<void> {
 function isFinal(thrown: unknown): boolean {
   return (
     thrown instanceof StorageError &&
-    (thrown.code === 'NOT_FOUND' || thrown.code === 'BAD_RANGE' || thrown.code === 'ABORTED')
+    (thrown.isFinal ||
+      thrown.code === 'NOT_FOUND' ||
+      thrown.code === 'BAD_RANGE' ||
+      thrown.code === 'ABORTED')
   );
 }

@@ -93,12 +93,17 @@ function readExtent(options: ReceiveOptions, status: number, headers: Headers): 
   const lengthHeader = headers['content-length'];
   const announced = lengthHeader === undefined ? undefined : Number(lengthHeader);
   if (range === undefined) {
-    if (status !== 200 || announced === undefined || !Number.isSafeInteger(announced)) {
+    if (announced === undefined) {
       throw new StorageError(
         'INTEGRITY',
-        `${server} answered the read of "${key}" with status ${status} and ${
-          announced === undefined ? 'no length' : `the length "${lengthHeader}"`
-        }`,
+        `${server} answered the read of "${key}" with status ${status} and without a length (Content-Length), so that nobody could tell whether all of it came; does a proxy, or the server at Endpoint, pack or unpack what it passes on?`,
+        { key, isFinal: true },
+      );
+    }
+    if (status !== 200 || !Number.isSafeInteger(announced)) {
+      throw new StorageError(
+        'INTEGRITY',
+        `${server} answered the read of "${key}" with status ${status} and the length "${lengthHeader}"`,
         { key },
       );
     }

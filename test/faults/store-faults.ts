@@ -228,6 +228,14 @@ export function storeFaults(target: FaultTarget): void {
         await expectFailure(get(open({ maxRetries: 1 })), code);
       });
 
+      test('a body without a length is an error at once', async () => {
+        const head = { ...VERSION, 'transfer-encoding': 'chunked' };
+        const chunks = Buffer.from('5\r\nabcde\r\n0\r\n\r\n');
+        bench.server.always(answerRaw(head, chunks, () => undefined));
+        await expectFailure(get(open()), 'INTEGRITY', /without a length.*proxy/);
+        expect(bench.methods()).toEqual(['GET']);
+      });
+
       test('a range that arrives whole is verified like the whole, a part is not', async () => {
         const store = open({ maxRetries: 0 });
         bench.server.always(answerRange(SMALL, 'bytes 0-999/1000', wrongChecksum));
