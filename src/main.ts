@@ -28,6 +28,7 @@ import { checkStores, closeStores, openStores, type Stores } from './open-stores
 import { createOrthancApi, type OrthancApi } from './orthanc-api.ts';
 import { createRequestHandler } from './requests.ts';
 import { createRestHandler } from './rest.ts';
+import { insistOnTwoPlaces, mayBeOnePlace } from './same-place.ts';
 import { bucketOf, createStatus, formatMetrics } from './status.ts';
 import { compareVersions } from './version.ts';
 
@@ -87,7 +88,7 @@ async function start(
     verifyEtag: compareVersions(binding.orthancVersion, FIRST_VERIFYING_ORTHANC) < 0,
   });
   // Orthanc is up already where this runtime replaces another one: requests will tell whether the store is there.
-  if (isFirst && !binding.restarted) await checkStores(stores, log);
+  if (isFirst && !binding.restarted) await checkStores(stores, settings.naming, log);
   serve(binding, settings.provider, settings, { ...stores, envelope }, log);
 }
 
@@ -189,6 +190,7 @@ function composeAttachments(
     };
   }
   // As Orthanc itself has them: never encrypted, whatever the other side is.
+  const places = { files: stores.files, objects: stores.objects };
   const files = createAttachmentStore({ store: stores.files, naming: ORTHANC_NAMING });
   const namedFiles = { name: 'file-system', attachments: files };
   const moves = createMoves();
@@ -202,6 +204,9 @@ function composeAttachments(
       api,
       stores: { 'file-system': files, 'object-storage': objects },
       moves,
+      insistOnTwoPlaces: mayBeOnePlace(naming)
+        ? (options) => insistOnTwoPlaces(places, naming, options)
+        : undefined,
     }),
   };
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import type { PluginSettings, ProviderSettings } from './config/settings.ts';
+import type { NamingSettings, PluginSettings, ProviderSettings } from './config/settings.ts';
 import type { Logger } from './log.ts';
 import {
   createFileSystemStore,
   createStore,
   type ProviderDependencies,
 } from './providers/index.ts';
-import { checkStore } from './start-check.ts';
+import { insistOnTwoPlaces, mayBeOnePlace } from './same-place.ts';
+import { withStartTimeout } from './start-check.ts';
 import { withDeadline } from './store/deadline.ts';
 import type { ObjectStore } from './store/object-store.ts';
 
@@ -43,7 +44,7 @@ export async function openCheckedObjects(
   deps: Dependencies,
 ): Promise<ObjectStore> {
   const objects = await openObjects(settings, provider, deps);
-  await checkStores({ objects, files: undefined }, deps.log);
+  await checkStores({ objects, files: undefined }, settings.naming, deps.log);
   return objects;
 }
 
@@ -62,12 +63,19 @@ function openObjects(
 
 /** Resolves when they can be used; else they are closed.
  *  @throws StorageError that says which setting to change */
-export async function checkStores(stores: Stores, log: Logger): Promise<void> {
+export async function checkStores(
+  stores: Stores,
+  naming: NamingSettings,
+  log: Logger,
+): Promise<void> {
   const { objects, files } = stores;
   try {
-    await checkStore(objects);
+    await withStartTimeout((signal) => objects.check({ signal }));
     if (files === undefined) return;
-    await checkStore(files);
+    await withStartTimeout((signal) => files.check({ signal }));
+    if (mayBeOnePlace(naming)) {
+      await withStartTimeout((signal) => insistOnTwoPlaces({ files, objects }, naming, { signal }));
+    }
     // Nothing tells a new folder from the mount point of a disk that is not mounted.
     if (await isEmpty(files)) {
       log.warning(

@@ -36,7 +36,7 @@ async function run({ config, json }: Options): Promise<void> {
   const { provider, settings, keyWarnings, envelope } = loadCliSettings(config, log);
   for (const warning of settings.warnings) log.warning(warning);
   const stores = await openStores(settings, provider, { log });
-  await checkStores(stores, log);
+  await checkStores(stores, settings.naming, log);
   await closeStores(stores);
   if (json === true) {
     const encryption =

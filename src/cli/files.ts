@@ -19,6 +19,7 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { StorageError } from '../errors.ts';
 import type { Spool } from '../jobs/rekey.ts';
+import { bodyOf } from '../store/bytes-body.ts';
 import type { Body, Sink } from '../store/object-store.ts';
 
 /** Stands for standard input or output. */
@@ -172,10 +173,6 @@ export function openSpool(folder: string): Spool {
       closeSync(descriptor);
     },
   };
-}
-
-function bodyOf(bytes: Buffer): Body {
-  return { sizeBytes: bytes.length, read: (start, end) => bytes.subarray(start, end) };
 }
 
 function writeFully(descriptor: number, offset: number, bytes: Uint8Array): void {

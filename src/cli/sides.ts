@@ -12,7 +12,7 @@ import { ORTHANC_NAMING } from '../naming.ts';
 import { badConfig } from '../open-configuration.ts';
 import { checkStores, closeStores, openCheckedObjects, openStores } from '../open-stores.ts';
 import { createFileSystemStore } from '../providers/index.ts';
-import { checkStore } from '../start-check.ts';
+import { withStartTimeout } from '../start-check.ts';
 import { bucketOf } from '../status.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
@@ -33,7 +33,7 @@ export async function openSides(configPath: string): Promise<Sides> {
   const log = createCliLogger();
   const { provider, settings, envelope } = loadCliSettings(configPath, log);
   const stores = await openStores(settings, provider, { log });
-  await checkStores(stores, log);
+  await checkStores(stores, settings.naming, log);
   return {
     bucket: bucketSide(stores.objects, settings.naming, envelope),
     files: stores.files === undefined ? undefined : fileSide(stores.files),
@@ -72,7 +72,7 @@ export async function openFileSide(configPath: string): Promise<Side> {
   const settings = isObject(orthanc) ? readFileSystem(orthanc, report) : undefined;
   if (settings === undefined) throw badConfig(report.problems);
   const store = createFileSystemStore(settings);
-  await checkStore(store);
+  await withStartTimeout((signal) => store.check({ signal }));
   return fileSide(store);
 }
 

@@ -2,7 +2,8 @@
 
 import { randomBytes } from 'node:crypto';
 import { toStorageError } from '../errors.ts';
-import type { Body, ObjectStore } from '../store/object-store.ts';
+import { bodyOf } from '../store/bytes-body.ts';
+import type { ObjectStore } from '../store/object-store.ts';
 
 /** @returns whether the server heeds `onlyIfVersion`: some that speak S3 ignore it */
 export type ConditionCheck = (signal: AbortSignal) => Promise<boolean>;
@@ -41,11 +42,11 @@ async function heedsVersions(
 ): Promise<boolean> {
   const key = `${folder}rekey-probe-${randomBytes(8).toString('hex')}`;
   try {
-    await store.put(key, bodyOf('first'), { signal });
+    await store.put(key, bodyOf(Buffer.from('first')), { signal });
     const onlyIfVersion = (await store.head(key, { signal }))?.version;
     if (onlyIfVersion === undefined) return false;
-    await store.put(key, bodyOf('second'), { signal });
-    await store.put(key, bodyOf('third'), { signal, onlyIfVersion });
+    await store.put(key, bodyOf(Buffer.from('second')), { signal });
+    await store.put(key, bodyOf(Buffer.from('third')), { signal, onlyIfVersion });
     return false;
   } catch (error) {
     if (toStorageError(error).code === 'NOT_FOUND') return true;
@@ -53,9 +54,4 @@ async function heedsVersions(
   } finally {
     await store.delete(key, { signal });
   }
-}
-
-/** @param text of ASCII */
-function bodyOf(text: string): Body {
-  return { sizeBytes: text.length, read: (start, end) => Buffer.from(text.slice(start, end)) };
 }

@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import type { Attachment, AttachmentStore } from '../attachments.ts';
 import { StorageError, toStorageError } from '../errors.ts';
+import { bodyOf } from '../store/bytes-body.ts';
 import type { Body, OperationOptions, Sink } from '../store/object-store.ts';
 import { createDigester, type Digest, digestOf, type Expected, insist } from './digest.ts';
 
@@ -111,16 +112,6 @@ async function openContent(copy: Copy, options: OperationOptions): Promise<Conte
 
 function mayBeLarge({ sizeBytes }: Expected): boolean {
   return sizeBytes === undefined || sizeBytes > HELD_MAX_BYTES;
-}
-
-function bodyOf(bytes: Uint8Array): Body {
-  return {
-    sizeBytes: bytes.length,
-    read: (start, end) => bytes.slice(start, end),
-    readInto: (start, into) => {
-      into.set(bytes.subarray(start, start + into.length));
-    },
-  };
 }
 
 async function readWhole(

@@ -33,6 +33,7 @@ import {
   withoutType,
 } from './move-progress.ts';
 import type { Moves } from './moves.ts';
+import { createPlaceGuard, type InsistOnTwoPlaces } from './place-guard.ts';
 
 export const MOVE_JOB_TYPE = 'MoveStorage';
 
@@ -40,6 +41,8 @@ export interface MoveDependencies {
   readonly api: OrthancApi;
   readonly stores: Readonly<Record<MoveTarget, AttachmentStore>>;
   readonly moves: Moves;
+  /** Undefined where the stores' names differ, so that they may share a place. */
+  readonly insistOnTwoPlaces: InsistOnTwoPlaces | undefined;
   /** Milliseconds before the second, third, … attempt at an attachment. */
   readonly retryDelaysMs?: readonly number[];
   /** How long a step works before Orthanc may pause or cancel the job. */
@@ -89,7 +92,7 @@ interface Move {
 }
 
 function startMove(deps: MoveDependencies, begun: Progress): Move {
-  const { api, stores, moves } = deps;
+  const { api, stores, moves, insistOnTwoPlaces } = deps;
   const retryDelaysMs = deps.retryDelaysMs ?? RETRY_DELAYS_MS;
   const controller = new AbortController();
   const { signal } = controller;
@@ -97,6 +100,10 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
   setMaxListeners(0, signal);
   const source = stores[begun.target === 'file-system' ? 'object-storage' : 'file-system'];
   const target = stores[begun.target];
+  const guard =
+    insistOnTwoPlaces === undefined
+      ? undefined
+      : createPlaceGuard(stores, insistOnTwoPlaces, signal);
   const large = createLimiter(1);
   let progress = begun;
   /** How much of the present resource's family is done, from 0 to 1. */
@@ -114,6 +121,7 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
       throw new StorageError('UNAVAILABLE', 'another job is moving it right now');
     }
     try {
+      await guard?.(attachment);
       let sizeBytes: number;
       try {
         const expected = { sizeBytes: indexed.contentBytes, md5Hex: indexed.md5Hex };
@@ -150,7 +158,8 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
         const isGone = failure.code === 'NOT_FOUND' && !(await isStillIndexed(indexed));
         if (isGone) return { counts: { ...NO_COUNTS, deletedMeanwhile: 1 }, failures: [] };
         const delayMs = retryDelaysMs[attempt];
-        if (delayMs === undefined) return failed({ ...indexed, failure });
+        if (delayMs === undefined || failure.code === 'BAD_CONFIG')
+          return failed({ ...indexed, failure });
         await sleep(delayMs, undefined, { signal });
       }
     }

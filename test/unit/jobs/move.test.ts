@@ -49,6 +49,7 @@ function createStores() {
       api: index.api,
       stores,
       moves,
+      insistOnTwoPlaces: undefined,
       retryDelaysMs: [1, 1, 1, 1],
       stepMs: 20,
     }),

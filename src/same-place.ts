@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Whether Orthanc's folder is the bucket itself, mounted (s3fs, rclone, gcsfuse), or the folder that a gateway serves as one. In the
+// legacy structure both sides then have the same names, so that a move would remove the one copy that there is: docs/decisions.md.
+
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { NamingSettings } from './config/settings.ts';
+import { StorageError } from './errors.ts';
+import { folderOf } from './naming.ts';
+import { bodyOf } from './store/bytes-body.ts';
+import type { ObjectStore } from './store/object-store.ts';
+
+const POLL_MS = 1_000;
+
+export interface TwoStores {
+  readonly files: Pick<ObjectStore, 'put' | 'delete'>;
+  readonly objects: Pick<ObjectStore, 'head'>;
+}
+
+/** Names differ in the flat structure: then even one place keeps both sides apart. */
+export function mayBeOnePlace({ structure }: NamingSettings): boolean {
+  return structure === 'legacy';
+}
+
+/** Resolves where they are two: a file that is written to the folder is no object of the bucket. Of the bucket, that asks for nothing but
+ *  reading.
+ *  @param patienceMs for how long the file is looked for
+ *  @throws StorageError BAD_CONFIG where they are one */
+export async function insistOnTwoPlaces(
+  { files, objects }: TwoStores,
+  naming: NamingSettings,
+  { signal, patienceMs = 0 }: { readonly signal: AbortSignal; readonly patienceMs?: number },
+): Promise<void> {
+  const name = `orthanc-object-storage-probe-${randomUUID()}`;
+  const endMs = performance.now() + patienceMs;
+  try {
+    await files.put(name, bodyOf(Buffer.from('probe')), { signal });
+    for (;;) {
+      if ((await objects.head(`${folderOf(naming)}${name}`, { signal })) !== undefined) break;
+      if (performance.now() >= endMs) return;
+      await sleep(POLL_MS, undefined, { signal });
+    }
+  } finally {
+    // Also where the signal has ended the rest.
+    await files.delete(name, { signal: new AbortController().signal });
+  }
+  throw new StorageError(
+    'BAD_CONFIG',
+    `HybridMode: StorageDirectory and the bucket are the same place: what is written to the folder shows in the bucket, under RootPath "${naming.rootPath}". There is nothing to move, and a move would delete the only copy. Set HybridMode to "Disabled" (and leave out MigrationFromFileSystemEnabled): with StorageStructure "legacy", Orthanc's files are read from the bucket as they are`,
+  );
+}
