@@ -45,7 +45,8 @@ export interface A2Header {
 /** What encrypts and decrypts the segments of one object. The DEK belongs to who asked for it, to be wiped. */
 export interface A2Secrets {
   readonly dek: Uint8Array;
-  readonly prefix: Uint8Array;
+  /** Of the segment that was begun last; its prefix is the object's. */
+  readonly nonce: Buffer;
   /** Additional authenticated data of every segment. */
   readonly aad: Uint8Array;
 }
@@ -112,7 +113,7 @@ function secretsOf(
   type.writeUInt16LE(contentType);
   return {
     dek,
-    prefix: header.bytes.subarray(PREFIX_OFFSET, EDEK_OFFSET),
+    nonce: Buffer.concat([header.bytes.subarray(PREFIX_OFFSET, EDEK_OFFSET)], NONCE_BYTES),
     aad: Buffer.concat([header.bytes, Buffer.from(uuid, 'latin1'), type]),
   };
 }
@@ -136,7 +137,13 @@ export function unwrapKey(kek: KeyObject, wrapped: Uint8Array): Uint8Array {
 
 /** Begins a segment, whose content and tag follow. */
 export function beginSegment(aes: Aes, secrets: A2Secrets, index: number, isLast: boolean): void {
-  aes.begin(nonceOf(secrets, index, isLast), secrets.aad);
+  if (index >= A2_MAX_SEGMENTS) {
+    throw new StorageError('INTERNAL', 'encryption format A2 ends at 2^32 segments');
+  }
+  const { nonce, aad } = secrets;
+  nonce.writeUInt32BE(index, PREFIX_BYTES);
+  nonce[NONCE_BYTES - 1] = isLast ? 1 : 0;
+  aes.begin(nonce, aad);
 }
 
 /** Decrypts one segment. @param target takes 16 bytes less than `sealed` has
@@ -163,15 +170,4 @@ export function endSegment(aes: Aes, index: number, tag: Uint8Array, plaintext: 
     'INTEGRITY',
     `segment ${index} of the object is not authentic: it was altered, cut, moved or belongs to another object`,
   );
-}
-
-function nonceOf(secrets: A2Secrets, index: number, isLast: boolean): Buffer {
-  if (index >= A2_MAX_SEGMENTS) {
-    throw new StorageError('INTERNAL', 'encryption format A2 ends at 2^32 segments');
-  }
-  const nonce = Buffer.alloc(NONCE_BYTES);
-  nonce.set(secrets.prefix);
-  nonce.writeUInt32BE(index, PREFIX_BYTES);
-  nonce[NONCE_BYTES - 1] = isLast ? 1 : 0;
-  return nonce;
 }

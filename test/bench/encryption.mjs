@@ -1,54 +1,76 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// node test/bench/encryption.mjs [rounds]: what encryption alone makes of one core, beside openssl speed in the same run, and how long
-// it holds up the event loop. In the box, with the libraries of the plugin: node scripts/box.mjs -- node test/bench/encryption.mjs
+// node test/bench/encryption.mjs [--box trixie|testing] [--rounds N]: what encryption alone makes of one core, by the shim's AES and by
+// node:crypto, beside openssl speed in the same box and run; and how long it holds up the event loop.
 
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
-const here = fileURLToPath(new URL('.', import.meta.url));
-const esbuild = fileURLToPath(new URL('../../node_modules/esbuild/bin/esbuild', import.meta.url));
-const rounds = Number(process.argv[2] ?? 3);
+import { build } from 'esbuild';
 
-const folder = mkdtempSync(join(tmpdir(), 'encryption-bench-'));
+import { ensureBox, runInBoxOrFail } from '../../scripts/lib/box.mjs';
+import { aesFile, buildNative } from '../../scripts/lib/build.mjs';
+import { inProject } from '../../scripts/lib/paths.mjs';
+import { parseBoxName } from '../../scripts/lib/suites.mjs';
+
+/** @typedef {{ maxDelayMs: number, maxTurnCpuMs: number, idleMaxDelayMs: number }} Delays */
+/** @typedef {{ speeds: Record<string, number> } & Delays} Round of encryption.bench.ts */
+
+const { values } = parseArgs({
+  options: {
+    box: { type: 'string', default: 'trixie' },
+    rounds: { type: 'string', default: '3' },
+  },
+});
+const boxName = parseBoxName(values.box);
+const rounds = Number(values.rounds);
+
+const addon = join(await buildNative({ box: boxName, withTests: true }), aesFile);
+const box = await ensureBox(boxName);
+const folder = mkdtempSync(inProject('build', 'bench-'));
 try {
   const bundle = join(folder, 'bench.cjs');
-  const options = ['--bundle', '--platform=node', '--format=cjs', '--target=node20.11'];
-  execFileSync(
-    esbuild,
-    [join(here, 'encryption.bench.ts'), ...options, `--outfile=${bundle}`, '--log-level=error'],
-    { stdio: 'inherit' },
-  );
-  report(bundle);
+  await build({
+    entryPoints: [inProject('test', 'bench', 'encryption.bench.ts')],
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node20.11',
+    outfile: bundle,
+    logLevel: 'error',
+    logOverride: { 'empty-import-meta': 'silent' },
+  });
+  await report(bundle);
 } finally {
   rmSync(folder, { recursive: true });
 }
 
 /** @param {string} bundle */
-function report(bundle) {
-  /** @type {Map<string, number>} */ const best = new Map();
+async function report(bundle) {
   /** @type {number[]} */ const openssl = [];
-  /** @type {{ maxDelayMs: number, maxTurnCpuMs: number, idleMaxDelayMs: number }[]} */
-  const delays = [];
+  /** @type {Map<string, { shim: number, node: number }>} */ const best = new Map();
+  /** @type {Delays[]} */ const delays = [];
   for (let round = 0; round < rounds; round++) {
-    openssl.push(opensslSpeed());
-    const text = execFileSync(process.execPath, [bundle], { encoding: 'utf8' });
-    const { speeds, ...delay } = JSON.parse(text);
-    delays.push(delay);
-    for (const [name, speed] of Object.entries(speeds)) {
-      best.set(name, Math.max(best.get(name) ?? 0, speed));
+    openssl.push(await opensslSpeed());
+    const shim = await run(bundle, { OOS_AES: addon });
+    const node = await run(bundle);
+    delays.push(shim);
+    for (const [name, speed] of Object.entries(shim.speeds)) {
+      const { shim: bestShim, node: bestNode } = best.get(name) ?? { shim: 0, node: 0 };
+      best.set(name, {
+        shim: Math.max(bestShim, speed),
+        node: Math.max(bestNode, node.speeds[name] ?? 0),
+      });
     }
   }
   const reference = Math.max(...openssl);
-  const { versions } = process;
-  say(
-    `Node ${versions.node}, OpenSSL ${versions.openssl}; best of ${rounds} rounds, one core, MB/s`,
-  );
+  const share = (/** @type {number} */ speed) =>
+    `${speed.toFixed(0).padStart(6)} ${(speed / reference).toFixed(2)}`;
+  say(`best of ${rounds} rounds, one core, MB/s and beside openssl speed`);
   say(`openssl speed -evp aes-256-gcm -bytes 65536: ${reference.toFixed(0)}`);
-  for (const [name, speed] of best) {
-    say(`${name.padEnd(46)} ${speed.toFixed(0).padStart(6)}  ${(speed / reference).toFixed(2)}`);
+  say(`${''.padEnd(40)} the shim's  node:crypto`);
+  for (const [name, { shim, node }] of best) {
+    say(`${name.padEnd(40)} ${share(shim)}  ${share(node)}`);
   }
   say('event loop under load, at most, per round:');
   for (const { maxDelayMs, maxTurnCpuMs, idleMaxDelayMs } of delays) {
@@ -58,13 +80,19 @@ function report(bundle) {
   }
 }
 
-/** @returns {number} MB/s */
-function opensslSpeed() {
-  const argv = ['speed', '-seconds', '2', '-bytes', '65536', '-evp', 'aes-256-gcm'];
-  const text = execFileSync('openssl', argv, {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
+/**
+ * @param {string} bundle
+ * @param {Record<string, string>} [env]
+ * @returns {Promise<Round>}
+ */
+async function run(bundle, env = {}) {
+  return JSON.parse(await runInBoxOrFail(box, ['node', bundle], { env }));
+}
+
+/** @returns {Promise<number>} MB/s */
+async function opensslSpeed() {
+  const argv = ['openssl', 'speed', '-seconds', '2', '-bytes', '65536', '-evp', 'aes-256-gcm'];
+  const text = await runInBoxOrFail(box, argv);
   const [, kilobytes] = /AES-256-GCM\s+([\d.]+)k/i.exec(text) ?? [];
   return Number(kilobytes) / 1000;
 }

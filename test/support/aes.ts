@@ -4,12 +4,18 @@
 
 import { createRequire } from 'node:module';
 import { type CreateAes, createNodeAes } from '../../src/encryption/aes.ts';
-import { type AesModule, createNativeAes } from '../../src/encryption/native-aes.ts';
+import {
+  type AesModule,
+  createNativeAes,
+  type EncryptInPlace,
+} from '../../src/encryption/native-aes.ts';
 
-export const createAes: CreateAes = load(process.env['OOS_AES']);
-
-function load(path: string | undefined): CreateAes {
+/** @param encryptInPlace as the plugin has it for contents of requests */
+export function chooseAes(encryptInPlace?: EncryptInPlace): CreateAes {
+  const path = process.env['OOS_AES'];
   if (path === undefined) return createNodeAes;
   const addon: AesModule = createRequire(path)(path);
-  return createNativeAes(addon);
+  return createNativeAes(addon, encryptInPlace);
 }
+
+export const createAes: CreateAes = chooseAes();
