@@ -80,8 +80,8 @@ what is still an orphan, unchanged. Take out of the report what shall stay. With
 An object that another Orthanc uses is an orphan to this one: never delete orphans in a bucket, or a RootPath,
 that two indexes share.
 
-Exit codes: 0 all is well, 1 something is missing, orphaned, of the wrong size, corrupt or unreadable, or could not be
-asked, 2 wrong usage, 3 nothing was deleted in spite of --confirm, since there was no report to go by, 4 there are more
+Exit codes: 0 all is well, 1 something is missing, orphaned, under another name, of the wrong size, corrupt or
+unreadable, or could not be asked, 2 wrong usage, 3 nothing was deleted in spite of --confirm, since there was no report to go by, 4 there are more
 suspects than one run can look at (100,000): run again.`,
     )
     .action(run);
@@ -140,7 +140,13 @@ async function run(options: Options, command: Command): Promise<void> {
 function exitCodeOf(counts: VerifyCounts): number {
   if (counts.notLookedAt > 0) return EXIT_INCOMPLETE;
   const orphans = counts.orphans - counts.deletedOrphans;
-  return counts.missing + counts.wrongSize + counts.corrupt + counts.unreadable + orphans > 0
+  return counts.missing +
+    counts.otherName +
+    counts.wrongSize +
+    counts.corrupt +
+    counts.unreadable +
+    orphans >
+    0
     ? EXIT_FOUND
     : 0;
 }
@@ -160,6 +166,8 @@ function describeFinding(finding: Finding): string {
       return `missing: ${finding.key}`;
     case 'orphan':
       return `orphan: ${finding.key} (${finding.sizeBytes} bytes, ${finding.modified})`;
+    case 'other-name':
+      return `other name: ${finding.key} is of an attachment that these settings call ${finding.expectedKey}`;
     case 'wrong-size':
       return `wrong size: ${finding.store} ${finding.key} has ${finding.sizeBytes} bytes instead of ${finding.expectedBytes}`;
     case 'corrupt':
@@ -185,6 +193,11 @@ function describe(counts: VerifyCounts): string {
     `${counts.indexed} attachments in the index, ${counts.objects} objects in the bucket`,
     `${counts.missing} missing, ${counts.orphans} orphans, ${counts.wrongSize} of the wrong size, ${counts.corrupt} corrupt, ${counts.unreadable} unreadable`,
     `${counts.elsewhere} in the file system, ${counts.recent} too young to tell, ${counts.foreign} that are not Orthanc's`,
+    ...(counts.otherName === 0
+      ? []
+      : [
+          `${counts.otherName} of attachments that the index knows, under names that these settings do not make: the configuration may lack what they were written with, StorageEncryption (its keys) or EnableLegacyUnknownFiles; none of them is deleted`,
+        ]),
     ...(counts.read === 0 ? [] : [`${counts.read} read`]),
     ...(counts.notLookedAt === 0
       ? []

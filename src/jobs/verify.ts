@@ -15,8 +15,10 @@ import { verifyContents } from './verify-contents.ts';
 
 export type Finding =
   | { readonly kind: 'missing'; readonly uuid: string; readonly key: string }
-  /** No attachment of the index's has this key. */
+  /** Its uuid is none of the index's. */
   | ({ readonly kind: 'orphan' } & Orphan)
+  /** Its uuid is in the index, and by these settings it would have another key: the settings lack something, as StorageEncryption. */
+  | { readonly kind: 'other-name'; readonly key: string; readonly expectedKey: string }
   | {
       readonly kind: 'wrong-size';
       readonly store: StoreName;
@@ -68,6 +70,8 @@ export interface VerifyCounts {
   objects: number;
   missing: number;
   orphans: number;
+  /** Of attachments that the index knows, under names that these settings do not make. */
+  otherName: number;
   /** Unknown to the index, but too young to tell. */
   recent: number;
   wrongSize: number;
@@ -118,6 +122,7 @@ export async function verify(
     objects: 0,
     missing: 0,
     orphans: 0,
+    otherName: 0,
     recent: 0,
     wrongSize: 0,
     corrupt: 0,
@@ -139,7 +144,7 @@ export async function verify(
   deps.progress(counts);
   return counts;
 
-  /** Marks in the index what the bucket has. @returns what the index does not know */
+  /** Marks in the index what the bucket has. @returns what the index does not know, or not by that name */
   async function listOrphans(): Promise<readonly ObjectInfo[]> {
     const youngest = options.now() - options.minAgeMs;
     const found: ObjectInfo[] = [];
@@ -169,7 +174,6 @@ export async function verify(
   /** Of what the listing did not have, what is not on the disk, nor in the bucket by now. */
   async function findMissing(): Promise<readonly Missing[]> {
     const found: Missing[] = [];
-    const isSealed = bucket.format !== undefined;
     await forEachAtOnce(index.unmarked(), options.atOnce, async (entry) => {
       if (found.length < suspectsMax) {
         if (await isOnDisk(entry)) {
@@ -180,8 +184,7 @@ export async function verify(
       }
       // Others may have come meanwhile.
       if (found.length < suspectsMax) {
-        const key = objectKey(entry.uuid, contentTypeOf(entry.tag), naming, isSealed);
-        found.push({ uuid: entry.uuid, key });
+        found.push({ uuid: entry.uuid, key: nameOf(entry.uuid, entry.tag) });
       } else {
         counts.notLookedAt += 1;
       }
@@ -215,7 +218,11 @@ export async function verify(
     for (const { key, sizeBytes, modified } of orphans) {
       const uuid = parseKey(key, naming)?.uuid ?? '';
       const tag = known.get(uuid);
-      if (tag !== undefined && isNameOf(bucket, key, uuid, tag)) continue;
+      if (tag !== undefined) {
+        // Never an orphan: with the settings that it was written by, it is the attachment.
+        if (!isNameOf(bucket, key, uuid, tag)) noteOtherName(key, uuid, tag);
+        continue;
+      }
       counts.orphans += 1;
       const orphan = { key, sizeBytes, modified: modified.toISOString() };
       report({ kind: 'orphan', ...orphan });
@@ -238,6 +245,17 @@ export async function verify(
     }
     counts.deletedOrphans += 1;
     report({ kind: 'deleted-orphan', key: orphan.key });
+  }
+
+  function noteOtherName(key: string, uuid: string, tag: number): void {
+    counts.otherName += 1;
+    const expectedKey = nameOf(uuid, tag);
+    report({ kind: 'other-name', key, expectedKey });
+  }
+
+  /** Of a new object. */
+  function nameOf(uuid: string, tag: number): string {
+    return objectKey(uuid, contentTypeOf(tag), naming, bucket.format !== undefined);
   }
 
   function noteWrongSize(

@@ -71,6 +71,22 @@ function run(options: {
   );
 }
 
+test('what the index knows is no orphan, where the settings lack what its name was made by', async () => {
+  const sealed = new Map([...bucket.objects].map(([key, bytes]) => [`${key}.enc`, bytes]));
+  bucket.objects.clear();
+  for (const [key, bytes] of sealed) bucket.objects.set(key, bytes);
+  bucket.objects.set(ORPHAN, Buffer.alloc(3));
+  const counts = await run({ max: 1000 });
+  expect(counts).toMatchObject({ otherName: 23, missing: 23, orphans: 1, deletedOrphans: 1 });
+  expect(bucket.objects).toEqual(sealed);
+  const [first] = index.attachments;
+  expect(findings).toContainEqual({
+    kind: 'other-name',
+    key: `${first?.uuid}.dcm.enc`,
+    expectedKey: `${first?.uuid}.dcm`,
+  });
+});
+
 test('all is well', async () => {
   expect(await run({ deep: true })).toMatchObject({
     indexed: 23,
@@ -98,7 +114,8 @@ test('finds what is missing, orphaned, of the wrong size, or corrupt, and what i
   const counts = await run({ deep: true });
   expect(counts).toMatchObject({
     missing: 1,
-    orphans: 2,
+    orphans: 1,
+    otherName: 1,
     wrongSize: 1,
     corrupt: 2,
     foreign: 1,
