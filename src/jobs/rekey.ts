@@ -179,6 +179,7 @@ async function replace(
       const format = plan.toFormat ?? old.format;
       const options = { signal, format, onlyIfVersion };
       await envelope.put(store, key, opened.content, found.identity, options);
+      await insistOnWritten(deps, key, format);
     } catch (error) {
       if (toStorageError(error).code !== 'NOT_FOUND') throw error;
       await insistOnReplaced(deps, key);
@@ -205,6 +206,23 @@ async function lookUpVersion(
   const head = await store.head(key, { signal });
   if (head === undefined) throw new StorageError('NOT_FOUND', `"${key}" is gone`, { key });
   return head.version;
+}
+
+/** The content alone does not tell: the old object has the same.
+ *  @throws StorageError INTEGRITY */
+async function insistOnWritten(
+  { store, envelope, signal }: RekeyDependencies,
+  key: string,
+  format: EncryptionFormat,
+): Promise<void> {
+  const head = await readHead(store, key, { signal });
+  const now = describeEncryption(head.bytes, head.totalBytes);
+  if (now?.keyId === envelope.masterKeyId && now?.format === format) return;
+  throw new StorageError(
+    'INTEGRITY',
+    `"${key}": the server says that it was written, and still has the old object: look for a proxy or cache in between, then run rekey again`,
+    { key },
+  );
 }
 
 /** The version that was read is not there any more: the object was removed, or replaced by another run, or by this one, where the answer

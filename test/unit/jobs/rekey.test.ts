@@ -309,6 +309,26 @@ describe('rekey', () => {
     expect(await run(lying)).toMatchObject({ [nameOf(1)]: 'failed', [nameOf(2)]: 'failed' });
   });
 
+  test('a put that was acknowledged and wrote nothing is found, though the content is the same', async () => {
+    const store = createMemoryStore();
+    await fill(store);
+    const deaf: MemoryStore = {
+      ...store,
+      put: async (key, body, options) => {
+        if (key.includes('probe')) await store.put(key, body, options);
+      },
+    };
+    const reasons: Record<string, string | undefined> = {};
+    const outcomes = await run(deaf, {
+      onObject: ({ key, reason }) => {
+        reasons[key] = reason;
+      },
+    });
+    expect(outcomes).toMatchObject({ [nameOf(1)]: 'failed', [nameOf(2)]: 'failed' });
+    expect(reasons[nameOf(1)]).toMatch(/still has the old object/);
+    expect(headOf(store, nameOf(1))).toBe('A1 1');
+  });
+
   describe('legacy structure, whose names tell no content type', () => {
     const keyOf = (uuid: string) => `r/${uuid.slice(0, 2)}/${uuid.slice(2, 4)}/${uuid}`;
     const [a1, a2, plain] = [uuidOf(1), uuidOf(2), uuidOf(3)];
