@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Files on Orthanc's disk and in the bucket: read from both, moved there and back.
 
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import {
   type Archive,
   createArchive,
+  digestsIn,
   expectAll,
   makeFiles,
   move,
@@ -12,7 +14,7 @@ import {
   store,
 } from '../support/archive.ts';
 import type { Orthanc } from '../support/orthanc.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { BUCKET, createWorld, type World } from '../support/world.ts';
 
 let world: World;
 
@@ -110,8 +112,10 @@ describe('moves', () => {
       `/instances/${upload.ID}/attachments/1033`,
     ];
     for (const path of attached) await orthanc.request('PUT', path, `content of ${path}`);
-    const before = await archive.files();
+    const before = await digestsIn(archive.folder);
     expect(before).toHaveLength(2004);
+    // What all others are is compared in the stores themselves, as reading them through Orthanc takes its time.
+    const some = { ...stored, digests: new Map([...stored.digests].slice(0, 100)) };
 
     const patients = await patientsOf(orthanc);
     const there = await move(orthanc, 'object-storage', patients);
@@ -120,8 +124,8 @@ describe('moves', () => {
       content: { Moved: 2004, AlreadyThere: 0, Failed: 0, Failures: [] },
     });
     expect(await archive.files()).toEqual([]);
-    expect(await archive.objects()).toEqual(before);
-    await expectAll(orthanc, stored);
+    expect(await digestsIn(join(world.folder, 'store', 'data', BUCKET))).toEqual(before);
+    await expectAll(orthanc, some);
     for (const path of attached) {
       expect((await orthanc.get(`${path}/data`)).toString()).toBe(`content of ${path}`);
     }
@@ -136,9 +140,9 @@ describe('moves', () => {
 
     const back = await move(orthanc, 'file-system', patients);
     expect(back.content).toMatchObject({ Moved: 1999, AlreadyThere: 5, Failed: 0 });
-    expect(await archive.files()).toEqual(before);
+    expect(await digestsIn(archive.folder)).toEqual(before);
     expect(await world.objects()).toEqual([]);
-    await expectAll(orthanc, stored);
+    await expectAll(orthanc, some);
     await archive.clear(orthanc);
   });
 

@@ -2,7 +2,7 @@
 // An Orthanc with files both on its disk and in the bucket: what it has, and whether it still gives it back.
 
 import { createHash } from 'node:crypto';
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { makeDicom } from './dicom.ts';
@@ -85,6 +85,18 @@ export async function expectAll(orthanc: Orthanc, { digests }: Stored): Promise<
   await inParallel([...digests], CLIENTS, async ([id, digest]) => {
     expect(md5(await orthanc.get(`/instances/${id}/file`))).toBe(digest);
   });
+}
+
+/** Reads a folder behind Orthanc's back: its own, or that of a store which keeps objects as files.
+ *  @returns the MD5 of each attachment, by its uuid, sorted by that */
+export async function digestsIn(folder: string): Promise<readonly (readonly [string, string])[]> {
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile() && /^[0-9a-f-]{36}/.test(entry.name));
+  const digests = await inParallel(files, CLIENTS, async ({ parentPath, name }) => {
+    const digest = md5(await readFile(join(parentPath, name)));
+    return [name.slice(0, 36), digest] as const;
+  });
+  return digests.toSorted(([one], [other]) => (one < other ? -1 : 1));
 }
 
 export const patientsOf = async (orthanc: Orthanc) => (await orthanc.json('/patients')) as string[];
