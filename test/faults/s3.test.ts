@@ -55,6 +55,8 @@ describe.each([
     passing: [
       ['503', failS3(503, 'ServiceUnavailable')],
       ['503 SlowDown', failS3(503, 'SlowDown')],
+      ['409 OperationAborted', failS3(409, 'OperationAborted')],
+      ['409 ConditionalRequestConflict', failS3(409, 'ConditionalRequestConflict')],
     ],
     checksumOf: (bytes) => ({ 'x-amz-checksum-crc32': encodeCrc32(crc32(bytes, 0)) }),
     explained: [

@@ -236,6 +236,15 @@ export function storeFaults(target: FaultTarget): void {
         expect(bench.methods()).toEqual(['GET']);
       });
 
+      test('a look-up that tells no size is an error, not one of an empty object', async () => {
+        // In chunks, and for Google, which tells it in JSON, without that.
+        bench.server.always(({ response }) => {
+          response.writeHead(200, { 'transfer-encoding': 'chunked' }).end('{}');
+        });
+        const looking = open().head('key', { signal: never() });
+        await expectFailure(looking, 'UNAVAILABLE', /told no size of "key"/);
+      });
+
       test('a range that arrives whole is verified like the whole, a part is not', async () => {
         const store = open({ maxRetries: 0 });
         bench.server.always(answerRange(SMALL, 'bytes 0-999/1000', wrongChecksum));

@@ -7,7 +7,7 @@ import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import type { Body, ObjectInfo, ObjectStore, PutOptions } from '../../store/object-store.ts';
 import { hold } from '../content.ts';
-import { createRun, listPages, unlessMissing } from '../operation.ts';
+import { createRun, listPages, toldSize, unlessMissing } from '../operation.ts';
 import type { ReceiveOptions } from '../receive.ts';
 import { createTransport } from '../transport.ts';
 import { describeAccess } from './account.ts';
@@ -120,7 +120,7 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
       .filter(({ metadata }) => metadata?.['hdi_isfolder'] !== 'true')
       .map(({ name, properties }) => ({
         key: name,
-        sizeBytes: properties.contentLength ?? 0,
+        sizeBytes: toldSize(name, properties.contentLength),
         modified: properties.lastModified,
       }));
     return { objects, next: continuationToken === '' ? undefined : continuationToken };
@@ -143,7 +143,8 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
           const properties = await perform(linked, {}, (abortSignal) =>
             container.getBlockBlobClient(key).getProperties({ abortSignal }),
           );
-          return { sizeBytes: properties.contentLength ?? 0, version: properties.etag };
+          const { contentLength, etag } = properties;
+          return { sizeBytes: toldSize(key, contentLength), version: etag };
         } catch (thrown) {
           if (errorCodeOf(thrown) === 'BlobNotFound') return undefined;
           throw thrown;

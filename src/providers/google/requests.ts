@@ -14,6 +14,7 @@ import type {
   PutOptions,
 } from '../../store/object-store.ts';
 import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from '../content.ts';
+import { toldSize } from '../operation.ts';
 import type { Answer, Headers } from '../transport.ts';
 import { asRecord, type GoogleRequest } from './client.ts';
 import type { CreateChecksum } from './crc32c.ts';
@@ -255,12 +256,12 @@ export function verifyStored(key: string, answer: Answer, sizeBytes: number, crc
   }
 }
 
-/** @returns undefined where the answer tells no size */
-export function readHead(answer: Answer): ObjectHead | undefined {
+/** @throws StorageError UNAVAILABLE where the answer tells no size */
+export function readHead(key: string, answer: Answer): ObjectHead {
   const { size, generation } = parse(answer);
-  if (typeof size !== 'string' && typeof size !== 'number') return undefined;
+  const isTold = typeof size === 'string' || typeof size === 'number';
   return {
-    sizeBytes: Number(size),
+    sizeBytes: toldSize(key, isTold ? Number(size) : undefined),
     version: typeof generation === 'string' ? generation : undefined,
   };
 }

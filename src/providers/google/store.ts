@@ -107,11 +107,7 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
       unlessMissing(
         run('look up', key, signal, async (linked) => {
           const { requests } = await opening;
-          const head = readHead(await client.send(requests.head(key), linked));
-          if (head === undefined) {
-            throw new StorageError('UNAVAILABLE', `the server told no size of "${key}"`, { key });
-          }
-          return head;
+          return readHead(key, await client.send(requests.head(key), linked));
         }),
       ),
 

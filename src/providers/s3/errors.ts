@@ -151,6 +151,7 @@ function explainName(
         ? { code: 'NOT_FOUND', text: 'the object that it was to replace is not there any more' }
         : { code: 'INTEGRITY', text: 'the object was replaced while it was being read' };
     case 'ConditionalRequestConflict':
+    case 'OperationAborted':
       return {
         code: 'UNAVAILABLE',
         text: 'another request changed the object at the same moment; try again',

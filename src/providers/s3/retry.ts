@@ -60,7 +60,18 @@ function createToken(retries: number): RetryToken {
 function isTransient({ error, errorType }: RetryErrorInfo): boolean {
   return (
     isTransientFailure(error) ??
-    (errorType === 'TRANSIENT' || errorType === 'THROTTLING' || isMismatch(error))
+    (errorType === 'TRANSIENT' ||
+      errorType === 'THROTTLING' ||
+      isMismatch(error) ||
+      isConflict(error))
+  );
+}
+
+/** Another request changes the same object at this moment: S3 asks to try again.
+ *  @see https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */
+function isConflict(error: unknown): boolean {
+  return (
+    error instanceof Error && /^(OperationAborted|ConditionalRequestConflict)$/.test(error.name)
   );
 }
 

@@ -14,7 +14,7 @@ import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import type { Body, ObjectInfo, ObjectStore, PutOptions } from '../../store/object-store.ts';
 import { hold } from '../content.ts';
-import { createRun, listPages, unlessMissing } from '../operation.ts';
+import { createRun, listPages, toldSize, unlessMissing } from '../operation.ts';
 import { withSplit } from '../split-read.ts';
 import { createTransport, type Headers } from '../transport.ts';
 import { checkBucket } from './check.ts';
@@ -168,7 +168,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
             new HeadObjectCommand({ Bucket: bucket, Key: key }),
             options,
           );
-          return { sizeBytes: head.ContentLength ?? 0, version: head.ETag };
+          return { sizeBytes: toldSize(key, head.ContentLength), version: head.ETag };
         } catch (thrown) {
           // A HEAD's answer has no body to say NoSuchKey, only its status.
           if (thrown instanceof Error && thrown.name === 'NotFound') return undefined;
