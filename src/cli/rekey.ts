@@ -92,6 +92,8 @@ async function run(options: Options): Promise<void> {
   const { provider, settings, envelope, masterKeyId } = openKeys(options, log);
   const { naming } = settings;
   const isDryRun = options.dryRun === true;
+  // Else each object would fail by itself.
+  if (!isDryRun) openSpool(tmpdir()).close();
   // A dry run does nothing that another run could go on from.
   const state = openRekeyState(isDryRun ? undefined : options.state, {
     from: options.from,

@@ -13,7 +13,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { expectSameBytes, makeBytes } from '../support/bodies.ts';
 import { buildCli, type Cli } from '../support/cli.ts';
 import { fixturePath, OTHER_UUID, UUID, vectorContent } from '../unit/encryption/support.ts';
@@ -168,6 +168,14 @@ describe('encrypt, inspect, decrypt', () => {
     expect(run(['decrypt', '--config', 'a1.json', '--type', 'x', 'a', 'b']).code).toBe(2);
     expect(run(['inspect', 'nowhere']).code).toBe(1);
   });
+});
+
+test('rekey without room for temporary files says so before anything else', () => {
+  vi.stubEnv('TMPDIR', '/nowhere');
+  const { code, stderr } = run(['rekey', '--config', 'a2.json']);
+  vi.unstubAllEnvs();
+  expect(code).toBe(1);
+  expect(stderr).toContain('a temporary file in /nowhere (TMPDIR): cannot be written (ENOENT)\n');
 });
 
 test('output that nobody wants to the end ends the command without a word', () => {
