@@ -15,6 +15,7 @@ import type { PluginSettings } from './config/settings.ts';
 import { createCounters } from './counters.ts';
 import type { Envelope } from './encryption/envelope.ts';
 import { toStorageError } from './errors.ts';
+import { createFileAttachments } from './file-attachments.ts';
 import { createHybridStore } from './hybrid.ts';
 import type { JobRunner } from './jobs/job.ts';
 import { createMoveRunner, createRefusingRunner } from './jobs/move.ts';
@@ -22,7 +23,6 @@ import { createMoves } from './jobs/moves.ts';
 import { shareOfLane, sumUp } from './lanes.ts';
 import type { NamedStore } from './locate.ts';
 import { createLogger, describeError, type Logger } from './log.ts';
-import { ORTHANC_NAMING } from './naming.ts';
 import { openConfiguration } from './open-configuration.ts';
 import { checkStores, closeStores, openStores, type Stores } from './open-stores.ts';
 import { createOrthancApi, type OrthancApi } from './orthanc-api.ts';
@@ -189,9 +189,8 @@ function composeAttachments(
       jobs: createRefusingRunner('HybridMode is Disabled: there is one store only'),
     };
   }
-  // As Orthanc itself has them: never encrypted, whatever the other side is.
   const places = { files: stores.files, objects: stores.objects };
-  const files = createAttachmentStore({ store: stores.files, naming: ORTHANC_NAMING });
+  const files = createFileAttachments(stores.files, stores.envelope);
   const namedFiles = { name: 'file-system', attachments: files };
   const moves = createMoves();
   const isFilesFirst = hybrid.writeTo === 'file-system';

@@ -10,7 +10,7 @@ import { abortWhenInterrupted } from './interruption.ts';
 import { openJournal } from './journal.ts';
 import { parseOrthancUrl } from './orthanc-http.ts';
 import { createProgressLine, formatBar } from './progress.ts';
-import { openBucketSide, openFileSide } from './sides.ts';
+import { openBucketAndFiles, openBucketSide } from './sides.ts';
 
 interface Options {
   readonly config: string;
@@ -160,13 +160,15 @@ interface Sides {
 
 async function openSides(options: Options): Promise<Sides> {
   const { config, fromConfig } = options;
-  const bucket = await openBucketSide(config);
+  if (fromConfig === undefined) {
+    const { bucket, files } = await openBucketAndFiles(config);
+    return options.to === 'file-system' ? { from: bucket, to: files } : { from: files, to: bucket };
+  }
+  const to = await openBucketSide(config);
   try {
-    const other =
-      fromConfig === undefined ? await openFileSide(config) : await openBucketSide(fromConfig);
-    return options.to === 'file-system' ? { from: bucket, to: other } : { from: other, to: bucket };
+    return { from: await openBucketSide(fromConfig), to };
   } catch (error) {
-    await bucket.store.close();
+    await to.store.close();
     throw error;
   }
 }

@@ -5,8 +5,9 @@ import { createAttachmentStore } from '../attachments.ts';
 import { readFileSystem } from '../config/orthanc.ts';
 import type { Report } from '../config/problems.ts';
 import { isObject } from '../config/sections.ts';
-import type { NamingSettings, ProviderSettings } from '../config/settings.ts';
+import type { FileSystemSettings, NamingSettings, ProviderSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
+import { createFileAttachments } from '../file-attachments.ts';
 import type { Side } from '../jobs/side.ts';
 import { ORTHANC_NAMING } from '../naming.ts';
 import { badConfig } from '../open-configuration.ts';
@@ -36,7 +37,7 @@ export async function openSides(configPath: string): Promise<Sides> {
   await checkStores(stores, settings.naming, log);
   return {
     bucket: bucketSide(stores.objects, settings.naming, envelope),
-    files: stores.files === undefined ? undefined : fileSide(stores.files),
+    files: stores.files === undefined ? undefined : fileSide(stores.files, envelope),
     bucketName: nameOf(provider, settings.naming),
     close: () => closeStores(stores),
   };
@@ -65,25 +66,44 @@ function bucketSide(
   };
 }
 
-/** Opens Orthanc's StorageDirectory, and tries it. @throws StorageError BAD_CONFIG */
-export async function openFileSide(configPath: string): Promise<Side> {
-  const orthanc: unknown = JSON.parse(readOrthancConfiguration(configPath, process.env));
-  const report: Report = { problems: [], warnings: [], notes: [] };
-  const settings = isObject(orthanc) ? readFileSystem(orthanc, report) : undefined;
-  if (settings === undefined) throw badConfig(report.problems);
-  const store = createFileSystemStore(settings);
-  await withStartTimeout((signal) => store.check({ signal }));
-  return fileSide(store);
+/** Opens the bucket, with its keys, and Orthanc's StorageDirectory, whatever HybridMode is, and tries them.
+ *  @throws StorageError BAD_CONFIG */
+export async function openBucketAndFiles(
+  configPath: string,
+): Promise<{ readonly bucket: Side; readonly files: Side }> {
+  const log = createCliLogger();
+  const { provider, settings, envelope } = loadCliSettings(configPath, log);
+  const folder = readFolder(configPath);
+  const objects = await openCheckedObjects(settings, provider, { log });
+  const files = createFileSystemStore(folder);
+  try {
+    await withStartTimeout((signal) => files.check({ signal }));
+  } catch (error) {
+    await closeStores({ objects, files });
+    throw error;
+  }
+  return {
+    bucket: bucketSide(objects, settings.naming, envelope),
+    files: fileSide(files, envelope),
+  };
 }
 
-function fileSide(store: ObjectStore): Side {
-  const naming = ORTHANC_NAMING;
+/** @throws StorageError BAD_CONFIG */
+function readFolder(configPath: string): FileSystemSettings {
+  const orthanc: unknown = JSON.parse(readOrthancConfiguration(configPath, process.env));
+  const report: Report = { problems: [], warnings: [], notes: [] };
+  const folder = isObject(orthanc) ? readFileSystem(orthanc, report) : undefined;
+  if (folder === undefined) throw badConfig(report.problems);
+  return folder;
+}
+
+function fileSide(store: ObjectStore, envelope: Envelope | undefined): Side {
   return {
     store,
-    naming,
-    attachments: createAttachmentStore({ store, naming }),
+    naming: ORTHANC_NAMING,
+    attachments: createFileAttachments(store, envelope),
     isFileSystem: true,
-    hasKeys: false,
+    hasKeys: envelope !== undefined,
     format: undefined,
   };
 }

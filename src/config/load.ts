@@ -64,6 +64,11 @@ export function readConfiguration(
   if (section !== undefined) {
     const isEncrypted = section.encryption?.format !== undefined;
     warnOfOrthancSettings(orthanc, environment.orthancVersion, isEncrypted, report);
+    if (writeTo === 'file-system' && isEncrypted) {
+      report.warnings.push(
+        `${section.provider.section}.HybridMode: "WriteToFileSystem" leaves files in the clear in StorageDirectory although StorageEncryption is on, which encrypts objects only; encrypt the disk, or write "WriteToObjectStorage"`,
+      );
+    }
     noteEnvironment(section.provider.kind, environment.environmentVariables, report);
   }
   if (report.problems.length > 0) {

@@ -41,6 +41,8 @@ export interface Envelope {
   /** Encrypts new objects; undefined: none, those that are encrypted can only be read. */
   readonly format: EncryptionFormat | undefined;
   readonly masterKeyId: number | undefined;
+  /** Whether what is encrypted under it can be read. */
+  hasKey(keyId: number): boolean;
   /** Of Orthanc's contents, in bytes, encrypted or decrypted right now. */
   bytesInProcess(): number;
   /** Stores a content encrypted.
@@ -199,6 +201,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
   return {
     format: keyring.master === undefined ? undefined : deps.format,
     masterKeyId: keyring.master?.id,
+    hasKey: (keyId) => keyring.ids.includes(keyId),
     bytesInProcess: () => budget.bytesInProcess(),
 
     async put(store, key, content, { uuid, contentType }, options) {

@@ -119,8 +119,7 @@ export async function migrate(
     await insistOnKeys(from, object, parsed, signal);
     const attachment = { uuid, contentType: contentTypeOf(deps, parsed, typeOf) };
     const key = objectKey(uuid, attachment.contentType, to.naming, false);
-    // Of an encrypted source the size is known only once it is read.
-    const plainBytes = from.hasKeys ? undefined : object.sizeBytes;
+    const plainBytes = await contentBytesOf(from, object, attachment, signal);
     const storedBytes = there.get(uuid)?.sizeBytes;
     const mayBeThere =
       storedBytes !== undefined &&
@@ -197,7 +196,9 @@ function sizeAt({ format }: Side, plainBytes: number): number {
 /** Whether the types of files must be known beside their names: flat names have them, and objects of A2 are bound to them. */
 export function needsTypes({ from, to }: Pick<MigrateDependencies, 'from' | 'to'>): boolean {
   if (from.naming.structure === 'flat') return from.naming.legacyUnknownFiles;
-  return to.naming.structure === 'flat' || to.format !== undefined || from.hasKeys;
+  // What the C++ plugins have left on the disk is A1, which is bound to no type.
+  const isBound = from.hasKeys && !from.isFileSystem;
+  return to.naming.structure === 'flat' || to.format !== undefined || isBound;
 }
 
 function contentTypeOf(
@@ -209,6 +210,21 @@ function contentTypeOf(
   if (type !== undefined) return type;
   if (!needsTypes(sides)) return ContentType.Unknown;
   throw new StorageError('NOT_FOUND', "Orthanc's index does not know it, hence nobody its type");
+}
+
+/** @returns undefined where only reading the whole tells: another name of the same attachment may be read */
+async function contentBytesOf(
+  { hasKeys, isFileSystem, attachments }: Side,
+  object: ObjectInfo,
+  attachment: Attachment,
+  signal: AbortSignal,
+): Promise<number | undefined> {
+  if (!hasKeys) return object.sizeBytes;
+  if (!isFileSystem) return undefined;
+  // Of a file, a look at its first bytes costs no request.
+  return (
+    (await attachments.find(attachment, { signal }))?.encryption?.contentBytes ?? object.sizeBytes
+  );
 }
 
 /** What is encrypted must not be taken for a content.

@@ -10,7 +10,7 @@ export interface Side {
   readonly store: ObjectStore;
   readonly naming: NamingSettings;
   readonly attachments: AttachmentStore;
-  /** Orthanc's own folder, in which nothing is ever encrypted. */
+  /** Orthanc's own folder, in which nothing is encrypted but what the C++ plugins have left there so. */
   readonly isFileSystem: boolean;
   /** Whether there are keys to read what is encrypted. */
   readonly hasKeys: boolean;

@@ -195,9 +195,10 @@ export async function verify(
   async function isOnDisk(entry: UuidEntry): Promise<boolean> {
     const found = await deps.files?.attachments.find(attachmentOf(entry), { signal });
     if (found === undefined) return false;
-    const { key, storedBytes } = found;
-    if (storedBytes !== entry.sizeBytes) {
-      noteWrongSize('file-system', { key, sizeBytes: storedBytes }, entry.sizeBytes);
+    const { key, storedBytes, encryption } = found;
+    const sizeBytes = encryption?.contentBytes ?? storedBytes;
+    if (sizeBytes !== entry.sizeBytes) {
+      noteWrongSize('file-system', { key, sizeBytes }, entry.sizeBytes);
     }
     return true;
   }

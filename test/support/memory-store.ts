@@ -5,6 +5,7 @@ import { createAttachmentStore } from '../../src/attachments.ts';
 import type { NamingSettings } from '../../src/config/settings.ts';
 import type { Envelope } from '../../src/encryption/envelope.ts';
 import { StorageError, type StorageErrorCode } from '../../src/errors.ts';
+import { createFileAttachments } from '../../src/file-attachments.ts';
 import type { Side } from '../../src/jobs/side.ts';
 import { abortReason } from '../../src/store/abort.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
@@ -30,10 +31,12 @@ export function sideOf(
   return {
     store,
     naming,
-    attachments: createAttachmentStore({ store, naming, envelope }),
+    attachments: isFileSystem
+      ? createFileAttachments(store, envelope)
+      : createAttachmentStore({ store, naming, envelope }),
     isFileSystem,
     hasKeys: envelope !== undefined,
-    format: envelope?.format,
+    format: isFileSystem ? undefined : envelope?.format,
   };
 }
 

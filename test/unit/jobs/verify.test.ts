@@ -205,6 +205,25 @@ describe('with files on the disk, too', () => {
     expect(bucket.calls()).toEqual(['list ']);
   });
 
+  test('what the C++ plugins have encrypted there is as it was stored', async () => {
+    const key = createSecretKey(randomBytes(32));
+    const envelope = createEnvelope({
+      keyring: createKeyring([{ id: 1, key }], 1),
+      createAes,
+      format: 'A1',
+      maxInputBytes: 1_000_000,
+      now: () => performance.now(),
+    });
+    for (const one of index.attachments.slice(0, 10)) {
+      const identity = { uuid: one.uuid, contentType: contentTypeOf(one.contentType) };
+      await envelope.put(disk, pathOf(one), makeBody(one.bytes), identity, { signal: never() });
+    }
+    const side = sideOf(disk, ORTHANC_NAMING, { isFileSystem: true, envelope });
+    const counts = await run({ deep: true, files: side });
+    expect(counts).toMatchObject({ missing: 0, elsewhere: 10, read: 23 });
+    expect(findings).toEqual([]);
+  });
+
   test('--deep reads it as well, also where the bucket has another copy', async () => {
     const [rotten, short, both] = index.attachments;
     if (rotten === undefined || short === undefined || both === undefined) throw new Error('none');
