@@ -24,12 +24,13 @@ export function createHybridStore(
       return key;
     },
     async remove(attachment, options) {
-      moves.noteRemoval(attachment.uuid);
+      const end = moves.beginRemoval(attachment.uuid);
       // Both are tried whatever the other says, so that what can be cleared is.
       const [key, other] = await Promise.allSettled([
         first.remove(attachment, options),
         second.remove(attachment, options),
       ]);
+      end();
       if (key.status === 'rejected') throw key.reason;
       if (other.status === 'rejected') throw other.reason;
       return key.value;

@@ -32,7 +32,7 @@ import {
   stateOf,
   withoutType,
 } from './move-progress.ts';
-import type { Moves } from './moves.ts';
+import type { Moves, OngoingMove } from './moves.ts';
 import { createPlaceGuard, type InsistOnTwoPlaces } from './place-guard.ts';
 
 export const MOVE_JOB_TYPE = 'MoveStorage';
@@ -111,37 +111,34 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
   // A series' study and patient are the same for all its neighbours in the list.
   const done = new Set<string>();
 
-  async function moveOnce(indexed: IndexedAttachment): Promise<Partial<Counts>> {
+  async function moveOnce(
+    indexed: IndexedAttachment,
+    ongoing: OngoingMove,
+  ): Promise<Partial<Counts>> {
     const attachment: Attachment = {
       uuid: indexed.uuid,
       contentType: contentTypeOf(indexed.contentType),
     };
-    const ongoing = moves.begin(indexed.uuid);
-    if (ongoing === undefined) {
-      throw new StorageError('UNAVAILABLE', 'another job is moving it right now');
-    }
+    // Also of an earlier attempt: whoever removed it found no copy yet, or half of one.
+    const removeCopy = async () => {
+      await target.remove(attachment, { signal });
+      return { deletedMeanwhile: 1 };
+    };
+    if (ongoing.wasRemoved()) return await removeCopy();
+    await guard?.(attachment);
+    let sizeBytes: number;
     try {
-      await guard?.(attachment);
-      let sizeBytes: number;
-      try {
-        const expected = { sizeBytes: indexed.contentBytes, md5Hex: indexed.md5Hex };
-        const copy = { attachment, from: source, to: target, expected };
-        ({ sizeBytes } = await copyVerified(copy, { signal }));
-      } catch (error) {
-        if (toStorageError(error).code !== 'NOT_FOUND') throw error;
-        if ((await target.find(attachment, { signal })) !== undefined) return { alreadyThere: 1 };
-        throw error;
-      }
-      // Whoever removed it meanwhile found no copy yet, or half of one.
-      if (ongoing.wasRemoved()) {
-        await target.remove(attachment, { signal });
-        return { deletedMeanwhile: 1 };
-      }
-      await source.remove(attachment, { signal });
-      return { moved: 1, movedBytes: sizeBytes };
-    } finally {
-      ongoing.end();
+      const expected = { sizeBytes: indexed.contentBytes, md5Hex: indexed.md5Hex };
+      const copy = { attachment, from: source, to: target, expected };
+      ({ sizeBytes } = await copyVerified(copy, { signal }));
+    } catch (error) {
+      if (toStorageError(error).code !== 'NOT_FOUND') throw error;
+      if ((await target.find(attachment, { signal })) !== undefined) return { alreadyThere: 1 };
+      throw error;
     }
+    if (ongoing.wasRemoved()) return await removeCopy();
+    await source.remove(attachment, { signal });
+    return { moved: 1, movedBytes: sizeBytes };
   }
 
   async function isStillIndexed({ resource, uuid }: IndexedAttachment): Promise<boolean> {
@@ -149,19 +146,30 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
   }
 
   async function moveAttachment(indexed: IndexedAttachment): Promise<Outcome> {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        return { counts: addCounts(NO_COUNTS, await moveOnce(indexed)), failures: [] };
-      } catch (error) {
-        if (signal.aborted) throw abortReason(signal);
-        const failure = toStorageError(error);
-        const isGone = failure.code === 'NOT_FOUND' && !(await isStillIndexed(indexed));
-        if (isGone) return { counts: { ...NO_COUNTS, deletedMeanwhile: 1 }, failures: [] };
-        const delayMs = retryDelaysMs[attempt];
-        if (delayMs === undefined || failure.code === 'BAD_CONFIG')
-          return failed({ ...indexed, failure });
-        await sleep(delayMs, undefined, { signal });
+    let ongoing: OngoingMove | undefined;
+    try {
+      for (let attempt = 0; ; attempt += 1) {
+        try {
+          ongoing ??= moves.begin(indexed.uuid);
+          if (ongoing === undefined) {
+            throw new StorageError('UNAVAILABLE', 'another job is moving it right now');
+          }
+          const counts = addCounts(NO_COUNTS, await moveOnce(indexed, ongoing));
+          return { counts, failures: [] };
+        } catch (error) {
+          if (signal.aborted) throw abortReason(signal);
+          const failure = toStorageError(error);
+          const isGone = failure.code === 'NOT_FOUND' && !(await isStillIndexed(indexed));
+          if (isGone) return { counts: { ...NO_COUNTS, deletedMeanwhile: 1 }, failures: [] };
+          const delayMs = retryDelaysMs[attempt];
+          if (delayMs === undefined || failure.code === 'BAD_CONFIG') {
+            return failed({ ...indexed, failure });
+          }
+          await sleep(delayMs, undefined, { signal });
+        }
       }
+    } finally {
+      ongoing?.end();
     }
   }
 

@@ -1,25 +1,29 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/** Which attachments are on their way from one store to the other, so that whoever removes one meanwhile leaves no copy behind. */
+/** Which attachments are on their way from one store to the other and which are being removed, so that a removal and a move of the same
+ *  one, whichever began first, leave no copy behind. */
 export interface Moves {
   /** @returns undefined where another move has it in hand */
   begin(uuid: string): OngoingMove | undefined;
-  /** To be told before anything is removed. */
-  noteRemoval(uuid: string): void;
+  /** To be told before anything is removed.
+   *  @returns to be called when the removal is over */
+  beginRemoval(uuid: string): () => void;
 }
 
 export interface OngoingMove {
-  /** Whether a removal began since. */
+  /** Whether a removal began since, or was under way when the move began. */
   wasRemoved(): boolean;
   end(): void;
 }
 
 export function createMoves(): Moves {
   const ongoing = new Map<string, { removed: boolean }>();
+  /** How many of each are under way. */
+  const removals = new Map<string, number>();
   return {
     begin(uuid) {
       if (ongoing.has(uuid)) return undefined;
-      const state = { removed: false };
+      const state = { removed: removals.has(uuid) };
       ongoing.set(uuid, state);
       return {
         wasRemoved: () => state.removed,
@@ -28,9 +32,15 @@ export function createMoves(): Moves {
         },
       };
     },
-    noteRemoval(uuid) {
+    beginRemoval(uuid) {
       const state = ongoing.get(uuid);
       if (state !== undefined) state.removed = true;
+      removals.set(uuid, (removals.get(uuid) ?? 0) + 1);
+      return () => {
+        const left = (removals.get(uuid) ?? 0) - 1;
+        if (left > 0) removals.set(uuid, left);
+        else removals.delete(uuid);
+      };
     },
   };
 }

@@ -247,6 +247,51 @@ describe('what happens meanwhile', () => {
     expect(bucket.objects.size).toBe(ALL - 1);
   });
 
+  test.each([
+    ['the disk', legacyKey],
+    ['the bucket', (uuid: string) => `${uuid}.dcm`],
+  ] as const)(
+    'a removal that began before, and whose %s is slow, leaves no orphan',
+    async (place, keyOf) => {
+      const [gone] = index.attachments;
+      if (gone === undefined) throw new Error('no attachment');
+      let letGo: () => void = () => undefined;
+      const held = new Promise<void>((resolve) => {
+        letGo = resolve;
+      });
+      (place === 'the disk' ? files : bucket).waitAt((call) =>
+        call === `delete ${keyOf(gone.uuid)}` ? held : undefined,
+      );
+      const attachment = { uuid: gone.uuid, contentType: contentTypeOf(gone.contentType) };
+      const removal = world.hybrid.remove(attachment, { signal: never() });
+      setTimeout(letGo, 100);
+      const { content } = await move('object-storage', index.study);
+      await removal;
+      expect(content).toMatchObject({ Moved: ALL - 1, DeletedMeanwhile: 1, Failed: 0 });
+      expect(files.objects.size).toBe(0);
+      expect(bucket.objects.size).toBe(ALL - 1);
+    },
+  );
+
+  test('a copy that could not be removed at once is removed by the next attempt', async () => {
+    const [gone] = index.attachments;
+    if (gone === undefined) throw new Error('no attachment');
+    const attachment = { uuid: gone.uuid, contentType: contentTypeOf(gone.contentType) };
+    let deletes = 0;
+    bucket.waitAt((call) =>
+      call === `put ${gone.uuid}.dcm`
+        ? world.hybrid.remove(attachment, { signal: never() }).then(() => undefined)
+        : undefined,
+    );
+    // The first is the removal's own, the second the move's.
+    bucket.failWhen((call) =>
+      call === `delete ${gone.uuid}.dcm` && ++deletes === 2 ? 'UNAVAILABLE' : undefined,
+    );
+    const { content } = await move('object-storage', index.study);
+    expect(content).toMatchObject({ Moved: ALL - 1, DeletedMeanwhile: 1, AlreadyThere: 0 });
+    expect(bucket.objects.size).toBe(ALL - 1);
+  });
+
   test('what is in neither store is a failure as long as the index knows it', async () => {
     const [lost] = index.attachments;
     files.objects.delete(legacyKey(lost?.uuid ?? ''));
