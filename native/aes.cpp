@@ -113,9 +113,7 @@ bool Aes::open(std::span<const uint8_t> tag) {
   expect(tag.size() == kTagBytes, "a tag has 16 bytes");
   begun_ = false;
   const ErrorQueueMark mark;
-  // OpenSSL only reads it.
-  auto* expected =
-      const_cast<uint8_t*>(tag.data());  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+  auto* expected = const_cast<uint8_t*>(tag.data());  // OpenSSL only reads it
   require(EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_SET_TAG, kTagBytes, expected),
           "take the tag");
   uint8_t none = 0;

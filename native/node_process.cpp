@@ -43,8 +43,8 @@ NodeProcess& NodeProcess::instance() {
 
 NodeProcess::NodeProcess() {
   const SignalShield shield;
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): Orthanc's threads are not there yet. The user's own
-  // stays.
+  // Before Orthanc's servers start their threads. What the user has set stays.
+  // NOLINTNEXTLINE(concurrency-mt-unsafe)
   setenv("UV_THREADPOOL_SIZE", kThreadPoolSize, 0);
   initialization_ = node::InitializeOncePerProcess({"orthanc"}, initializationFlags());
   if (!initialization_->errors().empty()) {
