@@ -13,7 +13,7 @@ export const boxPackages = [
   { name: 'ca-certificates', why: 'TLS to real providers; the bundle itself comes from the host' },
   { name: 'orthanc', why: 'the host of the plugin' },
   { name: 'orthanc-dev', why: 'the header of the plugin SDK, OrthancCPlugin.h' },
-  { name: 'libnode-dev', why: 'the embedded Node: headers, and the library by dependency' },
+  { name: 'libnode-dev', why: "the embedded Node, whose headers bring OpenSSL's along" },
   { name: 'libuv1-dev', why: "uv.h, which libnode's node.h includes" },
   { name: 'nodejs', why: 'runs cmake-js; the same version as libnode' },
   { name: 'g++', why: 'compiles the shim; its ASan, UBSan and TSan run the native tests' },
