@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/** The closed set of reasons for which a storage operation fails. The codes are API: logs, tests and the shim's table to
- *  Orthanc's error codes (native/request.h) go by them; messages are prose. */
+/** The closed set of reasons for which a storage operation fails. The codes are API: logs and tests go by them; messages are
+ *  prose. */
 export const STORAGE_ERROR_CODES = [
   'NOT_FOUND',
   'ACCESS_DENIED',
@@ -20,11 +20,12 @@ export const STORAGE_ERROR_CODES = [
 
 export type StorageErrorCode = (typeof STORAGE_ERROR_CODES)[number];
 
-/** What Orthanc is told, by the names of its OrthancPluginErrorCode; the binding knows their numbers. Of these, reads of
- *  InexistentFile end as HTTP 404 and BadRange as 416; all others are 500. */
+/** What Orthanc is told, by the names of its OrthancPluginErrorCode; native/binding.cpp knows their numbers. Of these, reads of
+ *  InexistentFile end as HTTP 404 and BadRange as 416; all others are 500. None is Unauthorized, a 401: it would have viewers ask their
+ *  users for passwords, where the store refuses the plugin. */
 export const ORTHANC_ERROR_NAMES = {
   NOT_FOUND: 'InexistentFile',
-  ACCESS_DENIED: 'Unauthorized',
+  ACCESS_DENIED: 'StorageAreaPlugin',
   BAD_CONFIG: 'StorageAreaPlugin',
   BAD_RANGE: 'BadRange',
   SHORT_BODY: 'StorageAreaPlugin',
