@@ -80,6 +80,14 @@ export function explainTransport(error: TransportError, destination: Destination
       text: `HttpProxy asks for a user and a password, or for others; write them into its URL`,
     };
   }
+  if (code === 'STRANGER') {
+    return {
+      code: 'UNAVAILABLE',
+      text: `no store answers at ${target}, but something else does (${error.message}); correct ${addressSetting}${
+        isProxied ? ' or HttpProxy' : ''
+      }, or let the proxy, gateway or web filter between pass these requests on`,
+    };
+  }
   if (code === 'UND_ERR_ABORTED' && isProxied) {
     return { code: 'UNAVAILABLE', text: `HttpProxy refused the connection (${error.message})` };
   }

@@ -43,6 +43,19 @@ export function isTransientFailure(thrown: unknown): boolean | undefined {
   return undefined;
 }
 
+/** How often a doubtful answer is asked for again, whatever MaxRetries says. */
+export const MAX_DOUBTS = 1;
+
+/** An answer that came whole and is not what it should be, or not the server's. If it was altered on the way, or given by a gateway
+ *  that just restarts, the next one is right. An object that is damaged where it lies and a web filter that blocks stay as they
+ *  are, and each attempt may be a large download. */
+export function isDoubtful(thrown: unknown): boolean {
+  return (
+    (thrown instanceof StorageError && thrown.code === 'INTEGRITY') ||
+    (thrown instanceof TransportError && thrown.code === 'STRANGER')
+  );
+}
+
 /** The server was never reached: at start nobody listens, and the user waits for the message. */
 export function isConnectError(error: unknown): boolean {
   return (
@@ -65,13 +78,17 @@ export async function withRetries<T>(
   attempt: () => Promise<T>,
 ): Promise<T> {
   const { signal } = options;
+  let doubts = 0;
   for (let retries = 0; ; ) {
     if (signal.aborted) throw abortReason(signal);
     try {
       return await attempt();
     } catch (thrown) {
       const reason = signal.aborted ? undefined : options.judge(thrown);
-      if (reason === undefined || retries === options.maxRetries) throw thrown;
+      if (isDoubtful(thrown)) doubts += 1;
+      if (reason === undefined || retries === options.maxRetries || doubts > MAX_DOUBTS) {
+        throw thrown;
+      }
       retries += 1;
       const delay = delayMs(retries, reason, options.random);
       try {

@@ -14,6 +14,7 @@ import { StorageError } from '../errors.ts';
 import { abortReason } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
 import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from './content.ts';
+import { describeAnswer } from './genuine.ts';
 
 /** Bodies that nobody receives are listings and errors; a page of 1,000 keys of 1,024 bytes stays far below. */
 const MAX_COLLECTED_BYTES = 16 * 1024 * 1024;
@@ -39,6 +40,8 @@ export interface ExchangeRequest {
   readonly content: Body | undefined;
   /** Asked at the head of each 2xx answer; without it the answer's body is collected. */
   readonly receive: ((status: number, headers: Headers) => Receiver) | undefined;
+  /** Asked of each 2xx answer before it counts, and with a receiver at its head. undefined: whoever asks finds out by the content. */
+  readonly isGenuine: ((answer: Answer) => boolean) | undefined;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -62,7 +65,8 @@ export interface Transport {
 export class TransportError extends Error {
   override readonly name = 'TransportError';
   /** Node's, OpenSSL's or undici's code (ECONNREFUSED, CERT_HAS_EXPIRED, UND_ERR_CONNECT_TIMEOUT …), or one of ours:
-   *  BODY_BROKEN, EARLY_SUCCESS, ANSWER_TOO_LARGE, PROXY_AUTHENTICATION. */
+   *  BODY_BROKEN, EARLY_SUCCESS, ANSWER_TOO_LARGE, PROXY_AUTHENTICATION, STRANGER; of Google's uploads NO_SESSION, NO_PROGRESS and
+   *  SESSION_LOST. */
   readonly code: string;
   /** Another attempt may succeed: true for what networks do, false for certificates and for defects of ours. */
   readonly transient: boolean;
@@ -135,7 +139,7 @@ function readAuthorities(file: string | undefined): string | undefined {
 }
 
 function exchange(dispatcher: Dispatcher, request: ExchangeRequest): Promise<Answer> {
-  const { signal, content, receive } = request;
+  const { signal, content, receive, isGenuine } = request;
   return new Promise((resolve, reject) => {
     if (signal?.aborted) {
       reject(abortReason(signal));
@@ -176,7 +180,9 @@ function exchange(dispatcher: Dispatcher, request: ExchangeRequest): Promise<Ans
         if (settled || statusCode < 200) return;
         status = statusCode;
         headers = flatten(responseHeaders);
-        if (receive !== undefined && statusCode < 300) receiver = receive(statusCode, headers);
+        if (receive === undefined || statusCode >= 300) return;
+        refuseStranger({ status, headers, body: new Uint8Array() }, isGenuine);
+        receiver = receive(statusCode, headers);
       },
       onResponseData(_controller, chunk) {
         if (settled) return;
@@ -193,7 +199,9 @@ function exchange(dispatcher: Dispatcher, request: ExchangeRequest): Promise<Ans
       },
       onResponseEnd() {
         if (settled) return;
+        const answer = { status, headers, body: Buffer.concat(collected) };
         try {
+          if (receiver === undefined && status < 300) refuseStranger(answer, isGenuine);
           if (status < 300 && upload !== undefined && !upload.isSent()) {
             throw new TransportError(
               'EARLY_SUCCESS',
@@ -208,7 +216,7 @@ function exchange(dispatcher: Dispatcher, request: ExchangeRequest): Promise<Ans
           return;
         }
         settle();
-        resolve({ status, headers, body: Buffer.concat(collected) });
+        resolve(answer);
       },
       onResponseError(_controller, error) {
         fail(receiver === undefined ? error : toBodyError(error));
@@ -229,6 +237,12 @@ function exchange(dispatcher: Dispatcher, request: ExchangeRequest): Promise<Ans
       fail(thrown);
     }
   });
+}
+
+/** @throws TransportError for an answer that somebody on the way gave in the server's place */
+function refuseStranger(answer: Answer, isGenuine: ExchangeRequest['isGenuine']): void {
+  if (isGenuine === undefined || isGenuine(answer)) return;
+  throw new TransportError('STRANGER', describeAnswer(answer), true, undefined);
 }
 
 interface Upload {

@@ -100,6 +100,7 @@ describe.each([
     ],
     hidden: /SIGNED|SharedKey/,
     strangerMessage: /no Azure Blob service/,
+    addressSetting: 'AzureBlobStorage.ConnectionString',
   });
 
   describe('requests', () => {

@@ -24,7 +24,13 @@ import { makeCertificate } from '../support/certificate.ts';
 import { withEnvironment } from '../support/environment.ts';
 import { type ForwardProxy, startProxy } from '../support/forward-proxy.ts';
 import { makeGoogleSettings, makeServiceAccount, TEST_PRIVATE_KEY } from '../support/google.ts';
-import { answerGoogle, failGoogle, failToken, TEST_TOKEN } from '../support/google-memory.ts';
+import {
+  answerGoogle,
+  answerJson,
+  failGoogle,
+  failToken,
+  TEST_TOKEN,
+} from '../support/google-memory.ts';
 import {
   hang,
   type ScriptedServer,
@@ -107,6 +113,8 @@ describe('permissions', () => {
 
   const methods = () => server.requests.map(({ method }) => method);
   const isPermissionTest = (url: string) => url.includes('/iam/testPermissions');
+  /** On the bucket as a whole. */
+  const grantNothing: Step = ({ response }) => answerJson(response, 200, {});
 
   test('are asked for', async () => {
     await check(open({ endpoint: server.endpoint }));
@@ -116,7 +124,7 @@ describe('permissions', () => {
   });
 
   test.each<[string, Step]>([
-    ['are granted under RootPath alone', ({ response }) => void response.end('{}')],
+    ['are granted under RootPath alone', grantNothing],
     ['are not known to the server', failGoogle(404, 'Not Found', 'notFound')],
     ['may not be asked for', failGoogle(403, 'no', 'forbidden')],
   ])('writes a probe under RootPath where permissions %s', async (_name, answer) => {
@@ -142,7 +150,7 @@ describe('permissions', () => {
     server.always(async (exchange) => {
       const { url } = exchange.recorded;
       const words = `x does not have storage.objects.${permission} access to the Google Cloud Storage object.`;
-      if (isPermissionTest(url)) exchange.response.end('{}');
+      if (isPermissionTest(url)) await grantNothing(exchange);
       else if (exchange.recorded.method === method) {
         await failGoogle(403, words, 'forbidden')(exchange);
       } else await exchange.proceed();
@@ -157,7 +165,7 @@ describe('permissions', () => {
   test('passes a bucket that keeps its objects for a time', async () => {
     server.always(async (exchange) => {
       const { url, method } = exchange.recorded;
-      if (isPermissionTest(url)) exchange.response.end('{}');
+      if (isPermissionTest(url)) await grantNothing(exchange);
       else if (method === 'DELETE') {
         await failGoogle(403, 'under retention policy', 'retentionPolicyNotMet')(exchange);
       } else await exchange.proceed();

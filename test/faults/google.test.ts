@@ -164,6 +164,7 @@ storeFaults({
   ],
   hidden: /upload_id/,
   strangerMessage: /GoogleCloudStorage\.Endpoint/,
+  addressSetting: 'GoogleCloudStorage.Endpoint',
 });
 
 describe('requests', () => {
@@ -387,15 +388,30 @@ describe('faults of its own kind', () => {
     );
   });
 
-  test('a server that stored something else is found out', async () => {
+  test.each([
+    ['stored something else', '{"size":"1000","crc32c":"AAAAAA=="}'],
+    ['does not say what it stored', '{"status":"ok"}'],
+  ])('a server that %s is found out', async (_name, json) => {
     const store = open({ maxRetries: 1 });
-    const json = Buffer.from('{"size":"1000","crc32c":"AAAAAA=="}');
     bench.server.always(async ({ readBody, response }) => {
       await readBody();
-      response.writeHead(200, { 'content-length': json.length }).end(json);
+      response.writeHead(200, {
+        'content-type': 'application/json',
+        'content-length': json.length,
+      });
+      response.end(json);
     });
     await expectFailure(put(store), 'INTEGRITY');
     expect(bench.server.requests).toHaveLength(2);
+  });
+
+  test('JSON that is no listing is not taken for an empty one', async () => {
+    bench.server.always(async ({ readBody, response }) => {
+      await readBody();
+      response.writeHead(200, { 'content-type': 'application/json' }).end('{"status":"ok"}');
+    });
+    const listing = open().list('', { signal: never() })[Symbol.asyncIterator]();
+    await expectFailure(listing.next(), 'UNAVAILABLE', /no listing/);
   });
 
   test('a range past the end is BAD_RANGE, however the server says so', async () => {

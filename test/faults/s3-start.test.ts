@@ -13,7 +13,7 @@ import { expectFailure, makeBody, makeBytes, makeSink, never } from '../support/
 import { makeCertificate } from '../support/certificate.ts';
 import { withEnvironment } from '../support/environment.ts';
 import { answerS3, failS3 } from '../support/s3-memory.ts';
-import { type ScriptedServer, startScriptedServer } from '../support/scripted-server.ts';
+import { GENUINE, type ScriptedServer, startScriptedServer } from '../support/scripted-server.ts';
 import { makeLogger, makeS3Settings } from '../support/settings.ts';
 import { useClosing } from './bench.ts';
 import { startFaults } from './start-faults.ts';
@@ -138,8 +138,8 @@ describe('a policy', () => {
         return;
       }
       const { pathname } = new URL(recorded.url, 'http://server');
-      server.objects.set(pathname, { bytes: await readBody(), headers: {} });
-      response.end();
+      server.objects.set(pathname, { bytes: await readBody(), headers: GENUINE });
+      response.writeHead(200, GENUINE).end();
     });
     await check(open(server));
     expect(server.objects.size).toBe(0);

@@ -9,7 +9,7 @@ import { createS3Store, type S3Dependencies } from '../../src/providers/s3/store
 import { withDeadline } from '../../src/store/deadline.ts';
 import { expectFailure, expectSameBytes, makeBody, makeBytes, never } from '../support/bodies.ts';
 import { answerS3, answerS3Error, failS3, TEST_REQUEST_ID } from '../support/s3-memory.ts';
-import { answerRaw, type Step } from '../support/scripted-server.ts';
+import { answerRaw, BLOCKED, type Step } from '../support/scripted-server.ts';
 import { makeS3Settings, TEST_SECRET_KEY } from '../support/settings.ts';
 import { SMALL, useBench } from './bench.ts';
 import { storeFaults } from './store-faults.ts';
@@ -81,6 +81,7 @@ describe.each([
     ],
     hidden: new RegExp(SIGNED),
     strangerMessage: /AwsS3Storage\.Endpoint/,
+    addressSetting: 'AwsS3Storage.Endpoint',
   });
 
   describe('requests', () => {
@@ -251,6 +252,28 @@ describe.each([
       };
       bench.server.script(proceed, proceed, proceed, lost, failS3(404, 'NoSuchUpload'));
       await put(store, bytes);
+    });
+
+    test.each([
+      ['an error', '<Error><Code>InternalError</Code></Error>', /InternalError/],
+      ['an error and a line break', '<Error><Code>InternalError</Code></Error>\n', /InternalError/],
+      ['nothing that is known', '<CompleteMultipartUploadResult/>', /did not say .* complete/],
+      ["somebody else's page", `<html>${BLOCKED}</html>`, /no store answers/],
+    ])('a completion answered 200 with %s is none', async (_name, body, message) => {
+      const transfer = { always: true, poolSize: 2, partSizeBytes: 5 * MIB };
+      const store = open({ maxRetries: 1, transfer });
+      bench.server.always(async (exchange) => {
+        const { method, url } = exchange.recorded;
+        if (method !== 'POST' || !url.includes('uploadId=')) {
+          await exchange.proceed();
+          return;
+        }
+        await exchange.readBody();
+        exchange.response.writeHead(200, { 'content-length': body.length }).end(body);
+      });
+      await expectFailure(put(store, makeBytes(6 * MIB)), 'UNAVAILABLE', message);
+      await expect.poll(() => bench.server.openUploads()).toBe(0);
+      expect(bench.server.objects.size).toBe(0);
     });
 
     test('a failed part ends the multipart upload, which is then aborted', async () => {

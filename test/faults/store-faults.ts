@@ -15,12 +15,19 @@ import {
   makeSink,
   never,
 } from '../support/bodies.ts';
-import { answerRaw, hang, reset, type Step } from '../support/scripted-server.ts';
+import {
+  answerEmpty,
+  answerPage,
+  answerRaw,
+  BLOCKED,
+  GENUINE,
+  hang,
+  reset,
+  type Step,
+} from '../support/scripted-server.ts';
 import { type Bench, SMALL } from './bench.ts';
 
 const MIB = 1024 * 1024;
-/** Azure's SDK insists on one. */
-const VERSION = { etag: '"x"' };
 
 /** A kind of failure, and how the server tells it. */
 type NamedStep = readonly [name: string, step: Step];
@@ -64,6 +71,8 @@ export interface FaultTarget {
   readonly hidden: RegExp;
   /** How a read explains that a page of somebody else's answers. */
   readonly strangerMessage: RegExp;
+  /** The setting that says where the server is. */
+  readonly addressSetting: string;
 }
 
 export function storeFaults(target: FaultTarget): void {
@@ -77,13 +86,13 @@ export function storeFaults(target: FaultTarget): void {
       head: Readonly<Record<string, string | number>> = {},
       end: 'keep' | 'end' | 'reset' = 'keep',
     ): Step =>
-      answerRaw({ ...VERSION, 'content-length': bytes.length, ...head }, bytes, (socket) => {
+      answerRaw({ 'content-length': bytes.length, ...head }, bytes, (socket) => {
         if (end === 'end') socket.end();
         if (end === 'reset') socket.resetAndDestroy();
       });
     const answerRange = (bytes: Uint8Array, contentRange: string, head = {}): Step =>
       answerRaw(
-        { ...VERSION, 'content-length': bytes.length, 'content-range': contentRange, ...head },
+        { 'content-length': bytes.length, 'content-range': contentRange, ...head },
         bytes,
         () => undefined,
         '206 Partial Content',
@@ -124,6 +133,7 @@ export function storeFaults(target: FaultTarget): void {
         ['500', target.internalError],
         ['429 with Retry-After', target.throttled(1)],
         ['a reset before the answer', reset()],
+        ["somebody else's page", answerPage()],
         [
           'an answer that is nothing of the protocol',
           answerRaw({ 'content-length': 9 }, garbage, (socket) => socket.end(), '500 Oops'),
@@ -229,17 +239,24 @@ export function storeFaults(target: FaultTarget): void {
       });
 
       test('a body without a length is an error at once', async () => {
-        const head = { ...VERSION, 'transfer-encoding': 'chunked' };
+        const head = { 'transfer-encoding': 'chunked' };
         const chunks = Buffer.from('5\r\nabcde\r\n0\r\n\r\n');
         bench.server.always(answerRaw(head, chunks, () => undefined));
         await expectFailure(get(open()), 'INTEGRITY', /without a length.*proxy/);
         expect(bench.methods()).toEqual(['GET']);
       });
 
+      test('an object that is damaged where it lies is not read MaxRetries times', async () => {
+        bench.server.always(answerRead(SMALL, wrongChecksum));
+        await expectFailure(get(open({ maxRetries: 10 })), 'INTEGRITY');
+        expect(bench.methods()).toHaveLength(target.extraAttempts + 2);
+      });
+
       test('a look-up that tells no size is an error, not one of an empty object', async () => {
         // In chunks, and for Google, which tells it in JSON, without that.
         bench.server.always(({ response }) => {
-          response.writeHead(200, { 'transfer-encoding': 'chunked' }).end('{}');
+          const head = { ...GENUINE, 'content-type': 'application/json' };
+          response.writeHead(200, { ...head, 'transfer-encoding': 'chunked' }).end('{}');
         });
         const looking = open().head('key', { signal: never() });
         await expectFailure(looking, 'UNAVAILABLE', /told no size of "key"/);
@@ -275,7 +292,7 @@ export function storeFaults(target: FaultTarget): void {
         ['more', 'b\r\nabcdefghijk\r\n0\r\n\r\n', 'INTEGRITY'],
       ])('%s bytes than the range has, in chunks, are an error', async (_name, chunks, code) => {
         const contentRange = 'bytes 10-19/1000';
-        const head = { ...VERSION, 'transfer-encoding': 'chunked', 'content-range': contentRange };
+        const head = { 'transfer-encoding': 'chunked', 'content-range': contentRange };
         bench.server.always(
           answerRaw(head, Buffer.from(chunks), () => undefined, '206 Partial Content'),
         );
@@ -325,7 +342,7 @@ export function storeFaults(target: FaultTarget): void {
       test('success before all bytes were sent is no success', async () => {
         const { status, body } = target.success;
         bench.server.always(({ response }) => {
-          response.writeHead(status, { etag: '"x"', 'content-length': body.length }).end(body);
+          response.writeHead(status, { ...GENUINE, 'content-length': body.length }).end(body);
         });
         await expectFailure(put(open({ maxRetries: 1 }), makeBytes(12 * MIB)), 'UNAVAILABLE');
       });
@@ -354,6 +371,50 @@ export function storeFaults(target: FaultTarget): void {
           response.writeHead(404, { 'content-type': 'text/html' }).end('<html>nothing here</html>');
         });
         await expectFailure(get(open({ maxRetries: 0 })), 'BAD_CONFIG', target.strangerMessage);
+      });
+    });
+
+    describe("and answers that are not the server's", () => {
+      const operations: readonly (readonly [string, (store: ObjectStore) => Promise<unknown>])[] = [
+        ['a write', (store) => put(store)],
+        ['a read', (store) => get(store)],
+        ['a read of a range', (store) => get(store, { start: 0, end: BLOCKED.length })],
+        ['a look', (store) => store.head('key', { signal: never() })],
+        ['a removal', (store) => store.delete('key', { signal: never() })],
+        [
+          'a listing',
+          (store) => store.list('', { signal: never() })[Symbol.asyncIterator]().next(),
+        ],
+      ];
+
+      test.each(operations)('%s does not take a page for its answer', async (_name, operate) => {
+        bench.server.always(answerPage());
+        const error = await expectFailure(operate(open({ maxRetries: 10 })), 'UNAVAILABLE');
+        expect(error.message).toContain(
+          '(status 200, text/html; charset=utf-8, Server "some-filter/1.0", Via "1.1 some-proxy")',
+        );
+        expect(error.message).toContain(target.addressSetting);
+        expect(error.message).not.toContain(BLOCKED);
+        // A filter that blocks goes on blocking.
+        expect(bench.methods().length).toBeLessThanOrEqual(target.extraAttempts + 2);
+      });
+
+      test.each(operations)(
+        '%s does not take an empty 200 for its answer',
+        async (_name, operate) => {
+          bench.server.always(answerEmpty());
+          const message =
+            /no store answers at .*something else does \(status 200, no Content-Type\)/;
+          await expectFailure(operate(open({ maxRetries: 0 })), 'UNAVAILABLE', message);
+        },
+      );
+
+      test('a page never reaches the sink', async () => {
+        bench.server.always(answerPage());
+        const sink = makeSink();
+        const reading = open().get('key', undefined, sink, { signal: never() });
+        await expectFailure(reading, 'UNAVAILABLE');
+        expect(sink.begins()).toBe(0);
       });
     });
 

@@ -43,6 +43,7 @@ const upload = (transport: Transport, origin: string) =>
     headers: { 'content-length': String(SIZE_BYTES) },
     content: makeBody(makeBytes(SIZE_BYTES)),
     receive: undefined,
+    isGenuine: undefined,
     signal: undefined,
   });
 

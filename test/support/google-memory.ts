@@ -161,7 +161,7 @@ function answerRead(
   response.end(bytes.subarray(first, last + 1));
 }
 
-function answerJson(response: ServerResponse, status: number, value: unknown): void {
+export function answerJson(response: ServerResponse, status: number, value: unknown): void {
   const json = JSON.stringify(value);
   response.writeHead(status, {
     'content-type': 'application/json',

@@ -13,8 +13,10 @@ export const answerS3: AnswerFromMemory = ({ objects, uploads }, request, body, 
   const uploadId = url.searchParams.get('uploadId');
   response.setHeader('x-amz-request-id', TEST_REQUEST_ID);
   const crc32 = request.headers['x-amz-checksum-crc32'];
-  const checksum: Record<string, string> =
-    crc32 === undefined ? {} : { 'x-amz-checksum-crc32': crc32 };
+  const headers: Record<string, string> = {
+    etag: '"etag"',
+    ...(crc32 === undefined ? {} : { 'x-amz-checksum-crc32': crc32 }),
+  };
 
   switch (request.method) {
     case 'PUT': {
@@ -29,7 +31,7 @@ export const answerS3: AnswerFromMemory = ({ objects, uploads }, request, body, 
         answerS3Error(response, 400, 'BadDigest');
         return;
       } else {
-        objects.set(key, { bytes: body, headers: checksum });
+        objects.set(key, { bytes: body, headers });
       }
       response.writeHead(200, { etag: '"etag"', 'content-length': '0' }).end();
       return;
@@ -49,8 +51,9 @@ export const answerS3: AnswerFromMemory = ({ objects, uploads }, request, body, 
       }
       uploads.delete(uploadId);
       const ordered = [...parts].sort(([a], [b]) => a - b).map(([, part]) => part);
-      objects.set(key, { bytes: Buffer.concat(ordered), headers: {} });
-      const xml = `<CompleteMultipartUploadResult><ETag>"etag-${parts.size}"</ETag></CompleteMultipartUploadResult>`;
+      const etag = `"etag-${parts.size}"`;
+      objects.set(key, { bytes: Buffer.concat(ordered), headers: { etag } });
+      const xml = `<CompleteMultipartUploadResult><ETag>${etag}</ETag></CompleteMultipartUploadResult>`;
       response.writeHead(200, { 'content-type': 'application/xml' }).end(xml);
       return;
     }

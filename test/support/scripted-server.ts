@@ -184,7 +184,33 @@ export function hang(): Step {
   };
 }
 
-/** Answers a GET by hand: head, then bytes, then whatever `after` does to the connection. */
+/** By which each of the providers knows its own server. */
+export const GENUINE = { etag: '"etag"', 'x-ms-request-id': 'REQUEST0ID' };
+
+/** A page that a web filter gives in place of the server's answer. */
+export const BLOCKED = 'Blocked by your administrator';
+export function answerPage(): Step {
+  return async ({ readBody, response }) => {
+    await readBody();
+    response.writeHead(200, {
+      'content-type': 'text/html; charset=utf-8',
+      'content-length': BLOCKED.length,
+      server: 'some-filter/1.0',
+      via: '1.1 some-proxy',
+    });
+    response.end(response.req.method === 'HEAD' ? undefined : BLOCKED);
+  };
+}
+
+/** "OK", says somebody who is not the server. */
+export function answerEmpty(): Step {
+  return async ({ readBody, response }) => {
+    await readBody();
+    response.writeHead(200, { 'content-length': 0 }).end();
+  };
+}
+
+/** Answers a GET by hand, as the server would: head, then bytes, then whatever `after` does to the connection. */
 export function answerRaw(
   head: Readonly<Record<string, string | number>>,
   bytes: Uint8Array,
@@ -193,7 +219,9 @@ export function answerRaw(
 ): Step {
   return async ({ readBody, socket }) => {
     await readBody();
-    const lines = Object.entries(head).map(([name, value]) => `${name}: ${value}\r\n`);
+    const lines = Object.entries({ ...GENUINE, ...head }).map(
+      ([name, value]) => `${name}: ${value}\r\n`,
+    );
     socket.write(`HTTP/1.1 ${status}\r\n${lines.join('')}\r\n`);
     socket.write(bytes, () => {
       after(socket);

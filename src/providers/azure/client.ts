@@ -10,6 +10,7 @@ import { linkSignals } from '../../store/abort.ts';
 import type { Body } from '../../store/object-store.ts';
 import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
 import { completeConnectionString } from './connection-string.ts';
+import { isGenuine } from './requests.ts';
 import { createDefaultChain, type TokenSource } from './tokens.ts';
 
 /** What a request takes past the SDK, which sees heads only: so a repetition reads the content anew, and bytes that arrive go
@@ -93,6 +94,7 @@ function createHttpClient(transport: Transport, sent: WeakMap<object, SentOption
         headers: request.headers.rawHeaders(),
         content: options?.content ?? toBody(request.body),
         receive: options?.receive,
+        isGenuine,
         signal: options?.signal,
       });
       const isReceived = options?.receive !== undefined && answer.status < 300;

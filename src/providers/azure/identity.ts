@@ -64,6 +64,7 @@ function createHttpClient(transportFor: (url: URL) => Transport): HttpClient {
           headers: request.headers.toJSON(),
           content: toBody(request.body),
           receive: undefined,
+          isGenuine: undefined,
           signal: link.controller.signal,
         });
         return {

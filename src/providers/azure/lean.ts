@@ -13,6 +13,7 @@ import { attemptOnce, type Lean } from '../lean.ts';
 import type { Answer, ExchangeRequest, Headers, Transport } from '../transport.ts';
 import type { Connection } from './client.ts';
 import type { TokenCredential } from './identity.ts';
+import { isGenuine } from './requests.ts';
 
 /** The first that knows all access tiers; not the SDK's own, which follows the newest cloud. */
 const SERVICE_VERSION = '2021-12-02';
@@ -34,7 +35,7 @@ export function createLean(
     const path = `${pathname}/${key.split('/').map(encodeURIComponent).join('/')}${search}`;
     const all = { ...headers, 'x-ms-version': SERVICE_VERSION };
     const exchange = (signed: Headers) =>
-      transport.exchange({ ...rest, origin, method, path, headers: signed });
+      transport.exchange({ ...rest, origin, method, path, headers: signed, isGenuine });
     return await attemptOnce(
       rest.signal,
       () => authorize({ method, url: origin + path, headers: all }, exchange),

@@ -17,7 +17,7 @@ import {
   receive,
   type Verifier,
 } from '../receive.ts';
-import type { Headers, Receiver } from '../transport.ts';
+import type { Answer, Headers, Receiver } from '../transport.ts';
 
 const CONTENT_TYPE = 'application/octet-stream';
 /** Azure computes the MD5 of ranges up to here, and refuses to beyond. */
@@ -29,6 +29,11 @@ const SMALL_RANGE_BYTES = 64 * 1024;
  *  Blobs of other programs have the MD5 alone. */
 export const CRC32_METADATA = 'orthanc_crc32';
 const verifyCrc32 = createCrcVerifier(CRC32);
+
+/** Whether an answer is that of a blob service, which numbers each. */
+export function isGenuine({ headers }: Answer): boolean {
+  return headers['x-ms-request-id'] !== undefined;
+}
 
 /** What goes along with each upload. */
 export interface BlobDigests {

@@ -4,6 +4,7 @@
 // @see https://docs.cloud.google.com/storage/docs/json_api/v1
 
 import { StorageError } from '../../errors.ts';
+import { hasHeaderOf, isPage } from '../genuine.ts';
 import { isConnectError, isTransientFailure, type Repeatable, withRetries } from '../retry.ts';
 import type { Transport } from '../transport.ts';
 import { type Answer, type ExchangeRequest, type Headers, TransportError } from '../transport.ts';
@@ -76,6 +77,7 @@ export function createClient(options: ClientOptions): Client {
       headers: { ...headers, ...request.headers },
       content: request.content,
       receive: request.receive,
+      isGenuine: (given) => isGenuine(given, request.receive !== undefined),
       signal,
     });
     if ((answer.status >= 200 && answer.status < 300) || answer.status === request.accept) {
@@ -111,6 +113,13 @@ export function createClient(options: ClientOptions): Client {
     describeWait: () =>
       credentials.isWaiting() ? 'the server that gives the token for the credentials' : target,
   };
+}
+
+/** By Google's headers, or where emulators send none, by the kind of answer. */
+function isGenuine({ status, headers }: Answer, isDownload: boolean): boolean {
+  if (hasHeaderOf(/^x-(goog|guploader)-/, headers)) return true;
+  if (isDownload) return headers['etag'] !== undefined && !isPage(headers);
+  return status === 204 || /^application\/json\b/i.test(headers['content-type'] ?? '');
 }
 
 /** The network's error beneath one of credentials. */

@@ -170,6 +170,7 @@ function createFetch({ transport, direct }: CredentialsDependencies): Fetch {
               read: (start, end) => content.subarray(start, end),
             },
       receive: undefined,
+      isGenuine: undefined,
       signal: init.signal ?? undefined,
     });
     const body = answer.body.length === 0 ? null : answer.body;

@@ -160,7 +160,7 @@ export function createRequests(
       const query = new URLSearchParams({
         prefix,
         maxResults: String(PAGE_OBJECTS),
-        fields: 'nextPageToken,items(name,size,updated)',
+        fields: 'kind,nextPageToken,items(name,size,updated)',
         ...(pageToken === undefined ? {} : { pageToken }),
       });
       return plain('GET', `${objects}?${query.toString()}`);
@@ -241,13 +241,14 @@ function joinBodies(parts: readonly Body[]): Body {
 }
 
 /** The answer to an upload tells what the server has stored.
- *  @throws StorageError INTEGRITY when that is something else; an emulator may tell nothing */
+ *  @throws StorageError INTEGRITY when that is something else, or nothing */
 export function verifyStored(key: string, answer: Answer, sizeBytes: number, crc32c: string): void {
-  const stored = parse(answer);
-  const hasOther =
-    (typeof stored['crc32c'] === 'string' && stored['crc32c'] !== crc32c) ||
-    (stored['size'] !== undefined && Number(stored['size']) !== sizeBytes);
-  if (hasOther) {
+  const { size, crc32c: storedCrc32c } = parse(answer);
+  const isSame =
+    (size ?? storedCrc32c) !== undefined &&
+    (size === undefined || Number(size) === sizeBytes) &&
+    (storedCrc32c === undefined || storedCrc32c === crc32c);
+  if (!isSame) {
     throw new StorageError(
       'INTEGRITY',
       `what Google Cloud Storage stored as "${key}" is not what was sent`,
@@ -275,7 +276,9 @@ export function readPage(answer: Answer): {
   readonly objects: readonly ObjectInfo[];
   readonly next: string | undefined;
 } {
-  const { items, nextPageToken } = parse(answer);
+  const { kind, items, nextPageToken } = parse(answer);
+  // All that an empty listing says.
+  if (kind !== 'storage#objects') throw notOfGoogle('the answer is no listing');
   const objects: ObjectInfo[] = [];
   for (const item of Array.isArray(items) ? items : []) {
     const { name, size, updated } = asRecord(item);
@@ -292,9 +295,13 @@ function parse(answer: Answer): Readonly<Record<string, unknown>> {
   try {
     return asRecord(JSON.parse(text));
   } catch {
-    throw new StorageError(
-      'UNAVAILABLE',
-      'the answer is no JSON; does GoogleCloudStorage.Endpoint name a server of Google Cloud Storage?',
-    );
+    throw notOfGoogle('the answer is no JSON');
   }
+}
+
+function notOfGoogle(words: string): StorageError {
+  return new StorageError(
+    'UNAVAILABLE',
+    `${words}; does GoogleCloudStorage.Endpoint name a server of Google Cloud Storage?`,
+  );
 }

@@ -8,6 +8,7 @@ import type { Logger } from '../../log.ts';
 import type { Body } from '../../store/object-store.ts';
 import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
 import { encode } from './encode.ts';
+import { isGenuine } from './genuine.ts';
 import { createRetryStrategy } from './retry.ts';
 
 /** What `client.send` takes beside the command. Contents and answers' bodies go past the SDK: it signs and reads heads only, so
@@ -106,6 +107,9 @@ function readCredentials(settings: S3Settings): S3ClientConfig['credentials'] {
   return { accessKeyId: accessKey, secretAccessKey: secretKey.reveal() };
 }
 
+/** Of white space in ASCII the last. */
+const SPACE = 0x20;
+
 interface SdkRequest {
   readonly protocol: string;
   readonly hostname: string;
@@ -123,6 +127,8 @@ function createHandler(transport: Transport) {
     metadata: { handlerProtocol: 'http/1.1' },
     async handle(request: SdkRequest, options: Partial<SendOptions> = {}) {
       const port = request.port === undefined ? '' : `:${request.port}`;
+      // Those for credentials come without a signal, and from servers of another kind.
+      const isForBucket = options.abortSignal !== undefined;
       const answer = await transport.exchange({
         origin: `${request.protocol}//${request.hostname}${port}`,
         method: request.method as ExchangeRequest['method'],
@@ -130,6 +136,7 @@ function createHandler(transport: Transport) {
         headers: request.headers,
         content: options.content ?? toBody(request.body),
         receive: options.receive,
+        isGenuine: isForBucket ? (given) => isGenuine(request.method, given) : undefined,
         signal: options.abortSignal,
       });
       const isReceived = options.receive !== undefined && answer.status < 300;
@@ -138,7 +145,7 @@ function createHandler(transport: Transport) {
           statusCode: answer.status,
           headers: { ...answer.headers },
           // For a GET the SDK insists on a stream, though its bytes are received already.
-          body: isReceived ? Readable.from([]) : answer.body,
+          body: isReceived ? Readable.from([]) : trimEnd(answer.body),
         },
       };
     },
@@ -146,6 +153,14 @@ function createHandler(transport: Transport) {
     updateHttpClientConfig: () => undefined,
     httpHandlerConfigs: () => ({}),
   };
+}
+
+/** An error may come with status 200 (of CompleteMultipartUpload), and the SDK finds it only if nothing follows it, no line break
+ *  either (@aws-sdk/middleware-sdk-s3 3.972, throw-200-exceptions). */
+function trimEnd(body: Uint8Array): Uint8Array {
+  let end = body.length;
+  while (end > 0 && (body[end - 1] ?? 0) <= SPACE) end -= 1;
+  return body.subarray(0, end);
 }
 
 function toBody(body: unknown): Body | undefined {

@@ -9,6 +9,7 @@ import { attemptOnce, type Lean } from '../lean.ts';
 import type { ExchangeRequest, Headers, Transport } from '../transport.ts';
 import { type AnyMiddleware, withMiddleware } from './client.ts';
 import { encode } from './encode.ts';
+import { isGenuine } from './genuine.ts';
 import { EMPTY_SHA256 } from './requests.ts';
 
 export interface LeanDependencies {
@@ -65,6 +66,7 @@ export function createLean({ client, bucketName, transport }: LeanDependencies):
         method,
         path,
         headers: signed.headers,
+        isGenuine: (answer) => isGenuine(method, answer),
       });
     };
     return await attemptOnce(rest.signal, exchange, (answer) => {

@@ -132,7 +132,15 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
       ...(upload.isFullObject ? { ChecksumType: 'FULL_OBJECT', ...wholeChecksum(parts) } : {}),
     });
     try {
-      await client.send(command, options);
+      const { ETag } = await client.send(command, options);
+      // The answer begins before S3 is done, so that its status says nothing.
+      if (ETag === undefined) {
+        throw new StorageError(
+          'UNAVAILABLE',
+          `S3 did not say that the multipart upload of "${key}" is complete`,
+          { key },
+        );
+      }
     } catch (thrown) {
       if (await isCompleted(key, parts, thrown, options)) return;
       throw thrown;

@@ -4,13 +4,15 @@
 // be what the user set, and an instance would be refused that the next attempt might have stored.
 
 import { setTimeout } from 'node:timers/promises';
-import { delayMs, isConnectError, isTransientFailure } from '../retry.ts';
+import { delayMs, isConnectError, isDoubtful, isTransientFailure, MAX_DOUBTS } from '../retry.ts';
 
 /** The SDK waits for getRetryDelay, but its timer outlives an abort and keeps the event loop from ending; so the waiting is done
  *  here and the delay is 0. */
 export interface RetryToken {
   getRetryCount(): number;
   getRetryDelay(): number;
+  /** Ours: how many of the attempts met a doubtful answer. */
+  readonly doubts: number;
 }
 
 export interface RetryErrorInfo {
@@ -36,10 +38,12 @@ export function createRetryStrategy(options: {
 }): RetryStrategy {
   return {
     mode: 'standard',
-    acquireInitialRetryToken: () => Promise.resolve(createToken(0)),
+    acquireInitialRetryToken: () => Promise.resolve(createToken(0, 0)),
     async refreshRetryTokenForRetry(token, info) {
       const retries = token.getRetryCount() + 1;
-      const isAllowed = options.retryConnecting || !isConnectError(info.error);
+      const doubts = token.doubts + (isDoubtful(info.error) ? 1 : 0);
+      const isAllowed =
+        (options.retryConnecting || !isConnectError(info.error)) && doubts <= MAX_DOUBTS;
       if (retries > options.maxRetries || !isAllowed || !isTransient(info)) {
         throw new Error('no further attempt');
       }
@@ -47,14 +51,14 @@ export function createRetryStrategy(options: {
       const retryAfterMs = info.retryAfterHint && info.retryAfterHint.getTime() - Date.now();
       const delay = delayMs(retries, { isThrottled, retryAfterMs }, options.random);
       await setTimeout(delay, undefined, { signal: options.closing });
-      return createToken(retries);
+      return createToken(retries, doubts);
     },
     recordSuccess: () => undefined,
   };
 }
 
-function createToken(retries: number): RetryToken {
-  return { getRetryCount: () => retries, getRetryDelay: () => 0 };
+function createToken(retries: number, doubts: number): RetryToken {
+  return { getRetryCount: () => retries, getRetryDelay: () => 0, doubts };
 }
 
 function isTransient({ error, errorType }: RetryErrorInfo): boolean {
