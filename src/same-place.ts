@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { NamingSettings } from './config/settings.ts';
-import { StorageError } from './errors.ts';
+import { StorageError, toStorageError } from './errors.ts';
 import { folderOf } from './naming.ts';
 import { bodyOf } from './store/bytes-body.ts';
 import type { ObjectStore } from './store/object-store.ts';
@@ -36,7 +36,7 @@ export async function insistOnTwoPlaces(
   try {
     await files.put(name, bodyOf(Buffer.from('probe')), { signal });
     for (;;) {
-      if ((await objects.head(`${folderOf(naming)}${name}`, { signal })) !== undefined) break;
+      if (await isThere(objects, `${folderOf(naming)}${name}`, signal)) break;
       if (performance.now() >= endMs) return;
       await sleep(POLL_MS, undefined, { signal });
     }
@@ -48,4 +48,18 @@ export async function insistOnTwoPlaces(
     'BAD_CONFIG',
     `HybridMode: StorageDirectory and the bucket are the same place: what is written to the folder shows in the bucket, under RootPath "${naming.rootPath}". There is nothing to move, and a move would delete the only copy. Set HybridMode to "Disabled" (and leave out MigrationFromFileSystemEnabled): with StorageStructure "legacy", Orthanc's files are read from the bucket as they are`,
   );
+}
+
+async function isThere(
+  objects: TwoStores['objects'],
+  key: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  try {
+    return (await objects.head(key, { signal })) !== undefined;
+  } catch (error) {
+    // What may be read and is there is never denied; what is not there is, by S3 without s3:ListBucket.
+    if (toStorageError(error).code === 'ACCESS_DENIED') return false;
+    throw error;
+  }
 }

@@ -101,3 +101,12 @@ test('a file that shows in the bucket after a while is found by who waits', asyn
   await expect(patient).rejects.toMatchObject({ code: 'BAD_CONFIG' });
   expect(disk.objects.size).toBe(index.attachments.length);
 });
+
+test('a bucket that denies what is not there, as S3 does without s3:ListBucket, is another place', async () => {
+  const denies = {
+    head: () => Promise.reject(new StorageError('ACCESS_DENIED', 'denied')),
+  };
+  const before = new Map(disk.objects);
+  await insistOnTwoPlaces({ files: disk, objects: denies }, ORTHANC_NAMING, { signal: never() });
+  expect(disk.objects).toEqual(before);
+});
