@@ -22,7 +22,7 @@ import {
 } from './decrypting-sink.ts';
 import { type EncryptedBody, encryptBody } from './encrypted-body.ts';
 import { detectFormat, noFormatError } from './header.ts';
-import { readHead } from './inspect.ts';
+import { type Head, readHead } from './inspect.ts';
 import type { Keyring } from './keyring.ts';
 import { type OpenedObject, openObject } from './opened-object.ts';
 import { createPacer } from './pacer.ts';
@@ -178,9 +178,22 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
     if (!(await receive(request, range, FROM_START))) await getWhole(request);
   }
 
-  /** First the header, whose answer also tells the size, then the segments. */
+  /** First the header, whose answer also tells the size, then the segments. Between the two, rekey may have replaced the object, whose
+   *  segments then fit no more: another header tells that from tampering. */
   async function getFar(request: GetRequest, wanted: ByteRange): Promise<void> {
     const head = await readHead(request.store, request.key, request);
+    try {
+      await getByHead(request, wanted, head);
+    } catch (error) {
+      const { code } = toStorageError(error);
+      if (code !== 'INTEGRITY' && code !== 'BAD_RANGE') throw error;
+      const now = await readHead(request.store, request.key, request);
+      if (Buffer.compare(now.bytes, head.bytes) === 0) throw error;
+      await getByHead(request, wanted, now);
+    }
+  }
+
+  async function getByHead(request: GetRequest, wanted: ByteRange, head: Head): Promise<void> {
     const format = detectFormat(head.bytes);
     if (format === 'A1') {
       await getWhole(request);

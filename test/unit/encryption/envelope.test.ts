@@ -225,17 +225,41 @@ describe('ranges', () => {
     await expectFailure(read(store, { start: 300_000, end: 300_001 }), 'INTEGRITY');
   });
 
-  test('an object that is replaced between the two requests of a range', async () => {
-    const store = await storeWith('A2', content);
-    const other = await encrypt('A2', content);
-    const replacing: MemoryStore = {
-      ...store,
-      async get(key, range, sink, options) {
-        await store.get(key, range, sink, options);
-        store.objects.set(KEY, other);
-      },
-    };
-    await expectFailure(read(replacing, { start: 300_000, end: 300_001 }), 'INTEGRITY');
+  describe('an object that is replaced between the two requests of a range', () => {
+    const wanted = { start: 300_000, end: 300_100 };
+
+    /** As rekey does. */
+    async function replaceAfterEachGet(formats: readonly EncryptionFormat[]) {
+      const store = await storeWith('A2', content);
+      const others = await Promise.all(formats.map((format) => encrypt(format, content)));
+      const replacing: MemoryStore = {
+        ...store,
+        async get(key, range, sink, options) {
+          await store.get(key, range, sink, options);
+          const other = others.shift();
+          if (other !== undefined) store.objects.set(KEY, other);
+        },
+      };
+      return replacing;
+    }
+
+    test.each(['A1', 'A2'] as const)('once, as %s, is read all the same', async (format) => {
+      const store = await replaceAfterEachGet([format]);
+      expectSameBytes(await read(store, wanted), content.subarray(wanted.start, wanted.end));
+    });
+
+    test('again and again is given up', async () => {
+      const store = await replaceAfterEachGet(['A2', 'A2', 'A2', 'A2']);
+      await expectFailure(read(store, wanted), 'INTEGRITY');
+      expect(store.requests).toHaveLength(4);
+    });
+
+    test('and one that was altered costs a look at its header, not another try', async () => {
+      const store = await storeWith('A2', content);
+      store.objects.get(KEY)?.fill(1, 300_200, 300_210);
+      await expectFailure(read(store, wanted), 'INTEGRITY');
+      expect(store.requests).toHaveLength(3);
+    });
   });
 });
 
