@@ -121,7 +121,8 @@ export async function descendantsOf(
   const ids = field(await api.get(`/${resource.level}/${resource.id}`), children.key);
   const all: Resource[] = [resource];
   for (const id of (Array.isArray(ids) ? ids : []).map(String).toSorted()) {
-    all.push(...(await descendantsOf(api, { level: children.level, id })));
+    // Not as arguments of one push: from some 120,000 on, they are more than a call takes.
+    for (const below of await descendantsOf(api, { level: children.level, id })) all.push(below);
   }
   return all;
 }
