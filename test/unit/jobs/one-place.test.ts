@@ -92,7 +92,7 @@ test('a file that shows in the bucket after a while is found by who waits', asyn
       await disk.put(...args);
       setTimeout(() => bucket.objects.set(`archive/${args[0]}`, Buffer.alloc(0)), 100);
     },
-    delete: disk.delete,
+    delete: (...args: Parameters<MemoryStore['delete']>) => disk.delete(...args),
   };
   const naming = { ...ORTHANC_NAMING, rootPath: 'archive' };
   const places = { files: late, objects: bucket };
