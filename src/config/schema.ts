@@ -201,21 +201,27 @@ export function commonSettings() {
       aliases: ['ConnectTimeout'],
     }),
     RequestTimeout: wholeNumber(
-      'Time that one read, write or removal may take in all, retries included, in seconds.',
+      'Time that one read or write may take in all, retries included, in seconds. A removal has 8 at most, since Orthanc waits for it.',
       { min: 1, max: SECONDS_PER_DAY, unit: 'seconds', default: 1200 },
     ),
-    MaxConnections: wholeNumber('Connections to the provider at once.', {
-      min: 1,
-      max: 1000,
-      unit: 'connections',
-      default: 25,
-    }),
-    MaxRetries: wholeNumber('How often a failed request is sent again.', {
-      min: 0,
-      max: 100,
-      unit: 'retries',
-      default: 10,
-    }),
+    MaxConnections: wholeNumber(
+      'Connections to the provider at once; removals have up to 4 more.',
+      {
+        min: 1,
+        max: 1000,
+        unit: 'connections',
+        default: 25,
+      },
+    ),
+    MaxRetries: wholeNumber(
+      'How often a failed request is sent again; a removal 6 times at most.',
+      {
+        min: 0,
+        max: 100,
+        unit: 'retries',
+        default: 10,
+      },
+    ),
     Lanes: wholeNumber(
       'Event loops that serve requests, each on a thread of its own: more than 1 lets the plugin use more than one core, for 10 to 40 MB of memory each. They share `MaxConnections` and `MaxConcurrentInputSize`. Hybrid storage needs 1.',
       { min: 1, max: 64, unit: 'threads', default: 1 },

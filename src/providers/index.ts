@@ -19,8 +19,8 @@ export interface ProviderDependencies {
   readonly verifyEtag?: boolean;
 }
 
-/** The configured provider's store, under the settings' limits: at most MaxConnections operations at once, none longer than
- *  RequestTimeout, its wait for a connection included. */
+/** The configured provider's store, under the settings' limits: at most MaxConnections operations at once beside removals, none longer
+ *  than RequestTimeout, its wait for a connection included. */
 export async function createStore(
   provider: ProviderSettings,
   deps: ProviderDependencies,

@@ -14,6 +14,14 @@ const MAX_DELAY_MS = 20_000;
 /** A server's Retry-After is followed up to here. */
 const MAX_HINT_MS = 60_000;
 
+/** Their waits take 3 s on average, so that they are over within the time that a removal may take (store/deadline.ts), and its error
+ *  says what was wrong rather than that time was up. */
+const MAX_REMOVAL_RETRIES = 6;
+
+export function removalRetries(maxRetries: number): number {
+  return Math.min(maxRetries, MAX_REMOVAL_RETRIES);
+}
+
 /** Why an attempt may be repeated. */
 export interface Repeatable {
   readonly isThrottled: boolean;

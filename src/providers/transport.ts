@@ -21,6 +21,10 @@ const MAX_COLLECTED_BYTES = 16 * 1024 * 1024;
 /** S3 and most gateways close idle connections after 20 s or later; a request on one that is just being closed costs a retry. */
 const KEEP_ALIVE_MS = 15_000;
 
+/** Beyond MaxConnections, so that removals need not wait for large contents (store/limit.ts). Orthanc removes one file after another,
+ *  under the two to four names that it may have at once. */
+const REMOVAL_CONNECTIONS = 4;
+
 export type Headers = Readonly<Record<string, string>>;
 
 /** Where the bytes of a successful answer go. Both throw StorageErrors, which end the exchange. */
@@ -81,9 +85,13 @@ export class TransportError extends Error {
 /** @throws StorageError BAD_CONFIG for a file of authorities that cannot be read, or a proxy that is no URL */
 export function createTransport(settings: NetworkSettings): Transport {
   const dispatcher = createDispatcher(settings);
+  const maxConnections = Math.min(settings.maxConnections, REMOVAL_CONNECTIONS);
+  const removing = createDispatcher({ ...settings, maxConnections });
   return {
-    exchange: (request) => exchange(dispatcher, request),
-    close: () => dispatcher.destroy(),
+    exchange: (request) => exchange(request.method === 'DELETE' ? removing : dispatcher, request),
+    async close() {
+      await Promise.all([dispatcher.destroy(), removing.destroy()]);
+    },
   };
 }
 

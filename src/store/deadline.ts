@@ -4,14 +4,30 @@ import { StorageError } from '../errors.ts';
 import { linkSignals, untilAborted } from './abort.ts';
 import type { ObjectStore, OperationOptions } from './object-store.ts';
 
-/** No operation takes longer than so many milliseconds, retries and waits included; it then fails with TIMEOUT and its signal is
- *  aborted. For a listing that holds for each step. `check` keeps a time of its own. */
+/** As long as Orthanc removes a file, it holds the lock of its index, and whoever asks it for anything waits. Enough to outlast a
+ *  store that stumbles for a second or two; what is given up is an orphan, which costs space until `verify` finds it. */
+const REMOVAL_TIMEOUT_MS = 8_000;
+
+/** No operation takes longer than so many milliseconds, removals at most REMOVAL_TIMEOUT_MS, retries and waits included; it then
+ *  fails with TIMEOUT and its signal is aborted. For a listing that holds for each step. `check` keeps a time of its own. */
 export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore {
+  const requestTimeout: TimeLimit = { ms: timeoutMs, name: 'RequestTimeout', advice: '' };
+  const removalLimit: TimeLimit =
+    timeoutMs <= REMOVAL_TIMEOUT_MS
+      ? requestTimeout
+      : {
+          ms: REMOVAL_TIMEOUT_MS,
+          name: 'the time for a removal',
+          advice:
+            ', during which Orthanc does nothing else; if the object is left, "verify" finds it as an orphan',
+        };
+
   async function run<T>(
     what: string,
     key: string,
     options: OperationOptions,
     work: (options: OperationOptions) => Promise<T>,
+    limit: TimeLimit = requestTimeout,
   ): Promise<T> {
     const link = linkSignals(options.signal);
     const { controller } = link;
@@ -19,11 +35,11 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
       controller.abort(
         new StorageError(
           'TIMEOUT',
-          `cannot ${what} "${key}": not done within RequestTimeout (${timeoutMs / 1000} s)`,
+          `cannot ${what} "${key}": not done within ${limit.name} (${limit.ms / 1000} s)${limit.advice}`,
           { key },
         ),
       );
-    }, timeoutMs);
+    }, limit.ms);
     try {
       return await untilAborted(work({ signal: controller.signal }), controller.signal);
     } finally {
@@ -38,7 +54,8 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
     get: (key, range, sink, options) =>
       run('read', key, options, (bounded) => store.get(key, range, sink, bounded)),
     head: (key, options) => run('look up', key, options, (bounded) => store.head(key, bounded)),
-    delete: (key, options) => run('delete', key, options, (bounded) => store.delete(key, bounded)),
+    delete: (key, options) =>
+      run('delete', key, options, (bounded) => store.delete(key, bounded), removalLimit),
     async *list(prefix, options) {
       const link = linkSignals(options.signal);
       const objects = store
@@ -65,4 +82,11 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
     check: (options) => store.check(options),
     close: () => store.close(),
   };
+}
+
+interface TimeLimit {
+  readonly ms: number;
+  /** For the message. */
+  readonly name: string;
+  readonly advice: string;
 }

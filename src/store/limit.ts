@@ -64,8 +64,9 @@ export function createLimiter(maxAtOnce: number): Limiter {
   };
 }
 
-/** At most so many operations at once; the others wait their turn. `check` and `close` never wait, and a listing takes a turn for
- *  each page rather than for as long as its consumer takes. */
+/** At most so many operations at once; the others wait their turn. `check` and `close` never wait, nor do removals, which hold the
+ *  lock of Orthanc's index: behind a few large reads, they would keep everybody from everything. A listing takes a turn for each
+ *  page rather than for as long as its consumer takes. */
 export function withLimit(store: ObjectStore, maxAtOnce: number): ObjectStore {
   const limiter = createLimiter(maxAtOnce);
   return {
@@ -73,7 +74,7 @@ export function withLimit(store: ObjectStore, maxAtOnce: number): ObjectStore {
     get: (key, range, sink, options) =>
       limiter.run(options.signal, () => store.get(key, range, sink, options)),
     head: (key, options) => limiter.run(options.signal, () => store.head(key, options)),
-    delete: (key, options) => limiter.run(options.signal, () => store.delete(key, options)),
+    delete: (key, options) => store.delete(key, options),
     async *list(prefix, options) {
       const objects = store.list(prefix, options)[Symbol.asyncIterator]();
       try {

@@ -9,6 +9,7 @@ import type { Body, ObjectInfo, ObjectStore, PutOptions } from '../../store/obje
 import { hold } from '../content.ts';
 import { createRun, listPages, toldSize, unlessMissing } from '../operation.ts';
 import type { ReceiveOptions } from '../receive.ts';
+import { removalRetries } from '../retry.ts';
 import { createTransport } from '../transport.ts';
 import { describeAccess } from './account.ts';
 import { type BlockSizes, createBlocks } from './blocks.ts';
@@ -47,11 +48,10 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
     access: describeAccess(settings, container.url),
     origin: new URL(container.url).origin,
   };
-  const perform = createPerform(connection, {
-    maxRetries: settings.maxRetries,
-    retryConnecting: true,
-    random: Math.random,
-  });
+  const performWith = (maxRetries: number) =>
+    createPerform(connection, { maxRetries, retryConnecting: true, random: Math.random });
+  const perform = performWith(settings.maxRetries);
+  const performRemoval = performWith(removalRetries(settings.maxRetries));
   const requests = createRequests(settings, deps.verifyEtag === true);
   const lean =
     deps.lean === false ? undefined : createLean(connection, settings.containerName, transport);
@@ -99,7 +99,7 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
 
   async function remove(key: string, signal: AbortSignal): Promise<void> {
     if ((await lean?.delete(key, signal)) === true) return;
-    await perform(signal, {}, (abortSignal) =>
+    await performRemoval(signal, {}, (abortSignal) =>
       container.getBlockBlobClient(key).delete({ abortSignal }),
     );
   }

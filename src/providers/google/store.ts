@@ -7,6 +7,7 @@ import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import type { Body, ByteRange, ObjectStore, PutOptions, Sink } from '../../store/object-store.ts';
 import { createRun, listPages, unlessMissing } from '../operation.ts';
+import { removalRetries } from '../retry.ts';
 import { createTransport } from '../transport.ts';
 import { checkBucket } from './check.ts';
 import { createClient } from './client.ts';
@@ -47,19 +48,18 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
         now: () => performance.now(),
       });
   const connection = { endpoint: settings.endpoint, transport, credentials, random: Math.random };
-  const client = createClient({
-    ...connection,
-    maxRetries: settings.maxRetries,
-    retryConnecting: true,
-  });
+  const open = (maxRetries: number) =>
+    createClient({ ...connection, maxRetries, retryConnecting: true });
+  const client = open(settings.maxRetries);
+  const removing = open(removalRetries(settings.maxRetries));
   const run = createRun(closing.signal, (thrown, operation) =>
     toGoogleError(thrown, operation, settings, client.target),
   );
-  const opening = open();
+  const opening = load();
   // Each operation waits for it, and says what went wrong.
   opening.catch(() => undefined);
 
-  async function open() {
+  async function load() {
     const createChecksum = await loadCrc32c();
     const requests = createRequests(settings, createChecksum);
     return { createChecksum, requests, resumable: createResumable({ client, requests, log }) };
@@ -115,7 +115,7 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
       await unlessMissing(
         run('delete', key, signal, async (linked) => {
           const { requests } = await opening;
-          await client.send(requests.remove(key), linked);
+          await removing.send(requests.remove(key), linked);
         }),
       );
     },

@@ -30,7 +30,7 @@ export interface ConnectOptions {
   /** Follow a bucket into another region; at start that is reported instead. */
   readonly followRegionRedirects: boolean;
   /** Shared with another connection, so that a chain is walked once. */
-  readonly credentials?: S3ClientConfig['credentials'];
+  readonly credentials?: S3ClientConfig['credentials'] | undefined;
 }
 
 export function connect(options: ConnectOptions): S3Client {

@@ -8,6 +8,7 @@ import {
   HeadObjectCommand,
   ListObjectsV2Command,
   PutObjectCommand,
+  type S3ClientConfig,
 } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
@@ -15,6 +16,7 @@ import type { Logger } from '../../log.ts';
 import type { Body, ObjectInfo, ObjectStore, PutOptions } from '../../store/object-store.ts';
 import { hold } from '../content.ts';
 import { createRun, listPages, toldSize, unlessMissing } from '../operation.ts';
+import { removalRetries } from '../retry.ts';
 import { withSplit } from '../split-read.ts';
 import { createTransport, type Headers } from '../transport.ts';
 import { checkBucket } from './check.ts';
@@ -51,15 +53,19 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
   const closing = new AbortController();
   // Each operation under way listens; from eleven on, Node would warn of a leak.
   setMaxListeners(0, closing.signal);
-  const client = connect({
-    settings,
-    transport,
-    log,
-    maxRetries: settings.maxRetries,
-    retryConnecting: true,
-    closing: closing.signal,
-    followRegionRedirects: true,
-  });
+  const open = (maxRetries: number, credentials?: S3ClientConfig['credentials']) =>
+    connect({
+      settings,
+      transport,
+      log,
+      maxRetries,
+      retryConnecting: true,
+      closing: closing.signal,
+      followRegionRedirects: true,
+      credentials,
+    });
+  const client = open(settings.maxRetries);
+  const removing = open(removalRetries(settings.maxRetries), client.config.credentials);
   const headers = createRequestHeaders(settings);
   // Who switches the SDK's log on wants to see all requests in it.
   const isLean = deps.lean !== false && !settings.enableSdkLogs;
@@ -120,7 +126,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
   async function remove(key: string, signal: AbortSignal): Promise<void> {
     if ((await lean?.delete(key, signal)) === true) return;
     const options: SendOptions = { abortSignal: signal };
-    await client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }), options);
+    await removing.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }), options);
   }
 
   async function listPage(prefix: string, token: string | undefined, signal: AbortSignal) {
@@ -204,6 +210,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
       closing.abort(new StorageError('CLOSED', 'the S3 store is closed'));
       await multipart.settle(CLEANUP_GRACE_MS);
       client.destroy();
+      removing.destroy();
       await transport.close();
     },
   };
