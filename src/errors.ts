@@ -43,11 +43,13 @@ export type OrthancErrorName = (typeof ORTHANC_ERROR_NAMES)[StorageErrorCode];
 
 export interface StorageErrorDetails {
   /** The object key, bucket or setting that the error is about. */
-  readonly key?: string;
+  readonly key?: string | undefined;
   /** The provider's own id of the failed request, for its support. */
-  readonly requestId?: string;
+  readonly requestId?: string | undefined;
+  /** Which of two stores failed: "file-system", or the provider's kind. */
+  readonly store?: string | undefined;
   /** Another attempt would meet the same, though errors of this code are mostly those of one transfer. */
-  readonly isFinal?: true;
+  readonly isFinal?: boolean;
   /** The provider's error, or whatever else lies beneath. */
   readonly cause?: unknown;
 }
@@ -59,6 +61,7 @@ export class StorageError extends Error {
   readonly code: StorageErrorCode;
   readonly key: string | undefined;
   readonly requestId: string | undefined;
+  readonly store: string | undefined;
   readonly isFinal: boolean;
 
   constructor(code: StorageErrorCode, message: string, details: StorageErrorDetails = {}) {
@@ -66,6 +69,7 @@ export class StorageError extends Error {
     this.code = code;
     this.key = details.key;
     this.requestId = details.requestId;
+    this.store = details.store;
     this.isFinal = details.isFinal === true;
   }
 }

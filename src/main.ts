@@ -23,6 +23,7 @@ import { createMoves } from './jobs/moves.ts';
 import { shareOfLane, sumUp } from './lanes.ts';
 import type { NamedStore } from './locate.ts';
 import { createLogger, describeError, type Logger } from './log.ts';
+import { nameFailures } from './name-failures.ts';
 import { openConfiguration } from './open-configuration.ts';
 import { checkStores, closeStores, openStores, type Stores } from './open-stores.ts';
 import { createOrthancApi, type OrthancApi } from './orthanc-api.ts';
@@ -193,12 +194,14 @@ function composeAttachments(
   const files = createFileAttachments(stores.files, stores.envelope);
   const namedFiles = { name: 'file-system', attachments: files };
   const moves = createMoves();
-  const isFilesFirst = hybrid.writeTo === 'file-system';
+  const named =
+    hybrid.writeTo === 'file-system'
+      ? ([namedFiles, namedObjects] as const)
+      : ([namedObjects, namedFiles] as const);
+  const [first, second] = named;
   return {
-    attachments: isFilesFirst
-      ? createHybridStore(files, objects, moves)
-      : createHybridStore(objects, files, moves),
-    named: isFilesFirst ? [namedFiles, namedObjects] : [namedObjects, namedFiles],
+    attachments: createHybridStore(nameFailures(first), nameFailures(second), moves),
+    named,
     jobs: createMoveRunner({
       api,
       stores: { 'file-system': files, 'object-storage': objects },

@@ -21,7 +21,7 @@ export function createRequestHandler(deps: {
   readonly attachments: AttachmentStore;
   readonly log: Logger;
   readonly counters: Counters;
-  /** Named in log lines: s3, azure, google. */
+  /** Named in log lines, unless the failure itself names another store: s3, azure, google. */
   readonly provider: string;
   /** Milliseconds of a clock that only goes forward. */
   readonly now: () => number;
@@ -47,7 +47,7 @@ export function createRequestHandler(deps: {
       log.error(
         formatFields({
           ...fields,
-          provider: deps.provider,
+          provider: failure.store ?? deps.provider,
           ms: Math.round(now() - startedMs),
           ...errorFields(failure),
         }),

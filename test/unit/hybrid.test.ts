@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { type AttachmentStore, createAttachmentStore } from '../../src/attachments.ts';
 import { createHybridStore } from '../../src/hybrid.ts';
 import { createMoves } from '../../src/jobs/moves.ts';
+import { nameFailures } from '../../src/name-failures.ts';
 import { ContentType, ORTHANC_NAMING } from '../../src/naming.ts';
 import { createFileSystemStore } from '../../src/providers/index.ts';
 import { expectFailure, makeBody, makeSink, never } from '../support/bodies.ts';
@@ -48,6 +49,20 @@ test('new files go to the first store only', async () => {
   expect(second.calls()).toEqual([]);
   expect(await read()).toBe('something');
   expect(second.calls()).toEqual([]);
+});
+
+test('a failure tells which of the two failed', async () => {
+  const named = (name: string, store: MemoryStore) =>
+    nameFailures({ name, attachments: attachments(store, 'legacy') });
+  const both = createHybridStore(named('s3', first), named('file-system', second), createMoves());
+  second.failWhen(() => 'UNAVAILABLE');
+  const reading = both.get(attachment, undefined, makeSink(), options);
+  expect(await expectFailure(reading, 'UNAVAILABLE')).toMatchObject({ store: 'file-system' });
+  const removing = both.remove(attachment, options);
+  expect(await expectFailure(removing, 'UNAVAILABLE')).toMatchObject({ store: 'file-system' });
+  first.failWhen(() => 'ACCESS_DENIED');
+  const writing = both.put(attachment, makeBody(bytes), options);
+  expect(await expectFailure(writing, 'ACCESS_DENIED')).toMatchObject({ store: 's3' });
 });
 
 describe('a file of the second store', () => {
