@@ -12,15 +12,12 @@ const REMOVAL_TIMEOUT_MS = 8_000;
  *  fails with TIMEOUT and its signal is aborted. For a listing that holds for each step. `check` keeps a time of its own. */
 export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore {
   const requestTimeout: TimeLimit = { ms: timeoutMs, name: 'RequestTimeout', advice: '' };
-  const removalLimit: TimeLimit =
-    timeoutMs <= REMOVAL_TIMEOUT_MS
+  const removalLimit: TimeLimit = {
+    ...(timeoutMs < REMOVAL_TIMEOUT_MS
       ? requestTimeout
-      : {
-          ms: REMOVAL_TIMEOUT_MS,
-          name: 'the time for a removal',
-          advice:
-            ', during which Orthanc does nothing else; if the object is left, "verify" finds it as an orphan',
-        };
+      : { ms: REMOVAL_TIMEOUT_MS, name: 'the time for a removal' }),
+    advice: ', for which Orthanc waits; if the object is left, it is an orphan that "verify" finds',
+  };
 
   async function run<T>(
     what: string,

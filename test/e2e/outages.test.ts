@@ -114,6 +114,29 @@ describeProviders('outages', (provider) => {
     ]);
   });
 
+  test('a remove that nobody answers is logged with the key that may stay behind', async () => {
+    const { ID } = await orthanc.upload(makeDicom({ sopInstanceUid: '1.2.3.6', pixelBytes: 1000 }));
+    const position = orthanc.log().length;
+    world.proxy.setFault(({ method }) => (method === 'DELETE' ? { kind: 'hang' } : undefined));
+    const { status } = await timed(() => orthanc.request('DELETE', `/instances/${ID}`));
+    expect(status).toBe(200);
+    expect(orthanc.errorsSince(position)).toEqual([
+      expect.stringMatching(/op=remove .*code=TIMEOUT key=[0-9a-f-]{36}\.dcm .*orphan/),
+    ]);
+  });
+
+  test("a web filter's page with status 200 acknowledges nothing", async () => {
+    const before = await orthanc.json('/instances');
+    const position = orthanc.log().length;
+    world.proxy.setFault(() => ({ kind: 'answer', status: 200, body: '<html>Blocked</html>' }));
+    const dicom = makeDicom({ sopInstanceUid: '1.2.3.7', pixelBytes: 1000 });
+    expect((await orthanc.request('POST', '/instances', dicom)).status).toBe(500);
+    expect(await orthanc.json('/instances')).toEqual(before);
+    expect(orthanc.errorsSince(position).join('\n')).toMatch(
+      /op=create .*code=UNAVAILABLE .*no store answers at .*status 200, application\/xml/,
+    );
+  });
+
   test('a retry hides a stumble', async () => {
     const position = orthanc.log().length;
     let faults = 1;
