@@ -8,6 +8,8 @@ const suite = (name: string, timeoutMs: number) => ({
     include: [`test/${name}/**/*.test.ts`],
     testTimeout: timeoutMs,
     hookTimeout: timeoutMs,
+    // No module keeps state: the SDKs need not be loaded anew for each file.
+    isolate: false,
   },
 });
 
@@ -17,8 +19,8 @@ export default defineConfig({
     env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true' },
     projects: [
       suite('unit', 10_000),
-      suite('interop', 120_000),
-      // Half of the work is that of the servers.
+      // Half of the work is that of servers and commands.
+      { test: { ...suite('interop', 120_000).test, maxWorkers: 2 } },
       { test: { ...suite('conformance', 120_000).test, maxWorkers: 2 } },
       // These mostly wait, for deadlines and retries, or for Orthanc to start and stop.
       { test: { ...suite('faults', 60_000).test, maxWorkers: 4 } },

@@ -49,6 +49,7 @@ const providers = {
         about: [
           `${endpoint}, bucket "${bucketName}", region ${region}`,
           `access key ${accessKey}, secret key ${secretKey}`,
+          `its objects are the files in ${folder}/data/${bucketName}`,
         ],
       };
     },
@@ -82,7 +83,10 @@ const providers = {
         configuration: {
           GoogleCloudStorage: { BucketName: bucketName, Endpoint: service.endpoint },
         },
-        about: [`${service.endpoint}, bucket "${bucketName}"`, 'it checks no credentials'],
+        about: [
+          `${service.endpoint}, bucket "${bucketName}"; it checks no credentials`,
+          `its objects are the files in ${folder}/data/${bucketName}`,
+        ],
       };
     },
   },
