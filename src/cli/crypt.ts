@@ -9,6 +9,7 @@ import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError } from '../errors.ts';
 import { ContentType, parseKey } from '../naming.ts';
 import { pour, storeOf } from '../store/body-store.ts';
+import { bodyOf } from '../store/bytes-body.ts';
 import type { Body, ObjectStore } from '../store/object-store.ts';
 import { type Bucket, openBucket, openConfiguredEncryption } from './bucket.ts';
 import {
@@ -229,10 +230,7 @@ async function download(store: ObjectStore, key: string): Promise<Input> {
     },
     { signal: new AbortController().signal },
   );
-  return {
-    body: { sizeBytes: bytes.length, read: (start, end) => bytes.subarray(start, end) },
-    close: () => undefined,
-  };
+  return { body: bodyOf(bytes), close: () => undefined };
 }
 
 /** What is decrypted may go to the bucket too: back under its plain name. */
@@ -251,11 +249,7 @@ function openTarget(to: string, options: Options, bucket: Bucket | undefined): O
     },
     async commit() {
       await refuseExisting(bucket.store, key, options);
-      const body: Body = {
-        sizeBytes: bytes.length,
-        read: (start, end) => bytes.subarray(start, end),
-      };
-      await bucket.store.put(key, body, { signal: new AbortController().signal });
+      await bucket.store.put(key, bodyOf(bytes), { signal: new AbortController().signal });
     },
     discard: () => undefined,
   };
