@@ -72,10 +72,7 @@ export async function checkStores(
   try {
     await withStartTimeout((signal) => objects.check({ signal }));
     if (files === undefined) return;
-    await withStartTimeout((signal) => files.check({ signal }));
-    if (mayBeOnePlace(naming)) {
-      await withStartTimeout((signal) => insistOnTwoPlaces({ files, objects }, naming, { signal }));
-    }
+    await checkFolder({ files, objects }, naming);
     // Nothing tells a new folder from the mount point of a disk that is not mounted.
     if (await isEmpty(files)) {
       log.warning(
@@ -86,6 +83,16 @@ export async function checkStores(
     await closeStores(stores);
     throw error;
   }
+}
+
+/** @throws StorageError where it cannot be used, or is the bucket itself */
+export async function checkFolder(
+  places: { readonly files: ObjectStore; readonly objects: ObjectStore },
+  naming: NamingSettings,
+): Promise<void> {
+  await withStartTimeout((signal) => places.files.check({ signal }));
+  if (!mayBeOnePlace(naming)) return;
+  await withStartTimeout((signal) => insistOnTwoPlaces(places, naming, { signal }));
 }
 
 export async function closeStores({ objects, files }: Stores): Promise<void> {

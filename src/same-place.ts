@@ -46,7 +46,7 @@ export async function insistOnTwoPlaces(
   }
   throw new StorageError(
     'BAD_CONFIG',
-    `HybridMode: StorageDirectory and the bucket are the same place: what is written to the folder shows in the bucket, under RootPath "${naming.rootPath}". There is nothing to move, and a move would delete the only copy. Set HybridMode to "Disabled" (and leave out MigrationFromFileSystemEnabled): with StorageStructure "legacy", Orthanc's files are read from the bucket as they are`,
+    `StorageDirectory and the bucket are the same place: what is written to the folder shows in the bucket, under RootPath "${naming.rootPath}". There is nothing to move or to migrate, and a move would delete the only copy. Leave HybridMode "Disabled" (and MigrationFromFileSystemEnabled out): with StorageStructure "legacy", Orthanc's files are read from the bucket as they are`,
   );
 }
 

@@ -11,9 +11,14 @@ import { createFileAttachments } from '../file-attachments.ts';
 import type { Side } from '../jobs/side.ts';
 import { ORTHANC_NAMING } from '../naming.ts';
 import { badConfig } from '../open-configuration.ts';
-import { checkStores, closeStores, openCheckedObjects, openStores } from '../open-stores.ts';
+import {
+  checkFolder,
+  checkStores,
+  closeStores,
+  openCheckedObjects,
+  openStores,
+} from '../open-stores.ts';
 import { createFileSystemStore } from '../providers/index.ts';
-import { withStartTimeout } from '../start-check.ts';
 import { bucketOf } from '../status.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
@@ -77,7 +82,7 @@ export async function openBucketAndFiles(
   const objects = await openCheckedObjects(settings, provider, { log });
   const files = createFileSystemStore(folder);
   try {
-    await withStartTimeout((signal) => files.check({ signal }));
+    await checkFolder({ files, objects }, settings.naming);
   } catch (error) {
     await closeStores({ objects, files });
     throw error;

@@ -39,7 +39,7 @@ test('hybrid storage of one place is refused, and nothing is left of the questio
   const { status, orthanc } = await runRefusedOrthanc(options, 20_000);
   expect(status).not.toBe(0);
   expect(orthanc.log()).toMatch(
-    /HybridMode: StorageDirectory and the bucket are the same place: .*"archive".*Set HybridMode to "Disabled"/,
+    /StorageDirectory and the bucket are the same place: .*"archive".*Leave HybridMode "Disabled"/,
   );
   expect(await world.objects('archive')).toEqual(before);
 });

@@ -170,6 +170,19 @@ test('of many failures the first are shown, and the others counted', async () =>
   expect(lines.at(-1)).toBe('… and 5 more; --json names all');
 });
 
+test('a folder that is the bucket itself is not migrated into it', async () => {
+  await servers.s3.objects.write('mounted/x', Buffer.alloc(1));
+  const inside = readdirSync(join(folder, 's3'), { recursive: true, withFileTypes: true });
+  const mounted = inside.find(({ name }) => name === 'mounted');
+  const config = configure('s3', 'mounted', { StorageStructure: 'legacy', ...sealedBy('A1') });
+  const configuration = JSON.parse(readFileSync(config, 'utf8')) as object;
+  const StorageDirectory = join(mounted?.parentPath ?? '', 'mounted');
+  writeFileSync(config, JSON.stringify({ ...configuration, StorageDirectory }));
+  const { code, stderr } = cli.run(['migrate', '--config', config, '--dry-run']);
+  expect([code, stderr]).toEqual([1, expect.stringMatching(/are the same place/)]);
+  expect(readdirSync(StorageDirectory)).toEqual(['x']);
+});
+
 test('a folder that is not there is no folder without files', () => {
   const path = configure('s3', 'nothing', { StorageStructure: 'legacy' });
   const configuration = JSON.parse(readFileSync(path, 'utf8')) as object;

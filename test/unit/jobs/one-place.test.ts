@@ -54,7 +54,7 @@ test.each<MoveTarget>(['object-storage', 'file-system'])(
       insistOnTwoPlaces({ files: disk, objects: disk }, ORTHANC_NAMING, options),
     );
     expect(content).toMatchObject({ Moved: 0, Failed: before.size });
-    expect(JSON.stringify(content)).toMatch(/BAD_CONFIG: .*Set HybridMode to/);
+    expect(JSON.stringify(content)).toMatch(/BAD_CONFIG: .*Leave HybridMode/);
     // Nor is the probe left.
     expect(disk.objects).toEqual(before);
   },
