@@ -15,11 +15,19 @@ export const PIECE_BYTES = 128 * 1024;
 /** A small body is copied once, for its digests, its sending and its retries; a large one stays where it is. */
 export function hold(body: Body): Body {
   if (body.sizeBytes > ONE_PIECE_BYTES) return body;
-  const bytes = body.read(0, body.sizeBytes);
+  return viewOf(body.read(0, body.sizeBytes));
+}
+
+/** Bytes that nobody changes any more, as a body. What is read is their own memory: to copy them for each attempt would be the most
+ *  that a small request costs. */
+export function viewOf(bytes: Uint8Array): Body {
   return {
     sizeBytes: bytes.length,
     read: (start, end) =>
       start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end),
+    readInto: (start, target) => {
+      target.set(bytes.subarray(start, start + target.length));
+    },
   };
 }
 

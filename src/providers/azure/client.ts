@@ -8,6 +8,7 @@ import type { AzureSettings } from '../../config/settings.ts';
 import type { Logger } from '../../log.ts';
 import { linkSignals } from '../../store/abort.ts';
 import type { Body } from '../../store/object-store.ts';
+import { viewOf } from '../content.ts';
 import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
 import { completeConnectionString } from './connection-string.ts';
 import { isGenuine } from './requests.ts';
@@ -122,6 +123,5 @@ function toSdkHeaders(request: SdkRequest, headers: Headers): SdkResponse['heade
 function toBody(body: unknown): Body | undefined {
   if (body === undefined || body === null || body === '') return undefined;
   if (typeof body !== 'string') throw new TypeError('a request of the SDK has a streaming body');
-  const bytes = Buffer.from(body);
-  return { sizeBytes: bytes.length, read: (start, end) => bytes.subarray(start, end) };
+  return viewOf(Buffer.from(body));
 }

@@ -7,6 +7,7 @@ import { StorageError } from '../../errors.ts';
 import { type Destination, type Explanation, explainTransport } from '../network-errors.ts';
 import type { Operation } from '../operation.ts';
 import { TransportError } from '../transport.ts';
+import { describeClock, minutesAhead, oneLine } from '../words.ts';
 import { type Access, accountSetting } from './account.ts';
 
 /** What messages are made of beside the error itself. */
@@ -77,7 +78,7 @@ function readFacts(thrown: unknown): Facts {
     name: errorCodeOf(thrown) ?? (thrown instanceof Error ? thrown.name : 'UnknownError'),
     status: isRest ? (thrown.statusCode ?? response?.status) : undefined,
     requestId: response?.headers.get('x-ms-request-id'),
-    words: oneLine(words),
+    words: firstLine(words),
     detail: readElement(body, 'AuthenticationErrorDetail') ?? '',
     serverTime: date === undefined ? undefined : new Date(date),
   };
@@ -139,16 +140,16 @@ function explainToken(thrown: unknown, context: ErrorContext): Explanation | und
     case 'AuthenticationRequiredError':
       return {
         code: 'ACCESS_DENIED',
-        text: `no Azure identity was found for AzureBlobStorage.AccountUrl; give this machine a managed identity, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use .ConnectionString (${flatten(thrown.message)})`,
+        text: `no Azure identity was found for AzureBlobStorage.AccountUrl; give this machine a managed identity, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use .ConnectionString (${oneLine(thrown.message, MAX_TOKEN_WORDS)})`,
       };
     case 'AuthenticationError':
       return {
         code: 'ACCESS_DENIED',
-        text: `Entra ID refuses the identity behind AzureBlobStorage.AccountUrl; correct what the environment variables AZURE_… say (${flatten(thrown.message)})`,
+        text: `Entra ID refuses the identity behind AzureBlobStorage.AccountUrl; correct what the environment variables AZURE_… say (${oneLine(thrown.message, MAX_TOKEN_WORDS)})`,
       };
     default:
       return /AZURE_TOKEN_CREDENTIALS/.test(thrown.message)
-        ? { code: 'BAD_CONFIG', text: oneLine(thrown.message) }
+        ? { code: 'BAD_CONFIG', text: firstLine(thrown.message) }
         : undefined;
   }
 }
@@ -293,7 +294,7 @@ function explainAuthentication(facts: Facts, context: ErrorContext): Explanation
   if (skew !== undefined || /date header/i.test(facts.detail)) {
     return {
       code: 'ACCESS_DENIED',
-      text: `${skew ?? "this machine's clock differs too much from the server's"}; set this machine's clock (NTP)`,
+      text: `${skew ?? describeClock(undefined)}; set this machine's clock (NTP)`,
     };
   }
   return access.kind === 'key'
@@ -324,13 +325,11 @@ function describeSignature(
 }
 
 /** Azure refuses what is signed more than 15 minutes off. */
-const MAX_SKEW_MS = 15 * 60_000;
+const MAX_SKEW_MINUTES = 15;
 
 function describeSkew({ serverTime }: Facts): string | undefined {
-  const differenceMs = serverTime === undefined ? Number.NaN : Date.now() - serverTime.getTime();
-  if (Number.isNaN(differenceMs) || Math.abs(differenceMs) < MAX_SKEW_MS) return undefined;
-  const minutes = Math.round(Math.abs(differenceMs) / 60_000);
-  return `this machine's clock is ${minutes} minutes ${differenceMs > 0 ? 'ahead of' : 'behind'} the server's`;
+  const minutes = minutesAhead(serverTime) ?? 0;
+  return Math.abs(minutes) < MAX_SKEW_MINUTES ? undefined : describeClock(minutes);
 }
 
 const RBAC_ACTIONS: Readonly<Record<string, string>> = {
@@ -395,16 +394,10 @@ function explainStatus(facts: Facts, context: ErrorContext): Explanation | undef
   };
 }
 
-/** A server's words may be a page of HTML. */
-const MAX_WORDS = 300;
 /** One sentence for each kind of credential that was tried. */
 const MAX_TOKEN_WORDS = 600;
 
-function flatten(words: string): string {
-  return words.replace(/\s+/g, ' ').slice(0, MAX_TOKEN_WORDS);
-}
-
-/** The first line: Azure adds request id and time in others. */
-function oneLine(words: string): string {
-  return words.trim().split('\n', 1)[0]?.replace(/\s+/g, ' ').slice(0, MAX_WORDS) ?? '';
+/** Azure adds request id and time in further lines. */
+function firstLine(words: string): string {
+  return oneLine(words.trim().split('\n', 1)[0] ?? '');
 }

@@ -18,6 +18,8 @@ import {
   WorkloadIdentityCredential,
 } from '@azure/identity';
 import { linkSignals } from '../../store/abort.ts';
+import type { Body } from '../../store/object-store.ts';
+import { viewOf } from '../content.ts';
 import { type ExchangeRequest, type Transport, TransportError } from '../transport.ts';
 
 export type { AccessToken, GetTokenOptions, TokenCredential };
@@ -93,12 +95,8 @@ function signalsOf({ abortSignal, timeout }: PipelineRequest): readonly AbortSig
   ];
 }
 
-function toBody(body: unknown) {
+function toBody(body: unknown): Body | undefined {
   if (body === undefined || body === null || body === '') return undefined;
   if (typeof body !== 'string') throw new TypeError('a request for a token has no text for a body');
-  const bytes = Buffer.from(body);
-  return {
-    sizeBytes: bytes.length,
-    read: (start: number, end: number) => bytes.subarray(start, end),
-  };
+  return viewOf(Buffer.from(body));
 }

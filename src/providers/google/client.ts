@@ -8,6 +8,7 @@ import { hasHeaderOf, isPage } from '../genuine.ts';
 import { isConnectError, isTransientFailure, type Repeatable, withRetries } from '../retry.ts';
 import type { Transport } from '../transport.ts';
 import { type Answer, type ExchangeRequest, type Headers, TransportError } from '../transport.ts';
+import { asRecord, oneLine } from '../words.ts';
 import { type Credentials, CredentialsError } from './credentials.ts';
 
 export interface GoogleRequest
@@ -170,9 +171,6 @@ function hintOf(thrown: unknown): number | undefined {
   return thrown instanceof AnswerError ? thrown.retryAfterMs : undefined;
 }
 
-/** A server's words may be a page of HTML. */
-const MAX_WORDS = 300;
-
 /** JSON where Google says no to a request, XML or plain text where it says no to a download. */
 function readWords(body: Uint8Array): {
   readonly message: string;
@@ -207,12 +205,4 @@ function parseError(
 
 function readTag(xml: string, name: string): string {
   return new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1] ?? '';
-}
-
-function oneLine(words: string): string {
-  return words.replace(/\s+/g, ' ').trim().slice(0, MAX_WORDS);
-}
-
-export function asRecord(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }

@@ -5,6 +5,7 @@
 import { type AuthClient, GoogleAuth, gaxios, JWT } from 'google-auth-library';
 import { isLoopback } from '../../config/urls.ts';
 import { untilAborted } from '../../store/abort.ts';
+import { viewOf } from '../content.ts';
 import type { ExchangeRequest, Headers, Transport } from '../transport.ts';
 import { readServiceAccount, type ServiceAccount } from './service-account.ts';
 
@@ -162,13 +163,7 @@ function createFetch({ transport, direct }: CredentialsDependencies): Fetch {
       path: url.pathname + url.search,
       headers:
         content === undefined ? headers : { ...headers, 'content-length': String(content.length) },
-      content:
-        content === undefined
-          ? undefined
-          : {
-              sizeBytes: content.length,
-              read: (start, end) => content.subarray(start, end),
-            },
+      content: content === undefined ? undefined : viewOf(content),
       receive: undefined,
       isGenuine: undefined,
       signal: init.signal ?? undefined,

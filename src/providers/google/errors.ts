@@ -6,7 +6,8 @@ import { StorageError } from '../../errors.ts';
 import { type Destination, type Explanation, explainTransport } from '../network-errors.ts';
 import type { Operation } from '../operation.ts';
 import { TransportError } from '../transport.ts';
-import { AnswerError, asRecord, causeOf, isMismatch, isThrottling, statusOf } from './client.ts';
+import { asRecord, describeClock, minutesAhead, oneLine, text } from '../words.ts';
+import { AnswerError, causeOf, isMismatch, isThrottling, statusOf } from './client.ts';
 import { CredentialsError } from './credentials.ts';
 
 /** @param target where requests go */
@@ -327,49 +328,49 @@ function explainCredentials(cause: unknown, settings: GoogleSettings): Explanati
   if (/GOOGLE_APPLICATION_CREDENTIALS/.test(message)) {
     return {
       code: 'BAD_CONFIG',
-      text: `the file that GOOGLE_APPLICATION_CREDENTIALS names cannot be used; correct the variable, or set GoogleCloudStorage.ServiceAccountFile (${cut(message)})`,
+      text: `the file that GOOGLE_APPLICATION_CREDENTIALS names cannot be used; correct the variable, or set GoogleCloudStorage.ServiceAccountFile (${oneLine(message)})`,
     };
   }
   if (/reasonable timeframe|iat and exp|token used too early/i.test(words)) {
     return {
       code: 'ACCESS_DENIED',
-      text: `${describeClock(readDate(cause))}; set this machine's clock (NTP) (${cut(words)})`,
+      text: `${describeClock(minutesAhead(readDate(cause)), "Google's")}; set this machine's clock (NTP) (${oneLine(words)})`,
     };
   }
   if (/invalid jwt signature|invalid signature/i.test(words)) {
     return {
       code: 'ACCESS_DENIED',
-      text: `the key in ${source(settings)} is revoked or deleted; create a new one (${cut(words)})`,
+      text: `the key in ${source(settings)} is revoked or deleted; create a new one (${oneLine(words)})`,
     };
   }
   if (/account not found|account has been deleted|account_disabled|disabled/i.test(words)) {
     return {
       code: 'ACCESS_DENIED',
-      text: `the service account of ${source(settings)} is deleted or disabled; enable it, or use another one (${cut(words)})`,
+      text: `the service account of ${source(settings)} is deleted or disabled; enable it, or use another one (${oneLine(words)})`,
     };
   }
   if (error === 'invalid_grant' || error === 'invalid_rapt') {
     return {
       code: 'ACCESS_DENIED',
-      text: `${source(settings)} is expired or revoked, or this machine's clock is off; renew it (a user's by "gcloud auth application-default login"), and check the clock (${cut(words)})`,
+      text: `${source(settings)} is expired or revoked, or this machine's clock is off; renew it (a user's by "gcloud auth application-default login"), and check the clock (${oneLine(words)})`,
     };
   }
   const status = statusOf(cause);
   if (status === 404) {
     return {
       code: 'ACCESS_DENIED',
-      text: `this machine has no service account, or the one to impersonate does not exist; attach one, or set GoogleCloudStorage.ServiceAccountFile (${cut(message)})`,
+      text: `this machine has no service account, or the one to impersonate does not exist; attach one, or set GoogleCloudStorage.ServiceAccountFile (${oneLine(message)})`,
     };
   }
   if (status !== undefined && status >= 500) {
     return {
       code: 'UNAVAILABLE',
-      text: `the server that gives the token failed (status ${status}: ${cut(words || message)})`,
+      text: `the server that gives the token failed (status ${status}: ${oneLine(words || message)})`,
     };
   }
   return {
     code: 'ACCESS_DENIED',
-    text: `no token could be had for ${source(settings)} (${cut(words || message)})`,
+    text: `no token could be had for ${source(settings)} (${oneLine(words || message)})`,
   };
 }
 
@@ -393,21 +394,9 @@ function readDate(thrown: unknown): Date | undefined {
   return date === null ? undefined : new Date(date);
 }
 
-function describeClock(serverTime: Date | undefined): string {
-  const minutes = skewMinutes(serverTime);
-  if (minutes === undefined) return "this machine's clock differs too much from Google's";
-  return `this machine's clock is ${Math.abs(minutes)} minutes ${minutes > 0 ? 'ahead of' : 'behind'} Google's`;
-}
-
 function describeSkew(serverTime: Date | undefined): string {
-  const minutes = skewMinutes(serverTime) ?? 0;
-  return Math.abs(minutes) < 5 ? '' : `; ${describeClock(serverTime)}`;
-}
-
-function skewMinutes(serverTime: Date | undefined): number | undefined {
-  const minutes =
-    serverTime === undefined ? Number.NaN : (Date.now() - serverTime.getTime()) / 60_000;
-  return Number.isNaN(minutes) ? undefined : Math.round(minutes);
+  const minutes = minutesAhead(serverTime) ?? 0;
+  return Math.abs(minutes) < 5 ? '' : `; ${describeClock(minutes, "Google's")}`;
 }
 
 /** Emulators know no credentials, and a token must not go over the wire in the clear unless the user says so. */
@@ -424,14 +413,4 @@ function source(settings: GoogleSettings): string {
   return settings.serviceAccountFile === undefined
     ? 'the application default credentials'
     : 'GoogleCloudStorage.ServiceAccountFile';
-}
-
-const MAX_WORDS = 300;
-
-function cut(words: string): string {
-  return words.slice(0, MAX_WORDS);
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined;
 }

@@ -13,10 +13,11 @@ import type {
   ObjectInfo,
   PutOptions,
 } from '../../store/object-store.ts';
-import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from '../content.ts';
+import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES, viewOf } from '../content.ts';
 import { toldSize } from '../operation.ts';
 import type { Answer, Headers } from '../transport.ts';
-import { asRecord, type GoogleRequest } from './client.ts';
+import { asRecord } from '../words.ts';
+import type { GoogleRequest } from './client.ts';
 import type { CreateChecksum } from './crc32c.ts';
 
 /** The most that a page of a listing may hold. */
@@ -93,7 +94,7 @@ export function createRequests(
     const crc32c = sum.toBase64();
     bytes.set(frameHead(boundary, metadata(key, crc32c)), 0);
     bytes.set(tail, headBytes + body.sizeBytes);
-    return { crc32c, body: bodyOf(bytes) };
+    return { crc32c, body: viewOf(bytes) };
   }
 
   async function frameLarge(
@@ -104,7 +105,7 @@ export function createRequests(
   ): Promise<Framed> {
     const crc32c = await checksum(body, signal);
     const head = frameHead(boundary, metadata(key, crc32c));
-    return { crc32c, body: joinBodies([bodyOf(head), body, bodyOf(frameTail(boundary))]) };
+    return { crc32c, body: joinBodies([viewOf(head), body, viewOf(frameTail(boundary))]) };
   }
 
   return {
@@ -143,7 +144,7 @@ export function createRequests(
           'x-upload-content-type': 'application/octet-stream',
           'x-upload-content-length': String(sizeBytes),
         },
-        content: bodyOf(json),
+        content: viewOf(json),
         receive: undefined,
       };
     },
@@ -202,16 +203,6 @@ function frameHead(boundary: string, json: string): Buffer {
 
 function frameTail(boundary: string): Buffer {
   return Buffer.from(`\r\n--${boundary}--\r\n`);
-}
-
-function bodyOf(bytes: Uint8Array): Body {
-  return {
-    sizeBytes: bytes.length,
-    read: (start, end) => bytes.subarray(start, end),
-    readInto: (start, target) => {
-      target.set(bytes.subarray(start, start + target.length));
-    },
-  };
 }
 
 /** Bodies one after the other as one. */

@@ -6,7 +6,9 @@ import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../../config/settings.ts';
 import type { Logger } from '../../log.ts';
 import type { Body } from '../../store/object-store.ts';
+import { viewOf } from '../content.ts';
 import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
+import { asRecord } from '../words.ts';
 import { encode } from './encode.ts';
 import { isGenuine } from './genuine.ts';
 import { createRetryStrategy } from './retry.ts';
@@ -168,7 +170,7 @@ function toBody(body: unknown): Body | undefined {
   const bytes =
     typeof body === 'string' ? Buffer.from(body) : body instanceof Uint8Array ? body : undefined;
   if (bytes === undefined) throw new TypeError('a request of the SDK has a streaming body');
-  return { sizeBytes: bytes.length, read: (start, end) => bytes.subarray(start, end) };
+  return viewOf(bytes);
 }
 
 function buildQuery(query: SdkRequest['query'] = {}): string {
@@ -232,9 +234,4 @@ function describeRecord(record: Readonly<Record<string, unknown>>): string {
     .filter(([, value]) => typeof value === 'string' || typeof value === 'number')
     .map(([name, value]) => `${name}=${String(value)}`)
     .join(' ');
-}
-
-function asRecord(value: unknown): Readonly<Record<string, unknown>> {
-  // Not spread: an error's name is inherited.
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }

@@ -6,6 +6,7 @@ import { StorageError } from '../../errors.ts';
 import { type Destination, type Explanation, explainTransport } from '../network-errors.ts';
 import type { Operation } from '../operation.ts';
 import { TransportError } from '../transport.ts';
+import { asRecord, describeClock, minutesAhead, oneLine, text } from '../words.ts';
 
 type Facts = {
   readonly name: string;
@@ -70,7 +71,7 @@ function readFacts(thrown: unknown): Facts {
     headers,
     // versitygw 1.8 sends the header twice, with the same id.
     requestId: (text(metadata['requestId']) ?? headers['x-amz-request-id'])?.split(', ')[0],
-    words: thrown instanceof Error ? oneLine(thrown.message) : 'no error object',
+    words: thrown instanceof Error ? oneLine(withoutHint(thrown.message)) : 'no error object',
     region: headers['x-amz-bucket-region'] ?? text(error['Region']) ?? text(nested['Region']),
     serverTime: serverTime === undefined ? undefined : new Date(serverTime),
   };
@@ -125,7 +126,7 @@ function explainName(
     case 'RequestInTheFuture':
       return {
         code: 'ACCESS_DENIED',
-        text: `${describeSkew(facts)}; set this machine's clock (NTP)`,
+        text: `${describeClock(minutesAhead(facts.serverTime))}; set this machine's clock (NTP)`,
       };
     case 'PermanentRedirect':
     case 'TemporaryRedirect':
@@ -266,14 +267,6 @@ function describeRegion(facts: Facts, settings: S3Settings): string {
   return `the bucket is in region "${facts.region}"; set AwsS3Storage.Region to it (now "${settings.region}")`;
 }
 
-function describeSkew(facts: Facts): string {
-  const differenceMs =
-    facts.serverTime === undefined ? Number.NaN : Date.now() - facts.serverTime.getTime();
-  if (Number.isNaN(differenceMs)) return "this machine's clock differs too much from the server's";
-  const minutes = Math.round(Math.abs(differenceMs) / 60_000);
-  return `this machine's clock is ${minutes} minutes ${differenceMs > 0 ? 'ahead of' : 'behind'} the server's`;
-}
-
 function permission(verb: string): string {
   switch (verb) {
     case 'write':
@@ -306,14 +299,9 @@ function where(settings: S3Settings): string {
   return settings.endpoint === undefined ? '' : ` (AwsS3Storage.Endpoint is ${settings.endpoint})`;
 }
 
-/** A server's words may be a page of HTML. */
-const MAX_WORDS = 300;
-
-function oneLine(words: string): string {
-  return words
-    .replace(/\s*Deserialization error: to see the raw response.*$/s, '')
-    .replace(/\s+/g, ' ')
-    .slice(0, MAX_WORDS);
+/** To whom it speaks reads the code. */
+function withoutHint(words: string): string {
+  return words.replace(/\s*Deserialization error: to see the raw response.*$/s, '');
 }
 
 function readHeaders(value: unknown): Readonly<Record<string, string>> {
@@ -322,15 +310,6 @@ function readHeaders(value: unknown): Readonly<Record<string, string>> {
     if (typeof header === 'string') headers[name] = header;
   }
   return headers;
-}
-
-function asRecord(value: unknown): Readonly<Record<string, unknown>> {
-  // Not spread: the SDK hides $response by making it non-enumerable.
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
 function number(value: unknown): number | undefined {

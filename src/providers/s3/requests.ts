@@ -23,7 +23,6 @@ export interface RequestHeaders {
 export interface ContentHeaders {
   readonly headers: Headers;
   readonly crc32: number | undefined;
-  readonly md5Base64: string | undefined;
 }
 
 export function createRequestHeaders(settings: S3Settings): RequestHeaders {
@@ -54,7 +53,6 @@ export function createRequestHeaders(settings: S3Settings): RequestHeaders {
           ...(digests.md5Base64 === undefined ? {} : { 'content-md5': digests.md5Base64 }),
         },
         crc32: digests.crc32,
-        md5Base64: digests.md5Base64,
       };
     },
   };
