@@ -11,6 +11,7 @@ import { bodyOf } from './store/bytes-body.ts';
 import type { ObjectStore } from './store/object-store.ts';
 
 const POLL_MS = 1_000;
+const REMOVAL_TIMEOUT_MS = 5_000;
 
 export interface TwoStores {
   readonly files: Pick<ObjectStore, 'put' | 'delete'>;
@@ -41,13 +42,21 @@ export async function insistOnTwoPlaces(
       await sleep(POLL_MS, undefined, { signal });
     }
   } finally {
-    // Also where the signal has ended the rest.
-    await files.delete(name, { signal: new AbortController().signal });
+    await removeProbe(files, name);
   }
   throw new StorageError(
     'BAD_CONFIG',
     `StorageDirectory and the bucket are the same place: what is written to the folder shows in the bucket, under RootPath "${naming.rootPath}". There is nothing to move or to migrate, and a move would delete the only copy. Leave HybridMode "Disabled" (and MigrationFromFileSystemEnabled out): with StorageStructure "legacy", Orthanc's files are read from the bucket as they are`,
   );
+}
+
+/** Also where a signal has ended the rest; a disk that hangs keeps neither a start nor a move waiting. */
+async function removeProbe(files: TwoStores['files'], name: string): Promise<void> {
+  try {
+    await files.delete(name, { signal: AbortSignal.timeout(REMOVAL_TIMEOUT_MS) });
+  } catch {
+    // Then five bytes are left that nobody reads. What the disk has failed at before says more.
+  }
 }
 
 async function isThere(

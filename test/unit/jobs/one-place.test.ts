@@ -86,6 +86,14 @@ test('what an interrupted move has left on both sides is moved', async () => {
   expect(asked[1]).toBeGreaterThan(0);
 });
 
+test('a disk that fails says so itself, not the removal of the probe', async () => {
+  disk.failWhen((call) => (call.startsWith('put') ? 'TIMEOUT' : 'UNAVAILABLE'));
+  const asked = insistOnTwoPlaces({ files: disk, objects: bucket }, ORTHANC_NAMING, {
+    signal: never(),
+  });
+  await expect(asked).rejects.toMatchObject({ code: 'TIMEOUT' });
+});
+
 test('a file that shows in the bucket after a while is found by who waits', async () => {
   const late = {
     put: async (...args: Parameters<MemoryStore['put']>) => {
