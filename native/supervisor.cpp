@@ -154,8 +154,8 @@ void Supervisor::watch(std::unique_lock<std::mutex>& lock) {
           "Orthanc "
           "must be restarted";
       lock.unlock();
-      bridge_.breakDown(why);
       log_(Severity::kError, "Storage is out of order: " + why);
+      bridge_.breakDown(why);
       lock.lock();
     }
     return;
