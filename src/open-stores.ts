@@ -8,7 +8,7 @@ import {
   type ProviderDependencies,
 } from './providers/index.ts';
 import { insistOnTwoPlaces, mayBeOnePlace } from './same-place.ts';
-import { withStartTimeout } from './start-check.ts';
+import { withCheckTimeout } from './store/check-timeout.ts';
 import { withDeadline } from './store/deadline.ts';
 import type { ObjectStore } from './store/object-store.ts';
 
@@ -70,7 +70,7 @@ export async function checkStores(
 ): Promise<void> {
   const { objects, files } = stores;
   try {
-    await withStartTimeout((signal) => objects.check({ signal }));
+    await objects.check({ signal: new AbortController().signal });
     if (files === undefined) return;
     await checkFolder({ files, objects }, naming);
     // Nothing tells a new folder from the mount point of a disk that is not mounted.
@@ -90,9 +90,16 @@ export async function checkFolder(
   places: { readonly files: ObjectStore; readonly objects: ObjectStore },
   naming: NamingSettings,
 ): Promise<void> {
-  await withStartTimeout((signal) => places.files.check({ signal }));
+  // Checks of stores keep a time of their own.
+  const { signal } = new AbortController();
+  await places.files.check({ signal });
   if (!mayBeOnePlace(naming)) return;
-  await withStartTimeout((signal) => insistOnTwoPlaces(places, naming, { signal }));
+  await withCheckTimeout(
+    'whether StorageDirectory is the bucket itself',
+    { name: 'the disk or the bucket', settings: 'StorageDirectory' },
+    signal,
+    (limited) => insistOnTwoPlaces(places, naming, { signal: limited }),
+  );
 }
 
 export async function closeStores({ objects, files }: Stores): Promise<void> {

@@ -5,7 +5,8 @@
 import type { ContainerClient } from '@azure/storage-blob';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { probeKey, withCheckTimeout } from '../operation.ts';
+import { withCheckTimeout } from '../../store/check-timeout.ts';
+import { probeKey } from '../operation.ts';
 import { accountSetting, type SharedAccess } from './account.ts';
 import { type ErrorContext, errorCodeOf, toAzureError } from './errors.ts';
 import type { Requests } from './requests.ts';

@@ -8,16 +8,11 @@ import { dirname, resolve } from 'node:path';
 import type { FileSystemSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
+import { withCheckTimeout } from '../../store/check-timeout.ts';
 import { createLimiter } from '../../store/limit.ts';
 import type { ByteRange, ObjectStore, Sink } from '../../store/object-store.ts';
 import { PIECE_BYTES } from '../content.ts';
-import {
-  createRun,
-  type Operation,
-  type Run,
-  unlessMissing,
-  withCheckTimeout,
-} from '../operation.ts';
+import { createRun, type Operation, type Run, unlessMissing } from '../operation.ts';
 import { isGone, toFileSystemError } from './errors.ts';
 import { listFiles } from './list.ts';
 import { createFileSink, openFile } from './local-files.ts';

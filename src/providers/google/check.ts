@@ -3,7 +3,8 @@
 // bucket nor a listing can be asked for; which permissions one has, anybody may ask.
 
 import type { GoogleSettings } from '../../config/settings.ts';
-import { probeKey, withCheckTimeout } from '../operation.ts';
+import { withCheckTimeout } from '../../store/check-timeout.ts';
+import { probeKey } from '../operation.ts';
 import { AnswerError, type Client, isThrottling } from './client.ts';
 import { isRetained, permissionIn, toGoogleError } from './errors.ts';
 import { type Requests, readGranted } from './requests.ts';

@@ -12,8 +12,9 @@ import {
 } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../../config/settings.ts';
 import type { Logger } from '../../log.ts';
+import { withCheckTimeout } from '../../store/check-timeout.ts';
 import { encodeCrc32 } from '../checksums.ts';
-import { probeKey, withCheckTimeout } from '../operation.ts';
+import { probeKey } from '../operation.ts';
 import type { Headers, Transport } from '../transport.ts';
 import { connect, type SendOptions, withHeaders } from './client.ts';
 import { toS3Error } from './errors.ts';
