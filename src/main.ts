@@ -86,7 +86,7 @@ async function start(
   }
   const stores = await openStores(settings, settings.provider, {
     log,
-    verifyEtag: compareVersions(binding.orthancVersion, FIRST_VERIFYING_ORTHANC) < 0,
+    verifyMd5: compareVersions(binding.orthancVersion, FIRST_VERIFYING_ORTHANC) < 0,
   });
   // Orthanc is up already where this runtime replaces another one: requests will tell whether the store is there.
   if (isFirst && !binding.restarted) await checkStores(stores, settings.naming, log);

@@ -16,7 +16,7 @@ export interface ProviderDependencies {
   /** A file that is not where it is looked for first may be under another name or in another store. */
   readonly readsSeveralNames?: boolean;
   /** True where Orthanc does not verify the MD5 of what it reads. */
-  readonly verifyEtag?: boolean;
+  readonly verifyMd5?: boolean;
 }
 
 /** The configured provider's store, under the settings' limits: at most MaxConnections operations at once beside removals, none longer

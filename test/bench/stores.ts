@@ -34,7 +34,7 @@ export function createStore(access: Access): ObjectStore {
     maxRetries: 0,
     caCertificatesFile: access.authorities === '' ? undefined : access.authorities,
   };
-  const deps = { log, lean: access.lean, verifyEtag: true };
+  const deps = { log, lean: access.lean, verifyMd5: true };
   switch (access.provider) {
     case 's3': {
       const credentials = { accessKey, secretKey: new Secret(secretKey) };

@@ -105,7 +105,7 @@ function createSas({ accountName, accountKey, endpoint }: AzureService): string 
 
 storeConformance(
   createTarget('Azure (azurite) by account key', {
-    deps: { verifyEtag: true },
+    deps: { verifyMd5: true },
     multipartFromBytes: 64 * MIB,
     changes: { accessTier: 'Cool' },
     connectionString: (service) => service.connectionString,

@@ -48,7 +48,7 @@ test.each([true, false])('S3 hands it over as it is stored (lean: %s)', async (l
     client.destroy();
     const credentials = { accessKey, secretKey: new Secret(secretKey) };
     const settings = makeS3Settings({ endpoint, region, bucketName: 'bucket', credentials });
-    await expectAsStored(createS3Store(settings, { log, lean, verifyEtag: true }));
+    await expectAsStored(createS3Store(settings, { log, lean, verifyMd5: true }));
   } finally {
     await server.stop();
   }
@@ -65,7 +65,7 @@ test.each([true, false])('Azure hands it over as it is stored (lean: %s)', async
     const blob = container.getBlockBlobClient('packed');
     await blob.upload(PACKED, PACKED.length, { blobHTTPHeaders });
     const settings = makeAzureSettings(connectionString, { containerName: 'bucket' });
-    await expectAsStored(createAzureStore(settings, { log, lean, verifyEtag: true }));
+    await expectAsStored(createAzureStore(settings, { log, lean, verifyMd5: true }));
   } finally {
     await server.stop();
   }

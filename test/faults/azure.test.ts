@@ -36,7 +36,7 @@ const useAzure = (lean: boolean) =>
     create: (server, changes, log, deps) => {
       const usual = { maxRetries: 3, ...changes };
       const settings = makeAzureSettings(connectionStringOf(server), usual);
-      const store = createAzureStore(settings, { log, lean, verifyEtag: true, ...deps });
+      const store = createAzureStore(settings, { log, lean, verifyMd5: true, ...deps });
       return withDeadline(store, settings.requestTimeoutMs);
     },
     secret: TEST_ACCOUNT_KEY,
@@ -148,7 +148,7 @@ describe.each([
         await get(store, { start: 0, end });
         return bench.server.requests.at(-1)?.headers['x-ms-range-get-content-md5'];
       };
-      const trusting = open({}, { verifyEtag: false });
+      const trusting = open({}, { verifyMd5: false });
       const strict = open();
       expect(await askedFor(trusting, 65_536)).toBe('true');
       expect(await askedFor(trusting, 65_537)).toBeUndefined();
@@ -220,7 +220,7 @@ describe.each([
     });
 
     test('where Orthanc verifies, whole reads are not hashed again', async () => {
-      const store = open({}, { verifyEtag: false });
+      const store = open({}, { verifyMd5: false });
       bench.server.always(
         answerRaw(
           { 'content-length': 1_000, 'content-md5': WRONG_MD5, etag: '"x"' },
@@ -236,7 +236,7 @@ describe.each([
       ['in blocks', { sizes: IN_BLOCKS }],
     ])('what went %s is verified by its CRC32, however it is read', async (_way, deps) => {
       const bytes = makeBytes(11 * MIB);
-      const store = open({ maxRetries: 1 }, { verifyEtag: false, ...deps });
+      const store = open({ maxRetries: 1 }, { verifyMd5: false, ...deps });
       await put(store, bytes);
       expectSameBytes((await get(store)).bytes(), bytes);
 

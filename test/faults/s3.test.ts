@@ -312,7 +312,7 @@ describe.each([
     test('an ETag that is an MD5 is verified on demand, one that is none is left alone', async () => {
       const md5 = '25f9e794323b453885f5181f1b624d0b';
       const altered = Buffer.from('123456780');
-      const careful = open({ maxRetries: 0 }, { verifyEtag: true });
+      const careful = open({ maxRetries: 0 }, { verifyMd5: true });
       bench.server.always(
         answerRaw({ 'content-length': 9, etag: `"${md5}"` }, altered, () => undefined),
       );

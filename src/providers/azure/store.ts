@@ -29,7 +29,7 @@ export interface AzureDependencies {
   /** Where `check` may write its probe object: the RootPath, since a role may allow no more than that. "" by default. */
   readonly probePrefix?: string;
   /** Compare whole reads with the MD5 that is stored: for an Orthanc that does not verify MD5s itself. */
-  readonly verifyEtag?: boolean;
+  readonly verifyMd5?: boolean;
   /** Only for tests and benches: false sends everything through the SDK. */
   readonly lean?: boolean;
   /** Only for tests. */
@@ -52,7 +52,7 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
     createPerform(connection, { maxRetries, retryConnecting: true, random: Math.random });
   const perform = performWith(settings.maxRetries);
   const performRemoval = performWith(removalRetries(settings.maxRetries));
-  const requests = createRequests(settings, deps.verifyEtag === true);
+  const requests = createRequests(settings, deps.verifyMd5 === true);
   const lean =
     deps.lean === false ? undefined : createLean(connection, settings.containerName, transport);
   const blocks = createBlocks({ perform, requests, sizes: deps.sizes });

@@ -14,7 +14,7 @@ import type { Headers, Receiver } from '../transport.ts';
 
 export interface ReceiveOptions extends Pick<SharedOptions, 'key' | 'range' | 'sink' | 'split'> {
   /** Also compares the MD5 with the ETag, where that is one, when the server sent no checksum. */
-  readonly verifyEtag: boolean;
+  readonly verifyMd5: boolean;
   readonly checksums: Checksums;
 }
 
@@ -62,7 +62,7 @@ function createVerifier(headers: Headers, options: ReceiveOptions): Verifier | u
     if (expected === undefined || expected.includes('-')) continue;
     return create(expected, `checksum (${header})`);
   }
-  const md5 = options.verifyEtag ? readMd5Etag(headers) : undefined;
+  const md5 = options.verifyMd5 ? readMd5Etag(headers) : undefined;
   return md5 === undefined ? undefined : createHashVerifier('md5', 'hex', md5, 'ETag');
 }
 

@@ -40,7 +40,7 @@ export interface S3Dependencies {
   /** A file that is not where it is looked for first may be elsewhere. False by default. */
   readonly readsSeveralNames?: boolean;
   /** Compare reads with the ETag where the server sent no checksum: for an Orthanc that does not verify MD5s itself. */
-  readonly verifyEtag?: boolean;
+  readonly verifyMd5?: boolean;
   /** Only for tests and benches: false sends everything through the SDK. */
   readonly lean?: boolean;
 }
@@ -163,7 +163,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
 
     get: (key, range, sink, { signal }) =>
       run('read', key, signal, (linked) =>
-        read({ key, range, sink, verifyEtag: deps.verifyEtag === true, checksums }, linked),
+        read({ key, range, sink, verifyMd5: deps.verifyMd5 === true, checksums }, linked),
       ),
 
     head: (key, { signal }) =>
