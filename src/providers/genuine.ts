@@ -14,6 +14,13 @@ export function isPage(headers: Headers): boolean {
   return /^text\/html\b/i.test(headers['content-type'] ?? '');
 }
 
+/** Whether an answer would be believed: a success, or a refusal as a page, such as "403 Forbidden" of a filter or "413 Request Entity
+ *  Too Large" of a gateway. Other errors are repeated and explained by their status, whosever they are. */
+export function isClaim({ status, headers }: Answer): boolean {
+  const isRefusal = status >= 400 && status < 500 && status !== 408 && status !== 429;
+  return (status >= 200 && status < 300) || (isRefusal && isPage(headers));
+}
+
 const MAX_VALUE = 80;
 
 /** Who that was, as far as he says. Never the body: it is somebody's page. */

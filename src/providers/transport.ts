@@ -14,7 +14,7 @@ import { StorageError } from '../errors.ts';
 import { abortReason } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
 import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from './content.ts';
-import { describeAnswer } from './genuine.ts';
+import { describeAnswer, isClaim } from './genuine.ts';
 
 /** Bodies that nobody receives are listings and errors; a page of 1,000 keys of 1,024 bytes stays far below. */
 const MAX_COLLECTED_BYTES = 16 * 1024 * 1024;
@@ -44,7 +44,8 @@ export interface ExchangeRequest {
   readonly content: Body | undefined;
   /** Asked at the head of each 2xx answer; without it the answer's body is collected. */
   readonly receive: ((status: number, headers: Headers) => Receiver) | undefined;
-  /** Asked of each 2xx answer before it counts, and with a receiver at its head. undefined: whoever asks finds out by the content. */
+  /** Asked of each answer that would decide something (isClaim), and with a receiver at its head. undefined: whoever asks finds out by
+   *  the content. */
   readonly isGenuine: ((answer: Answer) => boolean) | undefined;
   readonly signal: AbortSignal | undefined;
 }
@@ -209,7 +210,7 @@ function exchange(dispatcher: Dispatcher, request: ExchangeRequest): Promise<Ans
         if (settled) return;
         const answer = { status, headers, body: Buffer.concat(collected) };
         try {
-          if (receiver === undefined && status < 300) refuseStranger(answer, isGenuine);
+          if (receiver === undefined) refuseStranger(answer, isGenuine);
           if (status < 300 && upload !== undefined && !upload.isSent()) {
             throw new TransportError(
               'EARLY_SUCCESS',
@@ -249,7 +250,7 @@ function exchange(dispatcher: Dispatcher, request: ExchangeRequest): Promise<Ans
 
 /** @throws TransportError for an answer that somebody on the way gave in the server's place */
 function refuseStranger(answer: Answer, isGenuine: ExchangeRequest['isGenuine']): void {
-  if (isGenuine === undefined || isGenuine(answer)) return;
+  if (!isClaim(answer) || isGenuine === undefined || isGenuine(answer)) return;
   throw new TransportError('STRANGER', describeAnswer(answer), true, undefined);
 }
 

@@ -425,7 +425,8 @@ describe('faults of its own kind', () => {
     const store = open();
     bench.server.always(async ({ readBody, response }) => {
       await readBody();
-      response.writeHead(404, { 'content-type': 'text/html' }).end('No such object: bucket/key');
+      const head = { 'content-type': 'text/html', 'x-guploader-uploadid': TEST_REQUEST_ID };
+      response.writeHead(404, head).end('No such object: bucket/key');
     });
     await expectFailure(get(store), 'NOT_FOUND');
     expect(await store.head('key', { signal: never() })).toBeUndefined();

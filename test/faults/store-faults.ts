@@ -400,10 +400,12 @@ export function storeFaults(target: FaultTarget): void {
         await expectFailure(store.delete('key', { signal: never() }), 'BAD_CONFIG', message);
       });
 
-      test("somebody else's page in place of the object is recognised", async () => {
+      test('a 404 that is not in the words of the server is no missing object', async () => {
         bench.server.always(async ({ readBody, response }) => {
           await readBody();
-          response.writeHead(404, { 'content-type': 'text/html' }).end('<html>nothing here</html>');
+          response
+            .writeHead(404, { 'content-type': 'text/plain' })
+            .end('<html>nothing here</html>');
         });
         await expectFailure(get(open({ maxRetries: 0 })), 'BAD_CONFIG', target.strangerMessage);
       });
@@ -441,6 +443,19 @@ export function storeFaults(target: FaultTarget): void {
           const message =
             /no store answers at .*something else does \(status 200, no Content-Type\)/;
           await expectFailure(operate(open({ maxRetries: 0 })), 'UNAVAILABLE', message);
+        },
+      );
+
+      test.each([403, 404, 413])(
+        'a page with status %i is told from a refusal of the server',
+        async (status) => {
+          bench.server.always(answerPage(status));
+          const store = open({ maxRetries: 0 });
+          const message = new RegExp(`no store answers.*status ${status}, text/html.*some-filter`);
+          await expectFailure(put(store), 'UNAVAILABLE', message);
+          await expectFailure(get(store), 'UNAVAILABLE', message);
+          await expectFailure(store.delete('key', { signal: never() }), 'UNAVAILABLE', message);
+          await expectFailure(store.head('key', { signal: never() }), 'UNAVAILABLE', message);
         },
       );
 

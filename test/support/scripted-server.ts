@@ -189,10 +189,10 @@ export const GENUINE = { etag: '"etag"', 'x-ms-request-id': 'REQUEST0ID' };
 
 /** A page that a web filter gives in place of the server's answer. */
 export const BLOCKED = 'Blocked by your administrator';
-export function answerPage(): Step {
+export function answerPage(status = 200): Step {
   return async ({ readBody, response }) => {
     await readBody();
-    response.writeHead(200, {
+    response.writeHead(status, {
       'content-type': 'text/html; charset=utf-8',
       'content-length': BLOCKED.length,
       server: 'some-filter/1.0',
