@@ -14,14 +14,14 @@ const ROOTS = [
   '<Error>',
 ];
 
-/** Whether a 2xx answer is that of an S3 server. Servers other than AWS need not send any x-amz- header. */
+/** Whether an answer is that of an S3 server. Servers other than AWS need not send any x-amz- header. */
 export function isGenuine(method: string, { status, headers, body }: Answer): boolean {
-  const hasName = hasHeaderOf(HEADERS, headers);
-  if (method === 'DELETE') return status === 204 || hasName;
+  const hasName = () => hasHeaderOf(HEADERS, headers);
+  if (method === 'DELETE') return status === 204 || hasName();
   // Writes, reads and looks at objects tell their ETag.
-  if (method !== 'POST' && headers['etag'] !== undefined) return hasName || !isPage(headers);
+  if (method !== 'POST' && headers['etag'] !== undefined) return !isPage(headers) || hasName();
   // Gateways have no ETag of files that were put into their folder past them (versitygw 1.8): when those changed tells as much.
-  if (hasName && headers['last-modified'] !== undefined) return true;
+  if (headers['last-modified'] !== undefined && hasName()) return true;
   const text = Buffer.from(body.buffer, body.byteOffset, body.length);
   return ROOTS.some((root) => text.includes(root));
 }
