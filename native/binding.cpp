@@ -28,13 +28,12 @@ constexpr double kMaxHttpStatus = 999;
 std::atomic<uint64_t> nextTicket{1};
 
 // Those that the table in src/errors.ts uses; their numbers are Orthanc's business.
-constexpr std::array<std::pair<const char*, OrthancPluginErrorCode>, 8> kOrthancErrorCodes{{
+constexpr std::array<std::pair<const char*, OrthancPluginErrorCode>, 7> kOrthancErrorCodes{{
     {"InexistentFile", OrthancPluginErrorCode_InexistentFile},
     {"BadRange", OrthancPluginErrorCode_BadRange},
     {"Timeout", OrthancPluginErrorCode_Timeout},
     {"CorruptedFile", OrthancPluginErrorCode_CorruptedFile},
     {"Plugin", OrthancPluginErrorCode_Plugin},
-    {"Unauthorized", OrthancPluginErrorCode_Unauthorized},
     {"NetworkProtocol", OrthancPluginErrorCode_NetworkProtocol},
     {"StorageAreaPlugin", OrthancPluginErrorCode_StorageAreaPlugin},
 }};

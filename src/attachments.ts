@@ -3,7 +3,13 @@
 
 import type { NamingSettings } from './config/settings.ts';
 import type { Envelope } from './encryption/envelope.ts';
-import { describeEncryption, type EncryptionDescription, readHead } from './encryption/inspect.ts';
+import { looksEncrypted } from './encryption/header.ts';
+import {
+  describeEncryption,
+  type EncryptionDescription,
+  type Head,
+  readHead,
+} from './encryption/inspect.ts';
 import { StorageError, toStorageError } from './errors.ts';
 import { alternateKeys, type ContentType, objectKey } from './naming.ts';
 import type {
@@ -102,6 +108,11 @@ export function createAttachmentStore(deps: {
     ];
   }
 
+  function isEncrypted(content: Candidate['content'], { bytes, totalBytes }: Head): boolean {
+    if (envelope === undefined || content === 'encrypted') return true;
+    return looksEncrypted(bytes, totalBytes, (id) => envelope.hasKey(id));
+  }
+
   return {
     async put(attachment, body, options) {
       const [key] = keysOf(attachment, isOn);
@@ -140,7 +151,7 @@ export function createAttachmentStore(deps: {
         const found =
           content === 'plain'
             ? await findPlain(store, key, options)
-            : await findByHead(store, key, options);
+            : await findByHead(store, key, options, (head) => isEncrypted(content, head));
         if (found !== undefined) return found;
       }
       return undefined;
@@ -175,11 +186,13 @@ async function findByHead(
   store: ObjectStore,
   key: string,
   options: OperationOptions,
+  isEncrypted: (head: Head) => boolean,
 ): Promise<FoundObject | undefined> {
   try {
-    const { bytes, totalBytes } = await readHead(store, key, options);
-    const encryption = describeEncryption(bytes, totalBytes);
-    return { key, storedBytes: totalBytes, encryption };
+    const head = await readHead(store, key, options);
+    const { bytes, totalBytes } = head;
+    if (!isEncrypted(head)) return { key, storedBytes: totalBytes, encryption: undefined };
+    return { key, storedBytes: totalBytes, encryption: describeEncryption(bytes, totalBytes) };
   } catch (error) {
     if (error instanceof StorageError && error.code === 'NOT_FOUND') return undefined;
     throw error;

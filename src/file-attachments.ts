@@ -8,9 +8,9 @@ import {
   createAttachmentStore,
 } from './attachments.ts';
 import type { Envelope } from './encryption/envelope.ts';
-import { detectFormat } from './encryption/header.ts';
+import { looksEncrypted } from './encryption/header.ts';
 import { describeEncryption, type Head, readHead } from './encryption/inspect.ts';
-import { A2_HEADER_BYTES, ciphertextSize } from './encryption/sizes.ts';
+import { A2_HEADER_BYTES } from './encryption/sizes.ts';
 import { ORTHANC_NAMING, objectKey } from './naming.ts';
 import { storeOf } from './store/body-store.ts';
 import type { Body, ObjectStore, OperationOptions, Sink } from './store/object-store.ts';
@@ -104,19 +104,6 @@ function headOf(file: Body): Head {
   return { bytes: file.read(0, Math.min(sizeBytes, A2_HEADER_BYTES)), totalBytes: sizeBytes };
 }
 
-// The magic, then the key id, of four bytes.
-const KEY_ID_OFFSET = 2;
-const BEHIND_KEY_ID = 6;
-const USUAL_IDS_MAX = 0xffff;
-
-/** No name tells, and a user's attachment may begin with "A1" as well. A key that is known does tell. With one that is not, a file counts as
- *  encrypted, hence as unreadable, where the id is as small as people choose them, and what follows is not two zeros: so would a
- *  content go on that Orthanc has compressed, which begins with its size in eight bytes. */
 function isSealed({ bytes, totalBytes }: Head, envelope: Envelope): boolean {
-  const format = detectFormat(bytes);
-  if (format === undefined || totalBytes < ciphertextSize(format, 0)) return false;
-  const header = Buffer.from(bytes);
-  const keyId = header.readUInt32LE(KEY_ID_OFFSET);
-  if (envelope.hasKey(keyId)) return true;
-  return keyId <= USUAL_IDS_MAX && header.readUInt16LE(BEHIND_KEY_ID) !== 0;
+  return looksEncrypted(bytes, totalBytes, (id) => envelope.hasKey(id));
 }

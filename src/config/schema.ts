@@ -250,7 +250,7 @@ export function encryptionSchema() {
         },
       ),
       MaxConcurrentInputSize: wholeNumber(
-        'Bytes that are encrypted or decrypted at once, in MB of 1,048,576 bytes.',
+        'Bytes in memory of contents that are encrypted or decrypted at once, in MB of 1,048,576 bytes: 1 MB at most of each.',
         { min: 1, max: 1_048_576, unit: 'MB', default: 1024 },
       ),
       Format: choice(

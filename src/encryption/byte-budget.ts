@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// MaxConcurrentInputSize: how many bytes are being encrypted or decrypted at once.
+// MaxConcurrentInputSize: how many bytes are in memory at once to be encrypted or decrypted.
 
 import { abortReason } from '../store/abort.ts';
 
 /** A share of the budget; to be released once. */
 export interface Lease {
-  readonly sizeBytes: number;
   /** Further calls do nothing. */
   release(): void;
 }
@@ -15,8 +14,6 @@ export interface ByteBudget {
    *  is alone.
    *  @throws the signal's reason when it is aborted while waiting */
   acquire(sizeBytes: number, signal: AbortSignal): Promise<Lease>;
-  /** @returns undefined where it would have to wait */
-  tryAcquire(sizeBytes: number): Lease | undefined;
   bytesInProcess(): number;
 }
 
@@ -38,7 +35,6 @@ export function createByteBudget(limitBytes: number): ByteBudget {
     usedBytes += sizeBytes;
     let isHeld = true;
     return {
-      sizeBytes,
       release: () => {
         if (!isHeld) return;
         isHeld = false;
@@ -57,17 +53,11 @@ export function createByteBudget(limitBytes: number): ByteBudget {
     }
   }
 
-  function tryAcquire(sizeBytes: number): Lease | undefined {
-    return waiting.size === 0 && fits(sizeBytes) ? grant(sizeBytes) : undefined;
-  }
-
   return {
-    tryAcquire,
     bytesInProcess: () => usedBytes,
     async acquire(sizeBytes, signal) {
       if (signal.aborted) throw abortReason(signal);
-      const lease = tryAcquire(sizeBytes);
-      if (lease !== undefined) return lease;
+      if (waiting.size === 0 && fits(sizeBytes)) return grant(sizeBytes);
       return new Promise((resolve, reject) => {
         const onAbort = () => {
           waiting.delete(waiter);

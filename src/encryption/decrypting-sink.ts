@@ -17,16 +17,16 @@ import {
 } from './a2.ts';
 import type { CreateAes } from './aes.ts';
 import {
-  detectFormat,
+  formatOf,
+  type HasKey,
   HEADER_BYTES,
-  type Header,
   LONGEST_HEADER_BYTES,
-  noFormatError,
   parseHeader,
 } from './header.ts';
 import {
   A2_HEADER_BYTES,
   coveringSegments,
+  type EncryptionFormat,
   placeInSegments,
   plaintextSize,
   SEGMENT_BYTES,
@@ -41,6 +41,7 @@ const CONTENT_TYPES: readonly number[] = [1, 3, 2, 0];
 
 export interface DecryptionSource {
   readonly find: (keyId: number) => KeyObject;
+  readonly hasKey: HasKey;
   readonly createAes: CreateAes;
   readonly identity: ObjectIdentity;
   /** What becomes of an object that is not encrypted: an error, or handed on as it is (the legacy structure, whose keys do not
@@ -72,11 +73,13 @@ export interface DecryptingSink extends Sink {
  *  comes last.
  *
  *  Never throws into the store, which would take an object that was altered for a transfer to be repeated: the first failure is
- *  kept for `finish`, and what arrives behind it is dropped. A store that finds itself that the transfer was at fault begins again. */
+ *  kept for `finish`, and what arrives behind it is dropped. A store that finds itself that the transfer was at fault begins again.
+ *  @param onFailure hears of each */
 export function createDecryptingSink(
   inner: Sink,
   source: DecryptionSource,
   fetched: Fetched,
+  onFailure: (failure: StorageError) => void = () => undefined,
 ): DecryptingSink {
   let decoder: Decoder | undefined;
   let failure: StorageError | undefined;
@@ -90,6 +93,7 @@ export function createDecryptingSink(
       work();
     } catch (error) {
       failure = toStorageError(error);
+      onFailure(failure);
     }
   }
 
@@ -100,7 +104,10 @@ export function createDecryptingSink(
       begun = true;
       sizeBytes = announcedBytes;
       position = 0;
-      decoder = createDecoder(inner, source, fetched, announcedBytes, totalBytes);
+      decoder = undefined;
+      guarded(() => {
+        decoder = createDecoder(inner, source, fetched, announcedBytes, totalBytes);
+      });
     },
     write(offset, bytes) {
       guarded(() => {
@@ -159,9 +166,9 @@ function createDecoder(
   let headBytes = 0;
   let rest: Decoder | undefined;
 
-  function choose(): Decoder {
-    const header = headerOf(head, source.plain);
-    if (header === undefined) return createPlainDecoder(inner, source.wanted, totalBytes);
+  function choose(format: EncryptionFormat | undefined): Decoder {
+    if (format === undefined) return createPlainDecoder(inner, source.wanted, totalBytes);
+    const header = parseHeader(head);
     if (header.format === 'A2') {
       return createA2Decoder(inner, source, header, A2_HEADER_BYTES, totalBytes);
     }
@@ -171,9 +178,10 @@ function createDecoder(
   }
 
   function start(): Decoder {
-    const chosen = choose();
+    const format = formatOf(head, totalBytes, source);
+    const chosen = choose(format);
+    rest = chosen;
     // The head is as long as the longest header, so that it may hold some of what follows.
-    const format = detectFormat(head);
     chosen.write(head.subarray(format === undefined ? 0 : HEADER_BYTES[format]));
     return chosen;
   }
@@ -186,14 +194,13 @@ function createDecoder(
         head.set(bytes.subarray(0, from), headBytes);
         headBytes += from;
         if (headBytes < head.length) return;
-        rest = start();
+        start();
       }
-      if (from < bytes.length) rest.write(bytes.subarray(from));
+      if (from < bytes.length) rest?.write(bytes.subarray(from));
     },
     finish() {
       // An object of no bytes has no write.
-      rest ??= start();
-      return rest.finish();
+      return (rest ?? start()).finish();
     },
     wipe: () => rest?.wipe(),
   };
@@ -244,9 +251,11 @@ function createA1Decoder(
   totalBytes: number,
 ): Decoder {
   const plaintextBytes = plaintextSize('A1', totalBytes);
-  const secrets = openA1(header, source.find(header.keyId));
-  const aes = beginA1('open', source.createAes, header, secrets);
+  const key = source.find(header.keyId);
   const window = createWindow(inner, source.wanted, plaintextBytes);
+  // Nothing throws from here on: whoever has the decoder wipes them.
+  const secrets = openA1(header, key);
+  const aes = beginA1('open', source.createAes, header, secrets);
   const plaintext = Buffer.allocUnsafeSlow(Math.min(SEGMENT_BYTES, plaintextBytes));
   const tag = Buffer.alloc(TAG_BYTES);
   let position = 0;
@@ -297,8 +306,9 @@ function createA2Decoder(
 ): Decoder {
   const plaintextBytes = plaintextSize('A2', totalBytes);
   const count = segmentCount(plaintextBytes);
-  const opener = createSegmentOpener(header, source);
+  const key = source.find(header.keyId);
   const window = createWindow(inner, source.wanted, plaintextBytes);
+  const opener = createSegmentOpener(header, key, source);
   const needed =
     source.wanted === undefined ? { start: 0, end: count } : coveringSegments(window.range);
   const neededEnd = sealedRange(needed, totalBytes).end;
@@ -364,12 +374,13 @@ interface SegmentOpener {
 /** Opens segments; where the object's type is not known, by the type that the first one turns out to have. */
 function createSegmentOpener(
   header: A2Header,
-  { find, identity, createAes }: DecryptionSource,
+  key: KeyObject,
+  { identity, createAes }: DecryptionSource,
 ): SegmentOpener {
   const { uuid, contentType } = identity;
   const candidates = contentType === undefined ? CONTENT_TYPES : [contentType];
   const [firstType = 0] = candidates;
-  const first = openA2(header, find(header.keyId), uuid, firstType);
+  const first = openA2(header, key, uuid, firstType);
   const aes = createAes('open', first.dek);
   let secrets = candidates.length === 1 ? first : undefined;
   let segment = { index: 0, isLast: false };
@@ -412,13 +423,6 @@ function createSegmentOpener(
       first.dek.fill(0);
     },
   };
-}
-
-/** The header of an object whose first bytes these are; undefined for one that is not encrypted, where that is allowed. */
-function headerOf(head: Uint8Array, plain: DecryptionSource['plain']): Header | undefined {
-  if (detectFormat(head) !== undefined) return parseHeader(head);
-  if (plain === 'accept') return undefined;
-  throw noFormatError();
 }
 
 export function badRangeError(wanted: ByteRange, plaintextBytes: number): StorageError {

@@ -48,10 +48,10 @@ export interface EncryptionTarget {
 
 /** Up to here an object is held whole, as stores hold it to send it in one piece (ONE_PIECE_BYTES in providers/content.ts). */
 export const HELD_MAX_BYTES = 1024 * 1024;
-/** Up to here stores read an object from its start to its end; beyond, several parts at once (SINGLE_PUT_MAX_BYTES in providers). */
-export const READ_IN_ORDER_MAX_BYTES = 64 * 1024 * 1024;
-/** Of one turn of the event loop: 0.03 to 0.1 ms of AES-256-GCM, and little to keep. */
+/** Of A1's content, for its tag: some 0.03 to 0.1 ms of AES-256-GCM, and little to keep. */
 const PIECE_BYTES = 256 * 1024;
+/** How many bytes the tag comes on for each that is read out of turn: it is done when half of a content has been read. */
+const TAG_AHEAD = 2;
 /** For as many parts as go out at once. */
 const MAX_READERS = 8;
 
@@ -73,23 +73,12 @@ export async function encryptBody(
       ? encryptA1(content, createA1(id, key, random), createAes)
       : encryptA2(content, createA2(id, key, uuid, contentType, random), createAes);
   const body = bodyOf(sizeBytes, encryption);
-  if (sizeBytes <= HELD_MAX_BYTES) return hold(body);
-  if (sizeBytes > READ_IN_ORDER_MAX_BYTES) {
-    try {
-      await encryption.prepare?.(pacer, signal);
-    } catch (error) {
-      body.wipe();
-      throw error;
-    }
-  }
-  return body;
+  return sizeBytes <= HELD_MAX_BYTES ? hold(body) : body;
 }
 
 interface Encryption {
   /** Fills the target with bytes of the object. */
   readInto(start: number, target: Uint8Array): void;
-  /** Does ahead, a piece at a time, what reading out of order would have to do at once. */
-  prepare?(pacer: Pacer, signal: AbortSignal): Promise<void>;
   wipe(): void;
 }
 
@@ -139,7 +128,8 @@ function hold(body: EncryptedBody): EncryptedBody {
 }
 
 /** The tag needs the content in order, and a part of the ciphertext nothing but that part: what is read in order is encrypted and
- *  covered by the tag at once; what is read again, or before its turn, is encrypted in counter mode. */
+ *  covered by the tag at once; what is read again, or before its turn, is encrypted in counter mode. So that the last part, which has the
+ *  tag, need not make up for all that others have read out of turn, each such read also brings the tag on. */
 function encryptA1(
   content: Body,
   { header, secrets }: { readonly header: A1Header; readonly secrets: A1Secrets },
@@ -148,6 +138,7 @@ function encryptA1(
   const sealer = beginA1('seal', createAes, header, secrets);
   const tagStart = A1_HEADER_BYTES + content.sizeBytes;
   let counter: A1Counter | undefined;
+  let scratch: Uint8Array | undefined;
   let tag: Uint8Array | undefined;
   /** Of the content, what the tag covers so far. */
   let sealedBytes = 0;
@@ -157,12 +148,17 @@ function encryptA1(
     sealedBytes += target.length;
   }
 
-  function passOver(scratch: Uint8Array): void {
-    seal(scratch.subarray(0, Math.min(scratch.length, content.sizeBytes - sealedBytes)));
+  function passOver(lengthBytes: number): void {
+    const end = Math.min(sealedBytes + lengthBytes, content.sizeBytes);
+    while (sealedBytes < end) {
+      scratch ??= Buffer.allocUnsafeSlow(PIECE_BYTES);
+      seal(scratch.subarray(0, Math.min(PIECE_BYTES, end - sealedBytes)));
+    }
   }
 
   function readContent(start: number, target: Uint8Array): void {
     const end = start + target.length;
+    const isInOrder = start === sealedBytes;
     const sealedFrom = start > sealedBytes ? end : Math.min(sealedBytes, end);
     if (start < sealedFrom) {
       counter ??= createA1Counter(createAes, secrets);
@@ -171,11 +167,11 @@ function encryptA1(
       });
     }
     if (sealedFrom < end) seal(target.subarray(sealedFrom - start));
+    if (!isInOrder) passOver(TAG_AHEAD * target.length);
   }
 
   function takeTag(): Uint8Array {
-    const scratch = createScratch(content.sizeBytes - sealedBytes);
-    while (sealedBytes < content.sizeBytes) passOver(scratch);
+    passOver(content.sizeBytes);
     const taken = Buffer.alloc(TAG_BYTES);
     sealer.seal(taken);
     return taken;
@@ -192,25 +188,12 @@ function encryptA1(
       tag ??= takeTag();
       copyOverlap(tag, tagStart, target, start);
     },
-    async prepare(pacer, signal) {
-      const scratch = createScratch(content.sizeBytes);
-      while (sealedBytes < content.sizeBytes) {
-        const turn = pacer.turn();
-        if (turn !== undefined) await turn;
-        if (signal.aborted) throw abortReason(signal);
-        passOver(scratch);
-      }
-    },
     wipe: () => {
       sealer.wipe();
       counter?.wipe();
       wipeAll(secrets.dek, secrets.iv);
     },
   };
-}
-
-function createScratch(neededBytes: number): Uint8Array {
-  return Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, neededBytes));
 }
 
 function encryptA2(

@@ -13,15 +13,15 @@ import type {
 } from '../store/object-store.ts';
 import { type ObjectIdentity, readA2Header } from './a2.ts';
 import type { CreateAes } from './aes.ts';
-import { createByteBudget, type Lease } from './byte-budget.ts';
+import { createByteBudget } from './byte-budget.ts';
 import {
   badRangeError,
   createDecryptingSink,
   type DecryptionSource,
   type Fetched,
 } from './decrypting-sink.ts';
-import { type EncryptedBody, encryptBody } from './encrypted-body.ts';
-import { detectFormat, noFormatError } from './header.ts';
+import { type EncryptedBody, encryptBody, HELD_MAX_BYTES } from './encrypted-body.ts';
+import { formatOf } from './header.ts';
 import { type Head, readHead } from './inspect.ts';
 import type { Keyring } from './keyring.ts';
 import { type OpenedObject, openObject } from './opened-object.ts';
@@ -43,7 +43,7 @@ export interface Envelope {
   readonly masterKeyId: number | undefined;
   /** Whether what is encrypted under it can be read. */
   hasKey(keyId: number): boolean;
-  /** Of Orthanc's contents, in bytes, encrypted or decrypted right now. */
+  /** Bytes in memory of contents that are being encrypted or decrypted. */
   bytesInProcess(): number;
   /** Stores a content encrypted.
    *  @param options `format` instead of the configured one
@@ -97,67 +97,46 @@ interface GetRequest {
   readonly signal: AbortSignal;
 }
 
+/** Of a content that size, as it goes through: small ones are held, of large ones less than that is in memory at a time. */
+function inMemory(sizeBytes: number): number {
+  return Math.min(sizeBytes, HELD_MAX_BYTES);
+}
+
 const FROM_START: Fetched = { start: 0, header: undefined };
 
 export function createEnvelope(deps: EnvelopeDependencies): Envelope {
   const { keyring, createAes } = deps;
   const find = (id: number) => keyring.find(id);
+  const hasKey = (id: number) => keyring.ids.includes(id);
   const budget = createByteBudget(deps.maxInputBytes);
   const pacer = createPacer(PACER_SLICE_MS, deps.now);
 
-  /** One request of the store's, or two where the budget makes it wait: the size of a whole object is known only once it begins
-   *  to arrive; if it does not fit, the transfer is given up and begun again when it does.
+  /** One request of the store's.
    *  @returns whether the content was handed on; false where it takes the whole object */
   async function receive(
     request: GetRequest,
     range: ByteRange | undefined,
     fetched: Fetched,
   ): Promise<boolean> {
-    const { store, key, signal } = request;
-    const sink = createDecryptingSink(request.sink, request.source, fetched);
-    let lease: Lease | undefined;
-    let neededBytes = range === undefined ? undefined : range.end - range.start;
+    const { store, key } = request;
+    const sizeBytes = range === undefined ? HELD_MAX_BYTES : range.end - range.start;
+    const lease = await budget.acquire(inMemory(sizeBytes), request.signal);
+    const link = linkSignals(request.signal);
+    const sink = createDecryptingSink(request.sink, request.source, fetched, (failure) => {
+      // No other attempt would find the key, and the rest of the object may be a gigabyte.
+      if (failure.code === 'UNKNOWN_KEY') link.controller.abort(failure);
+    });
     try {
-      for (;;) {
-        if (neededBytes !== undefined) lease = await budget.acquire(neededBytes, signal);
-        neededBytes = undefined;
-        const link = linkSignals(signal);
-        const gate: Sink = {
-          begin(sizeBytes, totalBytes) {
-            if (neededBytes !== undefined) return;
-            if (lease === undefined || lease.sizeBytes < sizeBytes) {
-              lease?.release();
-              lease = budget.tryAcquire(sizeBytes);
-            }
-            if (lease === undefined) {
-              neededBytes = sizeBytes;
-              link.controller.abort(
-                new StorageError('ABORTED', 'waits for MaxConcurrentInputSize'),
-              );
-              return;
-            }
-            sink.begin(sizeBytes, totalBytes);
-          },
-          write(offset, bytes) {
-            if (neededBytes === undefined) sink.write(offset, bytes);
-          },
-        };
-        try {
-          await store.get(key, range, gate, { signal: link.controller.signal });
-        } catch (error) {
-          if (neededBytes === undefined) {
-            // From a store that knows no open ranges; the object is smaller than the range, so that the whole is no more.
-            if (range?.mayEndEarly === true && !sink.hasBegun() && isBadRange(error)) return false;
-            throw error;
-          }
-        } finally {
-          link.release();
-        }
-        if (neededBytes === undefined) return sink.finish();
-      }
+      await store.get(key, range, sink, { signal: link.controller.signal });
+      return sink.finish();
+    } catch (error) {
+      // From a store that knows no open ranges; the object is smaller than the range, so that the whole is no more.
+      if (range?.mayEndEarly === true && !sink.hasBegun() && isBadRange(error)) return false;
+      throw error;
     } finally {
+      link.release();
       sink.wipe();
-      lease?.release();
+      lease.release();
     }
   }
 
@@ -194,14 +173,13 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
   }
 
   async function getByHead(request: GetRequest, wanted: ByteRange, head: Head): Promise<void> {
-    const format = detectFormat(head.bytes);
-    if (format === 'A1') {
-      await getWhole(request);
+    const format = formatOf(head.bytes, head.totalBytes, request.source);
+    if (format === undefined) {
+      await request.store.get(request.key, wanted, request.sink, { signal: request.signal });
       return;
     }
-    if (format === undefined) {
-      if (request.source.plain === 'refuse') throw noFormatError();
-      await request.store.get(request.key, wanted, request.sink, { signal: request.signal });
+    if (format === 'A1') {
+      await getWhole(request);
       return;
     }
     const header = readA2Header(head.bytes);
@@ -214,7 +192,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
   return {
     format: keyring.master === undefined ? undefined : deps.format,
     masterKeyId: keyring.master?.id,
-    hasKey: (keyId) => keyring.ids.includes(keyId),
+    hasKey,
     bytesInProcess: () => budget.bytesInProcess(),
 
     async put(store, key, content, { uuid, contentType }, options) {
@@ -224,7 +202,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
         // Asked for and impossible: never plaintext instead.
         throw new StorageError('BAD_CONFIG', 'there is no master key to encrypt with', { key });
       }
-      const lease = await budget.acquire(content.sizeBytes, signal);
+      const lease = await budget.acquire(inMemory(content.sizeBytes), signal);
       let body: EncryptedBody | undefined;
       try {
         const target = { format, master, uuid, contentType, createAes };
@@ -237,7 +215,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
     },
 
     async get(store, key, range, sink, identity, { signal, plain }) {
-      const source: DecryptionSource = { find, createAes, identity, plain, wanted: range };
+      const source: DecryptionSource = { find, hasKey, createAes, identity, plain, wanted: range };
       const request: GetRequest = { store, key, sink, source, signal };
       try {
         if (range === undefined) await getWhole(request);

@@ -4,7 +4,12 @@
 import { StorageError } from '../errors.ts';
 import { A1_MAGIC, type A1Header, readA1Header } from './a1.ts';
 import { A2_MAGIC, type A2Header, readA2Header } from './a2.ts';
-import { A1_HEADER_BYTES, A2_HEADER_BYTES, type EncryptionFormat } from './sizes.ts';
+import {
+  A1_HEADER_BYTES,
+  A2_HEADER_BYTES,
+  ciphertextSize,
+  type EncryptionFormat,
+} from './sizes.ts';
 
 export type Header = A1Header | A2Header;
 
@@ -37,9 +42,44 @@ export function parseHeader(bytes: Uint8Array): Header {
   return format === 'A1' ? readA1Header(header) : readA2Header(header);
 }
 
-export function noFormatError(): StorageError {
+function noFormatError(): StorageError {
   return new StorageError(
     'INTEGRITY',
     'the object is not encrypted, or in a format that this version does not know',
   );
+}
+
+/** Whether a key is configured. */
+export type HasKey = (keyId: number) => boolean;
+
+/** @param head the first bytes, as many as there are up to 53
+ *  @param rules `plain` tells what becomes of an object that is not encrypted
+ *  @returns undefined for such a one, where it is accepted
+ *  @throws StorageError INTEGRITY for such a one, where it is not */
+export function formatOf(
+  head: Uint8Array,
+  totalBytes: number,
+  { plain, hasKey }: { readonly plain: 'refuse' | 'accept'; readonly hasKey: HasKey },
+): EncryptionFormat | undefined {
+  if (plain === 'accept' && !looksEncrypted(head, totalBytes, hasKey)) return undefined;
+  const format = detectFormat(head);
+  if (format === undefined) throw noFormatError();
+  return format;
+}
+
+const KEY_ID_OFFSET = 2;
+const BEHIND_KEY_ID = 6;
+const USUAL_IDS_MAX = 0xffff;
+
+/** For objects and files whose names do not tell: any content of a user's may begin with "A1" as well. A key that is known does tell. With one
+ *  that is not, it counts as encrypted, hence as unreadable, where the id is as small as people choose them, and what follows is not
+ *  two zeros: so would a content go on that Orthanc has compressed, which begins with its size in eight bytes.
+ *  @param head the first bytes, as many as there are up to 53 */
+export function looksEncrypted(head: Uint8Array, totalBytes: number, hasKey: HasKey): boolean {
+  const format = detectFormat(head);
+  if (format === undefined || totalBytes < ciphertextSize(format, 0)) return false;
+  const header = Buffer.from(head);
+  const keyId = header.readUInt32LE(KEY_ID_OFFSET);
+  if (hasKey(keyId)) return true;
+  return keyId <= USUAL_IDS_MAX && header.readUInt16LE(BEHIND_KEY_ID) !== 0;
 }

@@ -96,6 +96,7 @@ function decrypt(object: Uint8Array): void {
     nowhere,
     {
       find: (id) => KEYRING.find(id),
+      hasKey: (id) => KEYRING.ids.includes(id),
       createAes,
       identity: { uuid: UUID, contentType: 1 },
       plain: 'refuse',

@@ -47,6 +47,7 @@ function decrypt(bytes: Buffer, { uuid, contentType }: Specimen, keyring: Keyrin
     { begin: () => undefined, write: () => undefined },
     {
       find: (id) => keyring.find(id),
+      hasKey: (id) => keyring.ids.includes(id),
       createAes,
       identity: { uuid, contentType },
       plain: 'refuse',

@@ -78,6 +78,7 @@ test.each(['A1', 'A2'] as const)('%s: 1 GB there and back', async (format) => {
     },
     {
       find: (id) => KEYRING.find(id),
+      hasKey: (id) => KEYRING.ids.includes(id),
       createAes,
       identity: { uuid: UUID, contentType: DICOM },
       plain: 'refuse',

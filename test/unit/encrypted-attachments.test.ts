@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { deflateSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import type { AttachmentStore } from '../../src/attachments.ts';
 import { createAttachmentStore } from '../../src/attachments.ts';
@@ -112,6 +113,24 @@ describe('encryption', () => {
     expect(store.objects.size).toBe(0);
   });
 
+  test.each([
+    ['a text that begins as one', Buffer.from(`A1 protocol of the ward, ${'x'.repeat(200)}`)],
+    ['what Orthanc has compressed, which begins with its size', compressedOf(12_609)],
+    ['the same, larger', compressedOf(12_865 + 77 * 65_536)],
+  ])('legacy structure: %s is not encrypted', async (_name, content) => {
+    const store = createMemoryStore({ openRanges: true });
+    const naming = LEGACY;
+    const body = { ...makeBody(content) };
+    await open(store, undefined, naming).put(DICOM, body, { signal: never() });
+    for (const reader of ['A1', 'A2', undefined] as const) {
+      const attachments = open(store, reader, naming);
+      expectSameBytes(await read(attachments), content);
+      expectSameBytes(await read(attachments, { start: 1, end: 60 }), content.subarray(1, 60));
+      const found = await attachments.find(DICOM, { signal: never() });
+      expect(found?.encryption).toBeUndefined();
+    }
+  });
+
   test('legacy structure: the first bytes tell', async () => {
     const store = createMemoryStore({ openRanges: true });
     const key = `${UUID.slice(0, 2)}/${UUID.slice(2, 4)}/${UUID}`;
@@ -130,3 +149,10 @@ describe('encryption', () => {
     expect(store.objects.size).toBe(0);
   });
 });
+
+/** Eight bytes of size, then zlib's. */
+function compressedOf(sizeBytes: number): Buffer {
+  const size = Buffer.alloc(8);
+  size.writeBigUInt64LE(BigInt(sizeBytes));
+  return Buffer.concat([size, deflateSync(Buffer.alloc(sizeBytes, 'a line of text '))]);
+}

@@ -19,7 +19,6 @@ describe('byte budget', () => {
     };
     const large = ask('large', 5);
     const small = ask('small', 1);
-    expect(budget.tryAcquire(0)).toBeUndefined();
     await setImmediate();
     expect(started).toEqual([]);
     first.release();
@@ -43,7 +42,6 @@ describe('byte budget', () => {
     first.release();
     const lease = await large;
     expect(budget.bytesInProcess()).toBe(1000);
-    expect(budget.tryAcquire(0)).toBeUndefined();
     lease.release();
     (await behind).release();
   });

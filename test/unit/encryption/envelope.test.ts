@@ -3,6 +3,7 @@
 import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { CreateAes } from '../../../src/encryption/aes.ts';
 import { createEnvelope, type Envelope } from '../../../src/encryption/envelope.ts';
 import type { Keyring } from '../../../src/encryption/keyring.ts';
 import { type EncryptionFormat, SEGMENT_BYTES } from '../../../src/encryption/sizes.ts';
@@ -121,6 +122,54 @@ describe('put and get', () => {
     const failure = await expectFailure(other, 'UNKNOWN_KEY', /^"x\.dcm\.enc": .*master key 1/);
     expect(failure.key).toBe(KEY);
   });
+
+  test.each(['A1', 'A2'] as const)(
+    'of %s, under a key that is not there, no more than the header is fetched',
+    async (format) => {
+      const store = await storeWith(format, makeBytes(20 * MB));
+      const other = { envelope: open('A2', testKeyring(3, 3)) };
+      await expectFailure(read(store, undefined, other), 'UNKNOWN_KEY');
+      expect(store.sentBytes()).toBeLessThan(MB);
+    },
+  );
+
+  test.each(['A1', 'A2'] as const)(
+    'of %s, keys are wiped also where the content has no place',
+    async (format) => {
+      const store = await storeWith(format, makeBytes(100));
+      const unwiped = new Set<Uint8Array>();
+      const counting: CreateAes = (mode, key) => {
+        const aes = createAes(mode, key);
+        const mark = new Uint8Array();
+        unwiped.add(mark);
+        const wipe = () => {
+          unwiped.delete(mark);
+          aes.wipe();
+        };
+        return { ...aes, wipe };
+      };
+      const envelope = createEnvelope({
+        keyring: KEYRING,
+        createAes: counting,
+        format: 'A2',
+        maxInputBytes: MB,
+        now: () => performance.now(),
+      });
+      const noRoom: Sink = {
+        begin: () => {
+          throw new StorageError('INTERNAL', 'no memory');
+        },
+        write: () => undefined,
+      };
+      const options = { signal: never(), plain: 'refuse' } as const;
+      const work = envelope.get(store, KEY, undefined, noRoom, IDENTITY, options);
+      await expectFailure(work, 'INTERNAL');
+      expect(unwiped.size).toBe(0);
+      await envelope.get(store, KEY, undefined, makeSink(), IDENTITY, options);
+      await envelope.put(store, KEY, makeBody(makeBytes(2 * MB)), IDENTITY, options);
+      expect(unwiped.size).toBe(0);
+    },
+  );
 
   test('objects that changed their names', async () => {
     const store = await storeWith('A2', makeBytes(10));
@@ -314,18 +363,15 @@ describe('MaxConcurrentInputSize', () => {
     let inFlight = 0;
     let mostBytes = 0;
     let mostAtOnce = 0;
-    const watch = (sizeBytes: number) => {
-      const bytes = envelope.bytesInProcess();
+    const watch = () => {
       mostAtOnce = Math.max(mostAtOnce, inFlight);
-      // One that is larger than the limit is there by itself.
-      if (bytes > MB) expect(bytes).toBeLessThan(sizeBytes + 1000);
-      else mostBytes = Math.max(mostBytes, bytes);
+      mostBytes = Math.max(mostBytes, envelope.bytesInProcess());
     };
     const watched: MemoryStore = {
       ...store,
       async put(key, body, options) {
         inFlight += 1;
-        watch(body.sizeBytes);
+        watch();
         await store.put(key, body, options);
         inFlight -= 1;
       },
@@ -345,7 +391,7 @@ describe('MaxConcurrentInputSize', () => {
       const sink = makeSink();
       const gauge: Sink = {
         begin: (sizeBytes, totalBytes) => {
-          watch(content.length);
+          watch();
           sink.begin(sizeBytes, totalBytes);
         },
         write: (offset, bytes) => {

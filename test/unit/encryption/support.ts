@@ -118,7 +118,14 @@ export function decrypt(object: Uint8Array, options: DecryptOptions = {}): Uint8
   const inner = makeSink();
   const sink = createDecryptingSink(
     inner,
-    { find: (id) => keyring.find(id), createAes, identity: { uuid, contentType }, plain, wanted },
+    {
+      find: (id) => keyring.find(id),
+      hasKey: (id) => keyring.ids.includes(id),
+      createAes,
+      identity: { uuid, contentType },
+      plain,
+      wanted,
+    },
     { start: 0, header: undefined },
   );
   sink.begin(object.length, object.length);

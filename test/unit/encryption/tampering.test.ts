@@ -221,6 +221,7 @@ describe('A2', () => {
       },
       {
         find: (id) => KEYRING.find(id),
+        hasKey: (id) => KEYRING.ids.includes(id),
         createAes,
         identity: { uuid: UUID, contentType: DICOM },
         plain: 'refuse',
