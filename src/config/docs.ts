@@ -40,18 +40,16 @@ export function renderMarkdown(): string {
     table(ownSettings(s3Schema().shape)),
     S3_EXAMPLES,
     '## AzureBlobStorage\n',
-    '*Not available yet.*\n',
     table(ownSettings(azureSchema().shape)),
     'Its old name `BlobStorage` is read too, with these keys beside the ones above:\n',
     table(onlyIn(oldAzureSchema().shape, azureSchema().shape)),
     '## GoogleCloudStorage\n',
-    '*Not available yet.*\n',
     table(ownSettings(googleSchema().shape)),
     '## In each of these sections\n',
     table(commonSettings()),
     ROOT_PATH_NOTES,
     '## StorageEncryption\n',
-    "*Not available yet.* A section inside the provider's:\n",
+    "A section inside the provider's ([encryption.md](encryption.md)):\n",
     table(encryptionSchema().shape),
     ORTHANC_SETTINGS,
   ].join('\n');
@@ -161,6 +159,9 @@ The plugin is set up in Orthanc's own configuration file, by one section named a
 - Numbers and \`true\`/\`false\` may stand in quotes, and a number may stand for a text: environment variables of the Docker
   images arrive that way. \`ORTHANC__AWS_S3_STORAGE__BUCKET_NAME\` is \`AwsS3Storage.BucketName\`. A number with more than 15
   digits, or one that a shortened form could replace (\`1e5\`, \`0.10\`), must stand in quotes.
+- Beside its section a setting means nothing to Orthanc (\`ORTHANC__ROOT_PATH\` is not \`AwsS3Storage.RootPath\`). The plugin warns
+  of those that it knows. \`StorageEncryption\` and \`MasterKey\` there stop Orthanc, since files would be stored in the clear: their
+  variables begin with \`ORTHANC__AWS_S3_STORAGE__STORAGE_ENCRYPTION__\`.
 - \`""\` for a text that may be absent counts as absent.
 - Secrets are never logged.
 - [configuration.schema.json](configuration.schema.json) is a JSON Schema, for editors that complete and check by one.
@@ -188,7 +189,7 @@ const ORTHANC_SETTINGS = `## Orthanc's own settings
 
 | Key | What the plugin does with it |
 | --- | --- |
-| \`HttpsCACertificates\` | Path of a PEM file: the authorities that the provider's certificate is checked against. \`""\`: Node's own list. |
+| \`HttpsCACertificates\` | Path of a PEM file: the authorities that the provider's certificate is checked against. \`""\`: those that the system trusts (\`ca-certificates\`), with libnode of Debian and Ubuntu; a Node from elsewhere, which may run the command line, has a list of its own. |
 | \`HttpProxy\` | \`host:port\`, \`user:password@host:port\` or an http(s) URL: all requests to the provider go through it. Without a port: 1080, as in Orthanc itself. |
 | \`StorageDirectory\`, \`SyncStorageArea\` | With \`HybridMode\`: the folder of Orthanc's own files, which must be an absolute path, and whether a write waits for the disk. |
 | \`StorageLoaderThreadsCount\` | Orthanc 1.13 and later read at most 4 files at once without it; about 20 is good with object storage. The plugin warns. |

@@ -3,6 +3,7 @@
 import type { KeyFile } from '../encryption/keyring.ts';
 import { StorageError } from '../errors.ts';
 import { readEncryption } from './encryption.ts';
+import { reportMisplaced } from './misplaced.ts';
 import {
   noteEnvironment,
   readFileSystem,
@@ -20,7 +21,7 @@ import {
   type SectionSettings,
 } from './sections.ts';
 import type { PluginSettings } from './settings.ts';
-import { editDistance } from './suggest.ts';
+import { isSlipOf } from './suggest.ts';
 
 /** What else than the configuration decides. */
 export interface ConfigurationEnvironment {
@@ -124,6 +125,7 @@ const NO_SECTION: SectionsReading = { section: undefined, keyFiles: [] };
 
 function readSections(orthanc: RawSection, report: Report): SectionsReading {
   const present = PROVIDER_SECTIONS.filter(({ section }) => Object.hasOwn(orthanc, section));
+  reportMisplaced(orthanc, present, report);
   if (present.length === 0) {
     refuseMisspeltSections(orthanc, report);
     return NO_SECTION;
@@ -166,10 +168,7 @@ function readSection(
 /** A misspelt section would leave the plugin idle and the files on Orthanc's disk, without a word. */
 function refuseMisspeltSections(orthanc: RawSection, report: Report) {
   for (const key of Object.keys(orthanc)) {
-    const meant = PROVIDER_SECTIONS.find(
-      // Two slips at most: Orthanc and its plugins have sections of their own whose names must not be caught.
-      ({ section }) => editDistance(key.toLowerCase(), section.toLowerCase()) <= 2,
-    );
+    const meant = PROVIDER_SECTIONS.find(({ section }) => isSlipOf(key, section));
     if (meant !== undefined) {
       report.problems.push(`${key}: unknown section, did you mean "${meant.section}"?`);
     }

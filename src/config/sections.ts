@@ -88,13 +88,14 @@ const ORTHANC_KEYS = ['HttpsCACertificates', 'HttpProxy', 'StorageDirectory', 'S
 
 /** All sections and their keys. Builds all schemas: for error messages and documentation only. */
 export function knownSections(): readonly SectionKeys[] {
-  const encryption = Object.keys(encryptionSchema().shape);
+  return [{ section: '', keys: ORTHANC_KEYS }, ...PROVIDER_SECTIONS.flatMap(sectionKeys)];
+}
+
+/** A provider's section, and that of encryption in it. */
+export function sectionKeys({ section, schema }: ProviderSection): readonly SectionKeys[] {
   return [
-    { section: '', keys: ORTHANC_KEYS },
-    ...PROVIDER_SECTIONS.flatMap(({ section, schema }) => [
-      { section, keys: Object.keys(schema().shape) },
-      { section: `${section}.${ENCRYPTION_KEY}`, keys: encryption },
-    ]),
+    { section, keys: Object.keys(schema().shape) },
+    { section: `${section}.${ENCRYPTION_KEY}`, keys: Object.keys(encryptionSchema().shape) },
   ];
 }
 
@@ -115,7 +116,7 @@ function readS3(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
   warnOfStorageClass(section, value.StorageClass, value.Endpoint, report);
   const { AccessKey: accessKey, SecretKey: secretKey } = value;
   return {
-    ...toShared(value),
+    ...toShared(section, value, report),
     provider: {
       kind: 's3' as const,
       section,
@@ -154,7 +155,7 @@ function readAzure(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
       `${section}.ConnectionString: is missing; write it, or "AccountUrl" for the default credential chain`,
     );
   }
-  return value === undefined ? undefined : azureSettings(section, value, orthanc);
+  return value === undefined ? undefined : azureSettings(section, value, orthanc, report);
 }
 
 function readOldAzure(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
@@ -179,6 +180,7 @@ function readOldAzure(raw: RawSection, orthanc: OrthancNetwork, report: Report) 
     section,
     { ...value, ConnectionString: value.ConnectionString ?? fromParts },
     orthanc,
+    report,
   );
 }
 
@@ -186,6 +188,7 @@ function azureSettings(
   section: string,
   value: z.infer<ReturnType<typeof azureSchema>>,
   orthanc: OrthancNetwork,
+  report: Report,
 ): SectionSettings | undefined {
   const { ConnectionString: connectionString, AccountUrl: accountUrl } = value;
   const account =
@@ -194,9 +197,10 @@ function azureSettings(
       : accountUrl !== undefined
         ? { kind: 'default-chain' as const, accountUrl }
         : undefined;
+  const shared = toShared(section, value, report);
   if (account === undefined) return undefined;
   return {
-    ...toShared(value),
+    ...shared,
     provider: {
       kind: 'azure',
       section,
@@ -217,7 +221,7 @@ function readGoogle(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
   if (value === undefined) return undefined;
   warnOfEndpoint(section, value.Endpoint, report);
   return {
-    ...toShared(value),
+    ...toShared(section, value, report),
     provider: {
       kind: 'google' as const,
       section,
@@ -247,26 +251,7 @@ function parseSection<S extends ObjectSchema>(
       report.problems.push(...describeIssue(section, issue, known));
     }
   }
-  if (
-    result.success &&
-    raw['HybridMode'] === 'WriteToFileSystem' &&
-    isTrue(raw['MigrationFromFileSystemEnabled'])
-  ) {
-    report.problems.push(
-      `${section}.MigrationFromFileSystemEnabled: contradicts "HybridMode": "WriteToFileSystem"; remove it`,
-    );
-  }
-  if (result.success && isHybrid(raw) && Number(scalarText(raw['Lanes'])) > 1) {
-    report.problems.push(
-      `${section}.Lanes: must be 1 where files are in both places (HybridMode, MigrationFromFileSystemEnabled), since one event loop has to know of all moves`,
-    );
-  }
   return result.success ? result.data : undefined;
-}
-
-function isHybrid(raw: RawSection): boolean {
-  const mode = raw['HybridMode'] ?? 'Disabled';
-  return mode !== 'Disabled' || isTrue(raw['MigrationFromFileSystemEnabled']);
 }
 
 /** Gives settings under an earlier name their present one. */
@@ -292,10 +277,6 @@ function renameAliases(
     }
   }
   return renamed;
-}
-
-function isTrue(raw: unknown): boolean {
-  return ['true', '1'].includes(scalarText(raw).toLowerCase());
 }
 
 /** Two settings that make sense together only. */
@@ -370,14 +351,29 @@ function toNetwork(value: Common, orthanc: OrthancNetwork): NetworkSettings {
   };
 }
 
-function toShared(value: Common): Omit<SectionSettings, 'provider'> {
+function toShared(
+  section: string,
+  value: Common,
+  report: Report,
+): Omit<SectionSettings, 'provider'> {
+  const writeTo = toWriteTo(value);
+  if (writeTo === 'file-system' && value.MigrationFromFileSystemEnabled) {
+    report.problems.push(
+      `${section}.MigrationFromFileSystemEnabled: contradicts "HybridMode": "WriteToFileSystem"; remove it`,
+    );
+  }
+  if (writeTo !== undefined && value.Lanes > 1) {
+    report.problems.push(
+      `${section}.Lanes: must be 1 where files are in both places (HybridMode, MigrationFromFileSystemEnabled), since one event loop has to know of all moves`,
+    );
+  }
   return {
     naming: {
       rootPath: value.RootPath,
       structure: value.StorageStructure,
       legacyUnknownFiles: value.EnableLegacyUnknownFiles,
     },
-    writeTo: toWriteTo(value),
+    writeTo,
     lanes: value.Lanes,
   };
 }

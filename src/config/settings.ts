@@ -12,7 +12,7 @@ export interface NetworkSettings {
   /** Connections, and so requests, at the same time. */
   readonly maxConnections: number;
   readonly maxRetries: number;
-  /** PEM file of the authorities to trust, Orthanc's HttpsCACertificates; undefined: Node's own. */
+  /** PEM file of the authorities to trust, Orthanc's HttpsCACertificates; undefined: those that Node's build trusts. */
   readonly caCertificatesFile: string | undefined;
   /** Orthanc's HttpProxy as a URL, user and password included; undefined: direct. */
   readonly proxyUrl: Secret | undefined;

@@ -18,6 +18,12 @@ export function suggest(word: string, candidates: readonly string[]): string | u
   return best;
 }
 
+/** True of the word itself, too, and case aside. Two slips at most: Orthanc and its plugins have names of their own, which must
+ *  not be caught. */
+export function isSlipOf(word: string, meant: string): boolean {
+  return editDistance(word.toLowerCase(), meant.toLowerCase()) <= 2;
+}
+
 /** Damerau-Levenshtein (optimal string alignment): insert, delete, replace, and swap of neighbours cost 1 each. */
 export function editDistance(a: string, b: string): number {
   // A key far longer than any of ours (a file pasted by mistake) is near none, and must not keep Orthanc from starting.

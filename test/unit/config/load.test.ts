@@ -379,6 +379,11 @@ describe('hybrid storage', () => {
       FOLDER,
       /MigrationFromFileSystemEnabled: contradicts/,
     ],
+    [
+      { HybridMode: 'WriteToFileSystem ', MigrationFromFileSystemEnabled: true },
+      FOLDER,
+      /MigrationFromFileSystemEnabled: contradicts/,
+    ],
     [{ HybridMode: 'Both' }, FOLDER, /AwsS3Storage\.HybridMode: must be one of|HybridMode/],
   ])('%j with %j is refused', (section, rest, problem) => {
     expect(problemsOf({ ...MINIMAL, ...section }, rest)).toEqual([
@@ -427,6 +432,75 @@ describe('encryption', () => {
     expect(problemsOf({ ...MINIMAL, StorageEncryption: { Enable: true } })).toContain(
       'AwsS3Storage.StorageEncryption.MasterKey: is missing; write [id, "path of the key file"]',
     );
+  });
+});
+
+describe('settings at the top of the configuration', () => {
+  const StorageEncryption = { Enable: true, MasterKey: [1, 'k'] };
+  const top = 'is ignored at the top of the configuration';
+  const inTheClear = `${top}, so that files would be stored in the clear`;
+
+  test.each<[Json, string]>([
+    [
+      { AwsS3Storage: MINIMAL, StorageEncryption },
+      `StorageEncryption: ${inTheClear}; move it into AwsS3Storage`,
+    ],
+    [
+      {
+        BlobStorage: { AccountName: 'a', AccountKey: 'k', ContainerName: 'box' },
+        StorageEncryption,
+      },
+      `StorageEncryption: ${inTheClear}; move it into BlobStorage`,
+    ],
+    [
+      { GoogleCloudStorage: { BucketName: 'b' }, storageEncyption: StorageEncryption },
+      `storageEncyption: ${inTheClear}; move it into GoogleCloudStorage as "StorageEncryption"`,
+    ],
+    [
+      { AwsS3Storage: MINIMAL, MasterKey: [1, 'k'] },
+      `MasterKey: ${inTheClear}; move it into AwsS3Storage.StorageEncryption`,
+    ],
+    // No section: what was to be encrypted would stay on Orthanc's disk as it is.
+    [
+      { StorageEncryption },
+      `StorageEncryption: ${inTheClear}; move it into AwsS3Storage or AzureBlobStorage or GoogleCloudStorage`,
+    ],
+    [
+      { AwsS3Storage: { ...MINIMAL, StorageEncryption }, StorageEncryption },
+      `StorageEncryption: ${top}; remove it, since AwsS3Storage has its own`,
+    ],
+    [
+      { AwsS3Storage: { ...MINIMAL, StorageEncryption }, MasterKey: [2, 'k'] },
+      `MasterKey: ${top}; remove it, since AwsS3Storage.StorageEncryption has its own`,
+    ],
+  ])('encryption stops Orthanc: %j', (configuration, problem) => {
+    expect(problemsIn(configuration)).toEqual([problem]);
+  });
+
+  test('what else is ours is warned of', () => {
+    const { warnings, hybrid } = load({
+      HybridMode: 'WriteToFileSystem',
+      RootPath: 'a',
+      Format: 'A2',
+      AwsS3Storage: { ...MINIMAL, RootPath: 'b' },
+    });
+    expect(warnings).toEqual([
+      `HybridMode: ${top}; move it into AwsS3Storage`,
+      `RootPath: ${top}; remove it, since AwsS3Storage has its own`,
+      `Format: ${top}; move it into AwsS3Storage.StorageEncryption`,
+    ]);
+    expect(hybrid).toBeUndefined();
+  });
+
+  test("what is Orthanc's own, another plugin's or another provider's is not", () => {
+    const others = { StorageCompression: true, StorageDirectory: '/files', HttpProxy: '' };
+    const { warnings } = load({
+      ...others,
+      ContainerName: 'c',
+      DicomWeb: {},
+      AwsS3Storage: MINIMAL,
+    });
+    expect(warnings).toEqual([]);
   });
 });
 
