@@ -258,7 +258,13 @@ function createA2Reader(
       aes.updateFrom(content, start + offset, target.subarray(0, length));
       return length;
     }
-    if (offset === contentBytes) aes.seal(tag);
+    if (offset === contentBytes) {
+      if (target.length >= TAG_BYTES) {
+        aes.seal(target.subarray(0, TAG_BYTES));
+        return TAG_BYTES;
+      }
+      aes.seal(tag);
+    }
     return copyStart(tag.subarray(offset - contentBytes), target);
   }
 
