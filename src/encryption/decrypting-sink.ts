@@ -220,9 +220,10 @@ function createWindow(
     write(position, bytes) {
       const from = Math.max(position, range.start);
       const to = Math.min(position + bytes.length, range.end);
-      if (from < to) {
-        inner.write(from - range.start, bytes.subarray(from - position, to - position));
-      }
+      if (from >= to) return;
+      const isAll = to - from === bytes.length;
+      const wantedBytes = isAll ? bytes : bytes.subarray(from - position, to - position);
+      inner.write(from - range.start, wantedBytes);
     },
   };
 }
@@ -316,35 +317,46 @@ function createA2Decoder(
   const tag = Buffer.alloc(TAG_BYTES);
   let position = objectOffset;
 
-  /** @returns how many of the bytes it took: of the content of a segment, or of its tag */
-  function take(bytes: Uint8Array): number {
+  function handOn(index: number, sealedTag: Uint8Array): void {
+    const { start, end } = segmentOf(index, plaintextBytes);
+    const whole = plaintext.subarray(0, end - start);
+    opener.end(sealedTag, whole);
+    window.write(start, whole);
+  }
+
+  /** @returns how many of the bytes it took, from `from` on: of the content of a segment, or of its tag */
+  function take(bytes: Uint8Array, from: number): number {
     const { index, offset } = placeInSegments(position);
     const { start, end } = segmentOf(index, plaintextBytes);
     const contentBytes = end - start;
+    const availableBytes = bytes.length - from;
     // Segments before the wanted ones came along, since one request is quicker than two; nobody looks at them.
     const isWanted = index >= needed.start;
     if (isWanted && offset === 0) opener.begin(index, index === count - 1);
     if (offset < contentBytes) {
-      const length = Math.min(contentBytes - offset, bytes.length);
-      if (isWanted)
-        opener.update(bytes.subarray(0, length), plaintext.subarray(offset, offset + length));
+      const length = Math.min(contentBytes - offset, availableBytes);
+      if (isWanted) {
+        const target = plaintext.subarray(offset, offset + length);
+        opener.update(bytes.subarray(from, from + length), target);
+      }
       return length;
     }
     const tagOffset = offset - contentBytes;
-    const length = Math.min(TAG_BYTES - tagOffset, bytes.length);
-    tag.set(bytes.subarray(0, length), tagOffset);
-    if (isWanted && tagOffset + length === TAG_BYTES) {
-      const whole = plaintext.subarray(0, contentBytes);
-      opener.end(tag, whole);
-      window.write(start, whole);
+    const length = Math.min(TAG_BYTES - tagOffset, availableBytes);
+    const part = bytes.subarray(from, from + length);
+    if (length === TAG_BYTES) {
+      if (isWanted) handOn(index, part);
+      return length;
     }
+    tag.set(part, tagOffset);
+    if (isWanted && tagOffset + length === TAG_BYTES) handOn(index, tag);
     return length;
   }
 
   return {
     write(bytes) {
       for (let from = 0; from < bytes.length && position < neededEnd; ) {
-        const length = take(bytes.subarray(from));
+        const length = take(bytes, from);
         from += length;
         position += length;
       }

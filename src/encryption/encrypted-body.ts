@@ -246,31 +246,31 @@ function createA2Reader(
   const tag = Buffer.alloc(TAG_BYTES);
   let position = 0;
 
-  /** @returns how many bytes of the target it filled: those of a header, or of a segment's content, or of its tag */
-  function readSome(target: Uint8Array): number {
-    if (position < A2_HEADER_BYTES) return copyStart(header.bytes.subarray(position), target);
+  /** @returns how many bytes of the target it filled, from `at` on: those of a header, or of a segment's content, or of its tag */
+  function readSome(target: Uint8Array, at: number): number {
+    if (position < A2_HEADER_BYTES) return copyStart(header.bytes.subarray(position), target, at);
     const { index, offset } = placeInSegments(position);
     const { start, end } = segmentOf(index, content.sizeBytes);
     const contentBytes = end - start;
     if (offset === 0) beginSegment(aes, secrets, index, index === lastIndex);
     if (offset < contentBytes) {
-      const length = Math.min(contentBytes - offset, target.length);
-      aes.updateFrom(content, start + offset, target.subarray(0, length));
+      const length = Math.min(contentBytes - offset, target.length - at);
+      aes.updateFrom(content, start + offset, target.subarray(at, at + length));
       return length;
     }
     if (offset === contentBytes) {
-      if (target.length >= TAG_BYTES) {
-        aes.seal(target.subarray(0, TAG_BYTES));
+      if (target.length - at >= TAG_BYTES) {
+        aes.seal(target.subarray(at, at + TAG_BYTES));
         return TAG_BYTES;
       }
       aes.seal(tag);
     }
-    return copyStart(tag.subarray(offset - contentBytes), target);
+    return copyStart(tag.subarray(offset - contentBytes), target, at);
   }
 
   function read(target: Uint8Array): void {
     for (let done = 0; done < target.length; ) {
-      const length = readSome(target.subarray(done));
+      const length = readSome(target, done);
       done += length;
       position += length;
     }
@@ -307,9 +307,9 @@ function copyOverlap(
 }
 
 /** @returns how many bytes were there, or had room */
-function copyStart(source: Uint8Array, target: Uint8Array): number {
-  const length = Math.min(source.length, target.length);
-  target.set(source.subarray(0, length));
+function copyStart(source: Uint8Array, target: Uint8Array, at: number): number {
+  const length = Math.min(source.length, target.length - at);
+  target.set(source.subarray(0, length), at);
   return length;
 }
 

@@ -37,6 +37,11 @@ const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
 
 /** As the plugin has it for contents in Orthanc's memory. */
 const createAes = chooseAes((_content, start, target, aes) => {
+  const from = start % MB;
+  if (from + target.length <= MB) {
+    aes.update(block.subarray(from, from + target.length), target);
+    return true;
+  }
   eachPart(start, target, (part, into) => {
     aes.update(part, into);
   });
