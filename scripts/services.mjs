@@ -63,12 +63,7 @@ export async function startS3(options = {}) {
       'posix',
       data,
     ],
-    env: {
-      ROOT_ACCESS_KEY: accessKey,
-      ROOT_SECRET_KEY: secretKey,
-      // As S3 does; by default versitygw ends the connection after each answer.
-      VGW_KEEP_ALIVE: process.env.VGW_KEEP_ALIVE ?? 'true',
-    },
+    env: { ROOT_ACCESS_KEY: accessKey, ROOT_SECRET_KEY: secretKey },
   }));
   const createBucket = async (/** @type {string} */ name) => {
     await mkdir(join(service.folder, 'data', name), { recursive: true });

@@ -136,8 +136,6 @@ async function launch(options: OrthancOptions) {
     DicomPort: dicomPort,
     RemoteAccessAllowed: false,
     AuthenticationEnabled: false,
-    // undici takes a second off, and would make a connection for each request. Each holds one of Orthanc's threads.
-    KeepAliveTimeout: 3,
     ...configuration,
   };
   await writeFile(configurationFile, JSON.stringify(full, undefined, 2));
