@@ -3,13 +3,7 @@
 
 import type { NamingSettings } from './config/settings.ts';
 import type { Envelope } from './encryption/envelope.ts';
-import { looksEncrypted } from './encryption/header.ts';
-import {
-  describeEncryption,
-  type EncryptionDescription,
-  type Head,
-  readHead,
-} from './encryption/inspect.ts';
+import { describeEncryption, type EncryptionDescription, readHead } from './encryption/inspect.ts';
 import { StorageError, toStorageError } from './errors.ts';
 import { alternateKeys, type ContentType, objectKey } from './naming.ts';
 import type {
@@ -108,11 +102,6 @@ export function createAttachmentStore(deps: {
     ];
   }
 
-  function isEncrypted(content: Candidate['content'], { bytes, totalBytes }: Head): boolean {
-    if (envelope === undefined || content === 'encrypted') return true;
-    return looksEncrypted(bytes, totalBytes, (id) => envelope.hasKey(id));
-  }
-
   return {
     async put(attachment, body, options) {
       const [key] = keysOf(attachment, isOn);
@@ -151,7 +140,7 @@ export function createAttachmentStore(deps: {
         const found =
           content === 'plain'
             ? await findPlain(store, key, options)
-            : await findByHead(store, key, options, (head) => isEncrypted(content, head));
+            : await findByHead(store, key, options, content === 'either' ? envelope : undefined);
         if (found !== undefined) return found;
       }
       return undefined;
@@ -181,18 +170,20 @@ async function findPlain(
     : { key, storedBytes: head.sizeBytes, encryption: undefined };
 }
 
-/** Its first bytes tell what it was encrypted with, if it was. */
+/** Its first bytes tell what it was encrypted with, if it was.
+ *  @param judge for an object whose name does not tell whether it is encrypted */
 async function findByHead(
   store: ObjectStore,
   key: string,
   options: OperationOptions,
-  isEncrypted: (head: Head) => boolean,
+  judge: Envelope | undefined,
 ): Promise<FoundObject | undefined> {
   try {
     const head = await readHead(store, key, options);
     const { bytes, totalBytes } = head;
-    if (!isEncrypted(head)) return { key, storedBytes: totalBytes, encryption: undefined };
-    return { key, storedBytes: totalBytes, encryption: describeEncryption(bytes, totalBytes) };
+    const isEncrypted = judge?.looksEncrypted(head) ?? true;
+    const encryption = isEncrypted ? describeEncryption(bytes, totalBytes) : undefined;
+    return { key, storedBytes: totalBytes, encryption };
   } catch (error) {
     if (error instanceof StorageError && error.code === 'NOT_FOUND') return undefined;
     throw error;

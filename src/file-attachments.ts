@@ -8,7 +8,6 @@ import {
   createAttachmentStore,
 } from './attachments.ts';
 import type { Envelope } from './encryption/envelope.ts';
-import { looksEncrypted } from './encryption/header.ts';
 import { describeEncryption, type Head, readHead } from './encryption/inspect.ts';
 import { A2_HEADER_BYTES } from './encryption/sizes.ts';
 import { ORTHANC_NAMING, objectKey } from './naming.ts';
@@ -38,7 +37,7 @@ function withSealedOnes(
     async get(attachment, range, sink, options) {
       const key = keyOf(attachment);
       const isEmpty = range !== undefined && range.start === range.end;
-      if (isEmpty || !isSealed(await readHead(store, key, options), envelope)) {
+      if (isEmpty || !envelope.looksEncrypted(await readHead(store, key, options))) {
         return await plain.get(attachment, range, sink, options);
       }
       const { signal } = options;
@@ -50,7 +49,7 @@ function withSealedOnes(
       const found = await plain.find(attachment, options);
       if (found === undefined) return undefined;
       const head = await readHead(store, found.key, options);
-      if (!isSealed(head, envelope)) return found;
+      if (!envelope.looksEncrypted(head)) return found;
       return { ...found, encryption: describeEncryption(head.bytes, head.totalBytes) };
     },
 
@@ -65,7 +64,7 @@ function openSealedOnes(files: AttachmentFiles, envelope: Envelope): AttachmentF
     async open(attachment, options) {
       const file = await files.open(attachment, options);
       try {
-        if (!isSealed(headOf(file.body), envelope)) return file;
+        if (!envelope.looksEncrypted(headOf(file.body))) return file;
         await verify(file.body, attachment, envelope, options);
         const opened = envelope.open(file.body, attachment);
         return {
@@ -102,8 +101,4 @@ function keyOf({ uuid, contentType }: Attachment): string {
 function headOf(file: Body): Head {
   const { sizeBytes } = file;
   return { bytes: file.read(0, Math.min(sizeBytes, A2_HEADER_BYTES)), totalBytes: sizeBytes };
-}
-
-function isSealed({ bytes, totalBytes }: Head, envelope: Envelope): boolean {
-  return looksEncrypted(bytes, totalBytes, (id) => envelope.hasKey(id));
 }

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { NamingSettings } from './config/settings.ts';
 import { StorageError, toStorageError } from './errors.ts';
 import { folderOf } from './naming.ts';
-import { bodyOf } from './store/bytes-body.ts';
+import { bodyOf } from './store/bodies.ts';
 import type { ObjectStore } from './store/object-store.ts';
 
 const POLL_MS = 1_000;

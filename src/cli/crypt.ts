@@ -8,8 +8,8 @@ import type { Envelope } from '../encryption/envelope.ts';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError } from '../errors.ts';
 import { ContentType, parseKey } from '../naming.ts';
+import { bodyOf } from '../store/bodies.ts';
 import { pour, storeOf } from '../store/body-store.ts';
-import { bodyOf } from '../store/bytes-body.ts';
 import type { Body, ObjectStore } from '../store/object-store.ts';
 import { type Bucket, openBucket, openConfiguredEncryption } from './bucket.ts';
 import {

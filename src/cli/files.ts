@@ -19,7 +19,7 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { StorageError } from '../errors.ts';
 import type { Spool } from '../jobs/rekey.ts';
-import { bodyOf } from '../store/bytes-body.ts';
+import { bodyOf } from '../store/bodies.ts';
 import type { Body, Sink } from '../store/object-store.ts';
 
 /** Stands for standard input or output. */

@@ -6,7 +6,7 @@ import type { KeyFile } from '../encryption/keyring.ts';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { describeIssue, type Report } from './problems.ts';
 import { encryptionSchema, masterKeySchema } from './schema.ts';
-import { isObject, type RawSection } from './sections.ts';
+import { BYTES_PER_MB, isObject, type RawSection } from './sections.ts';
 
 export interface EncryptionSettings {
   /** The format of new objects; undefined: they are stored as they are, and keys are there to read what was encrypted before. */
@@ -26,8 +26,6 @@ export interface EncryptionReading {
 }
 
 const NO_ENCRYPTION: EncryptionReading = { settings: undefined, keyFiles: [] };
-// The C++ plugins' MB.
-const BYTES_PER_MB = 1024 * 1024;
 
 /** @param name of the section, such as "AwsS3Storage.StorageEncryption"
  *  @param raw as the user wrote it

@@ -68,7 +68,7 @@ type Common = Pick<
 
 export const ENCRYPTION_KEY = 'StorageEncryption';
 // The C++ plugins' MB, in TransferBufferSize and MaxConcurrentInputSize alike.
-const BYTES_PER_MB = 1024 * 1024;
+export const BYTES_PER_MB = 1024 * 1024;
 
 export const PROVIDER_SECTIONS: readonly ProviderSection[] = [
   { section: 'AwsS3Storage', kind: 's3', schema: s3Schema, read: readS3 },

@@ -13,12 +13,11 @@
 
 import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto';
 import type { Aes, CreateAes } from './aes.ts';
-import { A1_HEADER_BYTES } from './sizes.ts';
+import { A1_HEADER_BYTES, KEY_ID_OFFSET, keyIdOf } from './sizes.ts';
 
 export const A1_MAGIC = 'A1';
 const IV_BYTES = 32;
 const DEK_BYTES = 32;
-const KEY_ID_OFFSET = 2;
 const EIV_OFFSET = 6;
 const EDEK_OFFSET = 38;
 const BLOCK_BYTES = 16;
@@ -46,7 +45,7 @@ export interface A1Secrets {
 /** @param bytes exactly A1_HEADER_BYTES, which begin with "A1" */
 export function readA1Header(bytes: Uint8Array): A1Header {
   const copy = Buffer.from(bytes);
-  return { format: 'A1', keyId: copy.readUInt32LE(KEY_ID_OFFSET), bytes: copy };
+  return { format: 'A1', keyId: keyIdOf(copy), bytes: copy };
 }
 
 /** New secrets and the header that carries them under the KEK. */

@@ -15,11 +15,10 @@ import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'n
 import { StorageError } from '../errors.ts';
 import type { RandomBytes } from './a1.ts';
 import type { Aes } from './aes.ts';
-import { A2_HEADER_BYTES, A2_MAX_SEGMENTS } from './sizes.ts';
+import { A2_HEADER_BYTES, A2_MAX_SEGMENTS, KEY_ID_OFFSET, keyIdOf } from './sizes.ts';
 
 export const A2_MAGIC = 'A2';
 const DEK_BYTES = 32;
-const KEY_ID_OFFSET = 2;
 const PREFIX_OFFSET = 6;
 const PREFIX_BYTES = 7;
 const EDEK_OFFSET = 13;
@@ -54,7 +53,7 @@ export interface A2Secrets {
 /** @param bytes exactly A2_HEADER_BYTES, which begin with "A2" */
 export function readA2Header(bytes: Uint8Array): A2Header {
   const copy = Buffer.from(bytes);
-  return { format: 'A2', keyId: copy.readUInt32LE(KEY_ID_OFFSET), bytes: copy };
+  return { format: 'A2', keyId: keyIdOf(copy), bytes: copy };
 }
 
 export function createA2(

@@ -4,6 +4,7 @@
 
 import { StorageError } from '../errors.ts';
 import { abortReason } from '../store/abort.ts';
+import { bodyFrom, viewOf } from '../store/bodies.ts';
 import type { Body } from '../store/object-store.ts';
 import {
   type A1Counter,
@@ -98,30 +99,12 @@ function bodyOf(sizeBytes: number, encryption: Encryption): EncryptedBody {
       throw error;
     }
   }
-  return {
-    sizeBytes,
-    readInto,
-    read(start, end) {
-      const target = Buffer.allocUnsafeSlow(end - start);
-      readInto(start, target);
-      return target;
-    },
-    wipe,
-  };
+  return { ...bodyFrom(sizeBytes, readInto), wipe };
 }
 
 function hold(body: EncryptedBody): EncryptedBody {
   try {
-    const bytes = body.read(0, body.sizeBytes);
-    return {
-      sizeBytes: bytes.length,
-      read: (start, end) =>
-        start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end),
-      readInto: (start, target) => {
-        target.set(bytes.subarray(start, start + target.length));
-      },
-      wipe: () => undefined,
-    };
+    return { ...viewOf(body.read(0, body.sizeBytes)), wipe: () => undefined };
   } finally {
     body.wipe();
   }

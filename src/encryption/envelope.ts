@@ -21,7 +21,7 @@ import {
   type Fetched,
 } from './decrypting-sink.ts';
 import { type EncryptedBody, encryptBody, HELD_MAX_BYTES } from './encrypted-body.ts';
-import { formatOf } from './header.ts';
+import { formatOf, looksEncrypted } from './header.ts';
 import { type Head, readHead } from './inspect.ts';
 import type { Keyring } from './keyring.ts';
 import { type OpenedObject, openObject } from './opened-object.ts';
@@ -41,8 +41,8 @@ export interface Envelope {
   /** Encrypts new objects; undefined: none, those that are encrypted can only be read. */
   readonly format: EncryptionFormat | undefined;
   readonly masterKeyId: number | undefined;
-  /** Whether what is encrypted under it can be read. */
-  hasKey(keyId: number): boolean;
+  /** For an object whose name does not tell: see `looksEncrypted`. */
+  looksEncrypted(head: Head): boolean;
   /** Bytes in memory of contents that are being encrypted or decrypted. */
   bytesInProcess(): number;
   /** Stores a content encrypted.
@@ -192,7 +192,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
   return {
     format: keyring.master === undefined ? undefined : deps.format,
     masterKeyId: keyring.master?.id,
-    hasKey,
+    looksEncrypted: ({ bytes, totalBytes }) => looksEncrypted(bytes, totalBytes, hasKey),
     bytesInProcess: () => budget.bytesInProcess(),
 
     async put(store, key, content, { uuid, contentType }, options) {

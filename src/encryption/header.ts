@@ -9,6 +9,7 @@ import {
   A2_HEADER_BYTES,
   ciphertextSize,
   type EncryptionFormat,
+  keyIdOf,
 } from './sizes.ts';
 
 export type Header = A1Header | A2Header;
@@ -67,7 +68,6 @@ export function formatOf(
   return format;
 }
 
-const KEY_ID_OFFSET = 2;
 const BEHIND_KEY_ID = 6;
 const USUAL_IDS_MAX = 0xffff;
 
@@ -78,8 +78,8 @@ const USUAL_IDS_MAX = 0xffff;
 export function looksEncrypted(head: Uint8Array, totalBytes: number, hasKey: HasKey): boolean {
   const format = detectFormat(head);
   if (format === undefined || totalBytes < ciphertextSize(format, 0)) return false;
-  const header = Buffer.from(head);
-  const keyId = header.readUInt32LE(KEY_ID_OFFSET);
+  const keyId = keyIdOf(head);
   if (hasKey(keyId)) return true;
-  return keyId <= USUAL_IDS_MAX && header.readUInt16LE(BEHIND_KEY_ID) !== 0;
+  const isZero = head[BEHIND_KEY_ID] === 0 && head[BEHIND_KEY_ID + 1] === 0;
+  return keyId <= USUAL_IDS_MAX && !isZero;
 }

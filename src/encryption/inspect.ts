@@ -3,8 +3,14 @@
 
 import { StorageError } from '../errors.ts';
 import type { ObjectStore, OperationOptions, Sink } from '../store/object-store.ts';
-import { detectFormat, parseHeader } from './header.ts';
-import { A2_HEADER_BYTES, type EncryptionFormat, plaintextSize, segmentCount } from './sizes.ts';
+import { detectFormat } from './header.ts';
+import {
+  A2_HEADER_BYTES,
+  type EncryptionFormat,
+  keyIdOf,
+  plaintextSize,
+  segmentCount,
+} from './sizes.ts';
 
 export interface Head {
   /** As many as the header of A2 has; none of an object that has fewer. */
@@ -31,11 +37,10 @@ export function describeEncryption(
   const format = detectFormat(head);
   if (format === undefined) return undefined;
   const contentBytes = plaintextSize(format, totalBytes);
-  if (format === 'A1') {
-    return { format, keyId: Buffer.from(head).readUInt32LE(2), contentBytes };
-  }
-  const { keyId } = parseHeader(head);
-  return { format, keyId, contentBytes, segments: segmentCount(contentBytes) };
+  const keyId = keyIdOf(head);
+  return format === 'A1'
+    ? { format, keyId, contentBytes }
+    : { format, keyId, contentBytes, segments: segmentCount(contentBytes) };
 }
 
 /** One request, or two for an object that is shorter than a header. */

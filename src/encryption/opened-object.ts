@@ -2,6 +2,7 @@
 // The content of an encrypted object that is at hand, decrypted where it is read: any part of it, any number of times, in little memory.
 
 import type { KeyObject } from 'node:crypto';
+import { bodyFrom } from '../store/bodies.ts';
 import type { Body } from '../store/object-store.ts';
 import { type A1Secrets, createA1Counter, openA1 } from './a1.ts';
 import { type A2Secrets, type ObjectIdentity, openA2, openSegment } from './a2.ts';
@@ -46,7 +47,7 @@ export function openObject(
 function openA1Object(object: Body, secrets: A1Secrets, createAes: CreateAes): OpenedObject {
   const counter = createA1Counter(createAes, secrets);
   return {
-    content: bodyOf(plaintextSize('A1', object.sizeBytes), (start, target) => {
+    content: bodyFrom(plaintextSize('A1', object.sizeBytes), (start, target) => {
       counter.run(start, start + target.length, (aes, from, to) => {
         const part = object.read(A1_HEADER_BYTES + from, A1_HEADER_BYTES + to);
         aes.update(part, target.subarray(from - start, to - start));
@@ -66,7 +67,7 @@ function openA2Object(object: Body, secrets: A2Secrets, createAes: CreateAes): O
   const lastIndex = segmentCount(sizeBytes) - 1;
   const plaintext = Buffer.allocUnsafeSlow(Math.min(SEGMENT_BYTES, sizeBytes));
   return {
-    content: bodyOf(sizeBytes, (start, target) => {
+    content: bodyFrom(sizeBytes, (start, target) => {
       const end = start + target.length;
       const segments = coveringSegments({ start, end });
       for (let index = segments.start; index < segments.end; index++) {
@@ -82,18 +83,6 @@ function openA2Object(object: Body, secrets: A2Secrets, createAes: CreateAes): O
     wipe: () => {
       aes.wipe();
       secrets.dek.fill(0);
-    },
-  };
-}
-
-function bodyOf(sizeBytes: number, readInto: (start: number, target: Uint8Array) => void): Body {
-  return {
-    sizeBytes,
-    readInto,
-    read: (start, end) => {
-      const target = Buffer.allocUnsafeSlow(end - start);
-      readInto(start, target);
-      return target;
     },
   };
 }

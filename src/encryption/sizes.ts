@@ -8,6 +8,8 @@ export type EncryptionFormat = 'A1' | 'A2';
 
 /** Of AES-256-GCM in both formats. */
 export const TAG_BYTES = 16;
+/** In both headers, behind the two letters: a uint32, little-endian. */
+export const KEY_ID_OFFSET = 2;
 /** "A1" 2 · key id 4 · EIV 32 · EDEK 32. */
 export const A1_HEADER_BYTES = 70;
 export const A1_OVERHEAD_BYTES = A1_HEADER_BYTES + TAG_BYTES;
@@ -104,4 +106,9 @@ export function sealedRange(segments: ByteRange, ciphertextBytes?: number): Byte
     start: A2_HEADER_BYTES + segments.start * SEALED_SEGMENT_BYTES,
     end: Math.min(end, ciphertextBytes ?? end),
   };
+}
+
+/** @param head the first bytes of an encrypted object, six at least */
+export function keyIdOf(head: Uint8Array): number {
+  return Buffer.from(head.buffer, head.byteOffset, head.byteLength).readUInt32LE(KEY_ID_OFFSET);
 }

@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { toStorageError } from '../errors.ts';
-import { bodyOf } from '../store/bytes-body.ts';
+import { bodyOf } from '../store/bodies.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 
 /** @returns whether the server heeds `onlyIfVersion`: some that speak S3 ignore it */

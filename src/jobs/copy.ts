@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import type { Attachment, AttachmentStore } from '../attachments.ts';
 import { StorageError, toStorageError } from '../errors.ts';
-import { bodyOf } from '../store/bytes-body.ts';
+import { bodyOf } from '../store/bodies.ts';
 import type { Body, OperationOptions, Sink } from '../store/object-store.ts';
 import { createDigester, type Digest, digestOf, type Expected, insist } from './digest.ts';
 

@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { abortReason } from '../store/abort.ts';
+import { viewOf } from '../store/bodies.ts';
 import type { Body } from '../store/object-store.ts';
 import { crc32 } from './checksums.ts';
 
@@ -16,19 +17,6 @@ export const PIECE_BYTES = 128 * 1024;
 export function hold(body: Body): Body {
   if (body.sizeBytes > ONE_PIECE_BYTES) return body;
   return viewOf(body.read(0, body.sizeBytes));
-}
-
-/** Bytes that nobody changes any more, as a body. What is read is their own memory: to copy them for each attempt would be the most
- *  that a small request costs. */
-export function viewOf(bytes: Uint8Array): Body {
-  return {
-    sizeBytes: bytes.length,
-    read: (start, end) =>
-      start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end),
-    readInto: (start, target) => {
-      target.set(bytes.subarray(start, start + target.length));
-    },
-  };
 }
 
 /** Bytes [start, end) of a body as a body of its own. */

@@ -10,6 +10,7 @@ import { createEnvelope } from '../../src/encryption/envelope.ts';
 import { createKeyring } from '../../src/encryption/keyring.ts';
 import { createPacer } from '../../src/encryption/pacer.ts';
 import type { EncryptionFormat } from '../../src/encryption/sizes.ts';
+import { bodyFrom } from '../../src/store/bodies.ts';
 import type { Body, ObjectStore, Sink } from '../../src/store/object-store.ts';
 import { chooseAes } from '../support/aes.ts';
 
@@ -69,15 +70,7 @@ function bodyOf(sizeBytes: number): Body {
       into.set(part);
     });
   };
-  return {
-    sizeBytes,
-    readInto,
-    read(start, end) {
-      const target = Buffer.allocUnsafeSlow(end - start);
-      readInto(start, target);
-      return target;
-    },
-  };
+  return bodyFrom(sizeBytes, readInto);
 }
 
 const nowhere: Sink = { begin: () => undefined, write: () => undefined };

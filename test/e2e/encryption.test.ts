@@ -42,7 +42,8 @@ async function expectNoise({ store }: World, keys: readonly string[]): Promise<v
   expect(keys.length).toBeGreaterThan(0);
   for (const key of keys) {
     const content = await store.read(key);
-    expect(content.includes('DICM')).toBe(false);
+    // Where it is tells chance (once in 4 GB of noise) from a content in the clear, which has it at 128.
+    expect([key, content.indexOf('DICM')]).toEqual([key, -1]);
     expect(content.includes('Noise')).toBe(false);
   }
 }

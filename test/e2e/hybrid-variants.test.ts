@@ -108,7 +108,8 @@ async function expectObjects(
     else expect(key.endsWith('.enc')).toBe(format !== 'plain');
     if (format === 'plain') continue;
     expect(content.subarray(0, 2).toString()).toBe(format);
-    expect(content.includes('DICM')).toBe(false);
+    // Where it is tells chance (once in 4 GB of noise) from a content in the clear, which has it at 128.
+    expect([key, content.indexOf('DICM')]).toEqual([key, -1]);
   }
 }
 

@@ -175,7 +175,9 @@ test('a disk that goes away and comes back: no 404, no move, nothing lost', asyn
     const { status } = await orthanc.request('GET', `/instances/${upload?.ID}/file`);
     expect(status).toBe(500);
   }
-  expect(orthanc.log()).toMatch(/op=read(-range)? uuid=\S+ provider=file-system .*is its disk mounted/);
+  expect(orthanc.log()).toMatch(
+    /op=read(-range)? uuid=\S+ provider=file-system .*is its disk mounted/,
+  );
   const moves = await Promise.all([
     move(orthanc, 'object-storage', [kept?.ID ?? '']),
     move(orthanc, 'file-system', [moved?.ID ?? '']),

@@ -7,8 +7,8 @@ import { BlobServiceClient, type ContainerClient, newPipeline } from '@azure/sto
 import type { AzureSettings } from '../../config/settings.ts';
 import type { Logger } from '../../log.ts';
 import { linkSignals } from '../../store/abort.ts';
+import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
-import { viewOf } from '../content.ts';
 import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
 import { completeConnectionString } from './connection-string.ts';
 import { isGenuine } from './requests.ts';

@@ -18,8 +18,8 @@ import {
   WorkloadIdentityCredential,
 } from '@azure/identity';
 import { linkSignals } from '../../store/abort.ts';
+import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
-import { viewOf } from '../content.ts';
 import { type ExchangeRequest, type Transport, TransportError } from '../transport.ts';
 
 export type { AccessToken, GetTokenOptions, TokenCredential };

@@ -4,6 +4,7 @@
 import { ftruncateSync, readSync, writeSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { StorageError } from '../../errors.ts';
+import { bodyFrom } from '../../store/bodies.ts';
 import type { OpenFile, Sink } from '../../store/object-store.ts';
 
 /** @returns undefined where there is something else than a file */
@@ -24,15 +25,7 @@ export async function openFile(path: string): Promise<OpenFile | undefined> {
     }
   };
   return {
-    body: {
-      sizeBytes: found.size,
-      read: (start, end) => {
-        const bytes = Buffer.allocUnsafeSlow(end - start);
-        readInto(start, bytes);
-        return bytes;
-      },
-      readInto,
-    },
+    body: bodyFrom(found.size, readInto),
     close: () => file.close(),
   };
 }

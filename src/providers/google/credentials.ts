@@ -5,7 +5,7 @@
 import { type AuthClient, GoogleAuth, gaxios, JWT } from 'google-auth-library';
 import { isLoopback } from '../../config/urls.ts';
 import { untilAborted } from '../../store/abort.ts';
-import { viewOf } from '../content.ts';
+import { viewOf } from '../../store/bodies.ts';
 import type { ExchangeRequest, Headers, Transport } from '../transport.ts';
 import { readServiceAccount, type ServiceAccount } from './service-account.ts';
 

@@ -6,6 +6,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { GoogleSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
+import { bodyFrom, viewOf } from '../../store/bodies.ts';
 import type {
   Body,
   ByteRange,
@@ -13,7 +14,7 @@ import type {
   ObjectInfo,
   PutOptions,
 } from '../../store/object-store.ts';
-import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES, viewOf } from '../content.ts';
+import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from '../content.ts';
 import { toldSize } from '../operation.ts';
 import type { Answer, Headers } from '../transport.ts';
 import { asRecord } from '../words.ts';
@@ -220,15 +221,10 @@ function joinBodies(parts: readonly Body[]): Body {
       partStart += part.sizeBytes;
     }
   };
-  return {
-    sizeBytes: parts.reduce((sum, part) => sum + part.sizeBytes, 0),
-    read: (start, end) => {
-      const bytes = new Uint8Array(end - start);
-      readInto(start, bytes);
-      return bytes;
-    },
+  return bodyFrom(
+    parts.reduce((sum, part) => sum + part.sizeBytes, 0),
     readInto,
-  };
+  );
 }
 
 /** The answer to an upload tells what the server has stored.
