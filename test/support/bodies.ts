@@ -19,6 +19,16 @@ export function makeBytes(sizeBytes: number, seed = 1): Uint8Array {
   return new Uint8Array(words.buffer, 0, sizeBytes);
 }
 
+/** Alters one byte, whatever it is: to set it to a value would alter nothing once in 256 times.
+ *  @returns the same bytes
+ *  @throws where there is none */
+export function damage<T extends Uint8Array>(bytes: T | undefined, at: number): T {
+  const byte = bytes?.at(at);
+  if (bytes === undefined || byte === undefined) throw new Error(`there is no byte ${at}`);
+  bytes[at < 0 ? bytes.length + at : at] = byte ^ 0xff;
+  return bytes;
+}
+
 export interface TestBody extends Body {
   /** How many bytes were read in all. */
   readBytes(): number;

@@ -14,6 +14,7 @@ import { type RekeyedObject, type RekeyPlan, rekey } from '../../../src/jobs/rek
 import type { ContentType } from '../../../src/naming.ts';
 import { createAes } from '../../support/aes.ts';
 import {
+  damage,
   expectFailure,
   expectSameBytes,
   makeBytes,
@@ -186,7 +187,7 @@ describe('rekey', () => {
   test('what is broken fails and is left as it is; the others go on', async () => {
     const store = createMemoryStore();
     await fill(store);
-    store.objects.get(nameOf(1))?.fill(0, 1000, 1001);
+    damage(store.objects.get(nameOf(1)), 1000);
     store.objects.set(nameOf(7), Buffer.from('DICM in the clear'));
     const broken = Buffer.from(store.objects.get(nameOf(1)) ?? '');
     const reasons: (string | undefined)[] = [];
@@ -303,7 +304,7 @@ describe('rekey', () => {
       ...store,
       async put(key, body, options) {
         await store.put(key, body, options);
-        store.objects.get(key)?.fill(1, 500, 501);
+        damage(store.objects.get(key), 500);
       },
     };
     expect(await run(lying)).toMatchObject({ [nameOf(1)]: 'failed', [nameOf(2)]: 'failed' });
@@ -415,7 +416,7 @@ describe('the state of a rekey', () => {
     const path = join(folder, 'a.json');
     const store = createMemoryStore();
     await fill(store);
-    store.objects.get(nameOf(1))?.fill(0, 1000, 1001);
+    damage(store.objects.get(nameOf(1)), 1000);
     const task = { to: undefined, master: 2 };
     const first = openRekeyState(path, task);
     let seen = 0;

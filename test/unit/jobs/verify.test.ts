@@ -13,7 +13,7 @@ import {
 } from '../../../src/jobs/verify.ts';
 import { contentTypeOf, ORTHANC_NAMING } from '../../../src/naming.ts';
 import { createAes } from '../../support/aes.ts';
-import { expectFailure, makeBody, never } from '../../support/bodies.ts';
+import { damage, expectFailure, makeBody, never } from '../../support/bodies.ts';
 import { createFakeIndex, type FakeIndex } from '../../support/fake-index.ts';
 import { createMemoryStore, type MemoryStore, sideOf } from '../../support/memory-store.ts';
 
@@ -227,11 +227,11 @@ describe('with files on the disk, too', () => {
   test('--deep reads it as well, also where the bucket has another copy', async () => {
     const [rotten, short, both] = index.attachments;
     if (rotten === undefined || short === undefined || both === undefined) throw new Error('none');
-    const damage = (bytes: Uint8Array) => Buffer.from(bytes).fill(0, 0, 1);
-    disk.objects.set(pathOf(rotten), damage(rotten.bytes));
+    const damaged = (bytes: Uint8Array) => damage(Buffer.from(bytes), 0);
+    disk.objects.set(pathOf(rotten), damaged(rotten.bytes));
     disk.objects.set(pathOf(short), short.bytes.slice(1));
     bucket.objects.set(keyOf(both), both.bytes);
-    disk.objects.set(pathOf(both), damage(both.bytes));
+    disk.objects.set(pathOf(both), damaged(both.bytes));
     const counts = await run({ deep: true, files: files() });
     expect(counts).toMatchObject({ missing: 0, wrongSize: 1, corrupt: 3, read: 23 });
     expect(findings).toContainEqual({
