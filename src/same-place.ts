@@ -2,11 +2,11 @@
 // Whether Orthanc's folder is the bucket itself, mounted (s3fs, rclone, gcsfuse), or the folder that a gateway serves as one. In the
 // legacy structure both sides then have the same names, so that a move would remove the one copy that there is: docs/decisions.md.
 
-import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { NamingSettings } from './config/settings.ts';
 import { StorageError, toStorageError } from './errors.ts';
 import { folderOf } from './naming.ts';
+import { probeKey } from './providers/operation.ts';
 import { bodyOf } from './store/bodies.ts';
 import type { ObjectStore } from './store/object-store.ts';
 
@@ -32,7 +32,7 @@ export async function insistOnTwoPlaces(
   naming: NamingSettings,
   { signal, patienceMs = 0 }: { readonly signal: AbortSignal; readonly patienceMs?: number },
 ): Promise<void> {
-  const name = `orthanc-object-storage-probe-${randomUUID()}`;
+  const name = probeKey('');
   const endMs = performance.now() + patienceMs;
   try {
     await files.put(name, bodyOf(Buffer.from('probe')), { signal });
