@@ -17,7 +17,7 @@ namespace cloudstore {
  * calls out of order or of wrong lengths, std::runtime_error where OpenSSL fails. */
 class Aes {
  public:
-  /** The numbers are those of src/encryption/native-aes.ts. */
+  /** The numbers are those of src/encryption/native-ciphers.ts. */
   enum class Mode : uint8_t {
     kSeal = 0,    // GCM, encrypts
     kOpen = 1,    // GCM, decrypts

@@ -13,12 +13,12 @@ namespace {
 /** Of this class alone; any two random numbers. */
 constexpr napi_type_tag kTypeTag{0x6f0c'5d21'9be4'4a37, 0x93d8'7e16'c2a5'0f4b};
 
-Aes::Mode modeAt(const Napi::CallbackInfo& info, size_t index) {
+}  // namespace
+
+Aes::Mode aesModeAt(const Napi::CallbackInfo& info, size_t index) {
   return static_cast<Aes::Mode>(
       unsignedAt(info, index, "mode", static_cast<double>(Aes::Mode::kCounter)));
 }
-
-}  // namespace
 
 Napi::Function AesObject::define(Napi::Env env) {
   return DefineClass(
@@ -36,7 +36,7 @@ Aes& AesObject::of(const Napi::Value& value) {
 }
 
 AesObject::AesObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<AesObject>(info) {
-  aes_.emplace(modeAt(info, 0), bytesAt(info, 1));
+  aes_.emplace(aesModeAt(info, 0), bytesAt(info, 1));
   info.This().As<Napi::Object>().TypeTag(&kTypeTag);
 }
 

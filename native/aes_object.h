@@ -9,7 +9,10 @@
 
 namespace cloudstore {
 
-/** Aes as TypeScript has it (its twin is src/encryption/native-aes.ts). Every method throws an
+/** @throws Napi::RangeError */
+Aes::Mode aesModeAt(const Napi::CallbackInfo& info, size_t index);
+
+/** Aes as TypeScript has it (its twin is src/encryption/native-ciphers.ts). Every method throws an
  * Error where Aes throws, and from `wipe` on.
  *
  *  thread: js-loop only. Owned by JavaScript; keeps no memory of the callers'. */

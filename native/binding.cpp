@@ -16,6 +16,7 @@
 #include "jobs.h"
 #include "lanes.h"
 #include "node_instance.h"
+#include "segments_object.h"
 #include "version.h"
 
 namespace cloudstore {
@@ -86,6 +87,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
   }
   exports.Set("orthancErrorCodes", codes);
   exports.Set("Aes", AesObject::define(env));
+  exports.Set("Segments", SegmentsObject::define(env));
   define(exports, "configuration", &Binding::configuration);
   define(exports, "log", &Binding::log);
   define(exports, "start", &Binding::start);
@@ -96,6 +98,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
   define(exports, "read", &Binding::read);
   define(exports, "readInto", &Binding::readInto);
   define(exports, "encryptInto", &Binding::encryptInto);
+  define(exports, "sealInto", &Binding::sealInto);
   define(exports, "allocate", &Binding::allocate);
   define(exports, "write", &Binding::write);
   define(exports, "complete", &Binding::complete);
@@ -192,6 +195,18 @@ void Binding::encryptInto(const Info& info) {
   Aes& aes = AesObject::of(info[3]);
   const auto encrypt = [&](const uint8_t* content) { aes.update(content, target); };
   if (!request->use(unsignedAt(info, 1, "offset"), target.size(), encrypt)) {
+    throw deadError(info.Env());
+  }
+}
+
+void Binding::sealInto(const Info& info) {
+  const std::shared_ptr<Request> request = requestOf(info);
+  const uint64_t position = unsignedAt(info, 1, "position");
+  const std::span<uint8_t> target = bytesAt(info, 2);
+  Segments& segments = SegmentsObject::of(info[3]);
+  const auto [start, length] = segments.contentOf(position, target.size());
+  const auto seal = [&](const uint8_t* content) { segments.seal(position, content, target); };
+  if (!request->use(start, length, seal)) {
     throw deadError(info.Env());
   }
 }

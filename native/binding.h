@@ -43,6 +43,7 @@ class Binding {
   Napi::Value read(const Info& info);
   void readInto(const Info& info);
   void encryptInto(const Info& info);
+  void sealInto(const Info& info);
   void allocate(const Info& info);
   void write(const Info& info);
   void complete(const Info& info);

@@ -2,8 +2,13 @@
 // The TypeScript twin of native/binding.cpp. Requests come out of Orthanc's threads here, and their bytes and ends go back.
 
 import type { CountersSnapshot } from './counters.ts';
-import type { CreateAes } from './encryption/aes.ts';
-import { type AesModule, createNativeAes, type NativeAes } from './encryption/native-aes.ts';
+import type { Ciphers } from './encryption/ciphers.ts';
+import {
+  type CiphersModule,
+  createNativeCiphers,
+  type NativeAes,
+  type NativeSegments,
+} from './encryption/native-ciphers.ts';
 import {
   ORTHANC_ERROR_NAMES,
   type OrthancErrorName,
@@ -16,7 +21,7 @@ import type { Body, Sink } from './store/object-store.ts';
 
 /** What the shim exports. An id stands for one request from its arrival until it is over; from then on every call with it throws an
  *  error whose `code` is REQUEST_OVER, and touches nothing. */
-export interface Binding extends AesModule {
+export interface Binding extends CiphersModule {
   readonly pluginVersion: string;
   readonly orthancVersion: string;
   readonly bundlePath: string;
@@ -57,6 +62,8 @@ export interface Binding extends AesModule {
   readInto(id: number, offset: number, target: Uint8Array): void;
   /** As `aes.update` of the content's bytes [offset, offset + target.length), where they lie. */
   encryptInto(id: number, offset: number, target: Uint8Array, aes: NativeAes): void;
+  /** As `segments.seal` of the content, where it lies. */
+  sealInto(id: number, position: number, target: Uint8Array, segments: NativeSegments): void;
   /** Makes room for the answer; each call starts anew. A range read takes exactly the size that was asked for. */
   allocate(id: number, sizeBytes: number): void;
   write(id: number, offset: number, bytes: Uint8Array): void;
@@ -311,14 +318,24 @@ interface RequestBody extends Body {
   readonly requestId: number;
 }
 
-/** The shim's AES, which encrypts contents of requests in Orthanc's memory. */
-export function createRequestAes(binding: Binding): CreateAes {
-  return createNativeAes(binding, (content, start, target, aes) => {
+/** The shim's ciphers, which encrypt contents of requests in Orthanc's memory. */
+export function createRequestCiphers(binding: Binding): Ciphers {
+  const whereRequest = (content: Body, work: (requestId: number) => void) => {
     if (!isRequestBody(content)) return false;
     whileAlive(() => {
-      binding.encryptInto(content.requestId, start, target, aes);
+      work(content.requestId);
     });
     return true;
+  };
+  return createNativeCiphers(binding, {
+    encrypt: (content, start, target, aes) =>
+      whereRequest(content, (id) => {
+        binding.encryptInto(id, start, target, aes);
+      }),
+    seal: (content, position, target, segments) =>
+      whereRequest(content, (id) => {
+        binding.sealInto(id, position, target, segments);
+      }),
   });
 }
 

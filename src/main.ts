@@ -5,7 +5,7 @@ import { type AttachmentStore, createAttachmentStore } from './attachments.ts';
 import {
   askOthers,
   type Binding,
-  createRequestAes,
+  createRequestCiphers,
   type RuntimeSettings,
   serveRequests,
   writeLog,
@@ -69,7 +69,7 @@ async function start(
   const { settings, keyWarnings, envelope } = openConfiguration(
     binding.configuration(),
     { orthancVersion: binding.orthancVersion, environmentVariables: process.env },
-    { adapt: shareOfLane, createAes: createRequestAes(binding) },
+    { adapt: shareOfLane, ciphers: createRequestCiphers(binding) },
   );
   hide(secretsIn(settings));
   const isFirst = binding.lane === 0;

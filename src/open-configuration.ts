@@ -5,7 +5,7 @@
 import type { EncryptionSettings } from './config/encryption.ts';
 import { type ConfigurationEnvironment, readConfiguration } from './config/load.ts';
 import type { PluginSettings } from './config/settings.ts';
-import { type CreateAes, createNodeAes } from './encryption/aes.ts';
+import { type Ciphers, nodeCiphers } from './encryption/ciphers.ts';
 import { createEnvelope, type Envelope } from './encryption/envelope.ts';
 import { createKeyring, type MasterKey, readKeyFiles } from './encryption/keyring.ts';
 import { StorageError } from './errors.ts';
@@ -21,7 +21,7 @@ export interface OpenedConfiguration {
 export interface OpenOptions {
   /** Makes of the settings what this process needs, before anything is opened. */
   readonly adapt?: (settings: PluginSettings) => PluginSettings;
-  readonly createAes?: CreateAes;
+  readonly ciphers?: Ciphers;
 }
 
 /** @param json Orthanc's whole configuration
@@ -29,7 +29,7 @@ export interface OpenOptions {
 export function openConfiguration(
   json: string,
   environment: ConfigurationEnvironment,
-  { adapt = (settings) => settings, createAes = createNodeAes }: OpenOptions = {},
+  { adapt = (settings) => settings, ciphers = nodeCiphers }: OpenOptions = {},
 ): OpenedConfiguration {
   const { settings: written, problems, keyFiles } = readConfiguration(json, environment);
   const read = readKeyFiles(keyFiles);
@@ -39,19 +39,19 @@ export function openConfiguration(
   return {
     settings,
     keyWarnings: read.warnings,
-    envelope: encryption === undefined ? undefined : openEnvelope(encryption, read.keys, createAes),
+    envelope: encryption === undefined ? undefined : openEnvelope(encryption, read.keys, ciphers),
   };
 }
 
 export function openEnvelope(
   settings: EncryptionSettings,
   keys: readonly MasterKey[],
-  createAes: CreateAes = createNodeAes,
+  ciphers: Ciphers = nodeCiphers,
 ): Envelope {
   const { format, master, maxInputBytes } = settings;
   return createEnvelope({
     keyring: createKeyring(keys, master?.id),
-    createAes,
+    ciphers,
     format,
     maxInputBytes,
     now: () => performance.now(),

@@ -262,6 +262,35 @@ TEST_F(HostTest, ContentsAreEncryptedWhereTheyLie) {
   EXPECT_FALSE(orthanc.hasLogged("WRONG"));
 }
 
+TEST_F(HostTest, ContentsAreSealedInSegments) {
+  start();
+  for (const size_t size : {size_t{200'001}, size_t{131'072}, size_t{1}, size_t{0}}) {
+    EXPECT_EQ(orthanc.create("!segments", makeContent(size)), kSuccess);
+  }
+  for (const char* expected : {
+           "sealed in pieces: right",
+           "sealed by segments: right",
+           "opened in pieces: right",
+           "forged bytes: right",
+           "another prefix: right",
+           "prefix of 6: segments: a prefix has 7 bytes",
+           "2^48 + 1 bytes: segments: a nonce counts 2^32 of them",
+           "no size: size must be a whole number from 0 to 9007199254740991",
+           "seal elsewhere: segments: only a segment's start can be gone to",
+           "seal beyond: segments: there are no more",
+           "seal other content: the content is not what goes into these bytes",
+           "seal with another object: these are no Segments",
+           "open beyond: segments: there are no more",
+           "open without room: segments: no room for the plaintext",
+           "open two: segments: two of them end here",
+           "opened by a sealer: AES: no message to be opened has begun",
+           "seal when wiped: segments: the key has been wiped",
+       }) {
+    EXPECT_TRUE(orthanc.awaitLog(expected)) << expected;
+  }
+  EXPECT_FALSE(orthanc.hasLogged("WRONG"));
+}
+
 TEST_F(HostTest, ARequestThatEndsWhileItIsAnsweredIsSafe) {
   start();
   EXPECT_EQ(orthanc.create("!reenter", "x"), kSuccess);

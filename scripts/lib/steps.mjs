@@ -6,7 +6,7 @@ import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 
 import { ensureBox, spawnInBox } from './box.mjs';
-import { aesFile, findBuildFolder, pluginFile } from './build.mjs';
+import { ciphersFile, findBuildFolder, pluginFile } from './build.mjs';
 import { onceSucceeded } from './cache.mjs';
 import { countCheck, judge, readJunitCounts, readVitestCounts, sumCounts } from './counts.mjs';
 import { inProject, projectRoot } from './paths.mjs';
@@ -178,7 +178,7 @@ export const steps = [
         ...vitestArgv('node', 'unit', report),
         ...encryptionTests.map((file) => inProject(file)),
       ];
-      const code = await runInBox(argv, { OOS_AES: `${findBuildFolder(box)}/${aesFile}` });
+      const code = await runInBox(argv, { OOS_CIPHERS: `${findBuildFolder(box)}/${ciphersFile}` });
       return judge(await readVitestCounts(report), code);
     },
   },

@@ -14,15 +14,14 @@
 import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto';
 import { StorageError } from '../errors.ts';
 import type { RandomBytes } from './a1.ts';
-import type { Aes } from './aes.ts';
-import { A2_HEADER_BYTES, A2_MAX_SEGMENTS, KEY_ID_OFFSET, keyIdOf } from './sizes.ts';
+import type { SegmentOpener } from './segments.ts';
+import { A2_HEADER_BYTES, KEY_ID_OFFSET, keyIdOf, placeInSegments } from './sizes.ts';
 
 export const A2_MAGIC = 'A2';
 const DEK_BYTES = 32;
 const PREFIX_OFFSET = 6;
 const PREFIX_BYTES = 7;
 const EDEK_OFFSET = 13;
-const NONCE_BYTES = 12;
 /** RFC 3394, 2.2.3.1. */
 const KEY_WRAP_IV = Buffer.alloc(8, 0xa6);
 const KEY_WRAP = 'id-aes256-wrap';
@@ -44,8 +43,8 @@ export interface A2Header {
 /** What encrypts and decrypts the segments of one object. The DEK belongs to who asked for it, to be wiped. */
 export interface A2Secrets {
   readonly dek: Uint8Array;
-  /** Of the segment that was begun last; its prefix is the object's. */
-  readonly nonce: Buffer;
+  /** With which the nonces of all segments begin. */
+  readonly prefix: Uint8Array;
   /** Additional authenticated data of every segment. */
   readonly aad: Uint8Array;
 }
@@ -112,7 +111,7 @@ function secretsOf(
   type.writeUInt16LE(contentType);
   return {
     dek,
-    nonce: Buffer.concat([header.bytes.subarray(PREFIX_OFFSET, EDEK_OFFSET)], NONCE_BYTES),
+    prefix: header.bytes.subarray(PREFIX_OFFSET, EDEK_OFFSET),
     aad: Buffer.concat([header.bytes, Buffer.from(uuid, 'latin1'), type]),
   };
 }
@@ -134,37 +133,18 @@ export function unwrapKey(kek: KeyObject, wrapped: Uint8Array): Uint8Array {
   }
 }
 
-/** Begins a segment, whose content and tag follow. */
-export function beginSegment(aes: Aes, secrets: A2Secrets, index: number, isLast: boolean): void {
-  if (index >= A2_MAX_SEGMENTS) {
-    throw new StorageError('INTERNAL', 'encryption format A2 ends at 2^32 segments');
-  }
-  const { nonce, aad } = secrets;
-  nonce.writeUInt32BE(index, PREFIX_BYTES);
-  nonce[NONCE_BYTES - 1] = isLast ? 1 : 0;
-  aes.begin(nonce, aad);
-}
-
-/** Decrypts one segment. @param target takes 16 bytes less than `sealed` has
- *  @throws StorageError INTEGRITY, with nothing in the target, where it is not what was encrypted under the same index, flag and object */
-export function openSegment(
-  aes: Aes,
-  secrets: A2Secrets,
-  index: number,
-  isLast: boolean,
+/** Opens a piece, as SegmentOpener.
+ *  @throws StorageError INTEGRITY, with nothing left in the plaintext, where a segment ends that is not what was encrypted under the
+ *  same index, flag and object */
+export function openOrFail(
+  opener: SegmentOpener,
+  position: number,
   sealed: Uint8Array,
-  target: Uint8Array,
+  plaintext: Uint8Array,
 ): void {
-  beginSegment(aes, secrets, index, isLast);
-  aes.update(sealed.subarray(0, target.length), target);
-  endSegment(aes, index, sealed.subarray(target.length), target);
-}
-
-/** @param plaintext what has come out of the segment
- *  @throws as openSegment */
-export function endSegment(aes: Aes, index: number, tag: Uint8Array, plaintext: Uint8Array): void {
-  if (aes.open(tag)) return;
+  if (opener.open(position, sealed, plaintext)) return;
   plaintext.fill(0);
+  const { index } = placeInSegments(position);
   throw new StorageError(
     'INTEGRITY',
     `segment ${index} of the object is not authentic: it was altered, cut, moved or belongs to another object`,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// AES-256 as both formats need it. The plugin has it from the shim (native-aes.ts), the command line from node:crypto.
+// AES-256 as both formats need it. The plugin has it from the shim (native-ciphers.ts), the command line from node:crypto.
 
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import type { Body } from '../store/object-store.ts';

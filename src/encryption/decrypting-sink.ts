@@ -8,14 +8,12 @@ import { type A1Header, beginA1, openA1 } from './a1.ts';
 import {
   type A2Header,
   type A2Secrets,
-  beginSegment,
-  endSegment,
   type ObjectIdentity,
   openA2,
-  openSegment,
+  openOrFail,
   withContentType,
 } from './a2.ts';
-import type { CreateAes } from './aes.ts';
+import type { Ciphers } from './ciphers.ts';
 import {
   formatOf,
   type HasKey,
@@ -23,6 +21,7 @@ import {
   LONGEST_HEADER_BYTES,
   parseHeader,
 } from './header.ts';
+import { PLAINTEXT_BYTES, plaintextOf, type SegmentOpener } from './segments.ts';
 import {
   A2_HEADER_BYTES,
   coveringSegments,
@@ -31,18 +30,19 @@ import {
   plaintextSize,
   SEGMENT_BYTES,
   sealedRange,
+  sealedSegmentBytes,
   segmentCount,
   segmentOf,
   TAG_BYTES,
 } from './sizes.ts';
 
 /** Orthanc's own types (docs/formats.md), Dicom first: nearly all objects are. */
-const CONTENT_TYPES: readonly number[] = [1, 3, 2, 0];
+const CONTENT_TYPES = [1, 3, 2, 0] as const;
 
 export interface DecryptionSource {
   readonly find: (keyId: number) => KeyObject;
   readonly hasKey: HasKey;
-  readonly createAes: CreateAes;
+  readonly ciphers: Ciphers;
   readonly identity: ObjectIdentity;
   /** What becomes of an object that is not encrypted: an error, or handed on as it is (the legacy structure, whose keys do not
    *  tell). */
@@ -256,20 +256,20 @@ function createA1Decoder(
   const window = createWindow(inner, source.wanted, plaintextBytes);
   // Nothing throws from here on: whoever has the decoder wipes them.
   const secrets = openA1(header, key);
-  const aes = beginA1('open', source.createAes, header, secrets);
+  const aes = beginA1('open', source.ciphers.createAes, header, secrets);
   const plaintext = Buffer.allocUnsafeSlow(Math.min(SEGMENT_BYTES, plaintextBytes));
   const tag = Buffer.alloc(TAG_BYTES);
   let position = 0;
 
-  /** @returns how many of the bytes it took */
-  function take(bytes: Uint8Array): number {
+  /** @returns how many of the bytes it took, from `from` on */
+  function take(bytes: Uint8Array, from: number): number {
     if (position >= plaintextBytes) {
-      tag.set(bytes, position - plaintextBytes);
-      return bytes.length;
+      tag.set(bytes.subarray(from), position - plaintextBytes);
+      return bytes.length - from;
     }
-    const length = Math.min(bytes.length, plaintextBytes - position, plaintext.length);
+    const length = Math.min(bytes.length - from, plaintextBytes - position, plaintext.length);
     const piece = plaintext.subarray(0, length);
-    aes.update(bytes.subarray(0, length), piece);
+    aes.update(bytes.subarray(from, from + length), piece);
     window.write(position, piece);
     return length;
   }
@@ -277,7 +277,7 @@ function createA1Decoder(
   return {
     write(bytes) {
       for (let from = 0; from < bytes.length; ) {
-        const length = take(bytes.subarray(from));
+        const length = take(bytes, from);
         from += length;
         position += length;
       }
@@ -306,50 +306,43 @@ function createA2Decoder(
   totalBytes: number,
 ): Decoder {
   const plaintextBytes = plaintextSize('A2', totalBytes);
-  const count = segmentCount(plaintextBytes);
   const key = source.find(header.keyId);
   const window = createWindow(inner, source.wanted, plaintextBytes);
-  const opener = createSegmentOpener(header, key, source);
+  const { uuid, contentType } = source.identity;
+  const secrets = openA2(header, key, uuid, contentType ?? CONTENT_TYPES[0]);
+  const createOpener = (of: A2Secrets) => source.ciphers.createOpener(of, plaintextBytes);
+  const opener =
+    contentType === undefined
+      ? createOpenerOfAnyType(plaintextBytes, (type) =>
+          createOpener(withContentType(header, secrets, uuid, type)),
+        )
+      : createOpener(secrets);
   const needed =
-    source.wanted === undefined ? { start: 0, end: count } : coveringSegments(window.range);
-  const neededEnd = sealedRange(needed, totalBytes).end;
-  const plaintext = Buffer.allocUnsafeSlow(Math.min(SEGMENT_BYTES, plaintextBytes));
-  const tag = Buffer.alloc(TAG_BYTES);
-  let position = objectOffset;
+    source.wanted === undefined
+      ? { start: 0, end: segmentCount(plaintextBytes) }
+      : coveringSegments(window.range);
+  const neededEnd = sealedRange(needed, totalBytes).end - A2_HEADER_BYTES;
+  const plaintext = Buffer.allocUnsafeSlow(Math.min(PLAINTEXT_BYTES, plaintextBytes));
+  // From the first segment's first byte on.
+  let position = objectOffset - A2_HEADER_BYTES;
 
-  function handOn(index: number, sealedTag: Uint8Array): void {
+  function handOn(index: number): void {
     const { start, end } = segmentOf(index, plaintextBytes);
-    const whole = plaintext.subarray(0, end - start);
-    opener.end(sealedTag, whole);
-    window.write(start, whole);
+    window.write(start, plaintextOf(index, end - start, plaintext));
   }
 
-  /** @returns how many of the bytes it took, from `from` on: of the content of a segment, or of its tag */
+  /** @returns how many of the bytes it took, from `from` on */
   function take(bytes: Uint8Array, from: number): number {
     const { index, offset } = placeInSegments(position);
-    const { start, end } = segmentOf(index, plaintextBytes);
-    const contentBytes = end - start;
-    const availableBytes = bytes.length - from;
+    const restBytes = sealedSegmentBytes(index, plaintextBytes) - offset;
+    const availableBytes = Math.min(bytes.length - from, neededEnd - position);
     // Segments before the wanted ones came along, since one request is quicker than two; nobody looks at them.
-    const isWanted = index >= needed.start;
-    if (isWanted && offset === 0) opener.begin(index, index === count - 1);
-    if (offset < contentBytes) {
-      const length = Math.min(contentBytes - offset, availableBytes);
-      if (isWanted) {
-        const target = plaintext.subarray(offset, offset + length);
-        opener.update(bytes.subarray(from, from + length), target);
-      }
-      return length;
-    }
-    const tagOffset = offset - contentBytes;
-    const length = Math.min(TAG_BYTES - tagOffset, availableBytes);
-    const part = bytes.subarray(from, from + length);
-    if (length === TAG_BYTES) {
-      if (isWanted) handOn(index, part);
-      return length;
-    }
-    tag.set(part, tagOffset);
-    if (isWanted && tagOffset + length === TAG_BYTES) handOn(index, tag);
+    if (index < needed.start) return Math.min(restBytes, availableBytes);
+    // Of the next one as much as does not end it.
+    const nextBytes = Math.max(0, sealedSegmentBytes(index + 1, plaintextBytes) - 1);
+    const length = Math.min(restBytes + nextBytes, availableBytes);
+    openOrFail(opener, position, bytes.subarray(from, from + length), plaintext);
+    if (length >= restBytes) handOn(index);
     return length;
   }
 
@@ -370,70 +363,41 @@ function createA2Decoder(
     },
     wipe: () => {
       opener.wipe();
+      secrets.dek.fill(0);
     },
   };
 }
 
-interface SegmentOpener {
-  begin(index: number, isLast: boolean): void;
-  update(sealed: Uint8Array, target: Uint8Array): void;
-  /** @param plaintext all that `update` was given as targets
-   *  @throws StorageError INTEGRITY */
-  end(tag: Uint8Array, plaintext: Uint8Array): void;
-  wipe(): void;
-}
-
-/** Opens segments; where the object's type is not known, by the type that the first one turns out to have. */
-function createSegmentOpener(
-  header: A2Header,
-  key: KeyObject,
-  { identity, createAes }: DecryptionSource,
+/** Opens an object whose type is not known by the type that the first segment turns out to have. */
+function createOpenerOfAnyType(
+  plaintextBytes: number,
+  createOpenerOf: (contentType: number) => SegmentOpener,
 ): SegmentOpener {
-  const { uuid, contentType } = identity;
-  const candidates = contentType === undefined ? CONTENT_TYPES : [contentType];
-  const [firstType = 0] = candidates;
-  const first = openA2(header, key, uuid, firstType);
-  const aes = createAes('open', first.dek);
-  let secrets = candidates.length === 1 ? first : undefined;
-  let segment = { index: 0, isLast: false };
-  // Until the type is known: each one tried needs it anew.
-  let held: Uint8Array[] = [];
+  let chosen: SegmentOpener | undefined;
+  // Each type that is tried needs all of the segment.
+  const held: Uint8Array[] = [];
 
-  function openByAnyType(sealed: Uint8Array, plaintext: Uint8Array): A2Secrets {
-    let failure: unknown;
-    for (const type of candidates) {
-      const attempt = withContentType(header, first, uuid, type);
-      try {
-        openSegment(aes, attempt, segment.index, segment.isLast, sealed, plaintext);
-        return attempt;
-      } catch (error) {
-        failure = error;
-      }
+  function choose(position: number, plaintext: Uint8Array): SegmentOpener | undefined {
+    const sealed = Buffer.concat(held);
+    for (const type of CONTENT_TYPES) {
+      const opener = createOpenerOf(type);
+      if (opener.open(position, sealed, plaintext)) return opener;
+      opener.wipe();
     }
-    throw failure;
+    return undefined;
   }
 
   return {
-    begin(index, isLast) {
-      segment = { index, isLast };
-      if (secrets !== undefined) beginSegment(aes, secrets, index, isLast);
+    open(position, sealed, plaintext) {
+      if (chosen !== undefined) return chosen.open(position, sealed, plaintext);
+      held.push(Buffer.from(sealed));
+      const { index, offset } = placeInSegments(position);
+      if (offset + sealed.length < sealedSegmentBytes(index, plaintextBytes)) return true;
+      chosen = choose(position - offset, plaintext);
+      held.length = 0;
+      return chosen !== undefined;
     },
-    update(sealed, target) {
-      if (secrets === undefined) held.push(Buffer.from(sealed));
-      else aes.update(sealed, target);
-    },
-    end(tag, plaintext) {
-      if (secrets === undefined) {
-        secrets = openByAnyType(Buffer.concat([...held, tag]), plaintext);
-        held = [];
-      } else {
-        endSegment(aes, segment.index, tag, plaintext);
-      }
-    },
-    wipe: () => {
-      aes.wipe();
-      first.dek.fill(0);
-    },
+    wipe: () => chosen?.wipe(),
   };
 }
 

@@ -15,18 +15,18 @@ import {
   createA1Counter,
   type RandomBytes,
 } from './a1.ts';
-import { type A2Header, type A2Secrets, beginSegment, createA2 } from './a2.ts';
+import { type A2Header, type A2Secrets, createA2 } from './a2.ts';
 import type { CreateAes } from './aes.ts';
+import type { Ciphers } from './ciphers.ts';
 import type { MasterKey } from './keyring.ts';
 import type { Pacer } from './pacer.ts';
+import type { SegmentSealer } from './segments.ts';
 import {
   A1_HEADER_BYTES,
   A2_HEADER_BYTES,
   ciphertextSize,
   type EncryptionFormat,
   placeInSegments,
-  segmentCount,
-  segmentOf,
   TAG_BYTES,
 } from './sizes.ts';
 
@@ -43,7 +43,7 @@ export interface EncryptionTarget {
   readonly master: MasterKey;
   readonly uuid: string;
   readonly contentType: number;
-  readonly createAes: CreateAes;
+  readonly ciphers: Ciphers;
   readonly random?: RandomBytes;
 }
 
@@ -67,12 +67,12 @@ export async function encryptBody(
   const turn = pacer.turn();
   if (turn !== undefined) await turn;
   if (signal.aborted) throw abortReason(signal);
-  const { uuid, contentType, createAes, random } = target;
+  const { uuid, contentType, ciphers, random } = target;
   const { id, key } = target.master;
   const encryption =
     target.format === 'A1'
-      ? encryptA1(content, createA1(id, key, random), createAes)
-      : encryptA2(content, createA2(id, key, uuid, contentType, random), createAes);
+      ? encryptA1(content, createA1(id, key, random), ciphers.createAes)
+      : encryptA2(content, createA2(id, key, uuid, contentType, random), ciphers);
   const body = bodyOf(sizeBytes, encryption);
   return sizeBytes <= HELD_MAX_BYTES ? hold(body) : body;
 }
@@ -182,7 +182,7 @@ function encryptA1(
 function encryptA2(
   content: Body,
   { header, secrets }: { readonly header: A2Header; readonly secrets: A2Secrets },
-  createAes: CreateAes,
+  ciphers: Ciphers,
 ): Encryption {
   // The one that was used last comes last.
   const readers: A2Reader[] = [];
@@ -191,7 +191,8 @@ function encryptA2(
     const found = readers.findIndex((reader) => reader.position() === start);
     const isNewOne = found < 0 && readers.length < MAX_READERS;
     const [reader] = isNewOne ? [] : readers.splice(Math.max(found, 0), 1);
-    return reader ?? createA2Reader(content, header, secrets, createAes);
+    if (reader !== undefined) return reader;
+    return createA2Reader(content, header, ciphers.createSealer(secrets, content.sizeBytes));
   }
 
   return {
@@ -218,45 +219,15 @@ interface A2Reader {
 }
 
 /** Reads an object from any place on. Within a segment it goes on where it stopped: parts end anywhere. */
-function createA2Reader(
-  content: Body,
-  header: A2Header,
-  secrets: A2Secrets,
-  createAes: CreateAes,
-): A2Reader {
-  const aes = createAes('seal', secrets.dek);
-  const lastIndex = segmentCount(content.sizeBytes) - 1;
-  const tag = Buffer.alloc(TAG_BYTES);
+function createA2Reader(content: Body, header: A2Header, sealer: SegmentSealer): A2Reader {
   let position = 0;
 
-  /** @returns how many bytes of the target it filled, from `at` on: those of a header, or of a segment's content, or of its tag */
-  function readSome(target: Uint8Array, at: number): number {
-    if (position < A2_HEADER_BYTES) return copyStart(header.bytes.subarray(position), target, at);
-    const { index, offset } = placeInSegments(position);
-    const { start, end } = segmentOf(index, content.sizeBytes);
-    const contentBytes = end - start;
-    if (offset === 0) beginSegment(aes, secrets, index, index === lastIndex);
-    if (offset < contentBytes) {
-      const length = Math.min(contentBytes - offset, target.length - at);
-      aes.updateFrom(content, start + offset, target.subarray(at, at + length));
-      return length;
-    }
-    if (offset === contentBytes) {
-      if (target.length - at >= TAG_BYTES) {
-        aes.seal(target.subarray(at, at + TAG_BYTES));
-        return TAG_BYTES;
-      }
-      aes.seal(tag);
-    }
-    return copyStart(tag.subarray(offset - contentBytes), target, at);
-  }
-
   function read(target: Uint8Array): void {
-    for (let done = 0; done < target.length; ) {
-      const length = readSome(target, done);
-      done += length;
-      position += length;
-    }
+    copyOverlap(header.bytes, 0, target, position);
+    const end = position + target.length;
+    const from = Math.max(position, A2_HEADER_BYTES);
+    if (from < end) sealer.seal(content, from - A2_HEADER_BYTES, target.subarray(from - position));
+    position = end;
   }
 
   return {
@@ -265,13 +236,14 @@ function createA2Reader(
       if (wanted === position) return;
       position = Math.min(wanted, A2_HEADER_BYTES);
       if (wanted <= A2_HEADER_BYTES) return;
-      position = wanted - placeInSegments(wanted).offset;
       // Only what a segment begins with leads to what follows in it.
-      read(Buffer.allocUnsafeSlow(wanted - position));
+      const { offset } = placeInSegments(wanted - A2_HEADER_BYTES);
+      position = wanted - offset;
+      read(Buffer.allocUnsafeSlow(offset));
     },
     read,
     wipe: () => {
-      aes.wipe();
+      sealer.wipe();
     },
   };
 }
@@ -287,13 +259,6 @@ function copyOverlap(
   const to = Math.min(sourceStart + source.length, targetStart + target.length);
   if (from >= to) return;
   target.set(source.subarray(from - sourceStart, to - sourceStart), from - targetStart);
-}
-
-/** @returns how many bytes were there, or had room */
-function copyStart(source: Uint8Array, target: Uint8Array, at: number): number {
-  const length = Math.min(source.length, target.length - at);
-  target.set(source.subarray(0, length), at);
-  return length;
 }
 
 function wipeAll(...secrets: readonly Uint8Array[]): void {

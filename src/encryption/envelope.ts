@@ -12,8 +12,8 @@ import type {
   Sink,
 } from '../store/object-store.ts';
 import { type ObjectIdentity, readA2Header } from './a2.ts';
-import type { CreateAes } from './aes.ts';
 import { createByteBudget } from './byte-budget.ts';
+import type { Ciphers } from './ciphers.ts';
 import {
   badRangeError,
   createDecryptingSink,
@@ -75,7 +75,7 @@ export interface Envelope {
 
 export interface EnvelopeDependencies {
   readonly keyring: Keyring;
-  readonly createAes: CreateAes;
+  readonly ciphers: Ciphers;
   readonly format: EncryptionFormat | undefined;
   /** MaxConcurrentInputSize, in bytes. */
   readonly maxInputBytes: number;
@@ -105,7 +105,7 @@ function inMemory(sizeBytes: number): number {
 const FROM_START: Fetched = { start: 0, header: undefined };
 
 export function createEnvelope(deps: EnvelopeDependencies): Envelope {
-  const { keyring, createAes } = deps;
+  const { keyring, ciphers } = deps;
   const find = (id: number) => keyring.find(id);
   const hasKey = (id: number) => keyring.ids.includes(id);
   const budget = createByteBudget(deps.maxInputBytes);
@@ -205,7 +205,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
       const lease = await budget.acquire(inMemory(content.sizeBytes), signal);
       let body: EncryptedBody | undefined;
       try {
-        const target = { format, master, uuid, contentType, createAes };
+        const target = { format, master, uuid, contentType, ciphers };
         body = await encryptBody(content, target, pacer, signal);
         await store.put(key, body, { signal, onlyIfVersion });
       } finally {
@@ -215,7 +215,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
     },
 
     async get(store, key, range, sink, identity, { signal, plain }) {
-      const source: DecryptionSource = { find, hasKey, createAes, identity, plain, wanted: range };
+      const source: DecryptionSource = { find, hasKey, ciphers, identity, plain, wanted: range };
       const request: GetRequest = { store, key, sink, source, signal };
       try {
         if (range === undefined) await getWhole(request);
@@ -226,7 +226,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
       }
     },
 
-    open: (object, identity) => openObject(object, { find, createAes }, identity),
+    open: (object, identity) => openObject(object, { find, ciphers }, identity),
   };
 }
 

@@ -5,16 +5,18 @@ import type { KeyObject } from 'node:crypto';
 import { bodyFrom } from '../store/bodies.ts';
 import type { Body } from '../store/object-store.ts';
 import { type A1Secrets, createA1Counter, openA1 } from './a1.ts';
-import { type A2Secrets, type ObjectIdentity, openA2, openSegment } from './a2.ts';
+import { type A2Secrets, type ObjectIdentity, openA2, openOrFail } from './a2.ts';
 import type { CreateAes } from './aes.ts';
+import type { Ciphers } from './ciphers.ts';
 import { LONGEST_HEADER_BYTES, parseHeader } from './header.ts';
+import { PLAINTEXT_BYTES, plaintextOf } from './segments.ts';
 import {
   A1_HEADER_BYTES,
+  A2_HEADER_BYTES,
   coveringSegments,
   plaintextSize,
   SEGMENT_BYTES,
   sealedRange,
-  segmentCount,
   TAG_BYTES,
 } from './sizes.ts';
 
@@ -26,7 +28,7 @@ export interface OpenedObject {
 
 export interface ObjectKeys {
   readonly find: (keyId: number) => KeyObject;
-  readonly createAes: CreateAes;
+  readonly ciphers: Ciphers;
 }
 
 /** @param object verified as a whole before: nothing less can be verified of A1, and nothing is here. Of A2 each read verifies what it
@@ -34,14 +36,14 @@ export interface ObjectKeys {
  *  @throws StorageError INTEGRITY, UNKNOWN_KEY */
 export function openObject(
   object: Body,
-  { find, createAes }: ObjectKeys,
+  { find, ciphers }: ObjectKeys,
   identity: ObjectIdentity & { readonly contentType: number },
 ): OpenedObject {
   const header = parseHeader(object.read(0, Math.min(LONGEST_HEADER_BYTES, object.sizeBytes)));
   const key = find(header.keyId);
   return header.format === 'A1'
-    ? openA1Object(object, openA1(header, key), createAes)
-    : openA2Object(object, openA2(header, key, identity.uuid, identity.contentType), createAes);
+    ? openA1Object(object, openA1(header, key), ciphers.createAes)
+    : openA2Object(object, openA2(header, key, identity.uuid, identity.contentType), ciphers);
 }
 
 function openA1Object(object: Body, secrets: A1Secrets, createAes: CreateAes): OpenedObject {
@@ -61,11 +63,10 @@ function openA1Object(object: Body, secrets: A1Secrets, createAes: CreateAes): O
   };
 }
 
-function openA2Object(object: Body, secrets: A2Secrets, createAes: CreateAes): OpenedObject {
-  const aes = createAes('open', secrets.dek);
+function openA2Object(object: Body, secrets: A2Secrets, ciphers: Ciphers): OpenedObject {
   const sizeBytes = plaintextSize('A2', object.sizeBytes);
-  const lastIndex = segmentCount(sizeBytes) - 1;
-  const plaintext = Buffer.allocUnsafeSlow(Math.min(SEGMENT_BYTES, sizeBytes));
+  const opener = ciphers.createOpener(secrets, sizeBytes);
+  const plaintext = Buffer.allocUnsafeSlow(Math.min(PLAINTEXT_BYTES, sizeBytes));
   return {
     content: bodyFrom(sizeBytes, (start, target) => {
       const end = start + target.length;
@@ -73,15 +74,15 @@ function openA2Object(object: Body, secrets: A2Secrets, createAes: CreateAes): O
       for (let index = segments.start; index < segments.end; index++) {
         const sealed = sealedRange({ start: index, end: index + 1 }, object.sizeBytes);
         const bytes = object.read(sealed.start, sealed.end);
-        const whole = plaintext.subarray(0, bytes.length - TAG_BYTES);
-        openSegment(aes, secrets, index, index === lastIndex, bytes, whole);
+        openOrFail(opener, sealed.start - A2_HEADER_BYTES, bytes, plaintext);
+        const whole = plaintextOf(index, bytes.length - TAG_BYTES, plaintext);
         const at = index * SEGMENT_BYTES;
         const from = Math.max(start - at, 0);
         target.set(whole.subarray(from, end - at), at + from - start);
       }
     }),
     wipe: () => {
-      aes.wipe();
+      opener.wipe();
       secrets.dek.fill(0);
     },
   };

@@ -80,14 +80,35 @@ export function segmentOf(index: number, plaintextBytes: number): ByteRange {
   return { start, end: Math.min(start + SEGMENT_BYTES, plaintextBytes) };
 }
 
-/** Which segment of A2 a byte of an object lies in, behind the header, and where in it: its content comes first, then its tag. */
+/** Bytes of segment `index` and its tag; negative behind the last one. */
+export function sealedSegmentBytes(index: number, plaintextBytes: number): number {
+  const { start, end } = segmentOf(index, plaintextBytes);
+  return end - start + TAG_BYTES;
+}
+
+/** Which segment of A2 a byte behind the header lies in, and where in it: its content comes first, then its tag.
+ *  @param position from the first segment's first byte on */
 export function placeInSegments(position: number): {
   readonly index: number;
   readonly offset: number;
 } {
-  const behindHeader = position - A2_HEADER_BYTES;
-  const offset = behindHeader % SEALED_SEGMENT_BYTES;
-  return { index: (behindHeader - offset) / SEALED_SEGMENT_BYTES, offset };
+  const offset = position % SEALED_SEGMENT_BYTES;
+  return { index: (position - offset) / SEALED_SEGMENT_BYTES, offset };
+}
+
+/** The part of a content that is in these bytes of its segments.
+ *  @param position from the first segment's first byte on */
+export function contentInSegments(
+  position: number,
+  lengthBytes: number,
+  plaintextBytes: number,
+): ByteRange {
+  const contentBefore = (sealedBytes: number) => {
+    const { index, offset } = placeInSegments(sealedBytes);
+    const { start, end } = segmentOf(index, plaintextBytes);
+    return Math.min(start + offset, end);
+  };
+  return { start: contentBefore(position), end: contentBefore(position + lengthBytes) };
 }
 
 /** The segments that hold a range of the plaintext, as a half-open range of segment numbers. */

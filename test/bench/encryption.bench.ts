@@ -9,10 +9,10 @@ import { encryptBody } from '../../src/encryption/encrypted-body.ts';
 import { createEnvelope } from '../../src/encryption/envelope.ts';
 import { createKeyring } from '../../src/encryption/keyring.ts';
 import { createPacer } from '../../src/encryption/pacer.ts';
-import type { EncryptionFormat } from '../../src/encryption/sizes.ts';
+import { contentInSegments, type EncryptionFormat } from '../../src/encryption/sizes.ts';
 import { bodyFrom } from '../../src/store/bodies.ts';
 import type { Body, ObjectStore, Sink } from '../../src/store/object-store.ts';
-import { chooseAes } from '../support/aes.ts';
+import { chooseCiphers } from '../support/ciphers.ts';
 
 const MB = 1024 * 1024;
 const INSTANCE_BYTES = 500_000;
@@ -36,39 +36,40 @@ const pacer = createPacer(2, () => performance.now());
 const block = randomBytes(MB);
 const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
 
-/** As the plugin has it for contents in Orthanc's memory. */
-const createAes = chooseAes((_content, start, target, aes) => {
-  const from = start % MB;
-  if (from + target.length <= MB) {
-    aes.update(block.subarray(from, from + target.length), target);
-    return true;
-  }
-  eachPart(start, target, (part, into) => {
-    aes.update(part, into);
-  });
-  return true;
-});
+/** Contents are the same 1 MB over and over. Here it goes on far enough for a piece to lie in it as a whole. */
+const repeated = Buffer.concat([block, block.subarray(0, PIECE_BYTES)]);
 
-/** Contents are the same 1 MB over and over. */
-function eachPart(
-  start: number,
-  target: Uint8Array,
-  work: (part: Uint8Array, into: Uint8Array) => void,
-): void {
-  for (let at = 0; at < target.length; ) {
-    const from = (start + at) % MB;
-    const length = Math.min(MB - from, target.length - at);
-    work(block.subarray(from, from + length), target.subarray(at, at + length));
-    at += length;
-  }
+/** @returns undefined for more than a piece that crosses into the next megabyte */
+function contentAt(start: number, lengthBytes: number): Uint8Array | undefined {
+  const from = start % MB;
+  const end = from + lengthBytes;
+  return end <= repeated.length ? repeated.subarray(from, end) : undefined;
 }
+
+/** As the plugin has them for contents in Orthanc's memory. */
+const ciphers = chooseCiphers({
+  encrypt(_content, start, target, aes) {
+    const found = contentAt(start, target.length);
+    if (found !== undefined) aes.update(found, target);
+    return found !== undefined;
+  },
+  seal(content, position, target, segments) {
+    const { start, end } = contentInSegments(position, target.length, content.sizeBytes);
+    const found = contentAt(start, end - start);
+    if (found !== undefined) segments.seal(position, found, target);
+    return found !== undefined;
+  },
+});
 
 /** As the bridge does it: into memory of the reader's. */
 function bodyOf(sizeBytes: number): Body {
   const readInto = (start: number, target: Uint8Array) => {
-    eachPart(start, target, (part, into) => {
-      into.set(part);
-    });
+    for (let at = 0; at < target.length; ) {
+      const from = (start + at) % MB;
+      const part = block.subarray(from, from + target.length - at);
+      target.set(part, at);
+      at += part.length;
+    }
   };
   return bodyFrom(sizeBytes, readInto);
 }
@@ -76,7 +77,7 @@ function bodyOf(sizeBytes: number): Body {
 const nowhere: Sink = { begin: () => undefined, write: () => undefined };
 
 async function encrypt(format: EncryptionFormat, sizeBytes: number): Promise<void> {
-  const target = { format, master: MASTER, uuid: UUID, contentType: 1, createAes };
+  const target = { format, master: MASTER, uuid: UUID, contentType: 1, ciphers };
   const body = await encryptBody(bodyOf(sizeBytes), target, pacer, signal);
   // Small ones have been encrypted by now.
   for (let start = 0; sizeBytes > MB && start < body.sizeBytes; start += PIECE_BYTES) {
@@ -86,7 +87,7 @@ async function encrypt(format: EncryptionFormat, sizeBytes: number): Promise<voi
 }
 
 async function objectOf(format: EncryptionFormat, sizeBytes: number): Promise<Uint8Array> {
-  const target = { format, master: MASTER, uuid: UUID, contentType: 1, createAes };
+  const target = { format, master: MASTER, uuid: UUID, contentType: 1, ciphers };
   const body = await encryptBody(bodyOf(sizeBytes), target, pacer, signal);
   return body.read(0, body.sizeBytes);
 }
@@ -97,7 +98,7 @@ function decrypt(object: Uint8Array): void {
     {
       find: (id) => KEYRING.find(id),
       hasKey: (id) => KEYRING.ids.includes(id),
-      createAes,
+      ciphers,
       identity: { uuid: UUID, contentType: 1 },
       plain: 'refuse',
       wanted: undefined,
@@ -164,7 +165,7 @@ async function loopDelays(): Promise<LoopDelays> {
   const envelopes = (['A1', 'A2'] as const).map((format) =>
     createEnvelope({
       keyring: KEYRING,
-      createAes,
+      ciphers,
       format,
       maxInputBytes: 1024 * MB,
       now: () => performance.now(),

@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 
 import { ensureBox, runInBoxOrFail } from '../../scripts/lib/box.mjs';
-import { aesFile, buildNative } from '../../scripts/lib/build.mjs';
+import { buildNative, ciphersFile } from '../../scripts/lib/build.mjs';
 import { inProject } from '../../scripts/lib/paths.mjs';
 import { parseBoxName } from '../../scripts/lib/suites.mjs';
 
@@ -25,7 +25,7 @@ const { values } = parseArgs({
 const boxName = parseBoxName(values.box);
 const rounds = Number(values.rounds);
 
-const addon = join(await buildNative({ box: boxName, withTests: true }), aesFile);
+const addon = join(await buildNative({ box: boxName, withTests: true }), ciphersFile);
 const box = await ensureBox(boxName);
 const folder = mkdtempSync(inProject('build', 'bench-'));
 try {
@@ -52,7 +52,7 @@ async function report(bundle) {
   /** @type {Delays[]} */ const delays = [];
   for (let round = 0; round < rounds; round++) {
     openssl.push(await opensslSpeed());
-    const shim = await run(bundle, { OOS_AES: addon });
+    const shim = await run(bundle, { OOS_CIPHERS: addon });
     const node = await run(bundle);
     delays.push(shim);
     for (const [name, speed] of Object.entries(shim.speeds)) {

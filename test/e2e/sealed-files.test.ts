@@ -8,7 +8,6 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createEnvelope } from '../../src/encryption/envelope.ts';
 import { createKeyring } from '../../src/encryption/keyring.ts';
 import { ContentType } from '../../src/naming.ts';
-import { createAes } from '../support/aes.ts';
 import {
   createArchive,
   expectAll,
@@ -18,6 +17,7 @@ import {
   store,
 } from '../support/archive.ts';
 import { makeBody, never } from '../support/bodies.ts';
+import { ciphers } from '../support/ciphers.ts';
 import { createMemoryStore } from '../support/memory-store.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -46,7 +46,7 @@ test('they are read, moved into the bucket, and come back plain', async () => {
   const stored = await store(orthanc, makeFiles(3, '1.2.31.1', 200_000));
   const envelope = createEnvelope({
     keyring: createKeyring([{ id: KEY_ID, key: createSecretKey(key) }], KEY_ID),
-    createAes,
+    ciphers,
     format: 'A1',
     maxInputBytes: 2 ** 30,
     now: () => performance.now(),

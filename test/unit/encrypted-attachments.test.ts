@@ -7,7 +7,6 @@ import { createAttachmentStore } from '../../src/attachments.ts';
 import type { NamingSettings } from '../../src/config/settings.ts';
 import { createEnvelope } from '../../src/encryption/envelope.ts';
 import type { EncryptionFormat } from '../../src/encryption/sizes.ts';
-import { createAes } from '../support/aes.ts';
 import {
   expectFailure,
   expectSameBytes,
@@ -16,6 +15,7 @@ import {
   makeSink,
   never,
 } from '../support/bodies.ts';
+import { ciphers } from '../support/ciphers.ts';
 import { createMemoryStore, KEYRING, type MemoryStore, UUID } from './encryption/support.ts';
 
 const FLAT: NamingSettings = { rootPath: '', structure: 'flat', legacyUnknownFiles: false };
@@ -31,7 +31,7 @@ function open(
 ): AttachmentStore {
   const envelope = createEnvelope({
     keyring: KEYRING,
-    createAes,
+    ciphers,
     format,
     maxInputBytes: 2 ** 30,
     now: () => performance.now(),

@@ -14,7 +14,6 @@ import { migrate } from '../../src/jobs/migrate.ts';
 import { ORTHANC_NAMING, objectKey } from '../../src/naming.ts';
 import { createFileSystemStore } from '../../src/providers/index.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
-import { createAes } from '../support/aes.ts';
 import {
   expectFailure,
   expectSameBytes,
@@ -23,6 +22,7 @@ import {
   makeSink,
   never,
 } from '../support/bodies.ts';
+import { ciphers } from '../support/ciphers.ts';
 import { createMemoryStore, sideOf } from '../support/memory-store.ts';
 import { encrypt, testKeyring } from './encryption/support.ts';
 
@@ -38,7 +38,7 @@ let files: AttachmentStore;
 
 const envelope = createEnvelope({
   keyring: KEYRING,
-  createAes,
+  ciphers,
   format: 'A2',
   maxInputBytes: 2 ** 30,
   now: () => performance.now(),

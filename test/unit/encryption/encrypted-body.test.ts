@@ -17,7 +17,6 @@ import {
 } from '../../../src/encryption/sizes.ts';
 import { StorageError } from '../../../src/errors.ts';
 import type { Body } from '../../../src/store/object-store.ts';
-import { createAes } from '../../support/aes.ts';
 import {
   expectFailure,
   expectSameBytes,
@@ -25,6 +24,7 @@ import {
   makeBytes,
   never,
 } from '../../support/bodies.ts';
+import { ciphers } from '../../support/ciphers.ts';
 import { DICOM, decrypt, failureOf, KEYRING, UUID } from './support.ts';
 
 const pacer = createPacer(2, () => performance.now());
@@ -36,7 +36,7 @@ function encrypt(
 ): Promise<EncryptedBody> {
   const { master } = KEYRING;
   if (master === undefined) throw new Error('no master key');
-  const target = { format, master, uuid: UUID, contentType: DICOM, createAes };
+  const target = { format, master, uuid: UUID, contentType: DICOM, ciphers };
   const options = random === undefined ? target : { ...target, random };
   return encryptBody(content, options, pacer, never());
 }
@@ -197,7 +197,7 @@ describe.each(['A1', 'A2'] as const)('%s', (format) => {
     await expectFailure(encrypt(format, content), 'ABORTED');
     const { master } = KEYRING;
     if (master === undefined) throw new Error('no master key');
-    const target = { format, master, uuid: UUID, contentType: DICOM, createAes };
+    const target = { format, master, uuid: UUID, contentType: DICOM, ciphers };
     const work = encryptBody(makeBody(makeBytes(100)), target, pacer, AbortSignal.abort());
     await expectFailure(work, 'ABORTED');
   });
@@ -216,7 +216,7 @@ describe.each(['A1', 'A2'] as const)('%s', (format) => {
 describe('A1 in parts', () => {
   function encryptPart(secrets: A1Secrets, content: Uint8Array, start: number, end: number) {
     const target = new Uint8Array(end - start);
-    createA1Counter(createAes, secrets).run(start, end, (aes, from, to) => {
+    createA1Counter(ciphers.createAes, secrets).run(start, end, (aes, from, to) => {
       aes.update(content.subarray(from, to), target.subarray(from - start, to - start));
     });
     return target;

@@ -3,13 +3,12 @@
 import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { CreateAes } from '../../../src/encryption/aes.ts';
+import type { Ciphers } from '../../../src/encryption/ciphers.ts';
 import { createEnvelope, type Envelope } from '../../../src/encryption/envelope.ts';
 import type { Keyring } from '../../../src/encryption/keyring.ts';
 import { type EncryptionFormat, SEGMENT_BYTES } from '../../../src/encryption/sizes.ts';
 import { StorageError } from '../../../src/errors.ts';
 import type { ByteRange, Sink } from '../../../src/store/object-store.ts';
-import { createAes } from '../../support/aes.ts';
 import {
   damage,
   expectFailure,
@@ -19,6 +18,7 @@ import {
   makeSink,
   never,
 } from '../../support/bodies.ts';
+import { ciphers } from '../../support/ciphers.ts';
 import {
   createMemoryStore,
   DICOM,
@@ -41,7 +41,7 @@ function open(
 ): Envelope {
   return createEnvelope({
     keyring,
-    createAes,
+    ciphers,
     format,
     maxInputBytes,
     now: () => performance.now(),
@@ -138,20 +138,24 @@ describe('put and get', () => {
     'of %s, keys are wiped also where the content has no place',
     async (format) => {
       const store = await storeWith(format, makeBytes(100));
-      const unwiped = new Set<Uint8Array>();
-      const counting: CreateAes = (mode, key) => {
-        const aes = createAes(mode, key);
-        const mark = new Uint8Array();
-        unwiped.add(mark);
-        const wipe = () => {
-          unwiped.delete(mark);
-          aes.wipe();
+      const unwiped = new Set<object>();
+      const counted = <Cipher extends { wipe(): void }>(cipher: Cipher): Cipher => {
+        unwiped.add(cipher);
+        const wipe = cipher.wipe.bind(cipher);
+        const value = () => {
+          unwiped.delete(cipher);
+          wipe();
         };
-        return { ...aes, wipe };
+        return Object.defineProperty(cipher, 'wipe', { value });
+      };
+      const counting: Ciphers = {
+        createAes: (mode, key) => counted(ciphers.createAes(mode, key)),
+        createSealer: (secrets, sizeBytes) => counted(ciphers.createSealer(secrets, sizeBytes)),
+        createOpener: (secrets, sizeBytes) => counted(ciphers.createOpener(secrets, sizeBytes)),
       };
       const envelope = createEnvelope({
         keyring: KEYRING,
-        createAes: counting,
+        ciphers: counting,
         format: 'A2',
         maxInputBytes: MB,
         now: () => performance.now(),

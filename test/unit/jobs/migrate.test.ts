@@ -6,8 +6,8 @@ import { createEnvelope } from '../../../src/encryption/envelope.ts';
 import { createKeyring } from '../../../src/encryption/keyring.ts';
 import { type MigrateCounts, type MigrateOptions, migrate } from '../../../src/jobs/migrate.ts';
 import { contentTypeOf, ORTHANC_NAMING } from '../../../src/naming.ts';
-import { createAes } from '../../support/aes.ts';
 import { damage, never } from '../../support/bodies.ts';
+import { ciphers } from '../../support/ciphers.ts';
 import { createFakeIndex, type FakeAttachment } from '../../support/fake-index.ts';
 import { createMemoryStore, type MemoryStore, sideOf } from '../../support/memory-store.ts';
 
@@ -198,7 +198,7 @@ test('encrypted objects do not reach the file system as they are', async () => {
 describe.each(['A1', 'A2'] as const)('with encryption %s', (format) => {
   const envelope = createEnvelope({
     keyring: createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7),
-    createAes,
+    ciphers,
     format,
     maxInputBytes: 1024 * 1024,
     now: () => performance.now(),

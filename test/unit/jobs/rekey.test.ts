@@ -12,7 +12,6 @@ import { createEnvelope } from '../../../src/encryption/envelope.ts';
 import { StorageError } from '../../../src/errors.ts';
 import { type RekeyedObject, type RekeyPlan, rekey } from '../../../src/jobs/rekey.ts';
 import type { ContentType } from '../../../src/naming.ts';
-import { createAes } from '../../support/aes.ts';
 import {
   damage,
   expectFailure,
@@ -21,6 +20,7 @@ import {
   makeSink,
   never,
 } from '../../support/bodies.ts';
+import { ciphers } from '../../support/ciphers.ts';
 import {
   createMemoryStore,
   encrypt,
@@ -53,7 +53,7 @@ interface Extra {
 const open = (keyring = NEW) =>
   createEnvelope({
     keyring,
-    createAes,
+    ciphers,
     format: 'A1',
     maxInputBytes: 2 ** 30,
     now: () => performance.now(),

@@ -12,8 +12,8 @@ import {
   verify,
 } from '../../../src/jobs/verify.ts';
 import { contentTypeOf, ORTHANC_NAMING } from '../../../src/naming.ts';
-import { createAes } from '../../support/aes.ts';
 import { damage, expectFailure, makeBody, never } from '../../support/bodies.ts';
+import { ciphers } from '../../support/ciphers.ts';
 import { createFakeIndex, type FakeIndex } from '../../support/fake-index.ts';
 import { createMemoryStore, type MemoryStore, sideOf } from '../../support/memory-store.ts';
 
@@ -209,7 +209,7 @@ describe('with files on the disk, too', () => {
     const key = createSecretKey(randomBytes(32));
     const envelope = createEnvelope({
       keyring: createKeyring([{ id: 1, key }], 1),
-      createAes,
+      ciphers,
       format: 'A1',
       maxInputBytes: 1_000_000,
       now: () => performance.now(),
@@ -277,7 +277,7 @@ test('what the index forgets meanwhile is not missing, and what it learns is no 
 test('knows the sizes of encrypted objects, and reads them with --deep', async () => {
   const envelope = createEnvelope({
     keyring: createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7),
-    createAes,
+    ciphers,
     format: 'A2',
     maxInputBytes: 1024 * 1024,
     now: () => performance.now(),
