@@ -40,8 +40,7 @@ class Segments {
 
   /** The part of the content that is in these bytes of the segments. */
   [[nodiscard]] Range contentOf(uint64_t position, size_t length) const;
-  /** @param content what contentOf(position, target.size()) says. It may be the target itself,
-   * where the target begins with that content: within one segment */
+  /** @param content what contentOf(position, target.size()) says */
   void seal(uint64_t position, const uint8_t* content, std::span<uint8_t> target);
   /** Takes a piece in which at most one segment ends.
    *  @param plaintext room for two segments, as one begins in the piece that ends another: segment
