@@ -5,6 +5,7 @@
 #include <node.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -88,7 +89,8 @@ std::string pathOfThisLibrary() {
       info.dli_fname == nullptr) {
     return "/libOrthancObjectStorage.so";
   }
-  return info.dli_fname;
+  // It is as Orthanc's configuration has it, whereas Node's createRequire takes absolute ones only.
+  return std::filesystem::absolute(info.dli_fname).string();
 }
 
 v8::Local<v8::String> embeddedSource(v8::Isolate* isolate) {

@@ -79,6 +79,18 @@ describe.concurrent('lifecycle', () => {
     await orthanc.kill();
   });
 
+  test('a plugin whose path is relative', async () => {
+    const folder = join(world.folder, 'relative', 'plugins');
+    await mkdir(folder, { recursive: true });
+    await copyFile(plugin, join(folder, 'libOrthancObjectStorage.so'));
+    const orthanc = await world.start('relative', {
+      ...configure('relative', { Plugins: ['./plugins'] }),
+      inFolder: true,
+    });
+    await expectToWork(orthanc, 'relative');
+    await orthanc.kill();
+  });
+
   test('SIGTERM while requests wait for a store that hangs', async () => {
     const orthanc = await world.start('stopping', configure('stopping'));
     await expectToWork(orthanc, 'stopping');

@@ -4,7 +4,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { type Box, runInBox, spawnInBox } from '../../scripts/lib/box.mjs';
@@ -20,6 +20,8 @@ export interface OrthancOptions {
   readonly folder: string;
   readonly configuration: Configuration;
   readonly environment?: Readonly<Record<string, string>>;
+  /** As `Orthanc orthanc.json` at a shell in that folder: paths in its configuration may be relative to it, and stay so. */
+  readonly inFolder?: boolean;
   /** "--trace" tells most. */
   readonly verbosity?: '--verbose' | '--trace';
   /** How often it is asked whether it has started (100 ms). */
@@ -124,7 +126,7 @@ export async function runRefusedOrthanc(
 }
 
 async function launch(options: OrthancOptions) {
-  const { box, folder, configuration, environment = {}, verbosity } = options;
+  const { box, folder, configuration, environment = {}, inFolder = false, verbosity } = options;
   await mkdir(folder, { recursive: true });
   const httpPort = await freePort();
   const dicomPort = await freePort();
@@ -143,8 +145,17 @@ async function launch(options: OrthancOptions) {
   const log = openSync(logFile, 'w');
   const child = spawnInBox(
     box,
-    ['Orthanc', ...(verbosity === undefined ? [] : [verbosity]), configurationFile],
-    { stdio: ['ignore', log, log], env: environment, binds: [folder] },
+    [
+      'Orthanc',
+      ...(verbosity === undefined ? [] : [verbosity]),
+      inFolder ? basename(configurationFile) : configurationFile,
+    ],
+    {
+      stdio: ['ignore', log, log],
+      env: environment,
+      binds: [folder],
+      ...(inFolder ? { cwd: folder } : {}),
+    },
   );
   closeSync(log);
   const url = `http://127.0.0.1:${httpPort}`;
