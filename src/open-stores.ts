@@ -96,7 +96,7 @@ export async function checkFolder(
   if (!mayBeOnePlace(naming)) return;
   await withCheckTimeout(
     'whether StorageDirectory is the bucket itself',
-    { name: 'the disk or the bucket', settings: 'StorageDirectory' },
+    () => ({ name: 'the disk or the bucket', settings: 'StorageDirectory' }),
     signal,
     (limited) => insistOnTwoPlaces(places, naming, { signal: limited }),
   );

@@ -102,7 +102,10 @@ export function s3Schema() {
       unit: 'MB',
       default: 5,
     }),
-    EnableAwsSdkLogs: flag("Puts the AWS SDK's own log lines into Orthanc's log.", false),
+    EnableAwsSdkLogs: flag(
+      "Puts the AWS SDK's own log lines into Orthanc's log: failures as warnings, the rest as information, which Orthanc shows with `--verbose` only.",
+      false,
+    ),
     ...commonSettings(),
   });
 }

@@ -30,7 +30,7 @@ import {
 import { makeCertificate } from '../support/certificate.ts';
 import { withEnvironment } from '../support/environment.ts';
 import { type ForwardProxy, startProxy } from '../support/forward-proxy.ts';
-import { type ScriptedServer, startScriptedServer } from '../support/scripted-server.ts';
+import { hang, type ScriptedServer, startScriptedServer } from '../support/scripted-server.ts';
 import { makeAzureSettings, makeLogger, type TestLogger } from '../support/settings.ts';
 import { useClosing } from './bench.ts';
 import { startFaults } from './start-faults.ts';
@@ -309,6 +309,17 @@ describe('with AccountUrl', () => {
       });
     },
   );
+
+  test('tokens that do not come: the check gives up in time', async () => {
+    server.always((exchange) =>
+      exchange.recorded.url.includes('/token') ? hang()(exchange) : exchange.proceed(),
+    );
+    await withEnvironment(secret, async () => {
+      const start = performance.now();
+      await expectFailure(check(openAccount()), 'TIMEOUT', /no answer from .*Entra ID/);
+      expect(performance.now() - start).toBeLessThan(10_000);
+    });
+  });
 
   test('workload identity exchanges its file for a token', async () => {
     const file = join(folder, 'federated-token');

@@ -4,16 +4,23 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { Secret } from '../../src/config/secret.ts';
 import type { S3Settings } from '../../src/config/settings.ts';
+import type { StorageErrorCode } from '../../src/errors.ts';
 import { createS3Store, type S3Dependencies } from '../../src/providers/s3/store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import { expectFailure, makeBody, makeBytes, makeSink, never } from '../support/bodies.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { withEnvironment } from '../support/environment.ts';
 import { answerS3, failS3 } from '../support/s3-memory.ts';
-import { GENUINE, type ScriptedServer, startScriptedServer } from '../support/scripted-server.ts';
+import {
+  GENUINE,
+  hang,
+  type ScriptedServer,
+  startScriptedServer,
+} from '../support/scripted-server.ts';
 import { makeLogger, makeS3Settings } from '../support/settings.ts';
 import { useClosing } from './bench.ts';
 import { startFaults } from './start-faults.ts';
@@ -190,6 +197,94 @@ describe("credentials of the SDK's chain", () => {
       expect(headers?.['authorization']).toContain('Credential=temporary-key/');
     },
   );
+
+  describe('by web identity', () => {
+    let folder: string;
+    let sts: ScriptedServer;
+
+    beforeEach(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
+      closing({ close: () => rm(folder, { recursive: true }) });
+      await writeFile(join(folder, 'token'), 'the-token-of-the-pod');
+      sts = closing(await startScriptedServer());
+    });
+
+    const variables = () => ({
+      AWS_PROFILE: undefined,
+      AWS_WEB_IDENTITY_TOKEN_FILE: join(folder, 'token'),
+      AWS_ROLE_ARN: 'arn:aws:iam::111122223333:role/orthanc',
+      AWS_ENDPOINT_URL_STS: sts.endpoint,
+      AWS_EC2_METADATA_DISABLED: 'true',
+      AWS_SHARED_CREDENTIALS_FILE: '/nonexistent',
+      AWS_CONFIG_FILE: '/nonexistent',
+    });
+
+    async function expectRefusal(
+      changes: Readonly<Record<string, string | undefined>>,
+      code: StorageErrorCode,
+      message: RegExp,
+    ): Promise<void> {
+      await withEnvironment({ ...variables(), ...changes }, async () => {
+        const store = open(server, { credentials: undefined, requestTimeoutMs: 1_200_000 });
+        const error = await expectFailure(check(store), code, message);
+        // It has not been asked.
+        expect(error.message).not.toMatch(/AwsS3Storage\.Endpoint|s3:PutObject/);
+        expect(inspect(error, { depth: 10 })).not.toContain('the-token-of-the-pod');
+      });
+      expect(server.requests).toEqual([]);
+    }
+
+    test.each([
+      [403, 'AccessDenied', /role\/orthanc; correct the role's trust policy/],
+      [400, 'InvalidIdentityToken', /role\/orthanc; correct the role's trust policy/],
+      [
+        400,
+        'ExpiredTokenException',
+        /token has expired; see to what renews .*token", which AWS_WEB_IDENTITY_TOKEN_FILE/,
+      ],
+      [400, 'MalformedPolicyDocument', /gives out no credentials for the role.*MalformedPolicy/],
+    ])('that is refused with %i %s', async (status, name, message) => {
+      sts.always(({ response }) => {
+        response
+          .writeHead(status, { 'content-type': 'text/xml' })
+          .end(
+            `<ErrorResponse><Error><Type>Sender</Type><Code>${name}</Code><Message>words</Message></Error></ErrorResponse>`,
+          );
+      });
+      await expectRefusal({}, 'ACCESS_DENIED', message);
+    });
+
+    test('of a server where nobody listens', async () => {
+      await sts.close();
+      await expectRefusal({}, 'UNAVAILABLE', /nobody listens at .*STS.*AWS_ENDPOINT_URL_STS/);
+    });
+
+    test('of a server that no name server knows', async () => {
+      const changes = { AWS_ENDPOINT_URL_STS: 'http://sts.invalid' };
+      await expectRefusal(changes, 'UNAVAILABLE', /host name of .*STS.*AWS_ENDPOINT_URL_STS/);
+    });
+
+    test('with a token file that is not there', async () => {
+      const changes = { AWS_WEB_IDENTITY_TOKEN_FILE: join(folder, 'missing') };
+      await expectRefusal(
+        changes,
+        'ACCESS_DENIED',
+        /missing".*correct AWS_WEB_IDENTITY_TOKEN_FILE/,
+      );
+    });
+
+    test('with the name of a profile that is not there', async () => {
+      const changes = { AWS_PROFILE: 'nobody', AWS_WEB_IDENTITY_TOKEN_FILE: undefined };
+      await expectRefusal(changes, 'ACCESS_DENIED', /profile "nobody" that AWS_PROFILE names/);
+    });
+
+    test('of a server that never answers: the check gives up in time', async () => {
+      sts.always(hang());
+      const start = performance.now();
+      await expectRefusal({}, 'TIMEOUT', /no answer from .*STS.*AWS_ENDPOINT_URL_STS/);
+      expect(performance.now() - start).toBeLessThan(10_000);
+    });
+  });
 
   test('of a web identity, asked for over our own connections', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));

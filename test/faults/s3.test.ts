@@ -368,5 +368,19 @@ describe.each([
       );
       expect(lines).not.toMatch(/Meier|Signature|Credential|authorization/i);
     });
+
+    test("EnableAwsSdkLogs warns of what fails, but not of the check's own failures", async () => {
+      const store = open({ enableSdkLogs: true, maxRetries: 0 });
+      const warnings = () => bench.log.lines.filter((line) => line.startsWith('warning: AWS SDK'));
+      await store.check({ signal: never() });
+      expect(bench.log.lines.join('\n')).toMatch(/^info: AWS SDK error: .*error=NoSuchKey/m);
+      expect(warnings()).toEqual([]);
+      bench.server.script(failS3(500, 'InternalError'));
+      await expectFailure(
+        store.put('key', makeBody(makeBytes(1)), { signal: never() }),
+        'UNAVAILABLE',
+      );
+      expect(warnings()).toEqual([expect.stringContaining('error=InternalError')]);
+    });
   });
 });

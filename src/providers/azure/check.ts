@@ -8,9 +8,10 @@ import type { Logger } from '../../log.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
 import { probeKey } from '../operation.ts';
 import { accountSetting, type SharedAccess } from './account.ts';
-import { type ErrorContext, errorCodeOf, toAzureError } from './errors.ts';
+import { type ErrorContext, errorCodeOf, TOKEN_WAIT, toAzureError } from './errors.ts';
 import type { Requests } from './requests.ts';
 import type { Perform } from './retry.ts';
+import type { TokenSource } from './tokens.ts';
 
 /** Of nothing. */
 const EMPTY_DIGESTS = { md5Base64: '1B2M2Y8AsgTpgAmY7PhCfg==', crc32: 0 };
@@ -23,6 +24,7 @@ export interface CheckDependencies {
   readonly container: ContainerClient;
   readonly requests: Requests;
   readonly perform: Perform;
+  readonly tokens: TokenSource | undefined;
   readonly log: Logger;
   /** The RootPath. */
   readonly probePrefix: string;
@@ -33,7 +35,10 @@ export async function checkContainer(deps: CheckDependencies, signal: AbortSigna
   const { context } = deps;
   await withCheckTimeout(
     `Azure container "${context.settings.containerName}"`,
-    { name: context.origin, settings: accountSetting(context.settings) },
+    () =>
+      deps.tokens?.isWaiting() === true
+        ? TOKEN_WAIT
+        : { name: context.origin, settings: accountSetting(context.settings) },
     signal,
     (limited) => probe(deps, limited),
   );

@@ -79,7 +79,10 @@ export function connect(settings: AzureSettings, transport: Transport, log: Logg
  *  leaves out the headers and parameters that are not on its list of harmless ones. */
 function takeSdkLog(log: Logger): void {
   AzureLogger.log = (...parts: readonly unknown[]) => {
-    log.info(`Azure SDK: ${parts.map(String).join(' ')}`);
+    const line = parts.map(String).join(' ');
+    // Each begins with its origin, such as "azure:storage-blob:warning". What an error means for Orthanc, the operation's own line says.
+    const isSerious = /^\S+:(error|warning)\s/.test(line);
+    log[isSerious ? 'warning' : 'info'](`Azure SDK: ${line}`);
   };
 }
 

@@ -113,16 +113,22 @@ export function findTransportError(thrown: unknown): TransportError | undefined 
   return undefined;
 }
 
+/** What a token that does not come waits for. */
+export const TOKEN_WAIT = {
+  name: 'the service that gives out tokens (Entra ID)',
+  settings: 'the environment variable AZURE_AUTHORITY_HOST',
+} as const;
+
 function destinationOf(operation: Operation, context: ErrorContext, thrown: unknown): Destination {
   const setting = accountSetting(context.settings);
   const isToken = !(thrown instanceof TransportError);
   return {
     section: 'AzureBlobStorage',
-    target: isToken ? 'the service that gives out tokens (Entra ID)' : context.origin,
+    target: isToken ? TOKEN_WAIT.name : context.origin,
     addressSetting: setting,
     endpoint: context.origin,
     hostSettings: isToken
-      ? "the environment variable AZURE_AUTHORITY_HOST, or this machine's name server"
+      ? `${TOKEN_WAIT.settings}, or this machine's name server`
       : `the account's name in ${setting}`,
     network: context.settings,
     isCheck: operation.verb === 'check',

@@ -166,6 +166,7 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
             context,
             container,
             requests,
+            tokens: connection.tokens,
             perform: createPerform(connection, {
               maxRetries: CHECK_RETRIES,
               retryConnecting: false,

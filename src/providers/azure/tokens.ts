@@ -6,6 +6,8 @@ import { createTransport, type Transport, TransportError } from '../transport.ts
 import type { AccessToken, GetTokenOptions, TokenCredential } from './identity.ts';
 
 export interface TokenSource extends TokenCredential {
+  /** A token has been asked for and has not come. */
+  isWaiting(): boolean;
   close(): Promise<void>;
 }
 
@@ -20,6 +22,7 @@ export function createDefaultChain(settings: AzureSettings, transport: Transport
   };
   let credential: Promise<TokenCredential> | undefined;
   let networkError: TransportError | undefined;
+  let waiting = 0;
 
   /** MSAL says "network_error" of whatever the network does; this one knows more. */
   function watch(url: URL): Transport {
@@ -51,6 +54,7 @@ export function createDefaultChain(settings: AzureSettings, transport: Transport
       // A token is for all: an operation that is given up must not end the others' wait for it.
       const { abortSignal: _own, ...shared } = options;
       networkError = undefined;
+      waiting += 1;
       try {
         return await (await credential).getToken(scopes, shared);
       } catch (thrown) {
@@ -59,8 +63,11 @@ export function createDefaultChain(settings: AzureSettings, transport: Transport
           throw new Error(thrown.message, { cause: networkError });
         }
         throw thrown;
+      } finally {
+        waiting -= 1;
       }
     },
+    isWaiting: () => waiting > 0,
     async close() {
       await local?.close();
     },

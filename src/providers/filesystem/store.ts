@@ -127,7 +127,7 @@ export function createFileSystemStore(settings: FileSystemSettings): ObjectStore
       run('check', undefined, signal, (linked) =>
         withCheckTimeout(
           `StorageDirectory "${root.path}"`,
-          { name: 'the disk', settings: 'StorageDirectory' },
+          () => ({ name: 'the disk', settings: 'StorageDirectory' }),
           linked,
           check,
         ),

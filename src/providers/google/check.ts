@@ -21,14 +21,8 @@ export interface CheckDependencies {
 
 /** @throws StorageError that names the setting to change */
 export function checkBucket(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
-  const target = {
-    get name() {
-      return deps.client.describeWait();
-    },
-    settings: 'GoogleCloudStorage.Endpoint',
-  };
   const subject = `Google Cloud Storage bucket "${deps.settings.bucketName}"`;
-  return withCheckTimeout(subject, target, signal, async (limited) => {
+  return withCheckTimeout(subject, deps.client.describeWait, signal, async (limited) => {
     if (!(await arePermissionsGranted(deps, limited))) await probe(deps, limited);
   });
 }

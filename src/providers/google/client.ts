@@ -4,12 +4,13 @@
 // @see https://docs.cloud.google.com/storage/docs/json_api/v1
 
 import { StorageError } from '../../errors.ts';
+import type { Silent } from '../../store/check-timeout.ts';
 import { hasHeaderOf, isPage } from '../genuine.ts';
 import { isConnectError, isTransientFailure, type Repeatable, withRetries } from '../retry.ts';
 import type { Transport } from '../transport.ts';
 import { type Answer, type ExchangeRequest, type Headers, TransportError } from '../transport.ts';
 import { asRecord, oneLine } from '../words.ts';
-import { type Credentials, CredentialsError } from './credentials.ts';
+import { type Credentials, CredentialsError, TOKEN_SERVER } from './credentials.ts';
 
 export interface GoogleRequest
   extends Pick<ExchangeRequest, 'method' | 'path' | 'content' | 'receive'> {
@@ -29,7 +30,7 @@ export interface Client {
   /** Where requests go, for messages. */
   readonly target: string;
   /** What is being waited for when nothing happens. */
-  describeWait(): string;
+  readonly describeWait: () => Silent;
 }
 
 export interface ClientOptions {
@@ -112,7 +113,9 @@ export function createClient(options: ClientOptions): Client {
     repeat,
     target,
     describeWait: () =>
-      credentials.isWaiting() ? 'the server that gives the token for the credentials' : target,
+      credentials.isWaiting()
+        ? { name: TOKEN_SERVER, settings: undefined }
+        : { name: target, settings: 'GoogleCloudStorage.Endpoint' },
   };
 }
 

@@ -16,6 +16,9 @@ const ASK_AGAIN_MS = 60_000;
 /** Until then the last token serves though no new one could be had: what the library gives is good for 5 minutes. */
 const GRACE_MS = 4 * 60_000;
 
+/** For messages. */
+export const TOKEN_SERVER = 'the server that gives the token for the credentials';
+
 export interface Authorization {
   /** `authorization`, and `x-goog-user-project` where the credentials name a project that pays. */
   readonly headers: Headers;

@@ -8,7 +8,7 @@ import type { Operation } from '../operation.ts';
 import { TransportError } from '../transport.ts';
 import { asRecord, describeClock, minutesAhead, oneLine, text } from '../words.ts';
 import { AnswerError, causeOf, isMismatch, isThrottling, statusOf } from './client.ts';
-import { CredentialsError } from './credentials.ts';
+import { CredentialsError, TOKEN_SERVER } from './credentials.ts';
 
 /** @param target where requests go */
 export function toGoogleError(
@@ -73,7 +73,7 @@ function destinationOf(
   return isForToken
     ? {
         ...common,
-        target: 'the server that gives the token for the credentials',
+        target: TOKEN_SERVER,
         endpoint: undefined,
         hostSettings: "this machine's DNS, or open the way to oauth2.googleapis.com",
       }

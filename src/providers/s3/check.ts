@@ -8,7 +8,6 @@ import {
   GetObjectCommand,
   PutObjectCommand,
   type S3Client,
-  type S3ClientConfig,
 } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../../config/settings.ts';
 import type { Logger } from '../../log.ts';
@@ -17,9 +16,12 @@ import { encodeCrc32 } from '../checksums.ts';
 import { probeKey } from '../operation.ts';
 import type { Headers, Transport } from '../transport.ts';
 import { connect, type SendOptions, withHeaders } from './client.ts';
+import { CREDENTIALS_WAIT } from './credential-errors.ts';
+import type { Credentials } from './credentials.ts';
 import { toS3Error } from './errors.ts';
 import type { RequestHeaders } from './requests.ts';
 import { isMismatch } from './retry.ts';
+import { createSdkLogger } from './sdk-log.ts';
 
 /** Enough to survive one lost connection or a stumbling server. */
 const CHECK_RETRIES = 2;
@@ -36,7 +38,7 @@ export interface CheckDependencies {
   readonly transport: Transport;
   readonly log: Logger;
   readonly headers: RequestHeaders;
-  readonly credentials: S3ClientConfig['credentials'];
+  readonly credentials: Credentials;
   /** The RootPath. */
   readonly probePrefix: string;
   /** A file that is not where it is looked for first may be elsewhere. */
@@ -46,11 +48,14 @@ export interface CheckDependencies {
 /** @throws StorageError that names the setting to change */
 export async function checkBucket(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
   const { settings } = deps;
-  const target = {
-    name: settings.endpoint ?? `region "${settings.region}"`,
-    settings: 'AwsS3Storage.Endpoint or .Region',
-  };
-  await withCheckTimeout(`S3 bucket "${settings.bucketName}"`, target, signal, (bounded) =>
+  const describeWait = () =>
+    deps.credentials.isWaiting()
+      ? CREDENTIALS_WAIT
+      : {
+          name: settings.endpoint ?? `region "${settings.region}"`,
+          settings: 'AwsS3Storage.Endpoint or .Region',
+        };
+  await withCheckTimeout(`S3 bucket "${settings.bucketName}"`, describeWait, signal, (bounded) =>
     probe(deps, bounded),
   );
 }
@@ -61,12 +66,12 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
     connect({
       settings,
       transport: deps.transport,
-      log: deps.log,
+      credentials: deps.credentials,
+      logger: createSdkLogger(settings, deps.log, true),
       maxRetries,
       retryConnecting: false,
       closing: signal,
       followRegionRedirects: false,
-      credentials: deps.credentials,
     });
   const client = open(CHECK_RETRIES);
   const target = {

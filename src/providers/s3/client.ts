@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The SDK's client as this provider needs it: our transport beneath, our retry strategy, its log in ours.
+// The SDK's client as this provider needs it: our transport beneath, our retry strategy, its log in ours (sdk-log.ts).
 
 import { Readable } from 'node:stream';
-import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3';
+import { S3Client } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../../config/settings.ts';
-import type { Logger } from '../../log.ts';
 import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
 import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
-import { asRecord } from '../words.ts';
+import type { Credentials } from './credentials.ts';
 import { encode } from './encode.ts';
 import { isGenuine } from './genuine.ts';
 import { createRetryStrategy } from './retry.ts';
+import type { SdkLogger } from './sdk-log.ts';
 
 /** What `client.send` takes beside the command. Contents and answers' bodies go past the SDK: it signs and reads heads only, so
  *  that a retry reads the content anew and a broken body counts as a failed attempt. */
@@ -24,23 +24,21 @@ export interface SendOptions {
 export interface ConnectOptions {
   readonly settings: S3Settings;
   readonly transport: Transport;
-  readonly log: Logger;
+  readonly credentials: Credentials;
+  readonly logger: SdkLogger;
   readonly maxRetries: number;
   readonly retryConnecting: boolean;
   /** Ends waits between attempts. */
   readonly closing: AbortSignal;
   /** Follow a bucket into another region; at start that is reported instead. */
   readonly followRegionRedirects: boolean;
-  /** Shared with another connection, so that a chain is walked once. */
-  readonly credentials?: S3ClientConfig['credentials'] | undefined;
 }
 
 export function connect(options: ConnectOptions): S3Client {
-  const { settings, log } = options;
-  const credentials = options.credentials ?? readCredentials(settings);
+  const { settings } = options;
   return new S3Client({
     region: settings.region,
-    ...(credentials === undefined ? {} : { credentials }),
+    credentials: options.credentials.provider,
     ...(settings.endpoint === undefined ? {} : { endpoint: settings.endpoint }),
     forcePathStyle: !settings.virtualAddressing,
     // A header of ours carries the checksum (requests.ts), so the SDK must neither compute nor verify another one.
@@ -57,7 +55,7 @@ export function connect(options: ConnectOptions): S3Client {
       random: Math.random,
     }),
     requestHandler: createHandler(options.transport),
-    logger: settings.enableSdkLogs ? createSdkLogger(log) : silentLogger,
+    logger: options.logger,
   });
 }
 
@@ -101,12 +99,6 @@ export function withHeaders<Command extends Extensible>(
     return next(args);
   };
   return withMiddleware(command, addHeaders, 'addHeadersMiddleware');
-}
-
-function readCredentials(settings: S3Settings): S3ClientConfig['credentials'] {
-  if (settings.credentials === undefined) return undefined;
-  const { accessKey, secretKey } = settings.credentials;
-  return { accessKeyId: accessKey, secretAccessKey: secretKey.reveal() };
 }
 
 /** Of white space in ASCII the last. */
@@ -184,54 +176,4 @@ function buildQuery(query: SdkRequest['query'] = {}): string {
     }
   }
   return pairs.length === 0 ? '' : `?${pairs.join('&')}`;
-}
-
-const silentLogger = {
-  trace: () => undefined,
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-};
-
-/** EnableAwsSdkLogs: one line per command, built from fields that are known to be harmless. The SDK's own records hold inputs,
- *  outputs and error objects with whole requests in them, so they are never printed as they come. */
-function createSdkLogger(log: Logger) {
-  const write = (level: string) => (record: unknown) => {
-    if (typeof record === 'string') log.info(`AWS SDK ${level}: ${record}`);
-    else if (typeof record === 'object' && record !== null) {
-      log.info(`AWS SDK ${level}: ${describeRecord(asRecord(record))}`);
-    }
-  };
-  return {
-    trace: () => undefined,
-    // Which profile files and environment variables it looked for in vain, some thirty lines per client.
-    debug: () => undefined,
-    info: write('info'),
-    warn: write('warn'),
-    error: write('error'),
-  };
-}
-
-function describeRecord(record: Readonly<Record<string, unknown>>): string {
-  const input = asRecord(record['input']);
-  const metadata = asRecord(record['metadata']);
-  const error = asRecord(record['error']);
-  const fields: readonly (readonly [string, unknown])[] = [
-    ['command', record['commandName']],
-    ['bucket', input['Bucket']],
-    ['key', input['Key']],
-    ['bytes', input['ContentLength']],
-    ['part', input['PartNumber']],
-    ['status', metadata['httpStatusCode']],
-    ['attempts', metadata['attempts']],
-    ['delayMs', metadata['totalRetryDelay']],
-    ['requestId', metadata['requestId']],
-    ['error', error['name']],
-    ['code', error['code']],
-  ];
-  return fields
-    .filter(([, value]) => typeof value === 'string' || typeof value === 'number')
-    .map(([name, value]) => `${name}=${String(value)}`)
-    .join(' ');
 }

@@ -7,6 +7,8 @@ import { type Destination, type Explanation, explainTransport } from '../network
 import type { Operation } from '../operation.ts';
 import { TransportError } from '../transport.ts';
 import { asRecord, describeClock, minutesAhead, oneLine, text } from '../words.ts';
+import { explainCredentials } from './credential-errors.ts';
+import { CredentialsError } from './credentials.ts';
 
 type Facts = {
   readonly name: string;
@@ -25,10 +27,13 @@ export function toS3Error(
   settings: S3Settings,
 ): StorageError {
   if (thrown instanceof StorageError) return thrown;
-  const facts = readFacts(thrown);
-  const explanation =
-    thrown instanceof TransportError
-      ? explainTransport(thrown, destinationOf(operation, settings))
+  const isOfCredentials = thrown instanceof CredentialsError;
+  const failure = isOfCredentials ? thrown.cause : thrown;
+  const facts = readFacts(failure);
+  const explanation = isOfCredentials
+    ? explainCredentials(failure, facts, settings, process.env)
+    : failure instanceof TransportError
+      ? explainTransport(failure, destinationOf(operation, settings))
       : (explainName(facts, operation, settings) ??
         explainStatus(facts, settings) ?? {
           code: 'INTERNAL' as const,
@@ -43,7 +48,7 @@ export function toS3Error(
     `cannot ${operation.verb} ${subject}: ${explanation.text}`,
     {
       key: operation.key ?? settings.bucketName,
-      cause: toCause(thrown, facts),
+      cause: toCause(failure, facts),
       ...(facts.requestId === undefined ? {} : { requestId: facts.requestId }),
     },
   );
@@ -114,12 +119,6 @@ function explainName(
       return {
         code: 'ACCESS_DENIED',
         text: 'the temporary credentials have expired; renew what provides them (role, profile, or environment)',
-      };
-    case 'CredentialsProviderError':
-    case 'TokenProviderError':
-      return {
-        code: 'ACCESS_DENIED',
-        text: `no credentials were found; set AwsS3Storage.AccessKey and .SecretKey, or provide environment variables, a profile, or a role (${facts.words})`,
       };
     case 'RequestTimeTooSkewed':
     case 'RequestExpired':

@@ -8,7 +8,6 @@ import {
   HeadObjectCommand,
   ListObjectsV2Command,
   PutObjectCommand,
-  type S3ClientConfig,
 } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
@@ -21,11 +20,13 @@ import { withSplit } from '../split-read.ts';
 import { createTransport, type Headers } from '../transport.ts';
 import { checkBucket } from './check.ts';
 import { connect, type SendOptions, withHeaders } from './client.ts';
+import { createCredentials } from './credentials.ts';
 import { toS3Error } from './errors.ts';
 import { createLean } from './lean.ts';
 import { createMultipart } from './multipart.ts';
 import { createChecksums, type ReceiveOptions, receive } from './receive.ts';
 import { createRequestHeaders } from './requests.ts';
+import { createSdkLogger } from './sdk-log.ts';
 
 /** How long a failed multipart upload may still be cleaned up behind. */
 const CLEANUP_GRACE_MS = 2_000;
@@ -53,19 +54,21 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
   const closing = new AbortController();
   // Each operation under way listens; from eleven on, Node would warn of a leak.
   setMaxListeners(0, closing.signal);
-  const open = (maxRetries: number, credentials?: S3ClientConfig['credentials']) =>
+  const logger = createSdkLogger(settings, log);
+  const credentials = createCredentials(settings, logger);
+  const open = (maxRetries: number) =>
     connect({
       settings,
       transport,
-      log,
+      credentials,
+      logger,
       maxRetries,
       retryConnecting: true,
       closing: closing.signal,
       followRegionRedirects: true,
-      credentials,
     });
   const client = open(settings.maxRetries);
-  const removing = open(removalRetries(settings.maxRetries), client.config.credentials);
+  const removing = open(removalRetries(settings.maxRetries));
   const headers = createRequestHeaders(settings);
   // Who switches the SDK's log on wants to see all requests in it.
   const isLean = deps.lean !== false && !settings.enableSdkLogs;
@@ -198,7 +201,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
             transport,
             log,
             headers,
-            credentials: client.config.credentials,
+            credentials,
             probePrefix: deps.probePrefix ?? '',
             readsSeveralNames: deps.readsSeveralNames === true,
           },
