@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { StorageError } from '../errors.ts';
 import { type MigrateCounts, migrate, needsTypes } from '../jobs/migrate.ts';
 import type { Side } from '../jobs/side.ts';
 import { type IndexedTypes, readIndexedTypes } from './indexed-types.ts';
 import { abortWhenInterrupted } from './interruption.ts';
 import { openJournal } from './journal.ts';
+import { decimalNumber, parallelNumber } from './numbers.ts';
 import { parseOrthancUrl } from './orthanc-http.ts';
 import { createProgressLine, formatBar } from './progress.ts';
 import { openBucketAndFiles, openBucketSide } from './sides.ts';
@@ -26,6 +27,7 @@ interface Options {
 }
 
 const PARALLEL_DEFAULT = 24;
+const BANDWIDTH_MIN = 0.001;
 const BYTES_PER_MB = 1024 * 1024;
 const FAILURES_SHOWN = 20;
 
@@ -51,14 +53,14 @@ export function migrateCommand(): Command {
     .option('--journal <file>', 'notes what is done, so that a later run does not read it again')
     .addOption(
       new Option('--parallel <number>', 'files at once')
-        .argParser(positiveNumber)
+        .argParser(parallelNumber)
         .default(PARALLEL_DEFAULT),
     )
     .addOption(
       new Option(
         '--bandwidth <MB/s>',
         'at most so many MB (of 1,048,576 bytes) a second, on average: each file goes as fast as it can, the next one waits',
-      ).argParser(positiveNumber),
+      ).argParser(decimalNumber(BANDWIDTH_MIN)),
     )
     .option(
       '--read-back',
@@ -218,10 +220,4 @@ function describe(counts: MigrateCounts, isDryRun: boolean): string {
   const gone = counts.gone === 0 ? '' : `, ${counts.gone} removed meanwhile`;
   const failed = counts.failed === 0 ? '' : `, ${counts.failed} failed`;
   return `${copied}, ${there}${foreign}${gone}${failed}`;
-}
-
-function positiveNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('must be above 0');
-  return value;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { tmpdir } from 'node:os';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError } from '../errors.ts';
 import { type RekeyOutcome, rekey } from '../jobs/rekey.ts';
@@ -11,6 +11,7 @@ import { openCheckedObjects } from '../open-stores.ts';
 import { openSpool } from './files.ts';
 import { readIndexedTypes } from './indexed-types.ts';
 import { abortWhenInterrupted } from './interruption.ts';
+import { parallelNumber, wholeNumber } from './numbers.ts';
 import { parseOrthancUrl } from './orthanc-http.ts';
 import { openRekeyProgress, type RekeyProgressLine } from './rekey-progress.ts';
 import { openRekeyState, type RekeyState } from './rekey-state.ts';
@@ -30,7 +31,7 @@ interface Options {
 const SAVE_INTERVAL_MS = 2_000;
 const SHOWN_FAILURES = 20;
 const UINT32_MAX = 0xffff_ffff;
-const CONCURRENCY = { default: 8, max: 256 } as const;
+const CONCURRENCY_DEFAULT = 8;
 
 /** `rekey`: objects under old keys to the master key. */
 export function rekeyCommand(): Command {
@@ -43,7 +44,7 @@ export function rekeyCommand(): Command {
       new Option(
         '--from <id>',
         'only objects under this key id; default: all but the master key',
-      ).argParser((text) => wholeNumber(text, 0, UINT32_MAX)),
+      ).argParser(wholeNumber(0, UINT32_MAX)),
     )
     .addOption(
       new Option('--to <format>', 'converts, also what is under the master key already').choices([
@@ -59,8 +60,8 @@ export function rekeyCommand(): Command {
     )
     .addOption(
       new Option('--concurrency <n>', 'objects at once')
-        .default(CONCURRENCY.default)
-        .argParser((text) => wholeNumber(text, 1, CONCURRENCY.max)),
+        .argParser(parallelNumber)
+        .default(CONCURRENCY_DEFAULT),
     )
     .option('--state <file>', 'keeps how far it has come, and goes on there')
     .option('--dry-run', 'reads headers only, and tells what would be done')
@@ -214,10 +215,4 @@ function report(state: RekeyState, options: Options): void {
   if (reasons.length > SHOWN_FAILURES) {
     process.stderr.write(`… and ${reasons.length - SHOWN_FAILURES} more; --json names all\n`);
   }
-}
-
-function wholeNumber(text: string, min: number, max: number): number {
-  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (value >= min && value <= max) return value;
-  throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`);
 }

@@ -29,8 +29,6 @@ export interface Sides {
   readonly bucket: Side;
   /** With HybridMode. */
   readonly files: Side | undefined;
-  /** Tells the bucket from others, for people and in reports. */
-  readonly bucketName: string;
   close(): Promise<void>;
 }
 
@@ -41,9 +39,11 @@ export async function openSides(configPath: string): Promise<Sides> {
   const stores = await openStores(settings, provider, { log });
   await checkStores(stores, settings.naming, log);
   return {
-    bucket: bucketSide(stores.objects, settings.naming, envelope),
-    files: stores.files === undefined ? undefined : fileSide(stores.files, envelope),
-    bucketName: nameOf(provider, settings.naming),
+    bucket: bucketSide(stores.objects, provider, settings.naming, envelope),
+    files:
+      stores.files === undefined || settings.hybrid === undefined
+        ? undefined
+        : fileSide(stores.files, settings.hybrid.fileSystem, envelope),
     close: () => closeStores(stores),
   };
 }
@@ -53,15 +53,17 @@ export async function openBucketSide(configPath: string): Promise<Side> {
   const log = createCliLogger();
   const { provider, settings, envelope } = loadCliSettings(configPath, log);
   const store = await openCheckedObjects(settings, provider, { log });
-  return bucketSide(store, settings.naming, envelope);
+  return bucketSide(store, provider, settings.naming, envelope);
 }
 
 function bucketSide(
   store: ObjectStore,
+  provider: ProviderSettings,
   naming: NamingSettings,
   envelope: Envelope | undefined,
 ): Side {
   return {
+    name: bucketNameOf(provider, naming),
     store,
     naming,
     attachments: createAttachmentStore({ store, naming, envelope }),
@@ -88,8 +90,8 @@ export async function openBucketAndFiles(
     throw error;
   }
   return {
-    bucket: bucketSide(objects, settings.naming, envelope),
-    files: fileSide(files, envelope),
+    bucket: bucketSide(objects, provider, settings.naming, envelope),
+    files: fileSide(files, folder, envelope),
   };
 }
 
@@ -102,8 +104,13 @@ function readFolder(configPath: string): FileSystemSettings {
   return folder;
 }
 
-function fileSide(store: ObjectStore, envelope: Envelope | undefined): Side {
+function fileSide(
+  store: ObjectStore,
+  { folder }: FileSystemSettings,
+  envelope: Envelope | undefined,
+): Side {
   return {
+    name: `file-system ${folder}`,
     store,
     naming: ORTHANC_NAMING,
     attachments: createFileAttachments(store, envelope),
@@ -113,7 +120,8 @@ function fileSide(store: ObjectStore, envelope: Envelope | undefined): Side {
   };
 }
 
-function nameOf(provider: ProviderSettings, { rootPath }: NamingSettings): string {
+/** With all that tells it from other buckets, and no secret. */
+export function bucketNameOf(provider: ProviderSettings, { rootPath }: NamingSettings): string {
   const parts = [provider.kind, placeOf(provider), bucketOf(provider), rootPath];
   return parts.filter((part) => part !== '').join(' ');
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { type Finding, type Orphan, type VerifyCounts, verify } from '../jobs/verify.ts';
 import { insistOnWritable } from './files.ts';
+import { decimalNumber, parallelNumber, wholeNumber } from './numbers.ts';
 import { readOrphanReport, writeOrphanReport } from './orphan-report.ts';
 import { connectToOrthanc, orthancOption } from './orthanc-http.ts';
 import { createProgressLine, formatBar } from './progress.ts';
@@ -46,7 +47,7 @@ export function verifyCommand(): Command {
         '--min-age-hours <hours>',
         'younger objects are no orphans: Orthanc may be about to index them',
       )
-        .argParser(hours)
+        .argParser(decimalNumber(1))
         .default(MIN_AGE_HOURS),
     )
     .option(
@@ -55,13 +56,13 @@ export function verifyCommand(): Command {
     )
     .addOption(
       new Option('--max <number>', 'deletes at most so many')
-        .argParser(wholeNumber)
+        .argParser(wholeNumber(1))
         .default(DELETE_MAX),
     )
     .option('--confirm', 'with --delete-orphans: really, by the report of an earlier run')
     .addOption(
       new Option('--parallel <number>', 'reads at once, with --deep')
-        .argParser(wholeNumber)
+        .argParser(parallelNumber)
         .default(PARALLEL_DEFAULT),
     )
     .option('--json', 'print findings and the result as JSON, one object a line')
@@ -94,13 +95,13 @@ async function run(options: Options, command: Command): Promise<void> {
   }
   const isJson = options.json === true;
   const sides = await openSides(options.config);
-  const { bucket, files, bucketName } = sides;
+  const { bucket, files } = sides;
   const progress = createProgressLine(!isJson && process.stderr.isTTY === true);
   const orphans: Orphan[] = [];
   try {
     if (reportFile !== undefined) insistOnWritable(reportFile);
     const earlier =
-      reportFile === undefined ? undefined : readOrphanReport(reportFile, bucketName, Date.now());
+      reportFile === undefined ? undefined : readOrphanReport(reportFile, bucket.name, Date.now());
     const isNoted = options.confirm === true && typeof earlier === 'function' ? earlier : undefined;
     const counts = await verify(
       {
@@ -129,7 +130,7 @@ async function run(options: Options, command: Command): Promise<void> {
     process.stdout.write(`${isJson ? JSON.stringify(counts) : describe(counts)}\n`);
     process.exitCode = exitCodeOf(counts);
     if (reportFile === undefined || isNoted !== undefined) return;
-    writeOrphanReport(reportFile, bucketName, Date.now(), orphans);
+    writeOrphanReport(reportFile, bucket.name, Date.now(), orphans);
     process.stderr.write(`${describeDryRun(reportFile, options, earlier)}\n`);
     if (options.confirm === true) process.exitCode = EXIT_NOT_CONFIRMED;
   } finally {
@@ -206,18 +207,4 @@ function describe(counts: VerifyCounts): string {
         ]),
     ...(counts.deletedOrphans === 0 ? [] : [`${counts.deletedOrphans} orphans deleted`]),
   ].join('\n');
-}
-
-function hours(text: string): number {
-  const value = Number(text);
-  if (!Number.isFinite(value) || value < 1) throw new InvalidArgumentError('must be 1 or more');
-  return value;
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) {
-    throw new InvalidArgumentError('must be a whole number above 0');
-  }
-  return value;
 }

@@ -7,6 +7,8 @@ import type { ObjectStore } from '../store/object-store.ts';
 
 /** One of the places that files lie in, as its objects and as Orthanc's attachments. */
 export interface Side {
+  /** Tells it from all others, for people and in files of earlier runs. */
+  readonly name: string;
   readonly store: ObjectStore;
   readonly naming: NamingSettings;
   readonly attachments: AttachmentStore;

@@ -58,6 +58,7 @@ const counts = await verify(
   {
     api,
     bucket: {
+      name: 'bucket',
       store,
       naming,
       attachments: createAttachmentStore({ store, naming }),

@@ -196,6 +196,7 @@ test('a folder that is not there is no folder without files', () => {
 test.each([
   [['--to', 'tape']],
   [['--parallel', '0']],
+  [['--parallel', '0.5']],
   [['--bandwidth', 'fast']],
   [['--to', 'file-system', '--from-config', 'x.json']],
 ])('%j is wrong usage, exit code 2', (options) => {

@@ -29,6 +29,7 @@ export function sideOf(
 ): Side {
   const { isFileSystem = false, envelope } = options;
   return {
+    name: isFileSystem ? 'files' : 'bucket',
     store,
     naming,
     attachments: isFileSystem
