@@ -160,9 +160,11 @@ function serve(
   if (binding.lane > 0) return;
   const also = hybrid === undefined ? '' : `, also in ${hybrid.fileSystem.folder}`;
   const first = hybrid === undefined ? '' : `; new ones go to the ${hybrid.writeTo}`;
-  const sealed = envelope?.format === undefined ? '' : `, encrypted as ${envelope.format}`;
+  const sealed =
+    envelope?.format === undefined ? ', not encrypted' : `, encrypted as ${envelope.format}`;
   const over = lanes === 1 ? '' : `, by ${lanes} event loops`;
-  log.info(
+  // Where patient data goes, everybody should see once, and Orthanc shows nothing below a warning unless asked to.
+  log[binding.restarted ? 'info' : 'warning'](
     `Attachments are stored in ${provider.kind} "${bucketOf(provider)}"${sealed}${also}${first}${over}`,
   );
 }

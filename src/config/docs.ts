@@ -154,6 +154,8 @@ The plugin is set up in Orthanc's own configuration file, by one section named a
 
 - **Mistakes stop Orthanc at start**, all of them in one go, each with what to write instead:
   \`AwsS3Storage.BuketName: unknown key, did you mean "BucketName"?\`
+- **One line of Orthanc's log** says where attachments go, and whether they are encrypted: a warning, since Orthanc shows no
+  information without \`--verbose\`.
 - Sections that the C++ plugins read are read here with the same meaning, and the objects have the same names
   ([formats.md](formats.md)).
 - Numbers and \`true\`/\`false\` may stand in quotes, and a number may stand for a text: environment variables of the Docker

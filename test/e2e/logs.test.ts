@@ -87,3 +87,10 @@ test('every line is one line of printable text', () => {
 /** What an evil or chatty server might say. */
 const BODY =
   '<?xml version="1.0"?><Error><Code>Strange</Code><Message>two\nlines\u0007</Message></Error>';
+
+test("where attachments go is said once, also at Orthanc's own log level", async () => {
+  const quiet = await world.start('quiet');
+  expect(await quiet.stop()).toBe(0);
+  const said = quiet.pluginLines().filter((line) => line.includes('Attachments are stored in'));
+  expect(said).toEqual([expect.stringMatching(/s3 "[^"]+", not encrypted$/)]);
+});
