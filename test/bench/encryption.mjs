@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 
 import { ensureBox, runInBoxOrFail } from '../../scripts/lib/box.mjs';
-import { buildNative, ciphersFile } from '../../scripts/lib/build.mjs';
+import { buildBundle, buildNative, ciphersFile } from '../../scripts/lib/build.mjs';
 import { inProject } from '../../scripts/lib/paths.mjs';
 import { parseBoxName } from '../../scripts/lib/suites.mjs';
 
@@ -25,6 +25,7 @@ const { values } = parseArgs({
 const boxName = parseBoxName(values.box);
 const rounds = Number(values.rounds);
 
+await buildBundle();
 const addon = join(await buildNative({ box: boxName, withTests: true }), ciphersFile);
 const box = await ensureBox(boxName);
 const folder = mkdtempSync(inProject('build', 'bench-'));
