@@ -104,7 +104,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
   define(exports, "complete", &Binding::complete);
   define(exports, "respond", &Binding::respond);
   define(exports, "callOrthanc", &Binding::callOrthanc);
-  define(exports, "askLane", &Binding::askLane);
+  define(exports, "sendToLane", &Binding::sendToLane);
   define(exports, "submitJob", &Binding::submitJob);
   define(exports, "updateJob", &Binding::updateJob);
 }
@@ -131,6 +131,7 @@ void Binding::log(const Info& info) {
 void Binding::start(const Info& info) {
   const auto handlers = info[0].As<Napi::Object>();
   onRequest_ = Napi::Persistent(handlers.Get("onRequest").As<Napi::Function>());
+  onMessage_ = Napi::Persistent(handlers.Get("onMessage").As<Napi::Function>());
   onAbandoned_ = Napi::Persistent(handlers.Get("onAbandoned").As<Napi::Function>());
   onStop_ = Napi::Persistent(handlers.Get("onStop").As<Napi::Function>());
   instance_.bind(this);
@@ -142,10 +143,12 @@ void Binding::ready(const Info& info) {
   settings.storage = told.Get("storage").ToBoolean();
   settings.rangeReads = told.Get("rangeReads").ToBoolean();
   settings.lanes = told.Get("lanes").ToNumber().Uint32Value();
-  settings.callTimeout =
-      std::chrono::milliseconds(told.Get("callTimeoutMs").ToNumber().Int64Value());
-  settings.watchdogTimeout =
-      std::chrono::milliseconds(told.Get("watchdogMs").ToNumber().Int64Value());
+  const auto millisecondsOf = [&told](const char* name) {
+    return std::chrono::milliseconds(told.Get(name).ToNumber().Int64Value());
+  };
+  settings.timeouts = {millisecondsOf("callTimeoutMs"), millisecondsOf("removeTimeoutMs"),
+                       millisecondsOf("metricsTimeoutMs")};
+  settings.watchdogTimeout = millisecondsOf("watchdogMs");
   instance_.serve();
   instance_.surroundings().events.onReady(settings);
 }
@@ -265,12 +268,9 @@ Napi::Value Binding::callOrthanc(const Info& info) {
   });
 }
 
-Napi::Value Binding::askLane(const Info& info) {
-  return promiseOf(info.Env(),
-                   [&lanes = instance_.surroundings().lanes, index = unsignedAt(info, 0, "lane"),
-                    what = stringAt(info, 1)](const OrthancContext& /*orthanc*/) {
-                     return lanes.ask(index, what).value_or(RestAnswer{});
-                   });
+void Binding::sendToLane(const Info& info) {
+  const NodeInstance::Surroundings& surroundings = instance_.surroundings();
+  surroundings.lanes.send(unsignedAt(info, 0, "lane"), {surroundings.lane, stringAt(info, 1)});
 }
 
 Napi::Value Binding::submitJob(const Info& info) {
@@ -293,7 +293,7 @@ void Binding::deliver(bool stopRequested) {
   const Napi::HandleScope handles(env_);
   const Inbox inbox = instance_.surroundings().bridge.take();
   if (inbox.arrivals.empty() && inbox.abandoned.empty() && inbox.answers.empty() &&
-      !stopRequested) {
+      inbox.messages.empty() && !stopRequested) {
     return;
   }
   // One scope for all: promises' reactions run once when it closes, not once for each request.
@@ -312,6 +312,12 @@ void Binding::deliver(bool stopRequested) {
   }
   for (const OrthancAnswer& answer : inbox.answers) {
     settle(answer);
+  }
+  for (const LaneMessage& message : inbox.messages) {
+    std::array<napi_value, 2> arguments{};
+    napi_create_double(env_, static_cast<double>(message.from), arguments.data());
+    napi_create_string_utf8(env_, message.text.data(), message.text.size(), &arguments[1]);
+    call(onMessage_, arguments.size(), arguments.data());
   }
   if (stopRequested) {
     call(onStop_, 0, nullptr);

@@ -49,7 +49,7 @@ class Binding {
   void complete(const Info& info);
   void respond(const Info& info);
   Napi::Value callOrthanc(const Info& info);
-  Napi::Value askLane(const Info& info);
+  void sendToLane(const Info& info);
   Napi::Value submitJob(const Info& info);
   void updateJob(const Info& info);
 
@@ -67,6 +67,7 @@ class Binding {
   Napi::AsyncContext asyncContext_;
   Napi::ObjectReference resource_;
   Napi::FunctionReference onRequest_;
+  Napi::FunctionReference onMessage_;
   Napi::FunctionReference onAbandoned_;
   Napi::FunctionReference onStop_;
   std::unordered_map<uint64_t, std::shared_ptr<Request>> requests_;

@@ -7,7 +7,7 @@
 namespace cloudstore {
 
 Result Bridge::call(const std::shared_ptr<Request>& request) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeoutMs_);
+  auto deadline = std::chrono::steady_clock::now();
   std::shared_ptr<Wakeup> wakeup;
   uint64_t id = 0;
   {
@@ -18,6 +18,7 @@ Result Bridge::call(const std::shared_ptr<Request>& request) {
     if (broken_) {
       return {Result::Verdict::kLost, 0, brokenReason_};
     }
+    deadline += timeoutLocked(request->subject().operation);
     id = nextId_++;
     live_.emplace(id, Live{request, false});
     queue_.push_back(id);
@@ -47,6 +48,11 @@ Result Bridge::call(const std::shared_ptr<Request>& request) {
   return result;
 }
 
+void Bridge::setTimeouts(const Timeouts& timeouts) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  timeouts_ = timeouts;
+}
+
 void Bridge::attach(std::shared_ptr<Wakeup> wakeup) {
   std::shared_ptr<Wakeup> toWake;
   {
@@ -68,6 +74,7 @@ void Bridge::detach(const std::string& reason) {
   woken_ = false;
   abandoned_.clear();
   answers_.clear();
+  messages_.clear();
   failLocked(true, {Result::Verdict::kLost, 0, reason});
 }
 
@@ -121,6 +128,7 @@ Inbox Bridge::take() {
   queue_.clear();
   inbox.abandoned.swap(abandoned_);
   inbox.answers.swap(answers_);
+  inbox.messages.swap(messages_);
   return inbox;
 }
 
@@ -129,6 +137,21 @@ void Bridge::post(OrthancAnswer answer) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     answers_.push_back(std::move(answer));
+    wakeup = filledLocked();
+  }
+  if (wakeup) {
+    wakeup->send();
+  }
+}
+
+void Bridge::post(LaneMessage message) {
+  std::shared_ptr<Wakeup> wakeup;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (wakeup_ == nullptr) {
+      return;
+    }
+    messages_.push_back(std::move(message));
     wakeup = filledLocked();
   }
   if (wakeup) {
@@ -165,6 +188,17 @@ std::shared_ptr<Wakeup> Bridge::filledLocked() {
   }
   woken_ = true;
   return wakeup_;
+}
+
+std::chrono::milliseconds Bridge::timeoutLocked(Operation operation) const {
+  switch (operation) {
+    case Operation::kRemove:
+      return timeouts_.remove;
+    case Operation::kMetrics:
+      return timeouts_.metrics;
+    default:
+      return timeouts_.call;
+  }
 }
 
 void Bridge::failLocked(bool takenOnly, const Result& result) {

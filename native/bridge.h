@@ -28,6 +28,12 @@ struct OrthancAnswer {
   RestAnswer answer;
 };
 
+/** What one event loop's TypeScript tells another's. */
+struct LaneMessage {
+  size_t from = 0;
+  std::string text;
+};
+
 /** What has gathered for the loop since it last looked. */
 struct Inbox {
   struct Arrival {
@@ -37,6 +43,14 @@ struct Inbox {
   std::vector<Arrival> arrivals;
   std::vector<uint64_t> abandoned;
   std::vector<OrthancAnswer> answers;
+  std::vector<LaneMessage> messages;
+};
+
+/** How long calls may take. */
+struct Timeouts {
+  std::chrono::milliseconds call{60'000};
+  std::chrono::milliseconds remove{60'000};  // Orthanc holds the lock of its index meanwhile
+  std::chrono::milliseconds metrics{2'000};
 };
 
 /** The queue between Orthanc's threads and the one event loop, the table of live requests, and the
@@ -48,12 +62,12 @@ struct Inbox {
  *  Order of locks: Bridge::mutex_, then Request's. A Wakeup is sent with neither held. */
 class Bridge {
  public:
-  /** thread: any of Orthanc's; blocks until the request ends, at most for the time set by
-   * `setTimeout`. */
+  /** thread: any of Orthanc's; blocks until the request ends, at most for the time that its
+   * operation has. */
   Result call(const std::shared_ptr<Request>& request);
 
-  /** thread: any. How long a call may take; TypeScript tells once it has read the configuration. */
-  void setTimeout(std::chrono::milliseconds timeout) { timeoutMs_ = timeout.count(); }
+  /** thread: any. TypeScript tells them once it has read the configuration. */
+  void setTimeouts(const Timeouts& timeouts);
 
   /** thread: the loop's. From now on the loop behind `wakeup` takes what arrives. */
   void attach(std::shared_ptr<Wakeup> wakeup);
@@ -74,6 +88,8 @@ class Bridge {
   Inbox take();
   /** thread: any. Hands an answer of Orthanc's to the loop. */
   void post(OrthancAnswer answer);
+  /** thread: any. Dropped where no runtime is attached: who asks gives up soon. */
+  void post(LaneMessage message);
 
   /** thread: any. Calls that wait for an answer. */
   [[nodiscard]] size_t waiting() const;
@@ -95,13 +111,14 @@ class Bridge {
   /** Marks the inbox as filled. @returns whom to wake, once the lock is released; nullptr if that
    * is done already */
   std::shared_ptr<Wakeup> filledLocked();
+  [[nodiscard]] std::chrono::milliseconds timeoutLocked(Operation operation) const;
   void failLocked(bool takenOnly, const Result& result);
 
-  std::atomic<int64_t> timeoutMs_{60'000};
   std::atomic<uint64_t> turns_{0};
 
   mutable std::mutex mutex_;
   // guarded by mutex_
+  Timeouts timeouts_;
   std::shared_ptr<Wakeup> wakeup_;
   bool woken_ = false;
   bool closed_ = false;
@@ -112,6 +129,7 @@ class Bridge {
   std::vector<uint64_t> queue_;
   std::vector<uint64_t> abandoned_;
   std::vector<OrthancAnswer> answers_;
+  std::vector<LaneMessage> messages_;
 };
 
 }  // namespace cloudstore

@@ -31,7 +31,7 @@ Result ask(PluginState& state, const JobState& job, const char* what, uint16_t* 
   // Orthanc's copy may change while TypeScript reads this one.
   const std::string serialized = job.snapshot().serialized;
   const auto request =
-      std::make_shared<Request>(Request::Subject{Operation::kEvent, job.handle(), 0, 0, what},
+      std::make_shared<Request>(Request::Subject{Operation::kJob, job.handle(), 0, 0, what},
                                 serialized.data(), serialized.size(), nullptr);
   const Result result = state.lanes.first().call(request);
   if (result.verdict == Result::Verdict::kSuccess) {

@@ -104,13 +104,8 @@ Bridge& Lanes::leastBusy() {
   return (*least)->bridge;
 }
 
-std::optional<RestAnswer> Lanes::ask(size_t index, const std::string& what) {
-  const auto request = std::make_shared<Request>(
-      Request::Subject{Operation::kEvent, {}, 0, 0, what}, nullptr, 0, nullptr);
-  if (lanes_.at(index)->bridge.call(request).verdict != Result::Verdict::kSuccess) {
-    return std::nullopt;
-  }
-  return request->restAnswer();
+void Lanes::send(size_t index, LaneMessage message) {
+  lanes_.at(index)->bridge.post(std::move(message));
 }
 
 }  // namespace cloudstore

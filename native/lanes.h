@@ -4,8 +4,6 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
-#include <optional>
-#include <string>
 #include <vector>
 
 #include "bridge.h"
@@ -50,9 +48,8 @@ class Lanes {
   Bridge& first() { return lanes_.front()->bridge; }
   /** thread: any. Where the fewest calls wait. */
   Bridge& leastBusy();
-  /** thread: any of Orthanc's, or a lane's caller; blocks until the loop of that lane has answered.
-   *  @returns nothing where it does not answer */
-  std::optional<RestAnswer> ask(size_t index, const std::string& what);
+  /** thread: any, once all have started. @throws std::out_of_range where there is no such lane */
+  void send(size_t index, LaneMessage message);
 
  private:
   const OrthancContext& orthanc_;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "plugin_state.h"
+#include "request.h"
 
 namespace cloudstore {
 namespace {
@@ -36,13 +37,14 @@ void refresh() noexcept {
       return;
     }
     OrthancPluginContext* context = state->orthanc.raw();
-    const auto answer = state->lanes.ask(0, "metrics");
-    if (answer) {
-      setAll(context, answer->body);
+    const auto request = std::make_shared<Request>(
+        Request::Subject{Operation::kMetrics, {}, 0, 0, {}}, nullptr, 0, nullptr);
+    const bool up = state->lanes.first().call(request).verdict == Result::Verdict::kSuccess;
+    if (up) {
+      setAll(context, request->restAnswer().body);
     }
     // What must be known when TypeScript tells nothing: its own figures then stay as they were.
-    const std::string up = std::to_string(static_cast<int>(answer.has_value()));
-    setAll(context, "orthanc_object_storage_up " + up +
+    setAll(context, "orthanc_object_storage_up " + std::to_string(static_cast<int>(up)) +
                         "\northanc_object_storage_unanswered_count " +
                         std::to_string(state->unanswered) + "\n");
   } catch (...) {  // NOLINT(bugprone-empty-catch): nothing may cross the C ABI

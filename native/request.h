@@ -20,7 +20,8 @@ enum class Operation : uint8_t {
   kReadRange = 2,
   kRemove = 3,
   kRest = 4,
-  kEvent = 5  // what Orthanc tells or asks beside: jobs, metrics
+  kJob = 5,
+  kMetrics = 6
 };
 
 /** Where the bytes of an answer go. Owned by the request, so that it outlives a caller that gave
@@ -66,10 +67,10 @@ class Request {
  public:
   struct Subject {
     Operation operation = Operation::kCreate;
-    std::string uuid;         // REST: the path; events: the job's handle, if any
+    std::string uuid;         // REST: the path; jobs: the handle
     int32_t contentType = 0;  // Orthanc's number of it; REST: unused
     uint64_t rangeStart = 0;  // kReadRange only
-    std::string method;       // REST; events: which
+    std::string method;       // REST; jobs: what the job is to do
   };
 
   /** @param content what is to be stored, owned by the caller of `wait`; may be nullptr if size is

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <string>
 
+#include "bridge.h"
+
 namespace cloudstore {
 
 /** What TypeScript tells the shim once it has read the configuration. */
@@ -13,7 +15,7 @@ struct RuntimeSettings {
       false;  // false: no section of ours in the configuration, Orthanc keeps its own storage
   bool rangeReads = false;  // false: contents can only be verified, hence read, as a whole
   size_t lanes = 1;         // event loops there are to be; the first one's answer counts
-  std::chrono::milliseconds callTimeout{0};      // RequestTimeout and a grace
+  Timeouts timeouts;        // TypeScript's own are shorter; these are for when it is at fault
   std::chrono::milliseconds watchdogTimeout{0};  // for a loop that doesn't turn while calls wait
 };
 

@@ -57,7 +57,7 @@ void Supervisor::onReady(const RuntimeSettings& settings) {
     const std::lock_guard<std::mutex> lock(mutex_);
     settings_ = settings;
     ready_ = true;
-    bridge_.setTimeout(settings.callTimeout);
+    bridge_.setTimeouts(settings.timeouts);
     if (!started_) {
       started_ = Started{settings, {}};
     }
@@ -137,10 +137,11 @@ void Supervisor::watch(std::unique_lock<std::mutex>& lock) {
   const uint64_t turns = bridge_.turns();
   const milliseconds limit =
       ready_ ? settings_.watchdogTimeout : std::max(settings_.watchdogTimeout, limits_.restart);
-  if (turns != seenTurns_ || limit.count() == 0 || bridge_.waiting() == 0) {
+  if (turns != seenTurns_ || limit.count() == 0) {
     seenTurns_ = turns;
     turnedAt_ = now;
-  } else if (now - turnedAt_ >= limit) {
+  } else if (now - turnedAt_ >= limit && bridge_.waiting() > 0) {
+    // Calls that wait one after another, each for a shorter time than this limit, count as well.
     lock.unlock();
     runtime_->terminate("the event loop had not turned for " + std::to_string(limit.count()) +
                         " ms");

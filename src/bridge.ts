@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The TypeScript twin of native/binding.cpp. Requests come out of Orthanc's threads here, and their bytes and ends go back.
 
-import type { CountersSnapshot } from './counters.ts';
 import type { Ciphers } from './encryption/ciphers.ts';
 import {
   type CiphersModule,
@@ -44,6 +43,8 @@ export interface Binding extends CiphersModule {
       rangeStart: number,
       method: string,
     ): void;
+    /** Another event loop says something, by `sendToLane`. */
+    onMessage(fromLane: number, text: string): void;
     /** The shim has given up the request, at its deadline or because Orthanc stops. */
     onAbandoned(id: number): void;
     onStop(): void;
@@ -71,8 +72,8 @@ export interface Binding extends CiphersModule {
    *  @throws where it is 0 although bytes of the answer are missing */
   complete(id: number, code: number): void;
   respond(id: number, status: number, contentType: string, body: Uint8Array): void;
-  /** Asks another event loop for its event of that name. Any other status than StepStatus.Success: it does not answer. */
-  askLane(lane: number, event: string): Promise<OrthancAnswer>;
+  /** Does not wait. What a loop is told that has just ended is lost. */
+  sendToLane(lane: number, text: string): void;
   /** Gives Orthanc a job to do, whose steps then come as events. @returns status 200 and the id that Orthanc gave it */
   submitJob(
     type: string,
@@ -92,8 +93,10 @@ export interface RuntimeSettings {
   readonly rangeReads: boolean;
   /** Event loops there are to be; only the first one's word counts. */
   readonly lanes: number;
-  /** When the shim gives up waiting for an answer. TypeScript has its own, earlier deadlines; this one is for when it is at fault. */
+  /** When the shim gives up waiting for an answer. TypeScript has its own, earlier deadlines; these are for when it is at fault. */
   readonly callTimeoutMs: number;
+  readonly removeTimeoutMs: number;
+  readonly metricsTimeoutMs: number;
   /** After how long without a turn a loop that requests wait for is taken for hung. */
   readonly watchdogMs: number;
 }
@@ -142,8 +145,8 @@ export interface Handlers {
   readonly jobs: JobRunner;
   /** Lines of a metric's name and its value, of all event loops. */
   metrics(): Promise<string>;
-  /** What this event loop has done, for the first one to add up. */
-  figures(): CountersSnapshot;
+  /** Another event loop says something. */
+  message(fromLane: number, text: string): void;
   stop(): Promise<void>;
 }
 
@@ -161,9 +164,8 @@ const STORAGE_OPERATIONS: readonly StorageOperation[] = [
   'readRange',
   'remove',
 ];
-const EVENT = 5;
-/** Of ours, from one event loop to another. */
-const FIGURES_EVENT = 'figures';
+const JOB = 5;
+const METRICS = 6;
 const LOG_LEVELS = { error: 0, warning: 1, info: 2, debug: 3 } as const satisfies Record<
   LogLevel,
   number
@@ -171,18 +173,6 @@ const LOG_LEVELS = { error: 0, warning: 1, info: 2, debug: 3 } as const satisfie
 
 export function writeLog(binding: Binding, level: LogLevel, line: string): void {
   binding.log(LOG_LEVELS[level], line);
-}
-
-/** @returns what the others of so many event loops have done; of one that ended just now, nothing is known */
-export async function askOthers(
-  binding: Binding,
-  lanes: number,
-): Promise<readonly CountersSnapshot[]> {
-  const others = Array.from({ length: lanes - 1 }, (_, index) => index + 1);
-  const answers = await Promise.all(others.map((lane) => binding.askLane(lane, FIGURES_EVENT)));
-  return answers
-    .filter(({ status }) => status === StepStatus.Success)
-    .map(({ body }) => JSON.parse(Buffer.from(body).toString()) as CountersSnapshot);
 }
 
 /** Takes requests from the shim and answers each exactly once. */
@@ -238,7 +228,7 @@ export function serveRequests(
   }
 
   /** @returns the status of the answer */
-  async function serveJob(kind: string, handle: string, serialized: string): Promise<number> {
+  async function runJob(kind: string, handle: string, serialized: string): Promise<number> {
     switch (kind) {
       case 'job-step': {
         const { status, state } = await handlers.jobs.step(handle, serialized);
@@ -255,50 +245,43 @@ export function serveRequests(
         update(handle, handlers.jobs.reset(serialized));
         return StepStatus.Success;
       default:
-        throw new Error(`no such event: ${kind}`);
+        throw new Error(`jobs know nothing of: ${kind}`);
     }
   }
 
-  async function serveEvent(id: number, kind: string, handle: string, body: Body): Promise<void> {
-    let answer = '';
-    let status: number = StepStatus.Success;
-    if (kind === 'metrics') {
-      answer = await handlers.metrics();
-    } else if (kind === FIGURES_EVENT) {
-      answer = JSON.stringify(handlers.figures());
-    } else {
-      const serialized = Buffer.from(body.read(0, body.sizeBytes)).toString();
-      // What it throws it has shown in the job.
-      status = await serveJob(kind, handle, serialized).catch(() => StepStatus.Failure);
-    }
-    binding.respond(id, status, 'text/plain', Buffer.from(answer));
+  async function serveJob(id: number, kind: string, handle: string, body: Body): Promise<void> {
+    const serialized = Buffer.from(body.read(0, body.sizeBytes)).toString();
+    // What it throws it has shown in the job.
+    const status = await runJob(kind, handle, serialized).catch(() => StepStatus.Failure);
+    binding.respond(id, status, 'text/plain', Buffer.alloc(0));
+  }
+
+  async function serveMetrics(id: number): Promise<void> {
+    binding.respond(id, 200, 'text/plain', Buffer.from(await handlers.metrics()));
   }
 
   binding.start({
     onRequest(id, operation, uuidOrPath, contentType, sizeBytes, rangeStart, method) {
       const storageOperation = STORAGE_OPERATIONS[operation];
       const body = bodyOf(binding, id, sizeBytes);
-      if (operation === EVENT) {
-        void serve(id, () => serveEvent(id, method, uuidOrPath, body));
-        return;
-      }
-      void serve(id, (signal) =>
-        storageOperation === undefined
-          ? serveRest(id, { method, path: uuidOrPath, body, signal })
-          : serveStorage(
-              id,
-              {
-                operation: storageOperation,
-                uuid: uuidOrPath,
-                contentType,
-                body,
-                sink: sinkOf(binding, id),
-                range: { start: rangeStart, end: rangeStart + sizeBytes },
-              },
-              signal,
-            ),
-      );
+      void serve(id, (signal) => {
+        if (operation === JOB) return serveJob(id, method, uuidOrPath, body);
+        if (operation === METRICS) return serveMetrics(id);
+        if (storageOperation === undefined) {
+          return serveRest(id, { method, path: uuidOrPath, body, signal });
+        }
+        const request = {
+          operation: storageOperation,
+          uuid: uuidOrPath,
+          contentType,
+          body,
+          sink: sinkOf(binding, id),
+          range: { start: rangeStart, end: rangeStart + sizeBytes },
+        };
+        return serveStorage(id, request, signal);
+      });
     },
+    onMessage: handlers.message,
     onAbandoned(id) {
       controllers
         .get(id)

@@ -3,7 +3,6 @@
 
 import { type AttachmentStore, createAttachmentStore } from './attachments.ts';
 import {
-  askOthers,
   type Binding,
   createRequestCiphers,
   type RuntimeSettings,
@@ -20,7 +19,7 @@ import { createHybridStore } from './hybrid.ts';
 import type { JobRunner } from './jobs/job.ts';
 import { createMoveRunner, createRefusingRunner } from './jobs/move.ts';
 import { createMoves } from './jobs/moves.ts';
-import { shareOfLane, sumUp } from './lanes.ts';
+import { createLaneFigures, shareOfLane } from './lanes.ts';
 import type { NamedStore } from './locate.ts';
 import { createLogger, describeError, type Logger } from './log.ts';
 import { nameFailures } from './name-failures.ts';
@@ -31,10 +30,15 @@ import { createRequestHandler } from './requests.ts';
 import { createRestHandler } from './rest.ts';
 import { insistOnTwoPlaces, mayBeOnePlace } from './same-place.ts';
 import { bucketOf, createStatus, formatMetrics } from './status.ts';
+import { removalTimeoutMs } from './store/deadline.ts';
 import { compareVersions } from './version.ts';
 
 // What the shim allows on top of RequestTimeout, which TypeScript itself keeps: for the way to Orthanc and back.
 const CALL_GRACE_MS = 5_000;
+// Likewise of a removal, which Orthanc waits for with its index locked.
+const REMOVE_GRACE_MS = 2_000;
+// Who collects metrics gives up after 10 s, mostly; and that no answer comes is one of them.
+const METRICS_TIMEOUT_MS = 2_000;
 // Nothing here computes for seconds; a loop that has not turned for that long never will.
 const WATCHDOG_MS = 30_000;
 // The first Orthanc that verifies the MD5 of what it reads.
@@ -81,7 +85,15 @@ async function start(
     log.warning(
       'No section AwsS3Storage, AzureBlobStorage or GoogleCloudStorage in the configuration: Orthanc keeps its own storage',
     );
-    binding.ready({ storage: false, rangeReads: false, lanes: 1, callTimeoutMs: 0, watchdogMs: 0 });
+    binding.ready({
+      storage: false,
+      rangeReads: false,
+      lanes: 1,
+      callTimeoutMs: 0,
+      removeTimeoutMs: 0,
+      metricsTimeoutMs: 0,
+      watchdogMs: 0,
+    });
     return;
   }
   const stores = await openStores(settings, settings.provider, {
@@ -108,14 +120,21 @@ function serve(
   const counters = createCounters();
   const { hybrid, lanes } = settings;
   const { envelope } = stores;
-  const figures = async () => sumUp([counters.snapshot(), ...(await askOthers(binding, lanes))]);
+  const figures = createLaneFigures({
+    lane: binding.lane,
+    lanes,
+    own: () => counters.snapshot(),
+    send: (lane, text) => {
+      binding.sendToLane(lane, text);
+    },
+  });
   const status = createStatus({
     version: binding.pluginVersion,
     provider,
     hybrid,
     envelope,
     lanes,
-    figures,
+    figures: () => figures.ofAll(),
   });
   const api = createOrthancApi((method, path) => binding.callOrthanc(method, path));
   const { attachments, named, jobs } = composeAttachments(provider, settings, stores, api);
@@ -125,6 +144,8 @@ function serve(
     rangeReads: envelope?.format !== 'A1',
     lanes,
     callTimeoutMs: settings.requestTimeoutMs + CALL_GRACE_MS,
+    removeTimeoutMs: removalTimeoutMs(settings.requestTimeoutMs) + REMOVE_GRACE_MS,
+    metricsTimeoutMs: METRICS_TIMEOUT_MS,
     watchdogMs: WATCHDOG_MS,
   };
   serveRequests(
@@ -148,8 +169,10 @@ function serve(
         waitMs: settings.requestTimeoutMs,
       }),
       jobs,
-      metrics: async () => formatMetrics(await figures()),
-      figures: () => counters.snapshot(),
+      metrics: async () => formatMetrics(await figures.ofAll()),
+      message: (from, text) => {
+        figures.onMessage(from, text);
+      },
       stop: async () => {
         await jobs.close();
         await closeStores(stores);

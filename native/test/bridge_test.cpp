@@ -64,6 +64,12 @@ void awaitWaiting(const Bridge& bridge, size_t count) {
   }
 }
 
+Timeouts removalsWithin(milliseconds timeout) {
+  Timeouts timeouts;
+  timeouts.remove = timeout;
+  return timeouts;
+}
+
 const Result kDone{Verdict::kSuccess, 0, {}};
 
 TEST(Bridge, CarriesRequestsInTheirOrder) {
@@ -94,11 +100,11 @@ TEST(Bridge, WakesTheLoopOncePerLook) {
   const Caller b(bridge);
   const Caller c(bridge);
   awaitWaiting(bridge, 3);
-  bridge.post({1, {}});
+  bridge.post(OrthancAnswer{1, {}});
   EXPECT_EQ(wakeup->sent, 1);
   const Inbox inbox = bridge.take();
-  bridge.post({2, {}});
-  bridge.post({3, {}});
+  bridge.post(OrthancAnswer{2, {}});
+  bridge.post(OrthancAnswer{3, {}});
   EXPECT_EQ(wakeup->sent, 2);
   EXPECT_EQ(bridge.take().answers.size(), 2U);
   for (const auto& arrival : inbox.arrivals) {
@@ -121,7 +127,7 @@ TEST(Bridge, TheLoopHearsOfRequestsThatWereGivenUp) {
   Bridge bridge;
   const auto wakeup = std::make_shared<CountingWakeup>();
   bridge.attach(wakeup);
-  bridge.setTimeout(milliseconds(30));
+  bridge.setTimeouts(removalsWithin(milliseconds(30)));
   Caller taken(bridge);
   awaitWaiting(bridge, 1);
   const uint64_t id = bridge.take().arrivals.at(0).id;
@@ -134,12 +140,50 @@ TEST(Bridge, TheLoopHearsOfRequestsThatWereGivenUp) {
 
 TEST(Bridge, WhatWasNeverTakenIsNotHeardOf) {
   Bridge bridge;
-  bridge.setTimeout(milliseconds(10));
+  bridge.setTimeouts(removalsWithin(milliseconds(10)));
   Caller caller(bridge);
   EXPECT_EQ(caller.result().verdict, Verdict::kTimeout);
   const Inbox inbox = bridge.take();
   EXPECT_TRUE(inbox.arrivals.empty());
   EXPECT_TRUE(inbox.abandoned.empty());
+}
+
+TEST(Bridge, EachKindOfCallHasItsTime) {
+  const auto msOf = [](Operation operation, const Timeouts& timeouts) {
+    Bridge bridge;
+    bridge.setTimeouts(timeouts);
+    const auto begin = std::chrono::steady_clock::now();
+    const auto request = std::make_shared<Request>(Request::Subject{operation, "uuid", 1, 0, {}},
+                                                   nullptr, 0, nullptr);
+    EXPECT_EQ(bridge.call(request).verdict, Verdict::kTimeout);
+    return std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - begin);
+  };
+  constexpr milliseconds kShort{1};
+  constexpr milliseconds kLong{200};
+  for (const auto operation : {Operation::kCreate, Operation::kReadWhole, Operation::kReadRange,
+                               Operation::kRest, Operation::kJob}) {
+    EXPECT_GE(msOf(operation, {kLong, kShort, kShort}), kLong);
+  }
+  EXPECT_GE(msOf(Operation::kRemove, {kShort, kLong, kShort}), kLong);
+  EXPECT_GE(msOf(Operation::kMetrics, {kShort, kShort, kLong}), kLong);
+}
+
+TEST(Bridge, MessagesAreForTheRuntimeThatIsThere) {
+  Bridge bridge;
+  bridge.post(LaneMessage{1, "to nobody"});
+  const auto wakeup = std::make_shared<CountingWakeup>();
+  bridge.attach(wakeup);
+  EXPECT_TRUE(bridge.take().messages.empty());
+  bridge.post(LaneMessage{1, "figures?"});
+  EXPECT_EQ(wakeup->sent, 1);
+  const Inbox inbox = bridge.take();
+  ASSERT_EQ(inbox.messages.size(), 1U);
+  EXPECT_EQ(inbox.messages[0].from, 1U);
+  EXPECT_EQ(inbox.messages[0].text, "figures?");
+  bridge.post(LaneMessage{2, "to one that ends"});
+  bridge.detach("it exited");
+  bridge.attach(std::make_shared<CountingWakeup>());
+  EXPECT_TRUE(bridge.take().messages.empty());
 }
 
 TEST(Bridge, AnEndedRuntimeFailsOnlyWhatItHadTaken) {
@@ -219,7 +263,6 @@ TEST(Bridge, ManyThreadsWhileRuntimesComeAndGo) {
   constexpr int kThreads = 8;
   constexpr int kCalls = 500;
   Bridge bridge;
-  bridge.setTimeout(milliseconds(20'000));
   std::atomic<int> succeeded{0};
   std::atomic<int> lost{0};
   std::atomic<bool> over{false};

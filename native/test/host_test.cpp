@@ -568,6 +568,23 @@ TEST_F(HostTest, MetricsComeWhenTheyAreRead) {
   EXPECT_EQ(orthanc.metrics(), expected);
 }
 
+TEST_F(HostTest, ALoopThatHangsIsNotUp) {
+  start(R"({"metricsTimeoutMs": 200})");
+  const auto storage = orthanc.storage();
+  const InFlight<OrthancPluginErrorCode> spinning(
+      [&] { return storage.create("!spin", nullptr, 0, OrthancPluginContentType_Dicom); });
+  std::this_thread::sleep_for(milliseconds(100));
+  EXPECT_EQ(orthanc.metrics()["orthanc_object_storage_up"], 0);
+  orthanc.finalize();
+}
+
+TEST_F(HostTest, ARemovalIsNotWaitedForAsLongAsOthers) {
+  start(R"({"removeTimeoutMs": 200})");
+  const Stopwatch watch;
+  EXPECT_EQ(orthanc.remove("!silent"), OrthancPluginErrorCode_Timeout);
+  EXPECT_LT(watch.elapsed(), seconds(2) * kSlowness);
+}
+
 TEST_F(HostTest, FinalizeWhileOrthancAnswersACallIsBounded) {
   start(R"({"callTimeoutMs": 60000})");
   std::atomic<bool> release{false};
@@ -666,11 +683,14 @@ TEST_F(LanesTest, OneThatEndedIsAvoidedUntilItIsBack) {
   orthanc.finalize();
 }
 
-TEST_F(LanesTest, WhatIsBesideStorageGoesToTheFirst) {
+TEST_F(LanesTest, TheyTellEachOther) {
   start(R"({"lanes": 2})");
-  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/ask-lane/1").body,
-            "1 oos_bytes 5000000001\noos_ms 1.500\n");
-  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/ask-lane/2").body.substr(0, 4), "500 ");
+  orthanc.rest(kGet, "/object-storage/tell-lane/1");
+  EXPECT_TRUE(orthanc.awaitLog("lane 0 says to lane 1: figures?"));
+  EXPECT_TRUE(orthanc.awaitLog("lane 1 says to lane 0: many"));
+  orthanc.clearLog();
+  orthanc.rest(kGet, "/object-storage/tell-lane/2");
+  EXPECT_FALSE(orthanc.hasLogged("told: done"));
 }
 
 TEST_F(LanesTest, OneThatIsRefusedStopsOrthanc) {

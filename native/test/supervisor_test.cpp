@@ -26,7 +26,7 @@ struct Script {
   enum class Start : uint8_t { kReady, kRefuse, kEnd, kSilent };
   Start start = Start::kReady;
   milliseconds startTime{0};
-  RuntimeSettings settings{true, true, 1, milliseconds(20'000), milliseconds(0)};
+  RuntimeSettings settings{true, true, 1, {}, milliseconds(0)};
   bool heedsStop = true;
   bool heedsTerminate = true;
 };
@@ -353,6 +353,20 @@ TEST_F(SupervisorTest, TheWatchdogReplacesALoopThatHangs) {
   EXPECT_EQ(starts(), 2);
 }
 
+TEST_F(SupervisorTest, TheWatchdogAddsUpCallsThatGiveUpBeforeIt) {
+  script.settings.watchdogTimeout = milliseconds(200);
+  script.settings.timeouts.remove = milliseconds(60);
+  ASSERT_TRUE(start().settings);
+  EXPECT_EQ(call("spin").verdict, Verdict::kTimeout);
+  const auto begin = steady_clock::now();
+  while (starts() < 2) {
+    ASSERT_LT(steady_clock::now() - begin, milliseconds(5'000));
+    call("x");
+    std::this_thread::sleep_for(2 * kHeartbeat);  // in which nobody waits
+  }
+  EXPECT_EQ(call("x").verdict, Verdict::kSuccess);
+}
+
 TEST_F(SupervisorTest, AfterALoopThatCannotBeEndedCallsFailAtOnceUntilItIsBack) {
   script.settings.watchdogTimeout = milliseconds(500);
   script.heedsTerminate = false;
@@ -396,7 +410,7 @@ TEST_F(SupervisorTest, TheWatchdogReplacesOneThatIsNeverReadyAgain) {
 
 TEST_F(SupervisorTest, TheWatchdogSparesALoopThatTurnsWhileARequestWaits) {
   script.settings.watchdogTimeout = milliseconds(50);
-  script.settings.callTimeout = milliseconds(400);
+  script.settings.timeouts.remove = milliseconds(400);
   ASSERT_TRUE(start().settings);
   EXPECT_EQ(call("silent").verdict, Verdict::kTimeout);
   EXPECT_EQ(starts(), 1);

@@ -8,6 +8,10 @@ import type { ObjectStore, OperationOptions } from './object-store.ts';
  *  store that stumbles for a second or two; what is given up is an orphan, which costs space until `verify` finds it. */
 const REMOVAL_TIMEOUT_MS = 8_000;
 
+export function removalTimeoutMs(requestTimeoutMs: number): number {
+  return Math.min(requestTimeoutMs, REMOVAL_TIMEOUT_MS);
+}
+
 /** No operation takes longer than so many milliseconds, removals at most REMOVAL_TIMEOUT_MS, retries and waits included; it then
  *  fails with TIMEOUT and its signal is aborted. For a listing that holds for each step. `check` keeps a time of its own. */
 export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore {

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Several event loops in one Orthanc.
 
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { makeBytes } from '../support/bodies.ts';
 import { makeDicom } from '../support/dicom.ts';
+import { DEFECTS, writeFaultyBundle } from '../support/faulty-bundle.ts';
 import type { Orthanc } from '../support/orthanc.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { bundle, createWorld, type World } from '../support/world.ts';
 
 const LANES = 3;
 const INSTANCES = 60;
@@ -49,6 +53,42 @@ test('what they store together comes back, and the figures are those of all', as
 
 test('warnings come once, not from each', () => {
   expect(orthanc.pluginLines().filter((line) => line.includes('ConnectTimeout'))).toHaveLength(1);
+});
+
+test('one that hangs does not hold up the figures of the others', async () => {
+  const path = join(world.folder, 'faulty.cjs');
+  await writeFaultyBundle(path, bundle);
+  const hanging = await world.start('hanging', {
+    configuration: {
+      AwsS3Storage: { ...world.section, Lanes: LANES, RootPath: 'hanging' },
+      MaximumStorageCacheSize: 0,
+      UserContentType: { report: 1030 },
+    },
+    environment: { ORTHANC_OBJECT_STORAGE_BUNDLE: path },
+  });
+  const { ID } = await hanging.upload(makeDicom({ sopInstanceUid: '1.2.4.1', pixelBytes: 1000 }));
+  // The first one answers for all, and has something to do: what comes next goes to the second.
+  world.proxy.setFault(({ method }) =>
+    method === 'GET' ? { kind: 'delay', ms: 1000 } : undefined,
+  );
+  const read = hanging.request('GET', `/instances/${ID}/file`);
+  await sleep(300);
+  const report = makeBytes(DEFECTS.loop);
+  const hung = hanging.request('PUT', `/instances/${ID}/attachments/report`, report);
+  await sleep(300);
+  const startedMs = performance.now();
+  const [status, metrics] = await Promise.all([
+    hanging.json('/object-storage/status'),
+    hanging.get('/tools/metrics-prometheus'),
+  ]);
+  expect(performance.now() - startedMs).toBeLessThan(2_500);
+  expect(status).toMatchObject({ operations: { create: { succeeded: 1 } } });
+  expect(metrics.toString()).toMatch(/^orthanc_object_storage_up 1\b/m);
+  expect((await read).status).toBe(200);
+  expect((await hung).status).toBe(500);
+  world.proxy.setFault(undefined);
+  await hanging.request('DELETE', `/instances/${ID}`);
+  await hanging.kill();
 });
 
 test('all of them come back after a reset', async () => {

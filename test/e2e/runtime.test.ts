@@ -6,7 +6,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { makeBytes } from '../support/bodies.ts';
 import { makeDicom } from '../support/dicom.ts';
-import { DEFECTS, SHORT_READ_BYTES, writeFaultyBundle } from '../support/faulty-bundle.ts';
+import {
+  DEFECTS,
+  KEPT_BYTES,
+  SHORT_READ_BYTES,
+  writeFaultyBundle,
+} from '../support/faulty-bundle.ts';
 import type { Orthanc } from '../support/orthanc.ts';
 import { bundle, createWorld, type World } from '../support/world.ts';
 
@@ -100,8 +105,12 @@ test.each<[keyof typeof DEFECTS, RegExp]>([
   },
 );
 
-test('a loop that never turns is ended by the watchdog', async () => {
-  const { create, other, errors } = await trigger('loop');
+test('a loop that never turns is ended by the watchdog, and meanwhile it is not up', async () => {
+  const hung = trigger('loop');
+  await sleep(700);
+  const metrics = await orthanc.get('/tools/metrics-prometheus');
+  expect(metrics.toString()).toMatch(/^orthanc_object_storage_up 0\b/m);
+  const { create, other, errors } = await hung;
   expect(create).toBe(500);
   expect(other).toBe(500);
   expect(errors.join('\n')).toMatch(/event loop had not turned/);
@@ -119,6 +128,19 @@ test('a request that is forgotten ends at its deadline, and nothing else does', 
     expect.stringMatching(/op=create uuid=.* failed: /),
   ]);
   expect((await orthanc.get(`/instances/${id}/file`)).length).toBe(file.length);
+});
+
+test('a removal that is forgotten holds up Orthanc no longer than a store that hangs', async () => {
+  expect((await orthanc.request('PUT', path(), makeBytes(KEPT_BYTES))).status).toBe(200);
+  const startedMs = performance.now();
+  expect((await orthanc.request('DELETE', path())).status).toBe(200);
+  // RequestTimeout, which is shorter here than the 8 s of removals, and 2 s; not the 6 s of all other requests.
+  const ms = performance.now() - startedMs;
+  expect(ms).toBeGreaterThan(6_500);
+  expect(ms).toBeLessThan(11_000);
+  const left = await world.objects();
+  expect(left).toHaveLength(2);
+  for (const key of left.filter((name) => name.endsWith('.unk'))) await world.store.remove(key);
 });
 
 test('an answer whose bytes did not all come fails, and nothing else does', async () => {

@@ -6,6 +6,9 @@ import { writeFile } from 'node:fs/promises';
 /** A range of so many bytes is read without its last ones, and yet with success. */
 export const SHORT_READ_BYTES = 60_001;
 
+/** A content of so many bytes is stored, but its removal is forgotten. */
+export const KEPT_BYTES = 60_003;
+
 /** Each happens when a content of so many bytes is to be stored. */
 export const DEFECTS = {
   exit: 70_001,
@@ -17,7 +20,7 @@ export const DEFECTS = {
 
 /** So long may a loop not turn, instead of the real bundle's 30 s. */
 const WATCHDOG_MS = 4000;
-/** So long waits the shim, instead of RequestTimeout and the real bundle's 5 s. */
+/** So long waits the shim for anything but removals and metrics, instead of RequestTimeout and the real bundle's 5 s. */
 const CALL_TIMEOUT_MS = 6000;
 
 /** Writes the wrapper.
@@ -29,6 +32,7 @@ export async function writeFaultyBundle(path: string, bundle: string): Promise<v
 const real = require(${JSON.stringify(bundle)});
 const DEFECTS = ${JSON.stringify(DEFECTS)};
 const shortReads = new Set();
+const kept = new Set();
 exports.main = (binding) => real.main({
   ...binding,
   allocate(id, sizeBytes) {
@@ -51,7 +55,9 @@ exports.main = (binding) => real.main({
         case DEFECTS.rejection: Promise.reject(new Error('rejected by the test')); return;
         case DEFECTS.loop: for (;;) {}
         case DEFECTS.forget: return;
+        case ${KEPT_BYTES}: kept.add(uuidOrPath);
       }
+      if (operation === 3 && kept.delete(uuidOrPath)) return;
       handlers.onRequest(id, operation, uuidOrPath, contentType, sizeBytes, ...rest);
     },
   }),

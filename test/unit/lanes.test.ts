@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { loadConfiguration } from '../../src/config/load.ts';
 import { createCounters } from '../../src/counters.ts';
 import { StorageError } from '../../src/errors.ts';
-import { shareOfLane, sumUp } from '../../src/lanes.ts';
+import { createLaneFigures, type LaneFigures, shareOfLane, sumUp } from '../../src/lanes.ts';
 
 const SECTIONS = {
   AwsS3Storage: { BucketName: 'bucket', Region: 'us-east-1' },
@@ -57,4 +57,48 @@ test('the figures of all are added up, the slowest tells the latencies', () => {
   expect(sum.errors).toEqual({ TIMEOUT: 2 });
   expect(sum.recentErrors.map(({ uuid }) => uuid).toSorted()).toEqual(['b', 'd']);
   expect(sumUp([one.snapshot()])).toEqual(one.snapshot());
+});
+
+describe('the figures of loops that tell each other', () => {
+  const lanes = 3;
+  /** Loops of which each has created as many as its number says. */
+  let loops: readonly LaneFigures[];
+  /** Those that don't hear what they are told. */
+  let deaf: readonly number[];
+  const createdBy = async (loop: LaneFigures | undefined) =>
+    (await loop?.ofAll())?.operations.create.succeeded;
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+    deaf = [];
+    loops = Array.from({ length: lanes }, (_, lane) => {
+      const counters = createCounters();
+      for (let i = 0; i < lane; i += 1) counters.begin('create', 'x')({ bytes: 1 });
+      return createLaneFigures({
+        lane,
+        lanes,
+        own: () => counters.snapshot(),
+        send: (to, text) => {
+          if (!deaf.includes(to)) queueMicrotask(() => loops[to]?.onMessage(lane, text));
+        },
+      });
+    });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  test('are added up, whoever asks, and however many at once', async () => {
+    expect(await Promise.all([...loops, ...loops].map(createdBy))).toEqual(Array(6).fill(3));
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test('are those of the others where one does not answer, after a second', async () => {
+    deaf = [2];
+    const created = createdBy(loops[0]);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(await created).toBe(1);
+    deaf = [];
+    expect(await createdBy(loops[0])).toBe(3);
+  });
 });

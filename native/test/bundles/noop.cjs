@@ -9,8 +9,10 @@ exports.main = (binding) => {
       if (later) Promise.resolve().then(() => binding.complete(id, 0));
       else binding.complete(id, 0);
     },
+    onMessage() {},
     onAbandoned() {},
     onStop: () => binding.release(),
   });
-  binding.ready({ storage: true, rangeReads: true, lanes: 1, callTimeoutMs: 10_000, watchdogMs: 30_000 });
+  const timeouts = { callTimeoutMs: 10_000, removeTimeoutMs: 10_000, metricsTimeoutMs: 10_000 };
+  binding.ready({ storage: true, rangeReads: true, lanes: 1, ...timeouts, watchdogMs: 30_000 });
 };

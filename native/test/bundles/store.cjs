@@ -10,6 +10,8 @@ const INFO = 2;
 
 exports.main = (binding) => {
   const settings = { storage: true, rangeReads: true, lanes: 1, callTimeoutMs: 10_000, watchdogMs: 0, ...JSON.parse(binding.configuration()) };
+  // Those of all kinds of calls, unless it says more.
+  const timeouts = { removeTimeoutMs: settings.callTimeoutMs, metricsTimeoutMs: settings.callTimeoutMs };
   const codes = binding.orthancErrorCodes;
   const contents = new Map();
 
@@ -243,8 +245,9 @@ exports.main = (binding) => {
     if (path === '/object-storage/call') {
       return binding.callOrthanc('POST', '/made/up', 'question').then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
     }
-    if (path.startsWith('/object-storage/ask-lane/')) {
-      return binding.askLane(Number(path.split('/').at(-1)), 'metrics').then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
+    if (path.startsWith('/object-storage/tell-lane/')) {
+      attempt('told', () => binding.sendToLane(Number(path.split('/').at(-1)), 'figures?'));
+      return text(200, '');
     }
     if (path === '/object-storage/call-wrongly') {
       return binding.callOrthanc('PATCH', '/made/up').then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
@@ -260,8 +263,7 @@ exports.main = (binding) => {
   };
 
   // A job that counts its steps in what Orthanc keeps of it, and ends after the third.
-  const onEvent = (id, kind, handle, serialized) => {
-    if (kind === 'metrics') return binding.respond(id, 1, 'text/plain', Buffer.from('oos_bytes 5000000001\noos_ms 1.500\n'));
+  const onJob = (id, kind, handle, serialized) => {
     if (kind === 'job-restore') {
       const { Type, ...kept } = JSON.parse(String(serialized));
       binding.updateJob(handle, 0, '{}', JSON.stringify(kept));
@@ -276,10 +278,15 @@ exports.main = (binding) => {
 
   binding.start({
     onRequest(id, operation, uuid, type, size, start, method) {
-      if (operation === 5) onEvent(id, method, uuid, readAll(id, size));
+      if (operation === 6) binding.respond(id, 200, 'text/plain', Buffer.from('oos_bytes 5000000001\noos_ms 1.500\n'));
+      else if (operation === 5) onJob(id, method, uuid, readAll(id, size));
       else if (operation === 4) onRest(id, method, uuid, readAll(id, size));
       else if (uuid[0] === '!') commands[uuid.slice(1)](id, size);
       else onStorage[operation](id, uuid, size, start);
+    },
+    onMessage(from, text) {
+      binding.log(INFO, `lane ${from} says to lane ${binding.lane}: ${text}`);
+      if (text === 'figures?') binding.sendToLane(from, 'many');
     },
     onAbandoned(id) {
       binding.log(INFO, 'abandoned');
@@ -298,7 +305,7 @@ exports.main = (binding) => {
       else binding.release();
     },
   });
-  if (!settings.neverReady) binding.ready(settings);
+  if (!settings.neverReady) binding.ready({ ...timeouts, ...settings });
 };
 
 function writeToClosedSocket() {
