@@ -1,40 +1,59 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { appendFileSync, closeSync, openSync, readSync } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
-import type { NamingSettings } from '../config/settings.ts';
+import { StorageError } from '../errors.ts';
+import type { Side } from '../jobs/side.ts';
 import { createUuidTable } from '../jobs/uuid-table.ts';
 import { parseKey } from '../naming.ts';
+import { field } from '../orthanc-api.ts';
 import { attempt } from './files.ts';
 
-/** What earlier runs of a migration have copied and verified, one key a line; the last line may be torn. */
+/** What earlier runs of a migration have copied and verified: behind a first line that tells where to, one key a line; the last one may
+ *  be torn. */
 export interface Journal {
   isDone(key: string): boolean;
+  /** @throws StorageError BAD_CONFIG where it cannot be written any more */
   add(key: string): void;
   close(): void;
 }
 
+const MARK = 'copies of migrate';
 const BATCH = 100;
 /** A journal of ten million lines is no string that Node could hold. */
 const PIECE_BYTES = 1024 * 1024;
 
-/** @throws StorageError BAD_CONFIG */
-export function openJournal(path: string | undefined, naming: NamingSettings): Journal {
+/** @throws StorageError BAD_CONFIG, also for a file that is something else, or a journal of another place: what is done there is not done
+ *  here */
+export function openJournal(
+  path: string | undefined,
+  { name, naming }: Pick<Side, 'name' | 'naming'>,
+): Journal {
   if (path === undefined) {
     return { isDone: () => false, add: () => undefined, close: () => undefined };
   }
   const done = createUuidTable();
   const file = attempt(path, 'written', () => openSync(path, 'a+', 0o600));
+  let isFirst = true;
   const torn = readLines(file, (line) => {
+    if (isFirst) insistOnPlace(path, line, name);
+    isFirst = false;
     const uuid = parseKey(line, naming)?.uuid;
     if (uuid !== undefined) done.set(uuid, 0, 0);
   });
+  // A single line without an end is none of ours.
+  if (isFirst && torn !== '') insistOnPlace(path, torn, name);
   // A torn line must not become the beginning of the next.
   let lines = torn === '' ? [] : ['\n'];
+  if (isFirst) lines.push(`${JSON.stringify({ journal: MARK, target: name })}\n`);
   const flush = () => {
-    if (lines.length > 0) writeSync(file, lines.join(''));
+    const text = lines.join('');
     lines = [];
+    attempt(path, 'written', () => {
+      appendFileSync(file, text);
+    });
   };
+  flush();
   // Where Ctrl-C comes twice, nothing closes it.
   process.once('exit', flush);
   return {
@@ -52,6 +71,32 @@ export function openJournal(path: string | undefined, naming: NamingSettings): J
       closeSync(file);
     },
   };
+}
+
+/** @throws StorageError BAD_CONFIG */
+function insistOnPlace(path: string, line: string, name: string): void {
+  const head = parse(line);
+  if (field(head, 'journal') !== MARK) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${path}: is no journal, or one of an earlier version, which does not tell the bucket that it is of; name another file: what is copied already is then read and compared once`,
+    );
+  }
+  const target = String(field(head, 'target'));
+  if (target !== name) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${path}: is the journal of copies into ${target}, not into ${name}; name another file`,
+    );
+  }
+}
+
+function parse(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
 }
 
 /** @returns what is behind the last end of a line */

@@ -3,13 +3,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { StorageError } from '../errors.ts';
-import { type MigrateCounts, migrate, needsTypes } from '../jobs/migrate.ts';
+import { type IndexedContents, readIndexedContents } from '../jobs/indexed-contents.ts';
+import { type MigrateCounts, migrate } from '../jobs/migrate.ts';
+import { needsTypes } from '../jobs/migrate-source.ts';
 import type { Side } from '../jobs/side.ts';
-import { type IndexedTypes, readIndexedTypes } from './indexed-types.ts';
 import { abortWhenInterrupted } from './interruption.ts';
 import { openJournal } from './journal.ts';
 import { decimalNumber, parallelNumber } from './numbers.ts';
-import { parseOrthancUrl } from './orthanc-http.ts';
+import { connectToOrthanc, parseOrthancUrl } from './orthanc-http.ts';
 import { createProgressLine, formatBar } from './progress.ts';
 import { openBucketAndFiles, openBucketSide } from './sides.ts';
 
@@ -47,7 +48,7 @@ export function migrateCommand(): Command {
     .addOption(
       new Option(
         '--orthanc <url>',
-        'Orthanc\'s REST API, whose index knows the types of files; needed from a folder into a bucket with StorageStructure "flat"',
+        'Orthanc\'s REST API, whose index knows types, sizes and MD5 of files: each is compared before it is copied; needed from a folder into a bucket with StorageStructure "flat" or encryption',
       ).argParser(parseOrthancUrl),
     )
     .option('--journal <file>', 'notes what is done, so that a later run does not read it again')
@@ -59,7 +60,7 @@ export function migrateCommand(): Command {
     .addOption(
       new Option(
         '--bandwidth <MB/s>',
-        'at most so many MB (of 1,048,576 bytes) a second, on average: each file goes as fast as it can, the next one waits',
+        'at most so many MB (of 1,048,576 bytes) a second are copied, or read to be compared, on average: each file goes as fast as it can, the next one waits',
       ).argParser(decimalNumber(BANDWIDTH_MIN)),
     )
     .option(
@@ -73,8 +74,14 @@ export function migrateCommand(): Command {
       `
 Each copy is verified: a bucket's provider compares a checksum before it stores anything, a file on the disk is read
 back, and a listing at the end must show each with its size. What is there already with the same size and MD5 is left
-alone, so that the command can be ended at any time and run again. With --journal it trusts what it has noted, and only
-looks at sizes.
+alone, so that the command can be ended at any time and run again. With --journal it trusts what it has noted of this
+target, and only looks at sizes.
+
+What is there with another content is left alone, too, named and counted: nobody knows which of the two is damaged. With
+--orthanc the index does: a source that is not as it was stored is not copied, one that is replaces the damaged copy.
+Beside a running Orthanc, --orthanc also tells what it deletes meanwhile, whose copy is then removed.
+
+50 failures in a row that are those of the disk, the server or the credentials end the run.
 
 Examples:
   orthanc-object-storage migrate --config /etc/orthanc --dry-run
@@ -82,7 +89,7 @@ Examples:
   orthanc-object-storage migrate --config /etc/orthanc --to file-system
   orthanc-object-storage migrate --config new.json --from-config old.json --bandwidth 50
 
-Exit codes: 0 all is there, 1 something could not be copied, 2 wrong usage, 130 ended by Ctrl-C.`,
+Exit codes: 0 all is there, 1 something could not be copied or is there with another content, 2 wrong usage, 130 ended by Ctrl-C.`,
     )
     .action(run);
 }
@@ -105,16 +112,17 @@ async function copyAll(options: Options, sides: Sides): Promise<void> {
   const progress = createProgressLine(!isJson && process.stderr.isTTY === true);
   const failures: { readonly key: string; readonly reason: string }[] = [];
   let shown = 0;
-  const journal = openJournal(options.dryRun === true ? undefined : options.journal, to.naming);
+  const journal = openJournal(options.dryRun === true ? undefined : options.journal, to);
   const startedMs = performance.now();
   try {
-    const types = await readTypes(options, sides);
-    const { signal } = abortWhenInterrupted();
+    const index = await readIndex(options, sides);
+    const interruption = abortWhenInterrupted();
+    const { signal } = interruption;
     const counts = await migrate(
       {
         from,
         to,
-        typeOf: (uuid) => types?.typeOf(uuid),
+        index,
         failed: (key, reason) => {
           if (isJson) {
             failures.push({ key, reason });
@@ -125,7 +133,7 @@ async function copyAll(options: Options, sides: Sides): Promise<void> {
           }
         },
         progress: (now) => {
-          progress.show(() => describeProgress(now, types?.size, performance.now() - startedMs));
+          progress.show(() => describeProgress(now, index?.size, performance.now() - startedMs));
         },
       },
       {
@@ -134,7 +142,12 @@ async function copyAll(options: Options, sides: Sides): Promise<void> {
         readBack: options.readBack === true,
         isDone: (key) => journal.isDone(key),
         onDone: (key) => {
-          journal.add(key);
+          try {
+            journal.add(key);
+          } catch (error) {
+            // Not into the copy, which is done all the same; without its journal, nobody would want to go on.
+            interruption.abort(error);
+          }
         },
         throttle: createThrottle(options.bandwidth, signal),
         signal,
@@ -146,10 +159,12 @@ async function copyAll(options: Options, sides: Sides): Promise<void> {
         ? `${JSON.stringify({ ...counts, dryRun: options.dryRun === true, failures })}\n`
         : `${describe(counts, options.dryRun === true)}\n`,
     );
-    if (counts.failed > 0) process.exitCode = 1;
-    if (!isJson && counts.failed > shown) {
-      process.stderr.write(`… and ${counts.failed - shown} more; --json names all\n`);
+    const notCopied = counts.failed + counts.differs;
+    if (notCopied > 0) process.exitCode = 1;
+    if (!isJson && notCopied > shown) {
+      process.stderr.write(`… and ${notCopied - shown} more; --json names all\n`);
     }
+    insistOnKnown(counts);
   } finally {
     journal.close();
   }
@@ -175,11 +190,10 @@ async function openSides(options: Options): Promise<Sides> {
   }
 }
 
-/** Of the files whose names don't tell. */
-async function readTypes(
+async function readIndex(
   { orthanc }: Options,
   { from, to }: Sides,
-): Promise<IndexedTypes | undefined> {
+): Promise<IndexedContents | undefined> {
   if (orthanc === undefined) {
     if (!needsTypes({ from, to })) return undefined;
     throw new StorageError(
@@ -187,7 +201,17 @@ async function readTypes(
       'flat names and encryption depend on the types of the files, which only Orthanc knows: give its address by --orthanc',
     );
   }
-  return await readIndexedTypes(orthanc);
+  return await readIndexedContents(connectToOrthanc(orthanc));
+}
+
+/** An orphan or two are usual, as is what was stored since.
+ *  @throws StorageError BAD_CONFIG where the index knows none of the files */
+function insistOnKnown({ unknown, seen, foreign }: MigrateCounts): void {
+  if (unknown === 0 || unknown < seen - foreign) return;
+  throw new StorageError(
+    'BAD_CONFIG',
+    'the Orthanc of --orthanc knows none of these files: give the address of the one that they belong to',
+  );
 }
 
 /** So that the average keeps to the limit, whatever the sizes of files. */
@@ -218,6 +242,11 @@ function describe(counts: MigrateCounts, isDryRun: boolean): string {
   const there = `${counts.alreadyThere + counts.skipped} there already`;
   const foreign = counts.foreign === 0 ? '' : `, ${counts.foreign} that are not Orthanc's`;
   const gone = counts.gone === 0 ? '' : `, ${counts.gone} removed meanwhile`;
+  const unknown =
+    counts.unknown === 0
+      ? ''
+      : `, ${counts.unknown} left that Orthanc's index did not know (orphans, or stored since it was read)`;
+  const differs = counts.differs === 0 ? '' : `, ${counts.differs} there with another content`;
   const failed = counts.failed === 0 ? '' : `, ${counts.failed} failed`;
-  return `${copied}, ${there}${foreign}${gone}${failed}`;
+  return `${copied}, ${there}${foreign}${gone}${unknown}${differs}${failed}`;
 }

@@ -4,15 +4,15 @@ import { tmpdir } from 'node:os';
 import { Command, Option } from 'commander';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError } from '../errors.ts';
+import { readIndexedContents } from '../jobs/indexed-contents.ts';
 import { type RekeyOutcome, rekey } from '../jobs/rekey.ts';
 import type { Logger } from '../log.ts';
 import { folderOf } from '../naming.ts';
 import { openCheckedObjects } from '../open-stores.ts';
 import { openSpool } from './files.ts';
-import { readIndexedTypes } from './indexed-types.ts';
 import { abortWhenInterrupted } from './interruption.ts';
 import { parallelNumber, wholeNumber } from './numbers.ts';
-import { parseOrthancUrl } from './orthanc-http.ts';
+import { connectToOrthanc, parseOrthancUrl } from './orthanc-http.ts';
 import { openRekeyProgress, type RekeyProgressLine } from './rekey-progress.ts';
 import { openRekeyState, type RekeyState } from './rekey-state.ts';
 import { createCliLogger, loadCliSettings } from './settings.ts';
@@ -102,7 +102,10 @@ async function run(options: Options): Promise<void> {
     master: masterKeyId,
     folder: folderOf(naming),
   });
-  const types = options.orthanc === undefined ? undefined : await readIndexedTypes(options.orthanc);
+  const index =
+    options.orthanc === undefined
+      ? undefined
+      : await readIndexedContents(connectToOrthanc(options.orthanc));
   const store = await openCheckedObjects(settings, provider, { log });
   const interruption = abortWhenInterrupted();
   const { signal } = interruption;
@@ -131,7 +134,7 @@ async function run(options: Options): Promise<void> {
         concurrency: options.concurrency,
       },
       openSpool: () => openSpool(tmpdir()),
-      typeOf: (uuid) => types?.typeOf(uuid),
+      typeOf: (uuid) => index?.find(uuid)?.contentType,
       isDone: (key) => state.isDone(key),
       onObject: (object) => {
         state.add(object);

@@ -3,16 +3,19 @@
 
 import { setMaxListeners } from 'node:events';
 import type { Attachment } from '../attachments.ts';
-import { detectFormat, MAGIC_BYTES } from '../encryption/header.ts';
 import { ciphertextSize } from '../encryption/sizes.ts';
-import { StorageError, toStorageError } from '../errors.ts';
+import { type StorageError, toStorageError } from '../errors.ts';
 import { ContentType, folderOf, objectKey, type ParsedKey, parseKey } from '../naming.ts';
 import { abortReason } from '../store/abort.ts';
 import { createLimiter } from '../store/limit.ts';
-import type { ObjectInfo, ObjectStore } from '../store/object-store.ts';
+import type { ObjectInfo } from '../store/object-store.ts';
 import { forEachAtOnce } from './at-once.ts';
 import { copyOnce, copyVerified } from './copy.ts';
-import { digestOf } from './digest.ts';
+import { type Digest, digestOf, type Expected, insist } from './digest.ts';
+import type { IndexedContents } from './indexed-contents.ts';
+import { createMigratedCopies } from './migrate-copies.ts';
+import { contentBytesOf, insistOnKeys, needsTypes } from './migrate-source.ts';
+import { createPlaceFailures } from './place-failures.ts';
 import type { Side } from './side.ts';
 import { createUuidTable, type UuidTable } from './uuid-table.ts';
 
@@ -30,7 +33,7 @@ export interface MigrateOptions {
   readonly isDone: (key: string) => boolean;
   /** Called once a copy has been verified. */
   readonly onDone: (key: string) => void;
-  /** Waits until so many bytes may be sent. */
+  /** Waits until so many bytes may be sent, or read to be compared. */
   readonly throttle: (bytes: number) => Promise<void>;
   readonly signal: AbortSignal;
 }
@@ -43,8 +46,12 @@ export interface MigrateCounts {
   alreadyThere: number;
   /** As an earlier run has noted. */
   skipped: number;
+  /** There with another content, and nobody knows which of the two is right. */
+  differs: number;
   foreign: number;
-  /** Removed or moved away by Orthanc between listing and reading. */
+  /** The index doesn't know it, hence nobody its type. */
+  unknown: number;
+  /** Removed or moved away by Orthanc after it was listed. */
   gone: number;
   failed: number;
 }
@@ -52,18 +59,21 @@ export interface MigrateCounts {
 export interface MigrateDependencies {
   readonly from: Side;
   readonly to: Side;
-  /** Where the source's names don't tell, and the target's do; undefined: nobody knows. */
-  readonly typeOf: (uuid: string) => ContentType | undefined;
+  /** Needed where the source's names don't tell the types and the target's do. Where it is there, each source is compared with it. */
+  readonly index: IndexedContents | undefined;
   readonly failed: (key: string, reason: string) => void;
   readonly progress: (counts: MigrateCounts) => void;
 }
 
-/** Copies what is missing or different, and checks what it copied. Deletes nothing at the source. */
+/** Copies what is missing, and checks what it copied. What is there with another content is replaced only where the index says that the
+ *  source is right: a put is atomic, so that it is no half copy of an earlier run, and may be the only good one. Deletes nothing at
+ *  the source.
+ *  @throws StorageError where a listing fails, or so many objects in a row that it is the place that fails */
 export async function migrate(
   deps: MigrateDependencies,
   options: MigrateOptions,
 ): Promise<MigrateCounts> {
-  const { from } = deps;
+  const { from, to, index } = deps;
   const { signal } = options;
   // Each object under way listens; from eleven on, Node would warn of a leak.
   setMaxListeners(0, signal);
@@ -73,16 +83,23 @@ export async function migrate(
     copiedBytes: 0,
     alreadyThere: 0,
     skipped: 0,
+    differs: 0,
     foreign: 0,
+    unknown: 0,
     gone: 0,
     failed: 0,
   };
-  const isReadBack = options.readBack || deps.to.isFileSystem;
+  const isReadBack = options.readBack || to.isFileSystem;
   const large = createLimiter(1);
-  const copies = createUuidTable();
-  const there = await listSizes(deps.to, signal);
+  const placeFailures = createPlaceFailures();
+  const copies = createMigratedCopies(deps);
+  const there = await listSizes(to, signal);
   await forEachAtOnce(from.store.list(folderOf(from.naming), { signal }), options.atOnce, visit);
-  if (copies.size > 0) await insistOnCopies();
+  for (const { key, failure } of await copies.settle({ signal })) {
+    counts.copied -= 1;
+    if (failure === undefined) counts.gone += 1;
+    else fail(key, failure);
+  }
   return counts;
 
   async function visit(object: ObjectInfo): Promise<void> {
@@ -96,86 +113,130 @@ export async function migrate(
         await (object.sizeBytes > LARGE_BYTES ? large.run(signal, copy) : copy());
       } catch (error) {
         if (signal.aborted) throw abortReason(signal);
-        await noteFailure(object, toStorageError(error));
+        await noteFailure(object.key, toStorageError(error));
       }
     }
     deps.progress(counts);
   }
 
-  async function noteFailure({ key }: ObjectInfo, failure: StorageError): Promise<void> {
+  async function noteFailure(key: string, failure: StorageError): Promise<void> {
     const isGone =
       failure.code === 'NOT_FOUND' && (await from.store.head(key, { signal })) === undefined;
     if (isGone) {
       counts.gone += 1;
       return;
     }
+    fail(key, failure);
+    placeFailures.add(failure);
+  }
+
+  function fail(key: string, { code, message }: StorageError): void {
     counts.failed += 1;
-    deps.failed(key, `${failure.code}: ${failure.message}`);
+    deps.failed(key, `${code}: ${message}`);
   }
 
   async function migrateOne(object: ObjectInfo, parsed: ParsedKey): Promise<void> {
-    const { to, typeOf } = deps;
+    await insistOnKeys(from, object, parsed, { signal });
     const { uuid } = parsed;
-    await insistOnKeys(from, object, parsed, signal);
-    const attachment = { uuid, contentType: contentTypeOf(deps, parsed, typeOf) };
-    const key = objectKey(uuid, attachment.contentType, to.naming, false);
-    const plainBytes = await contentBytesOf(from, object, attachment, signal);
-    const storedBytes = there.get(uuid)?.sizeBytes;
-    const mayBeThere =
-      storedBytes !== undefined &&
-      (plainBytes === undefined || storedBytes === sizeAt(to, plainBytes));
-    if (mayBeThere) {
-      if (options.isDone(key)) {
-        counts.skipped += 1;
-        return;
-      }
-      if (await isSame(attachment)) {
-        counts.alreadyThere += 1;
-        options.onDone(key);
-        return;
-      }
+    const known = index?.find(uuid);
+    const contentType =
+      parsed.contentType ??
+      known?.contentType ??
+      (needsTypes({ from, to }) ? undefined : ContentType.Unknown);
+    if (contentType === undefined) {
+      counts.unknown += 1;
+      return;
     }
-    if (!options.dryRun) {
-      await options.throttle(object.sizeBytes);
-      const expected = { sizeBytes: plainBytes, md5Hex: undefined };
-      const copy = { attachment, from: from.attachments, to: to.attachments, expected };
-      const contentBytes = isReadBack
-        ? (await copyVerified(copy, { signal })).sizeBytes
-        : await copyOnce(copy, { signal });
-      copies.set(uuid, sizeAt(to, contentBytes), 0);
-      options.onDone(key);
-    }
+    const attachment = { uuid, contentType };
+    const expected = known ?? {
+      sizeBytes: await contentBytesOf(from, object, attachment, { signal }),
+      md5Hex: undefined,
+    };
+    if (await isSettled(object, attachment, expected)) return;
+    if (!options.dryRun) await copy(object, attachment, expected);
+    placeFailures.succeeded();
     counts.copied += 1;
     counts.copiedBytes += object.sizeBytes;
   }
 
-  async function isSame(attachment: Attachment): Promise<boolean> {
+  /** @returns false where it is to be copied */
+  async function isSettled(
+    { key: sourceKey, sizeBytes }: ObjectInfo,
+    attachment: Attachment,
+    expected: Expected,
+  ): Promise<boolean> {
+    const storedBytes = there.get(attachment.uuid)?.sizeBytes;
+    if (storedBytes === undefined) return false;
+    const key = keyOf(attachment);
+    const isStoredSo =
+      expected.sizeBytes === undefined || storedBytes === sizeAt(to, expected.sizeBytes);
+    if (isStoredSo && options.isDone(key)) {
+      counts.skipped += 1;
+      return true;
+    }
+    await options.throttle(sizeBytes);
+    const [mine, theirs] = await Promise.all([
+      digestOf(from.attachments, attachment, { signal }),
+      digestOfCopy(attachment),
+    ]);
+    placeFailures.succeeded();
+    insist(mine, expected, 'the source');
+    if (theirs === undefined) return false;
+    if (theirs !== 'damaged' && isEqual(mine, theirs)) {
+      // Else it is encrypted where it is not to be, or the other way round.
+      if (!isStoredSo) return false;
+      counts.alreadyThere += 1;
+      options.onDone(key);
+      return true;
+    }
+    // Compared with the index above: the source is right.
+    if (expected.md5Hex !== undefined) return false;
+    counts.differs += 1;
+    deps.failed(
+      sourceKey,
+      `differs: "${key}" is there with another content, and is left as it is; --orthanc tells which of the two is right, else delete the wrong one`,
+    );
+    return true;
+  }
+
+  /** @returns undefined where it is under another name, if anywhere */
+  async function digestOfCopy(attachment: Attachment): Promise<Digest | 'damaged' | undefined> {
     try {
-      const [mine, theirs] = await Promise.all(
-        [from, deps.to].map((side) => digestOf(side.attachments, attachment, { signal })),
-      );
-      return mine?.md5Hex === theirs?.md5Hex && mine?.sizeBytes === theirs?.sizeBytes;
+      return await digestOf(to.attachments, attachment, { signal });
     } catch (error) {
-      // Under another name, perhaps; and what can't be read whole is to be copied anew.
       const { code } = toStorageError(error);
-      if (code === 'NOT_FOUND' || code === 'INTEGRITY' || code === 'SHORT_BODY') return false;
+      if (code === 'NOT_FOUND') return undefined;
+      if (code === 'INTEGRITY' || code === 'SHORT_BODY') return 'damaged';
       throw error;
     }
   }
 
-  /** Each is listed, with the size that it was written with. */
-  async function insistOnCopies(): Promise<void> {
-    const { to } = deps;
-    for await (const { key, sizeBytes } of to.store.list(folderOf(to.naming), { signal })) {
-      const uuid = parseKey(key, to.naming)?.uuid;
-      if (uuid !== undefined && copies.get(uuid)?.sizeBytes === sizeBytes) copies.mark(uuid);
+  async function copy(
+    { key, sizeBytes }: ObjectInfo,
+    attachment: Attachment,
+    expected: Expected,
+  ): Promise<void> {
+    await options.throttle(sizeBytes);
+    const work = { attachment, from: from.attachments, to: to.attachments, expected };
+    const contentBytes = isReadBack
+      ? (await copyVerified(work, { signal })).sizeBytes
+      : await copyOnce(work, { signal });
+    copies.add(attachment, sizeAt(to, contentBytes));
+    // On a disk, to look costs no request.
+    if (from.isFileSystem && (await from.store.head(key, { signal })) === undefined) {
+      copies.addSourceless(attachment);
+      return;
     }
-    for (const { uuid } of copies.unmarked()) {
-      counts.copied -= 1;
-      counts.failed += 1;
-      deps.failed(uuid, 'INTEGRITY: the target does not list it as it was written');
-    }
+    options.onDone(keyOf(attachment));
   }
+
+  function keyOf({ uuid, contentType }: Attachment): string {
+    return objectKey(uuid, contentType, to.naming, false);
+  }
+}
+
+function isEqual(one: Digest, other: Digest): boolean {
+  return one.sizeBytes === other.sizeBytes && one.md5Hex === other.md5Hex;
 }
 
 /** The target's objects, so that what is missing costs no request of its own. */
@@ -191,77 +252,4 @@ async function listSizes(side: Side, signal: AbortSignal): Promise<UuidTable> {
 /** Of an object as it would be written now. */
 function sizeAt({ format }: Side, plainBytes: number): number {
   return format === undefined ? plainBytes : ciphertextSize(format, plainBytes);
-}
-
-/** Whether the types of files must be known beside their names: flat names have them, and objects of A2 are bound to them. */
-export function needsTypes({ from, to }: Pick<MigrateDependencies, 'from' | 'to'>): boolean {
-  if (from.naming.structure === 'flat') return from.naming.legacyUnknownFiles;
-  // What the C++ plugins have left on the disk is A1, which is bound to no type.
-  const isBound = from.hasKeys && !from.isFileSystem;
-  return to.naming.structure === 'flat' || to.format !== undefined || isBound;
-}
-
-function contentTypeOf(
-  sides: Pick<MigrateDependencies, 'from' | 'to'>,
-  { uuid, contentType }: ParsedKey,
-  typeOf: (uuid: string) => ContentType | undefined,
-): ContentType {
-  const type = contentType ?? typeOf(uuid);
-  if (type !== undefined) return type;
-  if (!needsTypes(sides)) return ContentType.Unknown;
-  throw new StorageError('NOT_FOUND', "Orthanc's index does not know it, hence nobody its type");
-}
-
-/** @returns undefined where only reading the whole tells: another name of the same attachment may be read */
-async function contentBytesOf(
-  { hasKeys, isFileSystem, attachments }: Side,
-  object: ObjectInfo,
-  attachment: Attachment,
-  signal: AbortSignal,
-): Promise<number | undefined> {
-  if (!hasKeys) return object.sizeBytes;
-  if (!isFileSystem) return undefined;
-  // Of a file, a look at its first bytes costs no request.
-  return (
-    (await attachments.find(attachment, { signal }))?.encryption?.contentBytes ?? object.sizeBytes
-  );
-}
-
-/** What is encrypted must not be taken for a content.
- *  @throws StorageError UNKNOWN_KEY */
-async function insistOnKeys(
-  { store, isFileSystem, hasKeys }: Side,
-  object: ObjectInfo,
-  parsed: ParsedKey,
-  signal: AbortSignal,
-): Promise<void> {
-  if (isFileSystem || hasKeys) return;
-  if (parsed.encrypted ?? (await startsEncrypted(store, object, signal))) {
-    throw new StorageError(
-      'UNKNOWN_KEY',
-      'it is encrypted, and the configuration that it is read by has no keys',
-      { key: object.key },
-    );
-  }
-}
-
-async function startsEncrypted(
-  store: ObjectStore,
-  { key, sizeBytes }: ObjectInfo,
-  signal: AbortSignal,
-): Promise<boolean> {
-  if (sizeBytes < MAGIC_BYTES) return false;
-  const bytes = Buffer.alloc(MAGIC_BYTES);
-  await store.get(
-    key,
-    { start: 0, end: MAGIC_BYTES },
-    {
-      begin: () => undefined,
-      write: (offset, piece) => {
-        bytes.set(piece, offset);
-      },
-    },
-    { signal },
-  );
-  return detectFormat(bytes) !== undefined;
 }

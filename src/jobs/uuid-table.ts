@@ -13,6 +13,9 @@ export interface UuidTable {
   /** Replaces what is there. @param uuid lower or upper case; found again in either */
   set(uuid: string, sizeBytes: number, tag: number): void;
   get(uuid: string): { readonly sizeBytes: number; readonly tag: number } | undefined;
+  /** Does nothing for one that is not there. Takes 16 bytes more for each. */
+  setMd5(uuid: string, md5Hex: string): void;
+  md5Of(uuid: string): string | undefined;
   /** Does nothing for one that is not there. */
   mark(uuid: string): void;
   /** Those that were never marked. */
@@ -40,6 +43,8 @@ interface Segment {
   sizesLow: Uint32Array;
   sizesHigh: Uint16Array;
   states: Uint8Array;
+  /** Undefined until there is one. All zeros: none. */
+  md5s: Uint32Array | undefined;
 }
 
 export function createUuidTable(): UuidTable {
@@ -48,10 +53,7 @@ export function createUuidTable(): UuidTable {
   let size = 0;
 
   function segmentOf(uuid: string): Segment {
-    const hex = uuid.replaceAll('-', '');
-    for (let word = 0; word < WORDS; word += 1) {
-      wanted[word] = Number.parseInt(hex.slice(word * 8, word * 8 + 8), 16);
-    }
+    parseHex(uuid.replaceAll('-', ''), wanted);
     const segment = segments[(wanted[0] ?? 0) >>> 24];
     if (segment === undefined) throw new RangeError('no segment');
     return segment;
@@ -79,6 +81,19 @@ export function createUuidTable(): UuidTable {
       const segment = segmentOf(uuid);
       const slot = slotOf(segment, wanted);
       return segment.states[slot] === 0 ? undefined : valueAt(segment, slot);
+    },
+    setMd5(uuid, md5Hex) {
+      const segment = segmentOf(uuid);
+      const slot = slotOf(segment, wanted);
+      if (segment.states[slot] === 0) return;
+      segment.md5s ??= new Uint32Array(segment.capacity * WORDS);
+      parseHex(md5Hex, segment.md5s.subarray(slot * WORDS, slot * WORDS + WORDS));
+    },
+    md5Of(uuid) {
+      const segment = segmentOf(uuid);
+      const slot = slotOf(segment, wanted);
+      const md5 = segment.md5s?.subarray(slot * WORDS, slot * WORDS + WORDS);
+      return md5 === undefined || md5.every((word) => word === 0) ? undefined : toHex(md5);
     },
     mark(uuid) {
       const segment = segmentOf(uuid);
@@ -113,6 +128,7 @@ function createSegment(capacity: number): Segment {
     sizesLow: new Uint32Array(capacity),
     sizesHigh: new Uint16Array(capacity),
     states: new Uint8Array(capacity),
+    md5s: undefined,
   };
 }
 
@@ -135,6 +151,8 @@ function slotOf({ capacity, words, states }: Segment, wanted: Uint32Array): numb
 
 function grow(segment: Segment): void {
   const next = createSegment(Math.ceil(segment.capacity * GROWTH));
+  const { md5s } = segment;
+  if (md5s !== undefined) next.md5s = new Uint32Array(next.capacity * WORDS);
   for (let slot = 0; slot < segment.capacity; slot += 1) {
     if (segment.states[slot] === 0) continue;
     const words = segment.words.subarray(slot * WORDS, slot * WORDS + WORDS);
@@ -143,11 +161,22 @@ function grow(segment: Segment): void {
     next.sizesLow[target] = segment.sizesLow[slot] ?? 0;
     next.sizesHigh[target] = segment.sizesHigh[slot] ?? 0;
     next.states[target] = segment.states[slot] ?? 0;
+    if (md5s === undefined) continue;
+    next.md5s?.set(md5s.subarray(slot * WORDS, slot * WORDS + WORDS), target * WORDS);
   }
   Object.assign(segment, next, { count: segment.count });
 }
 
+function parseHex(hex: string, words: Uint32Array): void {
+  for (let word = 0; word < WORDS; word += 1) {
+    words[word] = Number.parseInt(hex.slice(word * 8, word * 8 + 8), 16);
+  }
+}
+
+function toHex(words: Uint32Array): string {
+  return Array.from(words, (word) => word.toString(16).padStart(8, '0')).join('');
+}
+
 function format(words: Uint32Array): string {
-  const hex = Array.from(words, (word) => word.toString(16).padStart(8, '0')).join('');
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+  return toHex(words).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }

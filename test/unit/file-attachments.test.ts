@@ -110,7 +110,7 @@ describe('a file that C++ has encrypted', () => {
       {
         from,
         to: sideOf(target, ORTHANC_NAMING),
-        typeOf: () => ONE.contentType,
+        index: undefined,
         failed: (_key, reason) => {
           throw new Error(reason);
         },

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { createUuidTable } from '../../../src/jobs/uuid-table.ts';
 
@@ -22,6 +22,20 @@ test('keeps what a Map would', () => {
   table.set(first, 5, 1);
   expect(table.size).toBe(map.size);
   expect(table.get(first)).toEqual({ sizeBytes: 5, tag: 1 });
+});
+
+test('keeps MD5s with them, and none where there is none', () => {
+  const table = createUuidTable();
+  const md5s = new Map<string, string | undefined>();
+  for (let index = 0; index < 20_000; index += 1) {
+    const uuid = randomUUID();
+    const md5 = index % 3 === 0 ? undefined : randomBytes(16).toString('hex');
+    md5s.set(uuid, md5);
+    table.set(uuid, index, 0);
+    if (md5 !== undefined) table.setMd5(uuid, md5);
+  }
+  for (const [uuid, md5] of md5s) expect(table.md5Of(uuid)).toBe(md5);
+  expect(table.md5Of(randomUUID())).toBeUndefined();
 });
 
 test('gives what was never marked', () => {

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { StorageError, type StorageErrorCode } from '../errors.ts';
+
+/** A full or read-only disk, credentials that have expired, a server that is away: the next object would meet the same. */
+const CODES: ReadonlySet<StorageErrorCode> = new Set([
+  'ACCESS_DENIED',
+  'UNAVAILABLE',
+  'THROTTLED',
+  'TIMEOUT',
+]);
+
+/** Twice as many as are under way at once, so that one moment of trouble is not the end of a long run; each has been retried by then. */
+const IN_A_ROW_MAX = 50;
+
+/** Ends a run whose place fails, rather than its objects. */
+export interface PlaceFailures {
+  /** @throws StorageError where it is the last of so many in a row */
+  add(failure: StorageError): void;
+  /** Of a read or a write. */
+  succeeded(): void;
+}
+
+export function createPlaceFailures(): PlaceFailures {
+  let inARow = 0;
+  return {
+    add(failure) {
+      if (!CODES.has(failure.code)) return;
+      inARow += 1;
+      if (inARow < IN_A_ROW_MAX) return;
+      throw new StorageError(
+        failure.code,
+        `ended after ${inARow} failures in a row, of which the last is: ${failure.message}; mend that, and run it again to go on`,
+        { cause: failure },
+      );
+    },
+    succeeded() {
+      inARow = 0;
+    },
+  };
+}
