@@ -40,13 +40,23 @@ Result ask(PluginState& state, const JobState& job, const char* what, uint16_t* 
   return result;
 }
 
+/** Tells TypeScript, if there is one to tell. */
+Result tell(const JobState& job, const char* what, uint16_t* answer) {
+  const std::shared_ptr<PluginState> state = currentState();
+  return state == nullptr ? Result{} : ask(*state, job, what, answer);
+}
+
 OrthancPluginJobStepStatus step(void* raw) noexcept {
   try {
     JobState& job = jobOf(raw);
     uint16_t answer = 0;
     Result result;
-    if (const std::shared_ptr<PluginState> state = currentState()) {
-      result = ask(*state, job, "job-step", &answer);
+    if (job.resetDue()) {
+      result = tell(job, "job-reset", &answer);
+      job.resetDue() = result.verdict != Result::Verdict::kSuccess;
+    }
+    if (!job.resetDue()) {
+      result = tell(job, "job-step", &answer);
     }
     if (result.verdict == Result::Verdict::kSuccess) {
       job.lostSteps() = 0;
@@ -71,23 +81,26 @@ OrthancPluginJobStepStatus step(void* raw) noexcept {
   }
 }
 
-OrthancPluginErrorCode tell(void* raw, const char* what) noexcept {
+OrthancPluginErrorCode stop(void* raw, OrthancPluginJobStopReason /*reason*/) noexcept {
   try {
     uint16_t answer = 0;
-    if (const std::shared_ptr<PluginState> state = currentState()) {
-      static_cast<void>(ask(*state, jobOf(raw), what, &answer));
-    }
+    static_cast<void>(tell(jobOf(raw), "job-stop", &answer));
     return OrthancPluginErrorCode_Success;
   } catch (...) {
     return OrthancPluginErrorCode_Plugin;
   }
 }
 
-OrthancPluginErrorCode stop(void* raw, OrthancPluginJobStopReason /*reason*/) noexcept {
-  return tell(raw, "job-stop");
+OrthancPluginErrorCode reset(void* raw) noexcept {
+  try {
+    JobState& job = jobOf(raw);
+    uint16_t answer = 0;
+    job.resetDue() = tell(job, "job-reset", &answer).verdict != Result::Verdict::kSuccess;
+    return OrthancPluginErrorCode_Success;
+  } catch (...) {
+    return OrthancPluginErrorCode_Plugin;
+  }
 }
-
-OrthancPluginErrorCode reset(void* raw) noexcept { return tell(raw, "job-reset"); }
 
 float progressOf(void* raw) noexcept {
   try {

@@ -34,10 +34,14 @@ class JobState {
   const char* shownSerialized();
   /** thread: Orthanc's, one at a time. Steps in a row that found no runtime. */
   int& lostSteps() { return lostSteps_; }
+  /** thread: Orthanc's, one at a time. Orthanc has reset the job when there was no runtime: that is
+   * to be told before the next step. */
+  bool& resetDue() { return resetDue_; }
 
  private:
   const std::string handle_;
   int lostSteps_ = 0;
+  bool resetDue_ = false;
   std::string shownContent_;
   std::string shownSerialized_;
   mutable std::mutex mutex_;

@@ -53,7 +53,7 @@ struct Result {
 /** An answer to a REST call, in either direction. */
 struct RestAnswer {
   uint16_t status = 500;
-  std::string contentType;
+  std::string contentType;  // of 200; all others go out as text/plain
   std::string body;
 };
 

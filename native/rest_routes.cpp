@@ -77,7 +77,8 @@ void send(OrthancPluginContext* context, OrthancPluginRestOutput* output,
     // header Allow, which such an answer has as its body.
     OrthancPluginSendMethodNotAllowed(context, output, answer.body.c_str());
   } else {
-    OrthancPluginSetHttpHeader(context, output, "Content-Type", answer.contentType.c_str());
+    // As text/plain, whatever the body is: Orthanc says so itself, and would send a type of ours
+    // beside its own. Its own errors are JSON under that name, too.
     OrthancPluginSendHttpStatus(context, output, answer.status, answer.body.data(),
                                 static_cast<uint32_t>(answer.body.size()));
   }

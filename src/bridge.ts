@@ -133,6 +133,7 @@ export interface RestRequest {
 
 export interface RestResponse {
   readonly status: number;
+  /** Of 200; all others go out as text/plain. */
   readonly contentType: string;
   readonly body: Uint8Array;
 }

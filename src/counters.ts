@@ -29,12 +29,12 @@ export interface CountersSnapshot {
   readonly recentErrors: readonly RecentError[];
 }
 
+/** "unanswered": Orthanc no longer waited, which the shim has logged and counted. */
+export type End = { readonly bytes: number } | { readonly failure: StorageError } | 'unanswered';
+
 export interface Counters {
   /** @returns to be called once, with how it ended */
-  begin(
-    operation: StorageOperation,
-    uuid: string,
-  ): (end: { readonly bytes: number } | { readonly failure: StorageError }) => void;
+  begin(operation: StorageOperation, uuid: string): (end: End) => void;
   snapshot(): CountersSnapshot;
 }
 
@@ -68,6 +68,7 @@ export function createCounters(now: () => number = () => performance.now()): Cou
       counts.inFlight += 1;
       return (end) => {
         counts.inFlight -= 1;
+        if (end === 'unanswered') return;
         counts.latencies.record(now() - startedMs);
         if ('failure' in end) {
           const { code, message } = end.failure;

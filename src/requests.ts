@@ -43,15 +43,20 @@ export function createRequestHandler(deps: {
       log.debug(formatFields({ ...fields, key, bytes, ms: Math.round(now() - startedMs) }));
     } catch (error) {
       const failure = toStorageError(error);
-      end({ failure });
-      log.error(
-        formatFields({
-          ...fields,
-          provider: failure.store ?? deps.provider,
-          ms: Math.round(now() - startedMs),
-          ...errorFields(failure),
-        }),
-      );
+      const line = formatFields({
+        ...fields,
+        provider: failure.store ?? deps.provider,
+        ms: Math.round(now() - startedMs),
+        ...errorFields(failure),
+      });
+      // The shim has logged and counted what it gave up, maybe a moment before the signal tells so.
+      if (request.signal.aborted || failure.code === 'ABORTED') {
+        end('unanswered');
+        log.debug(line);
+      } else {
+        end({ failure });
+        log.error(line);
+      }
       throw failure;
     }
   };

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What the plugin answers under Orthanc's REST API. Paths and fields are API.
 
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { OrthancAnswer, RestRequest, RestResponse } from './bridge.ts';
 import { StorageError, toStorageError } from './errors.ts';
 import type { JobState } from './jobs/job.ts';
@@ -11,6 +10,7 @@ import { parseMoveRequest } from './jobs/move-request.ts';
 import { locate, type NamedStore } from './locate.ts';
 import { describeError, type Logger, redact } from './log.ts';
 import { field, isLevel, LEVELS, type OrthancApi } from './orthanc-api.ts';
+import { sleepUntilAborted } from './store/abort.ts';
 
 export interface RestDependencies {
   readonly api: OrthancApi;
@@ -37,7 +37,9 @@ export function createRestHandler(
       return await route(deps, request);
     } catch (error) {
       const failure = toStorageError(error);
-      deps.log.error(`${request.method} ${pathOf(request)} failed: ${describeError(failure)}`);
+      // Orthanc's client has been told by the shim, and nothing is wrong here.
+      const level = failure.code === 'ABORTED' ? 'debug' : 'error';
+      deps.log[level](`${request.method} ${pathOf(request)} failed: ${describeError(failure)}`);
       return answer(500, { error: redact(failure.message), code: failure.code });
     }
   };
@@ -109,7 +111,7 @@ async function untilDone(
     if (field(info, 'State') === 'Success') return answer(200, content);
     if (field(info, 'State') === 'Failure') return answer(500, content);
     if (info === undefined) return answer(500, { error: `the job ${job.ID} is gone`, ...job });
-    await sleep(POLL_MS, undefined, { signal: request.signal });
+    await sleepUntilAborted(POLL_MS, request.signal);
   }
   // It goes on; only this request has to end.
   return answer(202, job);

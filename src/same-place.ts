@@ -2,11 +2,11 @@
 // Whether Orthanc's folder is the bucket itself, mounted (s3fs, rclone, gcsfuse), or the folder that a gateway serves as one. In the
 // legacy structure both sides then have the same names, so that a move would remove the one copy that there is: docs/decisions.md.
 
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { NamingSettings } from './config/settings.ts';
 import { StorageError, toStorageError } from './errors.ts';
 import { folderOf } from './naming.ts';
 import { probeKey } from './providers/operation.ts';
+import { sleepUntilAborted } from './store/abort.ts';
 import { bodyOf } from './store/bodies.ts';
 import type { ObjectStore } from './store/object-store.ts';
 
@@ -39,7 +39,7 @@ export async function insistOnTwoPlaces(
     for (;;) {
       if (await isThere(objects, `${folderOf(naming)}${name}`, signal)) break;
       if (performance.now() >= endMs) return;
-      await sleep(POLL_MS, undefined, { signal });
+      await sleepUntilAborted(POLL_MS, signal);
     }
   } finally {
     await removeProbe(files, name);

@@ -321,13 +321,14 @@ OrthancPluginErrorCode FakeOrthanc::serve(_OrthancPluginService service, const v
     }
     case _OrthancPluginService_SetHttpHeader: {
       const auto& header = *static_cast<const _OrthancPluginSetHttpHeader*>(parameters);
-      replyOf(header.output).contentType = header.value;
+      replyOf(header.output).contentType += std::string(header.value) + ", ";
       return OrthancPluginErrorCode_Success;
     }
     case _OrthancPluginService_SendHttpStatus: {
       const auto& answer = *static_cast<const _OrthancPluginSendHttpStatus*>(parameters);
       RestReply& reply = replyOf(answer.output);
       reply.status = answer.status;
+      reply.contentType += "text/plain";  // beside the plugin's own, if it has set one
       reply.body = textOf(answer.body, answer.bodySize);
       return OrthancPluginErrorCode_Success;
     }

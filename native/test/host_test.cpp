@@ -543,6 +543,17 @@ TEST_F(HostTest, AStepWhoseRuntimeEndsIsTakenAgain) {
   EXPECT_EQ(orthanc.create("after", "that"), kSuccess);
 }
 
+TEST_F(HostTest, AResetThatFindsNoRuntimeIsMadeUpForAtTheNextStep) {
+  start();
+  ASSERT_TRUE(orthanc.unserialize("MoveStorage", R"({"steps":2,"exitAtReset":true})"));
+  EXPECT_EQ(orthanc.job().callbacks.reset(orthanc.job().callbacks.job), kSuccess);
+  EXPECT_TRUE(orthanc.awaitLog("a reset that ends the runtime"));
+  EXPECT_EQ(orthanc.job().step(), OrthancPluginJobStepStatus_Continue);
+  EXPECT_EQ(orthanc.job().content(), R"({"kind":"job-step","steps":1})");
+  EXPECT_EQ(orthanc.job().step(), OrthancPluginJobStepStatus_Continue);
+  EXPECT_EQ(orthanc.job().content(), R"({"kind":"job-step","steps":2})");
+}
+
 TEST_F(HostTest, AJobThatOrthancRefuses) {
   start();
   orthanc.refuseJobs();

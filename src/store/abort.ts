@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { setTimeout } from 'node:timers/promises';
 import { StorageError } from '../errors.ts';
 
 /** What an operation rejects with once its signal is aborted: the reason, where that is a StorageError, else ABORTED. */
@@ -7,6 +8,15 @@ export function abortReason(signal: AbortSignal): StorageError {
   const reason: unknown = signal.reason;
   if (reason instanceof StorageError) return reason;
   return new StorageError('ABORTED', 'the operation was cancelled', { cause: reason });
+}
+
+/** @throws what `abortReason` says, as soon as the signal is aborted */
+export async function sleepUntilAborted(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await setTimeout(ms, undefined, { signal });
+  } catch {
+    throw abortReason(signal);
+  }
 }
 
 /** An own AbortController that also follows outer signals; `release` must be called when the work is done, else each outer signal

@@ -91,6 +91,15 @@ describe.concurrent('lifecycle', () => {
     await orthanc.kill();
   });
 
+  test('an error of the REST API has one content type', async () => {
+    const orthanc = await world.start('errors', configure('errors'));
+    for (const path of ['/object-storage/nothing', '/object-storage/locate/studies/nothing']) {
+      const { status, headers } = await orthanc.request('GET', path);
+      expect([status, headers.get('content-type')]).toEqual([404, 'text/plain']);
+    }
+    await orthanc.kill();
+  });
+
   test('SIGTERM while requests wait for a store that hangs', async () => {
     const orthanc = await world.start('stopping', configure('stopping'));
     await expectToWork(orthanc, 'stopping');
@@ -107,7 +116,10 @@ describe.concurrent('lifecycle', () => {
     // The plugin waits 8 s, and Orthanc itself takes about 3 s.
     expect(performance.now() - startedMs).toBeLessThan(15_000);
     for (const outcome of await Promise.all(waiting)) expect(outcome).not.toBe(200);
-    expect(orthanc.log()).toMatch(/object-storage:.*op=create .*failed: /);
+    // One line for each, by whoever has ended it.
+    const said = orthanc.errorsSince(0).filter((line) => line.includes('op=create'));
+    expect(said).toHaveLength(waiting.length);
+    expect(said.join('\n')).toMatch(/code=CLOSED failed: Orthanc is stopping/);
 
     hangs = false;
     const next = await world.start('stopping', configure('stopping'));

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { createAttachmentStore } from '../../src/attachments.ts';
 import type { RestResponse } from '../../src/bridge.ts';
+import { StorageError } from '../../src/errors.ts';
 import type { JobState } from '../../src/jobs/job.ts';
 import { MOVE_JOB_TYPE } from '../../src/jobs/move.ts';
 import { createLogger } from '../../src/log.ts';
@@ -35,6 +37,7 @@ async function ask(
   path: string,
   body: unknown = '',
   changes: Partial<RestDependencies> = {},
+  signal = never(),
 ) {
   const api: OrthancApi = {
     get: (asked) =>
@@ -61,7 +64,7 @@ async function ask(
     ...changes,
   });
   const text = typeof body === 'string' ? body : JSON.stringify(body);
-  const answer = await handle({ method, path, body: makeBody(Buffer.from(text)), signal: never() });
+  const answer = await handle({ method, path, body: makeBody(Buffer.from(text)), signal });
   return { ...answer, json: parse(answer) };
 }
 
@@ -140,6 +143,16 @@ describe('POST /move-storage', () => {
     jobStates = [{ State: 'Running' }];
     const { status, json } = await ask('POST', '/move-storage', request(), { waitMs: 1 });
     expect([status, json]).toEqual([202, { ID: JOB_ID, Path: `/jobs/${JOB_ID}` }]);
+  });
+
+  test('that nobody waits for any more, since Orthanc stops, is no error', async () => {
+    jobStates = [{ State: 'Running' }];
+    const aborted = new AbortController();
+    const asked = ask('POST', '/move-storage', request(), {}, aborted.signal);
+    await sleep(20);
+    aborted.abort(new StorageError('ABORTED', 'Orthanc no longer waits for this operation'));
+    expect((await asked).json).toMatchObject({ code: 'ABORTED' });
+    expect(logged).toEqual([expect.stringMatching(/^debug: POST \/move-storage/)]);
   });
 
   test('of a job that Orthanc has forgotten', async () => {

@@ -271,6 +271,7 @@ exports.main = (binding) => {
     }
     const { steps = 0, ...rest } = JSON.parse(String(serialized));
     if (rest.exit && steps === rest.exit) return end('a step that ends the runtime');
+    if (rest.exitAtReset && kind === 'job-reset' && !binding.restarted) return end('a reset that ends the runtime');
     const next = kind === 'job-reset' ? 0 : steps + 1;
     binding.updateJob(handle, next / 3, JSON.stringify({ kind, steps: next }), JSON.stringify({ ...rest, steps: next, exit: undefined }));
     return binding.respond(id, next < 3 ? 3 : rest.fails ? 2 : 1, '', new Uint8Array(0));
