@@ -164,7 +164,7 @@ The plugin is set up in Orthanc's own configuration file, by one section named a
 - Beside its section a setting means nothing to Orthanc (\`ORTHANC__ROOT_PATH\` is not \`AwsS3Storage.RootPath\`). The plugin warns
   of those that it knows. \`StorageEncryption\` and \`MasterKey\` there stop Orthanc, since files would be stored in the clear: their
   variables begin with \`ORTHANC__AWS_S3_STORAGE__STORAGE_ENCRYPTION__\`.
-- \`""\` for a text that may be absent counts as absent.
+- \`""\` for a text or a choice that may be absent counts as absent.
 - Secrets are never logged.
 - [configuration.schema.json](configuration.schema.json) is a JSON Schema, for editors that complete and check by one.
 `;
@@ -192,14 +192,18 @@ const ORTHANC_SETTINGS = `## Orthanc's own settings
 | Key | What the plugin does with it |
 | --- | --- |
 | \`HttpsCACertificates\` | Path of a PEM file: the authorities that the provider's certificate is checked against. \`""\`: those that the system trusts (\`ca-certificates\`), with libnode of Debian and Ubuntu; a Node from elsewhere, which may run the command line, has a list of its own. |
-| \`HttpProxy\` | \`host:port\`, \`user:password@host:port\` or an http(s) URL: all requests to the provider go through it. Without a port: 1080, as in Orthanc itself. |
+| \`HttpProxy\` | \`host:port\`, \`user:password@host:port\` or an http(s) URL: all requests to the provider, and for its credentials, go through it. Without a port: 1080, as in Orthanc itself. Absent: what the environment says. |
 | \`StorageDirectory\`, \`SyncStorageArea\` | With \`HybridMode\`: the folder of Orthanc's own files, which must be an absolute path, and whether a write waits for the disk. |
 | \`StorageLoaderThreadsCount\` | Orthanc 1.13 and later read at most 4 files at once without it; about 20 is good with object storage. The plugin warns. |
 | \`StoreMD5ForAttachments\` | \`false\` makes Orthanc 1.13.0 answer 500 to whole reads. The plugin warns. |
 
 ## Environment variables
 
-Node and the provider's SDK obey variables such as \`AWS_PROFILE\`, \`AWS_ENDPOINT_URL\`, \`NODE_EXTRA_CA_CERTS\` or
-\`HTTPS_PROXY\`. The plugin names those that it finds, without their values, in one line at start.
-\`ORTHANC_OBJECT_STORAGE_BUNDLE\` loads another bundle than the built-in one, for development.
+- **Proxies**: without \`HttpProxy\`, requests go through \`HTTPS_PROXY\` (to \`https://\` addresses), \`HTTP_PROXY\` (to
+  \`http://\`), or \`ALL_PROXY\`, each also in lower case, which comes first. \`NO_PROXY\` lists what is reached straight, past
+  \`HttpProxy\` too: hosts with their subdomains, addresses, ranges (\`10.0.0.0/8\`), each with \`:port\` if need be, or \`*\`. This
+  machine and the metadata services of clouds are always reached straight.
+- Node and the provider's SDK obey others, such as \`AWS_PROFILE\`, \`AWS_ENDPOINT_URL\` or \`NODE_EXTRA_CA_CERTS\`. The plugin
+  names those that have a say, without their values, in one line at start, which Orthanc shows with \`--verbose\`.
+- \`ORTHANC_OBJECT_STORAGE_BUNDLE\` loads another bundle than the built-in one, for development.
 `;

@@ -87,7 +87,11 @@ export function choice<const T extends readonly [string, ...string[]]>(
   values: T,
   fallback: T[number],
 ) {
-  return documented(z._default(choiceSchema(values), fallback), { description, default: fallback });
+  const schema = z.pipe(
+    z.transform((value: unknown) => (isBlank(value) ? fallback : value)),
+    choiceSchema(values),
+  );
+  return documented(z._default(schema, fallback), { description, default: fallback });
 }
 
 export function optionalChoice<const T extends readonly [string, ...string[]]>(
@@ -144,7 +148,7 @@ export function show(value: unknown): string {
 }
 
 // `input` stays empty on purpose: issues outlive this module's control, and the value may be a secret.
-function ruleIssue(message: string) {
+export function ruleIssue(message: string) {
   return { code: 'custom' as const, input: undefined, message };
 }
 
@@ -167,8 +171,12 @@ function textFromJson(value: unknown): unknown {
   return Number.isSafeInteger(value) ? String(value) : value;
 }
 
-function blankToUndefined(value: unknown): unknown {
-  return typeof value === 'string' && value.trim() === '' ? undefined : value;
+export function blankToUndefined(value: unknown): unknown {
+  return isBlank(value) ? undefined : value;
+}
+
+function isBlank(value: unknown): boolean {
+  return typeof value === 'string' && value.trim() === '';
 }
 
 function wholeNumberFromJson(value: unknown): unknown {

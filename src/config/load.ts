@@ -3,22 +3,19 @@
 import type { KeyFile } from '../encryption/keyring.ts';
 import { StorageError } from '../errors.ts';
 import { readEncryption } from './encryption.ts';
+import { noteEnvironment } from './environment.ts';
 import { reportMisplaced } from './misplaced.ts';
-import {
-  noteEnvironment,
-  readFileSystem,
-  readOrthancNetwork,
-  warnOfOrthancSettings,
-} from './orthanc.ts';
+import { readFileSystem, readOrthancNetwork, warnOfOrthancSettings } from './orthanc.ts';
 import type { Report } from './problems.ts';
+import type { Variables } from './proxies.ts';
 import {
   ENCRYPTION_KEY,
   isObject,
-  type OrthancNetwork,
   PROVIDER_SECTIONS,
   type ProviderSection,
   type RawSection,
   type SectionSettings,
+  type Surroundings,
 } from './sections.ts';
 import type { PluginSettings } from './settings.ts';
 import { isSlipOf } from './suggest.ts';
@@ -27,7 +24,7 @@ import { isSlipOf } from './suggest.ts';
 export interface ConfigurationEnvironment {
   /** As Orthanc gives it, such as "1.12.7" or "mainline". */
   readonly orthancVersion: string;
-  readonly environmentVariables: Readonly<Record<string, string | undefined>>;
+  readonly environmentVariables: Variables;
 }
 
 export interface ConfigurationReading {
@@ -59,7 +56,7 @@ export function readConfiguration(
 ): ConfigurationReading {
   const report: Report = { problems: [], warnings: [], notes: [] };
   const orthanc = parseJson(json);
-  const { section, keyFiles } = readSections(orthanc, report);
+  const { section, keyFiles } = readSections(orthanc, environment.environmentVariables, report);
   const writeTo = section?.writeTo;
   const fileSystem = writeTo === undefined ? undefined : readFileSystem(orthanc, report);
   if (section !== undefined) {
@@ -70,7 +67,7 @@ export function readConfiguration(
         `${section.provider.section}.HybridMode: "WriteToFileSystem" leaves files in the clear in StorageDirectory although StorageEncryption is on, which encrypts objects only; encrypt the disk, or write "WriteToObjectStorage"`,
       );
     }
-    noteEnvironment(section.provider.kind, environment.environmentVariables, report);
+    noteEnvironment(section.provider, environment.environmentVariables, report);
   }
   if (report.problems.length > 0) {
     return { settings: undefined, problems: [...new Set(report.problems)], keyFiles };
@@ -123,7 +120,7 @@ interface SectionsReading extends Pick<ConfigurationReading, 'keyFiles'> {
 
 const NO_SECTION: SectionsReading = { section: undefined, keyFiles: [] };
 
-function readSections(orthanc: RawSection, report: Report): SectionsReading {
+function readSections(orthanc: RawSection, variables: Variables, report: Report): SectionsReading {
   const present = PROVIDER_SECTIONS.filter(({ section }) => Object.hasOwn(orthanc, section));
   reportMisplaced(orthanc, present, report);
   if (present.length === 0) {
@@ -134,9 +131,9 @@ function readSections(orthanc: RawSection, report: Report): SectionsReading {
     const names = present.map(({ section }) => section).join(', ');
     report.problems.push(`${names}: more than one storage section; keep the one to store in`);
   }
-  const network = readOrthancNetwork(orthanc, report);
+  const network = readOrthancNetwork(orthanc, variables, report);
   const [first = NO_SECTION, ...others] = present.map((provider) =>
-    readSection(provider, orthanc[provider.section], network, report),
+    readSection(provider, orthanc[provider.section], { network, variables }, report),
   );
   // Of several sections nobody knows which one's keys count.
   return others.length === 0 ? first : NO_SECTION;
@@ -145,7 +142,7 @@ function readSections(orthanc: RawSection, report: Report): SectionsReading {
 function readSection(
   { section, replacedBy, read }: ProviderSection,
   raw: unknown,
-  network: OrthancNetwork,
+  surroundings: Surroundings,
   report: Report,
 ): SectionsReading {
   if (!isObject(raw)) {
@@ -161,7 +158,7 @@ function readSection(
     report,
     true,
   );
-  const settings = read(raw, network, report);
+  const settings = read(raw, surroundings, report);
   return { section: settings === undefined ? undefined : { ...settings, encryption }, keyFiles };
 }
 

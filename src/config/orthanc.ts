@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What Orthanc's own settings, its version and the environment mean for the plugin.
+// What Orthanc's own settings and its version mean for the plugin.
 
 import { isAbsolute } from 'node:path';
 import { compareVersions } from '../version.ts';
 import type { Report } from './problems.ts';
-import { Secret } from './secret.ts';
+import { readProxies, type Variables } from './proxies.ts';
 import type { OrthancNetwork, RawSection } from './sections.ts';
-import type { FileSystemSettings, ProviderSettings } from './settings.ts';
-import { parseProxy } from './urls.ts';
+import type { FileSystemSettings } from './settings.ts';
 
 /** Orthanc's settings that apply to the provider. */
-export function readOrthancNetwork(orthanc: RawSection, report: Report): OrthancNetwork {
+export function readOrthancNetwork(
+  orthanc: RawSection,
+  variables: Variables,
+  report: Report,
+): OrthancNetwork {
   return {
     caCertificatesFile: textOf(orthanc, 'HttpsCACertificates', report),
-    proxyUrl: proxyOf(textOf(orthanc, 'HttpProxy', report), report),
+    proxies: readProxies(textOf(orthanc, 'HttpProxy', report), variables, report),
   };
 }
 
@@ -22,14 +25,6 @@ function textOf(orthanc: RawSection, key: string, report: Report): string | unde
   if (value === undefined || value === '') return undefined;
   if (typeof value === 'string') return value;
   report.problems.push(`${key}: must be text in quotes`);
-  return undefined;
-}
-
-function proxyOf(text: string | undefined, report: Report): Secret | undefined {
-  if (text === undefined) return undefined;
-  const result = parseProxy(text);
-  if ('url' in result) return new Secret(result.url);
-  report.problems.push(`HttpProxy: ${result.problem}`);
   return undefined;
 }
 
@@ -82,36 +77,6 @@ export function warnOfOrthancSettings(
   if (compareVersions(version, '1.13.0') === 0 && orthanc['StoreMD5ForAttachments'] === false) {
     report.warnings.push(
       'StoreMD5ForAttachments: with false, Orthanc 1.13.0 answers 500 to reads of whole files that are not in its cache; write true, or use another version',
-    );
-  }
-}
-
-const COMMON_VARIABLES =
-  /^(https?_proxy|all_proxy|no_proxy|NODE_EXTRA_CA_CERTS|NODE_TLS_REJECT_UNAUTHORIZED|NODE_USE_ENV_PROXY|SSL_CERT_(FILE|DIR)|UV_THREADPOOL_SIZE)$/i;
-const PROVIDER_VARIABLES = {
-  s3: /^AWS_/,
-  azure: /^(AZURE_|IDENTITY_|MSI_)/,
-  google: /^(GOOGLE_|GCLOUD_|GCE_METADATA_|STORAGE_EMULATOR_HOST$|CLOUDSDK_)/,
-} as const satisfies Record<ProviderSettings['kind'], RegExp>;
-
-/** Names the variables that Node and the provider's SDK obey without a word. Names only: values may be secret. */
-export function noteEnvironment(
-  kind: ProviderSettings['kind'],
-  variables: Readonly<Record<string, string | undefined>>,
-  report: Report,
-) {
-  const names = Object.keys(variables)
-    .filter((name) => variables[name] !== undefined && variables[name] !== '')
-    .filter((name) => COMMON_VARIABLES.test(name) || PROVIDER_VARIABLES[kind].test(name))
-    // The official image's switches for its own plugins, such as AWS_S3_STORAGE_PLUGIN_ENABLED.
-    .filter((name) => !name.endsWith('_PLUGIN_ENABLED'))
-    .toSorted();
-  if (names.length > 0) {
-    report.notes.push(`environment variables that also have a say: ${names.join(', ')}`);
-  }
-  if (variables['NODE_TLS_REJECT_UNAUTHORIZED'] === '0') {
-    report.warnings.push(
-      'NODE_TLS_REJECT_UNAUTHORIZED: with 0, anybody between Orthanc and the provider can read and alter patient data; unset it, and name your authority in HttpsCACertificates',
     );
   }
 }

@@ -4,6 +4,7 @@
 
 import * as z from 'zod/mini';
 import {
+  blankToUndefined,
   choice,
   documented,
   exactTextSchema,
@@ -13,13 +14,13 @@ import {
   optionalSecret,
   optionalText,
   requiredText,
-  type SettingDoc,
+  ruleIssue,
   show,
   textSchema,
   wholeNumber,
   wholeNumberSchema,
 } from './fields.ts';
-import { parseAccountUrl, parseEndpoint, type UrlResult } from './urls.ts';
+import { parseAccountUrl, parseEndpoint, parseS3Endpoint, type UrlResult } from './urls.ts';
 
 export const S3_STORAGE_CLASSES = [
   'STANDARD',
@@ -57,11 +58,11 @@ export function s3Schema() {
     ),
     SecretKey: optionalSecret('The secret that belongs to `AccessKey`.'),
     Endpoint: optionalUrl(
-      'The address of a server other than AWS: a host, host:port or URL. A bare host is reached by https; write "http://…" for a server without TLS. Absent or "": AWS.',
-      parseEndpoint,
+      'The address of a server other than AWS: a host, host:port or URL. A bare host is reached by https; write "http://…" for a server without TLS. Absent or "": what `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` in the environment say, else AWS.',
+      parseS3Endpoint,
     ),
     VirtualAddressing: flag(
-      'true: the bucket is part of the host name (bucket.host). false: of the path (host/bucket), which MinIO and most servers of one\'s own need. Always the path where the host is "localhost" or an IP address, where the bucket\'s name cannot be part of a host name, and over https where it has dots (the certificate would not match).',
+      'true: the bucket is part of the host name (bucket.host). false: of the path (host/bucket), which MinIO and most servers of one\'s own need. Always the path where the host is "localhost" or an IP address, where `Endpoint` has a path, where the bucket\'s name cannot be part of a host name, and over https where it has dots (the certificate would not match).',
       true,
     ),
     StorageClass: optionalText(
@@ -273,22 +274,15 @@ export function masterKeySchema() {
 }
 
 function optionalUrl(description: string, parse: (text: string) => UrlResult) {
-  const doc: SettingDoc = { description };
-  const rule = (text: string) => {
-    const result = parse(text);
-    return 'problem' in result ? result.problem : undefined;
-  };
-  const text = z.pipe(
-    z.transform((value: unknown) =>
-      typeof value === 'string' && value.trim() === '' ? undefined : value,
-    ),
-    z.optional(textSchema(rule)),
-  );
-  const url = z.transform((value: string | undefined) => {
-    const result = value === undefined ? undefined : parse(value);
-    return result !== undefined && 'url' in result ? result.url : undefined;
+  const text = z.pipe(z.transform(blankToUndefined), z.optional(textSchema()));
+  const url = z.transform((value: string | undefined, context) => {
+    if (value === undefined) return undefined;
+    const result = parse(value);
+    if ('url' in result) return result.url;
+    context.issues.push(ruleIssue(result.problem));
+    return undefined;
   });
-  return documented(z.optional(z.pipe(text, url)), doc);
+  return documented(z.optional(z.pipe(text, url)), { description });
 }
 
 function bucketRule(value: string): string | undefined {

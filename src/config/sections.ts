@@ -4,6 +4,7 @@
 import * as z from 'zod/mini';
 import { settingDocs, wrongChoice } from './fields.ts';
 import { describeIssue, type Report, type SectionKeys } from './problems.ts';
+import type { Variables } from './proxies.ts';
 import {
   azureSchema,
   encryptionSchema,
@@ -19,14 +20,22 @@ import type {
   NamingSettings,
   NetworkSettings,
   ProviderSettings,
+  S3Settings,
 } from './settings.ts';
-import { isAddressOrLocalhost, isLoopback } from './urls.ts';
+import { hasPath, isAddressOrLocalhost, isLoopback, parseS3Endpoint } from './urls.ts';
 
 /** A section as the user wrote it. */
 export type RawSection = Readonly<Record<string, unknown>>;
 
 /** The part of the settings that is Orthanc's own. */
-export type OrthancNetwork = Pick<NetworkSettings, 'caCertificatesFile' | 'proxyUrl'>;
+export type OrthancNetwork = Pick<NetworkSettings, 'caCertificatesFile' | 'proxies'>;
+
+/** What is not in the section and counts all the same. */
+export interface Surroundings {
+  readonly network: OrthancNetwork;
+  /** Of the environment. */
+  readonly variables: Variables;
+}
 
 export interface SectionSettings {
   readonly provider: ProviderSettings;
@@ -45,7 +54,7 @@ export interface ProviderSection {
   /** @returns undefined where `report` got a problem that leaves nothing to work with */
   readonly read: (
     raw: RawSection,
-    orthanc: OrthancNetwork,
+    surroundings: Surroundings,
     report: Report,
   ) => SectionSettings | undefined;
 }
@@ -99,7 +108,7 @@ export function sectionKeys({ section, schema }: ProviderSection): readonly Sect
   ];
 }
 
-function readS3(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
+function readS3(raw: RawSection, { network, variables }: Surroundings, report: Report) {
   const section = 'AwsS3Storage';
   const value = parseSection(s3Schema(), section, raw, report);
   // What concerns two settings is checked on what was written, so that it is told even where something else is wrong.
@@ -110,10 +119,13 @@ function readS3(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
     );
   }
   if (value === undefined) return undefined;
-  const isVirtual = value.VirtualAddressing && canBePartOfHost(value.BucketName, value.Endpoint);
-  warnOfEndpoint(section, value.Endpoint, report);
-  warnOfVirtualHost(section, value.Endpoint, isVirtual, report);
-  warnOfStorageClass(section, value.StorageClass, value.Endpoint, report);
+  const address = addressOf(section, value.Endpoint, variables, report);
+  const { endpoint } = address;
+  const isVirtual = value.VirtualAddressing && canBePartOfHost(value.BucketName, endpoint);
+  refuseBucketInEndpoint(address, value.BucketName, report);
+  warnOfEndpoint(address.endpointSetting, endpoint, report);
+  warnOfVirtualHost(section, endpoint, isVirtual, report);
+  warnOfStorageClass(section, value.StorageClass, endpoint, report);
   const { AccessKey: accessKey, SecretKey: secretKey } = value;
   return {
     ...toShared(section, value, report),
@@ -121,12 +133,12 @@ function readS3(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
       kind: 's3' as const,
       section,
       settings: {
-        ...toNetwork(value, orthanc),
+        ...toNetwork(value, network),
         bucketName: value.BucketName,
         region: value.Region,
         credentials:
           accessKey !== undefined && secretKey !== undefined ? { accessKey, secretKey } : undefined,
-        endpoint: value.Endpoint,
+        ...address,
         virtualAddressing: isVirtual,
         storageClass: value.StorageClass,
         tags: value.Tags,
@@ -144,7 +156,7 @@ function readS3(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
   };
 }
 
-function readAzure(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
+function readAzure(raw: RawSection, { network }: Surroundings, report: Report) {
   const section = 'AzureBlobStorage';
   const value = parseSection(azureSchema(), section, raw, report);
   const isTwice = isGiven(raw['ConnectionString']) && isGiven(raw['AccountUrl']);
@@ -155,10 +167,10 @@ function readAzure(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
       `${section}.ConnectionString: is missing; write it, or "AccountUrl" for the default credential chain`,
     );
   }
-  return value === undefined ? undefined : azureSettings(section, value, orthanc, report);
+  return value === undefined ? undefined : azureSettings(section, value, network, report);
 }
 
-function readOldAzure(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
+function readOldAzure(raw: RawSection, { network }: Surroundings, report: Report) {
   const section = 'BlobStorage';
   const value = parseSection(oldAzureSchema(), section, raw, report);
   checkTogether(section, raw, 'AccountName', 'AccountKey', report);
@@ -179,7 +191,7 @@ function readOldAzure(raw: RawSection, orthanc: OrthancNetwork, report: Report) 
   return azureSettings(
     section,
     { ...value, ConnectionString: value.ConnectionString ?? fromParts },
-    orthanc,
+    network,
     report,
   );
 }
@@ -187,7 +199,7 @@ function readOldAzure(raw: RawSection, orthanc: OrthancNetwork, report: Report) 
 function azureSettings(
   section: string,
   value: z.infer<ReturnType<typeof azureSchema>>,
-  orthanc: OrthancNetwork,
+  network: OrthancNetwork,
   report: Report,
 ): SectionSettings | undefined {
   const { ConnectionString: connectionString, AccountUrl: accountUrl } = value;
@@ -205,7 +217,7 @@ function azureSettings(
       kind: 'azure',
       section,
       settings: {
-        ...toNetwork(value, orthanc),
+        ...toNetwork(value, network),
         account,
         containerName: value.ContainerName,
         createContainerIfNotExists: value.CreateContainerIfNotExists,
@@ -215,18 +227,18 @@ function azureSettings(
   };
 }
 
-function readGoogle(raw: RawSection, orthanc: OrthancNetwork, report: Report) {
+function readGoogle(raw: RawSection, { network }: Surroundings, report: Report) {
   const section = 'GoogleCloudStorage';
   const value = parseSection(googleSchema(), section, raw, report);
   if (value === undefined) return undefined;
-  warnOfEndpoint(section, value.Endpoint, report);
+  warnOfEndpoint(`${section}.Endpoint`, value.Endpoint, report);
   return {
     ...toShared(section, value, report),
     provider: {
       kind: 'google' as const,
       section,
       settings: {
-        ...toNetwork(value, orthanc),
+        ...toNetwork(value, network),
         bucketName: value.BucketName,
         serviceAccountFile: value.ServiceAccountFile,
         endpoint: value.Endpoint,
@@ -288,10 +300,45 @@ function checkTogether(section: string, raw: RawSection, a: string, b: string, r
   );
 }
 
-function warnOfEndpoint(section: string, endpoint: string | undefined, report: Report) {
+/** The SDK's own order of names. A profile may hold an address, too; that one only the SDK sees. */
+const ENDPOINT_VARIABLES = ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL'];
+
+function addressOf(
+  section: string,
+  endpoint: string | undefined,
+  variables: Variables,
+  report: Report,
+): Pick<S3Settings, 'endpoint' | 'endpointSetting'> {
+  const isIgnored = /^true$/i.test(variables['AWS_IGNORE_CONFIGURED_ENDPOINT_URLS'] ?? '');
+  const variable = ENDPOINT_VARIABLES.find((name) => isGiven(variables[name]));
+  if (endpoint !== undefined || isIgnored || variable === undefined) {
+    return { endpoint, endpointSetting: `${section}.Endpoint` };
+  }
+  const result = parseS3Endpoint(scalarText(variables[variable]));
+  if ('url' in result) return { endpoint: result.url, endpointSetting: variable };
+  report.problems.push(`${variable}: ${result.problem}`);
+  return { endpoint: undefined, endpointSetting: variable };
+}
+
+/** Servers would take it for the first folder of every object. */
+function refuseBucketInEndpoint(
+  { endpoint, endpointSetting }: Pick<S3Settings, 'endpoint' | 'endpointSetting'>,
+  bucketName: string,
+  report: Report,
+) {
+  if (endpoint === undefined) return;
+  if (new URL(endpoint).pathname.split('/').at(-1) === bucketName) {
+    report.problems.push(
+      `${endpointSetting}: must not hold the bucket, which BucketName names; write the server's address without it`,
+    );
+  }
+}
+
+/** @param setting that holds the address */
+function warnOfEndpoint(setting: string, endpoint: string | undefined, report: Report) {
   if (endpoint?.startsWith('http://') && !isLoopback(endpoint)) {
     report.warnings.push(
-      `${section}.Endpoint: without TLS everything, patient data included, crosses the network in the clear; write "https://…"`,
+      `${setting}: without TLS everything, patient data included, crosses the network in the clear; write "https://…"`,
     );
   }
 }
@@ -333,7 +380,7 @@ function warnOfStorageClass(
 /** @returns whether a certificate for *.host and DNS allow bucket.host; the AWS SDK has the same rule
  *  (isVirtualHostableS3Bucket in its endpoint rules) */
 function canBePartOfHost(bucket: string, endpoint: string | undefined): boolean {
-  if (endpoint !== undefined && isAddressOrLocalhost(endpoint)) return false;
+  if (endpoint !== undefined && (isAddressOrLocalhost(endpoint) || hasPath(endpoint))) return false;
   // The SDK takes the host of an access point from its ARN.
   if (bucket.startsWith('arn:')) return true;
   const isTls = endpoint === undefined || endpoint.startsWith('https://');
@@ -341,13 +388,13 @@ function canBePartOfHost(bucket: string, endpoint: string | undefined): boolean 
   return label.test(bucket);
 }
 
-function toNetwork(value: Common, orthanc: OrthancNetwork): NetworkSettings {
+function toNetwork(value: Common, network: OrthancNetwork): NetworkSettings {
   return {
     connectionTimeoutMs: value.ConnectionTimeout * 1000,
     requestTimeoutMs: value.RequestTimeout * 1000,
     maxConnections: value.MaxConnections,
     maxRetries: value.MaxRetries,
-    ...orthanc,
+    ...network,
   };
 }
 

@@ -14,8 +14,24 @@ export interface NetworkSettings {
   readonly maxRetries: number;
   /** PEM file of the authorities to trust, Orthanc's HttpsCACertificates; undefined: those that Node's build trusts. */
   readonly caCertificatesFile: string | undefined;
-  /** Orthanc's HttpProxy as a URL, user and password included; undefined: direct. */
-  readonly proxyUrl: Secret | undefined;
+  readonly proxies: ProxySettings;
+}
+
+/** By what requests go to servers beyond this machine. */
+export interface ProxySettings {
+  /** For http:// addresses; undefined: straight. */
+  readonly http: ProxyServer | undefined;
+  /** For https:// addresses; undefined: straight. */
+  readonly https: ProxyServer | undefined;
+  /** Hosts that are reached straight all the same, as NO_PROXY lists them. */
+  readonly exceptions: string;
+}
+
+export interface ProxyServer {
+  /** User and password included. */
+  readonly url: Secret;
+  /** Where it is set, for messages: "HttpProxy", or the name of an environment variable. */
+  readonly setting: string;
 }
 
 export interface S3Settings extends NetworkSettings {
@@ -23,8 +39,10 @@ export interface S3Settings extends NetworkSettings {
   readonly region: string;
   /** undefined: the SDK's chain (environment, profiles, web identity, container and instance roles). */
   readonly credentials: { readonly accessKey: string; readonly secretKey: Secret } | undefined;
-  /** A URL with its scheme, without a path; undefined is AWS. */
+  /** A URL with its scheme, without a slash at its end; undefined is AWS. */
   readonly endpoint: string | undefined;
+  /** Where it is or would be set, for messages: "AwsS3Storage.Endpoint", or the name of an environment variable. */
+  readonly endpointSetting: string;
   /** Host style (bucket.host) or path style (host/bucket). */
   readonly virtualAddressing: boolean;
   readonly storageClass: string | undefined;

@@ -7,9 +7,21 @@ export type UrlResult = { readonly url: string } | { readonly problem: string };
 
 const HOW_TO_WRITE = 'write a host, host:port, or a URL like "https://s3.example.org:9000"';
 
-/** What `Endpoint` means. A bare host is https, as in the C++ plugin (its ClientConfiguration.scheme is HTTPS).
+/** What `Endpoint` means.
  *  @returns scheme, host and, where it is not the scheme's own, port */
 export function parseEndpoint(text: string): UrlResult {
+  const result = parseS3Endpoint(text);
+  if ('url' in result && hasPath(result.url)) {
+    return {
+      problem: `must not hold a path: ${HOW_TO_WRITE}; the bucket belongs in BucketName, a folder in RootPath`,
+    };
+  }
+  return result;
+}
+
+/** Servers of S3 may be below a path. A bare host is https, as in the C++ plugin (its ClientConfiguration.scheme is HTTPS).
+ *  @returns the URL without a slash at its end */
+export function parseS3Endpoint(text: string): UrlResult {
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase();
   if (scheme !== undefined && scheme !== 'http' && scheme !== 'https') {
     return { problem: `must not start with "${scheme}://": ${HOW_TO_WRITE}` };
@@ -24,19 +36,20 @@ export function parseEndpoint(text: string): UrlResult {
   if (url.search !== '' || url.hash !== '' || /[?#]/.test(text)) {
     return { problem: `must not hold "?" or "#": ${HOW_TO_WRITE}` };
   }
-  if (url.pathname !== '/') {
-    return {
-      problem: `must not hold a path: ${HOW_TO_WRITE}; the bucket belongs in BucketName, a folder in RootPath`,
-    };
-  }
-  return { url: `${url.protocol}//${url.host}` };
+  return { url: withoutSlash(url) };
 }
 
-/** What Azure's `AccountUrl` means: the address of the blob service, which emulators put under a path.
+/** What Azure's `AccountUrl` means: the address of the blob service, which others than Azure may have below a path. Tokens go by https
+ *  only: the SDK sends none without TLS.
  *  @returns the URL without a slash at its end */
 export function parseAccountUrl(text: string): UrlResult {
   const example = 'write a URL like "https://account.blob.core.windows.net"';
-  const url = /^https?:\/\//i.test(text) ? toUrl(text) : undefined;
+  if (/^http:\/\//i.test(text)) {
+    return {
+      problem: `must not start with "http://", since tokens are not sent without TLS: ${example}`,
+    };
+  }
+  const url = /^https:\/\//i.test(text) ? toUrl(text) : undefined;
   if (url === undefined || url.username !== '' || url.password !== '') {
     return { problem: `is not the URL of a storage account: ${example}` };
   }
@@ -45,7 +58,10 @@ export function parseAccountUrl(text: string): UrlResult {
       problem: `must not hold "?" or "#": ${example}; a shared access signature belongs in ConnectionString`,
     };
   }
-  return { url: `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, '')}` };
+  if (/^[^.]+\.blob\./.test(url.hostname) && url.pathname !== '/') {
+    return { problem: `must not hold a path: ${example}; the container belongs in ContainerName` };
+  }
+  return { url: withoutSlash(url) };
 }
 
 // libcurl's, by which Orthanc itself uses HttpProxy (CURLOPT_PROXYPORT).
@@ -82,6 +98,26 @@ export function isLoopback(url: string): boolean {
     hostname === '[::1]' ||
     (isIP(hostname) === 4 && hostname.startsWith('127.'))
   );
+}
+
+/** True where no proxy leads: this machine, and the metadata services by which clouds tell a machine who it is. */
+export function isOnThisMachine(url: string): boolean {
+  const { hostname } = new URL(url);
+  return (
+    isLoopback(url) ||
+    hostname === 'metadata.google.internal' ||
+    hostname.startsWith('169.254.') ||
+    // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
+    hostname.startsWith('[fd00:ec2:')
+  );
+}
+
+export function hasPath(url: string): boolean {
+  return new URL(url).pathname !== '/';
+}
+
+function withoutSlash(url: URL): string {
+  return `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, '')}`;
 }
 
 function toUrl(text: string): URL | undefined {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What a request that got no answer tells the user: which setting to look at.
 
-import type { NetworkSettings } from '../config/settings.ts';
 import type { StorageErrorCode } from '../errors.ts';
 import type { TransportError } from './transport.ts';
 
@@ -22,26 +21,31 @@ export interface Destination {
   readonly endpoint: string | undefined;
   /** What to correct when the host name is not known, such as "AwsS3Storage.Endpoint". */
   readonly hostSettings: string;
-  readonly network: Pick<NetworkSettings, 'proxyUrl'>;
   /** At start a user may still have written the wrong scheme. */
   readonly isCheck: boolean;
 }
 
 export function explainTransport(error: TransportError, destination: Destination): Explanation {
-  const { code } = error;
+  const { code, proxySetting: proxy } = error;
   const { section, target, addressSetting, endpoint } = destination;
-  const isProxied = destination.network.proxyUrl !== undefined;
-  const through = isProxied ? ' through HttpProxy' : '';
+  const through = proxy === undefined ? '' : ` through ${proxy}`;
+  // Who goes through a proxy looks up and connects to the proxy only.
   if (code === 'ECONNREFUSED') {
     return {
       code: 'UNAVAILABLE',
-      text: `nobody listens at ${target}${through}; correct ${addressSetting}, or start the server`,
+      text:
+        proxy === undefined
+          ? `nobody listens at ${target}; correct ${addressSetting}, or start the server`
+          : `nobody listens at the proxy on the way to ${target}; correct ${proxy}, or start the proxy`,
     };
   }
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
     return {
       code: 'UNAVAILABLE',
-      text: `the host name of ${target}${through} cannot be resolved; correct ${destination.hostSettings} (${error.message})`,
+      text:
+        proxy === undefined
+          ? `the host name of ${target} cannot be resolved; correct ${destination.hostSettings} (${error.message})`
+          : `the host name of the proxy on the way to ${target} cannot be resolved; correct ${proxy} (${error.message})`,
     };
   }
   if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
@@ -77,19 +81,19 @@ export function explainTransport(error: TransportError, destination: Destination
   if (code === 'PROXY_AUTHENTICATION') {
     return {
       code: 'BAD_CONFIG',
-      text: `HttpProxy asks for a user and a password, or for others; write them into its URL`,
+      text: `${proxy} asks for a user and a password, or for others; write them into its URL`,
     };
   }
   if (code === 'STRANGER') {
     return {
       code: 'UNAVAILABLE',
       text: `no store answers at ${target}, but something else does (${error.message}); correct ${addressSetting}${
-        isProxied ? ' or HttpProxy' : ''
+        proxy === undefined ? '' : ` or ${proxy}`
       }, or let the proxy, gateway or web filter between pass these requests on`,
     };
   }
-  if (code === 'UND_ERR_ABORTED' && isProxied) {
-    return { code: 'UNAVAILABLE', text: `HttpProxy refused the connection (${error.message})` };
+  if (code === 'UND_ERR_ABORTED' && proxy !== undefined) {
+    return { code: 'UNAVAILABLE', text: `${proxy} refused the connection (${error.message})` };
   }
   if (!error.transient) return { code: 'INTERNAL', text: `${code}: ${error.message}` };
   if (code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE') {

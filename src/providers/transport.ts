@@ -9,12 +9,13 @@ import connectThrough from 'undici/lib/api/api-connect.js';
 import Agent from 'undici/lib/dispatcher/agent.js';
 import Pool from 'undici/lib/dispatcher/pool.js';
 import ProxyAgent from 'undici/lib/dispatcher/proxy-agent.js';
-import type { NetworkSettings } from '../config/settings.ts';
+import type { NetworkSettings, ProxyServer } from '../config/settings.ts';
 import { StorageError } from '../errors.ts';
 import { abortReason } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
 import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from './content.ts';
 import { describeAnswer, isClaim } from './genuine.ts';
+import { createProxyChoice } from './proxies.ts';
 
 /** Bodies that nobody receives are listings and errors; a page of 1,000 keys of 1,024 bytes stays far below. */
 const MAX_COLLECTED_BYTES = 16 * 1024 * 1024;
@@ -75,6 +76,8 @@ export class TransportError extends Error {
   readonly code: string;
   /** Another attempt may succeed: true for what networks do, false for certificates and for defects of ours. */
   readonly transient: boolean;
+  /** The setting that names the proxy on the way; undefined: there was none. */
+  proxySetting: string | undefined;
 
   constructor(code: string, message: string, transient: boolean, cause: unknown) {
     super(message, { cause });
@@ -85,35 +88,66 @@ export class TransportError extends Error {
 
 /** @throws StorageError BAD_CONFIG for a file of authorities that cannot be read, or a proxy that is no URL */
 export function createTransport(settings: NetworkSettings): Transport {
-  const dispatcher = createDispatcher(settings);
+  const proxyFor = createProxyChoice(settings.proxies);
+  const general = createDispatchers(settings);
   const maxConnections = Math.min(settings.maxConnections, REMOVAL_CONNECTIONS);
-  const removing = createDispatcher({ ...settings, maxConnections });
+  const removing = createDispatchers({ ...settings, maxConnections });
   return {
-    exchange: (request) => exchange(request.method === 'DELETE' ? removing : dispatcher, request),
+    exchange(request) {
+      const proxy = proxyFor(request.origin);
+      const { through } = request.method === 'DELETE' ? removing : general;
+      return exchange(through(proxy), request, proxy?.setting);
+    },
     async close() {
-      await Promise.all([dispatcher.destroy(), removing.destroy()]);
+      await Promise.all([general.destroy(), removing.destroy()]);
     },
   };
 }
 
-function createDispatcher(settings: NetworkSettings): Dispatcher {
+interface Dispatchers {
+  readonly through: (proxy: ProxyServer | undefined) => Dispatcher;
+  destroy(): Promise<void>;
+}
+
+/** One for each way that the settings know. */
+function createDispatchers(settings: NetworkSettings): Dispatchers {
+  const options = createOptions(settings);
+  const direct = new Agent(options);
+  const { http, https } = settings.proxies;
+  const proxies = [http, https].filter((proxy) => proxy !== undefined);
+  const proxied = new Map(proxies.map((proxy) => [proxy, createProxyAgent(proxy, options)]));
+  return {
+    through: (proxy) => (proxy === undefined ? undefined : proxied.get(proxy)) ?? direct,
+    async destroy() {
+      await Promise.all([direct, ...proxied.values()].map((dispatcher) => dispatcher.destroy()));
+    },
+  };
+}
+
+function createOptions(settings: NetworkSettings) {
   const tls = { ca: readAuthorities(settings.caCertificatesFile) };
   // A connection that died without a word must leave time for another attempt within RequestTimeout.
   const idleTimeoutMs = Math.max(1, Math.floor(settings.requestTimeoutMs / 4));
-  const pool = {
+  return {
     connections: settings.maxConnections,
     pipelining: 1,
     headersTimeout: idleTimeoutMs,
     bodyTimeout: idleTimeoutMs,
     keepAliveTimeout: KEEP_ALIVE_MS,
     connectTimeout: settings.connectionTimeoutMs,
+    connect: { timeout: settings.connectionTimeoutMs, ...(tls.ca === undefined ? {} : tls) },
   };
-  const connect = { timeout: settings.connectionTimeoutMs, ...(tls.ca === undefined ? {} : tls) };
-  if (settings.proxyUrl === undefined) return new Agent({ ...pool, connect });
+}
+
+function createProxyAgent(
+  proxy: ProxyServer,
+  options: ReturnType<typeof createOptions>,
+): Dispatcher {
+  const { connect, ...pool } = options;
   try {
     return new ProxyAgent({
       ...pool,
-      uri: settings.proxyUrl.reveal(),
+      uri: proxy.url.reveal(),
       // undici's index gives each dispatcher its methods; of them, a tunnel needs `connect`.
       clientFactory: (origin, options) =>
         Object.assign(new Pool(origin, options), { connect: connectThrough }),
@@ -126,7 +160,7 @@ function createDispatcher(settings: NetworkSettings): Dispatcher {
     // Without the cause: its message quotes the URL, password included.
     throw new StorageError(
       'BAD_CONFIG',
-      'HttpProxy is not a URL such as "http://user:password@host:3128"',
+      `${proxy.setting}: is not a URL such as "http://user:password@host:3128"`,
     );
   }
 }
@@ -147,7 +181,11 @@ function readAuthorities(file: string | undefined): string | undefined {
   return pem;
 }
 
-function exchange(dispatcher: Dispatcher, request: ExchangeRequest): Promise<Answer> {
+function exchange(
+  dispatcher: Dispatcher,
+  request: ExchangeRequest,
+  proxySetting: string | undefined,
+): Promise<Answer> {
   const { signal, content, receive, isGenuine } = request;
   return new Promise((resolve, reject) => {
     if (signal?.aborted) {
@@ -173,6 +211,7 @@ function exchange(dispatcher: Dispatcher, request: ExchangeRequest): Promise<Ans
       if (settled) return;
       settle();
       const error = thrown instanceof StorageError ? thrown : toTransportError(thrown);
+      if (error instanceof TransportError) error.proxySetting = proxySetting;
       controller?.abort(error);
       reject(error);
     };

@@ -66,7 +66,7 @@ async function startCloud(
   answer: AnswerFromMemory,
 ): Promise<{ readonly cloud: ScriptedServer; readonly proxy: ForwardProxy }> {
   const cloud = await startScriptedServer({ certificate, answer });
-  const proxy = await startProxy({ tunnelPort: cloud.port });
+  const proxy = await startProxy({ targetPort: cloud.port });
   running.push(proxy, cloud);
   return { cloud, proxy };
 }
@@ -112,6 +112,8 @@ test('Azure: a client secret in the environment', async () => {
       AZURE_TENANT_ID: '11111111-2222-3333-4444-555555555555',
       AZURE_CLIENT_ID: '66666666-7777-8888-9999-000000000000',
       AZURE_CLIENT_SECRET: CLIENT_SECRET,
+      // HttpProxy outranks it; the SDK's own policies must not hear of it either.
+      HTTPS_PROXY: 'http://127.0.0.1:9',
     },
   );
   await expectRoundTrip(orthanc);
@@ -121,15 +123,18 @@ test('Azure: a client secret in the environment', async () => {
   expect(orthanc.log()).not.toMatch(new RegExp(`${AZURE_TOKEN}|${CLIENT_SECRET}`));
 });
 
-test('Google: a service account file', async () => {
+test('Google: a service account file, through the proxy that the environment names', async () => {
   const { cloud, proxy } = await startCloud(answerGoogle);
   const serviceAccountFile = join(world.folder, 'service-account.json');
   await writeFile(serviceAccountFile, makeServiceAccount());
-  const orthanc = await start('google', {
-    GoogleCloudStorage: { BucketName: 'bucket', ServiceAccountFile: serviceAccountFile },
-    HttpsCACertificates: authorities,
-    HttpProxy: `http://127.0.0.1:${proxy.port}`,
-  });
+  const orthanc = await start(
+    'google',
+    {
+      GoogleCloudStorage: { BucketName: 'bucket', ServiceAccountFile: serviceAccountFile },
+      HttpsCACertificates: authorities,
+    },
+    { HTTPS_PROXY: `http://127.0.0.1:${proxy.port}` },
+  );
   await expectRoundTrip(orthanc);
   expect(cloud.objects.size).toBe(0);
   expect(cloud.requests.filter(({ url }) => url === '/token')).toHaveLength(1);

@@ -7,7 +7,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { Secret } from '../../src/config/secret.ts';
 import type { AzureSettings } from '../../src/config/settings.ts';
 import { type AzureDependencies, createAzureStore } from '../../src/providers/azure/store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
@@ -31,7 +30,12 @@ import { makeCertificate } from '../support/certificate.ts';
 import { withEnvironment } from '../support/environment.ts';
 import { type ForwardProxy, startProxy } from '../support/forward-proxy.ts';
 import { hang, type ScriptedServer, startScriptedServer } from '../support/scripted-server.ts';
-import { makeAzureSettings, makeLogger, type TestLogger } from '../support/settings.ts';
+import {
+  makeAzureSettings,
+  makeLogger,
+  makeProxies,
+  type TestLogger,
+} from '../support/settings.ts';
 import { useClosing } from './bench.ts';
 import { startFaults } from './start-faults.ts';
 
@@ -263,7 +267,7 @@ describe('with AccountUrl', () => {
     caCertificatesFile = join(folder, 'ca.pem');
     await writeFile(caCertificatesFile, certificate.cert);
     server = closing(await startScriptedServer({ certificate, answer: answerAzure }));
-    proxy = closing(await startProxy({ tunnelPort: server.port }));
+    proxy = closing(await startProxy({ targetPort: server.port }));
   });
 
   const openAccount = (deps: Partial<AzureDependencies> = {}) =>
@@ -272,7 +276,7 @@ describe('with AccountUrl', () => {
       {
         account,
         caCertificatesFile,
-        proxyUrl: new Secret(`http://127.0.0.1:${proxy.port}`),
+        proxies: makeProxies(`http://127.0.0.1:${proxy.port}`),
         maxRetries: 1,
       },
       deps,

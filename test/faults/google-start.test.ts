@@ -7,7 +7,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { Secret } from '../../src/config/secret.ts';
 import type { GoogleSettings } from '../../src/config/settings.ts';
 import type { StorageErrorCode } from '../../src/errors.ts';
 import { createGoogleStore, type GoogleDependencies } from '../../src/providers/google/store.ts';
@@ -37,7 +36,7 @@ import {
   type Step,
   startScriptedServer,
 } from '../support/scripted-server.ts';
-import { makeLogger } from '../support/settings.ts';
+import { makeLogger, makeProxies } from '../support/settings.ts';
 import { useClosing } from './bench.ts';
 import { startFaults } from './start-faults.ts';
 
@@ -47,6 +46,7 @@ const certificate = makeCertificate([
   'oauth2.googleapis.com',
   'sts.googleapis.com',
   'storage.other-cloud.example',
+  'private.example',
 ]);
 let folder: string;
 
@@ -207,14 +207,14 @@ describe('Google over TLS, through HttpProxy', () => {
 
   beforeEach(async () => {
     server = closing(await startScriptedServer({ certificate, answer: answerGoogle }));
-    proxy = closing(await startProxy({ tunnelPort: server.port }));
+    proxy = closing(await startProxy({ targetPort: server.port }));
     await writeFile(join(folder, 'key.json'), makeServiceAccount());
   });
 
   const settings = (changes: Partial<GoogleSettings> = {}): Partial<GoogleSettings> => ({
     serviceAccountFile: join(folder, 'key.json'),
     caCertificatesFile: join(folder, 'ca.pem'),
-    proxyUrl: new Secret(`http://127.0.0.1:${proxy.port}`),
+    proxies: makeProxies(`http://127.0.0.1:${proxy.port}`),
     ...changes,
   });
   const tokenRequests = () => server.requests.filter(({ url }) => url === '/token');
@@ -361,9 +361,9 @@ describe('Google over TLS, through HttpProxy', () => {
   });
 
   test('Endpoint replaces the host, also in the address of an upload session', async () => {
-    const store = open(settings({ endpoint: 'https://localhost:1' }));
+    const store = open(settings({ endpoint: 'https://private.example:8443' }));
     await store.put('key', makeBody(makeBytes(17 * 1024 * 1024)), { signal: never() });
-    expect(new Set(proxy.tunnels)).toEqual(new Set(['oauth2.googleapis.com', 'localhost']));
+    expect(new Set(proxy.tunnels)).toEqual(new Set(['oauth2.googleapis.com', 'private.example']));
   });
 
   test('workload identity: a configuration file and a token of another cloud', async () => {
@@ -430,7 +430,7 @@ describe('application default credentials', () => {
       response.end(isToken ? JSON.stringify(token) : 'x');
     });
     const server = closing(await startScriptedServer({ certificate, answer: answerGoogle }));
-    const proxy = closing(await startProxy({ tunnelPort: server.port }));
+    const proxy = closing(await startProxy({ targetPort: server.port }));
     const variables = {
       GCE_METADATA_HOST: `127.0.0.1:${metadata.port}`,
       GOOGLE_APPLICATION_CREDENTIALS: undefined,
@@ -439,7 +439,7 @@ describe('application default credentials', () => {
     await withEnvironment(variables, async () => {
       const store = open({
         caCertificatesFile: join(folder, 'ca.pem'),
-        proxyUrl: new Secret(`http://127.0.0.1:${proxy.port}`),
+        proxies: makeProxies(`http://127.0.0.1:${proxy.port}`),
       });
       await check(store);
     });

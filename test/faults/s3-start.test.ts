@@ -6,12 +6,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { Secret } from '../../src/config/secret.ts';
 import type { S3Settings } from '../../src/config/settings.ts';
 import type { StorageErrorCode } from '../../src/errors.ts';
 import { createS3Store, type S3Dependencies } from '../../src/providers/s3/store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
-import { expectFailure, makeBody, makeBytes, makeSink, never } from '../support/bodies.ts';
+import { isSigned } from '../support/aws-signature.ts';
+import {
+  expectFailure,
+  expectSameBytes,
+  makeBody,
+  makeBytes,
+  makeSink,
+  never,
+} from '../support/bodies.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { withEnvironment } from '../support/environment.ts';
 import { answerS3, failS3 } from '../support/s3-memory.ts';
@@ -21,7 +28,7 @@ import {
   type ScriptedServer,
   startScriptedServer,
 } from '../support/scripted-server.ts';
-import { makeLogger, makeS3Settings } from '../support/settings.ts';
+import { makeLogger, makeProxies, makeS3Settings, TEST_SECRET_KEY } from '../support/settings.ts';
 import { useClosing } from './bench.ts';
 import { startFaults } from './start-faults.ts';
 
@@ -321,17 +328,34 @@ test('VirtualAddressing puts the bucket into the host name', async () => {
   // As the server's proxy, the scripted one sees names that no resolver knows.
   const server = closing(await startScriptedServer({ answer: answerS3 }));
   const store = { endpoint: 'http://store.test:9000' };
-  const proxyUrl = new Secret(server.endpoint);
+  const proxies = makeProxies(server.endpoint);
   for (const lean of [true, false]) {
-    const virtual = open(store, { proxyUrl, virtualAddressing: true }, { lean });
+    const virtual = open(store, { proxies, virtualAddressing: true }, { lean });
     await virtual.put('a/key', makeBody(makeBytes(10)), { signal: never() });
     expect(server.requests.at(-1)?.url).toMatch(/^http:\/\/bucket\.store\.test:9000\/a\/key/);
     expect(server.requests.at(-1)?.headers['host']).toBe('bucket.store.test:9000');
-    const path = open(store, { proxyUrl, virtualAddressing: false }, { lean });
+    const path = open(store, { proxies, virtualAddressing: false }, { lean });
     await path.put('a/key', makeBody(makeBytes(10)), { signal: never() });
     expect(server.requests.at(-1)?.url).toMatch(/^http:\/\/store\.test:9000\/bucket\/a\/key/);
   }
 });
+
+test.each([{ lean: true }, { lean: false }])(
+  'a server below a path: requests go there and are signed for it (lean: $lean)',
+  async ({ lean }) => {
+    const endpoint = `${server.endpoint}/storage/v1/s3`;
+    const store = open({ endpoint }, {}, { lean });
+    await check(store);
+    const bytes = makeBytes(6 * 1024 * 1024);
+    await store.put('a/key', makeBody(bytes), { signal: never() });
+    const sink = makeSink();
+    await store.get('a/key', undefined, sink, { signal: never() });
+    expectSameBytes(sink.bytes(), bytes);
+    expect([...server.objects.keys()]).toEqual(['/storage/v1/s3/bucket/a/key']);
+    expect(server.requests.length).toBeGreaterThan(4);
+    for (const request of server.requests) expect(isSigned(request, TEST_SECRET_KEY)).toBe(true);
+  },
+);
 
 test('over TLS, contents are not hashed for the signature', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));

@@ -6,7 +6,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { Secret } from '../../src/config/secret.ts';
 import type { NetworkSettings } from '../../src/config/settings.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import {
@@ -25,8 +24,12 @@ import {
   type ScriptedServer,
   startScriptedServer,
 } from '../support/scripted-server.ts';
+import { makeProxies } from '../support/settings.ts';
 import { useClosing } from './bench.ts';
 import type { Explained } from './store-faults.ts';
+
+/** No name server knows it: a proxy alone leads there. */
+const PROXIED_HOST = 'store.test';
 
 export interface StartTarget {
   readonly answer: AnswerFromMemory;
@@ -112,7 +115,7 @@ export function startFaults(target: StartTarget): void {
   });
 
   describe('TLS', () => {
-    const certificate = makeCertificate();
+    const certificate = makeCertificate([PROXIED_HOST]);
     let folder: string;
     let caCertificatesFile: string;
     let server: ScriptedServer;
@@ -153,9 +156,9 @@ export function startFaults(target: StartTarget): void {
     });
 
     test('goes through HttpProxy as a tunnel', async () => {
-      const proxy = closing(await startProxy());
-      const proxyUrl = new Secret(`http://127.0.0.1:${proxy.port}`);
-      await expectContents(open(server.endpoint, { caCertificatesFile, proxyUrl }));
+      const proxy = closing(await startProxy({ targetPort: server.port }));
+      const proxies = makeProxies(`http://127.0.0.1:${proxy.port}`);
+      await expectContents(open(`https://${PROXIED_HOST}`, { caCertificatesFile, proxies }));
       expect(new Set(proxy.seen)).toEqual(new Set(['CONNECT']));
     });
   });
@@ -163,9 +166,9 @@ export function startFaults(target: StartTarget): void {
   describe('HttpProxy', () => {
     test('gets plain HTTP as proxy requests, with user and password', async () => {
       const server = await startServer();
-      const proxy = closing(await startProxy());
-      const proxyUrl = new Secret(`http://user:pass%20word@127.0.0.1:${proxy.port}`);
-      const store = open(server.endpoint, { proxyUrl });
+      const proxy = closing(await startProxy({ targetPort: server.port }));
+      const proxies = makeProxies(`http://user:pass%20word@127.0.0.1:${proxy.port}`);
+      const store = open(`http://${PROXIED_HOST}`, { proxies });
       await check(store);
       await expectContents(store);
       expect(proxy.seen).toHaveLength(target.checks.length + 2);
@@ -173,20 +176,33 @@ export function startFaults(target: StartTarget): void {
     });
 
     test('that refuses is explained, without its password', async () => {
-      const server = await startServer();
       const proxy = closing(await startProxy({ refuse: true }));
-      const proxyUrl = new Secret(`http://user:hidden@127.0.0.1:${proxy.port}`);
-      for (const endpoint of [server.endpoint, 'https://127.0.0.1:9']) {
-        const store = open(endpoint, { proxyUrl });
+      const proxies = makeProxies(`http://user:hidden@127.0.0.1:${proxy.port}`);
+      for (const scheme of ['http', 'https']) {
+        const store = open(`${scheme}://${PROXIED_HOST}`, { proxies });
         const error = await expectFailure(check(store), 'BAD_CONFIG', /HttpProxy/);
         expect(inspect(error, { depth: 10 })).not.toContain('hidden');
       }
     });
 
+    test('that nobody listens at is told from a store that nobody listens at', async () => {
+      const proxy = closing(await startProxy());
+      await proxy.close();
+      const proxies = makeProxies(`http://127.0.0.1:${proxy.port}`);
+      const checking = check(open(`https://${PROXIED_HOST}`, { proxies }));
+      await expectFailure(checking, 'UNAVAILABLE', /at the proxy on the way .* correct HttpProxy/);
+    });
+
+    test('is passed by on the way to this machine', async () => {
+      const server = await startServer();
+      const proxies = makeProxies('http://127.0.0.1:9');
+      await check(open(server.endpoint, { proxies }));
+    });
+
     test('that is no URL is refused, without printing it', async () => {
       const { endpoint } = await startServer();
-      const failing = () => open(endpoint, { proxyUrl: new Secret('user:hidden') });
-      expect(failing).toThrow(/HttpProxy is not a URL/);
+      const failing = () => open(endpoint, { proxies: makeProxies('user:hidden') });
+      expect(failing).toThrow(/HttpProxy: is not a URL/);
       expect(failing).not.toThrow(/hidden/);
     });
   });

@@ -31,7 +31,7 @@ function connect(caCertificatesFile?: string): Transport {
     maxConnections: 4,
     maxRetries: 0,
     caCertificatesFile,
-    proxyUrl: undefined,
+    proxies: { http: undefined, https: undefined, exceptions: '' },
   });
 }
 

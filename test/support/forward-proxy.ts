@@ -17,13 +17,17 @@ export interface ForwardProxy {
 export async function startProxy(
   options: {
     readonly refuse?: boolean;
-    /** Where tunnels end, whatever they ask for: a port of 127.0.0.1. */
-    readonly tunnelPort?: number;
+    /** Where all requests end, whatever they ask for: a port of 127.0.0.1. */
+    readonly targetPort?: number;
   } = {},
 ): Promise<ForwardProxy> {
   const seen: string[] = [];
   const tunnels: string[] = [];
   const authorizations = new Set<string | undefined>();
+  const open = (host: string | undefined, port: number) =>
+    options.targetPort === undefined
+      ? connect(port, host)
+      : connect(options.targetPort, '127.0.0.1');
   const server: Server = createServer((request, response) => {
     seen.push(request.method ?? '');
     authorizations.add(request.headers['proxy-authorization']);
@@ -32,7 +36,7 @@ export async function startProxy(
       return;
     }
     const url = new URL(request.url ?? '');
-    const target = connect(Number(url.port), url.hostname);
+    const target = open(url.hostname, Number(url.port));
     const headers = Object.entries(request.headers).filter(([name]) => !name.startsWith('proxy-'));
     const head = headers.map(([name, value]) => `${name}: ${String(value)}\r\n`).join('');
     target.write(
@@ -51,9 +55,7 @@ export async function startProxy(
     }
     const [host, port] = (request.url ?? '').split(':');
     tunnels.push(host ?? '');
-    const { tunnelPort } = options;
-    const target =
-      tunnelPort === undefined ? connect(Number(port), host) : connect(tunnelPort, '127.0.0.1');
+    const target = open(host, Number(port));
     socket.write('HTTP/1.1 200 OK\r\n\r\n');
     target.write(head);
     target.pipe(socket);

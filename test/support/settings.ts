@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Secret } from '../../src/config/secret.ts';
-import type { AzureSettings, NetworkSettings, S3Settings } from '../../src/config/settings.ts';
+import type {
+  AzureSettings,
+  NetworkSettings,
+  ProxySettings,
+  S3Settings,
+} from '../../src/config/settings.ts';
 import type { Logger } from '../../src/log.ts';
 
 export const TEST_ACCESS_KEY = 'test-access-key';
@@ -14,8 +19,14 @@ export const NETWORK: NetworkSettings = {
   maxConnections: 25,
   maxRetries: 10,
   caCertificatesFile: undefined,
-  proxyUrl: undefined,
+  proxies: { http: undefined, https: undefined, exceptions: '' },
 };
+
+/** As Orthanc's HttpProxy sets it. */
+export function makeProxies(url: string, exceptions = ''): ProxySettings {
+  const proxy = { url: new Secret(url), setting: 'HttpProxy' };
+  return { http: proxy, https: proxy, exceptions };
+}
 
 /** Settings of a local server. */
 export function makeS3Settings(changes: Partial<S3Settings> = {}): S3Settings {
@@ -25,6 +36,7 @@ export function makeS3Settings(changes: Partial<S3Settings> = {}): S3Settings {
     region: 'us-east-1',
     credentials: { accessKey: TEST_ACCESS_KEY, secretKey: new Secret(TEST_SECRET_KEY) },
     endpoint: undefined,
+    endpointSetting: 'AwsS3Storage.Endpoint',
     virtualAddressing: false,
     storageClass: undefined,
     tags: {},

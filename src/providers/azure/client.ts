@@ -50,8 +50,7 @@ export function connect(settings: AzureSettings, transport: Transport, log: Logg
     retryOptions: { maxTries: 1 },
   };
   const { account } = settings;
-  const tokens =
-    account.kind === 'default-chain' ? createDefaultChain(settings, transport) : undefined;
+  const tokens = account.kind === 'default-chain' ? createDefaultChain(transport) : undefined;
   const service =
     account.kind === 'default-chain'
       ? new BlobServiceClient(account.accountUrl, newPipeline(tokens, options))

@@ -130,7 +130,6 @@ function destinationOf(operation: Operation, context: ErrorContext, thrown: unkn
     hostSettings: isToken
       ? `${TOKEN_WAIT.settings}, or this machine's name server`
       : `the account's name in ${setting}`,
-    network: context.settings,
     isCheck: operation.verb === 'check',
   };
 }

@@ -28,11 +28,8 @@ type Variables = Readonly<Record<string, string | undefined>>;
 
 /** DefaultAzureCredential without its tools for developers (az, azd, PowerShell, Visual Studio Code), which start processes: they
  *  take part where AZURE_TOKEN_CREDENTIALS asks for them. */
-export function createCredential(
-  transportFor: (url: URL) => Transport,
-  variables: Variables,
-): TokenCredential {
-  const options = { httpClient: createHttpClient(transportFor) };
+export function createCredential(transport: Transport, variables: Variables): TokenCredential {
+  const options = { httpClient: createHttpClient(transport) };
   if (isSet(variables['AZURE_TOKEN_CREDENTIALS'])) return new DefaultAzureCredential(options);
   const clientId = variables['AZURE_CLIENT_ID'];
   const hasWorkloadIdentity =
@@ -53,13 +50,13 @@ function isSet(value: string | undefined): value is string {
 }
 
 /** The way to Entra ID and to the machine's metadata service, with Orthanc's authorities and proxy. */
-function createHttpClient(transportFor: (url: URL) => Transport): HttpClient {
+function createHttpClient(transport: Transport): HttpClient {
   return {
     async sendRequest(request) {
       const url = new URL(request.url);
       const link = linkSignals(...signalsOf(request));
       try {
-        const answer = await transportFor(url).exchange({
+        const answer = await transport.exchange({
           origin: url.origin,
           method: request.method as ExchangeRequest['method'],
           path: url.pathname + url.search,

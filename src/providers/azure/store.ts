@@ -181,7 +181,6 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
 
     async close() {
       closing.abort(new StorageError('CLOSED', 'the Azure store is closed'));
-      await connection.tokens?.close();
       await transport.close();
     },
   };

@@ -3,7 +3,6 @@
 // HttpsCACertificates hold for them too.
 
 import { type AuthClient, GoogleAuth, gaxios, JWT } from 'google-auth-library';
-import { isLoopback } from '../../config/urls.ts';
 import { untilAborted } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
 import type { ExchangeRequest, Headers, Transport } from '../transport.ts';
@@ -52,8 +51,6 @@ export const anonymous: Credentials = {
 
 export interface CredentialsDependencies {
   readonly transport: Transport;
-  /** Without HttpProxy: for metadata servers, which only this machine can reach. */
-  readonly direct: Transport;
   /** Milliseconds of a clock that only goes forward. */
   readonly now: () => number;
 }
@@ -119,24 +116,30 @@ export function createCredentials(
 
 type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
 
+/** The library's options for requests that go by our connections. Which proxy they take is not its business: where HTTPS_PROXY is set, it
+ *  would load an agent of its own, which no fetch uses. */
+function by(fetchImplementation: Fetch) {
+  return { fetchImplementation, noProxy: [/^/] };
+}
+
 function openServiceAccount(account: ServiceAccount, fetchImplementation: Fetch): AuthClient {
-  const client = new JWT({ scopes: [SCOPE], transporterOptions: { fetchImplementation } });
+  const client = new JWT({ scopes: [SCOPE], transporterOptions: by(fetchImplementation) });
   client.fromJSON(account);
   return client;
 }
 
 async function openDefault(fetchImplementation: Fetch): Promise<AuthClient> {
   // For the metadata server the library has an instance of its own, one for the whole process.
-  gaxios.instance.defaults.fetchImplementation = fetchDirectly;
+  Object.assign(gaxios.instance.defaults, by(fetchDirectly));
   const auth = new GoogleAuth({
     scopes: [SCOPE],
     // Not used; without it the library would start gcloud to ask for it.
     projectId: 'none',
-    clientOptions: { transporterOptions: { fetchImplementation } },
+    clientOptions: { transporterOptions: by(fetchImplementation) },
   });
   const client = await auth.getClient();
   for (const transporter of transportersIn(client)) {
-    transporter.defaults.fetchImplementation = fetchImplementation;
+    Object.assign(transporter.defaults, by(fetchImplementation));
   }
   return client;
 }
@@ -155,12 +158,12 @@ function transportersIn(value: unknown): readonly AuthClient['transporter'][] {
 }
 
 /** What the library takes for fetch. */
-function createFetch({ transport, direct }: CredentialsDependencies): Fetch {
+function createFetch({ transport }: CredentialsDependencies): Fetch {
   return async (input, init = {}) => {
     const url = new URL(input instanceof Request ? input.url : input);
     const content = toBytes(init.body);
     const headers = Object.fromEntries(new Headers(init.headers));
-    const answer = await (isOnThisMachine(url) ? direct : transport).exchange({
+    const answer = await transport.exchange({
       origin: url.origin,
       method: (init.method ?? 'GET') as ExchangeRequest['method'],
       path: url.pathname + url.search,
@@ -191,14 +194,4 @@ function toBytes(body: RequestInit['body']): Uint8Array | undefined {
   if (typeof body === 'string') return Buffer.from(body);
   if (body instanceof URLSearchParams) return Buffer.from(body.toString());
   throw new TypeError('a request for a token has a body of an unexpected kind');
-}
-
-/** Metadata servers of Google, AWS and Azure, and agents beside Orthanc. */
-function isOnThisMachine(url: URL): boolean {
-  return (
-    isLoopback(url.href) ||
-    url.hostname === 'metadata.google.internal' ||
-    url.hostname.startsWith('169.254.') ||
-    url.hostname.startsWith('[fd00:ec2:')
-  );
 }

@@ -67,7 +67,6 @@ function destinationOf(
   const common = {
     section: 'GoogleCloudStorage',
     addressSetting: 'GoogleCloudStorage.Endpoint',
-    network: settings,
     isCheck: operation.verb === 'check',
   };
   return isForToken

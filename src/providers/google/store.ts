@@ -39,12 +39,10 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
   // Each operation under way listens; from eleven on, Node would warn of a leak.
   setMaxListeners(0, closing.signal);
   const transport = createTransport(settings);
-  const direct = createTransport({ ...settings, proxyUrl: undefined });
   const credentials = isAnonymous(settings)
     ? anonymous
     : createCredentials(settings.serviceAccountFile, {
         transport,
-        direct,
         now: () => performance.now(),
       });
   const connection = { endpoint: settings.endpoint, transport, credentials, random: Math.random };
@@ -150,7 +148,7 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
       closing.abort(new StorageError('CLOSED', 'the Google Cloud Storage store is closed'));
       const opened = await opening.catch(() => undefined);
       await opened?.resumable.settle(CLEANUP_GRACE_MS);
-      await Promise.all([transport.close(), direct.close()]);
+      await transport.close();
     },
   };
 }

@@ -53,7 +53,7 @@ export async function checkBucket(deps: CheckDependencies, signal: AbortSignal):
       ? CREDENTIALS_WAIT
       : {
           name: settings.endpoint ?? `region "${settings.region}"`,
-          settings: 'AwsS3Storage.Endpoint or .Region',
+          settings: `${settings.endpointSetting} or AwsS3Storage.Region`,
         };
   await withCheckTimeout(`S3 bucket "${settings.bucketName}"`, describeWait, signal, (bounded) =>
     probe(deps, bounded),

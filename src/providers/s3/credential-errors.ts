@@ -2,7 +2,7 @@
 // What the user is told of a chain that gives no credentials. It is set up by environment variables and AWS's files, so these are
 // what the words are about: the bucket has not been asked.
 
-import type { NetworkSettings } from '../../config/settings.ts';
+import type { Variables } from '../../config/proxies.ts';
 import type { Silent } from '../../store/check-timeout.ts';
 import { type Explanation, explainTransport } from '../network-errors.ts';
 import { TransportError } from '../transport.ts';
@@ -14,14 +14,11 @@ const ADDRESS = 'the environment variable AWS_ENDPOINT_URL_STS';
 /** What credentials that do not come wait for. */
 export const CREDENTIALS_WAIT: Silent = { name: SERVICE, settings: ADDRESS };
 
-type Variables = Readonly<Record<string, string | undefined>>;
-
 /** @param cause of a CredentialsError
  *  @param facts its name and words */
 export function explainCredentials(
   cause: unknown,
   facts: { readonly name: string; readonly words: string },
-  network: NetworkSettings,
   variables: Variables,
 ): Explanation {
   if (cause instanceof TransportError) {
@@ -31,7 +28,6 @@ export function explainCredentials(
       addressSetting: ADDRESS,
       endpoint: undefined,
       hostSettings: `AwsS3Storage.Region, ${ADDRESS}, or this machine's name server`,
-      network,
       isCheck: false,
     });
   }

@@ -31,7 +31,7 @@ export function toS3Error(
   const failure = isOfCredentials ? thrown.cause : thrown;
   const facts = readFacts(failure);
   const explanation = isOfCredentials
-    ? explainCredentials(failure, facts, settings, process.env)
+    ? explainCredentials(failure, facts, process.env)
     : failure instanceof TransportError
       ? explainTransport(failure, destinationOf(operation, settings))
       : (explainName(facts, operation, settings) ??
@@ -220,7 +220,7 @@ function explainStatus(facts: Facts, settings: S3Settings): Explanation | undefi
   if (status === 404) {
     return {
       code: 'BAD_CONFIG',
-      text: `what answers is no S3 server, or has no such bucket; correct AwsS3Storage.Endpoint, .BucketName, or .VirtualAddressing (${answer})`,
+      text: `what answers is no S3 server, or has no such bucket; correct ${settings.endpointSetting}, AwsS3Storage.BucketName, or .VirtualAddressing (${answer})`,
     };
   }
   if (status === 416) return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
@@ -236,25 +236,24 @@ function explainStatus(facts: Facts, settings: S3Settings): Explanation | undefi
   // A success whose XML could not be understood.
   return {
     code: 'UNAVAILABLE',
-    text: `the answer makes no sense; does AwsS3Storage.Endpoint name an S3 server? (${answer})`,
+    text: `the answer makes no sense; does ${settings.endpointSetting} name an S3 server? (${answer})`,
   };
 }
 
 /** The part that all providers share, in S3's words. */
 function destinationOf(operation: Operation, settings: S3Settings): Destination {
-  const { endpoint, region } = settings;
+  const { endpoint, endpointSetting, region } = settings;
   const byHost = settings.virtualAddressing && endpoint !== undefined;
   return {
     section: 'AwsS3Storage',
     target: endpoint ?? `the S3 endpoint of region "${region}"`,
-    addressSetting: 'AwsS3Storage.Endpoint',
+    addressSetting: endpointSetting,
     endpoint,
-    hostSettings: `AwsS3Storage.Endpoint or .Region${
+    hostSettings: `${endpointSetting} or AwsS3Storage.Region${
       byHost
-        ? ', or set .VirtualAddressing to false if the server has no host name for each bucket'
+        ? ', or set AwsS3Storage.VirtualAddressing to false if the server has no host name for each bucket'
         : ''
     }`,
-    network: settings,
     isCheck: operation.verb === 'check',
   };
 }
@@ -295,7 +294,9 @@ function accessSource(settings: S3Settings): string {
 }
 
 function where(settings: S3Settings): string {
-  return settings.endpoint === undefined ? '' : ` (AwsS3Storage.Endpoint is ${settings.endpoint})`;
+  return settings.endpoint === undefined
+    ? ''
+    : ` (${settings.endpointSetting} is ${settings.endpoint})`;
 }
 
 /** To whom it speaks reads the code. */

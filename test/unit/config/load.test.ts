@@ -51,6 +51,7 @@ describe('a section of the least', () => {
           region: 'eu-central-1',
           credentials: undefined,
           endpoint: undefined,
+          endpointSetting: 'AwsS3Storage.Endpoint',
           virtualAddressing: true,
           storageClass: undefined,
           tags: {},
@@ -64,7 +65,7 @@ describe('a section of the least', () => {
           maxConnections: 25,
           maxRetries: 10,
           caCertificatesFile: undefined,
-          proxyUrl: undefined,
+          proxies: { http: undefined, https: undefined, exceptions: '' },
         },
       },
       naming: { rootPath: '', structure: 'flat', legacyUnknownFiles: false },
@@ -646,6 +647,7 @@ describe('addressing', () => {
     ['my.bucket', 'https://s3.example.org', false],
     ['my.bucket', 'http://s3.example.org', true],
     ['My_Bucket', 'http://s3.example.org', false],
+    ['bucket', 'https://s3.example.org/storage', false],
   ])('bucket %j at %j: host style %s', (BucketName, Endpoint, virtual) => {
     expect(s3({ BucketName, Endpoint }).virtualAddressing).toBe(virtual);
     expect(s3({ BucketName, Endpoint, VirtualAddressing: false }).virtualAddressing).toBe(false);
@@ -656,13 +658,39 @@ describe("Orthanc's own settings", () => {
   test('apply', () => {
     const settings = s3({}, { HttpsCACertificates: '/etc/ca.pem', HttpProxy: 'u:p@proxy:3128' });
     expect(settings.caCertificatesFile).toBe('/etc/ca.pem');
-    expect(settings.proxyUrl?.reveal()).toBe('http://u:p@proxy:3128');
+    const { http, https } = settings.proxies;
+    expect(http?.url.reveal()).toBe('http://u:p@proxy:3128');
+    expect(https).toBe(http);
+  });
+
+  test.each<[NodeJS.ProcessEnv, string, string | undefined, string | undefined]>([
+    [{ HTTPS_PROXY: 'p:1', HTTP_PROXY: 'http://q:2' }, '', 'http://q:2', 'http://p:1'],
+    [{ https_proxy: 'p:1', HTTPS_PROXY: 'q:2' }, '', undefined, 'http://p:1'],
+    [{ ALL_PROXY: 'p' }, '', 'http://p:1080', 'http://p:1080'],
+    [{ HTTPS_PROXY: ' ', all_proxy: 'p:1' }, '', 'http://p:1', 'http://p:1'],
+    [{ HTTPS_PROXY: 'p:1', HTTP_PROXY: 'p:1' }, 'o:3', 'http://o:3', 'http://o:3'],
+    [{ NO_PROXY: '*' }, '', undefined, undefined],
+  ])(
+    'without HttpProxy, %j has a say (HttpProxy %j)',
+    (environmentVariables, HttpProxy, ...urls) => {
+      const { provider } = load({ AwsS3Storage: MINIMAL, HttpProxy }, { environmentVariables });
+      const { http, https, exceptions } = provider?.settings.proxies ?? {};
+      expect([http?.url.reveal(), https?.url.reveal()]).toEqual(urls);
+      expect(exceptions).toBe(environmentVariables['NO_PROXY'] ?? '');
+    },
+  );
+
+  test('a proxy in the environment that is none is a problem, under its name', () => {
+    const environmentVariables = { HTTPS_PROXY: 'socks5://u:hunter2@p' };
+    const failing = () => load({ AwsS3Storage: MINIMAL }, { environmentVariables });
+    expect(failing).toThrow(/^HTTPS_PROXY: a proxy of kind "socks5" is not supported/);
+    expect(failing).not.toThrow(/hunter2/);
   });
 
   test('empty ones are none', () => {
     const settings = s3({}, { HttpsCACertificates: '', HttpProxy: '' });
     expect(settings.caCertificatesFile).toBeUndefined();
-    expect(settings.proxyUrl).toBeUndefined();
+    expect(settings.proxies.https).toBeUndefined();
   });
 
   test('wrong ones are problems', () => {
@@ -747,7 +775,12 @@ describe('warnings', () => {
           AWS_PROFILE: 'hunter2',
           AWS_S3_STORAGE_PLUGIN_ENABLED: 'false',
           AZURE_CLIENT_ID: 'hunter2',
-          HTTPS_PROXY: 'http://u:hunter2@p',
+          AWS_ACCESS_KEY_ID: 'hunter2',
+          // These have none: other SDKs', the plugin's own, and the one that the same in lower case outranks.
+          AWS_CA_BUNDLE: 'hunter2',
+          UV_THREADPOOL_SIZE: '4',
+          https_proxy: 'http://u:hunter2@p',
+          HTTPS_PROXY: 'http://u:hunter2@q',
           no_proxy: 'hunter2',
           NODE_EXTRA_CA_CERTS: '',
           NODE_TLS_REJECT_UNAUTHORIZED: '0',
@@ -756,9 +789,66 @@ describe('warnings', () => {
       },
     );
     expect(notes).toEqual([
-      'environment variables that also have a say: AWS_PROFILE, HTTPS_PROXY, NODE_TLS_REJECT_UNAUTHORIZED, no_proxy',
+      'environment variables that also have a say: AWS_ACCESS_KEY_ID, AWS_PROFILE, NODE_TLS_REJECT_UNAUTHORIZED, https_proxy, no_proxy',
     ]);
     expect(warnings).toEqual([expect.stringMatching(/^NODE_TLS_REJECT_UNAUTHORIZED: /)]);
+  });
+});
+
+test('credentials in the environment have no say beside those of the configuration', () => {
+  const { notes } = load(
+    { AwsS3Storage: { ...MINIMAL, AccessKey: 'a', SecretKey: 'b' }, HttpProxy: 'p' },
+    { environmentVariables: { AWS_ACCESS_KEY_ID: 'c', HTTPS_PROXY: 'q', AWS_PROFILE: 'd' } },
+  );
+  expect(notes).toEqual(['environment variables that also have a say: AWS_PROFILE']);
+});
+
+test('an endpoint that holds the bucket is a problem: it would become the first folder of every object', () => {
+  expect(problemsOf({ ...MINIMAL, Endpoint: 'https://s3.example.org/storage/bucket' })).toEqual([
+    expect.stringMatching(/^AwsS3Storage.Endpoint: must not hold the bucket/),
+  ]);
+});
+
+test('"" for a choice counts as absent', () => {
+  const { naming } = load({
+    AwsS3Storage: { ...MINIMAL, StorageStructure: '', HybridMode: ' ', ChecksumMode: '' },
+  });
+  expect(naming.structure).toBe('flat');
+});
+
+describe('AWS_ENDPOINT_URL', () => {
+  const read = (environmentVariables: NodeJS.ProcessEnv, section: Json = {}) =>
+    load({ AwsS3Storage: { ...MINIMAL, ...section } }, { environmentVariables });
+  const addressIn = (environmentVariables: NodeJS.ProcessEnv, section: Json = {}) => {
+    const { provider } = read(environmentVariables, section);
+    if (provider?.kind !== 's3') throw new Error('not S3');
+    const { endpoint, endpointSetting } = provider.settings;
+    return [endpoint, endpointSetting];
+  };
+
+  test('is the endpoint where the section has none', () => {
+    const both = {
+      AWS_ENDPOINT_URL: 'https://a.example',
+      AWS_ENDPOINT_URL_S3: 'https://b.example',
+    };
+    expect(addressIn(both)).toEqual(['https://b.example', 'AWS_ENDPOINT_URL_S3']);
+    expect(addressIn({ AWS_ENDPOINT_URL: 'https://a.example/' })).toEqual([
+      'https://a.example',
+      'AWS_ENDPOINT_URL',
+    ]);
+    expect(addressIn(both, { Endpoint: 'c.example' })).toEqual([
+      'https://c.example',
+      'AwsS3Storage.Endpoint',
+    ]);
+    expect(addressIn({ ...both, AWS_IGNORE_CONFIGURED_ENDPOINT_URLS: 'true' })[0]).toBeUndefined();
+  });
+
+  test('gets the same warnings, under its name', () => {
+    expect(read({ AWS_ENDPOINT_URL: 'http://minio:9000' }).warnings).toEqual([
+      expect.stringMatching(/^AWS_ENDPOINT_URL: without TLS/),
+      expect.stringMatching(/^AwsS3Storage.VirtualAddressing: .* write false$/),
+    ]);
+    expect(() => read({ AWS_ENDPOINT_URL: 'a b' })).toThrow(/^AWS_ENDPOINT_URL: is not an address/);
   });
 });
 

@@ -7,6 +7,7 @@ import {
   parseAccountUrl,
   parseEndpoint,
   parseProxy,
+  parseS3Endpoint,
 } from '../../../src/config/urls.ts';
 
 describe('parseEndpoint', () => {
@@ -45,15 +46,25 @@ describe('parseEndpoint', () => {
   });
 });
 
+test.each([
+  ['https://x.supabase.co/storage/v1/s3/', 'https://x.supabase.co/storage/v1/s3'],
+  ['minio:9000', 'https://minio:9000'],
+])('parseS3Endpoint takes a path: %j is %j', (text, url) => {
+  expect(parseS3Endpoint(text)).toEqual({ url });
+});
+
 describe('parseAccountUrl', () => {
   test.each([
     ['https://account.blob.core.windows.net/', 'https://account.blob.core.windows.net'],
-    ['http://127.0.0.1:10000/devstoreaccount1', 'http://127.0.0.1:10000/devstoreaccount1'],
+    ['https://127.0.0.1:10000/devstoreaccount1/', 'https://127.0.0.1:10000/devstoreaccount1'],
   ])('%j is %j', (text, url) => {
     expect(parseAccountUrl(text)).toEqual({ url });
   });
 
   test.each([
+    ['http://account.blob.core.windows.net', /without TLS/],
+    ['http://127.0.0.1:10000/devstoreaccount1', /without TLS/],
+    ['https://account.blob.core.windows.net/container', /path.*ContainerName/],
     ['account', /is not the URL/],
     ['account.blob.core.windows.net', /is not the URL/],
     ['https://u:hunter2@account', /is not the URL/],
