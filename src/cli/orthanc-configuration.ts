@@ -6,7 +6,8 @@ import { type ParseError, parse, printParseErrorCode } from 'jsonc-parser';
 import { StorageError } from '../errors.ts';
 
 /** Reads a configuration as Orthanc does: a file, or all `.json` files of a folder with their top-level keys put together; JSON with
- *  comments; `${NAME}` and `${NAME:-default}` in it are environment variables.
+ *  comments, commas behind the last element, a byte order mark before it and anything behind it; `${NAME}` and `${NAME:-default}` in it
+ *  are environment variables.
  *  @returns the whole as JSON without comments
  *  @throws StorageError BAD_CONFIG */
 export function readOrthancConfiguration(path: string, environment: NodeJS.ProcessEnv): string {
@@ -45,10 +46,10 @@ function parseFile(file: string, environment: NodeJS.ProcessEnv): object {
     throw unreadable(file, error);
   }
   const errors: ParseError[] = [];
-  const value: unknown = parse(substituteVariables(text, environment), errors, {
-    allowTrailingComma: false,
+  const value: unknown = parse(substituteVariables(withoutMark(text), environment), errors, {
+    allowTrailingComma: true,
   });
-  const [first] = errors;
+  const first = errors.find(({ error }) => printParseErrorCode(error) !== 'EndOfFileExpected');
   if (first !== undefined) {
     const line = text.slice(0, first.offset).split('\n').length;
     throw new StorageError(
@@ -60,6 +61,11 @@ function parseFile(file: string, environment: NodeJS.ProcessEnv): object {
     throw new StorageError('BAD_CONFIG', `${file}: no JSON object`);
   }
   return value;
+}
+
+/** Windows' editors write one. */
+function withoutMark(text: string): string {
+  return text.replace(/^\uFEFF/, '');
 }
 
 /** As Orthanc's Toolbox::SubstituteVariables. */
