@@ -10,8 +10,9 @@ import { StorageError } from '../errors.ts';
 import { ContentType, parseKey } from '../naming.ts';
 import { bodyOf } from '../store/bodies.ts';
 import { pour, storeOf } from '../store/body-store.ts';
-import type { Body, ObjectStore } from '../store/object-store.ts';
-import { type Bucket, openBucket, openConfiguredEncryption } from './bucket.ts';
+import { createMemorySink } from '../store/memory-sink.ts';
+import type { Body, ObjectStore, Sink } from '../store/object-store.ts';
+import { openBucket } from './bucket.ts';
 import {
   type Input,
   isFile,
@@ -20,6 +21,8 @@ import {
   openOutput,
   STANDARD_STREAM,
 } from './files.ts';
+import { abortWhenInterrupted } from './interruption.ts';
+import { createCliLogger, loadCliSettings } from './settings.ts';
 
 interface Options {
   readonly config: string;
@@ -44,7 +47,8 @@ IN and OUT are files, "-" for standard input and output, or ${BUCKET_PREFIX}KEY 
 and has the form of a key is an object in the bucket, too.
 A2 objects are bound to Orthanc's uuid and content type: both are taken from the object's name
 (e1f2….dcm.enc), else from --uuid and --type.`;
-const EXIT_CODES = '\nExit codes: 0 done, 1 failed and nothing written, 2 wrong usage.';
+const EXIT_CODES =
+  '\nExit codes: 0 done, 1 failed and nothing written, 2 wrong usage, 130 ended by Ctrl-C.';
 
 export function decryptCommand(): Command {
   return common(new Command('decrypt'))
@@ -58,21 +62,7 @@ Examples:
   orthanc-object-storage decrypt --config /etc/orthanc bucket:e1f2a3b4-0000-4000-8000-0123456789ab.dcm.enc - | dcmdump -
 ${EXIT_CODES}`,
     )
-    .action(async (from: string, to: string, options: Options) => {
-      refuseJsonOnStandardOutput(to, options);
-      const { envelope } = openConfiguredEncryption(options.config);
-      await withBucket(options.config, [sourceKey(from), keyOf(to)], async (bucket) => {
-        const identity = identityOf(from, options);
-        const output = openTarget(to, options, bucket);
-        try {
-          await decryptInto(envelope, from, bucket, identity, output);
-          await output.commit();
-        } finally {
-          output.discard();
-        }
-        report(options, { from, to });
-      });
-    });
+    .action(decrypt);
 }
 
 export function encryptCommand(): Command {
@@ -90,31 +80,7 @@ Examples:
   orthanc-object-storage encrypt --config /etc/orthanc --format A2 image.dcm bucket:e1f2a3b4-0000-4000-8000-0123456789ab.dcm.enc
 ${EXIT_CODES}`,
     )
-    .action(async (from: string, to: string, options: Options) => {
-      refuseJsonOnStandardOutput(to, options);
-      const { envelope, encryption } = openConfiguredEncryption(options.config);
-      const format = options.format ?? encryption.format;
-      if (format === undefined) {
-        throw new StorageError(
-          'BAD_CONFIG',
-          'encryption is off in the configuration: say --format',
-        );
-      }
-      await withBucket(options.config, [sourceKey(from), keyOf(to)], async (bucket) => {
-        const identity = identityOf(to, options);
-        if (format === 'A2' && (identity.uuid === '' || identity.contentType === undefined)) {
-          throw new StorageError(
-            'BAD_CONFIG',
-            `A2 needs the uuid and the content type, which "${to}" does not tell: say --uuid and --type`,
-          );
-        }
-        await encryptInto(envelope, format, from, to, options, bucket, {
-          uuid: identity.uuid,
-          contentType: identity.contentType ?? ContentType.Unknown,
-        });
-        report(options, { from, to, format, keyId: envelope.masterKeyId });
-      });
-    });
+    .action(encrypt);
 }
 
 function common(command: Command): Command {
@@ -131,6 +97,79 @@ function common(command: Command): Command {
     .option('--json', 'print the result as JSON')
     .argument('<in>')
     .argument('<out>');
+}
+
+async function decrypt(from: string, to: string, options: Options): Promise<void> {
+  refuseJsonOnStandardOutput(to, options);
+  refuseMisleadingKey(to, false);
+  await withPlaces(from, to, options, async (places) => {
+    const output = openTarget(to, options, places);
+    try {
+      await decryptInto(output.sink, from, identityOf(from, options), places);
+      await output.commit();
+    } finally {
+      output.discard();
+    }
+    report(options, { from, to });
+  });
+}
+
+async function encrypt(from: string, to: string, options: Options): Promise<void> {
+  refuseJsonOnStandardOutput(to, options);
+  refuseMisleadingKey(to, true);
+  await withPlaces(from, to, options, async (places) => {
+    const { envelope } = places;
+    const format = options.format ?? envelope.format;
+    if (format === undefined) {
+      throw new StorageError('BAD_CONFIG', 'encryption is off in the configuration: say --format');
+    }
+    const { uuid, contentType } = identityOf(to, options);
+    if (format === 'A2' && (uuid === '' || contentType === undefined)) {
+      throw new StorageError(
+        'BAD_CONFIG',
+        `A2 needs the uuid and the content type, which "${to}" does not tell: say --uuid and --type`,
+      );
+    }
+    const input = await openSource(from, places);
+    try {
+      const identity = { uuid, contentType: contentType ?? ContentType.Unknown };
+      await encryptInto(to, input.body, format, identity, options, places);
+    } finally {
+      input.close();
+    }
+    report(options, { from, to, format, keyId: envelope.masterKeyId });
+  });
+}
+
+/** Where IN is taken from and OUT put, and by which keys. */
+interface Places {
+  readonly envelope: Envelope;
+  /** undefined where neither of them is in it. */
+  readonly bucket: ObjectStore | undefined;
+  readonly signal: AbortSignal;
+}
+
+async function withPlaces(
+  from: string,
+  to: string,
+  { config }: Options,
+  work: (places: Places) => Promise<void>,
+): Promise<void> {
+  const { signal } = abortWhenInterrupted();
+  const { provider, envelope } = loadCliSettings(config, createCliLogger());
+  if (envelope === undefined) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${config}: has no keys in ${provider.section}.StorageEncryption`,
+    );
+  }
+  const isNeeded = sourceKey(from) !== undefined || keyOf(to) !== undefined;
+  const bucket = isNeeded ? await openBucket(provider) : undefined;
+  try {
+    await work({ envelope, bucket, signal });
+  } finally {
+    await bucket?.close();
+  }
 }
 
 function parseType(text: string): ContentType {
@@ -159,106 +198,92 @@ function parseName(name: string) {
 }
 
 async function decryptInto(
-  envelope: Envelope,
+  sink: Sink,
   from: string,
-  bucket: Bucket | undefined,
   identity: ObjectIdentity,
-  output: Output,
+  { envelope, bucket, signal }: Places,
 ): Promise<void> {
-  const { signal } = new AbortController();
   const options = { signal, plain: 'refuse' } as const;
   const key = sourceKey(from);
   if (key !== undefined && bucket !== undefined) {
-    await envelope.get(bucket.store, key, undefined, output.sink, identity, options);
+    await envelope.get(bucket, key, undefined, sink, identity, options);
     return;
   }
-  const input = await openInput(from);
+  const input = await openInput(from, { signal });
   try {
-    await envelope.get(storeOf(input.body), from, undefined, output.sink, identity, options);
+    await envelope.get(storeOf(input.body), from, undefined, sink, identity, options);
   } finally {
     input.close();
   }
 }
 
 async function encryptInto(
-  envelope: Envelope,
-  format: EncryptionFormat,
-  from: string,
   to: string,
-  options: Options,
-  bucket: Bucket | undefined,
+  content: Body,
+  format: EncryptionFormat,
   identity: ObjectIdentity & { readonly contentType: number },
+  options: Options,
+  { envelope, bucket, signal }: Places,
 ): Promise<void> {
-  const { signal } = new AbortController();
-  const fromKey = sourceKey(from);
-  const input =
-    fromKey === undefined || bucket === undefined
-      ? await openInput(from)
-      : await download(bucket.store, fromKey);
+  const key = keyOf(to);
+  if (key !== undefined && bucket !== undefined) {
+    await refuseExisting(bucket, key, options, signal);
+    await envelope.put(bucket, key, content, identity, { signal, format });
+    return;
+  }
+  const output = openOutput(to, options.force === true);
   try {
-    const toKey = keyOf(to);
-    if (toKey !== undefined && bucket !== undefined) {
-      await refuseExisting(bucket.store, toKey, options);
-      await envelope.put(bucket.store, toKey, input.body, identity, { signal, format });
-      return;
-    }
-    const output = openOutput(to, options.force === true);
-    try {
-      const store = { put: (_key: string, body: Body) => pour(body, output.sink) };
-      await envelope.put(store, to, input.body, identity, { signal, format });
-      await output.commit();
-    } finally {
-      output.discard();
-    }
+    const store = { put: (_key: string, body: Body) => pour(body, output.sink, { signal }) };
+    await envelope.put(store, to, content, identity, { signal, format });
+    await output.commit();
   } finally {
-    input.close();
+    output.discard();
   }
 }
 
-async function download(store: ObjectStore, key: string): Promise<Input> {
-  let bytes = Buffer.alloc(0);
-  await store.get(
-    key,
-    undefined,
-    {
-      begin: (sizeBytes) => {
-        bytes = Buffer.alloc(sizeBytes);
-      },
-      write: (offset, piece) => {
-        bytes.set(piece, offset);
-      },
-    },
-    { signal: new AbortController().signal },
-  );
-  return { body: bodyOf(bytes), close: () => undefined };
+async function openSource(from: string, { bucket, signal }: Places): Promise<Input> {
+  const key = sourceKey(from);
+  if (key === undefined || bucket === undefined) return await openInput(from, { signal });
+  const memory = createMemorySink();
+  await bucket.get(key, undefined, memory.sink, { signal });
+  return { body: bodyOf(memory.bytes()), close: () => undefined };
 }
 
 /** What is decrypted may go to the bucket too: back under its plain name. */
-function openTarget(to: string, options: Options, bucket: Bucket | undefined): Output {
+function openTarget(to: string, options: Options, { bucket, signal }: Places): Output {
   const key = keyOf(to);
   if (key === undefined || bucket === undefined) return openOutput(to, options.force === true);
-  let bytes = Buffer.alloc(0);
+  const memory = createMemorySink();
   return {
-    sink: {
-      begin: (sizeBytes) => {
-        bytes = Buffer.alloc(sizeBytes);
-      },
-      write: (offset, piece) => {
-        bytes.set(piece, offset);
-      },
-    },
+    sink: memory.sink,
     async commit() {
-      await refuseExisting(bucket.store, key, options);
-      await bucket.store.put(key, bodyOf(bytes), { signal: new AbortController().signal });
+      await refuseExisting(bucket, key, options, signal);
+      await bucket.put(key, bodyOf(memory.bytes()), { signal });
     },
     discard: () => undefined,
   };
 }
 
-async function refuseExisting(store: ObjectStore, key: string, options: Options): Promise<void> {
-  if (options.force === true) return;
-  const head = await store.head(key, { signal: new AbortController().signal });
-  if (head === undefined) return;
+/** By its name Orthanc knows whether an object of the flat structure is encrypted. */
+function refuseMisleadingKey(to: string, isEncrypted: boolean): void {
+  const key = keyOf(to);
+  const named = key === undefined ? undefined : parseName(key)?.encrypted;
+  if (named === undefined || named === isEncrypted) return;
+  throw new StorageError(
+    'BAD_CONFIG',
+    isEncrypted
+      ? `${key}: is the name of an object that is not encrypted, and would be read as one; write ${to}.enc`
+      : `${key}: is the name of an encrypted object, and would be read as one; write it without ".enc"`,
+  );
+}
+
+async function refuseExisting(
+  store: ObjectStore,
+  key: string,
+  { force }: Options,
+  signal: AbortSignal,
+): Promise<void> {
+  if (force === true || (await store.head(key, { signal })) === undefined) return;
   throw new StorageError('BAD_CONFIG', `${key}: is in the bucket already; --force replaces it`);
 }
 
@@ -272,20 +297,6 @@ function sourceKey(operand: string): string | undefined {
 /** @returns undefined for a file or a standard stream */
 function keyOf(operand: string): string | undefined {
   return operand.startsWith(BUCKET_PREFIX) ? operand.slice(BUCKET_PREFIX.length) : undefined;
-}
-
-async function withBucket(
-  config: string,
-  keys: readonly (string | undefined)[],
-  work: (bucket: Bucket | undefined) => Promise<void>,
-): Promise<void> {
-  const isNeeded = keys.some((key) => key !== undefined);
-  const bucket = isNeeded ? await openBucket(config) : undefined;
-  try {
-    await work(bucket);
-  } finally {
-    await bucket?.store.close();
-  }
 }
 
 function refuseJsonOnStandardOutput(to: string, options: Options): void {

@@ -6,21 +6,27 @@ import {
   accessSync,
   closeSync,
   constants,
-  existsSync,
   fstatSync,
   fsyncSync,
+  ftruncateSync,
+  lstatSync,
   openSync,
   readSync,
+  realpathSync,
   renameSync,
   statSync,
   unlinkSync,
   writeSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { addAbortSignal } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { StorageError } from '../errors.ts';
 import type { Spool } from '../jobs/rekey.ts';
+import { abortReason } from '../store/abort.ts';
 import { bodyOf } from '../store/bodies.ts';
-import type { Body, Sink } from '../store/object-store.ts';
+import { createMemorySink } from '../store/memory-sink.ts';
+import type { Body, OperationOptions, Sink } from '../store/object-store.ts';
 
 /** Stands for standard input or output. */
 export const STANDARD_STREAM = '-';
@@ -40,11 +46,9 @@ export interface Output {
 
 /** @param path of a file, or "-" for standard input, which is then held in memory: its size must be known before its first byte
  *  is encrypted */
-export async function openInput(path: string): Promise<Input> {
+export async function openInput(path: string, { signal }: OperationOptions): Promise<Input> {
   if (path === STANDARD_STREAM) {
-    const pieces: Buffer[] = [];
-    for await (const piece of process.stdin) pieces.push(Buffer.from(piece));
-    return { body: bodyOf(Buffer.concat(pieces)), close: () => undefined };
+    return { body: bodyOf(await readStandardInput(signal)), close: () => undefined };
   }
   const descriptor = attempt(path, 'read', () => openSync(path, 'r'));
   const stat = fstatSync(descriptor);
@@ -63,77 +67,118 @@ export async function openInput(path: string): Promise<Input> {
   };
 }
 
+async function readStandardInput(signal: AbortSignal): Promise<Uint8Array> {
+  try {
+    // Destroyed by the signal: it would keep the process waiting for who writes to it.
+    return await buffer(addAbortSignal(signal, process.stdin));
+  } catch (error) {
+    throw signal.aborted ? abortReason(signal) : error;
+  }
+}
+
 export function isFile(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
 }
 
 /** Written beside its place and renamed when it is whole, so that a failure or a Ctrl-C leaves nothing under the name.
  *  @param path of a file, or "-" for standard output, which gets its first byte when all of them are known to be right
- *  @throws StorageError BAD_CONFIG where there is such a file, unless it may be replaced */
+ *  @throws StorageError BAD_CONFIG where there is such a file, unless it may be replaced, and where there is something else */
 export function openOutput(path: string, mayReplace: boolean): Output {
   if (path === STANDARD_STREAM) return openStandardOutput();
-  if (!mayReplace && existsSync(path)) {
-    throw new StorageError('BAD_CONFIG', `${path}: is there already; --force replaces it`);
-  }
-  const temporary = `${path}.${randomBytes(4).toString('hex')}.part`;
+  const target = attempt(path, 'written', () => targetOf(path, mayReplace));
+  const temporary = `${target}.${randomBytes(4).toString('hex')}.part`;
   const descriptor = attempt(path, 'written', () => openSync(temporary, 'wx', 0o600));
+  const file = createFileSink(path, descriptor);
   let isOpen = true;
-  const remove = () => {
+  const discard = () => {
+    process.removeListener('exit', discard);
     if (!isOpen) return;
     isOpen = false;
     closeSync(descriptor);
     unlinkSync(temporary);
   };
   // Commander's exits and ours end here too.
-  process.once('exit', remove);
+  process.once('exit', discard);
   return {
-    sink: {
-      begin: () => undefined,
-      write: (offset, bytes) => {
-        writeFully(descriptor, offset, bytes);
-      },
-    },
-    commit: async () => {
-      fsyncSync(descriptor);
-      closeSync(descriptor);
+    sink: file.sink,
+    async commit() {
+      const sizeBytes = file.insistOnWritten();
+      attempt(path, 'written', () => {
+        // Of a first attempt at the transfer there may be more.
+        ftruncateSync(descriptor, sizeBytes);
+        fsyncSync(descriptor);
+        renameSync(temporary, target);
+      });
+      process.removeListener('exit', discard);
       isOpen = false;
-      process.removeListener('exit', remove);
-      try {
-        attempt(path, 'written', () => {
-          renameSync(temporary, path);
-        });
-      } catch (error) {
-        unlinkSync(temporary);
-        throw error;
-      }
+      closeSync(descriptor);
     },
-    discard: () => {
-      process.removeListener('exit', remove);
-      remove();
-    },
+    discard,
   };
 }
 
+/** @returns where the file lies; behind a link, what it leads to: a rename would replace the link itself, or a device */
+function targetOf(path: string, mayReplace: boolean): string {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) {
+    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return path;
+    throw new StorageError('BAD_CONFIG', `${path}: is a link to a file that is not there`);
+  }
+  if (!found.isFile()) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${path}: is no file but a folder, a device or a pipe; for standard output write "${STANDARD_STREAM}"`,
+    );
+  }
+  if (!mayReplace) {
+    throw new StorageError('BAD_CONFIG', `${path}: is there already; --force replaces it`);
+  }
+  return realpathSync(path);
+}
+
 function openStandardOutput(): Output {
-  let held = Buffer.alloc(0);
+  const memory = createMemorySink();
   return {
-    sink: {
-      begin: (sizeBytes) => {
-        held = Buffer.alloc(sizeBytes);
-      },
-      write: (offset, bytes) => {
-        held.set(bytes, offset);
-      },
-    },
+    sink: memory.sink,
     commit: () =>
       new Promise((resolve, reject) => {
-        process.stdout.write(held, (error) => {
+        process.stdout.write(memory.bytes(), (error) => {
           if (error === null || error === undefined) resolve();
           else reject(error);
         });
       }),
-    discard: () => {
-      held = Buffer.alloc(0);
+    discard: () => undefined,
+  };
+}
+
+/** Keeps a failure of the disk until somebody asks: a store would take it for one of the transfer, which is to be repeated.
+ *  @param subject of the message: the file */
+function createFileSink(subject: string, descriptor: number) {
+  let sizeBytes = 0;
+  let failure: unknown;
+  const sink: Sink = {
+    anyOrder: true,
+    begin: (size) => {
+      sizeBytes = size;
+    },
+    write: (offset, bytes) => {
+      if (failure !== undefined) return;
+      try {
+        writeFully(descriptor, offset, bytes);
+      } catch (error) {
+        failure = error;
+      }
+    },
+  };
+  return {
+    sink,
+    /** @returns how much was announced
+     *  @throws StorageError BAD_CONFIG */
+    insistOnWritten: (): number => {
+      attempt(subject, 'written', () => {
+        if (failure !== undefined) throw failure;
+      });
+      return sizeBytes;
     },
   };
 }
@@ -145,30 +190,13 @@ export function openSpool(folder: string): Spool {
   const subject = `a temporary file in ${folder} (TMPDIR)`;
   const descriptor = attempt(subject, 'written', () => openSync(path, 'wx+', 0o600));
   unlinkSync(path);
-  let sizeBytes = 0;
-  let failure: unknown;
+  const file = createFileSink(subject, descriptor);
   return {
-    sink: {
-      anyOrder: true,
-      begin: (size) => {
-        sizeBytes = size;
-      },
-      write: (offset, bytes) => {
-        if (failure !== undefined) return;
-        try {
-          writeFully(descriptor, offset, bytes);
-        } catch (error) {
-          // Not into the store, which would take it for a transfer to be repeated.
-          failure = error;
-        }
-      },
-    },
-    body: () => {
-      attempt(subject, 'written', () => {
-        if (failure !== undefined) throw failure;
-      });
-      return { sizeBytes, read: (start, end) => readFully(subject, descriptor, start, end) };
-    },
+    sink: file.sink,
+    body: () => ({
+      sizeBytes: file.insistOnWritten(),
+      read: (start, end) => readFully(subject, descriptor, start, end),
+    }),
     close: () => {
       closeSync(descriptor);
     },
@@ -205,6 +233,7 @@ export function attempt<T>(path: string, what: 'read' | 'written', work: () => T
   try {
     return work();
   } catch (cause) {
+    if (cause instanceof StorageError) throw cause;
     const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
     throw new StorageError('BAD_CONFIG', `${path}: cannot be ${what} (${reason})`, { cause });
   }

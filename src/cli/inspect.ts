@@ -4,8 +4,11 @@ import { Command } from 'commander';
 import { describeEncryption, type EncryptionDescription, readHead } from '../encryption/inspect.ts';
 import { A2_HEADER_BYTES } from '../encryption/sizes.ts';
 import { toStorageError } from '../errors.ts';
-import { type Bucket, openBucket } from './bucket.ts';
+import type { ObjectStore, OperationOptions } from '../store/object-store.ts';
+import { openBucket } from './bucket.ts';
 import { isFile, openInput } from './files.ts';
+import { abortWhenInterrupted } from './interruption.ts';
+import { loadProvider } from './settings.ts';
 
 interface Options {
   readonly config?: string;
@@ -38,38 +41,42 @@ Examples:
 Exit codes: 0 done, 1 one of them could not be read, 2 wrong usage.`,
     )
     .action(async (names: readonly string[], options: Options) => {
-      let bucket: Bucket | undefined;
+      const { signal } = abortWhenInterrupted();
+      let bucket: ObjectStore | undefined;
       try {
         for (const name of names) {
           if (options.config !== undefined && !isFile(name)) {
-            bucket ??= await openBucket(options.config);
+            bucket ??= await openBucket(loadProvider(options.config));
           }
-          const inspection = await inspect(name, bucket);
+          const inspection = await inspect(name, bucket, { signal });
           if (inspection.error !== undefined) process.exitCode = 1;
           const line = options.json === true ? JSON.stringify(inspection) : describe(inspection);
           process.stdout.write(`${line}\n`);
         }
       } finally {
-        await bucket?.store.close();
+        await bucket?.close();
       }
     });
 }
 
-async function inspect(name: string, bucket: Bucket | undefined): Promise<Inspection> {
+async function inspect(
+  name: string,
+  bucket: ObjectStore | undefined,
+  operation: OperationOptions,
+): Promise<Inspection> {
   try {
-    const { bytes, totalBytes } = await headOf(name, bucket);
+    const { bytes, totalBytes } = await headOf(name, bucket, operation);
     const encryption = describeEncryption(bytes, totalBytes) ?? null;
     return { name, storedBytes: totalBytes, encryption };
   } catch (error) {
+    if (operation.signal.aborted) throw error;
     return { name, error: toStorageError(error).message };
   }
 }
 
-async function headOf(name: string, bucket: Bucket | undefined) {
-  if (bucket !== undefined && !isFile(name)) {
-    return readHead(bucket.store, name, { signal: new AbortController().signal });
-  }
-  const input = await openInput(name);
+async function headOf(name: string, bucket: ObjectStore | undefined, operation: OperationOptions) {
+  if (bucket !== undefined && !isFile(name)) return readHead(bucket, name, operation);
+  const input = await openInput(name, operation);
   try {
     const { sizeBytes } = input.body;
     return {

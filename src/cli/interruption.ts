@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Ctrl-C, and what service managers and schedulers send.
+// Ctrl-C, the end of a terminal or connection, and what service managers and schedulers send.
 
 import { StorageError } from '../errors.ts';
 
 /** With the exit codes that shells give them: 128 and the signal's number. */
 const SIGNALS = [
+  // Also below nohup: Node undoes what that has ignored.
+  ['SIGHUP', 129],
   ['SIGINT', 130],
   ['SIGTERM', 143],
 ] as const;

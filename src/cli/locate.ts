@@ -4,6 +4,7 @@ import { Argument, Command } from 'commander';
 import { StorageError } from '../errors.ts';
 import { type LocatedAttachment, locate } from '../locate.ts';
 import { LEVELS, type Level } from '../orthanc-api.ts';
+import { abortWhenInterrupted } from './interruption.ts';
 import { connectToOrthanc, orthancOption } from './orthanc-http.ts';
 import { openSides } from './sides.ts';
 
@@ -34,19 +35,20 @@ Exit codes: 0 each lies somewhere, 1 one is lost, or there is no such resource, 
 }
 
 async function run(level: Level, id: string, options: Options): Promise<void> {
+  const { signal } = abortWhenInterrupted();
   const sides = await openSides(options.config);
   const { bucket, files } = sides;
   try {
     const found = await locate(
       {
-        api: connectToOrthanc(options.orthanc),
+        api: connectToOrthanc(options.orthanc, { signal }),
         stores: [bucket, ...(files === undefined ? [] : [files])].map((side) => ({
           name: side.isFileSystem ? 'file-system' : 'object-storage',
           attachments: side.attachments,
         })),
       },
       { level, id },
-      { signal: new AbortController().signal },
+      { signal },
     );
     if (found === undefined) {
       throw new StorageError('NOT_FOUND', `Orthanc has no such resource in ${level}: ${id}`);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What a dry run of --delete-orphans has found, and the only objects that a run with --confirm deletes. Lines may be taken out by hand.
 
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { StorageError } from '../errors.ts';
 import type { Orphan } from '../jobs/verify.ts';
 import { field } from '../orthanc-api.ts';
+import { attempt, openOutput } from './files.ts';
 
 const MARK = 'orphans of verify --delete-orphans';
 /** Older ones know too little of what has come since. */
@@ -20,7 +21,8 @@ export function readOrphanReport(
   nowMs: number,
 ): ((orphan: Orphan) => boolean) | string {
   if (!existsSync(path)) return 'there was no dry run yet';
-  const [first, ...lines] = readFileSync(path, 'utf8').trimEnd().split('\n').map(parseLine);
+  const text = attempt(path, 'read', () => readFileSync(path, 'utf8'));
+  const [first, ...lines] = text.trimEnd().split('\n').map(parseLine);
   if (field(first, 'report') !== MARK) {
     throw new StorageError(
       'BAD_CONFIG',
@@ -38,18 +40,24 @@ export function readOrphanReport(
   return (orphan) => noted.has(identify(orphan));
 }
 
-/** There once it is whole, in place of an older one. */
-export function writeOrphanReport(
+/** There once it is whole, in place of an older one. @throws StorageError BAD_CONFIG */
+export async function writeOrphanReport(
   path: string,
   bucket: string,
   nowMs: number,
   orphans: readonly Orphan[],
-): void {
+): Promise<void> {
   const head = { report: MARK, bucket, created: new Date(nowMs).toISOString() };
-  const temporary = `${path}.part`;
   const lines = [head, ...orphans].map((line) => `${JSON.stringify(line)}\n`);
-  writeFileSync(temporary, lines.join(''), { mode: 0o600 });
-  renameSync(temporary, path);
+  const bytes = Buffer.from(lines.join(''));
+  const output = openOutput(path, true);
+  try {
+    output.sink.begin(bytes.length, bytes.length);
+    output.sink.write(0, bytes);
+    await output.commit();
+  } finally {
+    output.discard();
+  }
 }
 
 /** Of an object that has been written anew since, nobody has said that it may go. */

@@ -1,20 +1,28 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { unescape as unescapePercent } from 'node:querystring';
 import { InvalidArgumentError, Option } from 'commander';
 import { StorageError } from '../errors.ts';
 import { createOrthancApi, type OrthancApi } from '../orthanc-api.ts';
+import { abortReason } from '../store/abort.ts';
+import type { OperationOptions } from '../store/object-store.ts';
 
 /** Orthanc's REST API from outside. @param url may hold user and password, which no message shows */
-export function connectToOrthanc(url: URL): OrthancApi {
+export function connectToOrthanc(url: URL, { signal }: Partial<OperationOptions> = {}): OrthancApi {
   const base = `${url.origin}${url.pathname.replace(/\/$/, '')}`;
-  const user = decodeURIComponent(url.username);
-  const password = decodeURIComponent(url.password);
+  // Unlike decodeURIComponent it takes a "%" that stands for itself.
+  const user = unescapePercent(url.username);
+  const password = unescapePercent(url.password);
   const headers: Record<string, string> =
     user === ''
       ? {}
       : { authorization: `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}` };
   return createOrthancApi(async (method, path) => {
-    const { status, body } = await exchange(base, method, path, headers);
+    const { status, body } = await exchange(base, path, {
+      method,
+      headers,
+      signal: signal ?? null,
+    });
     if (status !== 401) return { status, body };
     throw new StorageError(
       'ACCESS_DENIED',
@@ -23,16 +31,12 @@ export function connectToOrthanc(url: URL): OrthancApi {
   });
 }
 
-async function exchange(
-  base: string,
-  method: string,
-  path: string,
-  headers: Readonly<Record<string, string>>,
-) {
+async function exchange(base: string, path: string, request: RequestInit) {
   try {
-    const response = await fetch(`${base}${path}`, { method, headers });
+    const response = await fetch(`${base}${path}`, request);
     return { status: response.status, body: new Uint8Array(await response.arrayBuffer()) };
   } catch (cause) {
+    if (request.signal?.aborted === true) throw abortReason(request.signal);
     throw new StorageError('UNAVAILABLE', `Orthanc does not answer at ${base}${explain(cause)}`, {
       cause,
     });

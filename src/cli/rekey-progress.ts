@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import type { RekeyedObject } from '../jobs/rekey.ts';
+import type { Side } from '../jobs/side.ts';
 import { folderOf } from '../naming.ts';
-import type { Bucket } from './bucket.ts';
 import { createProgressLine, formatBar } from './progress.ts';
 import type { RekeyState } from './rekey-state.ts';
 
@@ -13,7 +13,7 @@ export interface RekeyProgressLine {
 
 /** Counts first, where somebody looks: listings give a thousand objects per request, so that it costs little. */
 export async function openRekeyProgress(
-  { store, naming }: Bucket,
+  { store, naming }: Pick<Side, 'store' | 'naming'>,
   state: RekeyState,
   signal: AbortSignal,
 ): Promise<RekeyProgressLine> {

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What all commands that read Orthanc's configuration begin with.
 
-import type { ProviderSettings } from '../config/settings.ts';
+import { type ConfigurationEnvironment, loadConfiguration } from '../config/load.ts';
+import type { PluginSettings, ProviderSettings } from '../config/settings.ts';
 import { StorageError } from '../errors.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { type OpenedConfiguration, openConfiguration } from '../open-configuration.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
 
 /** The newest Orthanc that the plugin knows of; outside Orthanc nothing tells which one will run. */
-export const ASSUMED_ORTHANC_VERSION = '1.13.0';
+const ASSUMED_ORTHANC_VERSION = '1.13.0';
+const ENVIRONMENT: ConfigurationEnvironment = {
+  orthancVersion: ASSUMED_ORTHANC_VERSION,
+  environmentVariables: process.env,
+};
 
 /** Errors and warnings go to standard error: standard output is for the result. */
 export function createCliLogger(): Logger {
@@ -24,17 +29,21 @@ export function loadCliSettings(
   configPath: string,
   log: Logger,
 ): OpenedConfiguration & { readonly provider: ProviderSettings } {
-  const opened = openConfiguration(readOrthancConfiguration(configPath, process.env), {
-    orthancVersion: ASSUMED_ORTHANC_VERSION,
-    environmentVariables: process.env,
-  });
-  const { provider } = opened.settings;
+  const opened = openConfiguration(readOrthancConfiguration(configPath, process.env), ENVIRONMENT);
   for (const warning of opened.keyWarnings) log.warning(warning);
-  if (provider === undefined) {
-    throw new StorageError(
-      'BAD_CONFIG',
-      `${configPath} has no section AwsS3Storage, AzureBlobStorage or GoogleCloudStorage`,
-    );
-  }
-  return { ...opened, provider };
+  return { ...opened, provider: insistOnProvider(opened.settings, configPath) };
+}
+
+/** For who needs no key, and may not be allowed to read one. @throws StorageError BAD_CONFIG */
+export function loadProvider(configPath: string): ProviderSettings {
+  const json = readOrthancConfiguration(configPath, process.env);
+  return insistOnProvider(loadConfiguration(json, ENVIRONMENT), configPath);
+}
+
+function insistOnProvider({ provider }: PluginSettings, configPath: string): ProviderSettings {
+  if (provider !== undefined) return provider;
+  throw new StorageError(
+    'BAD_CONFIG',
+    `${configPath} has no section AwsS3Storage, AzureBlobStorage or GoogleCloudStorage`,
+  );
 }

@@ -130,7 +130,7 @@ async function run(options: Options, command: Command): Promise<void> {
     process.stdout.write(`${isJson ? JSON.stringify(counts) : describe(counts)}\n`);
     process.exitCode = exitCodeOf(counts);
     if (reportFile === undefined || isNoted !== undefined) return;
-    writeOrphanReport(reportFile, bucket.name, Date.now(), orphans);
+    await writeOrphanReport(reportFile, bucket.name, Date.now(), orphans);
     process.stderr.write(`${describeDryRun(reportFile, options, earlier)}\n`);
     if (options.confirm === true) process.exitCode = EXIT_NOT_CONFIRMED;
   } finally {

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import type { Attachment, AttachmentStore } from '../attachments.ts';
 import { toStorageError } from '../errors.ts';
 import { bodyOf } from '../store/bodies.ts';
+import { createMemorySink } from '../store/memory-sink.ts';
 import type { Body, OperationOptions, Sink } from '../store/object-store.ts';
 import { createDigester, type Digest, digestOf, type Expected, insist } from './digest.ts';
 
@@ -117,17 +118,9 @@ async function readWhole(
   attachment: Attachment,
   options: OperationOptions,
 ): Promise<Uint8Array> {
-  let bytes = new Uint8Array();
-  const sink: Sink = {
-    begin: (sizeBytes) => {
-      bytes = Buffer.allocUnsafeSlow(sizeBytes);
-    },
-    write: (offset, piece) => {
-      bytes.set(piece, offset);
-    },
-  };
-  await store.get(attachment, undefined, sink, options);
-  return bytes;
+  const memory = createMemorySink();
+  await store.get(attachment, undefined, memory.sink, options);
+  return memory.bytes();
 }
 
 function toBoth(one: Sink, other: Sink): Sink {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { setImmediate } from 'node:timers/promises';
-import type { Body, ByteRange, ObjectStore, Sink } from './object-store.ts';
+import { abortReason } from './abort.ts';
+import type { Body, ByteRange, ObjectStore, OperationOptions, Sink } from './object-store.ts';
 
 const PIECE_BYTES = 256 * 1024;
 
@@ -9,7 +10,7 @@ const PIECE_BYTES = 256 * 1024;
 export function storeOf(body: Body): Pick<ObjectStore, 'get' | 'head'> {
   return {
     head: () => Promise.resolve({ sizeBytes: body.sizeBytes }),
-    get: (_key, range, sink) => pour(body, sink, range),
+    get: (_key, range, sink, options) => pour(body, sink, options, range),
   };
 }
 
@@ -17,11 +18,13 @@ export function storeOf(body: Body): Pick<ObjectStore, 'get' | 'head'> {
 export async function pour(
   body: Body,
   sink: Sink,
+  { signal }: OperationOptions,
   { start, end }: ByteRange = { start: 0, end: body.sizeBytes },
 ): Promise<void> {
   sink.begin(end - start, body.sizeBytes);
   for (let at = start; at < end; at += PIECE_BYTES) {
     sink.write(at - start, body.read(at, Math.min(at + PIECE_BYTES, end)));
     await setImmediate();
+    if (signal.aborted) throw abortReason(signal);
   }
 }

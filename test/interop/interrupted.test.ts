@@ -38,7 +38,7 @@ afterAll(async () => {
 });
 
 /** @returns the path of the configuration */
-function configure(name: string): string {
+function configure(name: string, changes: object = {}): string {
   const StorageDirectory = join(folder, name);
   mkdirSync(StorageDirectory);
   const section = {
@@ -46,19 +46,29 @@ function configure(name: string): string {
     RootPath: name,
     StorageStructure: 'legacy',
     UseTransferManager: true,
+    ...changes,
   };
   const path = join(folder, `${name}.json`);
   writeFileSync(path, JSON.stringify({ StorageDirectory, [server.sectionName]: section }));
   return path;
 }
 
-/** Ends the migration while such a request gets no answer. */
+/** Ends the command while such a request gets no answer. */
 async function interrupt(argv: readonly string[], isHeld: (request: ProxiedRequest) => boolean) {
   proxy.setFault((request) => (isHeld(request) ? { kind: 'hang' } : undefined));
-  const { child, result } = cli.start(['migrate', ...argv]);
+  const { child, result } = cli.start(argv);
   while (!proxy.requests().some(isHeld)) await sleep(20);
   child.kill('SIGINT');
   return result;
+}
+
+const isSecondPart = ({ query }: ProxiedRequest) => query.includes('partNumber=2');
+
+function expectAbortedUpload() {
+  expect(proxy.requests().at(-1)).toMatchObject({
+    method: 'DELETE',
+    query: expect.stringContaining('uploadId=') as string,
+  });
 }
 
 test('an upload in parts is aborted', async () => {
@@ -66,21 +76,28 @@ test('an upload in parts is aborted', async () => {
   const path = join(folder, 'up', UUID.slice(0, 2), UUID.slice(2, 4));
   mkdirSync(path, { recursive: true });
   writeFileSync(join(path, UUID), makeBytes(12 * MIB));
-  const { code, stderr } = await interrupt(['--config', config], ({ query }) =>
-    query.includes('partNumber=2'),
-  );
+  const { code, stderr } = await interrupt(['migrate', '--config', config], isSecondPart);
   expect([code, stderr]).toEqual([130, 'ended by SIGINT; run it again to go on\n']);
-  expect(proxy.requests().at(-1)).toMatchObject({
-    method: 'DELETE',
-    query: expect.stringContaining('uploadId=') as string,
+  expectAbortedUpload();
+});
+
+test('so is one of encrypt', async () => {
+  expect(cli.run(['keygen', 'master.key']).code).toBe(0);
+  const config = configure('sealed', {
+    StorageEncryption: { MasterKey: [1, join(folder, 'master.key')] },
   });
+  writeFileSync(join(folder, 'large.dcm'), makeBytes(12 * MIB));
+  const argv = ['encrypt', '--config', config, 'large.dcm', `bucket:sealed/${UUID}.dcm.enc`];
+  const { code, stderr } = await interrupt(argv, isSecondPart);
+  expect([code, stderr]).toEqual([130, 'ended by SIGINT; run it again to go on\n']);
+  expectAbortedUpload();
 });
 
 test('a file of the disk is not there, nor a temporary one', async () => {
   const config = configure('down');
   const key = `down/${UUID.slice(0, 2)}/${UUID.slice(2, 4)}/${UUID}`;
   await server.objects.write(key, makeBytes(12 * MIB));
-  const argv = ['--config', config, '--to', 'file-system'];
+  const argv = ['migrate', '--config', config, '--to', 'file-system'];
   const isLastRead = ({ method, headers, ...request }: ProxiedRequest) =>
     method === 'GET' && request.key === key && headers['range'] === undefined;
   const { code } = await interrupt(argv, isLastRead);

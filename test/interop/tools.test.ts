@@ -7,12 +7,15 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { expectSameBytes, makeBytes } from '../support/bodies.ts';
 import { buildCli, type Cli } from '../support/cli.ts';
@@ -141,8 +144,79 @@ describe('encrypt, inspect, decrypt', () => {
     write('in.dcm', makeBytes(100));
     const before = readdirSync(folder);
     const argv = ['encrypt', '--config', 'a1.json', '--force', 'in.dcm', 'a-folder'];
-    expect(run(argv).stderr).toContain('a-folder: cannot be written (EISDIR)\n');
+    expect(run(argv).stderr).toContain('a-folder: is no file but a folder');
     expect(readdirSync(folder)).toEqual(before);
+  });
+
+  test('--force replaces files only: what a link leads to, and never a device', () => {
+    write('in.dcm', makeBytes(100));
+    write('old.enc', Buffer.from('old'));
+    symlinkSync('old.enc', join(folder, 'link.enc'));
+    symlinkSync('nowhere', join(folder, 'dangling.enc'));
+    spawnSync('mkfifo', [join(folder, 'pipe')]);
+    const encrypt = (to: string) =>
+      run(['encrypt', '--config', 'a1.json', '--force', 'in.dcm', to]);
+    expect(encrypt('link.enc').code).toBe(0);
+    expect(read('old.enc').toString('latin1', 0, 2)).toBe('A1');
+    expect(readlinkSync(join(folder, 'link.enc'))).toBe('old.enc');
+    for (const [to, message] of [
+      ['dangling.enc', 'is a link to a file that is not there'],
+      ['pipe', 'for standard output write "-"'],
+      ['/dev/null', 'for standard output write "-"'],
+    ] as const) {
+      const { code, stderr } = encrypt(to);
+      expect([code, stderr]).toEqual([1, expect.stringContaining(`${to}: `)]);
+      expect(stderr).toContain(message);
+    }
+    expect(statSync('/dev/null').isCharacterDevice()).toBe(true);
+    expect(statSync(join(folder, 'pipe')).isFIFO()).toBe(true);
+    expect(readlinkSync(join(folder, 'dangling.enc'))).toBe('nowhere');
+  });
+
+  test.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+    ['SIGHUP', 129],
+  ] as const)('%s leaves nothing half written', async (signal, code) => {
+    write('large.dcm', makeBytes(40_000_000));
+    const before = readdirSync(folder);
+    const argv = ['encrypt', '--config', 'a1.json', 'large.dcm', 'large.out'];
+    const { child, result } = cli.start(argv);
+    while (readdirSync(folder).length === before.length) await sleep(1);
+    child.kill(signal);
+    expect((await result).code).toBe(code);
+    expect(readdirSync(folder)).toEqual(before);
+  });
+
+  test('Ctrl-C ends what waits for standard input at once', async () => {
+    const names = ['--uuid', UUID, '--type', 'dicom', '-', 'piped.out'];
+    const { child, result } = cli.start(['encrypt', '--config', 'a2.json', ...names]);
+    await sleep(1_500);
+    child.kill('SIGINT');
+    const startedMs = performance.now();
+    const { code, stderr } = await result;
+    expect([code, stderr]).toEqual([130, expect.stringContaining('ended by SIGINT')]);
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
+  });
+
+  test('a disk that is full is told by the name of the file, of which nothing is left', () => {
+    write('in.dcm', makeBytes(1_000_000));
+    const before = readdirSync(folder);
+    // A limit of sizes, which stops writes in their middle as a full disk does.
+    const command = 'ulimit -f 1000; node cli.cjs encrypt --config a1.json in.dcm full.enc';
+    const { status, stderr } = spawnSync('sh', ['-c', command], { cwd: folder });
+    expect(stderr.toString()).toContain('\nfull.enc: cannot be written (EFBIG)\n');
+    expect(status).toBe(1);
+    expect(readdirSync(folder)).toEqual(before);
+  });
+
+  test('keys in the bucket that tell the opposite are refused', () => {
+    write('in.dcm', makeBytes(100));
+    const plain = run(['encrypt', '--config', 'a1.json', 'in.dcm', `bucket:${UUID}.dcm`]);
+    expect([plain.code, plain.stderr]).toEqual([1, expect.stringContaining(`${UUID}.dcm.enc`)]);
+    const sealed = fixturePath('a1', 'k1-4095.a1');
+    const named = run(['decrypt', '--config', 'a1.json', sealed, `bucket:${UUID}.dcm.enc`]);
+    expect([named.code, named.stderr]).toEqual([1, expect.stringContaining('without ".enc"')]);
   });
 
   test('names that tell something else', () => {

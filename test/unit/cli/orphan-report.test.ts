@@ -23,9 +23,7 @@ beforeEach(async () => {
 
 afterEach(() => rm(folder, { recursive: true }));
 
-const write = () => {
-  writeOrphanReport(path, BUCKET, NOW_MS, [orphan, other]);
-};
+const write = () => writeOrphanReport(path, BUCKET, NOW_MS, [orphan, other]);
 
 function read(nowMs = NOW_MS + HOUR_MS, bucket = BUCKET) {
   const report = readOrphanReport(path, bucket, nowMs);
@@ -33,7 +31,7 @@ function read(nowMs = NOW_MS + HOUR_MS, bucket = BUCKET) {
 }
 
 test('has what was noted, as it was, and nothing else', async () => {
-  write();
+  await write();
   expect(read()).toEqual([true, true]);
   const isNoted = readOrphanReport(path, BUCKET, NOW_MS);
   if (typeof isNoted === 'string') throw new Error(isNoted);
@@ -44,7 +42,7 @@ test('has what was noted, as it was, and nothing else', async () => {
 });
 
 test('a line that was taken out stays', async () => {
-  write();
+  await write();
   const lines = (await readFile(path, 'utf8')).split('\n');
   await writeFile(path, lines.filter((line) => !line.includes('b.dcm')).join('\n'));
   expect(read()).toEqual([true, false]);
@@ -54,8 +52,8 @@ test.each<[string, number, string, RegExp]>([
   ['a day and an hour later', NOW_MS + 25 * HOUR_MS, BUCKET, /more than 24 hours/],
   ['with the clock set back', NOW_MS - HOUR_MS, BUCKET, /more than 24 hours/],
   ['for another bucket', NOW_MS, `${BUCKET}-2`, /was of s3 https:\/\/host images, not of/],
-])('%s it is of no use, and says why', (_name, nowMs, bucket, reason) => {
-  write();
+])('%s it is of no use, and says why', async (_name, nowMs, bucket, reason) => {
+  await write();
   expect(read(nowMs, bucket)).toMatch(reason);
 });
 

@@ -40,6 +40,17 @@ test('user and password go along, and are asked for where they are missing or wr
   expect(message).not.toContain('wrong');
 });
 
+test('a "%" in a password stands for itself where it begins no code', async () => {
+  const host = await listen(
+    createServer((request, response) => {
+      response.end(JSON.stringify(request.headers.authorization));
+    }),
+  );
+  const basic = `Basic ${Buffer.from('user:50%off').toString('base64')}`;
+  expect(await ask(`http://user:50%off@${host}/`)).toBe(basic);
+  expect(await ask(`http://user:50%25off@${host}/`)).toBe(basic);
+});
+
 test('a certificate that is not trusted is told from a server that is away', async () => {
   const host = await listen(createTlsServer(makeCertificate()));
   await expectFailure(ask(`https://${host}`), 'UNAVAILABLE', /certificate.*NODE_EXTRA_CA_CERTS/);
