@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "node_instance.h"
 
-#include <dlfcn.h>
 #include <node.h>
 
 #include <cstdlib>
-#include <filesystem>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -13,6 +11,7 @@
 
 #include "binding.h"
 #include "bundle.h"
+#include "library_file.h"
 #include "node_process.h"
 #include "signal_shield.h"
 
@@ -82,16 +81,6 @@ class EmbeddedSource final : public v8::String::ExternalOneByteStringResource {
   [[nodiscard]] const char* data() const override { return embeddedBundle().data(); }
   [[nodiscard]] size_t length() const override { return embeddedBundle().size(); }
 };
-
-std::string pathOfThisLibrary() {
-  Dl_info info{};
-  if (dladdr(reinterpret_cast<const void*>(&pathOfThisLibrary), &info) == 0 ||
-      info.dli_fname == nullptr) {
-    return "/libOrthancObjectStorage.so";
-  }
-  // It is as Orthanc's configuration has it, whereas Node's createRequire takes absolute ones only.
-  return std::filesystem::absolute(info.dli_fname).string();
-}
 
 v8::Local<v8::String> embeddedSource(v8::Isolate* isolate) {
   v8::Local<v8::String> source;
@@ -242,7 +231,7 @@ void NodeInstance::live(node::CommonEnvironmentSetup& setup) {
   isolate->AddNearHeapLimitCallback(onNearHeapLimit, this);
 
   const std::string overridePath = bundleOverride();
-  bundlePath_ = overridePath.empty() ? pathOfThisLibrary() : overridePath;
+  bundlePath_ = overridePath.empty() ? libraryFile().string() : overridePath;
   if (!overridePath.empty()) {
     surroundings_.orthanc.log(LogLevel::kWarning,
                               "ORTHANC_OBJECT_STORAGE_BUNDLE: " + overridePath +

@@ -2,9 +2,11 @@
 #include "node_process.h"
 
 #include <node.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <stdexcept>
+#include <string>
 
 #include "signal_shield.h"
 
@@ -30,6 +32,23 @@ node::ProcessInitializationFlags::Flags initializationFlags() {
                             Flags::kNoPrintHelpOrVersionOutput);
 }
 
+/** Takes note in the process that Node runs in it, for a copy of this library that is loaded from
+ * another file after this one: Node, which it would share, aborts at a second initialization.
+ *  @throws std::runtime_error where another copy has been here before */
+void claimProcess() {
+  constexpr const char* kMark = "ORTHANC_OBJECT_STORAGE_PROCESS";
+  const std::string process = std::to_string(getpid());  // the mark itself goes on to children
+  // NOLINTNEXTLINE(concurrency-mt-unsafe)
+  const char* found = std::getenv(kMark);
+  if (found != nullptr && found == process) {
+    throw std::runtime_error(
+        "Another copy of the object storage plugin has run in this process, from another file: "
+        "restart Orthanc instead of resetting it, and keep one copy in \"Plugins\"");
+  }
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): before Orthanc's servers start their threads
+  setenv(kMark, process.c_str(), 1);
+}
+
 }  // namespace
 
 NodeProcess& NodeProcess::instance() {
@@ -42,6 +61,7 @@ NodeProcess& NodeProcess::instance() {
 }
 
 NodeProcess::NodeProcess() {
+  claimProcess();
   const SignalShield shield;
   // Before Orthanc's servers start their threads. What the user has set stays.
   // NOLINTNEXTLINE(concurrency-mt-unsafe)

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "jobs.h"
+#include "library_file.h"
 #include "metrics.h"
 #include "node_process.h"
 #include "plugin_state.h"
@@ -91,6 +92,12 @@ int32_t initialize(OrthancPluginContext* context) {
   NodeProcess::instance();
   setState(std::make_shared<PluginState>(context));
   const OrthancContext& orthanc = currentState()->orthanc;
+  if (isLibraryFileReplaced()) {
+    orthanc.log(LogLevel::kWarning,
+                std::string("The plugin's file has been replaced since Orthanc was started, but "
+                            "version ") +
+                    kPluginVersion + " goes on: restart Orthanc to change, a reset is not enough");
+  }
   const Supervisor::Started started = currentState()->lanes.start(kStartTimeout);
   if (!started.settings) {
     return refuse(orthanc, started.refusal);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Orthanc starts, is reset, stops; with the plugin alone and beside others.
 
-import { copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -89,6 +89,32 @@ describe.concurrent('lifecycle', () => {
     });
     await expectToWork(orthanc, 'relative');
     await orthanc.kill();
+  });
+
+  test('a new file in the place of the plugin, or in another one, needs a restart', async () => {
+    const folders = ['version-1', 'version-2'].map((name) => join(world.folder, name));
+    for (const folder of folders) {
+      await mkdir(folder);
+      await copyFile(plugin, join(folder, 'libOrthancObjectStorage.so'));
+    }
+    const [first = '', second = ''] = folders;
+    const orthanc = await world.start('replaced', configure('replaced', { Plugins: [first] }));
+    const file = join(first, 'libOrthancObjectStorage.so');
+    await copyFile(file, `${file}.new`);
+    await rename(`${file}.new`, file);
+    await orthanc.request('POST', '/tools/reset', '');
+    await orthanc.hasStarted(2);
+    await expectToWork(orthanc, 'replaced');
+    const said = orthanc
+      .log()
+      .match(/^W.*plugin's file has been replaced since .*restart Orthanc/gm);
+    expect(said).toHaveLength(1);
+
+    const text = await readFile(orthanc.configurationFile, 'utf8');
+    await writeFile(orthanc.configurationFile, text.replace(first, second));
+    orthanc.signal('SIGHUP');
+    expect(await orthanc.exited()).toBe(255);
+    expect(orthanc.log()).toMatch(/^E.*restart Orthanc instead of resetting it/m);
   });
 
   test('an error of the REST API has one content type', async () => {

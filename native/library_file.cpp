@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "library_file.h"
+
+#include <dlfcn.h>
+
+#include <system_error>
+
+namespace cloudstore {
+
+std::filesystem::path libraryFile() {
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<const void*>(&libraryFile), &info) == 0 ||
+      info.dli_fname == nullptr) {
+    return "/libOrthancObjectStorage.so";
+  }
+  return std::filesystem::absolute(info.dli_fname);
+}
+
+bool isLibraryFileReplaced() {
+  static const std::filesystem::path file = libraryFile();
+  std::error_code error;
+  const auto time = std::filesystem::last_write_time(file, error);
+  static const auto firstTime = time;
+  return !error && time != firstTime;
+}
+
+}  // namespace cloudstore
