@@ -26,6 +26,7 @@ import { createCliLogger, loadCliSettings } from './settings.ts';
 
 /** All places of one Orthanc. */
 export interface Sides {
+  readonly provider: ProviderSettings;
   readonly bucket: Side;
   /** With HybridMode. */
   readonly files: Side | undefined;
@@ -39,6 +40,7 @@ export async function openSides(configPath: string): Promise<Sides> {
   const stores = await openStores(settings, provider, { log });
   await checkStores(stores, settings.naming, log);
   return {
+    provider,
     bucket: bucketSide(stores.objects, provider, settings.naming, envelope),
     files:
       stores.files === undefined || settings.hybrid === undefined

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Command, Option } from 'commander';
+import type { ProviderSettings } from '../config/settings.ts';
+import { StorageError } from '../errors.ts';
 import { type Finding, type Orphan, type VerifyCounts, verify } from '../jobs/verify.ts';
+import { field, type OrthancApi } from '../orthanc-api.ts';
+import { bucketOf } from '../status.ts';
 import { insistOnWritable } from './files.ts';
+import { abortWhenInterrupted } from './interruption.ts';
 import { decimalNumber, parallelNumber, wholeNumber } from './numbers.ts';
 import { readOrphanReport, writeOrphanReport } from './orphan-report.ts';
 import { connectToOrthanc, orthancOption } from './orthanc-http.ts';
@@ -77,13 +82,14 @@ Examples:
 
 --confirm deletes only what an earlier run without it has noted, of the same bucket and not more than 24 hours ago, and
 what is still an orphan, unchanged. Take out of the report what shall stay. Without such a report --confirm makes one.
+It refuses where that Orthanc stores in another bucket, or its index knows nothing of what is in this one.
 
 An object that another Orthanc uses is an orphan to this one: never delete orphans in a bucket, or a RootPath,
 that two indexes share.
 
 Exit codes: 0 all is well, 1 something is missing, orphaned, under another name, of the wrong size, corrupt or
 unreadable, or could not be asked, 2 wrong usage, 3 nothing was deleted in spite of --confirm, since there was no report to go by, 4 there are more
-suspects than one run can look at (100,000): run again.`,
+suspects than one run can look at (100,000): run again, 130 ended by Ctrl-C.`,
     )
     .action(run);
 }
@@ -94,18 +100,23 @@ async function run(options: Options, command: Command): Promise<void> {
     command.error('error: --confirm goes with --delete-orphans');
   }
   const isJson = options.json === true;
+  const { signal } = abortWhenInterrupted();
+  const api = connectToOrthanc(options.orthanc, { signal });
   const sides = await openSides(options.config);
   const { bucket, files } = sides;
   const progress = createProgressLine(!isJson && process.stderr.isTTY === true);
   const orphans: Orphan[] = [];
   try {
-    if (reportFile !== undefined) insistOnWritable(reportFile);
+    if (reportFile !== undefined) {
+      insistOnWritable(reportFile);
+      await insistOnOwnIndex(api, sides.provider);
+    }
     const earlier =
       reportFile === undefined ? undefined : readOrphanReport(reportFile, bucket.name, Date.now());
     const isNoted = options.confirm === true && typeof earlier === 'function' ? earlier : undefined;
     const counts = await verify(
       {
-        api: connectToOrthanc(options.orthanc),
+        api,
         bucket,
         files,
         report: (finding) => {
@@ -120,22 +131,41 @@ async function run(options: Options, command: Command): Promise<void> {
       {
         deep: options.deep === true,
         minAgeMs: options.minAgeHours * MS_PER_HOUR,
-        deletion: isNoted === undefined ? undefined : { max: options.max, isNoted },
+        deletion:
+          reportFile === undefined
+            ? undefined
+            : { max: options.max, isNoted: isNoted ?? (() => false) },
         atOnce: options.parallel,
-        signal: new AbortController().signal,
+        signal,
         now: () => Date.now(),
       },
     );
     progress.clear();
     process.stdout.write(`${isJson ? JSON.stringify(counts) : describe(counts)}\n`);
-    process.exitCode = exitCodeOf(counts);
-    if (reportFile === undefined || isNoted !== undefined) return;
-    await writeOrphanReport(reportFile, bucket.name, Date.now(), orphans);
-    process.stderr.write(`${describeDryRun(reportFile, options, earlier)}\n`);
-    if (options.confirm === true) process.exitCode = EXIT_NOT_CONFIRMED;
+    if (reportFile !== undefined && isNoted === undefined) {
+      await writeOrphanReport(reportFile, bucket.name, Date.now(), orphans);
+      process.stderr.write(`${describeDryRun(reportFile, options, earlier)}\n`);
+    }
+    // Last of all, since none of a failure before may end as 0.
+    const isUnconfirmed = options.confirm === true && isNoted === undefined;
+    process.exitCode = isUnconfirmed ? EXIT_NOT_CONFIRMED : exitCodeOf(counts);
   } finally {
     await sides.close();
   }
+}
+
+/** What an index does not know goes, so that it must be the bucket's own. Of an Orthanc without this plugin nobody can say.
+ *  @throws StorageError BAD_CONFIG */
+async function insistOnOwnIndex(api: OrthancApi, provider: ProviderSettings): Promise<void> {
+  const status = await api.get('/object-storage/status');
+  if (status === undefined) return;
+  const theirs = `${String(field(status, 'provider'))} ${String(field(status, 'bucket'))}`;
+  const ours = `${provider.kind} ${bucketOf(provider)}`;
+  if (theirs === ours) return;
+  throw new StorageError(
+    'BAD_CONFIG',
+    `the Orthanc at --orthanc stores in ${theirs}, not in ${ours}: all objects would be orphans to it; give the address of the bucket's own`,
+  );
 }
 
 function exitCodeOf(counts: VerifyCounts): number {
@@ -200,6 +230,11 @@ function describe(counts: VerifyCounts): string {
           `${counts.otherName} of attachments that the index knows, under names that these settings do not make: the configuration may lack what they were written with, StorageEncryption (its keys) or EnableLegacyUnknownFiles; none of them is deleted`,
         ]),
     ...(counts.read === 0 ? [] : [`${counts.read} read`]),
+    ...(counts.notCompared === 0
+      ? []
+      : [
+          `${counts.notCompared} of them compared by their sizes only: Orthanc's index has no MD5 of them (StoreMD5ForAttachments)`,
+        ]),
     ...(counts.notLookedAt === 0
       ? []
       : [

@@ -5,7 +5,7 @@ import { toStorageError } from '../errors.ts';
 import { contentTypeOf, objectKey } from '../naming.ts';
 import type { IndexedAttachment } from '../orthanc-api.ts';
 import { forEachAtOnce } from './at-once.ts';
-import { digestOf, insist } from './digest.ts';
+import { createDigester, insist } from './digest.ts';
 import { listIndex } from './index-list.ts';
 import type { Side } from './side.ts';
 import type { VerifyCounts, VerifyDependencies, VerifyOptions } from './verify.ts';
@@ -22,37 +22,44 @@ export async function verifyContents(
       const fault = await findFault(side, indexed, signal);
       if (fault === undefined) continue;
       counts[fault.kind] += 1;
-      const { uuid, contentType } = indexed;
-      const isSealed = side.format !== undefined;
-      const key = objectKey(uuid, contentTypeOf(contentType), side.naming, isSealed);
-      report({ ...fault, store: side.isFileSystem ? 'file-system' : 'object-storage', key });
+      report({ ...fault, store: side.isFileSystem ? 'file-system' : 'object-storage' });
     }
     counts.read += 1;
+    if (indexed.md5Hex === undefined) counts.notCompared += 1;
     progress(counts);
   });
 }
 
 interface Fault {
+  /** Of the object that was read. */
+  readonly key: string;
   readonly kind: 'corrupt' | 'unreadable';
   readonly reason: string;
 }
 
 /** @returns undefined where it is as it should be, and where it is not: whether it should be is another question */
 async function findFault(
-  { attachments }: Side,
-  { uuid, contentType, contentBytes, md5Hex }: IndexedAttachment,
+  { attachments, naming, format }: Side,
+  { uuid, contentType: number, contentBytes, md5Hex }: IndexedAttachment,
   signal: AbortSignal,
 ): Promise<Fault | undefined> {
-  const attachment = { uuid, contentType: contentTypeOf(contentType) };
-  const expected = { sizeBytes: contentBytes, md5Hex };
+  const contentType = contentTypeOf(number);
+  const digester = createDigester();
+  let read: string | undefined;
   try {
-    insist(await digestOf(attachments, attachment, { signal }), expected, 'it');
+    read = await attachments.get({ uuid, contentType }, undefined, digester.sink, { signal });
+    insist(digester.digest(), { sizeBytes: contentBytes, md5Hex }, 'it');
     return undefined;
   } catch (error) {
     if (signal.aborted) throw error;
-    const { code, message } = toStorageError(error);
+    const { code, message, key: failed } = toStorageError(error);
     if (code === 'NOT_FOUND') return undefined;
     const isCorrupt = code === 'INTEGRITY' || code === 'SHORT_BODY';
-    return { kind: isCorrupt ? 'corrupt' : 'unreadable', reason: `${code}: ${message}` };
+    return {
+      kind: isCorrupt ? 'corrupt' : 'unreadable',
+      // Where nobody has said which, the name that it would have today.
+      key: read ?? failed ?? objectKey(uuid, contentType, naming, format !== undefined),
+      reason: `${code}: ${message}`,
+    };
   }
 }

@@ -3,7 +3,7 @@
 
 import { setMaxListeners } from 'node:events';
 import { ciphertextSize, type EncryptionFormat } from '../encryption/sizes.ts';
-import { toStorageError } from '../errors.ts';
+import { StorageError, toStorageError } from '../errors.ts';
 import { alternateKeys, contentTypeOf, folderOf, objectKey, parseKey } from '../naming.ts';
 import type { OrthancApi } from '../orthanc-api.ts';
 import type { ObjectInfo } from '../store/object-store.ts';
@@ -50,7 +50,7 @@ export interface VerifyOptions {
   readonly deep: boolean;
   /** Younger objects are no orphans: they are written before the index knows them. */
   readonly minAgeMs: number;
-  /** undefined: none is deleted. */
+  /** undefined: nobody thinks of deleting any. */
   readonly deletion: OrphanDeletion | undefined;
   readonly atOnce: number;
   readonly signal: AbortSignal;
@@ -86,6 +86,8 @@ export interface VerifyCounts {
   notLookedAt: number;
   /** Contents, with `deep`. */
   read: number;
+  /** Of them, those whose MD5 the index does not have: only their sizes were compared. */
+  notCompared: number;
 }
 
 export interface VerifyDependencies {
@@ -132,27 +134,37 @@ export async function verify(
     deletedOrphans: 0,
     notLookedAt: 0,
     read: 0,
+    notCompared: 0,
   };
   const index = await readIndex(api, (size) => {
     counts.indexed = size;
     deps.progress(counts);
   });
-  const orphans = await listOrphans();
+  const { orphans, known } = await listOrphans();
+  if (options.deletion !== undefined && orphans.length > 0 && known === 0) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `the index of this Orthanc knows none of the ${counts.objects} objects in the bucket, so that it is hardly the bucket's: nothing is deleted, and nothing noted to be; give the address of the bucket's own Orthanc by --orthanc`,
+    );
+  }
   const missing = await findMissing();
   if (missing.length + orphans.length > 0) await makeSure();
   if (options.deep) await verifyContents(deps, options, counts);
   deps.progress(counts);
   return counts;
 
-  /** Marks in the index what the bucket has. @returns what the index does not know, or not by that name */
-  async function listOrphans(): Promise<readonly ObjectInfo[]> {
+  /** Marks in the index what the bucket has.
+   *  @returns what the index does not know, or not by that name, and of how many objects it knows the attachment */
+  async function listOrphans() {
     const youngest = options.now() - options.minAgeMs;
     const found: ObjectInfo[] = [];
+    let knownCount = 0;
     for await (const object of store.list(folderOf(naming), { signal })) {
       counts.objects += 1;
       deps.progress(counts);
       const parsed = parseKey(object.key, naming);
       const known = parsed === undefined ? undefined : index.get(parsed.uuid);
+      if (known !== undefined) knownCount += 1;
       if (parsed === undefined) {
         counts.foreign += 1;
       } else if (known !== undefined && isNameOf(bucket, object.key, parsed.uuid, known.tag)) {
@@ -168,7 +180,7 @@ export async function verify(
         counts.notLookedAt += 1;
       }
     }
-    return found;
+    return { orphans: found, known: knownCount };
   }
 
   /** Of what the listing did not have, what is not on the disk, nor in the bucket by now. */

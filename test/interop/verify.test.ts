@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // verify as users run it, beside real servers of each provider; Orthanc's index is a made one.
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -17,6 +17,8 @@ const ALL = INSTANCES + 3;
 const ORPHAN = '00000000-0000-4000-8000-000000000000.dcm';
 
 const index = createFakeIndex(INSTANCES);
+/** Of the plugin in this Orthanc. */
+let status: unknown;
 let folder: string;
 let cli: Cli;
 let orthanc: Server;
@@ -25,7 +27,9 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'verify-'));
   cli = await buildCli(folder);
   orthanc = createServer((request, response) => {
-    void index.api.get(request.url ?? '').then((value) => {
+    const answer =
+      request.url === '/object-storage/status' ? status : index.api.get(request.url ?? '');
+    void Promise.resolve(answer).then((value) => {
       response.statusCode = value === undefined ? 404 : 200;
       response.end(JSON.stringify(value ?? null));
     });
@@ -58,13 +62,17 @@ describe.each(PROVIDERS)('%s', (provider) => {
 
   afterAll(() => server.stop());
 
-  async function verify(...options: readonly string[]) {
+  async function verifyRaw(...options: readonly string[]) {
     const url = `http://127.0.0.1:${(orthanc.address() as AddressInfo).port}`;
-    const config = ['--config', `${provider}.json`, '--orthanc', url];
+    const argv = ['verify', '--config', `${provider}.json`, '--orthanc', url, '--json', ...options];
     // While this process is the Orthanc.
-    const { code, stdout, stderr } = await cli.start(['verify', ...config, '--json', ...options])
-      .result;
-    const lines = stdout.toString().trimEnd().split('\n');
+    const { code, stdout, stderr } = await cli.start(argv).result;
+    return { code, stdout: stdout.toString(), stderr };
+  }
+
+  async function verify(...options: readonly string[]) {
+    const { code, stdout, stderr } = await verifyRaw(...options);
+    const lines = stdout.trimEnd().split('\n');
     const findings = lines.map((line) => JSON.parse(line) as { readonly kind?: string });
     return { code, stderr, counts: findings.pop(), findings };
   }
@@ -103,6 +111,15 @@ describe.each(PROVIDERS)('%s', (provider) => {
     expect(report).toContain(`"bucket":"${provider} `);
     for (const secret of server.secrets) expect(report).not.toContain(secret);
     rmSync(join(folder, 'orphans.txt'));
+  });
+
+  test('the Orthanc of another bucket is refused, before its index is believed', async () => {
+    status = { provider, bucket: 'another' };
+    const { code, stdout, stderr } = await verifyRaw('--delete-orphans', 'orphans.txt');
+    status = undefined;
+    expect([code, stdout]).toEqual([1, '']);
+    expect(stderr).toContain(`stores in ${provider} another, not in ${provider} `);
+    expect(existsSync(join(folder, 'orphans.txt'))).toBe(false);
   });
 
   test('a report that could not be written is refused before the work', async () => {

@@ -12,6 +12,7 @@ import {
   verify,
 } from '../../../src/jobs/verify.ts';
 import { contentTypeOf, ORTHANC_NAMING } from '../../../src/naming.ts';
+import type { OrthancApi } from '../../../src/orthanc-api.ts';
 import { damage, expectFailure, makeBody, never } from '../../support/bodies.ts';
 import { ciphers } from '../../support/ciphers.ts';
 import { createFakeIndex, type FakeIndex } from '../../support/fake-index.ts';
@@ -176,6 +177,39 @@ test('deletes only what an earlier run has noted', async () => {
   expect(bucket.objects.size).toBe(23 + 3);
 });
 
+test('where the index knows nothing of the bucket, nothing is deleted, nor noted to be', async () => {
+  const strange = createMemoryStore();
+  strange.objects.set(ORPHAN, Buffer.from('x'));
+  const side = sideOf(strange, naming);
+  await expectFailure(run({ max: 10, side }), 'BAD_CONFIG', /knows none of the 1 objects/);
+  expect([strange.objects.size, findings]).toEqual([1, []]);
+  // To look costs nothing.
+  expect(await run({ side })).toMatchObject({ orphans: 1, missing: 23 });
+  strange.objects.clear();
+  expect(await run({ max: 10, side })).toMatchObject({ orphans: 0, missing: 23 });
+});
+
+test('--deep counts what the index has no MD5 of', async () => {
+  const [one] = index.attachments;
+  if (one === undefined) throw new Error('none');
+  bucket.objects.set(keyOf(one), new Uint8Array(one.bytes.length));
+  index = { ...index, api: withoutMd5(index.api) };
+  const counts = await run({ deep: true });
+  expect(counts).toMatchObject({ corrupt: 0, read: 23, notCompared: 23 });
+});
+
+/** As with StoreMD5ForAttachments off. */
+function withoutMd5(api: OrthancApi): OrthancApi {
+  return {
+    get: async (path) =>
+      JSON.parse(
+        JSON.stringify(await api.get(path), (key, value: unknown) =>
+          key === 'CompressedMD5' ? '' : value,
+        ),
+      ) as unknown,
+  };
+}
+
 test('more suspects than one run keeps are counted, never passed over in silence', async () => {
   for (const digit of [1, 2, 3, 4, 5]) {
     bucket.objects.set(ORPHAN.replace(/^0/, String(digit)), Buffer.from('x'));
@@ -304,5 +338,9 @@ test('knows the sizes of encrypted objects, and reads them with --deep', async (
   const rotten = Buffer.from(sealed.objects.get(key) ?? '');
   rotten[60] = (rotten[60] ?? 0) ^ 1;
   sealed.objects.set(key, rotten);
-  expect(await run({ deep: true, side })).toMatchObject({ corrupt: 1 });
+  sealed.objects.set(keyOf(old), damage(Buffer.from(old.bytes), 0));
+  expect(await run({ deep: true, side })).toMatchObject({ corrupt: 2 });
+  expect(findings.map((finding) => 'key' in finding && finding.key).toSorted()).toEqual(
+    [key, keyOf(old)].toSorted(),
+  );
 });
