@@ -178,8 +178,9 @@ interface Sides {
 async function openSides(options: Options): Promise<Sides> {
   const { config, fromConfig } = options;
   if (fromConfig === undefined) {
-    const { bucket, files } = await openBucketAndFiles(config);
-    return options.to === 'file-system' ? { from: bucket, to: files } : { from: files, to: bucket };
+    const isWayBack = options.to === 'file-system';
+    const { bucket, files } = await openBucketAndFiles(config, { writesFiles: isWayBack });
+    return isWayBack ? { from: bucket, to: files } : { from: files, to: bucket };
   }
   const to = await openBucketSide(config);
   try {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The two places that commands work on: the bucket and the folder of one Orthanc's configuration.
 
+import { statSync } from 'node:fs';
 import { createAttachmentStore } from '../attachments.ts';
 import { readFileSystem } from '../config/orthanc.ts';
 import type { Report } from '../config/problems.ts';
 import { isObject } from '../config/sections.ts';
 import type { FileSystemSettings, NamingSettings, ProviderSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
+import { StorageError } from '../errors.ts';
 import { createFileAttachments } from '../file-attachments.ts';
 import type { Side } from '../jobs/side.ts';
 import { ORTHANC_NAMING } from '../naming.ts';
@@ -79,10 +81,12 @@ function bucketSide(
  *  @throws StorageError BAD_CONFIG */
 export async function openBucketAndFiles(
   configPath: string,
+  { writesFiles }: { readonly writesFiles: boolean },
 ): Promise<{ readonly bucket: Side; readonly files: Side }> {
   const log = createCliLogger();
   const { provider, settings, envelope } = loadCliSettings(configPath, log);
   const folder = readFolder(configPath);
+  if (writesFiles) refuseRootForOthers(folder);
   const objects = await openCheckedObjects(settings, provider, { log });
   const files = createFileSystemStore(folder);
   try {
@@ -104,6 +108,17 @@ function readFolder(configPath: string): FileSystemSettings {
   const folder = isObject(orthanc) ? readFileSystem(orthanc, report) : undefined;
   if (folder === undefined) throw badConfig(report.problems);
   return folder;
+}
+
+/** Folders that root makes belong to root: Orthanc, as another user, could neither store in them nor remove anything from them.
+ *  @throws StorageError BAD_CONFIG */
+function refuseRootForOthers({ folder }: FileSystemSettings): void {
+  const owner = statSync(folder, { throwIfNoEntry: false })?.uid ?? 0;
+  if (owner === 0 || process.geteuid?.() !== 0) return;
+  throw new StorageError(
+    'BAD_CONFIG',
+    `StorageDirectory "${folder}": belongs to user ${owner}, and Orthanc could not change what root puts into it; run the command as that user, by sudo -u '#${owner}'`,
+  );
 }
 
 function fileSide(

@@ -3,6 +3,7 @@
 
 import { spawnSync } from 'node:child_process';
 import {
+  chownSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -251,6 +252,21 @@ test('rekey without room for temporary files says so before anything else', () =
   expect(code).toBe(1);
   expect(stderr).toContain('a temporary file in /nowhere (TMPDIR): cannot be written (ENOENT)\n');
 });
+
+test.runIf(process.geteuid?.() === 0)(
+  'root does not write into the folder of Orthanc, who could not change what root has made',
+  () => {
+    const StorageDirectory = join(folder, 'of-orthanc');
+    mkdirSync(StorageDirectory);
+    chownSync(StorageDirectory, 12_345, 12_345);
+    const AwsS3Storage = { BucketName: 'b', Region: 'r', Endpoint: 'http://127.0.0.1:9' };
+    write('way-back.json', Buffer.from(JSON.stringify({ StorageDirectory, AwsS3Storage })));
+    const argv = ['migrate', '--config', 'way-back.json', '--to', 'file-system'];
+    const { code, stderr } = run(argv);
+    expect([code, stderr]).toEqual([1, expect.stringContaining("sudo -u '#12345'")]);
+    expect(stderr).toContain(`StorageDirectory "${StorageDirectory}": belongs to user 12345`);
+  },
+);
 
 test('output that nobody wants to the end ends the command without a word', () => {
   write('small', Buffer.from('not encrypted'));
