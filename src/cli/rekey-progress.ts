@@ -11,7 +11,8 @@ export interface RekeyProgressLine {
   clear(): void;
 }
 
-/** Counts first, where somebody looks: listings give a thousand objects per request, so that it costs little. */
+/** Lists first, where somebody looks or an earlier run is gone on with: to count, and to see whether the server lists in order, without
+ *  which nothing can be skipped. Listings give a thousand objects per request, so that it costs little. */
 export async function openRekeyProgress(
   { store, naming }: Pick<Side, 'store' | 'naming'>,
   state: RekeyState,
@@ -19,9 +20,10 @@ export async function openRekeyProgress(
 ): Promise<RekeyProgressLine> {
   const isShown = process.stderr.isTTY === true;
   let total = 0;
-  if (isShown) {
+  if (isShown || state.progress().doneUpTo !== undefined) {
+    const isDone = state.beginListing();
     for await (const { key } of store.list(folderOf(naming), { signal })) {
-      if (!state.isDone(key)) total += 1;
+      if (!isDone(key)) total += 1;
     }
   }
   const line = createProgressLine(isShown);

@@ -15,7 +15,8 @@ export interface RekeyProgress {
 }
 
 export interface RekeyState {
-  isDone(key: string): boolean;
+  /** @returns whether a key need not be looked at again, to be asked of each key of one listing, in its order */
+  beginListing(): (key: string) => boolean;
   add(object: RekeyedObject): void;
   progress(): RekeyProgress;
   /** Whole or not at all.
@@ -25,7 +26,8 @@ export interface RekeyState {
   finish(): void;
 }
 
-const VERSION = 1;
+/** Of 2, the task names the bucket. */
+const VERSION = 2;
 const NONE: RekeyProgress = {
   doneUpTo: undefined,
   counts: { foreign: 0, kept: 0, rekeyed: 0, gone: 0, failed: 0 },
@@ -34,7 +36,7 @@ const NONE: RekeyProgress = {
 };
 
 /** @param path undefined: nothing is kept
- *  @param task what distinguishes this run from others: a state of another one is refused
+ *  @param task what distinguishes this run from others, above all its bucket: a state of another one is refused
  *  @throws StorageError BAD_CONFIG, also where it can't be written later */
 export function openRekeyState(path: string | undefined, task: object): RekeyState {
   const found = path === undefined ? NONE : read(path, JSON.stringify(task));
@@ -43,23 +45,38 @@ export function openRekeyState(path: string | undefined, task: object): RekeySta
   const retried = new Set(Object.keys(found.failures));
   const failures: Record<string, string> = {};
   let { doneUpTo, bytes } = found;
+  /** Up to where the earlier run has come. */
+  let position = doneUpTo;
   let isOrdered = true;
+
+  /** Not every server lists in order (S3's directory buckets do not): then a key tells nothing of others, and each header is read again,
+   *  which changes nothing. */
+  function noteDisorder(): void {
+    isOrdered = false;
+    position = undefined;
+    doneUpTo = undefined;
+  }
 
   function compare(a: string, b: string): number {
     return Buffer.compare(Buffer.from(a), Buffer.from(b));
   }
 
   const state: RekeyState = {
-    isDone: (key) =>
-      found.doneUpTo !== undefined && compare(key, found.doneUpTo) <= 0 && !retried.has(key),
-    add({ key, sizeBytes, outcome, reason }) {
+    beginListing() {
+      let last: string | undefined;
+      return (key) => {
+        if (last !== undefined && compare(key, last) < 0) noteDisorder();
+        last = key;
+        return position !== undefined && compare(key, position) <= 0 && !retried.has(key);
+      };
+    },
+    add({ key, sizeBytes, outcome, failure }) {
       counts[outcome] += 1;
       if (outcome === 'rekeyed') bytes += sizeBytes;
-      if (outcome === 'failed') failures[key] = reason ?? '';
+      if (failure !== undefined) failures[key] = failure.message;
       if (retried.delete(key)) return;
-      // Not every server lists in order (S3's directory buckets do not): then each header is read again, which changes nothing.
-      if (doneUpTo !== undefined && compare(key, doneUpTo) < 0) isOrdered = false;
-      doneUpTo = isOrdered ? key : undefined;
+      if (doneUpTo !== undefined && compare(key, doneUpTo) < 0) noteDisorder();
+      if (isOrdered) doneUpTo = key;
     },
     progress: () => ({ doneUpTo, counts, bytes, failures }),
     save() {
@@ -86,6 +103,12 @@ function read(path: string, task: string): RekeyProgress {
   if (!existsSync(path)) return NONE;
   const text = attempt(path, 'read', () => readFileSync(path, 'utf8'));
   const state = parse(text);
+  if (state?.version === 1) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${path}: is of an earlier version of rekey, which did not note the bucket that it is of; remove it and begin anew: what is encrypted anew already is left as it is`,
+    );
+  }
   if (state?.version !== VERSION || JSON.stringify(state.task) !== task) {
     throw new StorageError(
       'BAD_CONFIG',

@@ -6,9 +6,9 @@ import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError } from '../errors.ts';
 import { readIndexedContents } from '../jobs/indexed-contents.ts';
 import { type RekeyOutcome, rekey } from '../jobs/rekey.ts';
+import { countSealedFiles } from '../jobs/sealed-files.ts';
 import type { Logger } from '../log.ts';
-import { folderOf } from '../naming.ts';
-import { openCheckedObjects } from '../open-stores.ts';
+import { checkStores, closeStores, openStores } from '../open-stores.ts';
 import { openSpool } from './files.ts';
 import { abortWhenInterrupted } from './interruption.ts';
 import { parallelNumber, wholeNumber } from './numbers.ts';
@@ -16,6 +16,7 @@ import { connectToOrthanc, parseOrthancUrl } from './orthanc-http.ts';
 import { openRekeyProgress, type RekeyProgressLine } from './rekey-progress.ts';
 import { openRekeyState, type RekeyState } from './rekey-state.ts';
 import { createCliLogger, loadCliSettings } from './settings.ts';
+import { bucketNameOf } from './sides.ts';
 
 interface Options {
   readonly config: string;
@@ -73,6 +74,10 @@ Each object is read and verified, encrypted, written, read back and compared. Or
 the same keys: an object is replaced only if Orthanc has not removed it since it was read. (Some servers cannot
 do that; rekey then warns, and what comes back so, verify finds.) A run that was ended in whatever way is just
 begun again: what is done is left alone, and with --state not even looked at. Objects that failed are tried again.
+50 failures in a row that are those of the disk, the server or the credentials end the run.
+
+With HybridMode it also counts the files in StorageDirectory that the C++ plugins have encrypted under earlier keys. It
+leaves them as they are: move them into the bucket, then run it again.
 
 Objects under way lie in the folder for temporary files (TMPDIR), encrypted as they are in the bucket, in files
 without a name: as many as --concurrency says. Memory does not grow with their size.
@@ -83,7 +88,7 @@ Examples:
   orthanc-object-storage rekey --config /etc/orthanc --from 1 --to A2
   TMPDIR=/big/disk orthanc-object-storage rekey --config /etc/orthanc --concurrency 32
 
-Exit codes: 0 done, 1 some objects failed, or nothing could be done, 2 wrong usage, 130 ended by Ctrl-C.`,
+Exit codes: 0 done, 1 some objects failed, files are left under earlier keys, or nothing could be done, 2 wrong usage, 130 ended by Ctrl-C.`,
     )
     .action(run);
 }
@@ -97,16 +102,18 @@ async function run(options: Options): Promise<void> {
   if (!isDryRun) openSpool(tmpdir()).close();
   // A dry run does nothing that another run could go on from.
   const state = openRekeyState(isDryRun ? undefined : options.state, {
+    bucket: bucketNameOf(provider, naming),
     from: options.from,
     to: options.to,
     master: masterKeyId,
-    folder: folderOf(naming),
   });
   const index =
     options.orthanc === undefined
       ? undefined
       : await readIndexedContents(connectToOrthanc(options.orthanc));
-  const store = await openCheckedObjects(settings, provider, { log });
+  const stores = await openStores(settings, provider, { log });
+  await checkStores(stores, naming, log);
+  const { objects: store, files } = stores;
   const interruption = abortWhenInterrupted();
   const { signal } = interruption;
   const save = () => {
@@ -121,6 +128,7 @@ async function run(options: Options): Promise<void> {
   process.once('exit', save);
   const saving = setInterval(save, SAVE_INTERVAL_MS);
   let progress: RekeyProgressLine | undefined;
+  let filesLeft = 0;
   try {
     progress = await openRekeyProgress({ store, naming }, state, signal);
     await rekey({
@@ -135,7 +143,7 @@ async function run(options: Options): Promise<void> {
       },
       openSpool: () => openSpool(tmpdir()),
       typeOf: (uuid) => index?.find(uuid)?.contentType,
-      isDone: (key) => state.isDone(key),
+      isDone: state.beginListing(),
       onObject: (object) => {
         state.add(object);
         progress?.add(object);
@@ -148,6 +156,10 @@ async function run(options: Options): Promise<void> {
       signal,
     });
     state.finish();
+    const isLeft = (keyId: number) =>
+      options.from === undefined ? keyId !== masterKeyId : keyId === options.from;
+    if (files !== undefined)
+      filesLeft = await countSealedFiles(files, envelope, isLeft, { signal });
   } catch (error) {
     save();
     throw error;
@@ -155,9 +167,9 @@ async function run(options: Options): Promise<void> {
     progress?.clear();
     clearInterval(saving);
     process.removeListener('exit', save);
-    await store.close();
+    await closeStores(stores);
   }
-  report(state, options);
+  report(state, filesLeft, options);
 }
 
 /** @throws StorageError BAD_CONFIG, also for options that make no sense with this configuration */
@@ -197,12 +209,13 @@ const LABELS = {
   failed: 'failed',
 } as const satisfies Record<RekeyOutcome, string>;
 
-function report(state: RekeyState, options: Options): void {
+function report(state: RekeyState, filesLeft: number, options: Options): void {
   const { counts, bytes, failures } = state.progress();
-  if (counts.failed > 0) process.exitCode = 1;
+  if (counts.failed + filesLeft > 0) process.exitCode = 1;
   const isDryRun = options.dryRun === true;
   if (options.json === true) {
-    process.stdout.write(`${JSON.stringify({ dryRun: isDryRun, ...counts, bytes, failures })}\n`);
+    const result = { dryRun: isDryRun, ...counts, bytes, filesLeft, failures };
+    process.stdout.write(`${JSON.stringify(result)}\n`);
     return;
   }
   for (const [outcome, label] of Object.entries(LABELS)) {
@@ -212,6 +225,11 @@ function report(state: RekeyState, options: Options): void {
   process.stdout.write(
     `${(bytes / 1e6).toFixed(1).padStart(10)}  MB of objects ${isDryRun ? 'to encrypt' : 'encrypted'} anew\n`,
   );
+  if (filesLeft > 0) {
+    process.stdout.write(
+      `${String(filesLeft).padStart(10)}  files in StorageDirectory that the C++ plugins have encrypted under earlier keys: move them into the bucket, then run rekey again\n`,
+    );
+  }
   const reasons = Object.values(failures);
   for (const reason of reasons.slice(0, SHOWN_FAILURES))
     process.stderr.write(`failed: ${reason}\n`);

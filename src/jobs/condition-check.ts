@@ -52,6 +52,7 @@ async function heedsVersions(
     if (toStorageError(error).code === 'NOT_FOUND') return true;
     throw error;
   } finally {
-    await store.delete(key, { signal });
+    // Also where the signal has ended what was before.
+    await store.delete(key, { signal: new AbortController().signal });
   }
 }

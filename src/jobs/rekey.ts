@@ -16,6 +16,7 @@ import { storeOf } from '../store/body-store.ts';
 import type { Body, ObjectInfo, ObjectStore, Sink } from '../store/object-store.ts';
 import { type ConditionCheck, createConditionCheck } from './condition-check.ts';
 import { createDigester, type Digest } from './digest.ts';
+import { createPlaceFailures } from './place-failures.ts';
 
 export interface RekeyPlan {
   /** Only objects under this key id; undefined: all that are not under the master key. */
@@ -50,8 +51,8 @@ export interface RekeyedObject {
   readonly key: string;
   readonly sizeBytes: number;
   readonly outcome: RekeyOutcome;
-  /** Of a failure. */
-  readonly reason?: string;
+  /** Of one that failed. */
+  readonly failure?: StorageError;
 }
 
 export interface RekeyDependencies {
@@ -72,26 +73,36 @@ export interface RekeyDependencies {
 }
 
 /** Goes through the bucket once. A failure of one object does not end it.
- *  @throws StorageError where listing fails, or the signal's reason */
+ *  @throws StorageError where listing fails, or so many objects in a row that it is the place that fails; the signal's reason */
 export async function rekey(deps: RekeyDependencies): Promise<void> {
   const { store, naming, plan, isDone, onObject, onUnconditional, signal } = deps;
   // Each object under way listens; from eleven on, Node would warn of a leak.
   setMaxListeners(0, signal);
   const underWay: Promise<RekeyedObject>[] = [];
+  const placeFailures = createPlaceFailures();
   const isConditional = createConditionCheck(store, folderOf(naming), onUnconditional);
 
   const tellOldest = async () => {
     const object = await underWay.shift();
     if (signal.aborted) throw abortReason(signal);
-    if (object !== undefined) onObject(object);
+    if (object === undefined) return;
+    onObject(object);
+    if (object.failure !== undefined) placeFailures.add(object.failure);
+    // What is not of the plugin was not even read.
+    else if (object.outcome !== 'foreign') placeFailures.succeeded();
   };
 
-  for await (const info of store.list(folderOf(naming), { signal })) {
-    if (isDone(info.key)) continue;
-    underWay.push(rekeyOne(deps, info, isConditional));
-    if (underWay.length >= plan.concurrency) await tellOldest();
+  try {
+    for await (const info of store.list(folderOf(naming), { signal })) {
+      if (isDone(info.key)) continue;
+      underWay.push(rekeyOne(deps, info, isConditional));
+      if (underWay.length >= plan.concurrency) await tellOldest();
+    }
+    while (underWay.length > 0) await tellOldest();
+  } finally {
+    // They clean up behind themselves, and the store is closed next.
+    await Promise.all(underWay);
   }
-  while (underWay.length > 0) await tellOldest();
 }
 
 async function rekeyOne(
@@ -118,7 +129,7 @@ async function rekeyOne(
   } catch (error) {
     const failure = toStorageError(error);
     if (failure.code === 'NOT_FOUND') return { key, sizeBytes, outcome: 'gone' };
-    return { key, sizeBytes, outcome: 'failed', reason: failure.message };
+    return { key, sizeBytes, outcome: 'failed', failure };
   }
 }
 
@@ -126,7 +137,7 @@ function notEncrypted(key: string, sizeBytes: number, parsed: ParsedKey): Rekeye
   // Where names do not tell, it is a plain object; else somebody put it there.
   if (parsed.encrypted === undefined) return { key, sizeBytes, outcome: 'foreign' };
   const reason = `"${key}": its name says that it is encrypted, and it is not`;
-  return { key, sizeBytes, outcome: 'failed', reason };
+  return { key, sizeBytes, outcome: 'failed', failure: new StorageError('INTEGRITY', reason) };
 }
 
 function isWanted(

@@ -127,12 +127,24 @@ test('ended by Ctrl-C, it goes on from its journal', async () => {
   while ((await copied()).length < 4) await sleep(50);
   child.kill('SIGINT');
   expect((await result).code).toBe(130);
-  const noted = readFileSync(journal, 'utf8').trimEnd().split('\n').length;
+  const [, ...keys] = readFileSync(journal, 'utf8').trimEnd().split('\n');
+  const noted = keys.length;
   expect(noted).toBeGreaterThanOrEqual(3);
   const { skipped, ...rest } = migrate(to, ...from);
   expect(rest).toMatchObject({ code: 0, seen: count, failed: 0 });
   expect(skipped).toBe(noted);
   expect(await copied()).toHaveLength(count);
+  // What is done there is not done elsewhere, also under the same names.
+  const { code, stderr } = cli.run([
+    'migrate',
+    '--config',
+    configure('google', 'resumed'),
+    ...from,
+  ]);
+  expect([code, stderr]).toEqual([
+    1,
+    expect.stringMatching(/is the journal of copies into azure /),
+  ]);
 });
 
 test('what cannot be read is listed, is exit code 1, and the others are copied', async () => {

@@ -78,6 +78,18 @@ async function run(
   );
 }
 
+/** As of an Orthanc with StoreMD5ForAttachments false. */
+async function readIndexWithoutMd5(): Promise<IndexedContents> {
+  const index = await readIndexedContents(orthanc.api);
+  return {
+    ...index,
+    find: (uuid) => {
+      const known = index.find(uuid);
+      return known && { ...known, md5Hex: undefined };
+    },
+  };
+}
+
 function expectAll(): void {
   expect([...bucket.objects.keys()].sort()).toEqual(attachments.map(flatKey).sort());
   for (const attachment of attachments) {
@@ -115,15 +127,10 @@ describe('what is there with another content', () => {
   });
 
   test('is left alone, and counted, where nobody knows which of the two is right', async () => {
-    const index = await readIndexedContents(orthanc.api);
-    const find = (uuid: string) => {
-      const known = index.find(uuid);
-      return known && { ...known, md5Hex: undefined };
-    };
     await run();
     damageBoth();
     const before = new Map(bucket.objects);
-    expect(await run(sides(), {}, { ...index, find })).toMatchObject({
+    expect(await run(sides(), {}, await readIndexWithoutMd5())).toMatchObject({
       copied: 0,
       differs: 2,
       failed: 0,
@@ -141,6 +148,14 @@ describe('what is there with another content', () => {
     expect(await run(legacySides(), {}, 'none')).toMatchObject({ copied: 0, differs: 2 });
     expect(bucket.objects).toEqual(before);
   });
+});
+
+test('a source that is not what the index says is not taken for copied, where the copy is the same', async () => {
+  const [one] = pick();
+  files.objects.set(legacyKey(one.uuid), damage(Buffer.from(one.bytes), 0));
+  await run(sides(), {}, await readIndexWithoutMd5());
+  expect(await run()).toMatchObject({ alreadyThere: 32, failed: 1 });
+  expect(failures).toEqual([expect.stringMatching(/INTEGRITY: the source has the MD5/)]);
 });
 
 test.each([

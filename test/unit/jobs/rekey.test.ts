@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openSpool } from '../../../src/cli/files.ts';
 import { describeRekeyProgress } from '../../../src/cli/rekey-progress.ts';
@@ -44,6 +46,7 @@ interface Extra {
   readonly isDone?: (key: string) => boolean;
   readonly onObject?: (object: RekeyedObject) => void;
   readonly onUnconditional?: () => void;
+  readonly signal?: AbortSignal;
   /** Where spools lie. */
   readonly spools?: string;
   /** Of Orthanc's index. */
@@ -80,7 +83,7 @@ async function run(store: MemoryStore, extra: Extra = {}): Promise<Record<string
       outcomes[object.key] = object.outcome;
       extra.onObject?.(object);
     },
-    signal: never(),
+    signal: extra.signal ?? never(),
   });
   return outcomes;
 }
@@ -192,7 +195,7 @@ describe('rekey', () => {
     const broken = Buffer.from(store.objects.get(nameOf(1)) ?? '');
     const reasons: (string | undefined)[] = [];
     const outcomes = await run(store, {
-      onObject: ({ reason, outcome }) => outcome === 'failed' && reasons.push(reason),
+      onObject: ({ failure }) => failure && reasons.push(failure.message),
     });
     expect(outcomes).toMatchObject({
       [nameOf(1)]: 'failed',
@@ -274,7 +277,9 @@ describe('rekey', () => {
       },
     };
     const reasons: (string | undefined)[] = [];
-    const outcomes = await run(contended, { onObject: ({ reason }) => reasons.push(reason) });
+    const outcomes = await run(contended, {
+      onObject: ({ failure }) => reasons.push(failure?.message),
+    });
     expect(outcomes[nameOf(1)]).toBe('failed');
     expect(reasons[0]).toMatch(/changed meanwhile; run rekey again/);
     expect(store.objects.get(nameOf(1))).toBe(other);
@@ -310,6 +315,70 @@ describe('rekey', () => {
     expect(await run(lying)).toMatchObject({ [nameOf(1)]: 'failed', [nameOf(2)]: 'failed' });
   });
 
+  test('a put that wrote another content is found, though it is authentic', async () => {
+    const store = createMemoryStore();
+    await fill(store);
+    const lying: MemoryStore = {
+      ...store,
+      async put(key, body, options) {
+        await store.put(key, body, options);
+        if (key.includes('probe')) return;
+        const uuid = key.slice(2, 38);
+        const other = damage(makeBytes(CONTENT.length), 7);
+        const format = headOf(store, key).startsWith('A1') ? 'A1' : 'A2';
+        store.objects.set(key, await encrypt(format, other, { keyring: NEW, uuid }));
+      },
+    };
+    const reasons: (string | undefined)[] = [];
+    const outcomes = await run(lying, {
+      onObject: ({ failure }) => reasons.push(failure?.message),
+    });
+    expect(outcomes).toMatchObject({ [nameOf(1)]: 'failed', [nameOf(2)]: 'failed' });
+    expect(reasons[0]).toMatch(/reads back as something else/);
+  });
+
+  test('a place that fails ends it, instead of failing each object by itself', async () => {
+    const store = createMemoryStore();
+    const sealed = await encrypt('A1', Buffer.from('x'), { keyring: OLD });
+    for (let number = 0; number < 100; number += 1) store.objects.set(nameOf(number), sealed);
+    const expired: MemoryStore = {
+      ...store,
+      put: () => Promise.reject(new StorageError('ACCESS_DENIED', 'the token has expired')),
+    };
+    const told: string[] = [];
+    const running = run(expired, { onObject: ({ key }) => told.push(key) });
+    await expectFailure(running, 'ACCESS_DENIED', /50 failures in a row.*expired.*run it again/);
+    expect(told).toHaveLength(50);
+  });
+
+  test('ended while it tries the server, it leaves nothing there', async () => {
+    const store = createMemoryStore();
+    // The oldest under way is not the one that tries.
+    store.objects.set(nameOf(0), Buffer.alloc(100));
+    await fill(store);
+    const keys = [...store.objects.keys()];
+    const controller = new AbortController();
+    const slow: MemoryStore = {
+      ...store,
+      async get(key, range, sink, options) {
+        if (key === nameOf(0)) await once(controller.signal, 'abort');
+        await store.get(key, range, sink, options);
+      },
+      async put(key, body, options) {
+        await store.put(key, body, options);
+        controller.abort(new StorageError('ABORTED', 'Ctrl-C'));
+      },
+      async delete(key, options) {
+        if (options.signal.aborted) throw new StorageError('ABORTED', 'too late');
+        // A request's time, in which nobody may close the store.
+        await sleep(20);
+        await store.delete(key, options);
+      },
+    };
+    await expectFailure(run(slow, { signal: controller.signal }), 'ABORTED', /Ctrl-C/);
+    expect([...store.objects.keys()]).toEqual(keys);
+  });
+
   test('a put that was acknowledged and wrote nothing is found, though the content is the same', async () => {
     const store = createMemoryStore();
     await fill(store);
@@ -321,8 +390,8 @@ describe('rekey', () => {
     };
     const reasons: Record<string, string | undefined> = {};
     const outcomes = await run(deaf, {
-      onObject: ({ key, reason }) => {
-        reasons[key] = reason;
+      onObject: ({ key, failure }) => {
+        reasons[key] = failure?.message;
       },
     });
     expect(outcomes).toMatchObject({ [nameOf(1)]: 'failed', [nameOf(2)]: 'failed' });
@@ -380,7 +449,7 @@ describe('rekey', () => {
         const outcomes = await run(store, {
           naming: LEGACY,
           plan: { toFormat: 'A2', isDryRun },
-          onObject: ({ reason }) => reasons.push(reason),
+          onObject: ({ failure }) => reasons.push(failure?.message),
         });
         expect(outcomes[keyOf(a1)]).toBe('failed');
         expect(reasons[0]).toMatch(/cannot become A2.*--orthanc/);
@@ -421,7 +490,7 @@ describe('the state of a rekey', () => {
     const first = openRekeyState(path, task);
     let seen = 0;
     const crashed = run(store, {
-      isDone: (key) => first.isDone(key),
+      isDone: first.beginListing(),
       onObject: (object) => {
         first.add(object);
         seen += 1;
@@ -434,7 +503,7 @@ describe('the state of a rekey', () => {
     store.requests.length = 0;
     const second = openRekeyState(path, task);
     const outcomes = await run(store, {
-      isDone: (key) => second.isDone(key),
+      isDone: second.beginListing(),
       onObject: (object) => {
         second.add(object);
       },
@@ -469,10 +538,42 @@ describe('the state of a rekey', () => {
     const state = openRekeyState(path, { master: 1 });
     state.add({ key: 'k', sizeBytes: 1, outcome: 'rekeyed' });
     state.save();
-    expect(openRekeyState(path, { master: 1 }).isDone('k')).toBe(true);
+    expect(openRekeyState(path, { master: 1 }).beginListing()('k')).toBe(true);
     expect(failureOf(() => openRekeyState(path, { master: 2 }))).toBe('BAD_CONFIG');
     writeFileSync(path, '{"version"');
     expect(failureOf(() => openRekeyState(path, { master: 1 }))).toBe('BAD_CONFIG');
+  });
+
+  test('is of no use where it does not tell its bucket', () => {
+    const path = join(folder, 'e.json');
+    writeFileSync(path, '{ "version": 1, "task": {}, "progress": { "doneUpTo": "k" } }');
+    expect(() => openRekeyState(path, {})).toThrow(/e\.json: is of an earlier version of rekey/);
+  });
+
+  test('keeps the failures that a later run has not come to', () => {
+    const path = join(folder, 'f.json');
+    const failure = new StorageError('INTEGRITY', 'damaged');
+    const first = openRekeyState(path, {});
+    for (const key of ['a', 'b']) first.add({ key, sizeBytes: 1, outcome: 'failed', failure });
+    first.finish();
+    const second = openRekeyState(path, {});
+    second.add({ key: 'a', sizeBytes: 1, outcome: 'rekeyed' });
+    second.save();
+    const isDone = openRekeyState(path, {}).beginListing();
+    expect(['a', 'b'].map(isDone)).toEqual([true, false]);
+  });
+
+  test('skips nothing more once a listing shows that it has no order', () => {
+    const path = join(folder, 'g.json');
+    const first = openRekeyState(path, {});
+    for (const key of ['b', 'c']) first.add({ key, sizeBytes: 1, outcome: 'rekeyed' });
+    first.save();
+    const second = openRekeyState(path, {});
+    // As rekey does, which lists twice.
+    const look = () => ['b', 'c', 'd', 'a'].map(second.beginListing());
+    expect(look()).toEqual([true, true, false, false]);
+    expect(look()).toEqual([false, false, false, false]);
+    expect(second.progress().doneUpTo).toBeUndefined();
   });
 
   test('relies on no order that the server does not keep', () => {
@@ -480,7 +581,7 @@ describe('the state of a rekey', () => {
     const state = openRekeyState(path, {});
     for (const key of ['b', 'a', 'c']) state.add({ key, sizeBytes: 1, outcome: 'rekeyed' });
     state.save();
-    expect(openRekeyState(path, {}).isDone('a')).toBe(false);
+    expect(openRekeyState(path, {}).beginListing()('a')).toBe(false);
   });
 });
 
