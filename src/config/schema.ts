@@ -3,6 +3,7 @@
 // a millisecond or two, and Orthanc waits while it starts.
 
 import * as z from 'zod/mini';
+import { parseConnectionString } from './connection-string.ts';
 import {
   blankToUndefined,
   choice,
@@ -302,9 +303,8 @@ function containerRule(value: string): string | undefined {
 }
 
 function connectionStringRule(value: string): string | undefined {
-  return /(^|;)\s*(AccountKey|SharedAccessSignature|UseDevelopmentStorage)\s*=/i.test(value)
-    ? undefined
-    : 'holds neither AccountKey= nor SharedAccessSignature=: copy it whole from the Azure portal';
+  const result = parseConnectionString(value);
+  return 'problem' in result ? result.problem : undefined;
 }
 
 // Object keys may have 1,024 bytes with all three providers; the longest name behind RootPath has 51.

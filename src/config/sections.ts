@@ -2,6 +2,7 @@
 // The provider sections: a new provider is a schema (schema.ts), an entry here, and its settings (settings.ts).
 
 import * as z from 'zod/mini';
+import { parseConnectionString } from './connection-string.ts';
 import { settingDocs, wrongChoice } from './fields.ts';
 import { describeIssue, type Report, type SectionKeys } from './problems.ts';
 import type { Variables } from './proxies.ts';
@@ -16,6 +17,7 @@ import {
 } from './schema.ts';
 import { Secret } from './secret.ts';
 import type {
+  AzureSettings,
   HybridSettings,
   NamingSettings,
   NetworkSettings,
@@ -193,6 +195,7 @@ function readOldAzure(raw: RawSection, { network }: Surroundings, report: Report
     { ...value, ConnectionString: value.ConnectionString ?? fromParts },
     network,
     report,
+    fromParts === undefined ? 'ConnectionString' : 'AccountKey',
   );
 }
 
@@ -201,14 +204,10 @@ function azureSettings(
   value: z.infer<ReturnType<typeof azureSchema>>,
   network: OrthancNetwork,
   report: Report,
+  /** For messages about the connection string. */
+  key = 'ConnectionString',
 ): SectionSettings | undefined {
-  const { ConnectionString: connectionString, AccountUrl: accountUrl } = value;
-  const account =
-    connectionString !== undefined
-      ? { kind: 'connection-string' as const, connectionString }
-      : accountUrl !== undefined
-        ? { kind: 'default-chain' as const, accountUrl }
-        : undefined;
+  const account = accountOf(`${section}.${key}`, value, report);
   const shared = toShared(section, value, report);
   if (account === undefined) return undefined;
   return {
@@ -225,6 +224,23 @@ function azureSettings(
       },
     },
   };
+}
+
+function accountOf(
+  setting: string,
+  { ConnectionString: text, AccountUrl: accountUrl }: z.infer<ReturnType<typeof azureSchema>>,
+  report: Report,
+): AzureSettings['account'] | undefined {
+  if (text === undefined) {
+    return accountUrl === undefined ? undefined : { kind: 'default-chain', accountUrl };
+  }
+  const result = parseConnectionString(text.reveal());
+  if ('problem' in result) {
+    report.problems.push(`${setting}: ${result.problem}`);
+    return undefined;
+  }
+  warnOfEndpoint(setting, result.endpoint, report);
+  return { kind: 'connection-string', connectionString: new Secret(result.connectionString) };
 }
 
 function readGoogle(raw: RawSection, { network }: Surroundings, report: Report) {
@@ -336,7 +352,7 @@ function refuseBucketInEndpoint(
 
 /** @param setting that holds the address */
 function warnOfEndpoint(setting: string, endpoint: string | undefined, report: Report) {
-  if (endpoint?.startsWith('http://') && !isLoopback(endpoint)) {
+  if (endpoint !== undefined && /^http:/i.test(endpoint) && !isLoopback(endpoint)) {
     report.warnings.push(
       `${setting}: without TLS everything, patient data included, crosses the network in the clear; write "https://…"`,
     );

@@ -61,7 +61,8 @@ export interface S3Settings extends NetworkSettings {
 }
 
 export interface AzureSettings extends NetworkSettings {
-  /** How to reach the account: a connection string (account key or SAS), or its URL with the default credential chain. */
+  /** How to reach the account: a connection string (account key or SAS) with the address of its blob service, or the account's URL
+   *  with the default credential chain. */
   readonly account:
     | { readonly kind: 'connection-string'; readonly connectionString: Secret }
     | { readonly kind: 'default-chain'; readonly accountUrl: string };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { parseConnectionString } from '../../src/config/connection-string.ts';
 import { Secret } from '../../src/config/secret.ts';
 import type {
   AzureSettings,
@@ -56,12 +57,14 @@ export const TEST_ACCOUNT_KEY = Buffer.from('test-account-key-that-no-log-may-sh
 
 /** Settings of a local server, as `makeS3Settings`. */
 export function makeAzureSettings(
-  connectionString: string,
+  text: string,
   changes: Partial<AzureSettings> = {},
 ): AzureSettings {
+  const parsed = parseConnectionString(text);
+  const connectionString = new Secret('problem' in parsed ? text : parsed.connectionString);
   return {
     ...NETWORK,
-    account: { kind: 'connection-string', connectionString: new Secret(connectionString) },
+    account: { kind: 'connection-string', connectionString },
     containerName: 'container',
     createContainerIfNotExists: true,
     accessTier: undefined,

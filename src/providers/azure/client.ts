@@ -10,7 +10,6 @@ import { linkSignals } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
 import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
-import { completeConnectionString } from './connection-string.ts';
 import { isGenuine } from './requests.ts';
 import { createDefaultChain, type TokenSource } from './tokens.ts';
 
@@ -39,7 +38,6 @@ type SdkRequest = Parameters<SdkHttpClient['sendRequest']>[0];
 type SdkResponse = Awaited<ReturnType<SdkHttpClient['sendRequest']>>;
 type SentOptions = SendOptions & { readonly signal: AbortSignal };
 
-/** @throws StorageError BAD_CONFIG for a connection string that is not one */
 export function connect(settings: AzureSettings, transport: Transport, log: Logger): Connection {
   takeSdkLog(log);
   // By signal, which is the one option of each call that the SDK hands on to the HTTP client as it is.
@@ -54,10 +52,7 @@ export function connect(settings: AzureSettings, transport: Transport, log: Logg
   const service =
     account.kind === 'default-chain'
       ? new BlobServiceClient(account.accountUrl, newPipeline(tokens, options))
-      : BlobServiceClient.fromConnectionString(
-          completeConnectionString(account.connectionString.reveal()),
-          options,
-        );
+      : BlobServiceClient.fromConnectionString(account.connectionString.reveal(), options);
   return {
     container: service.getContainerClient(settings.containerName),
     tokens,

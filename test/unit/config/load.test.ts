@@ -448,7 +448,7 @@ describe('settings at the top of the configuration', () => {
     ],
     [
       {
-        BlobStorage: { AccountName: 'a', AccountKey: 'k', ContainerName: 'box' },
+        BlobStorage: { AccountName: 'a', AccountKey: 'a2V5', ContainerName: 'box' },
         StorageEncryption,
       },
       `StorageEncryption: ${inTheClear}; move it into BlobStorage`,
@@ -520,13 +520,28 @@ describe('Azure and Google', () => {
     if (provider?.kind !== 'azure') throw new Error('not Azure');
     const { account, ...others } = provider.settings;
     if (account.kind !== 'connection-string') throw new Error('no connection string');
-    expect(account.connectionString.reveal()).toBe('AccountName=a;AccountKey=a2V5');
+    expect(account.connectionString.reveal()).toBe(
+      'DefaultEndpointsProtocol=https;AccountName=a;AccountKey=a2V5;BlobEndpoint=https://a.blob.core.windows.net',
+    );
     expect(others).toMatchObject({
       containerName: 'container',
       createContainerIfNotExists: true,
       accessTier: 'Cool',
     });
     expect(requestTimeoutMs).toBe(60_000);
+  });
+
+  test.each([
+    ['AccountName=a;AccountKey=a2V5;DefaultEndpointsProtocol=http', 1],
+    ['AccountName=a;AccountKey=a2V5;BlobEndpoint=HTTP://azurite:10000/a', 1],
+    ['AccountName=a;AccountKey=a2V5;BlobEndpoint=http://127.0.0.1:10000/a', 0],
+    ['UseDevelopmentStorage=true', 0],
+    ['AccountName=a;AccountKey=a2V5', 0],
+  ])('a connection string without TLS, %s: %i warnings', (ConnectionString, count) => {
+    const { warnings } = load({ AzureBlobStorage: { ...azure, ConnectionString } });
+    expect(warnings).toEqual(
+      Array(count).fill(expect.stringMatching(/^AzureBlobStorage.ConnectionString: without TLS/)),
+    );
   });
 
   test('the old section of Azure, with a name and a key', () => {
@@ -567,7 +582,7 @@ describe('Azure and Google', () => {
     [
       'AzureBlobStorage',
       { ...azure, ConnectionString: 'hunter2' },
-      'ConnectionString: holds neither AccountKey= nor SharedAccessSignature=: copy it whole from the Azure portal',
+      'ConnectionString: lacks AccountName= (or BlobEndpoint=, the address of the blob service); copy it whole from the Azure portal ("Access keys" or "Shared access signature")',
     ],
     [
       'AzureBlobStorage',
@@ -583,6 +598,11 @@ describe('Azure and Google', () => {
       'BlobStorage',
       { AccountName: 'a', ContainerName: 'container' },
       'AccountKey: is missing, while "AccountName" is there; write both or neither',
+    ],
+    [
+      'BlobStorage',
+      { ...oldAzure, AccountKey: 'hunter2' },
+      'AccountKey: has an AccountKey= that is not base64 or is cut off; copy it whole from the Azure portal ("Access keys" or "Shared access signature")',
     ],
     [
       'GoogleCloudStorage',

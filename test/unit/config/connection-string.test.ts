@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { describe, expect, test } from 'vitest';
-import { completeConnectionString } from '../../../src/providers/azure/connection-string.ts';
+import { parseConnectionString } from '../../../src/config/connection-string.ts';
 
 const KEY = Buffer.from('a key of some length, even').toString('base64');
 
-describe('completeConnectionString', () => {
+describe('parseConnectionString', () => {
   test.each([
     [
       "the portal's",
@@ -28,9 +28,10 @@ describe('completeConnectionString', () => {
       'http://127.0.0.1:10000/acc',
     ],
   ])('an account key: %s', (_name, text, endpoint) => {
-    expect(completeConnectionString(text)).toBe(
-      `DefaultEndpointsProtocol=https;AccountName=acc;AccountKey=${KEY};BlobEndpoint=${endpoint}`,
-    );
+    expect(parseConnectionString(text)).toEqual({
+      connectionString: `DefaultEndpointsProtocol=https;AccountName=acc;AccountKey=${KEY};BlobEndpoint=${endpoint}`,
+      endpoint,
+    });
   });
 
   test.each([
@@ -45,15 +46,17 @@ describe('completeConnectionString', () => {
       'https://acc.blob.core.windows.net',
     ],
   ])('a signature: %s', (_name, text, endpoint) => {
-    expect(completeConnectionString(text)).toBe(
-      `BlobEndpoint=${endpoint};SharedAccessSignature=sv=2024-11-04&sp=rwd&sig=a%2Bb%3D`,
-    );
+    expect(parseConnectionString(text)).toEqual({
+      connectionString: `BlobEndpoint=${endpoint};SharedAccessSignature=sv=2024-11-04&sp=rwd&sig=a%2Bb%3D`,
+      endpoint,
+    });
   });
 
   test('the emulator', () => {
-    expect(completeConnectionString('UseDevelopmentStorage=true;')).toBe(
-      'UseDevelopmentStorage=true',
-    );
+    expect(parseConnectionString('UseDevelopmentStorage=true;')).toEqual({
+      connectionString: 'UseDevelopmentStorage=true',
+      endpoint: 'http://127.0.0.1:10000/devstoreaccount1',
+    });
   });
 
   test.each([
@@ -67,8 +70,8 @@ describe('completeConnectionString', () => {
     ['AccountName=acc', /neither AccountKey= nor/],
     ['hidden', /lacks AccountName=/],
   ])('%s is refused, without its value', (text, message) => {
-    expect(() => completeConnectionString(text)).toThrow(message);
-    expect(() => completeConnectionString(text)).toThrow(/AzureBlobStorage\.ConnectionString/);
-    expect(() => completeConnectionString(text)).not.toThrow(/hidden/);
+    const result = parseConnectionString(text);
+    expect(result).toEqual({ problem: expect.stringMatching(message) });
+    expect(JSON.stringify(result)).not.toContain('hidden');
   });
 });

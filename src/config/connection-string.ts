@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Connection strings as users have them. The SDK wants all parts, in its spelling; the C++ SDK, and so the strings in use, does with
+// Azure's connection strings as users have them. The SDK wants all parts, in its spelling; the C++ SDK, and so the strings in use, does with
 // fewer.
-
-import { StorageError } from '../../errors.ts';
 
 /** The parts that concern Blob Storage. @see https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string */
 const PARTS = [
@@ -17,35 +15,56 @@ const PARTS = [
 
 type Part = (typeof PARTS)[number];
 
-/** @returns a connection string that the SDK understands: for an account key or a signature, with the address of the blob service
- *  @throws StorageError BAD_CONFIG that names the part which is missing or wrong, never its value */
-export function completeConnectionString(text: string): string {
+export type ConnectionStringResult =
+  | {
+      /** As the SDK understands it: with the address of the blob service. */
+      readonly connectionString: string;
+      readonly endpoint: string;
+    }
+  | {
+      /** Names the part which is missing or wrong, never its value. */
+      readonly problem: string;
+    };
+
+/** Azurite's, which the SDK knows under that name. */
+const DEVELOPMENT = {
+  connectionString: 'UseDevelopmentStorage=true',
+  endpoint: 'http://127.0.0.1:10000/devstoreaccount1',
+};
+
+export function parseConnectionString(text: string): ConnectionStringResult {
   const parts = readParts(text);
   if (parts.get('UseDevelopmentStorage')?.toLowerCase() === 'true') {
-    return 'UseDevelopmentStorage=true';
+    return DEVELOPMENT;
   }
   const account = parts.get('AccountName');
   const key = parts.get('AccountKey');
   const signature = parts.get('SharedAccessSignature');
   const endpoint = parts.get('BlobEndpoint') ?? defaultEndpoint(parts);
   if (endpoint === undefined) {
-    throw problem('lacks AccountName= (or BlobEndpoint=, the address of the blob service)');
+    return problem('lacks AccountName= (or BlobEndpoint=, the address of the blob service)');
   }
   if (!/^https?:\/\/[^/]/i.test(endpoint) || !URL.canParse(endpoint)) {
-    throw problem('has a BlobEndpoint= (or AccountName=, EndpointSuffix=) that makes no address');
+    return problem('has a BlobEndpoint= (or AccountName=, EndpointSuffix=) that makes no address');
   }
   if (key !== undefined) {
-    if (account === undefined) throw problem('lacks AccountName=');
+    if (account === undefined) return problem('lacks AccountName=');
     // Node decodes what it can and is silent about the rest: the signature would just be wrong.
     if (!/^(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(key)) {
-      throw problem('has an AccountKey= that is not base64 or is cut off');
+      return problem('has an AccountKey= that is not base64 or is cut off');
     }
-    return `DefaultEndpointsProtocol=https;AccountName=${account};AccountKey=${key};BlobEndpoint=${endpoint}`;
+    return {
+      connectionString: `DefaultEndpointsProtocol=https;AccountName=${account};AccountKey=${key};BlobEndpoint=${endpoint}`,
+      endpoint,
+    };
   }
   if (signature === undefined || !/(^|[?&])sig=/.test(signature)) {
-    throw problem('has neither AccountKey= nor SharedAccessSignature=sv=…&sig=…');
+    return problem('has neither AccountKey= nor SharedAccessSignature=sv=…&sig=…');
   }
-  return `BlobEndpoint=${endpoint};SharedAccessSignature=${signature}`;
+  return {
+    connectionString: `BlobEndpoint=${endpoint};SharedAccessSignature=${signature}`,
+    endpoint,
+  };
 }
 
 function readParts(text: string): ReadonlyMap<Part, string> {
@@ -67,9 +86,8 @@ function defaultEndpoint(parts: ReadonlyMap<Part, string>): string | undefined {
   return `${protocol}://${account}.blob.${suffix}`;
 }
 
-function problem(text: string): StorageError {
-  return new StorageError(
-    'BAD_CONFIG',
-    `AzureBlobStorage.ConnectionString ${text}; copy it whole from the Azure portal ("Access keys" or "Shared access signature")`,
-  );
+function problem(text: string): { readonly problem: string } {
+  return {
+    problem: `${text}; copy it whole from the Azure portal ("Access keys" or "Shared access signature")`,
+  };
 }
