@@ -3,7 +3,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { expectSameBytes, makeBytes } from '../support/bodies.ts';
 import { buildCli, type Cli } from '../support/cli.ts';
-import { startStoreProxy } from '../support/store-proxy.ts';
+import { type StoreProxy, startStoreProxy } from '../support/store-proxy.ts';
 import { PROVIDERS, type StoreServer, startStoreServer } from '../support/store-server.ts';
 import { encrypt, sha256, testKeyring } from '../unit/encryption/support.ts';
 
@@ -51,7 +51,8 @@ function configure(
     },
     ...changes,
   };
-  const configuration = { [server.sectionName]: section };
+  const StorageDirectory = join(folder, 'storage');
+  const configuration = { StorageDirectory, [server.sectionName]: section };
   writeFileSync(path, JSON.stringify(configuration));
   return path;
 }
@@ -187,6 +188,48 @@ describe('a rekey that is ended', () => {
       expect(object.toString('latin1', 0, 3)).toBe('A1\u0002');
       expect(object).toHaveLength(CONTENT.length + 86);
     }
+  });
+});
+
+describe('rekey', () => {
+  const uuid = uuidOf(1);
+  let server: StoreServer;
+  let proxy: StoreProxy;
+  beforeAll(async () => {
+    server = await startStoreServer('s3', join(folder, 'rekeyed'));
+    proxy = await startStoreProxy(server.port, server.keyOf);
+  });
+  afterAll(async () => {
+    await proxy.close();
+    await server.stop();
+  });
+
+  test('does not go on from the state of another bucket', async () => {
+    await server.objects.write(`${uuid}.dcm.enc`, Buffer.from('not encrypted'));
+    const state = join(folder, 'of-one-bucket.state');
+    const run = (config: string) =>
+      cli.start(['rekey', '--config', config, '--state', state]).result;
+    expect(await run(configure(server))).toMatchObject({ code: 1 });
+    expect(existsSync(state)).toBe(true);
+    // What is at another address may be another bucket.
+    const { code, stdout, stderr } = await run(configure(server, {}, proxy.endpoint));
+    expect([code, stdout.toString()]).toEqual([1, '']);
+    expect(stderr).toMatch(/of-one-bucket\.state: is the state of another run/);
+    await server.objects.remove(`${uuid}.dcm.enc`);
+  });
+
+  test('counts what the C++ plugins have left on the disk under earlier keys', async () => {
+    const parent = join(folder, 'storage', uuid.slice(0, 2), uuid.slice(2, 4));
+    mkdirSync(parent, { recursive: true });
+    writeFileSync(join(parent, uuid), await encrypt('A1', CONTENT, { keyring: OLD, uuid }));
+    const config = configure(server, { HybridMode: 'WriteToObjectStorage' });
+    const { code, stdout } = await cli.start(['rekey', '--config', config]).result;
+    expect([code, stdout.toString()]).toEqual([
+      1,
+      expect.stringMatching(/^ +1 {2}files in StorageDirectory .* under earlier keys: move them/m),
+    ]);
+    writeFileSync(join(parent, uuid), CONTENT);
+    expect(await cli.start(['rekey', '--config', config]).result).toMatchObject({ code: 0 });
   });
 });
 
