@@ -8,10 +8,8 @@ import { createLogger, type Logger } from '../log.ts';
 import { type OpenedConfiguration, openConfiguration } from '../open-configuration.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
 
-/** The newest Orthanc that the plugin knows of; outside Orthanc nothing tells which one will run. */
-const ASSUMED_ORTHANC_VERSION = '1.13.0';
 const ENVIRONMENT: ConfigurationEnvironment = {
-  orthancVersion: ASSUMED_ORTHANC_VERSION,
+  orthancVersion: undefined,
   environmentVariables: process.env,
 };
 

@@ -25,6 +25,10 @@ export interface EncryptionReading {
   readonly keyFiles: readonly KeyFile[];
 }
 
+// Samples of configurations keep paths of keys beside "Enable": false.
+const OFF_REMARK =
+  '; with "Enable": false, what was encrypted before is still read by it: remove this key if nothing was';
+
 const NO_ENCRYPTION: EncryptionReading = { settings: undefined, keyFiles: [] };
 
 /** @param name of the section, such as "AwsS3Storage.StorageEncryption"
@@ -46,11 +50,11 @@ export function readEncryption(
     }
   }
   if (!isObject(raw)) return NO_ENCRYPTION;
-  const { master, previous } = keyFilesOf(name, raw);
-  const keyFiles = master === undefined ? previous : [master, ...previous];
   const enable = z.safeParse(schema.shape.Enable, raw['Enable'], { jitless: true });
   // Absent, it means true where anything else is there: so it does in the C++ plugins, and to encrypt is the safe reading.
   const isOn = enable.data ?? Object.keys(raw).length > 0;
+  const { master, previous } = keyFilesOf(name, raw, isOn ? {} : { remark: OFF_REMARK });
+  const keyFiles = master === undefined ? previous : [master, ...previous];
   const lacksMaster = isOn && raw['MasterKey'] === undefined;
   if (lacksMaster) {
     report.problems.push(`${name}.MasterKey: is missing; write [id, "path of the key file"]`);
@@ -71,19 +75,25 @@ export function readEncryption(
 function keyFilesOf(
   name: string,
   raw: RawSection,
+  remark: Pick<KeyFile, 'remark'>,
 ): Pick<EncryptionSettings, 'master' | 'previous'> {
   const previous = raw['PreviousMasterKeys'];
   return {
-    master: keyFile(`${name}.MasterKey`, raw['MasterKey']),
+    master: keyFile(`${name}.MasterKey`, raw['MasterKey'], remark),
     previous: (Array.isArray(previous) ? previous : []).flatMap(
-      (entry: unknown, index) => keyFile(`${name}.PreviousMasterKeys[${index}]`, entry) ?? [],
+      (entry: unknown, index) =>
+        keyFile(`${name}.PreviousMasterKeys[${index}]`, entry, remark) ?? [],
     ),
   };
 }
 
-function keyFile(setting: string, entry: unknown): KeyFile | undefined {
+function keyFile(
+  setting: string,
+  entry: unknown,
+  remark: Pick<KeyFile, 'remark'>,
+): KeyFile | undefined {
   const result = z.safeParse(masterKeySchema(), entry, { jitless: true });
   if (!result.success) return undefined;
   const [id, path] = result.data;
-  return { setting, id, path };
+  return { setting, id, path, ...remark };
 }

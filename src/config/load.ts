@@ -22,8 +22,8 @@ import { isSlipOf } from './suggest.ts';
 
 /** What else than the configuration decides. */
 export interface ConfigurationEnvironment {
-  /** As Orthanc gives it, such as "1.12.7" or "mainline". */
-  readonly orthancVersion: string;
+  /** As Orthanc gives it, such as "1.12.7" or "mainline"; undefined outside Orthanc, where nothing tells which one will run. */
+  readonly orthancVersion: string | undefined;
   readonly environmentVariables: Variables;
 }
 

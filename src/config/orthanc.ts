@@ -58,7 +58,7 @@ const LOADER_THREADS_ADVICE = 20;
 /** Settings of Orthanc's own that hurt with object storage behind it. */
 export function warnOfOrthancSettings(
   orthanc: RawSection,
-  version: string,
+  version: string | undefined,
   isEncrypted: boolean,
   report: Report,
 ) {
@@ -69,12 +69,14 @@ export function warnOfOrthancSettings(
   }
   const threads = orthanc['StorageLoaderThreadsCount'] ?? LOADER_THREADS_DEFAULT;
   const isFew = typeof threads === 'number' && threads <= LOADER_THREADS_DEFAULT;
-  if (compareVersions(version, '1.13.0') >= 0 && isFew) {
+  if (isFew && (version === undefined || compareVersions(version, '1.13.0') >= 0)) {
+    const condition = version === undefined ? 'if this is Orthanc 1.13 or later, ' : '';
     report.warnings.push(
-      `StorageLoaderThreadsCount: ${threads} reads at once are few for object storage, where each waits for the network; write about ${LOADER_THREADS_ADVICE}`,
+      `StorageLoaderThreadsCount: ${condition}${threads} reads at once are few for object storage, where each waits for the network; write about ${LOADER_THREADS_ADVICE}`,
     );
   }
-  if (compareVersions(version, '1.13.0') === 0 && orthanc['StoreMD5ForAttachments'] === false) {
+  const mayBe1130 = version === undefined || compareVersions(version, '1.13.0') === 0;
+  if (mayBe1130 && orthanc['StoreMD5ForAttachments'] === false) {
     report.warnings.push(
       'StoreMD5ForAttachments: with false, Orthanc 1.13.0 answers 500 to reads of whole files that are not in its cache; write true, or use another version',
     );

@@ -56,6 +56,7 @@ export function s3Schema() {
     ),
     AccessKey: optionalText(
       "The id of the access key. Without it and `SecretKey`, AWS's own chain finds credentials: environment variables, profiles, web identity, container and instance roles.",
+      accessKeyRule,
     ),
     SecretKey: optionalSecret('The secret that belongs to `AccessKey`.'),
     Endpoint: optionalUrl(
@@ -241,7 +242,7 @@ export function encryptionSchema() {
   return z.strictObject(
     {
       Enable: optionalFlag(
-        'Absent: true where the section holds anything else, as in the C++ plugins; false where it is empty.',
+        'Absent: true where the section holds anything else, as in the C++ plugins; false where it is empty. With false, the keys are read all the same, for what was encrypted before: where nothing was, leave them out.',
       ),
       MasterKey: documented(z.optional(masterKeySchema()), {
         description:
@@ -300,6 +301,14 @@ function containerRule(value: string): string | undefined {
   return /^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$/.test(value)
     ? undefined
     : 'must be 3 to 63 lower-case letters, digits and single hyphens';
+}
+
+/** Such keys expire within hours, and there is no setting for the token that belongs to them.
+ *  @see https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html */
+function accessKeyRule(value: string): string | undefined {
+  return /^ASIA[A-Z0-9]{16}$/.test(value)
+    ? 'is a temporary key: leave it and "SecretKey" out, and put both with their token into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN) or a profile'
+    : undefined;
 }
 
 function connectionStringRule(value: string): string | undefined {

@@ -11,6 +11,8 @@ export interface KeyFile {
   readonly setting: string;
   readonly id: number;
   readonly path: string;
+  /** Ends what is said of a file that cannot be used. */
+  readonly remark?: string;
 }
 
 export interface MasterKey {
@@ -52,7 +54,7 @@ export function readKeyFiles(files: readonly KeyFile[]): ReadKeys {
     problems.push(...sharedIds(file, files.slice(0, index)));
     const result = loadKeyFile(file);
     if ('problem' in result) {
-      problems.push(`${file.setting}: ${result.problem}`);
+      problems.push(`${file.setting}: ${result.problem}${file.remark ?? ''}`);
       continue;
     }
     if (result.warning !== undefined) warnings.push(`${file.setting}: ${result.warning}`);

@@ -62,6 +62,16 @@ test('problems of the configuration and of the key files come in one message', (
   }
 });
 
+test('with Enable false, a key file that is not there is told with why it is wanted', () => {
+  const keys = { MasterKey: [1, '/path/to/master.key'] };
+  const about = (Enable: boolean) =>
+    problemsOf({ BucketName: 'b', Region: 'r', StorageEncryption: { Enable, ...keys } });
+  const why =
+    /MasterKey: there is no file .*; with "Enable": false, .* remove this key if nothing was$/;
+  expect(about(false)).toEqual([expect.stringMatching(why)]);
+  expect(about(true)).toEqual([expect.not.stringMatching(/"Enable"/)]);
+});
+
 test('keys that are in order open the envelope, with a warning for one that others can read', () => {
   const { keyWarnings, envelope } = open({
     BucketName: 'b',

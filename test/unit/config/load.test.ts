@@ -733,6 +733,17 @@ describe('warnings', () => {
     expect(load({ AwsS3Storage: section }).warnings).toEqual([]);
   });
 
+  test('what depends on the version, where nobody knows it', () => {
+    const json = JSON.stringify({ AwsS3Storage: MINIMAL, StoreMD5ForAttachments: false });
+    const unknown = { orthancVersion: undefined, environmentVariables: {} };
+    expect(loadConfiguration(json, unknown).warnings).toEqual([
+      expect.stringMatching(
+        /^StorageLoaderThreadsCount: if this is Orthanc 1.13 or later, 4 reads/,
+      ),
+      expect.stringMatching(/^StoreMD5ForAttachments: with false, Orthanc 1.13.0 answers/),
+    ]);
+  });
+
   const warningsOf = (section: Json, rest: Json = {}, orthancVersion = '1.12.7') =>
     load({ ...rest, AwsS3Storage: { ...MINIMAL, ...section } }, { orthancVersion }).warnings;
 
@@ -826,6 +837,13 @@ test('credentials in the environment have no say beside those of the configurati
 test('an endpoint that holds the bucket is a problem: it would become the first folder of every object', () => {
   expect(problemsOf({ ...MINIMAL, Endpoint: 'https://s3.example.org/storage/bucket' })).toEqual([
     expect.stringMatching(/^AwsS3Storage.Endpoint: must not hold the bucket/),
+  ]);
+});
+
+test('a temporary AccessKey is refused, since its token has no setting', () => {
+  const section = { ...MINIMAL, AccessKey: 'ASIAIOSFODNN7EXAMPLE', SecretKey: 'k' };
+  expect(problemsOf(section)).toEqual([
+    expect.stringMatching(/^AwsS3Storage.AccessKey: is a temporary key: .*AWS_SESSION_TOKEN/),
   ]);
 });
 
