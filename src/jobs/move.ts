@@ -146,14 +146,10 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
   }
 
   async function moveAttachment(indexed: IndexedAttachment): Promise<Outcome> {
-    let ongoing: OngoingMove | undefined;
+    const ongoing = await moves.begin(indexed.uuid, { signal });
     try {
       for (let attempt = 0; ; attempt += 1) {
         try {
-          ongoing ??= moves.begin(indexed.uuid);
-          if (ongoing === undefined) {
-            throw new StorageError('UNAVAILABLE', 'another job is moving it right now');
-          }
           const counts = addCounts(NO_COUNTS, await moveOnce(indexed, ongoing));
           return { counts, failures: [] };
         } catch (error) {
@@ -169,7 +165,7 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
         }
       }
     } finally {
-      ongoing?.end();
+      ongoing.end();
     }
   }
 

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { untilAborted } from '../store/abort.ts';
+import type { OperationOptions } from '../store/object-store.ts';
+
 /** Which attachments are on their way from one store to the other and which are being removed, so that a removal and a move of the same
  *  one, whichever began first, leave no copy behind. */
 export interface Moves {
-  /** @returns undefined where another move has it in hand */
-  begin(uuid: string): OngoingMove | undefined;
+  /** Waits while another move has it in hand.
+   *  @throws StorageError ABORTED */
+  begin(uuid: string, options: OperationOptions): Promise<OngoingMove>;
   /** To be told before anything is removed.
    *  @returns to be called when the removal is over */
   beginRemoval(uuid: string): () => void;
@@ -17,18 +21,25 @@ export interface OngoingMove {
 }
 
 export function createMoves(): Moves {
-  const ongoing = new Map<string, { removed: boolean }>();
+  const ongoing = new Map<string, { removed: boolean; readonly over: Promise<void> }>();
   /** How many of each are under way. */
   const removals = new Map<string, number>();
   return {
-    begin(uuid) {
-      if (ongoing.has(uuid)) return undefined;
-      const state = { removed: removals.has(uuid) };
+    async begin(uuid, { signal }) {
+      for (let other = ongoing.get(uuid); other !== undefined; other = ongoing.get(uuid)) {
+        await untilAborted(other.over, signal);
+      }
+      let tellOver = () => {};
+      const over = new Promise<void>((resolve) => {
+        tellOver = resolve;
+      });
+      const state = { removed: removals.has(uuid), over };
       ongoing.set(uuid, state);
       return {
         wasRemoved: () => state.removed,
         end: () => {
           ongoing.delete(uuid);
+          tellOver();
         },
       };
     },

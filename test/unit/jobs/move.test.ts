@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { createAttachmentStore } from '../../../src/attachments.ts';
 import { createHybridStore } from '../../../src/hybrid.ts';
@@ -302,7 +303,8 @@ describe('what happens meanwhile', () => {
     ]);
   });
 
-  test('two jobs at once', async () => {
+  test('two jobs at once: each waits for what the other has in hand', async () => {
+    bucket.waitAt((call) => (call.startsWith('put ') ? sleep(50) : undefined));
     const [one, two] = await Promise.all([
       run('a', newMove('object-storage', [index.study])),
       run('b', newMove('object-storage', [index.patient])),
@@ -311,6 +313,21 @@ describe('what happens meanwhile', () => {
     expect(one.content.Moved + two.content.Moved).toBe(ALL);
     expect(bucket.objects.size).toBe(ALL);
     expect(files.objects.size).toBe(0);
+  });
+
+  test('a job that waits for another can be stopped', async () => {
+    const release = new AbortController();
+    bucket.waitAt((call) =>
+      call.startsWith('put ')
+        ? sleep(60_000, undefined, { signal: release.signal }).catch(() => undefined)
+        : undefined,
+    );
+    const begun = newMove('object-storage', [index.study]);
+    await Promise.all(['a', 'b'].map((handle) => world.runner.step(handle, begun.serialized)));
+    const stopped = await world.runner.stop('b');
+    expect(JSON.parse(stopped?.content ?? '')).toMatchObject({ Moved: 0, Failed: 0 });
+    release.abort();
+    expect((await run('a', begun)).content).toMatchObject({ Moved: ALL, Failed: 0 });
   });
 });
 
