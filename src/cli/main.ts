@@ -62,8 +62,8 @@ program.parseAsync().catch((error: unknown) => {
   const message =
     error instanceof StorageError || error instanceof Error ? error.message : String(error);
   process.stderr.write(`${message}\n`);
-  // An interruption has set its own.
-  process.exitCode ??= EXIT_FAILURE;
+  // An interruption has set its own; 0 can only be of what came before.
+  process.exitCode ||= EXIT_FAILURE;
 });
 
 function exitWithUsage(error: CommanderError): never {
