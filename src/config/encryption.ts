@@ -4,7 +4,7 @@
 import * as z from 'zod/mini';
 import type { KeyFile } from '../encryption/keyring.ts';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
-import { describeIssue, type Report } from './problems.ts';
+import type { Report } from './problems.ts';
 import { encryptionSchema, masterKeySchema } from './schema.ts';
 import { BYTES_PER_MB, isObject, type RawSection } from './sections.ts';
 
@@ -32,23 +32,11 @@ const OFF_REMARK =
 const NO_ENCRYPTION: EncryptionReading = { settings: undefined, keyFiles: [] };
 
 /** @param name of the section, such as "AwsS3Storage.StorageEncryption"
- *  @param raw as the user wrote it
- *  @param isSchemaChecked true where the schema of the whole provider section has told what is wrong with the form already */
-export function readEncryption(
-  name: string,
-  raw: unknown,
-  report: Report,
-  isSchemaChecked = false,
-): EncryptionReading {
+ *  @param raw as the user wrote it; what is wrong with its form, the schema of the whole provider section tells */
+export function readEncryption(name: string, raw: unknown, report: Report): EncryptionReading {
   if (raw === undefined) return NO_ENCRYPTION;
   const schema = encryptionSchema();
   const result = z.safeParse(schema, raw, { jitless: true });
-  if (!result.success && !isSchemaChecked) {
-    const keys = Object.keys(schema.shape);
-    for (const issue of result.error.issues) {
-      report.problems.push(...describeIssue(name, issue, [{ section: name, keys }]));
-    }
-  }
   if (!isObject(raw)) return NO_ENCRYPTION;
   const enable = z.safeParse(schema.shape.Enable, raw['Enable'], { jitless: true });
   // Absent, it means true where anything else is there: so it does in the C++ plugins, and to encrypt is the safe reading.

@@ -156,7 +156,6 @@ function readSection(
     `${section}.${ENCRYPTION_KEY}`,
     raw[ENCRYPTION_KEY],
     report,
-    true,
   );
   const settings = read(raw, surroundings, report);
   return { section: settings === undefined ? undefined : { ...settings, encryption }, keyFiles };

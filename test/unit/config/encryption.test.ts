@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { describe, expect, test } from 'vitest';
-import { readEncryption } from '../../../src/config/encryption.ts';
-import type { Report } from '../../../src/config/problems.ts';
+import { readConfiguration } from '../../../src/config/load.ts';
 
 const NAME = 'AwsS3Storage.StorageEncryption';
 
 function read(raw: unknown) {
-  const report: Report = { problems: [], warnings: [], notes: [] };
-  return { ...readEncryption(NAME, raw, report), problems: report.problems };
+  const section = { BucketName: 'b', Region: 'eu-west-1', StorageEncryption: raw };
+  const { settings, keyFiles, problems } = readConfiguration(
+    JSON.stringify({ AwsS3Storage: section }),
+    { orthancVersion: '1.12.7', environmentVariables: {} },
+  );
+  return { settings: settings?.encryption, keyFiles, problems };
 }
 
 describe('StorageEncryption', () => {
