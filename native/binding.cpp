@@ -255,10 +255,15 @@ void Binding::respond(const Info& info) {
 
 Napi::Value Binding::promiseOf(Napi::Env env, OrthancCaller::Work work) {
   const uint64_t ticket = nextTicket++;
-  const auto deferred = Napi::Promise::Deferred::New(env);
+  // Not Napi::Promise::Deferred, which throws where `settle` must not.
+  napi_deferred deferred = nullptr;
+  napi_value promise = nullptr;
+  if (napi_create_promise(env, &deferred, &promise) != napi_ok) {
+    throw Napi::Error::New(env);
+  }
   calls_.emplace(ticket, deferred);
   instance_.surroundings().caller.submit(ticket, std::move(work));
-  return deferred.Promise();
+  return {env, promise};
 }
 
 Napi::Value Binding::callOrthanc(const Info& info) {
@@ -344,7 +349,7 @@ void Binding::settle(const OrthancAnswer& answer) {
   if (found == calls_.end()) {
     return;
   }
-  const Napi::Promise::Deferred deferred = found->second;
+  napi_deferred deferred = found->second;
   calls_.erase(found);
   napi_value result = nullptr;
   napi_value status = nullptr;
@@ -355,7 +360,7 @@ void Binding::settle(const OrthancAnswer& answer) {
                               &body) == napi_ok &&
       napi_set_named_property(env_, result, "status", status) == napi_ok &&
       napi_set_named_property(env_, result, "body", body) == napi_ok) {
-    deferred.Resolve(result);
+    napi_resolve_deferred(env_, deferred, result);
   }
 }
 

@@ -71,7 +71,7 @@ class Binding {
   Napi::FunctionReference onAbandoned_;
   Napi::FunctionReference onStop_;
   std::unordered_map<uint64_t, std::shared_ptr<Request>> requests_;
-  std::unordered_map<uint64_t, Napi::Promise::Deferred> calls_;
+  std::unordered_map<uint64_t, napi_deferred> calls_;
 };
 
 /** For node::AddLinkedBinding. */

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <future>
+#include <iterator>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "node_instance.h"
@@ -25,15 +27,24 @@ LogLevel levelOf(Supervisor::Severity severity) {
   return LogLevel::kInfo;
 }
 
-/** Each of the items on a thread of its own. @returns what `work` gave, in their order */
+/** Each of the items on a thread of its own, or one after another on this thread where there is
+ * none to be had, or one item only. @returns what `work` gave, in their order */
 template <typename Items, typename Work>
 auto sideBySide(Items begin, Items end, Work work) {
   using Outcome = decltype(work(**begin));
+  const bool isOne = std::distance(begin, end) == 1;
   std::vector<std::future<Outcome>> pending;
   {
     const SignalShield shield;
-    std::transform(begin, end, std::back_inserter(pending), [&work](const auto& item) {
-      return std::async(std::launch::async, [&work, &item] { return work(*item); });
+    std::transform(begin, end, std::back_inserter(pending), [&work, isOne](const auto& item) {
+      const auto task = [&work, &item] { return work(*item); };
+      if (!isOne) {
+        try {
+          return std::async(std::launch::async, task);
+        } catch (const std::system_error&) {  // NOLINT(bugprone-empty-catch): see above
+        }
+      }
+      return std::async(std::launch::deferred, task);
     });
   }
   std::vector<Outcome> outcomes;
@@ -50,6 +61,7 @@ Lane::Lane(const OrthancContext& orthanc, JobTable& jobs, Lanes& lanes, size_t i
           bridge,
           [this, &orthanc, &jobs, &lanes, index](RuntimeEvents& events,
                                                  bool restarted) -> std::unique_ptr<Runtime> {
+            orthanc.nameThread("STORAGE-WATCH");
             return std::make_unique<NodeInstance>(
                 NodeInstance::Surroundings{NodeProcess::instance(), orthanc, bridge, caller, jobs,
                                            lanes, index, events, restarted});

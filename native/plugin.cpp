@@ -59,11 +59,7 @@ void endState() {
   if (ending == nullptr) {
     return;
   }
-  if (!ending->lanes.stop(kLeaveGrace)) {
-    // A thread still uses the state, so that must stay for ever.
-    static_cast<void>(
-        new std::shared_ptr<PluginState>(ending));  // NOLINT(cppcoreguidelines-owning-memory)
-  }
+  const bool ended = ending->lanes.stop(kLeaveGrace);
   setState(nullptr);
   // Callbacks whose request has just failed still say so in Orthanc's log, and the context is gone
   // once Finalize has returned.
@@ -72,6 +68,11 @@ void endState() {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   ending->orthanc.leave();
+  if (!ended) {
+    // A thread still uses the state, so that must stay for ever.
+    static_cast<void>(
+        new std::shared_ptr<PluginState>(ending));  // NOLINT(cppcoreguidelines-owning-memory)
+  }
 }
 
 int32_t refuse(const OrthancContext& orthanc, const std::string& why) {

@@ -26,7 +26,8 @@ class RuntimeEvents {
   virtual void onReady(const RuntimeSettings& settings) = 0;
   /** The configuration is wrong, or the store can't be reached: trying again is no use. */
   virtual void onRefused(const std::string& message) = 0;
-  /** The loop has ended, whether it was asked to or not. */
+  /** The loop has ended, whether it was asked to or not, and has detached itself from the bridge.
+   */
   virtual void onEnded(const std::string& reason) = 0;
 };
 

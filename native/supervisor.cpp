@@ -121,6 +121,7 @@ void Supervisor::launch(std::unique_lock<std::mutex>& lock) {
   const bool restarted = started_.has_value();
   ready_ = false;
   ended_ = false;
+  hangs_ = false;
   seenTurns_ = bridge_.turns();
   turnedAt_ = now;
   lock.unlock();
@@ -150,6 +151,7 @@ void Supervisor::watch(std::unique_lock<std::mutex>& lock) {
     turnedAt_ = Clock::now();
     if (!ended_ && !stopping_) {
       // Native code that does not return, such as a call of the system for a disk that hangs.
+      hangs_ = true;
       const std::string why =
           "the event loop hangs in native code and cannot be ended; if it does not come back, "
           "Orthanc "
@@ -172,7 +174,6 @@ void Supervisor::replace(std::unique_lock<std::mutex>& lock) {
   if (justEnded) {
     lock.unlock();
     runtime_.reset();
-    bridge_.detach("the storage runtime ended: " + reason);
     lock.lock();
   }
   const auto windowStart = Clock::now() - limits_.startsWindow;
@@ -205,8 +206,9 @@ void Supervisor::endRuntime(std::unique_lock<std::mutex>& lock) {
     changed_.wait_for(lock, milliseconds(10));
   }
   if (runtime_) {
-    // One that was refused has nothing to finish, nor has one that stores nothing.
-    if (!ended_ && started_ && started_->settings && started_->settings->storage) {
+    // One that was refused has nothing to finish, nor has one that stores nothing; one that hangs
+    // hears nothing.
+    if (!ended_ && !hangs_ && started_ && started_->settings && started_->settings->storage) {
       lock.unlock();
       runtime_->stop();
       lock.lock();
@@ -220,12 +222,12 @@ void Supervisor::endRuntime(std::unique_lock<std::mutex>& lock) {
     }
     const bool ended = ended_;
     lock.unlock();
-    bridge_.detach("the plugin is stopping");
     if (ended) {
       runtime_.reset();
     } else {
       // Native code that never returns can't be ended. Its thread keeps what it uses; this library
       // is never unloaded.
+      bridge_.detach("the plugin is stopping");
       log_(Severity::kError, "The storage runtime could not be ended; its thread is left behind");
       static_cast<void>(runtime_.release());  // NOLINT(bugprone-unused-return-value)
       leftBehind_ = true;

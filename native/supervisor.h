@@ -91,6 +91,7 @@ class Supervisor final : private RuntimeEvents {
   bool ready_ = false;
   bool stopping_ = false;
   bool ended_ = false;
+  bool hangs_ = false;  // the loop has not heeded the watchdog
   bool leftBehind_ = false;
   std::string endReason_;
   std::deque<Clock::time_point> starts_;

@@ -60,7 +60,8 @@ export function main(binding: Binding): void {
     const { message } = toStorageError(error);
     binding.ending('it was refused');
     // From here on the shim may end this runtime at any moment.
-    binding.refuse(`The object storage plugin does not start:\n${message}`);
+    const what = binding.restarted ? 'runtime does not start again' : 'plugin does not start';
+    binding.refuse(`The object storage ${what}:\n${message}`);
     binding.release();
   });
 }

@@ -24,8 +24,8 @@ export interface RestDependencies {
   readonly waitMs: number;
 }
 
-/** Larger requests than any list of ids are mistakes. */
-const BODY_MAX_BYTES = 64 * 1024 * 1024;
+/** 95,000 ids. A body is parsed in one go, for which all storage waits: 0.1 s at worst, whereas 60 MB took 6 s. */
+const BODY_MAX_BYTES = 4 * 1024 * 1024;
 const POLL_MS = 100;
 
 /** @returns the handler of all REST requests, which always answers */
@@ -82,8 +82,12 @@ async function move(deps: RestDependencies, request: RestRequest): Promise<RestR
         'there is one store only: "HybridMode" or "MigrationFromFileSystemEnabled" makes it two',
     });
   }
-  if (request.body.sizeBytes > BODY_MAX_BYTES)
-    return answer(400, { error: 'the body is too large' });
+  const { sizeBytes } = request.body;
+  if (sizeBytes > BODY_MAX_BYTES) {
+    return answer(400, {
+      error: `the body has ${sizeBytes} bytes, ${BODY_MAX_BYTES} are the most: spread "Resources" over several requests, or name patients and studies instead of what is in them`,
+    });
+  }
   const body = Buffer.from(request.body.read(0, request.body.sizeBytes)).toString();
   const wanted = await parseMoveRequest(body, deps.api);
   if ('problem' in wanted) return answer(400, { error: wanted.problem });

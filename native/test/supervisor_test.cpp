@@ -472,6 +472,16 @@ TEST_F(SupervisorTest, OneThatHeedsNothingIsLeftBehind) {
   delete newest;  // NOLINT(cppcoreguidelines-owning-memory): nobody owns it any more
 }
 
+TEST_F(SupervisorTest, OneThatIsKnownToHangIsNotAskedToStop) {
+  script.settings.watchdogTimeout = milliseconds(50);
+  script.heedsTerminate = false;
+  ASSERT_TRUE(start().settings);
+  EXPECT_EQ(call("spin").verdict, Verdict::kLost);
+  EXPECT_FALSE(stopWithin(quickLimits().forcedStop + quickLimits().politeStop / 2));
+  newest->free();
+  delete newest;  // NOLINT(cppcoreguidelines-owning-memory): nobody owns it any more
+}
+
 TEST_F(SupervisorTest, ManyCallersWhileRuntimesEnd) {
   script.settings.watchdogTimeout = milliseconds(5'000);
   ASSERT_TRUE(start().settings);

@@ -168,6 +168,12 @@ describe('POST /move-storage', () => {
     ['one store only', () => request(), { isHybrid: false }, /HybridMode/],
     ['no JSON', () => '{', {}, /no JSON/],
     ['an unknown resource', () => request({ Resources: ['x'] }), {}, /no resource "x"/],
+    [
+      'a body for which storage would wait',
+      () => '['.repeat(4 * 2 ** 20 + 1),
+      {},
+      /several requests/,
+    ],
     ['an unknown target', () => request({ TargetStorage: 'tape' }), {}, /TargetStorage/],
   ])('%s is a bad request, and no job', async (_name, body, changes, reason) => {
     const { status, json } = await ask('POST', '/move-storage', body(), changes);
