@@ -33,6 +33,7 @@ import {
   withoutType,
 } from './move-progress.ts';
 import type { Moves, OngoingMove } from './moves.ts';
+import { createPlaceFailures } from './place-failures.ts';
 import { createPlaceGuard, type InsistOnTwoPlaces } from './place-guard.ts';
 
 export const MOVE_JOB_TYPE = 'MoveStorage';
@@ -105,6 +106,7 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
       ? undefined
       : createPlaceGuard(stores, insistOnTwoPlaces, signal);
   const large = createLimiter(1);
+  const placeFailures = createPlaceFailures();
   let progress = begun;
   /** How much of the present resource's family is done, from 0 to 1. */
   let fraction = 0;
@@ -151,12 +153,14 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
       for (let attempt = 0; ; attempt += 1) {
         try {
           const counts = addCounts(NO_COUNTS, await moveOnce(indexed, ongoing));
+          placeFailures.succeeded();
           return { counts, failures: [] };
         } catch (error) {
           if (signal.aborted) throw abortReason(signal);
           const failure = toStorageError(error);
           const isGone = failure.code === 'NOT_FOUND' && !(await isStillIndexed(indexed));
           if (isGone) return { counts: { ...NO_COUNTS, deletedMeanwhile: 1 }, failures: [] };
+          noteFailure(failure);
           const delayMs = retryDelaysMs[attempt];
           if (delayMs === undefined || failure.code === 'BAD_CONFIG') {
             return failed({ ...indexed, failure });
@@ -166,6 +170,21 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
       }
     } finally {
       ongoing.end();
+    }
+  }
+
+  /** The last one of so many in a row ends the move: whatever is left would meet the same. */
+  function noteFailure(failure: StorageError): void {
+    try {
+      placeFailures.add(failure);
+    } catch (error) {
+      const resource = progress.resources[progress.resourcesDone];
+      if (resource !== undefined) {
+        const outcome = failed({ resource, name: '', uuid: '', failure: toStorageError(error) });
+        progress = { ...progress, ...addOutcomes(progress, outcome) };
+      }
+      controller.abort(error);
+      throw error;
     }
   }
 

@@ -163,9 +163,9 @@ test("a source that isn't what the index says is not moved", async () => {
   expect([...bucket.objects.keys()]).not.toContain(`${damaged.uuid}.dcm`);
 });
 
-test('a store that fails at every third request', async () => {
+test('a store that fails at every fifth request', async () => {
   for (const store of [files, bucket]) {
-    store.failWhen((_call, count) => (count % 3 === 0 ? 'UNAVAILABLE' : undefined));
+    store.failWhen((_call, count) => (count % 5 === 0 ? 'UNAVAILABLE' : undefined));
   }
   const { content } = await move('object-storage', index.study);
   expect(content.Failed + content.Moved).toBe(ALL);
@@ -187,13 +187,22 @@ test('a store that fails at every third request', async () => {
   expect(bucket.objects.size).toBe(ALL);
 });
 
-test('a store that stays down: every attachment is listed, none is touched', async () => {
+test('a store that stays down ends the job, which says why and has touched nothing', async () => {
   bucket.failWhen(() => 'UNAVAILABLE');
   const { status, content } = await move('object-storage', index.study);
   expect(status).toBe(StepStatus.Failure);
-  expect(content).toMatchObject({ Moved: 0, Failed: ALL });
-  expect(content.Failures).toHaveLength(ALL);
+  expect(content.Moved).toBe(0);
+  const reasons = content.Failures.map(({ Reason }) => Reason);
+  expect(reasons).toContainEqual(
+    expect.stringMatching(
+      /^UNAVAILABLE: ended after 50 failures in a row, .*: put .* run it again/,
+    ),
+  );
+  // Of five attempts each.
+  expect(bucket.calls().filter((call) => call.startsWith('put')).length).toBeLessThan(60);
   expect(files.objects.size).toBe(ALL);
+  bucket.failWhen(() => undefined);
+  expect((await move('object-storage', index.study)).content).toMatchObject({ Moved: ALL });
 });
 
 test('stopped and taken up again from what Orthanc kept, also by another runtime', async () => {
