@@ -18,7 +18,7 @@ import type { Headers, Transport } from '../transport.ts';
 import { connect, type SendOptions, withHeaders } from './client.ts';
 import { CREDENTIALS_WAIT } from './credential-errors.ts';
 import type { Credentials } from './credentials.ts';
-import { toS3Error } from './errors.ts';
+import { describeServer, toS3Error } from './errors.ts';
 import type { RequestHeaders } from './requests.ts';
 import { isMismatch } from './retry.ts';
 import { createSdkLogger } from './sdk-log.ts';
@@ -52,7 +52,7 @@ export async function checkBucket(deps: CheckDependencies, signal: AbortSignal):
     deps.credentials.isWaiting()
       ? CREDENTIALS_WAIT
       : {
-          name: settings.endpoint ?? `region "${settings.region}"`,
+          name: describeServer(settings),
           settings: `${settings.endpointSetting} or AwsS3Storage.Region`,
         };
   await withCheckTimeout(`S3 bucket "${settings.bucketName}"`, describeWait, signal, (bounded) =>

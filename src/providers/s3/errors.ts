@@ -240,13 +240,17 @@ function explainStatus(facts: Facts, settings: S3Settings): Explanation | undefi
   };
 }
 
+export function describeServer({ endpoint, region }: S3Settings): string {
+  return endpoint ?? `the S3 endpoint of region "${region}"`;
+}
+
 /** The part that all providers share, in S3's words. */
 function destinationOf(operation: Operation, settings: S3Settings): Destination {
-  const { endpoint, endpointSetting, region } = settings;
+  const { endpoint, endpointSetting } = settings;
   const byHost = settings.virtualAddressing && endpoint !== undefined;
   return {
     section: 'AwsS3Storage',
-    target: endpoint ?? `the S3 endpoint of region "${region}"`,
+    target: describeServer(settings),
     addressSetting: endpointSetting,
     endpoint,
     hostSettings: `${endpointSetting} or AwsS3Storage.Region${
