@@ -98,16 +98,16 @@ async function run(options: Options, command: Command): Promise<void> {
   if (options.fromConfig !== undefined && options.to === 'file-system') {
     command.error('error: --from-config goes with --to bucket only');
   }
-  const sides = await openSides(options);
+  const route = await openRoute(options);
   try {
-    await copyAll(options, sides);
+    await copyAll(options, route);
   } finally {
-    await Promise.all([sides.from.store.close(), sides.to.store.close()]);
+    await Promise.all([route.from.store.close(), route.to.store.close()]);
   }
 }
 
-async function copyAll(options: Options, sides: Sides): Promise<void> {
-  const { from, to } = sides;
+async function copyAll(options: Options, route: Route): Promise<void> {
+  const { from, to } = route;
   const isJson = options.json === true;
   const progress = createProgressLine(!isJson && process.stderr.isTTY === true);
   const failures: { readonly key: string; readonly reason: string }[] = [];
@@ -115,7 +115,7 @@ async function copyAll(options: Options, sides: Sides): Promise<void> {
   const journal = openJournal(options.dryRun === true ? undefined : options.journal, to);
   const startedMs = performance.now();
   try {
-    const index = await readIndex(options, sides);
+    const index = await readIndex(options, route);
     const interruption = abortWhenInterrupted();
     const { signal } = interruption;
     const counts = await migrate(
@@ -170,12 +170,12 @@ async function copyAll(options: Options, sides: Sides): Promise<void> {
   }
 }
 
-interface Sides {
+interface Route {
   readonly from: Side;
   readonly to: Side;
 }
 
-async function openSides(options: Options): Promise<Sides> {
+async function openRoute(options: Options): Promise<Route> {
   const { config, fromConfig } = options;
   if (fromConfig === undefined) {
     const isWayBack = options.to === 'file-system';
@@ -193,7 +193,7 @@ async function openSides(options: Options): Promise<Sides> {
 
 async function readIndex(
   { orthanc }: Options,
-  { from, to }: Sides,
+  { from, to }: Route,
 ): Promise<IndexedContents | undefined> {
   if (orthanc === undefined) {
     if (!needsTypes({ from, to })) return undefined;

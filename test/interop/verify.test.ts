@@ -19,6 +19,8 @@ const ORPHAN = '00000000-0000-4000-8000-000000000000.dcm';
 const index = createFakeIndex(INSTANCES);
 /** Of the plugin in this Orthanc. */
 let status: unknown;
+/** Told of a request that then gets no answer. */
+let onHang: (() => void) | undefined;
 let folder: string;
 let cli: Cli;
 let orthanc: Server;
@@ -27,6 +29,10 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'verify-'));
   cli = await buildCli(folder);
   orthanc = createServer((request, response) => {
+    if (onHang !== undefined) {
+      onHang();
+      return;
+    }
     const answer =
       request.url === '/object-storage/status' ? status : index.api.get(request.url ?? '');
     void Promise.resolve(answer).then((value) => {
@@ -120,6 +126,22 @@ describe.each(PROVIDERS)('%s', (provider) => {
     expect([code, stdout]).toEqual([1, '']);
     expect(stderr).toContain(`stores in ${provider} another, not in ${provider} `);
     expect(existsSync(join(folder, 'orphans.txt'))).toBe(false);
+  });
+
+  test('Ctrl-C ends it, also while Orthanc gives no answer', async () => {
+    const asked = new Promise<void>((resolve) => {
+      onHang = resolve;
+    });
+    const url = `http://127.0.0.1:${(orthanc.address() as AddressInfo).port}`;
+    const argv = ['verify', '--config', `${provider}.json`, '--orthanc', url];
+    const { child, result } = cli.start(argv);
+    await asked;
+    child.kill('SIGINT');
+    const startedMs = performance.now();
+    const { code, stderr } = await result;
+    onHang = undefined;
+    expect([code, stderr]).toEqual([130, 'ended by SIGINT; run it again to go on\n']);
+    expect(performance.now() - startedMs).toBeLessThan(3_000);
   });
 
   test('a report that could not be written is refused before the work', async () => {
