@@ -10,15 +10,7 @@ import type { S3Settings } from '../../src/config/settings.ts';
 import type { StorageErrorCode } from '../../src/errors.ts';
 import { createS3Store, type S3Dependencies } from '../../src/providers/s3/store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
-import { isSigned } from '../support/aws-signature.ts';
-import {
-  expectFailure,
-  expectSameBytes,
-  makeBody,
-  makeBytes,
-  makeSink,
-  never,
-} from '../support/bodies.ts';
+import { expectFailure, makeBody, makeBytes, makeSink, never } from '../support/bodies.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { withEnvironment } from '../support/environment.ts';
 import { answerS3, failS3 } from '../support/s3-memory.ts';
@@ -28,7 +20,7 @@ import {
   type ScriptedServer,
   startScriptedServer,
 } from '../support/scripted-server.ts';
-import { makeLogger, makeProxies, makeS3Settings, TEST_SECRET_KEY } from '../support/settings.ts';
+import { makeLogger, makeProxies, makeS3Settings } from '../support/settings.ts';
 import { useClosing } from './bench.ts';
 import { startFaults } from './start-faults.ts';
 
@@ -339,23 +331,6 @@ test('VirtualAddressing puts the bucket into the host name', async () => {
     expect(server.requests.at(-1)?.url).toMatch(/^http:\/\/store\.test:9000\/bucket\/a\/key/);
   }
 });
-
-test.each([{ lean: true }, { lean: false }])(
-  'a server below a path: requests go there and are signed for it (lean: $lean)',
-  async ({ lean }) => {
-    const endpoint = `${server.endpoint}/storage/v1/s3`;
-    const store = open({ endpoint }, {}, { lean });
-    await check(store);
-    const bytes = makeBytes(6 * 1024 * 1024);
-    await store.put('a/key', makeBody(bytes), { signal: never() });
-    const sink = makeSink();
-    await store.get('a/key', undefined, sink, { signal: never() });
-    expectSameBytes(sink.bytes(), bytes);
-    expect([...server.objects.keys()]).toEqual(['/storage/v1/s3/bucket/a/key']);
-    expect(server.requests.length).toBeGreaterThan(4);
-    for (const request of server.requests) expect(isSigned(request, TEST_SECRET_KEY)).toBe(true);
-  },
-);
 
 test('over TLS, contents are not hashed for the signature', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
