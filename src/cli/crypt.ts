@@ -1,27 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // `encrypt` and `decrypt`: files, standard streams, and objects in the bucket.
 
-import { basename } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { ObjectIdentity } from '../encryption/a2.ts';
 import type { Envelope } from '../encryption/envelope.ts';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError } from '../errors.ts';
-import { ContentType, parseKey } from '../naming.ts';
+import { ContentType } from '../naming.ts';
 import { bodyOf } from '../store/bodies.ts';
 import { pour, storeOf } from '../store/body-store.ts';
 import { createMemorySink } from '../store/memory-sink.ts';
 import type { Body, ObjectStore, Sink } from '../store/object-store.ts';
 import { openBucket } from './bucket.ts';
-import {
-  type Input,
-  isFile,
-  type Output,
-  openInput,
-  openOutput,
-  STANDARD_STREAM,
-} from './files.ts';
+import { type Input, type Output, openInput, openOutput, STANDARD_STREAM } from './files.ts';
 import { abortWhenInterrupted } from './interruption.ts';
+import { BUCKET_PREFIX, keyOf, parseName, refuseMisleadingKey, sourceKey } from './operands.ts';
 import { createCliLogger, loadCliSettings } from './settings.ts';
 
 interface Options {
@@ -33,8 +26,6 @@ interface Options {
   readonly format?: EncryptionFormat;
 }
 
-/** Before an operand: an object in the bucket, also where a file has that name. */
-const BUCKET_PREFIX = 'bucket:';
 const TYPE_NAMES = {
   unknown: ContentType.Unknown,
   dicom: ContentType.Dicom,
@@ -187,16 +178,6 @@ function identityOf(name: string, options: Options): ObjectIdentity {
   };
 }
 
-/** What the last part of a file or key tells: as in the flat structure, or a bare uuid as in the legacy one. */
-function parseName(name: string) {
-  const last = basename(keyOf(name) ?? name);
-  const naming = { rootPath: '', structure: 'flat', legacyUnknownFiles: false } as const;
-  return (
-    parseKey(last, naming) ??
-    parseKey(`${last.slice(0, 2)}/${last.slice(2, 4)}/${last}`, { ...naming, structure: 'legacy' })
-  );
-}
-
 async function decryptInto(
   sink: Sink,
   from: string,
@@ -264,19 +245,6 @@ function openTarget(to: string, options: Options, { bucket, signal }: Places): O
   };
 }
 
-/** By its name Orthanc knows whether an object of the flat structure is encrypted. */
-function refuseMisleadingKey(to: string, isEncrypted: boolean): void {
-  const key = keyOf(to);
-  const named = key === undefined ? undefined : parseName(key)?.encrypted;
-  if (named === undefined || named === isEncrypted) return;
-  throw new StorageError(
-    'BAD_CONFIG',
-    isEncrypted
-      ? `${key}: is the name of an object that is not encrypted, and would be read as one; write ${to}.enc`
-      : `${key}: is the name of an encrypted object, and would be read as one; write it without ".enc"`,
-  );
-}
-
 async function refuseExisting(
   store: ObjectStore,
   key: string,
@@ -285,18 +253,6 @@ async function refuseExisting(
 ): Promise<void> {
   if (force === true || (await store.head(key, { signal })) === undefined) return;
   throw new StorageError('BAD_CONFIG', `${key}: is in the bucket already; --force replaces it`);
-}
-
-/** Of IN: also a key without the prefix, where no file has its name. */
-function sourceKey(operand: string): string | undefined {
-  const key = keyOf(operand);
-  if (key !== undefined || isFile(operand)) return key;
-  return parseName(operand) === undefined ? undefined : operand;
-}
-
-/** @returns undefined for a file or a standard stream */
-function keyOf(operand: string): string | undefined {
-  return operand.startsWith(BUCKET_PREFIX) ? operand.slice(BUCKET_PREFIX.length) : undefined;
 }
 
 function refuseJsonOnStandardOutput(to: string, options: Options): void {

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// IN and OUT of `encrypt` and `decrypt`: which of them are objects in the bucket, and what their names tell.
+
+import { basename } from 'node:path';
+import { StorageError } from '../errors.ts';
+import { type ParsedKey, parseKey } from '../naming.ts';
+import { isFile } from './files.ts';
+
+/** Before an operand: an object in the bucket, also where a file has that name. */
+export const BUCKET_PREFIX = 'bucket:';
+
+/** @returns undefined for a file or a standard stream */
+export function keyOf(operand: string): string | undefined {
+  return operand.startsWith(BUCKET_PREFIX) ? operand.slice(BUCKET_PREFIX.length) : undefined;
+}
+
+/** Of IN: also a key without the prefix, where no file has its name. */
+export function sourceKey(operand: string): string | undefined {
+  const key = keyOf(operand);
+  if (key !== undefined || isFile(operand)) return key;
+  return parseName(operand) === undefined ? undefined : operand;
+}
+
+/** What the last part of a file or key tells: as in the flat structure, or a bare uuid as in the legacy one. */
+export function parseName(name: string): ParsedKey | undefined {
+  const last = basename(keyOf(name) ?? name);
+  const naming = { rootPath: '', structure: 'flat', legacyUnknownFiles: false } as const;
+  return (
+    parseKey(last, naming) ??
+    parseKey(`${last.slice(0, 2)}/${last.slice(2, 4)}/${last}`, { ...naming, structure: 'legacy' })
+  );
+}
+
+/** By its name Orthanc knows whether an object of the flat structure is encrypted. @throws StorageError BAD_CONFIG */
+export function refuseMisleadingKey(to: string, isEncrypted: boolean): void {
+  const key = keyOf(to);
+  const named = key === undefined ? undefined : parseName(key)?.encrypted;
+  if (named === undefined || named === isEncrypted) return;
+  throw new StorageError(
+    'BAD_CONFIG',
+    isEncrypted
+      ? `${key}: is the name of an object that is not encrypted, and would be read as one; write ${to}.enc`
+      : `${key}: is the name of an encrypted object, and would be read as one; write it without ".enc"`,
+  );
+}
