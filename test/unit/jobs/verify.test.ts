@@ -340,7 +340,5 @@ test('knows the sizes of encrypted objects, and reads them with --deep', async (
   sealed.objects.set(key, rotten);
   sealed.objects.set(keyOf(old), damage(Buffer.from(old.bytes), 0));
   expect(await run({ deep: true, side })).toMatchObject({ corrupt: 2 });
-  expect(findings.map((finding) => 'key' in finding && finding.key).toSorted()).toEqual(
-    [key, keyOf(old)].toSorted(),
-  );
+  expect(new Set(findings.map((finding) => finding.key))).toEqual(new Set([key, keyOf(old)]));
 });
