@@ -24,7 +24,7 @@ export interface RestDependencies {
   readonly waitMs: number;
 }
 
-/** 95,000 ids. A body is parsed in one go, for which all storage waits: 0.1 s at worst, whereas 60 MB took 6 s. */
+/** 95,000 ids. A body is parsed in one go, for which all storage waits: 4 MB of "[" take 0.3 s, 60 MB took 6 s. */
 const BODY_MAX_BYTES = 4 * 1024 * 1024;
 const POLL_MS = 100;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Defects in TypeScript end a runtime at worst, never Orthanc.
 
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -153,6 +154,33 @@ test('an answer whose bytes did not all come fails, and nothing else does', asyn
   ]);
   expect((await orthanc.get(`${path()}/data`)).length).toBe(SHORT_READ_BYTES + 1);
   expect((await orthanc.request('DELETE', path())).status).toBe(200);
+});
+
+test('a runtime that cannot start again says so, not that the plugin does not start', async () => {
+  const key = join(world.folder, 'key');
+  await writeFile(key, Buffer.alloc(32, 7).toString('base64'));
+  const sealed = await world.start('sealed', {
+    configuration: {
+      UserContentType: { report: 1030 },
+      AwsS3Storage: {
+        ...world.section,
+        RootPath: 'sealed',
+        RequestTimeout: 5,
+        StorageEncryption: { Enable: true, MasterKey: [1, key] },
+      },
+    },
+    environment: { ORTHANC_OBJECT_STORAGE_BUNDLE: join(world.folder, 'faulty.cjs') },
+  });
+  const { ID } = await sealed.upload(file);
+  await rm(key);
+  const report = makeBytes(DEFECTS.exit);
+  await sealed.request('PUT', `/instances/${ID}/attachments/report`, report);
+  await expect
+    .poll(() => sealed.log(), { timeout: RECOVERY_MS })
+    .toMatch(/^E.*The object storage runtime does not start again/m);
+  expect(sealed.log()).not.toContain('plugin does not start');
+  await sealed.kill();
+  for (const name of await world.objects('sealed')) await world.store.remove(name);
 });
 
 test('the sixth end within a minute is one too many, and every call says so at once', async () => {

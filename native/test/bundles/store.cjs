@@ -3,8 +3,6 @@
 // misbehave; the configuration is { refuse, storage, rangeReads, lanes, callTimeoutMs, watchdogMs, ... }.
 'use strict';
 
-const { createCipheriv } = require('node:crypto');
-
 const PART = 65_536;
 const INFO = 2;
 
@@ -144,7 +142,7 @@ exports.main = (binding) => {
       sealer.wipe();
       binding.complete(id, 0);
     },
-    // Beside node:crypto, a segment at a time.
+    // Beside one message for each segment. Not by node:crypto: loading it leaks 24 bytes of OpenSSL's, as the address sanitizer sees it.
     segments: (id, size) => {
       const [SEGMENT, TAG, PIECE] = [65_536, 16, 50_001];
       const key = Buffer.alloc(32, 7);
@@ -152,11 +150,16 @@ exports.main = (binding) => {
       const additional = Buffer.from('header, uuid, type');
       const content = readAll(id, size);
       const last = Math.max(1, Math.ceil(size / SEGMENT)) - 1;
+      const aes = new binding.Aes(0, key);
       const expected = [];
       for (let index = 0; index <= last; index++) {
         const nonce = Buffer.concat([prefix, Buffer.from([0, 0, 0, index, index === last ? 1 : 0])]);
-        const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(additional);
-        expected.push(cipher.update(content.subarray(index * SEGMENT, (index + 1) * SEGMENT)), cipher.final(), cipher.getAuthTag());
+        const plaintext = content.subarray(index * SEGMENT, (index + 1) * SEGMENT);
+        const sealed = Buffer.alloc(plaintext.length + TAG);
+        aes.begin(nonce, additional);
+        aes.update(plaintext, sealed.subarray(0, plaintext.length));
+        aes.seal(sealed.subarray(plaintext.length));
+        expected.push(sealed);
       }
       const all = Buffer.concat(expected);
       const verdict = (name, isRight) => binding.log(INFO, `${name}: ${isRight ? 'right' : 'WRONG'}`);
