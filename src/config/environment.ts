@@ -1,9 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Environment variables that decide something without being in the configuration: the log names those that do.
+// Environment variables decide something without being in the configuration: the log names those that do.
 
 import type { Report } from './problems.ts';
-import type { Variables } from './proxies.ts';
 import type { ProviderSettings } from './settings.ts';
+
+export type Variables = Readonly<Record<string, string | undefined>>;
+
+/** The first that is set. */
+export function firstOf(names: readonly string[], variables: Variables) {
+  for (const name of names) {
+    const value = variables[name]?.trim();
+    if (value !== undefined && value !== '') return { name, value };
+  }
+  return undefined;
+}
 
 /** Of Node and its OpenSSL. */
 const RUNTIME = /^(NODE_EXTRA_CA_CERTS|NODE_TLS_REJECT_UNAUTHORIZED|SSL_CERT_(FILE|DIR))$/;

@@ -3,11 +3,10 @@
 import type { KeyFile } from '../encryption/keyring.ts';
 import { StorageError } from '../errors.ts';
 import { readEncryption } from './encryption.ts';
-import { noteEnvironment } from './environment.ts';
+import { noteEnvironment, type Variables } from './environment.ts';
 import { reportMisplaced } from './misplaced.ts';
 import { readFileSystem, readOrthancNetwork, warnOfOrthancSettings } from './orthanc.ts';
 import type { Report } from './problems.ts';
-import type { Variables } from './proxies.ts';
 import {
   ENCRYPTION_KEY,
   isObject,

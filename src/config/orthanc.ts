@@ -3,8 +3,9 @@
 
 import { isAbsolute } from 'node:path';
 import { compareVersions } from '../version.ts';
+import type { Variables } from './environment.ts';
 import type { Report } from './problems.ts';
-import { readProxies, type Variables } from './proxies.ts';
+import { readProxies } from './proxies.ts';
 import type { OrthancNetwork, RawSection } from './sections.ts';
 import type { FileSystemSettings } from './settings.ts';
 

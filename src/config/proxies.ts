@@ -2,12 +2,11 @@
 // Which proxies there are: Orthanc's HttpProxy, else what the environment names, by the variables that libcurl and so the C++ plugins
 // obey.
 
+import { firstOf, type Variables } from './environment.ts';
 import type { Report } from './problems.ts';
 import { Secret } from './secret.ts';
 import type { ProxyServer, ProxySettings } from './settings.ts';
 import { parseProxy } from './urls.ts';
-
-export type Variables = Readonly<Record<string, string | undefined>>;
 
 /** @param httpProxy Orthanc's HttpProxy */
 export function readProxies(
@@ -15,13 +14,13 @@ export function readProxies(
   variables: Variables,
   report: Report,
 ): ProxySettings {
-  const exceptions = find(['no_proxy', 'NO_PROXY'], variables)?.value ?? '';
+  const exceptions = firstOf(['no_proxy', 'NO_PROXY'], variables)?.value ?? '';
   if (httpProxy !== undefined) {
     const proxy = toProxy('HttpProxy', httpProxy, report);
     return { http: proxy, https: proxy, exceptions };
   }
   const fromEnvironment = (...names: readonly string[]) => {
-    const found = find([...names, 'all_proxy', 'ALL_PROXY'], variables);
+    const found = firstOf([...names, 'all_proxy', 'ALL_PROXY'], variables);
     return found === undefined ? undefined : toProxy(found.name, found.value, report);
   };
   return {
@@ -35,14 +34,5 @@ function toProxy(setting: string, text: string, report: Report): ProxyServer | u
   const result = parseProxy(text);
   if ('url' in result) return { url: new Secret(result.url), setting };
   report.problems.push(`${setting}: ${result.problem}`);
-  return undefined;
-}
-
-/** The first that is set. */
-function find(names: readonly string[], variables: Variables) {
-  for (const name of names) {
-    const value = variables[name]?.trim();
-    if (value !== undefined && value !== '') return { name, value };
-  }
   return undefined;
 }

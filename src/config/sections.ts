@@ -3,9 +3,10 @@
 
 import * as z from 'zod/mini';
 import { parseConnectionString } from './connection-string.ts';
+import { readS3Address, warnOfEndpoint } from './endpoints.ts';
+import type { Variables } from './environment.ts';
 import { settingDocs, wrongChoice } from './fields.ts';
 import { describeIssue, type Report, type SectionKeys } from './problems.ts';
-import type { Variables } from './proxies.ts';
 import {
   azureSchema,
   encryptionSchema,
@@ -22,9 +23,7 @@ import type {
   NamingSettings,
   NetworkSettings,
   ProviderSettings,
-  S3Settings,
 } from './settings.ts';
-import { hasPath, isAddressOrLocalhost, isLoopback, parseS3Endpoint } from './urls.ts';
 
 /** A section as the user wrote it. */
 export type RawSection = Readonly<Record<string, unknown>>;
@@ -121,13 +120,8 @@ function readS3(raw: RawSection, { network, variables }: Surroundings, report: R
     );
   }
   if (value === undefined) return undefined;
-  const address = addressOf(section, value.Endpoint, variables, report);
-  const { endpoint } = address;
-  const isVirtual = value.VirtualAddressing && canBePartOfHost(value.BucketName, endpoint);
-  refuseBucketInEndpoint(address, value.BucketName, report);
-  warnOfEndpoint(address.endpointSetting, endpoint, report);
-  warnOfVirtualHost(section, endpoint, isVirtual, report);
-  warnOfStorageClass(section, value.StorageClass, endpoint, report);
+  const address = readS3Address(section, value, variables, report);
+  warnOfStorageClass(section, value.StorageClass, address.endpoint, report);
   const { AccessKey: accessKey, SecretKey: secretKey } = value;
   return {
     ...toShared(section, value, report),
@@ -141,7 +135,6 @@ function readS3(raw: RawSection, { network, variables }: Surroundings, report: R
         credentials:
           accessKey !== undefined && secretKey !== undefined ? { accessKey, secretKey } : undefined,
         ...address,
-        virtualAddressing: isVirtual,
         storageClass: value.StorageClass,
         tags: value.Tags,
         serverSideEncryption: value.ServerSideEncryption,
@@ -316,62 +309,6 @@ function checkTogether(section: string, raw: RawSection, a: string, b: string, r
   );
 }
 
-/** The SDK's own order of names. A profile may hold an address, too; that one only the SDK sees. */
-const ENDPOINT_VARIABLES = ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL'];
-
-function addressOf(
-  section: string,
-  endpoint: string | undefined,
-  variables: Variables,
-  report: Report,
-): Pick<S3Settings, 'endpoint' | 'endpointSetting'> {
-  const isIgnored = /^true$/i.test(variables['AWS_IGNORE_CONFIGURED_ENDPOINT_URLS'] ?? '');
-  const variable = ENDPOINT_VARIABLES.find((name) => isGiven(variables[name]));
-  if (endpoint !== undefined || isIgnored || variable === undefined) {
-    return { endpoint, endpointSetting: `${section}.Endpoint` };
-  }
-  const result = parseS3Endpoint(scalarText(variables[variable]));
-  if ('url' in result) return { endpoint: result.url, endpointSetting: variable };
-  report.problems.push(`${variable}: ${result.problem}`);
-  return { endpoint: undefined, endpointSetting: variable };
-}
-
-/** Servers would take it for the first folder of every object. */
-function refuseBucketInEndpoint(
-  { endpoint, endpointSetting }: Pick<S3Settings, 'endpoint' | 'endpointSetting'>,
-  bucketName: string,
-  report: Report,
-) {
-  if (endpoint === undefined) return;
-  if (new URL(endpoint).pathname.split('/').at(-1) === bucketName) {
-    report.problems.push(
-      `${endpointSetting}: must not hold the bucket, which BucketName names; write the server's address without it`,
-    );
-  }
-}
-
-/** @param setting that holds the address */
-function warnOfEndpoint(setting: string, endpoint: string | undefined, report: Report) {
-  if (endpoint !== undefined && /^http:/i.test(endpoint) && !isLoopback(endpoint)) {
-    report.warnings.push(
-      `${setting}: without TLS everything, patient data included, crosses the network in the clear; write "https://…"`,
-    );
-  }
-}
-
-/** "minio" in a compose file is no domain: nobody answers for "bucket.minio". */
-function warnOfVirtualHost(
-  section: string,
-  endpoint: string | undefined,
-  isVirtual: boolean,
-  report: Report,
-) {
-  if (!isVirtual || endpoint === undefined || new URL(endpoint).hostname.includes('.')) return;
-  report.warnings.push(
-    `${section}.VirtualAddressing: the bucket's name becomes part of the host's, which has no domain; unless that is set up in DNS, write false`,
-  );
-}
-
 function warnOfStorageClass(
   section: string,
   storageClass: string | undefined,
@@ -391,17 +328,6 @@ function warnOfStorageClass(
   // Other servers have classes of their own.
   if (endpoint === undefined) report.problems.push(problem);
   else report.warnings.push(`${problem} Sent to the server as it is.`);
-}
-
-/** @returns whether a certificate for *.host and DNS allow bucket.host; the AWS SDK has the same rule
- *  (isVirtualHostableS3Bucket in its endpoint rules) */
-function canBePartOfHost(bucket: string, endpoint: string | undefined): boolean {
-  if (endpoint !== undefined && (isAddressOrLocalhost(endpoint) || hasPath(endpoint))) return false;
-  // The SDK takes the host of an access point from its ARN.
-  if (bucket.startsWith('arn:')) return true;
-  const isTls = endpoint === undefined || endpoint.startsWith('https://');
-  const label = isTls ? /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/ : /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
-  return label.test(bucket);
 }
 
 function toNetwork(value: Common, network: OrthancNetwork): NetworkSettings {

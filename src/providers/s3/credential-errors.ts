@@ -2,7 +2,7 @@
 // What the user is told of a chain that gives no credentials. It is set up by environment variables and AWS's files, so these are
 // what the words are about: the bucket has not been asked.
 
-import type { Variables } from '../../config/proxies.ts';
+import type { Variables } from '../../config/environment.ts';
 import type { Silent } from '../../store/check-timeout.ts';
 import { type Explanation, explainTransport } from '../network-errors.ts';
 import { TransportError } from '../transport.ts';
