@@ -88,6 +88,6 @@ function unlistedError(): StorageError {
 function sourcelessError(): StorageError {
   return new StorageError(
     'NOT_FOUND',
-    'removed at the source while it was copied: an orphan if Orthanc has deleted it, which its index tells, to migrate by --orthanc, or to verify',
+    'removed at the source while it was copied: if Orthanc has deleted it, the copy is an orphan, which verify finds; with --orthanc, migrate removes such a copy itself',
   );
 }
