@@ -26,7 +26,10 @@ const program = new Command('orthanc-object-storage')
   )
   .version(__VERSION__)
   .exitOverride(exitWithUsage)
-  .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 wrong usage.');
+  .addHelpText(
+    'after',
+    '\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C (128 and the number of the signal).',
+  );
 
 // Of no use to who runs a command, and it would be in the way of what the command says.
 process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
