@@ -56,7 +56,7 @@ const legacySides = () => ({ ...sides(), to: sideOf(bucket, ORTHANC_NAMING) });
 async function run(
   pair: Pick<Parameters<typeof migrate>[0], 'from' | 'to'> = sides(),
   options: Partial<MigrateOptions> = {},
-  index: IndexedContents | 'none' | undefined = undefined,
+  index?: IndexedContents | 'none',
 ): Promise<MigrateCounts> {
   return await migrate(
     {
