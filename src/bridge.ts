@@ -282,7 +282,9 @@ export function serveRequests(
         return serveStorage(id, request, signal);
       });
     },
-    onMessage: handlers.message,
+    onMessage(from, text) {
+      handlers.message(from, text);
+    },
     onAbandoned(id) {
       controllers
         .get(id)

@@ -83,7 +83,7 @@ export function createLaneFigures(deps: {
         return;
       }
       const figures = JSON.parse(text) as CountersSnapshot;
-      for (const finish of [...(waiting.get(from) ?? [])]) finish(figures);
+      for (const finish of waiting.get(from) ?? []) finish(figures);
     },
   };
 }
