@@ -83,10 +83,9 @@ class StubRuntime final : public Runtime {
   };
 
   void ask(bool& what) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      what = true;
-    }
+    // Notified with the lock: whoever hears of it may be destroyed as soon as it can have the lock.
+    const std::lock_guard<std::mutex> lock(mutex_);
+    what = true;
     changed_.notify_all();
   }
 

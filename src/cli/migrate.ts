@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { StorageError } from '../errors.ts';
 import { type IndexedContents, readIndexedContents } from '../jobs/indexed-contents.ts';
 import { type MigrateCounts, migrate } from '../jobs/migrate.ts';
 import { needsTypes } from '../jobs/migrate-source.ts';
 import type { Side } from '../jobs/side.ts';
+import { sleepUntilAborted } from '../store/abort.ts';
 import { abortWhenInterrupted } from './interruption.ts';
 import { openJournal } from './journal.ts';
 import { decimalNumber, parallelNumber } from './numbers.ts';
@@ -227,7 +227,7 @@ function createThrottle(
     const nowMs = performance.now();
     const startMs = Math.max(nowMs, freeAtMs);
     freeAtMs = startMs + bytes / bytesPerMs;
-    if (startMs > nowMs) await sleep(startMs - nowMs, undefined, { signal });
+    if (startMs > nowMs) await sleepUntilAborted(startMs - nowMs, signal);
   };
 }
 

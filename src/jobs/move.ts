@@ -14,7 +14,7 @@ import {
   parentsOf,
   type Resource,
 } from '../orthanc-api.ts';
-import { abortReason } from '../store/abort.ts';
+import { abortReason, sleepUntilAborted } from '../store/abort.ts';
 import { createLimiter } from '../store/limit.ts';
 import { copyVerified } from './copy.ts';
 import { type JobRunner, type JobState, type StepResult, StepStatus } from './job.ts';
@@ -165,7 +165,7 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
           if (delayMs === undefined || failure.code === 'BAD_CONFIG') {
             return failed({ ...indexed, failure });
           }
-          await sleep(delayMs, undefined, { signal });
+          await sleepUntilAborted(delayMs, signal);
         }
       }
     } finally {

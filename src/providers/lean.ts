@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // One attempt ahead of an SDK, at a fraction of its CPU: what does not plainly succeed is the SDK's to repeat.
 
-import { setTimeout } from 'node:timers/promises';
 import { StorageError } from '../errors.ts';
+import { sleepUntilAborted } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
 import { delayMs } from './retry.ts';
 import type { Answer, Headers, Receiver } from './transport.ts';
@@ -44,8 +44,7 @@ export async function attemptOnce(
 async function wait(headers: Headers, signal: AbortSignal): Promise<void> {
   const seconds = Number(headers['retry-after']);
   const retryAfterMs = Number.isFinite(seconds) ? seconds * 1_000 : undefined;
-  const delay = delayMs(1, { isThrottled: true, retryAfterMs }, Math.random);
-  await setTimeout(delay, undefined, { signal });
+  await sleepUntilAborted(delayMs(1, { isThrottled: true, retryAfterMs }, Math.random), signal);
 }
 
 function isFinal(thrown: unknown): boolean {

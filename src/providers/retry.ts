@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // When and how soon a request is repeated: the same for all providers, whoever does the repeating.
 
-import { setTimeout } from 'node:timers/promises';
 import { StorageError } from '../errors.ts';
-import { abortReason } from '../store/abort.ts';
+import { abortReason, sleepUntilAborted } from '../store/abort.ts';
 import { TransportError } from './transport.ts';
 
 /** First delay; doubles with each attempt. */
@@ -98,12 +97,7 @@ export async function withRetries<T>(
         throw thrown;
       }
       retries += 1;
-      const delay = delayMs(retries, reason, options.random);
-      try {
-        await setTimeout(delay, undefined, { signal });
-      } catch {
-        throw abortReason(signal);
-      }
+      await sleepUntilAborted(delayMs(retries, reason, options.random), signal);
     }
   }
 }
