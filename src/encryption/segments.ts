@@ -47,15 +47,12 @@ export function createAesSealer(
   plaintextBytes: number,
 ): SegmentSealer {
   const aes = createAes('seal', secrets.dek);
-  const begin = createBeginner(aes, secrets, plaintextBytes);
+  const goTo = createGuide(aes, secrets, plaintextBytes);
   const tag = Buffer.alloc(TAG_BYTES);
 
   /** @returns how many bytes of the target it filled: those of a segment's content, or of its tag */
   function sealSome(content: Body, position: number, target: Uint8Array): number {
-    const { index, offset } = placeInSegments(position);
-    const { start, end } = segmentOf(index, plaintextBytes);
-    const contentBytes = end - start;
-    if (offset === 0) begin(index);
+    const { start, offset, contentBytes } = goTo(position);
     if (offset < contentBytes) {
       const length = Math.min(contentBytes - offset, target.length);
       aes.updateFrom(content, start + offset, target.subarray(0, length));
@@ -85,7 +82,7 @@ export function createAesOpener(
   plaintextBytes: number,
 ): SegmentOpener {
   const aes = createAes('open', secrets.dek);
-  const begin = createBeginner(aes, secrets, plaintextBytes);
+  const goTo = createGuide(aes, secrets, plaintextBytes);
   const tag = Buffer.alloc(TAG_BYTES);
 
   /** @returns how many of the bytes it took: of a segment's content, or of its tag; undefined where that ends one that is not
@@ -95,10 +92,7 @@ export function createAesOpener(
     sealed: Uint8Array,
     plaintext: Uint8Array,
   ): number | undefined {
-    const { index, offset } = placeInSegments(position);
-    const { start, end } = segmentOf(index, plaintextBytes);
-    const contentBytes = end - start;
-    if (offset === 0) begin(index);
+    const { index, offset, contentBytes } = goTo(position);
     if (offset < contentBytes) {
       const part = sealed.subarray(0, contentBytes - offset);
       const at = startOfPlaintext(index) + offset;
@@ -127,17 +121,32 @@ export function createAesOpener(
   };
 }
 
-/** @returns what begins a segment, whose content and tag follow */
-function createBeginner(
+interface Place {
+  /** Of the segment. */
+  readonly index: number;
+  /** Of its content, in the whole one. */
+  readonly start: number;
+  readonly contentBytes: number;
+  /** In the segment: its content comes first, then its tag. */
+  readonly offset: number;
+}
+
+/** @returns what tells where a position is, and begins a segment at its start */
+function createGuide(
   aes: Aes,
   { prefix, aad }: A2Secrets,
   plaintextBytes: number,
-): (index: number) => void {
+): (position: number) => Place {
   const lastIndex = segmentCount(plaintextBytes) - 1;
   const nonce = Buffer.concat([prefix], NONCE_BYTES);
-  return (index) => {
-    nonce.writeUInt32BE(index, PREFIX_BYTES);
-    nonce[NONCE_BYTES - 1] = index === lastIndex ? 1 : 0;
-    aes.begin(nonce, aad);
+  return (position) => {
+    const { index, offset } = placeInSegments(position);
+    const { start, end } = segmentOf(index, plaintextBytes);
+    if (offset === 0) {
+      nonce.writeUInt32BE(index, PREFIX_BYTES);
+      nonce[NONCE_BYTES - 1] = index === lastIndex ? 1 : 0;
+      aes.begin(nonce, aad);
+    }
+    return { index, start, contentBytes: end - start, offset };
   };
 }
