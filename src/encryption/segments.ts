@@ -26,7 +26,6 @@ export interface SegmentOpener {
   wipe(): void;
 }
 
-const PREFIX_BYTES = 7;
 const NONCE_BYTES = 12;
 
 export const PLAINTEXT_BYTES = 2 * SEGMENT_BYTES;
@@ -143,7 +142,7 @@ function createGuide(
     const { index, offset } = placeInSegments(position);
     const { start, end } = segmentOf(index, plaintextBytes);
     if (offset === 0) {
-      nonce.writeUInt32BE(index, PREFIX_BYTES);
+      nonce.writeUInt32BE(index, prefix.length);
       nonce[NONCE_BYTES - 1] = index === lastIndex ? 1 : 0;
       aes.begin(nonce, aad);
     }
