@@ -43,10 +43,10 @@ export function openConfiguration(
   };
 }
 
-export function openEnvelope(
+function openEnvelope(
   settings: EncryptionSettings,
   keys: readonly MasterKey[],
-  ciphers: Ciphers = nodeCiphers,
+  ciphers: Ciphers,
 ): Envelope {
   const { format, master, maxInputBytes } = settings;
   return createEnvelope({

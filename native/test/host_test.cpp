@@ -22,6 +22,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <memory>
 #include <random>
 #include <set>
@@ -152,6 +153,12 @@ class HostTest : public testing::Test {
     EXPECT_EQ(orthanc.readWhole("check").code, OrthancPluginErrorCode_InexistentFile);
   }
 
+  void expectLogs(std::initializer_list<const char*> lines) {
+    for (const char* line : lines) {
+      EXPECT_TRUE(orthanc.awaitLog(line)) << line;
+    }
+  }
+
   void expectRefusal(const std::string& bundle, const std::string& reason) {
     useBundle(bundle);
     const Stopwatch watch;
@@ -220,21 +227,19 @@ TEST_F(HostTest, SuccessWithBytesMissingIsAnError) {
 TEST_F(HostTest, WrongUseOfTheBindingThrowsAndChangesNothing) {
   start();
   EXPECT_EQ(orthanc.create("!outside", "0123456789"), kSuccess);
-  for (const char* expected : {
-           "read beyond: length is larger than the content",
-           "read negative: offset must be a whole number",
-           "read half: offset must be a whole number",
-           "read nothing at the end: done",
-           "write unasked: write: bytes 0 to 1 of 0",
-           "allocate unasked: allocate: this request takes no bytes",
-           "write a string: bytes must be a Uint8Array",
-           "complete with 2^32: code must be a whole number from 0 to 2147483647",
-           "complete with text: code must be a whole number",
-           "other id: REQUEST_OVER",
-           "again: REQUEST_OVER",
-       }) {
-    EXPECT_TRUE(orthanc.awaitLog(expected)) << expected;
-  }
+  expectLogs({
+      "read beyond: length is larger than the content",
+      "read negative: offset must be a whole number",
+      "read half: offset must be a whole number",
+      "read nothing at the end: done",
+      "write unasked: write: bytes 0 to 1 of 0",
+      "allocate unasked: allocate: this request takes no bytes",
+      "write a string: bytes must be a Uint8Array",
+      "complete with 2^32: code must be a whole number from 0 to 2147483647",
+      "complete with text: code must be a whole number",
+      "other id: REQUEST_OVER",
+      "again: REQUEST_OVER",
+  });
 }
 
 TEST_F(HostTest, ContentsAreEncryptedWhereTheyLie) {
@@ -248,32 +253,30 @@ TEST_F(HostTest, ContentsAreEncryptedWhereTheyLie) {
             kSuccess);
   EXPECT_EQ(orthanc.create("!encrypt", makeContent(200'001)), kSuccess);
   EXPECT_EQ(orthanc.create("!encrypt", ""), kSuccess);
-  for (const char* expected : {
-           "sealed: right",
-           "opened: right",
-           "other additional data: right",
-           "forged: right",
-           "counter: right",
-           "a key of 31: AES: a key has 32 bytes",
-           "mode 3: mode must be a whole number from 0 to 2",
-           "no key: bytes must be a Uint8Array",
-           "called: Class constructors cannot be invoked without 'new'",
-           "before a message: AES: no message has begun",
-           "seal twice: AES: no message to be sealed has begun",
-           "counter with data: AES: additional data is GCM's",
-           "short block: AES: a counter block has 16 bytes",
-           "no nonce: OpenSSL cannot take a nonce of this length",
-           "opened by a sealer: AES: no message to be opened has begun",
-           "other lengths: source and target have different lengths",
-           "a tag of 15: AES: a tag has 16 bytes",
-           "encrypt beyond: read: bytes 1 to 61 of 60",
-           "encrypt with another object: this is no Aes",
-           "encrypt with a number: this is no Aes",
-           "encrypt when wiped: AES: the key has been wiped",
-           "begin when wiped: AES: the key has been wiped",
-       }) {
-    EXPECT_TRUE(orthanc.awaitLog(expected)) << expected;
-  }
+  expectLogs({
+      "sealed: right",
+      "opened: right",
+      "other additional data: right",
+      "forged: right",
+      "counter: right",
+      "a key of 31: AES: a key has 32 bytes",
+      "mode 3: mode must be a whole number from 0 to 2",
+      "no key: bytes must be a Uint8Array",
+      "called: Class constructors cannot be invoked without 'new'",
+      "before a message: AES: no message has begun",
+      "seal twice: AES: no message to be sealed has begun",
+      "counter with data: AES: additional data is GCM's",
+      "short block: AES: a counter block has 16 bytes",
+      "no nonce: OpenSSL cannot take a nonce of this length",
+      "opened by a sealer: AES: no message to be opened has begun",
+      "other lengths: source and target have different lengths",
+      "a tag of 15: AES: a tag has 16 bytes",
+      "encrypt beyond: read: bytes 1 to 61 of 60",
+      "encrypt with another object: this is no Aes",
+      "encrypt with a number: this is no Aes",
+      "encrypt when wiped: AES: the key has been wiped",
+      "begin when wiped: AES: the key has been wiped",
+  });
   EXPECT_FALSE(orthanc.hasLogged("WRONG"));
 }
 
@@ -282,27 +285,25 @@ TEST_F(HostTest, ContentsAreSealedInSegments) {
   for (const size_t size : {size_t{200'001}, size_t{131'072}, size_t{1}, size_t{0}}) {
     EXPECT_EQ(orthanc.create("!segments", makeContent(size)), kSuccess);
   }
-  for (const char* expected : {
-           "sealed in pieces: right",
-           "sealed by segments: right",
-           "opened in pieces: right",
-           "forged bytes: right",
-           "another prefix: right",
-           "prefix of 6: segments: a prefix has 7 bytes",
-           "2^48 + 1 bytes: segments: a nonce counts 2^32 of them",
-           "no size: size must be a whole number from 0 to 9007199254740991",
-           "seal elsewhere: segments: only a segment's start can be gone to",
-           "seal beyond: segments: there are no more",
-           "seal other content: the content is not what goes into these bytes",
-           "seal with another object: these are no Segments",
-           "open beyond: segments: there are no more",
-           "open without room: segments: no room for the plaintext",
-           "open two: segments: two of them end here",
-           "opened by a sealer: AES: no message to be opened has begun",
-           "seal when wiped: segments: the key has been wiped",
-       }) {
-    EXPECT_TRUE(orthanc.awaitLog(expected)) << expected;
-  }
+  expectLogs({
+      "sealed in pieces: right",
+      "sealed by segments: right",
+      "opened in pieces: right",
+      "forged bytes: right",
+      "another prefix: right",
+      "prefix of 6: segments: a prefix has 7 bytes",
+      "2^48 + 1 bytes: segments: a nonce counts 2^32 of them",
+      "no size: size must be a whole number from 0 to 9007199254740991",
+      "seal elsewhere: segments: only a segment's start can be gone to",
+      "seal beyond: segments: there are no more",
+      "seal other content: the content is not what goes into these bytes",
+      "seal with another object: these are no Segments",
+      "open beyond: segments: there are no more",
+      "open without room: segments: no room for the plaintext",
+      "open two: segments: two of them end here",
+      "opened by a sealer: AES: no message to be opened has begun",
+      "seal when wiped: segments: the key has been wiped",
+  });
   EXPECT_FALSE(orthanc.hasLogged("WRONG"));
 }
 

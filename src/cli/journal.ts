@@ -8,6 +8,7 @@ import { createUuidTable } from '../jobs/uuid-table.ts';
 import { parseKey } from '../naming.ts';
 import { field } from '../orthanc-api.ts';
 import { attempt } from './files.ts';
+import { parseJsonLine } from './json-lines.ts';
 
 /** What earlier runs of a migration have copied and verified: behind a first line that tells where to, one key a line; the last one may
  *  be torn. */
@@ -75,7 +76,7 @@ export function openJournal(
 
 /** @throws StorageError BAD_CONFIG */
 function insistOnPlace(path: string, line: string, name: string): void {
-  const head = parse(line);
+  const head = parseJsonLine(line);
   if (field(head, 'journal') !== MARK) {
     throw new StorageError(
       'BAD_CONFIG',
@@ -88,14 +89,6 @@ function insistOnPlace(path: string, line: string, name: string): void {
       'BAD_CONFIG',
       `${path}: is the journal of copies into ${target}, not into ${name}; name another file`,
     );
-  }
-}
-
-function parse(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
   }
 }
 

@@ -6,6 +6,7 @@ import { StorageError } from '../errors.ts';
 import type { Orphan } from '../jobs/verify.ts';
 import { field } from '../orthanc-api.ts';
 import { attempt, openOutput } from './files.ts';
+import { parseJsonLine } from './json-lines.ts';
 
 const MARK = 'orphans of verify --delete-orphans';
 /** Older ones know too little of what has come since. */
@@ -22,7 +23,7 @@ export function readOrphanReport(
 ): ((orphan: Orphan) => boolean) | string {
   if (!existsSync(path)) return 'there was no dry run yet';
   const text = attempt(path, 'read', () => readFileSync(path, 'utf8'));
-  const [first, ...lines] = text.trimEnd().split('\n').map(parseLine);
+  const [first, ...lines] = text.trimEnd().split('\n').map(parseJsonLine);
   if (field(first, 'report') !== MARK) {
     throw new StorageError(
       'BAD_CONFIG',
@@ -63,12 +64,4 @@ export async function writeOrphanReport(
 /** Of an object that has been written anew since, nobody has said that it may go. */
 function identify(orphan: unknown): string {
   return JSON.stringify(['key', 'sizeBytes', 'modified'].map((name) => field(orphan, name)));
-}
-
-function parseLine(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
-  }
 }

@@ -101,7 +101,7 @@ export function isLoopback(url: string): boolean {
 }
 
 /** True where no proxy leads: this machine, and the metadata services by which clouds tell a machine who it is. */
-export function isOnThisMachine(url: string): boolean {
+export function needsNoProxy(url: string): boolean {
   const { hostname } = new URL(url);
   return (
     isLoopback(url) ||

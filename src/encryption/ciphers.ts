@@ -4,8 +4,8 @@
 import type { A2Secrets } from './a2.ts';
 import { type CreateAes, createNodeAes } from './aes.ts';
 import {
-  createAesOpener,
-  createAesSealer,
+  createNodeOpener,
+  createNodeSealer,
   type SegmentOpener,
   type SegmentSealer,
 } from './segments.ts';
@@ -19,8 +19,6 @@ export interface Ciphers {
 
 export const nodeCiphers: Ciphers = {
   createAes: createNodeAes,
-  createSealer: (secrets, plaintextBytes) =>
-    createAesSealer(createNodeAes, secrets, plaintextBytes),
-  createOpener: (secrets, plaintextBytes) =>
-    createAesOpener(createNodeAes, secrets, plaintextBytes),
+  createSealer: createNodeSealer,
+  createOpener: createNodeOpener,
 };

@@ -15,7 +15,7 @@ import {
 export type Header = A1Header | A2Header;
 
 /** Both formats begin with two letters. */
-export const MAGIC_BYTES = 2;
+const MAGIC_BYTES = 2;
 export const HEADER_BYTES = {
   A1: A1_HEADER_BYTES,
   A2: A2_HEADER_BYTES,

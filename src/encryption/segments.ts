@@ -6,7 +6,7 @@
 
 import type { Body } from '../store/object-store.ts';
 import type { A2Secrets } from './a2.ts';
-import type { Aes, CreateAes } from './aes.ts';
+import { type Aes, createNodeAes } from './aes.ts';
 import { placeInSegments, SEGMENT_BYTES, segmentCount, segmentOf, TAG_BYTES } from './sizes.ts';
 
 /** Belongs to whoever made it, to be wiped. */
@@ -40,12 +40,8 @@ function startOfPlaintext(index: number): number {
   return (index % 2) * SEGMENT_BYTES;
 }
 
-export function createAesSealer(
-  createAes: CreateAes,
-  secrets: A2Secrets,
-  plaintextBytes: number,
-): SegmentSealer {
-  const aes = createAes('seal', secrets.dek);
+export function createNodeSealer(secrets: A2Secrets, plaintextBytes: number): SegmentSealer {
+  const aes = createNodeAes('seal', secrets.dek);
   const goTo = createGuide(aes, secrets, plaintextBytes);
   const tag = Buffer.alloc(TAG_BYTES);
 
@@ -75,12 +71,8 @@ export function createAesSealer(
   };
 }
 
-export function createAesOpener(
-  createAes: CreateAes,
-  secrets: A2Secrets,
-  plaintextBytes: number,
-): SegmentOpener {
-  const aes = createAes('open', secrets.dek);
+export function createNodeOpener(secrets: A2Secrets, plaintextBytes: number): SegmentOpener {
+  const aes = createNodeAes('open', secrets.dek);
   const goTo = createGuide(aes, secrets, plaintextBytes);
   const tag = Buffer.alloc(TAG_BYTES);
 

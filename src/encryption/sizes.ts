@@ -22,7 +22,7 @@ export const SEALED_SEGMENT_BYTES = SEGMENT_BYTES + TAG_BYTES;
 /** GCM's own limit for one key and IV, 2^39 - 256 bits. @see NIST SP 800-38D, 5.2.1.1 */
 export const A1_MAX_PLAINTEXT_BYTES = 2 ** 36 - 32;
 /** The segment number is a uint32. */
-export const A2_MAX_SEGMENTS = 2 ** 32;
+const A2_MAX_SEGMENTS = 2 ** 32;
 export const A2_MAX_PLAINTEXT_BYTES = A2_MAX_SEGMENTS * SEGMENT_BYTES;
 
 const MAX_PLAINTEXT_BYTES = {

@@ -4,7 +4,7 @@
 
 import { BlockList, isIP } from 'node:net';
 import type { ProxyServer, ProxySettings } from '../config/settings.ts';
-import { isOnThisMachine } from '../config/urls.ts';
+import { needsNoProxy } from '../config/urls.ts';
 
 /** @returns for a URL, or the origin of one, its proxy; undefined: straight */
 export function createProxyChoice({
@@ -18,7 +18,7 @@ export function createProxyChoice({
     const { protocol, hostname, port } = new URL(url);
     const isTls = protocol === 'https:';
     const isStraight =
-      isOnThisMachine(url) ||
+      needsNoProxy(url) ||
       isException(hostname.replace(/^\[|\]$/g, ''), port === '' ? (isTls ? '443' : '80') : port);
     if (isStraight) return undefined;
     return isTls ? https : http;
