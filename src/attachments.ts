@@ -9,6 +9,7 @@ import { alternateKeys, type ContentType, objectKey } from './naming.ts';
 import type {
   Body,
   ByteRange,
+  GetOptions,
   LocalFiles,
   ObjectStore,
   OpenFile,
@@ -32,7 +33,7 @@ export interface AttachmentStore {
     attachment: Attachment,
     range: ByteRange | undefined,
     sink: Sink,
-    options: OperationOptions,
+    options: GetOptions,
   ): Promise<string>;
   /** Removes it under all its names; a missing one is success. */
   remove(attachment: Attachment, options: OperationOptions): Promise<string>;
@@ -122,6 +123,8 @@ export function createAttachmentStore(deps: {
           ? store.get(key, range, sink, options)
           : envelope.get(store, key, range, sink, attachment, {
               signal: options.signal,
+              // What is encrypted is authenticated besides.
+              insistOnChecksum: content === 'either' && options.insistOnChecksum === true,
               plain: content === 'either' ? 'accept' : 'refuse',
             }),
       );

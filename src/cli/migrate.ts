@@ -22,7 +22,6 @@ interface Options {
   readonly journal?: string;
   readonly parallel: number;
   readonly bandwidth?: number;
-  readonly readBack?: true;
   readonly dryRun?: true;
   readonly json?: true;
 }
@@ -63,17 +62,15 @@ export function migrateCommand(): Command {
         'at most so many MB (of 1,048,576 bytes) a second are copied, or read to be compared, on average: each file goes as fast as it can, the next one waits',
       ).argParser(decimalNumber(BANDWIDTH_MIN)),
     )
-    .option(
-      '--read-back',
-      'reads each copy in a bucket and compares it, which takes about twice as long',
-    )
+    .addOption(new Option('--read-back', 'what it does now in any case').hideHelp())
     .option('--dry-run', 'writes nothing, tells what would be copied')
     .option('--json', 'print the result as JSON')
     .addHelpText(
       'after',
       `
-Each copy is verified: a bucket's provider compares a checksum before it stores anything, a file on the disk is read
-back, and a listing at the end must show each with its size. What is there already with the same size and MD5 is left
+Each copy is read back and compared, and a listing at the end must show each with its size. What is read from a bucket
+must be what was stored: by the MD5 in Orthanc's index with --orthanc, else by the checksum that the object or its
+server has; what nothing vouches for is not copied, and named. What is there already with the same size and MD5 is left
 alone, so that the command can be ended at any time and run again. With --journal it trusts what it has noted of this
 target, and only looks at sizes.
 
@@ -139,7 +136,6 @@ async function copyAll(options: Options, route: Route): Promise<void> {
       {
         atOnce: options.parallel,
         dryRun: options.dryRun === true,
-        readBack: options.readBack === true,
         isDone: (key) => journal.isDone(key),
         onDone: (key) => {
           try {

@@ -6,8 +6,8 @@ import { linkSignals } from '../store/abort.ts';
 import type {
   Body,
   ByteRange,
+  GetOptions,
   ObjectStore,
-  OperationOptions,
   PutOptions,
   Sink,
 } from '../store/object-store.ts';
@@ -67,7 +67,7 @@ export interface Envelope {
     range: ByteRange | undefined,
     sink: Sink,
     identity: ObjectIdentity,
-    options: OperationOptions & { readonly plain: DecryptionSource['plain'] },
+    options: GetOptions & { readonly plain: DecryptionSource['plain'] },
   ): Promise<void>;
   /** As `openObject`, for an object that `get` has verified. */
   open(object: Body, identity: ObjectIdentity & { readonly contentType: number }): OpenedObject;
@@ -95,6 +95,7 @@ interface GetRequest {
   readonly sink: Sink;
   readonly source: DecryptionSource;
   readonly signal: AbortSignal;
+  readonly insistOnChecksum: boolean | undefined;
 }
 
 /** Of a content that size, as it goes through: small ones are held, of large ones less than that is in memory at a time. */
@@ -127,7 +128,8 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
       if (failure.code === 'UNKNOWN_KEY') link.controller.abort(failure);
     });
     try {
-      await store.get(key, range, sink, { signal: link.controller.signal });
+      const { insistOnChecksum } = request;
+      await store.get(key, range, sink, { signal: link.controller.signal, insistOnChecksum });
       return sink.finish();
     } catch (error) {
       // From a store that knows no open ranges; the object is smaller than the range, so that the whole is no more.
@@ -214,9 +216,9 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
       }
     },
 
-    async get(store, key, range, sink, identity, { signal, plain }) {
+    async get(store, key, range, sink, identity, { signal, insistOnChecksum, plain }) {
       const source: DecryptionSource = { find, hasKey, ciphers, identity, plain, wanted: range };
-      const request: GetRequest = { store, key, sink, source, signal };
+      const request: GetRequest = { store, key, sink, source, signal, insistOnChecksum };
       try {
         if (range === undefined) await getWhole(request);
         else if (coveringSegments(range).start < NEAR_SEGMENTS) await getNear(request, range);

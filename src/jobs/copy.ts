@@ -6,7 +6,7 @@ import type { Attachment, AttachmentStore } from '../attachments.ts';
 import { toStorageError } from '../errors.ts';
 import { bodyOf } from '../store/bodies.ts';
 import { createMemorySink } from '../store/memory-sink.ts';
-import type { Body, OperationOptions, Sink } from '../store/object-store.ts';
+import type { Body, GetOptions, OperationOptions, Sink } from '../store/object-store.ts';
 import { createDigester, type Digest, digestOf, type Expected, insist } from './digest.ts';
 
 export interface Copy {
@@ -20,8 +20,8 @@ export interface Copy {
  *  ones are held as a whole, which is faster; so are all where neither store has files, that is from bucket to bucket. */
 const HELD_MAX_BYTES = 4 * 1024 * 1024;
 
-/** Copies one content and reads the copy back, before anybody may rely on it. A copy that isn't what was read is removed, lest
- *  somebody reads it.
+/** Copies one content and reads the copy back, before anybody may rely on it: what a store says of itself proves nothing. A copy that
+ *  isn't what was read is removed, lest somebody reads it. A source that the index tells no MD5 of must have a checksum of its own.
  *  @throws StorageError INTEGRITY where the source isn't what was expected, or the copy isn't what was read; what the stores throw */
 export async function copyVerified(copy: Copy, options: OperationOptions): Promise<Digest> {
   const { attachment, to } = copy;
@@ -36,27 +36,9 @@ export async function copyVerified(copy: Copy, options: OperationOptions): Promi
   return digest;
 }
 
-/** Copies one content. The store's own check of what it is sent is all that vouches for the copy.
- *  @returns the size of the content
- *  @throws StorageError INTEGRITY where the source isn't what was expected; what the stores throw */
-export async function copyOnce(copy: Copy, options: OperationOptions): Promise<number> {
-  const { expected } = copy;
-  const content = await openContent(copy, options);
-  try {
-    const { sizeBytes } = content.body;
-    // An MD5 that nothing is compared with would cost time alone.
-    const digest =
-      expected.md5Hex === undefined ? { sizeBytes, md5Hex: '' } : await content.digest();
-    insist(digest, expected, 'the source');
-    await copy.to.put(copy.attachment, content.body, options);
-    return sizeBytes;
-  } finally {
-    await content.close();
-  }
-}
-
-async function copyDigested(copy: Copy, options: OperationOptions): Promise<Digest> {
+async function copyDigested(copy: Copy, outer: OperationOptions): Promise<Digest> {
   const { attachment, from, to, expected } = copy;
+  const options = insistOnProof(expected, outer);
   const check = (digest: Digest) => {
     insist(digest, expected, 'the source');
     return digest;
@@ -87,7 +69,7 @@ interface Content {
   close(): Promise<void>;
 }
 
-async function openContent(copy: Copy, options: OperationOptions): Promise<Content> {
+async function openContent(copy: Copy, options: GetOptions): Promise<Content> {
   const { attachment, from, expected } = copy;
   if (mayBeLarge(expected) && from.files !== undefined) {
     const file = await from.files.open(attachment, options);
@@ -109,6 +91,11 @@ async function openContent(copy: Copy, options: OperationOptions): Promise<Conte
   };
 }
 
+/** For reads of a source. */
+export function insistOnProof({ md5Hex }: Expected, options: OperationOptions): GetOptions {
+  return { ...options, insistOnChecksum: md5Hex === undefined };
+}
+
 function mayBeLarge({ sizeBytes }: Expected): boolean {
   return sizeBytes === undefined || sizeBytes > HELD_MAX_BYTES;
 }
@@ -116,7 +103,7 @@ function mayBeLarge({ sizeBytes }: Expected): boolean {
 async function readWhole(
   store: AttachmentStore,
   attachment: Attachment,
-  options: OperationOptions,
+  options: GetOptions,
 ): Promise<Uint8Array> {
   const memory = createMemorySink();
   await store.get(attachment, undefined, memory.sink, options);

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import type { Attachment, AttachmentStore } from '../attachments.ts';
 import { StorageError } from '../errors.ts';
-import type { OperationOptions, Sink } from '../store/object-store.ts';
+import type { GetOptions, Sink } from '../store/object-store.ts';
 
 export interface Digest {
   readonly sizeBytes: number;
@@ -21,7 +21,7 @@ export interface Expected {
 export async function digestOf(
   store: AttachmentStore,
   attachment: Attachment,
-  options: OperationOptions,
+  options: GetOptions,
 ): Promise<Digest> {
   const digester = createDigester();
   await store.get(attachment, undefined, digester.sink, options);

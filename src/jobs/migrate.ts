@@ -10,7 +10,7 @@ import { abortReason } from '../store/abort.ts';
 import { createLimiter } from '../store/limit.ts';
 import type { ObjectInfo } from '../store/object-store.ts';
 import { forEachAtOnce } from './at-once.ts';
-import { copyOnce, copyVerified } from './copy.ts';
+import { copyVerified, insistOnProof } from './copy.ts';
 import { type Digest, digestOf, type Expected, insist } from './digest.ts';
 import type { IndexedContents } from './indexed-contents.ts';
 import { createMigratedCopies } from './migrate-copies.ts';
@@ -26,9 +26,6 @@ export interface MigrateOptions {
   readonly atOnce: number;
   /** Nothing is written. */
   readonly dryRun: boolean;
-  /** Reads each copy and compares it, also those in a bucket, whose providers compare a checksum before they store anything. A file
-   *  system has nothing of the kind: there each is read back in any case. */
-  readonly readBack: boolean;
   /** Names that were copied and verified by an earlier run. */
   readonly isDone: (key: string) => boolean;
   /** Called once a copy has been verified. */
@@ -65,7 +62,7 @@ export interface MigrateDependencies {
   readonly progress: (counts: MigrateCounts) => void;
 }
 
-/** Copies what is missing, and checks what it copied. What is there with another content is replaced only where the index says that the
+/** Copies what is missing, and reads back what it copied. What is there with another content is replaced only where the index says that the
  *  source is right: a put is atomic, so that it is no half copy of an earlier run, and may be the only good one. Deletes nothing at
  *  the source.
  *  @throws StorageError where a listing fails, or so many objects in a row that it is the place that fails */
@@ -89,7 +86,6 @@ export async function migrate(
     gone: 0,
     failed: 0,
   };
-  const isReadBack = options.readBack || to.isFileSystem;
   const large = createLimiter(1);
   const placeFailures = createPlaceFailures();
   const copies = createMigratedCopies(deps);
@@ -176,7 +172,7 @@ export async function migrate(
     }
     await options.throttle(sizeBytes);
     const [mine, theirs] = await Promise.all([
-      digestOf(from.attachments, attachment, { signal }),
+      digestOf(from.attachments, attachment, insistOnProof(expected, { signal })),
       digestOfCopy(attachment),
     ]);
     placeFailures.succeeded();
@@ -218,10 +214,8 @@ export async function migrate(
   ): Promise<void> {
     await options.throttle(sizeBytes);
     const work = { attachment, from: from.attachments, to: to.attachments, expected };
-    const contentBytes = isReadBack
-      ? (await copyVerified(work, { signal })).sizeBytes
-      : await copyOnce(work, { signal });
-    copies.add(attachment, sizeAt(to, contentBytes));
+    const copied = await copyVerified(work, { signal });
+    copies.add(attachment, sizeAt(to, copied.sizeBytes));
     // On a disk, to look costs no request.
     if (from.isFileSystem && (await from.store.head(key, { signal })) === undefined) {
       copies.addSourceless(attachment);

@@ -2,7 +2,7 @@
 // What the check at start writes and reads back, at servers other than the vendors' own: whether what the server promises by its
 // headers is what it sends. Ceph RGW 18.2 with its dbstore backend answers a range with the right Content-Range and the first bytes.
 
-import { StorageError, toStorageError } from '../errors.ts';
+import { StorageError, type StorageErrorCode, toStorageError } from '../errors.ts';
 import { createMemorySink } from '../store/memory-sink.ts';
 import type { ByteRange, Sink } from '../store/object-store.ts';
 
@@ -35,26 +35,51 @@ export async function verifyProbe(
   { name, setting }: ProbedServer,
 ): Promise<void> {
   for (const range of [PROBE_RANGE, undefined]) {
+    const { start, end } = range ?? { start: 0, end: PROBE.length };
     const memory = createMemorySink();
+    let failure: StorageError | undefined;
     try {
       await read(range, memory.sink);
     } catch (thrown) {
-      const error = toStorageError(thrown);
-      if (range === undefined || !['INTEGRITY', 'SHORT_BODY', 'BAD_RANGE'].includes(error.code)) {
-        throw thrown;
-      }
+      failure = toStorageError(thrown);
+      if (range === undefined || !ANSWER_CODES.has(failure.code)) throw thrown;
+    }
+    const hasBegun = memory.bytes().length === end - start;
+    if (failure !== undefined && !hasBegun) {
       throw new StorageError(
         'BAD_CONFIG',
-        `${name} does not answer ranges as HTTP demands, so that headers of images could not be read: ${error.message}; use another server, or correct ${setting}`,
-        { cause: error },
+        `${name} does not answer ranges as HTTP demands, so that parts of images could not be read (${failure.message}); use another server, or correct ${setting}`,
+        { cause: failure },
       );
     }
-    const { start, end } = range ?? { start: 0, end: PROBE.length };
-    if (Buffer.compare(memory.bytes(), PROBE.subarray(start, end)) === 0) continue;
+    const isRight = Buffer.compare(memory.bytes(), PROBE.subarray(start, end)) === 0;
+    if (failure === undefined && isRight) continue;
     const what = range === undefined ? 'reads of whole objects' : 'ranges';
     throw new StorageError(
       'BAD_CONFIG',
-      `${name} answers ${what} with the wrong bytes: ${start} to ${end} of what was just written came back as others, with every header right; no image would be safe there. Use another server, or another backend of it (Ceph's "dbstore" does so), or correct ${setting}, if a proxy or cache is between`,
+      `${name} answers ${what} with the wrong bytes: of an object that was just written, others came than ${start} to ${end}, with headers that say it were those; no image is safe there. Use another server, or another backend of it (Ceph's "dbstore" does so), or correct ${setting} if a proxy or cache is between`,
+      { cause: failure },
     );
   }
+}
+
+/** Of answers that came, and are not what was asked for. */
+const ANSWER_CODES: ReadonlySet<StorageErrorCode> = new Set([
+  'INTEGRITY',
+  'SHORT_BODY',
+  'BAD_RANGE',
+]);
+
+/** Whatever becomes of the work, the probe is removed; what went wrong first is what is told. */
+export async function withRemoval(
+  work: () => Promise<void>,
+  remove: () => Promise<void>,
+): Promise<void> {
+  try {
+    await work();
+  } catch (thrown) {
+    await remove().catch(() => undefined);
+    throw thrown;
+  }
+  await remove();
 }

@@ -16,6 +16,8 @@ export interface ReceiveOptions {
   readonly server: string;
   /** What to verify beyond the length; told whether all of the object is coming. */
   createVerifier(headers: Headers, isWhole: boolean): Verifier | undefined;
+  /** Refuse what nothing can vouch for. */
+  readonly insistOnChecksum?: boolean | undefined;
   /** Fetches the rest over other connections when this one is slow. */
   readonly split?: SplitRead;
 }
@@ -34,6 +36,13 @@ export function receive(options: ReceiveOptions, status: number, headers: Header
   const { key, sink, server } = options;
   const extent = readExtent(options, status, headers);
   const verifier = options.createVerifier(headers, extent.isWhole);
+  if (verifier === undefined && options.insistOnChecksum === true) {
+    throw new StorageError(
+      'INTEGRITY',
+      `neither "${key}" nor ${server} has a checksum of it, so that nothing tells whether it comes as it was stored`,
+      { key, isFinal: true },
+    );
+  }
   sink.begin(extent.sizeBytes, extent.totalBytes);
   let received = 0;
   const receiver: Receiver = {

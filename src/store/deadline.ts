@@ -53,7 +53,9 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
     put: (key, body, options) =>
       run('write', key, options, (bounded) => store.put(key, body, { ...options, ...bounded })),
     get: (key, range, sink, options) =>
-      run('read', key, options, (bounded) => store.get(key, range, sink, bounded)),
+      run('read', key, options, (bounded) =>
+        store.get(key, range, sink, { ...options, ...bounded }),
+      ),
     head: (key, options) => run('look up', key, options, (bounded) => store.head(key, bounded)),
     delete: (key, options) =>
       run('delete', key, options, (bounded) => store.delete(key, bounded), removalLimit),

@@ -39,6 +39,11 @@ export interface OperationOptions {
   readonly signal: AbortSignal;
 }
 
+export interface GetOptions extends OperationOptions {
+  /** Fail with INTEGRITY where no checksum, neither ours nor the store's, vouches for the content, instead of trusting its length. */
+  readonly insistOnChecksum?: boolean | undefined;
+}
+
 export interface PutOptions extends OperationOptions {
   /** Replaces this version of the object, which `head` told of, or nothing: so that an object that was removed meanwhile does not come
    *  back. Repeated after a lost answer, a put that had succeeded may fail so, too. */
@@ -87,12 +92,7 @@ export interface ObjectStore {
    *  `mayEndEarly`; one that starts there always is.
    *  @param range undefined is the whole object, also an empty one
    *  @throws NOT_FOUND, BAD_RANGE, SHORT_BODY, INTEGRITY, ACCESS_DENIED, THROTTLED, UNAVAILABLE, TIMEOUT, ABORTED */
-  get(
-    key: string,
-    range: ByteRange | undefined,
-    sink: Sink,
-    options: OperationOptions,
-  ): Promise<void>;
+  get(key: string, range: ByteRange | undefined, sink: Sink, options: GetOptions): Promise<void>;
   /** @returns undefined where there is no such object */
   head(key: string, options: OperationOptions): Promise<ObjectHead | undefined>;
   /** A missing key is success. */

@@ -18,6 +18,7 @@ import {
   GENUINE,
   hang,
   type ScriptedServer,
+  type Step,
   startScriptedServer,
 } from '../support/scripted-server.ts';
 import { makeLogger, makeProxies, makeS3Settings } from '../support/settings.ts';
@@ -35,13 +36,22 @@ function open(
   return closing(createS3Store(settings, { log: makeLogger(), ...deps }));
 }
 
+/** AWS itself, for which the server of the test answers. */
+function openAws(changes: Partial<S3Settings> = {}): ObjectStore {
+  const endpoint = 'http://s3.us-east-1.amazonaws.com';
+  return open({ endpoint }, { proxies: makeProxies(server.endpoint), ...changes });
+}
+
 const check = (store: ObjectStore) => store.check({ signal: never() });
 
 const serverTime = new Date(Date.now() - 20 * 60_000).toUTCString();
 
+/** A read of nothing; the probe, a range of it and the whole; an upload in parts begun and aborted; the probe removed. */
+const PROBING = ['GET', 'PUT', 'GET', 'GET', 'POST', 'DELETE', 'DELETE'];
+
 startFaults({
   answer: answerS3,
-  checks: ['GET', 'PUT', 'DELETE'],
+  checks: PROBING,
   create: (endpoint, changes) =>
     createS3Store(makeS3Settings({ endpoint, ...changes }), { log: makeLogger() }),
   addressSetting: /AwsS3Storage\.Endpoint/,
@@ -95,12 +105,12 @@ describe('a policy', () => {
       const isAllowed =
         path.startsWith('/bucket/archive/') &&
         // Without ListBucket a missing object is not told from a forbidden one.
-        (exchange.recorded.method === 'PUT' || isKnown);
+        (exchange.recorded.method !== 'GET' || isKnown);
       await (isAllowed ? exchange.proceed() : failS3(403, 'AccessDenied')(exchange));
     });
     const store = open(server, {}, { probePrefix: 'archive' });
     await check(store);
-    expect(server.requests.map(({ method }) => method)).toEqual(['GET', 'PUT', 'GET', 'DELETE']);
+    expect(server.requests.map(({ method }) => method)).toEqual(PROBING);
     expect(server.objects.size).toBe(0);
   });
 
@@ -132,9 +142,27 @@ describe('a policy', () => {
     },
   );
 
-  test('of encryption by KMS is tried by a real write', async () => {
-    await check(open(server, { serverSideEncryption: 'aws:kms' }));
-    expect(server.requests.map(({ method }) => method)).toEqual(['GET', 'PUT', 'GET', 'DELETE']);
+  test('of encryption by KMS is tried by a real write, at AWS too', async () => {
+    await check(openAws({ serverSideEncryption: 'aws:kms' }));
+    expect(server.requests.map(({ method }) => method)).toEqual([
+      'GET',
+      'PUT',
+      'GET',
+      'GET',
+      'DELETE',
+    ]);
+    expect(server.objects.size).toBe(0);
+  });
+
+  test('that forbids to abort uploads is worth a warning', async () => {
+    server.always(async (exchange) => {
+      const { method, url } = exchange.recorded;
+      const isAbort = method === 'DELETE' && url.includes('uploadId=');
+      await (isAbort ? failS3(403, 'AccessDenied')(exchange) : exchange.proceed());
+    });
+    const log = makeLogger();
+    await check(open(server, {}, { log }));
+    expect(log.lines.join('\n')).toMatch(/^warning: .*could not be aborted/);
   });
 
   test('leaves nothing either where the server looks at no checksum', async () => {
@@ -151,16 +179,100 @@ describe('a policy', () => {
     expect(server.objects.size).toBe(0);
   });
 
-  test('is tried without a write that is stored, or a removal of anything', async () => {
+  test('is tried at AWS without a write that is stored, or a removal of anything', async () => {
     const stored = new Set<number>();
     server.always(async ({ recorded, proceed }) => {
       if (recorded.method === 'DELETE') expect(recorded.headers['if-match']).toBe('"none"');
       await proceed();
       stored.add(server.objects.size);
     });
-    await check(open(server));
+    await check(openAws());
     expect(server.requests.map(({ method }) => method)).toEqual(['GET', 'PUT', 'DELETE']);
     expect([...stored]).toEqual([0]);
+  });
+});
+
+describe('a server that is not quite S3', () => {
+  const answerPut =
+    (headers: Readonly<Record<string, string>>): Step =>
+    async ({ recorded, response, readBody, proceed }) => {
+      if (recorded.method !== 'PUT') {
+        await proceed();
+        return;
+      }
+      const { pathname } = new URL(recorded.url, 'http://server');
+      const bytes = await readBody();
+      server.objects.set(pathname, { bytes, headers: GENUINE });
+      response.removeHeader('x-amz-request-id');
+      response.writeHead(200, { 'content-length': '0', ...headers }).end();
+    };
+
+  test.each([
+    ['tells no ETag (Ozone)', { 'x-amz-request-id': 'ID' }],
+    [
+      'calls an empty answer HTML (moto)',
+      { 'x-amzn-requestid': 'ID', 'content-type': 'text/html; charset=utf-8', etag: '"etag"' },
+    ],
+    ['has none of the headers of S3', { etag: '"etag"' }],
+  ])('may be one that %s', async (_name, headers) => {
+    server.always(answerPut(headers));
+    const store = open(server);
+    await check(store);
+    await store.put('key', makeBody(makeBytes(10)), { signal: never() });
+    expect([...server.objects.keys()]).toEqual(['/bucket/key']);
+  });
+
+  test.each([
+    ['API Gateway', { 'x-amz-apigw-id': 'ID', 'x-amzn-requestid': 'ID' }],
+    ['a function behind a URL', { 'x-amzn-requestid': 'ID', 'content-type': 'application/json' }],
+    ['CloudFront', { 'x-amz-cf-id': 'ID', 'content-type': 'text/html' }],
+    [
+      'a login page with an ETag',
+      { etag: '"etag"', 'content-type': 'text/html', 'content-length': '5' },
+    ],
+  ])('is not %s', async (_name, headers: Readonly<Record<string, string>>) => {
+    server.always(async ({ recorded, response, readBody, proceed }) => {
+      await readBody();
+      if (recorded.method !== 'PUT') {
+        await proceed();
+        return;
+      }
+      response.removeHeader('x-amz-request-id');
+      response.writeHead(200, headers).end('hello');
+    });
+    await expectFailure(check(open(server)), 'UNAVAILABLE', /no store answers/);
+  });
+
+  test.each([['InitiateMultipartUpload'], ['InitiateMultipartUploadOutput']])(
+    'may begin uploads by an element <%s>',
+    async (root) => {
+      const xml = `<?xml version="1.0"?>\n<${root}><UploadId>the-id</UploadId></${root}>`;
+      server.always(async ({ recorded, response, readBody, proceed }) => {
+        if (!(recorded.method === 'POST' && recorded.url.includes('uploads'))) {
+          await proceed();
+          return;
+        }
+        await readBody();
+        server.uploads.set('the-id', new Map());
+        response.writeHead(200, { 'content-type': 'text/xml' }).end(xml);
+      });
+      const store = open(server, {
+        transfer: { always: true, poolSize: 2, partSizeBytes: 5_242_880 },
+      });
+      await check(store);
+      const bytes = makeBytes(6_000_000);
+      await store.put('key', makeBody(bytes), { signal: never() });
+      expect(server.objects.get('/bucket/key')?.bytes.equals(bytes)).toBe(true);
+    },
+  );
+
+  test('must be able to begin an upload in parts', async () => {
+    server.always(async (exchange) => {
+      const isPost = exchange.recorded.method === 'POST';
+      await (isPost ? failS3(501, 'NotImplemented')(exchange) : exchange.proceed());
+    });
+    await expectFailure(check(open(server)), 'BAD_CONFIG', /cannot begin an upload in parts/);
+    expect(server.objects.size).toBe(0);
   });
 });
 

@@ -7,7 +7,14 @@ import type { S3Settings } from '../../src/config/settings.ts';
 import { crc32, encodeCrc32 } from '../../src/providers/checksums.ts';
 import { createS3Store, type S3Dependencies } from '../../src/providers/s3/store.ts';
 import { withDeadline } from '../../src/store/deadline.ts';
-import { expectFailure, expectSameBytes, makeBody, makeBytes, never } from '../support/bodies.ts';
+import {
+  expectFailure,
+  expectSameBytes,
+  makeBody,
+  makeBytes,
+  makeSink,
+  never,
+} from '../support/bodies.ts';
 import { answerS3, answerS3Error, failS3, TEST_REQUEST_ID } from '../support/s3-memory.ts';
 import { answerRaw, BLOCKED, type Step } from '../support/scripted-server.ts';
 import { makeS3Settings, TEST_SECRET_KEY } from '../support/settings.ts';
@@ -307,6 +314,168 @@ describe.each([
       expect(Buffer.from((await get(store)).bytes()).toString()).toBe('123456789');
       bench.server.always(answerRaw(head, altered, () => undefined));
       await expectFailure(get(store), 'INTEGRITY', new RegExp(algorithm));
+    });
+
+    describe('of a server that keeps no checksum', () => {
+      const transfer = { always: true, poolSize: 2, partSizeBytes: 5 * MIB };
+
+      /** As gateways do that know no checksums, or drop the metadata too. */
+      function forget(names: RegExp): void {
+        bench.server.always(async (exchange) => {
+          const { headers } = exchange.recorded;
+          for (const name of Object.keys(headers).filter((each) => names.test(each))) {
+            delete (headers as Record<string, string | undefined>)[name];
+          }
+          await exchange.proceed();
+        });
+      }
+
+      function flip(offset: number): void {
+        const object = bench.server.objects.get('/bucket/key');
+        if (object !== undefined) object.bytes[offset] = (object.bytes[offset] ?? 0) ^ 1;
+      }
+
+      test.each([
+        ['WhenSupported', 1_000, 500],
+        ['WhenRequired', 1_000, 999],
+        ['WhenSupported', 11 * MIB, 3 * MIB],
+        ['WhenRequired', 11 * MIB, 0],
+        ['WhenSupported', 10 * MIB, 10 * MIB - 1],
+      ] as const)('%s, %i bytes: a bit that flips at %i is found', async (mode, size, offset) => {
+        forget(/^x-amz-checksum/);
+        const store = open({ maxRetries: 0, checksumMode: mode, transfer });
+        const bytes = makeBytes(size);
+        await put(store, bytes);
+        expectSameBytes((await get(store)).bytes(), bytes);
+        flip(offset);
+        await expectFailure(get(store), 'INTEGRITY', /x-amz-meta-orthanc-crc32/);
+      });
+
+      test('an ETag of other 32 digits does no harm', async () => {
+        const etag = { etag: `"${'0123456789abcdef'.repeat(2)}"` };
+        forget(/^x-amz-checksum/);
+        const store = open({ maxRetries: 0 }, { verifyMd5: true });
+        await put(store);
+        const object = bench.server.objects.get('/bucket/key');
+        if (object !== undefined) {
+          bench.server.objects.set('/bucket/key', {
+            ...object,
+            headers: { ...object.headers, ...etag },
+          });
+        }
+        expectSameBytes((await get(store)).bytes(), SMALL);
+        flip(1);
+        await expectFailure(get(store), 'INTEGRITY', /x-amz-meta-orthanc-crc32/);
+      });
+
+      describe("nor our metadata, or of another program's object", () => {
+        const md5Of = (bytes: Uint8Array) => createHash('md5').update(bytes).digest('hex');
+        let etagOf: (bytes: Uint8Array) => string;
+
+        /** Each object gets an ETag when it is stored. */
+        function answerEtags(): void {
+          bench.server.always(async (exchange) => {
+            const { response, recorded } = exchange;
+            const { headers } = recorded;
+            for (const name of Object.keys(headers)) {
+              if (/^x-amz-(checksum|meta)/.test(name)) {
+                delete (headers as Record<string, string | undefined>)[name];
+              }
+            }
+            const send = response.writeHead.bind(response);
+            const key = recorded.url.split('?')[0] ?? '';
+            response.writeHead = ((status: number, head: object) => {
+              const bytes = bench.server.objects.get(key)?.bytes;
+              return send(status, {
+                ...head,
+                ...(bytes === undefined ? {} : { etag: `"${etagOf(bytes)}"` }),
+              });
+            }) as typeof response.writeHead;
+            await exchange.proceed();
+          });
+        }
+
+        test('an ETag that is none leaves it readable, once the server is found out', async () => {
+          etagOf = (bytes) => md5Of(Buffer.concat([bytes, Buffer.from('salt')]));
+          answerEtags();
+          const store = open({ maxRetries: 0 }, { verifyMd5: true });
+          await put(store);
+          expectSameBytes((await get(store)).bytes(), SMALL);
+          const before = bench.methods().length;
+          expectSameBytes((await get(store)).bytes(), SMALL);
+          // Found out once, by an object of its own that is removed.
+          expect(bench.methods().slice(before)).toEqual(['GET']);
+          expect([...bench.server.objects.keys()]).toEqual(['/bucket/key']);
+        });
+
+        test('an ETag that is one tells of damage, and the message of both causes', async () => {
+          etagOf = (bytes) => (bytes.length === SMALL.length ? md5Of(SMALL) : md5Of(bytes));
+          answerEtags();
+          const store = open({ maxRetries: 0 }, { verifyMd5: true });
+          await put(store);
+          flip(1);
+          const message = /ETag.*object is damaged.*ETags of this server are none.*verify --deep/;
+          await expectFailure(get(store), 'INTEGRITY', message);
+          expect([...bench.server.objects.keys()]).toEqual(['/bucket/key']);
+        });
+
+        test('an ETag that cannot be tried is believed', async () => {
+          etagOf = () => '0123456789abcdef'.repeat(2);
+          answerEtags();
+          const store = open({ maxRetries: 0 }, { verifyMd5: true });
+          await put(store);
+          bench.server.always(
+            answerRaw(
+              { 'content-length': SMALL.length, etag: `"${etagOf(SMALL)}"` },
+              SMALL,
+              () => undefined,
+            ),
+          );
+          await expectFailure(get(store), 'INTEGRITY', /ETag/);
+        });
+
+        test('who insists on a checksum is refused, or given what an ETag vouches for', async () => {
+          const store = open({ maxRetries: 0 });
+          const insist = () =>
+            store.get('key', undefined, makeSink(), { signal: never(), insistOnChecksum: true });
+          etagOf = md5Of;
+          answerEtags();
+          await put(store);
+          await insist();
+          etagOf = (bytes) => `${md5Of(bytes)}-2`;
+          await expectFailure(insist(), 'INTEGRITY', /nothing tells whether/);
+          expectSameBytes((await get(store)).bytes(), SMALL);
+        });
+      });
+    });
+
+    test('a part without an ETag ends the upload, since nobody could complete it', async () => {
+      const transfer = { always: true, poolSize: 2, partSizeBytes: 5 * MIB };
+      bench.server.always(async (exchange) => {
+        const { response, recorded } = exchange;
+        if (!recorded.url.includes('partNumber=')) {
+          await exchange.proceed();
+          return;
+        }
+        await exchange.readBody();
+        response.writeHead(200, { 'x-amz-request-id': TEST_REQUEST_ID, 'content-length': 0 }).end();
+      });
+      const putting = put(open({ maxRetries: 1, transfer }), makeBytes(6 * MIB));
+      await expectFailure(putting, 'UNAVAILABLE', /no ETag of part \d of "key"/);
+      await expect.poll(() => bench.server.openUploads()).toBe(0);
+    });
+
+    test('a lost answer to a completion is told by our checksum from an older object', async () => {
+      const transfer = { always: true, poolSize: 2, partSizeBytes: 5 * MIB };
+      const store = open({ transfer });
+      await put(store, makeBytes(6 * MIB, 1));
+      const proceed: Step = (exchange) => exchange.proceed();
+      const lost: Step = async ({ readBody, socket }) => {
+        await readBody();
+        socket.resetAndDestroy();
+      };
+      bench.server.script(proceed, proceed, proceed, lost, failS3(404, 'NoSuchUpload'));
+      await expectFailure(put(store, makeBytes(6 * MIB, 2)), 'UNAVAILABLE');
     });
 
     test('an ETag that is an MD5 is verified on demand, one that is none is left alone', async () => {

@@ -20,8 +20,10 @@ import { makeCertificate } from '../support/certificate.ts';
 import { startProxy } from '../support/forward-proxy.ts';
 import {
   type AnswerFromMemory,
+  GENUINE,
   hang,
   type ScriptedServer,
+  type Step,
   startScriptedServer,
 } from '../support/scripted-server.ts';
 import { makeProxies } from '../support/settings.ts';
@@ -75,6 +77,66 @@ export function startFaults(target: StartTarget): void {
     test.each(target.mistakes)('finds %s', async (_name, answer, code, message) => {
       server.always(answer);
       await expectFailure(check(open(server.endpoint)), code, message);
+    });
+
+    type Forge = (bytes: Buffer, first: number, last: number) => Buffer;
+
+    /** Answers reads with every header right. */
+    const forge =
+      (range: Forge | undefined, whole: (bytes: Buffer) => Buffer = (bytes) => bytes): Step =>
+      async ({ recorded, response, readBody, proceed }) => {
+        const [object] = server.objects.values();
+        const asked = recorded.headers['x-ms-range'] ?? recorded.headers['range'];
+        const isRight = asked !== undefined && range === undefined;
+        if (recorded.method !== 'GET' || object === undefined || isRight) {
+          await proceed();
+          return;
+        }
+        await readBody();
+        const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(asked ?? '') ?? [];
+        const { bytes, headers } = object;
+        const isRange = asked !== undefined;
+        const body = range && isRange ? range(bytes, Number(first), Number(last)) : whole(bytes);
+        response.writeHead(isRange ? 206 : 200, {
+          ...GENUINE,
+          ...headers,
+          'content-length': body.length,
+          ...(isRange ? { 'content-range': `bytes ${first}-${last}/${bytes.length}` } : {}),
+        });
+        response.end(body);
+      };
+    test.each<[string, Step]>([
+      ['from byte 0', forge((bytes, first, last) => bytes.subarray(0, last - first + 1))],
+      ['a byte too late', forge((bytes, first, last) => bytes.subarray(first + 1, last + 2))],
+      ['from the end', forge((bytes, first, last) => bytes.subarray(first - last - 1))],
+      ['of zeros', forge((_bytes, first, last) => Buffer.alloc(last - first + 1))],
+    ])('refuses a server that answers ranges %s', async (_name, answer) => {
+      server.always(answer);
+      const message = /answers ranges with the wrong bytes/;
+      const error = await expectFailure(check(open(server.endpoint)), 'BAD_CONFIG', message);
+      expect(error.message).toMatch(target.addressSetting);
+      expect(error.message).toContain(server.endpoint);
+      expect(server.objects.size).toBe(0);
+    });
+
+    test('refuses a server that does not know ranges', async () => {
+      server.always(async (exchange) => {
+        const { request, recorded } = exchange;
+        for (const name of ['range', 'x-ms-range']) {
+          delete request.headers[name];
+          delete (recorded.headers as Record<string, string | undefined>)[name];
+        }
+        await exchange.proceed();
+      });
+      const message = /does not answer ranges as HTTP demands/;
+      await expectFailure(check(open(server.endpoint)), 'BAD_CONFIG', message);
+      expect(server.objects.size).toBe(0);
+    });
+
+    test('refuses a server that gives back another content', async () => {
+      server.always(forge(undefined, (bytes) => Buffer.alloc(bytes.length)));
+      await expectFailure(check(open(server.endpoint, { maxRetries: 0 })), 'INTEGRITY');
+      expect(server.objects.size).toBe(0);
     });
 
     test('gives up a server that never answers within 10 s', async () => {

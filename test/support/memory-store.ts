@@ -12,6 +12,8 @@ import type { ObjectStore } from '../../src/store/object-store.ts';
 
 export interface MemoryStore extends ObjectStore {
   readonly objects: Map<string, Uint8Array>;
+  /** Keys of objects of which it has no checksum. */
+  readonly unproven: Set<string>;
   /** Such as "get 12/34/…", in their order. */
   calls(): readonly string[];
   forget(): void;
@@ -43,6 +45,7 @@ export function sideOf(
 
 export function createMemoryStore(): MemoryStore {
   const objects = new Map<string, Uint8Array>();
+  const unproven = new Set<string>();
   const modified = new Map<string, Date>();
   let calls: string[] = [];
   let count = 0;
@@ -61,6 +64,7 @@ export function createMemoryStore(): MemoryStore {
 
   return {
     objects,
+    unproven,
     calls: () => calls,
     forget: () => {
       calls = [];
@@ -77,10 +81,13 @@ export function createMemoryStore(): MemoryStore {
       objects.set(key, body.read(0, body.sizeBytes));
       modified.set(key, new Date());
     },
-    async get(key, range, sink, { signal }) {
+    async get(key, range, sink, { signal, insistOnChecksum }) {
       await enter(`get ${key}`, signal);
       const all = objects.get(key);
       if (all === undefined) throw new StorageError('NOT_FOUND', `no ${key}`, { key });
+      if (insistOnChecksum === true && unproven.has(key)) {
+        throw new StorageError('INTEGRITY', `nothing vouches for ${key}`, { key });
+      }
       if (range !== undefined && range.end > all.length) {
         throw new StorageError('BAD_RANGE', `${key} ends at ${all.length}`, { key });
       }

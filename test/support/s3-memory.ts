@@ -3,10 +3,24 @@
 
 import type { ServerResponse } from 'node:http';
 import { crc32 as checksumOf, encodeCrc32 } from '../../src/providers/checksums.ts';
-import type { AnswerFromMemory, Step } from './scripted-server.ts';
+import type { AnswerFromMemory, RecordedRequest, Step } from './scripted-server.ts';
 
 export const TEST_REQUEST_ID = 'REQUEST0ID';
 
+type Metadata = Readonly<Record<string, string>>;
+
+/** Of the uploads of each server, which it is told when they begin. */
+const metadata = new WeakMap<object, Readonly<Record<string, Metadata>>>();
+
+function metadataIn({ headers }: RecordedRequest): Metadata {
+  const entries = Object.entries(headers).filter(
+    (entry): entry is [string, string] =>
+      entry[0].startsWith('x-amz-meta-') && entry[1] !== undefined,
+  );
+  return Object.fromEntries(entries);
+}
+
+/** Like many servers, it keeps no checksum of what comes in parts. */
 export const answerS3: AnswerFromMemory = ({ objects, uploads }, request, body, response) => {
   const url = new URL(request.url, 'http://server');
   const key = decodeURIComponent(url.pathname);
@@ -15,6 +29,7 @@ export const answerS3: AnswerFromMemory = ({ objects, uploads }, request, body, 
   const crc32 = request.headers['x-amz-checksum-crc32'];
   const headers: Record<string, string> = {
     etag: '"etag"',
+    ...metadataIn(request),
     ...(crc32 === undefined ? {} : { 'x-amz-checksum-crc32': crc32 }),
   };
 
@@ -40,6 +55,7 @@ export const answerS3: AnswerFromMemory = ({ objects, uploads }, request, body, 
       if (uploadId === null) {
         const id = `upload-${uploads.size}-${Date.now()}`;
         uploads.set(id, new Map());
+        metadata.set(uploads, { ...metadata.get(uploads), [id]: metadataIn(request) });
         const xml = `<InitiateMultipartUploadResult><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`;
         response.writeHead(200, { 'content-type': 'application/xml' }).end(xml);
         return;
@@ -52,7 +68,8 @@ export const answerS3: AnswerFromMemory = ({ objects, uploads }, request, body, 
       uploads.delete(uploadId);
       const ordered = [...parts].sort(([a], [b]) => a - b).map(([, part]) => part);
       const etag = `"etag-${parts.size}"`;
-      objects.set(key, { bytes: Buffer.concat(ordered), headers: { etag } });
+      const headers = { etag, ...metadata.get(uploads)?.[uploadId] };
+      objects.set(key, { bytes: Buffer.concat(ordered), headers });
       const xml = `<CompleteMultipartUploadResult><ETag>${etag}</ETag></CompleteMultipartUploadResult>`;
       response.writeHead(200, { 'content-type': 'application/xml' }).end(xml);
       return;

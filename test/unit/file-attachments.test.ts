@@ -119,7 +119,6 @@ describe('a file that C++ has encrypted', () => {
       {
         atOnce: 2,
         dryRun: false,
-        readBack: false,
         isDone: () => false,
         onDone: () => undefined,
         throttle: () => Promise.resolve(),

@@ -1,20 +1,24 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The check at start. A role or signature may allow reading, writing and deleting objects under RootPath and nothing else, so the
-// container itself is not asked about.
+// container itself is not asked about. Azure itself is believed what it says; of other servers a probe tells whether they do it.
 
 import type { ContainerClient } from '@azure/storage-blob';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
+import { viewOf } from '../../store/bodies.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
+import type { ByteRange, Sink } from '../../store/object-store.ts';
 import { probeKey } from '../operation.ts';
+import { PROBE, verifyProbe, withRemoval } from '../probe.ts';
 import { accountSetting, type SharedAccess } from './account.ts';
 import { type ErrorContext, errorCodeOf, TOKEN_WAIT, toAzureError } from './errors.ts';
-import type { Requests } from './requests.ts';
+import { digestBlob, type Requests } from './requests.ts';
 import type { Perform } from './retry.ts';
 import type { TokenSource } from './tokens.ts';
 
-/** Of nothing. */
-const EMPTY_DIGESTS = { md5Base64: '1B2M2Y8AsgTpgAmY7PhCfg==', crc32: 0 };
+/** Azure's own addresses, of all its clouds. */
+const AZURE_HOST = /\.blob\.(core\.|storage\.azure\.net$)/;
+const BLOCK_ID = Buffer.from('probe').toString('base64');
 /** Time enough to have a new signature made. */
 const EXPIRY_NOTICE_DAYS = 14;
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -48,12 +52,11 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
   const { access, settings } = deps.context;
   const key = probeKey(deps.probePrefix);
   if (!(await isContainerThere(deps, key, signal))) await createContainer(deps, signal);
+  if (access.kind === 'sas') checkSignature(access, deps.log);
   // A key permits everything, a signature says what it permits unless a stored policy rules; of a role only trying tells.
-  if (access.kind === 'key') return;
-  if (access.kind === 'sas') {
-    checkSignature(access, deps.log);
-    if (access.permissions !== undefined) return;
-  }
+  const isPermitted =
+    access.kind === 'key' || (access.kind === 'sas' && access.permissions !== undefined);
+  if (isPermitted && isAzure(deps.context)) return;
   await probeWriting(deps, key, signal);
   deps.log.debug(`Azure container "${settings.containerName}": wrote and deleted "${key}"`);
 }
@@ -122,29 +125,64 @@ function checkSignature({ permissions, expires }: SharedAccess, log: Logger): vo
   }
 }
 
+function isAzure({ origin }: ErrorContext): boolean {
+  return AZURE_HOST.test(new URL(origin).hostname);
+}
+
 async function probeWriting(
-  { container, context, perform, requests, log }: CheckDependencies,
+  deps: CheckDependencies,
   key: string,
   signal: AbortSignal,
 ): Promise<void> {
+  const { container, context, perform, requests, log } = deps;
   const blob = container.getBlockBlobClient(key);
-  const empty = { sizeBytes: 0, read: () => new Uint8Array() };
-  const { sdk } = requests.put(empty, EMPTY_DIGESTS);
-  try {
-    await perform(signal, { content: empty }, (abortSignal) =>
-      blob.upload('', 0, { ...sdk, abortSignal }),
-    );
-  } catch (thrown) {
-    throw toAzureError(thrown, { verb: 'write', key }, context);
-  }
-  try {
-    await perform(signal, {}, (abortSignal) => blob.delete({ abortSignal }));
-  } catch (thrown) {
-    if (errorCodeOf(thrown) !== 'BlobImmutableDueToPolicy') {
-      throw toAzureError(thrown, { verb: 'delete', key }, context);
+  const content = viewOf(PROBE);
+  const { sdk } = requests.put(content, await digestBlob(content, signal));
+  await attempt('write', () =>
+    perform(signal, { content }, (abortSignal) =>
+      blob.upload('', content.sizeBytes, { ...sdk, abortSignal }),
+    ),
+  );
+  await withRemoval(tryOut, async () => {
+    try {
+      await perform(signal, {}, (abortSignal) => blob.delete({ abortSignal }));
+    } catch (thrown) {
+      if (errorCodeOf(thrown) !== 'BlobImmutableDueToPolicy') throw explain('delete', thrown);
+      log.warning(
+        `a policy of Azure container "${context.settings.containerName}" keeps objects as they are: what Orthanc deletes will stay there, and so does "${key}"`,
+      );
     }
-    log.warning(
-      `a policy of Azure container "${context.settings.containerName}" keeps objects as they are: what Orthanc deletes will stay there, and so does "${key}"`,
+  });
+
+  async function tryOut(): Promise<void> {
+    const server = { name: context.origin, setting: accountSetting(context.settings) };
+    await attempt('read', () => verifyProbe(read, server));
+    if (isAzure(context)) return;
+    // The first step of a large upload. A block that is not committed goes with the blob.
+    await attempt('write a block of', () =>
+      perform(signal, { content }, (abortSignal) =>
+        blob.stageBlock(BLOCK_ID, '', content.sizeBytes, { abortSignal }),
+      ),
     );
+  }
+
+  async function read(range: ByteRange | undefined, sink: Sink): Promise<void> {
+    const receive = requests.receive({ key, range, sink });
+    const count = range === undefined ? undefined : range.end - range.start;
+    await perform(signal, { receive }, (abortSignal) =>
+      blob.download(range?.start, count, { ...requests.get(range).sdk, abortSignal }),
+    );
+  }
+
+  async function attempt(verb: string, work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work();
+    } catch (thrown) {
+      throw explain(verb, thrown);
+    }
+  }
+
+  function explain(verb: string, thrown: unknown): StorageError {
+    return toAzureError(thrown, { verb, key }, context);
   }
 }

@@ -62,7 +62,7 @@ export interface Requests {
     readonly sdk: BlobDownloadOptions;
   };
   receive(
-    options: Pick<ReceiveOptions, 'key' | 'range' | 'sink'>,
+    options: Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'insistOnChecksum'>,
   ): (status: number, headers: Headers) => Receiver;
 }
 
@@ -76,7 +76,7 @@ export function createRequests(settings: AzureSettings, verifyMd5: boolean): Req
   function createVerifier(
     headers: Headers,
     isWhole: boolean,
-    range: ByteRange | undefined,
+    { range, insistOnChecksum }: Pick<ReceiveOptions, 'range' | 'insistOnChecksum'>,
   ): Verifier | undefined {
     const crc32 = headers[`x-ms-meta-${CRC32_METADATA}`];
     if (isWhole && crc32 !== undefined) {
@@ -86,7 +86,7 @@ export function createRequests(settings: AzureSettings, verifyMd5: boolean): Req
     const isOfRange = range !== undefined && isRangeVerified(range);
     const expected =
       range === undefined || isOfRange ? headers['content-md5'] : headers['x-ms-blob-content-md5'];
-    const isWanted = isOfRange || (isWhole && verifyMd5);
+    const isWanted = isOfRange || (isWhole && (verifyMd5 || insistOnChecksum === true));
     return isWanted && expected !== undefined
       ? createHashVerifier('md5', 'base64', expected, 'MD5 (Content-MD5)')
       : undefined;
@@ -133,7 +133,7 @@ export function createRequests(settings: AzureSettings, verifyMd5: boolean): Req
         {
           ...options,
           server: 'Azure',
-          createVerifier: (answered, isWhole) => createVerifier(answered, isWhole, options.range),
+          createVerifier: (answered, isWhole) => createVerifier(answered, isWhole, options),
         },
         status,
         headers,

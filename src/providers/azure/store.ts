@@ -81,7 +81,7 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
   }
 
   async function read(
-    options: Pick<ReceiveOptions, 'key' | 'range' | 'sink'>,
+    options: Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'insistOnChecksum'>,
     signal: AbortSignal,
   ): Promise<void> {
     const { key, range } = options;
@@ -134,8 +134,8 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
           : putWhole(key, body, { ...options, signal }),
       ),
 
-    get: (key, range, sink, { signal }) =>
-      run('read', key, signal, (linked) => read({ key, range, sink }, linked)),
+    get: (key, range, sink, { signal, insistOnChecksum }) =>
+      run('read', key, signal, (linked) => read({ key, range, sink, insistOnChecksum }, linked)),
 
     head: (key, { signal }) =>
       run('look up', key, signal, async (linked) => {

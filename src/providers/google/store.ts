@@ -5,7 +5,14 @@ import { setMaxListeners } from 'node:events';
 import type { GoogleSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import type { Body, ByteRange, ObjectStore, PutOptions, Sink } from '../../store/object-store.ts';
+import type {
+  Body,
+  ByteRange,
+  GetOptions,
+  ObjectStore,
+  PutOptions,
+  Sink,
+} from '../../store/object-store.ts';
 import { createRun, listPages, unlessMissing } from '../operation.ts';
 import { removalRetries } from '../retry.ts';
 import { createTransport } from '../transport.ts';
@@ -81,14 +88,14 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
     key: string,
     range: ByteRange | undefined,
     sink: Sink,
-    signal: AbortSignal,
+    { signal, insistOnChecksum }: GetOptions,
   ): Promise<void> {
     const { requests, createChecksum } = await opening;
     await client.send(
       {
         ...requests.read(key, range),
         receive: (status, headers) =>
-          receive({ key, range, sink }, createChecksum, status, headers),
+          receive({ key, range, sink, insistOnChecksum }, createChecksum, status, headers),
       },
       signal,
     );
@@ -98,8 +105,8 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
     put: (key, body, options) =>
       run('write', key, options.signal, (signal) => put(key, body, { ...options, signal })),
 
-    get: (key, range, sink, { signal }) =>
-      run('read', key, signal, (linked) => get(key, range, sink, linked)),
+    get: (key, range, sink, options) =>
+      run('read', key, options.signal, (signal) => get(key, range, sink, { ...options, signal })),
 
     head: (key, { signal }) =>
       unlessMissing(

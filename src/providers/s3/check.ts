@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The check at start. A least-privilege policy allows GetObject, PutObject and DeleteObject under RootPath and nothing else, so
-// neither HeadBucket nor ListBucket can be asked. What is permitted is tried without leaving anything: a read of what is not there, a
-// write whose checksum is wrong, a removal of what does not match.
+// neither HeadBucket nor ListBucket can be asked. At AWS, what is permitted is tried without leaving anything: a read of what is not
+// there, a write whose checksum is wrong, a removal of what does not match. Of other servers nobody knows whether they do what they
+// say: there a real object is written, read and removed, and an upload in parts begun and aborted.
 
 import {
   DeleteObjectCommand,
@@ -11,21 +12,27 @@ import {
 } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../../config/settings.ts';
 import type { Logger } from '../../log.ts';
+import { viewOf } from '../../store/bodies.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
+import { createMemorySink } from '../../store/memory-sink.ts';
+import type { ByteRange, Sink } from '../../store/object-store.ts';
 import { encodeCrc32 } from '../checksums.ts';
 import { probeKey } from '../operation.ts';
+import { PROBE, verifyProbe, withRemoval } from '../probe.ts';
 import type { Headers, Transport } from '../transport.ts';
 import { connect, type SendOptions, withHeaders } from './client.ts';
 import { CREDENTIALS_WAIT } from './credential-errors.ts';
 import type { Credentials } from './credentials.ts';
 import { describeServer, toS3Error } from './errors.ts';
+import { createMultipart } from './multipart.ts';
+import { type Checksums, receive } from './receive.ts';
 import type { RequestHeaders } from './requests.ts';
 import { isMismatch } from './retry.ts';
 import { createSdkLogger } from './sdk-log.ts';
 
 /** Enough to survive one lost connection or a stumbling server. */
 const CHECK_RETRIES = 2;
-/** Of other bytes than none: servers look at them once they know that the write is permitted. */
+/** Of other bytes than the probe's: servers look at them once they know that the write is permitted. */
 const WRONG_DIGESTS: Readonly<Record<S3Settings['checksumMode'], Headers>> = {
   WhenSupported: { 'x-amz-checksum-crc32': encodeCrc32(1) },
   WhenRequired: { 'content-md5': Buffer.alloc(16, 1).toString('base64') },
@@ -38,6 +45,7 @@ export interface CheckDependencies {
   readonly transport: Transport;
   readonly log: Logger;
   readonly headers: RequestHeaders;
+  readonly checksums: Checksums;
   readonly credentials: Credentials;
   /** The RootPath. */
   readonly probePrefix: string;
@@ -79,16 +87,22 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
     Key: probeKey(deps.probePrefix),
   };
   const options: SendOptions = { abortSignal: signal };
-  const read = async () => {
-    const command = withHeaders(new GetObjectCommand(target), headers.read(undefined));
-    const discard = { write: () => undefined, end: () => undefined };
-    const receiving: SendOptions = { ...options, receive: () => discard };
+  const read = async (range: ByteRange | undefined, sink: Sink) => {
+    const command = withHeaders(new GetObjectCommand(target), headers.read(range));
+    const { checksums } = deps;
+    const receiving: SendOptions = {
+      ...options,
+      receive: (status, answered) =>
+        receive({ key: target.Key, range, sink, checksums, etag: undefined }, status, answered),
+    };
     await client.send(command, receiving);
   };
   const write = async (through: S3Client, changes: Headers) => {
-    const content = await headers.content({ sizeBytes: 0, read: () => new Uint8Array() }, signal);
-    const all = { ...headers.object, ...content.headers, ...changes };
-    await through.send(withHeaders(new PutObjectCommand(target), all), options);
+    const content = viewOf(PROBE);
+    const digests = await headers.content(content, signal);
+    const all = { ...headers.object(digests.crc32), ...digests.headers, ...changes };
+    const sending: SendOptions = { ...options, content };
+    await through.send(withHeaders(new PutObjectCommand(target), all), sending);
   };
   const remove = async (condition: { readonly IfMatch?: string }) => {
     await client.send(new DeleteObjectCommand({ ...target, ...condition }), options);
@@ -124,18 +138,23 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
     return true;
   }
 
-  if ((await isReadable()) && (await isPermittedToChange())) return;
+  if ((await isReadable()) && isAws(settings) && (await isPermittedToChange())) return;
   await attempt('write', () => write(client, {}));
-  try {
-    await attempt('read', read);
-  } finally {
-    await attempt('delete', () => remove({}));
+  await withRemoval(tryOut, () => attempt('delete', () => remove({})));
+
+  async function tryOut(): Promise<void> {
+    const server = { name: describeServer(settings), setting: settings.endpointSetting };
+    await attempt('read', () => verifyProbe(read, server));
+    if (isAws(settings)) return;
+    const multipart = createMultipart({ settings, client, headers, log: deps.log });
+    const begin = () => multipart.rehearse(target.Key, signal);
+    await attempt('begin an upload in parts of', begin);
   }
 
   /** @returns false where that is not known yet */
   async function isReadable(): Promise<boolean> {
     try {
-      await read();
+      await read(undefined, createMemorySink().sink);
       return true;
     } catch (thrown) {
       const error = toS3Error(thrown, { verb: 'check', key: undefined }, settings);
@@ -155,4 +174,9 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
 
 function isDenied(thrown: unknown): boolean {
   return thrown instanceof Error && ['AccessDenied', 'Forbidden'].includes(thrown.name);
+}
+
+/** Also by an address of its own, such as a VPC endpoint's. */
+function isAws({ endpoint }: S3Settings): boolean {
+  return endpoint === undefined || /\.amazonaws\.com(\.cn)?$/.test(new URL(endpoint).hostname);
 }

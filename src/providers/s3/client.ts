@@ -123,6 +123,9 @@ function createHandler(transport: Transport) {
       const port = request.port === undefined ? '' : `:${request.port}`;
       // Those for credentials come without a signal, and from servers of another kind.
       const isForBucket = options.abortSignal !== undefined;
+      // Uploads in parts begin and end by a POST, and listings are what else is read.
+      const isDocument =
+        request.method === 'POST' || (request.method === 'GET' && options.receive === undefined);
       const answer = await transport.exchange({
         origin: `${request.protocol}//${request.hostname}${port}`,
         method: request.method as ExchangeRequest['method'],
@@ -130,7 +133,9 @@ function createHandler(transport: Transport) {
         headers: request.headers,
         content: options.content ?? toBody(request.body),
         receive: options.receive,
-        isGenuine: isForBucket ? (given) => isGenuine(request.method, given) : undefined,
+        isGenuine: isForBucket
+          ? (given) => isGenuine(request.method, given, isDocument)
+          : undefined,
         signal: options.abortSignal,
       });
       const isReceived = options.receive !== undefined && answer.status < 300;

@@ -92,6 +92,11 @@ function explainName(
   switch (facts.name) {
     case 'NoSuchKey':
       return { code: 'NOT_FOUND', text: 'there is no such object' };
+    case 'NoSuchUpload':
+      return {
+        code: 'UNAVAILABLE',
+        text: 'the server has no such upload in parts any more; a lifecycle rule, another program or the server itself has ended it',
+      };
     case 'NoSuchBucket':
       return {
         code: 'BAD_CONFIG',

@@ -66,7 +66,7 @@ export function createLean({ client, bucketName, transport }: LeanDependencies):
         method,
         path,
         headers: signed.headers,
-        isGenuine: (answer) => isGenuine(method, answer),
+        isGenuine: (answer) => isGenuine(method, answer, false),
       });
     };
     return await attemptOnce(rest.signal, exchange, (answer) => {

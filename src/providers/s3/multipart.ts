@@ -17,9 +17,10 @@ import type { Logger } from '../../log.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
 import { combineCrc32, encodeCrc32 } from '../checksums.ts';
 import { createCleanups } from '../cleanups.ts';
-import { planParts, sendParts } from '../parts.ts';
+import { digest, window } from '../content.ts';
+import { type PartPlan, planParts, sendParts } from '../parts.ts';
 import { type SendOptions, withHeaders } from './client.ts';
-import type { RequestHeaders } from './requests.ts';
+import { CRC32_METADATA, type RequestHeaders } from './requests.ts';
 
 const MIB = 1024 * 1024;
 /** S3's limits. @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html */
@@ -36,6 +37,8 @@ export interface Multipart {
   /** Whether a content of this size goes in parts. */
   isFor(sizeBytes: number): boolean;
   put(key: string, body: Body, options: PutOptions): Promise<void>;
+  /** Begins an upload and aborts it: at some servers the first step fails, and so would the site's first large instance. */
+  rehearse(key: string, signal: AbortSignal): Promise<void>;
   /** Resolves when failed uploads are cleaned up behind, or after the time given. */
   settle(withinMs: number): Promise<void>;
 }
@@ -47,10 +50,10 @@ export interface MultipartDependencies {
   readonly log: Logger;
 }
 
-interface SentPart extends CompletedPart {
-  readonly PartNumber: number;
-  readonly sizeBytes: number;
-  readonly crc32: number | undefined;
+/** What is known of a content before its upload begins, since it is told at its beginning. */
+interface Checksums {
+  readonly parts: readonly number[];
+  readonly whole: number;
 }
 
 export function createMultipart(deps: MultipartDependencies): Multipart {
@@ -64,7 +67,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
   const withCrc32 = settings.checksumMode === 'WhenSupported';
   const cleanups = createCleanups();
 
-  async function start(key: string, options: SendOptions) {
+  async function start(key: string, crc32: number, options: SendOptions) {
     const command = withHeaders(
       new CreateMultipartUploadCommand({
         Bucket: bucket,
@@ -72,7 +75,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
         // A checksum of the full object, unlike the default of one over the parts' checksums, can be verified by every reader.
         ...(withCrc32 ? { ChecksumAlgorithm: 'CRC32', ChecksumType: 'FULL_OBJECT' } : {}),
       }),
-      { ...headers.object, 'content-type': 'application/octet-stream' },
+      { ...headers.object(crc32), 'content-type': 'application/octet-stream' },
     );
     const created = await client.send(command, options);
     if (created.UploadId === undefined) {
@@ -87,9 +90,10 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
     uploadId: string,
     partNumber: number,
     content: Body,
+    crc32: number,
     signal: AbortSignal,
-  ): Promise<SentPart> {
-    const digests = await headers.content(content, signal);
+  ): Promise<CompletedPart> {
+    const digests = await headers.content(content, signal, crc32);
     const command = withHeaders(
       new UploadPartCommand({
         Bucket: bucket,
@@ -100,20 +104,27 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
       digests.headers,
     );
     const options: SendOptions = { abortSignal: signal, content };
-    const sent = await client.send(command, options);
+    const { ETag } = await client.send(command, options);
+    if (ETag === undefined) {
+      throw new StorageError(
+        'UNAVAILABLE',
+        `S3 told no ETag of part ${partNumber} of "${key}", without which the upload cannot be completed`,
+        { key },
+      );
+    }
     return {
       PartNumber: partNumber,
-      ETag: sent.ETag,
-      ...(digests.crc32 === undefined ? {} : { ChecksumCRC32: encodeCrc32(digests.crc32) }),
-      sizeBytes: content.sizeBytes,
-      crc32: digests.crc32,
+      ETag,
+      ...(withCrc32 ? { ChecksumCRC32: encodeCrc32(crc32) } : {}),
     };
   }
 
   async function complete(
     key: string,
     upload: { readonly id: string; readonly isFullObject: boolean },
-    parts: readonly SentPart[],
+    parts: readonly CompletedPart[],
+    crc32: number,
+    sizeBytes: number,
     onlyIfVersion: string | undefined,
     options: SendOptions,
   ): Promise<void> {
@@ -122,19 +133,15 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
       Key: key,
       UploadId: upload.id,
       IfMatch: onlyIfVersion,
-      MultipartUpload: {
-        Parts: parts.map(({ PartNumber, ETag, ChecksumCRC32 }) => ({
-          PartNumber,
-          ETag,
-          ...(ChecksumCRC32 === undefined ? {} : { ChecksumCRC32 }),
-        })),
-      },
-      ...(upload.isFullObject ? { ChecksumType: 'FULL_OBJECT', ...wholeChecksum(parts) } : {}),
+      MultipartUpload: { Parts: [...parts] },
+      ...(upload.isFullObject
+        ? { ChecksumType: 'FULL_OBJECT', ChecksumCRC32: encodeCrc32(crc32) }
+        : {}),
     });
     try {
-      const { ETag } = await client.send(command, options);
+      const { ETag, Key, Location } = await client.send(command, options);
       // The answer begins before S3 is done, so that its status says nothing.
-      if (ETag === undefined) {
+      if ((ETag ?? Key ?? Location) === undefined) {
         throw new StorageError(
           'UNAVAILABLE',
           `S3 did not say that the multipart upload of "${key}" is complete`,
@@ -142,7 +149,9 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
         );
       }
     } catch (thrown) {
-      if (await isCompleted(key, parts, thrown, options)) return;
+      if (thrown instanceof Error && thrown.name === 'NoSuchUpload') {
+        if (await isCompleted(key, parts.length, crc32, sizeBytes, options)) return;
+      }
       throw thrown;
     }
   }
@@ -150,35 +159,36 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
   /** A completion whose answer got lost is repeated, and the repetition may find the upload gone: done, if the object is there. */
   async function isCompleted(
     key: string,
-    parts: readonly SentPart[],
-    thrown: unknown,
+    parts: number,
+    crc32: number,
+    sizeBytes: number,
     options: SendOptions,
   ): Promise<boolean> {
-    if (!(thrown instanceof Error && thrown.name === 'NoSuchUpload')) return false;
     try {
-      const head = await client.send(new HeadObjectCommand({ Bucket: bucket, Key: key }), options);
-      const sizeBytes = parts.reduce((sum, part) => sum + part.sizeBytes, 0);
-      return head.ContentLength === sizeBytes && head.ETag?.endsWith(`-${parts.length}"`) === true;
+      const command = new HeadObjectCommand({ Bucket: bucket, Key: key });
+      const { ContentLength, ETag, Metadata } = await client.send(command, options);
+      const told = Metadata?.[CRC32_METADATA];
+      const isOurs =
+        told === undefined ? ETag?.endsWith(`-${parts}"`) : told === encodeCrc32(crc32);
+      return ContentLength === sizeBytes && isOurs === true;
     } catch {
       return false;
     }
   }
 
-  function cleanUp(key: string, uploadId: string): void {
-    cleanups.add(async () => {
-      try {
-        const options: SendOptions = { abortSignal: AbortSignal.timeout(ABORT_TIMEOUT_MS) };
-        await client.send(
-          new AbortMultipartUploadCommand({ Bucket: bucket, Key: key, UploadId: uploadId }),
-          options,
-        );
-      } catch (thrown) {
-        const reason = thrown instanceof Error ? thrown.name : String(thrown);
-        log.warning(
-          `S3: the failed multipart upload of "${key}" could not be aborted (${reason}); its parts take space until a lifecycle rule removes them`,
-        );
-      }
-    });
+  async function abort(key: string, uploadId: string): Promise<void> {
+    try {
+      const options: SendOptions = { abortSignal: AbortSignal.timeout(ABORT_TIMEOUT_MS) };
+      await client.send(
+        new AbortMultipartUploadCommand({ Bucket: bucket, Key: key, UploadId: uploadId }),
+        options,
+      );
+    } catch (thrown) {
+      const reason = thrown instanceof Error ? thrown.name : String(thrown);
+      log.warning(
+        `S3: the multipart upload of "${key}" could not be aborted (${reason}); its parts take space until a lifecycle rule removes them`,
+      );
+    }
   }
 
   return {
@@ -186,29 +196,45 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
 
     async put(key, body, { signal, onlyIfVersion }) {
       const options: SendOptions = { abortSignal: signal };
-      const upload = await start(key, options);
+      const plan = planParts(body.sizeBytes, wantedPartBytes, LIMITS);
+      const checksums = await computeChecksums(body, plan, signal);
+      const upload = await start(key, checksums.whole, options);
       try {
-        const plan = planParts(body.sizeBytes, wantedPartBytes, LIMITS);
         const parts = await sendParts(body, plan, poolSize, signal, (index, content, partSignal) =>
-          sendPart(key, upload.id, index + 1, content, partSignal),
+          sendPart(key, upload.id, index + 1, content, checksums.parts[index] ?? 0, partSignal),
         );
-        await complete(key, upload, parts, onlyIfVersion, options);
+        const { sizeBytes } = body;
+        await complete(key, upload, parts, checksums.whole, sizeBytes, onlyIfVersion, options);
       } catch (thrown) {
         // Not awaited: the caller may be at its deadline.
-        cleanUp(key, upload.id);
+        cleanups.add(() => abort(key, upload.id));
         throw thrown;
       }
+    },
+
+    async rehearse(key, signal) {
+      const upload = await start(key, 0, { abortSignal: signal });
+      await abort(key, upload.id);
     },
 
     settle: (withinMs) => cleanups.settle(withinMs),
   };
 }
 
-function wholeChecksum(parts: readonly SentPart[]): { readonly ChecksumCRC32?: string } {
+/** One pass over the content, which saves one over each part. */
+async function computeChecksums(
+  body: Body,
+  { partBytes, count }: PartPlan,
+  signal: AbortSignal,
+): Promise<Checksums> {
+  const parts: number[] = [];
   let whole = 0;
-  for (const part of parts) {
-    if (part.crc32 === undefined) return {};
-    whole = combineCrc32(whole, part.crc32, part.sizeBytes);
+  for (let index = 0; index < count; index++) {
+    const start = index * partBytes;
+    const content = window(body, start, Math.min(start + partBytes, body.sizeBytes));
+    const { crc32 = 0 } = await digest(content, { crc32: true, md5: false, sha256: false }, signal);
+    parts.push(crc32);
+    whole = combineCrc32(whole, crc32, content.sizeBytes);
   }
-  return { ChecksumCRC32: encodeCrc32(whole) };
+  return { parts, whole };
 }

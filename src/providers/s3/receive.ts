@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What S3 offers for the verification of a read.
+// What a read is verified by: the CRC32 that this plugin gives each object, or what the server keeps of others' objects.
 
 import { CRC32 } from '../checksums.ts';
 import {
@@ -11,10 +11,13 @@ import {
 } from '../receive.ts';
 import { createCrc32c, createCrc64Nvme } from '../slow-checksums.ts';
 import type { Headers, Receiver } from '../transport.ts';
+import { CRC32_METADATA } from './requests.ts';
 
-export interface ReceiveOptions extends Pick<SharedOptions, 'key' | 'range' | 'sink' | 'split'> {
-  /** Also compares the MD5 with the ETag, where that is one, when the server sent no checksum. */
-  readonly verifyMd5: boolean;
+export interface ReceiveOptions
+  extends Pick<SharedOptions, 'key' | 'range' | 'sink' | 'split' | 'insistOnChecksum'> {
+  /** Where there is no checksum, the MD5 is compared with the ETag, if that may be one; notes here that it did not match. Undefined: it
+   *  is not compared. */
+  readonly etag: { isMismatch: boolean } | undefined;
   readonly checksums: Checksums;
 }
 
@@ -32,15 +35,17 @@ export function receive(options: ReceiveOptions, status: number, headers: Header
   );
 }
 
-/** What to verify each of S3's checksum headers with. */
+/** What to verify each of the headers with. */
 export type Checksums = readonly {
   readonly header: string;
   readonly create: (expected: string, name: string) => Verifier;
 }[];
 
-/** In the order of their cost, should a server send several. The tables are made here, once for a store. */
+/** The first that is there counts. Ours is of what was sent; a server's may be of what arrived. The others in the order of their cost.
+ *  The tables are made here, once for a store. */
 export function createChecksums(): Checksums {
   return [
+    { header: `x-amz-meta-${CRC32_METADATA}`, create: createCrcVerifier(CRC32) },
     { header: 'x-amz-checksum-crc32', create: createCrcVerifier(CRC32) },
     { header: 'x-amz-checksum-sha1', create: createBase64Verifier('sha1') },
     { header: 'x-amz-checksum-sha256', create: createBase64Verifier('sha256') },
@@ -55,6 +60,10 @@ function createBase64Verifier(
   return (expected, name) => createHashVerifier(algorithm, 'base64', expected, name);
 }
 
+/** In a message, what does not match. */
+const ETAG_MISMATCH =
+  'ETag, taken for an MD5: either the object is damaged, or the ETags of this server are none ("verify --deep" compares it with the MD5 in Orthanc\'s index)';
+
 function createVerifier(headers: Headers, options: ReceiveOptions): Verifier | undefined {
   for (const { header, create } of options.checksums) {
     const expected = headers[header];
@@ -62,11 +71,22 @@ function createVerifier(headers: Headers, options: ReceiveOptions): Verifier | u
     if (expected === undefined || expected.includes('-')) continue;
     return create(expected, `checksum (${header})`);
   }
-  const md5 = options.verifyMd5 ? readMd5Etag(headers) : undefined;
-  return md5 === undefined ? undefined : createHashVerifier('md5', 'hex', md5, 'ETag');
+  const { etag } = options;
+  const md5 = etag === undefined ? undefined : readMd5Etag(headers);
+  if (etag === undefined || md5 === undefined) return undefined;
+  const verifier = createHashVerifier('md5', 'hex', md5, ETAG_MISMATCH);
+  return {
+    ...verifier,
+    mismatch: () => {
+      const mismatch = verifier.mismatch();
+      etag.isMismatch = mismatch !== undefined;
+      return mismatch;
+    },
+  };
 }
 
-/** The ETag is the content's MD5 for a single PUT that was not encrypted with KMS or a customer's key.
+/** The ETag is the content's MD5 for a single PUT that was not encrypted with KMS or a customer's key, at AWS. Other servers may have
+ *  ETags of 32 digits that are none, of what they encrypt by default, say; etags.ts finds out.
  *  @see https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html */
 function readMd5Etag(headers: Headers): string | undefined {
   const isOpaque =

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The headers that the settings add to each kind of request, once for both ways of sending (the SDK's commands and lean.ts).
+// The headers that the settings add to each kind of request, once for both ways of sending (the SDK's commands and lean.ts), and the
+// checksum that each object takes along.
 
 import type { S3Settings } from '../../config/settings.ts';
 import type { Body, ByteRange } from '../../store/object-store.ts';
@@ -11,18 +12,24 @@ import { encode } from './encode.ts';
 /** SHA-256 of nothing, for requests without content. */
 export const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 
+/** Metadata of an object: the CRC32 of its bytes, by which each read of the whole is verified. Many servers keep no checksum of what was
+ *  uploaded in parts, and their ETags need not be MD5s. With hyphens: proxies drop headers with underscores (nginx does by default). */
+export const CRC32_METADATA = 'orthanc-crc32';
+
 export interface RequestHeaders {
-  /** Of a new object: for a PUT and for CreateMultipartUpload. */
-  readonly object: Headers;
+  /** Of a new object: for a PUT and for CreateMultipartUpload.
+   *  @param crc32 of all its bytes */
+  object(crc32: number): Headers;
   /** Of a read without a range, or one that may turn out to cover the whole object. */
   read(range: ByteRange | undefined): Headers;
-  /** Digests of a content that is sent in one request: its checksum, and what its signature covers. */
-  content(body: Body, signal: AbortSignal): Promise<ContentHeaders>;
+  /** Digests of a content that is sent in one request: its checksum, and what its signature covers.
+   *  @param knownCrc32 where it has been computed already */
+  content(body: Body, signal: AbortSignal, knownCrc32?: number): Promise<ContentHeaders>;
 }
 
 export interface ContentHeaders {
   readonly headers: Headers;
-  readonly crc32: number | undefined;
+  readonly crc32: number;
 }
 
 export function createRequestHeaders(settings: S3Settings): RequestHeaders {
@@ -30,35 +37,38 @@ export function createRequestHeaders(settings: S3Settings): RequestHeaders {
   // TLS keeps the content as it is; over plain HTTP the signature has to.
   const isPlainHttp = settings.endpoint?.startsWith('http:') === true;
   const readHeaders: Headers = withCrc32 ? { 'x-amz-checksum-mode': 'ENABLED' } : {};
+  const objectHeaders = headersOfSettings(settings);
   return {
-    object: objectHeaders(settings),
+    object: (crc32) => ({
+      ...objectHeaders,
+      [`x-amz-meta-${CRC32_METADATA}`]: encodeCrc32(crc32),
+    }),
     read: (range) =>
       range === undefined
         ? readHeaders
         : { ...readHeaders, range: `bytes=${range.start}-${range.end - 1}` },
-    async content(body, signal) {
+    async content(body, signal, knownCrc32) {
       const digests = await digest(
         body,
-        { crc32: withCrc32, md5: !withCrc32, sha256: isPlainHttp },
+        { crc32: knownCrc32 === undefined, md5: !withCrc32, sha256: isPlainHttp },
         signal,
       );
+      const crc32 = knownCrc32 ?? digests.crc32 ?? 0;
       return {
         headers: {
           'content-length': String(body.sizeBytes),
           'content-type': 'application/octet-stream',
           'x-amz-content-sha256': digests.sha256Hex ?? 'UNSIGNED-PAYLOAD',
-          ...(digests.crc32 === undefined
-            ? {}
-            : { 'x-amz-checksum-crc32': encodeCrc32(digests.crc32) }),
+          ...(withCrc32 ? { 'x-amz-checksum-crc32': encodeCrc32(crc32) } : {}),
           ...(digests.md5Base64 === undefined ? {} : { 'content-md5': digests.md5Base64 }),
         },
-        crc32: digests.crc32,
+        crc32,
       };
     },
   };
 }
 
-function objectHeaders(settings: S3Settings): Headers {
+function headersOfSettings(settings: S3Settings): Headers {
   const headers: Record<string, string> = {};
   if (settings.storageClass !== undefined) headers['x-amz-storage-class'] = settings.storageClass;
   const tags = Object.entries(settings.tags)

@@ -12,9 +12,11 @@ import {
 import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
+import { viewOf } from '../../store/bodies.ts';
 import type { Body, ObjectInfo, ObjectStore, PutOptions } from '../../store/object-store.ts';
 import { hold } from '../content.ts';
-import { createRun, listPages, toldSize, unlessMissing } from '../operation.ts';
+import { createRun, listPages, probeKey, toldSize, unlessMissing } from '../operation.ts';
+import { PROBE } from '../probe.ts';
 import { removalRetries } from '../retry.ts';
 import { withSplit } from '../split-read.ts';
 import { createTransport, type Headers } from '../transport.ts';
@@ -22,6 +24,7 @@ import { checkBucket } from './check.ts';
 import { connect, type SendOptions, withHeaders } from './client.ts';
 import { createCredentials } from './credentials.ts';
 import { toS3Error } from './errors.ts';
+import { createEtags } from './etags.ts';
 import { createLean } from './lean.ts';
 import { createMultipart } from './multipart.ts';
 import { createChecksums, type ReceiveOptions, receive } from './receive.ts';
@@ -74,6 +77,17 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
   const isLean = deps.lean !== false && !settings.enableSdkLogs;
   const lean = isLean ? createLean({ client, bucketName: bucket, transport }) : undefined;
   const multipart = createMultipart({ settings, client, headers, log });
+  const etags = createEtags(PROBE, async (signal) => {
+    const probe = { Bucket: bucket, Key: probeKey(deps.probePrefix ?? '') };
+    const content = viewOf(PROBE);
+    const digests = await headers.content(content, signal);
+    const all = { ...headers.object(digests.crc32), ...digests.headers };
+    const options: SendOptions = { abortSignal: signal };
+    const putting: SendOptions = { ...options, content };
+    const { ETag } = await client.send(withHeaders(new PutObjectCommand(probe), all), putting);
+    await client.send(new DeleteObjectCommand(probe), options);
+    return ETag;
+  });
 
   const run = createRun(closing.signal, (thrown, operation) =>
     toS3Error(thrown, operation, settings),
@@ -87,7 +101,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
     const held = hold(content);
     const digests = await headers.content(held, signal);
     const condition = onlyIfVersion === undefined ? {} : { 'if-match': onlyIfVersion };
-    const all = { ...headers.object, ...digests.headers, ...condition };
+    const all = { ...headers.object(digests.crc32), ...digests.headers, ...condition };
     if ((await lean?.put(key, all, held, signal)) === true) return;
     const command = withHeaders(new PutObjectCommand({ Bucket: bucket, Key: key }), all);
     const options: SendOptions = { abortSignal: signal, content: held };
@@ -106,6 +120,20 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
     const command = withHeaders(new GetObjectCommand({ Bucket: bucket, Key: key }), all);
     const send: SendOptions = { abortSignal: signal, receive: receiver };
     await client.send(command, send);
+  }
+
+  async function readVerified(
+    options: Omit<ReceiveOptions, 'etag' | 'checksums'>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const isWanted = deps.verifyMd5 === true || options.insistOnChecksum === true;
+    const etag = isWanted && etags.mayBeMd5() ? { isMismatch: false } : undefined;
+    try {
+      await read({ ...options, checksums, etag }, signal);
+    } catch (thrown) {
+      if (etag?.isMismatch !== true || (await etags.areMd5(signal))) throw thrown;
+      await read({ ...options, checksums, etag: undefined }, signal);
+    }
   }
 
   async function read(options: ReceiveOptions, signal: AbortSignal): Promise<void> {
@@ -164,9 +192,9 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
           : putWhole(key, body, { ...options, signal }),
       ),
 
-    get: (key, range, sink, { signal }) =>
+    get: (key, range, sink, { signal, insistOnChecksum }) =>
       run('read', key, signal, (linked) =>
-        read({ key, range, sink, verifyMd5: deps.verifyMd5 === true, checksums }, linked),
+        readVerified({ key, range, sink, insistOnChecksum }, linked),
       ),
 
     head: (key, { signal }) =>
@@ -201,6 +229,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
             transport,
             log,
             headers,
+            checksums,
             credentials,
             probePrefix: deps.probePrefix ?? '',
             readsSeveralNames: deps.readsSeveralNames === true,
