@@ -46,8 +46,8 @@ const check = (store: ObjectStore) => store.check({ signal: never() });
 
 const serverTime = new Date(Date.now() - 20 * 60_000).toUTCString();
 
-/** A read of nothing; the probe, a range of it and the whole; an upload in parts begun and aborted; the probe removed. */
-const PROBING = ['GET', 'PUT', 'GET', 'GET', 'POST', 'DELETE', 'DELETE'];
+/** A read of nothing; the probe, a range of it and the whole; the probe in parts; the probe removed. */
+const PROBING = ['GET', 'PUT', 'GET', 'GET', 'POST', 'PUT', 'POST', 'DELETE'];
 
 startFaults({
   answer: answerS3,
@@ -154,17 +154,6 @@ describe('a policy', () => {
     expect(server.objects.size).toBe(0);
   });
 
-  test('that forbids to abort uploads is worth a warning', async () => {
-    server.always(async (exchange) => {
-      const { method, url } = exchange.recorded;
-      const isAbort = method === 'DELETE' && url.includes('uploadId=');
-      await (isAbort ? failS3(403, 'AccessDenied')(exchange) : exchange.proceed());
-    });
-    const log = makeLogger();
-    await check(open(server, {}, { log }));
-    expect(log.lines.join('\n')).toMatch(/^warning: .*could not be aborted/);
-  });
-
   test('leaves nothing either where the server looks at no checksum', async () => {
     server.always(async ({ recorded, response, readBody, proceed }) => {
       if (recorded.method !== 'PUT') {
@@ -266,13 +255,26 @@ describe('a server that is not quite S3', () => {
     },
   );
 
-  test('must be able to begin an upload in parts', async () => {
+  test.each([
+    ['begin', 'POST', '?uploads'],
+    ['take', 'PUT', 'partNumber='],
+    ['complete', 'POST', 'uploadId='],
+  ])('that cannot %s an upload in parts is told of', async (_step, method, query) => {
     server.always(async (exchange) => {
-      const isPost = exchange.recorded.method === 'POST';
-      await (isPost ? failS3(501, 'NotImplemented')(exchange) : exchange.proceed());
+      const { recorded } = exchange;
+      const isStep = recorded.method === method && recorded.url.includes(query);
+      await (isStep ? failS3(501, 'NotImplemented')(exchange) : exchange.proceed());
     });
-    await expectFailure(check(open(server)), 'BAD_CONFIG', /cannot begin an upload in parts/);
+    const log = makeLogger();
+    await check(open(server, {}, { log }));
+    expect(log.lines).toEqual([
+      expect.stringMatching(/^warning: .*more than 64 MB cannot be stored: .*NotImplemented/),
+    ]);
+    const always = { always: true, poolSize: 2, partSizeBytes: 5_242_880 };
+    const checking = check(open(server, { transfer: always }));
+    await expectFailure(checking, 'BAD_CONFIG', /cannot upload in parts/);
     expect(server.objects.size).toBe(0);
+    expect(server.openUploads()).toBe(0);
   });
 });
 

@@ -288,6 +288,15 @@ export function storeFaults(target: FaultTarget): void {
         );
       });
 
+      test('a range that is called 200, with its Content-Range and its length, is one', async () => {
+        const bytes = SMALL.subarray(10, 20);
+        const head = { 'content-range': 'bytes 10-19/1000' };
+        bench.server.always(answerRead(bytes, head));
+        expectSameBytes((await get(open(), range)).bytes(), bytes);
+        bench.server.always(answerRead(SMALL, head));
+        await expectFailure(get(open({ maxRetries: 0 }), range), 'INTEGRITY', /Content-Range/);
+      });
+
       test.each<[string, string, StorageErrorCode]>([
         ['fewer', '5\r\nabcde\r\n0\r\n\r\n', 'SHORT_BODY'],
         ['more', 'b\r\nabcdefghijk\r\n0\r\n\r\n', 'INTEGRITY'],

@@ -2,7 +2,7 @@
 // The check at start. A least-privilege policy allows GetObject, PutObject and DeleteObject under RootPath and nothing else, so
 // neither HeadBucket nor ListBucket can be asked. At AWS, what is permitted is tried without leaving anything: a read of what is not
 // there, a write whose checksum is wrong, a removal of what does not match. Of other servers nobody knows whether they do what they
-// say: there a real object is written, read and removed, and an upload in parts begun and aborted.
+// say: there a real object is written, read, written again in parts, and removed.
 
 import {
   DeleteObjectCommand,
@@ -24,7 +24,7 @@ import { connect, type SendOptions, withHeaders } from './client.ts';
 import { CREDENTIALS_WAIT } from './credential-errors.ts';
 import type { Credentials } from './credentials.ts';
 import { describeServer, toS3Error } from './errors.ts';
-import { createMultipart } from './multipart.ts';
+import { createMultipart, SINGLE_PUT_MAX_BYTES } from './multipart.ts';
 import { type Checksums, receive } from './receive.ts';
 import type { RequestHeaders } from './requests.ts';
 import { isMismatch } from './retry.ts';
@@ -37,6 +37,9 @@ const WRONG_DIGESTS: Readonly<Record<S3Settings['checksumMode'], Headers>> = {
   WhenSupported: { 'x-amz-checksum-crc32': encodeCrc32(1) },
   WhenRequired: { 'content-md5': Buffer.alloc(16, 1).toString('base64') },
 };
+const MIB = 1024 * 1024;
+/** For an upload in parts that failed. */
+const CLEANUP_MS = 1_000;
 /** No object has it. In a versioned bucket, a removal without a condition would leave a marker behind. */
 const NO_ETAG = '"none"';
 
@@ -146,9 +149,23 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
     const server = { name: describeServer(settings), setting: settings.endpointSetting };
     await attempt('read', () => verifyProbe(read, server));
     if (isAws(settings)) return;
+    await tryParts();
+  }
+
+  /** At some servers it is uploads in parts that fail, and would at the site's first large instance. */
+  async function tryParts(): Promise<void> {
     const multipart = createMultipart({ settings, client, headers, log: deps.log });
-    const begin = () => multipart.rehearse(target.Key, signal);
-    await attempt('begin an upload in parts of', begin);
+    try {
+      // The last part may be of any size: one is enough.
+      await multipart.put(target.Key, viewOf(PROBE), { signal });
+    } catch (thrown) {
+      await multipart.settle(CLEANUP_MS);
+      const error = explain('upload in parts', thrown);
+      if (signal.aborted || settings.transfer.always) throw error;
+      deps.log.warning(
+        `the server takes no uploads in parts, so that instances of more than ${SINGLE_PUT_MAX_BYTES / MIB} MB cannot be stored: ${error.message}`,
+      );
+    }
   }
 
   /** @returns false where that is not known yet */

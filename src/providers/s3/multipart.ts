@@ -27,7 +27,7 @@ const MIB = 1024 * 1024;
 const LIMITS = { minPartBytes: 5 * MIB, maxParts: 10_000 };
 /** Without UseTransferManager a single PUT is sent up to here: beyond, it has one connection's speed, and a break at its end costs
  *  the whole. */
-const SINGLE_PUT_MAX_BYTES = 64 * MIB;
+export const SINGLE_PUT_MAX_BYTES = 64 * MIB;
 const DEFAULT_PART_BYTES = 16 * MIB;
 const DEFAULT_POOL_SIZE = 4;
 /** A failed upload's parts cost storage until they are aborted; worth this much of waiting, not more. */
@@ -37,8 +37,6 @@ export interface Multipart {
   /** Whether a content of this size goes in parts. */
   isFor(sizeBytes: number): boolean;
   put(key: string, body: Body, options: PutOptions): Promise<void>;
-  /** Begins an upload and aborts it: at some servers the first step fails, and so would the site's first large instance. */
-  rehearse(key: string, signal: AbortSignal): Promise<void>;
   /** Resolves when failed uploads are cleaned up behind, or after the time given. */
   settle(withinMs: number): Promise<void>;
 }
@@ -210,11 +208,6 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
         cleanups.add(() => abort(key, upload.id));
         throw thrown;
       }
-    },
-
-    async rehearse(key, signal) {
-      const upload = await start(key, 0, { abortSignal: signal });
-      await abort(key, upload.id);
     },
 
     settle: (withinMs) => cleanups.settle(withinMs),
