@@ -62,16 +62,50 @@ export interface ListPage {
   readonly next: string | undefined;
 }
 
-/** Fetches a page when the one before it is used up. */
+/** Fetches a page when the one before it is used up.
+ *  @param subject such as `S3 bucket "images"`
+ *  @throws StorageError UNAVAILABLE where the server turns in a circle, as it would for ever */
 export async function* listPages(
+  subject: string,
   fetchPage: (token: string | undefined) => Promise<ListPage>,
 ): AsyncGenerator<ObjectInfo, void, undefined> {
+  const isRepeated = createCircleDetector();
   let token: string | undefined;
   do {
     const page = await fetchPage(token);
+    if (isRepeated(page)) {
+      throw new StorageError(
+        'UNAVAILABLE',
+        `the listing of ${subject} would never end: the server gives again what it gave before, instead of what follows; update it, or look for a cache or proxy between that takes no account of the query of a request`,
+      );
+    }
     yield* page.objects;
     token = page.next;
   } while (token !== undefined);
+}
+
+/** Finds a circle of any length within three rounds of it, and holds no more than one page's marks: listings have millions of pages. Empty
+ *  pages with new tokens are none, however many: servers skip what is deleted.
+ *  @returns whether a page is one that was there before: it leads to the same next page, or begins with the same key, which a listing
+ *  has once
+ *  @see R. P. Brent, An improved Monte Carlo factorization algorithm (1980), section 2 */
+function createCircleDetector(): (page: ListPage) => boolean {
+  let kept: { readonly first: string | undefined; readonly next: string | undefined } | undefined;
+  let pagesSince = 0;
+  let pagesToKeep = 1;
+  return ({ objects, next }) => {
+    const first = objects[0]?.key;
+    const isSame =
+      kept !== undefined &&
+      ((next !== undefined && next === kept.next) || (first !== undefined && first === kept.first));
+    if (isSame) return true;
+    if (kept === undefined || ++pagesSince === pagesToKeep) {
+      kept = { first, next };
+      pagesSince = 0;
+      pagesToKeep *= 2;
+    }
+    return false;
+  };
 }
 
 /** Of an object that cannot exist, for the check at start. @param rootPath under which alone a policy may allow something */

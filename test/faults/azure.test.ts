@@ -70,6 +70,13 @@ describe.each([
       ['500 OperationTimedOut', failAzure(500, 'OperationTimedOut')],
     ],
     checksumOf: (bytes) => ({ 'x-ms-meta-orthanc_crc32': encodeCrc32(crc32(bytes, 0)) }),
+    listing: (keys, next = '') => {
+      const blobs = keys.map(
+        (key) =>
+          `<Blob><Name>${key}</Name><Properties><Content-Length>1</Content-Length><Last-Modified>Thu, 01 Jan 2026 00:00:00 GMT</Last-Modified></Properties></Blob>`,
+      );
+      return `<EnumerationResults><Blobs>${blobs.join('')}</Blobs><NextMarker>${next}</NextMarker></EnumerationResults>`;
+    },
     explained: [
       [
         'ContainerBeingDeleted',

@@ -70,6 +70,12 @@ storeFaults({
   checksumOf: (bytes) => ({
     'x-goog-hash': `crc32c=${crc32cOf(bytes)},md5=AAAAAAAAAAAAAAAAAAAAAA==`,
   }),
+  listing: (keys, nextPageToken) =>
+    JSON.stringify({
+      kind: 'storage#objects',
+      items: keys.map((name) => ({ name, size: '1', updated: '2026-01-01T00:00:00Z' })),
+      nextPageToken,
+    }),
   explained: [
     [
       'a missing object',

@@ -66,6 +66,15 @@ describe.each([
       ['409 ConditionalRequestConflict', failS3(409, 'ConditionalRequestConflict')],
     ],
     checksumOf: (bytes) => ({ 'x-amz-checksum-crc32': encodeCrc32(crc32(bytes, 0)) }),
+    listing: (keys, next) => {
+      const contents = keys.map(
+        (key) =>
+          `<Contents><Key>${key}</Key><Size>1</Size><LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>`,
+      );
+      const token =
+        next === undefined ? '' : `<NextContinuationToken>${next}</NextContinuationToken>`;
+      return `<ListBucketResult><IsTruncated>${next !== undefined}</IsTruncated>${token}${contents.join('')}</ListBucketResult>`;
+    },
     explained: [
       [
         'SignatureDoesNotMatch',

@@ -74,6 +74,8 @@ export interface FaultTarget {
   readonly strangerMessage: RegExp;
   /** The setting that says where the server is. */
   readonly addressSetting: string;
+  /** A page of a listing in the server's words. @param next the marker of the page after it; undefined: there is none */
+  listing(keys: readonly string[], next: string | undefined): string;
 }
 
 export function storeFaults(target: FaultTarget): void {
@@ -417,6 +419,65 @@ export function storeFaults(target: FaultTarget): void {
             .end('<html>nothing here</html>');
         });
         await expectFailure(get(open({ maxRetries: 0 })), 'BAD_CONFIG', target.strangerMessage);
+      });
+    });
+
+    describe('and listings', () => {
+      type Page = readonly [keys: readonly string[], next: string | undefined];
+      /** Answers the pages one after the other, then from the given one again. */
+      async function list(
+        pages: readonly Page[],
+        again = pages.length,
+      ): Promise<readonly string[]> {
+        let asked = 0;
+        bench.server.always(async ({ readBody, response }) => {
+          await readBody();
+          const round = pages.length - again;
+          const index = asked < pages.length ? asked : again + ((asked - again) % round);
+          const [keys, next] = pages[index] ?? [[], undefined];
+          asked += 1;
+          const body = target.listing(keys, next);
+          const type = body.startsWith('{') ? 'application/json' : 'application/xml';
+          response.writeHead(200, { ...GENUINE, 'content-type': type }).end(body);
+        });
+        const found: string[] = [];
+        for await (const { key } of open({ maxRetries: 0 }).list('', { signal: never() })) {
+          found.push(key);
+        }
+        return found;
+      }
+      const turning = (count: number): readonly Page[] =>
+        Array.from({ length: count }, (_, index): Page => [[`key-${index}`], `page-${index}`]);
+
+      test.each<[string, readonly Page[], number]>([
+        ['one marker', turning(1), 0],
+        ['one marker, with nothing listed', [[[], 'next']], 0],
+        ['two markers in turn', turning(2), 0],
+        ['a long circle, entered late', turning(60), 23],
+        [
+          'the first page, with empty ones after it',
+          [
+            [['a'], 'p1'],
+            [[], 'p2'],
+            [[], 'p3'],
+          ],
+          0,
+        ],
+      ])('that go round are ended: %s', async (_name, pages, again) => {
+        await expectFailure(list(pages, again), 'UNAVAILABLE', /would never end: the server/);
+        expect(bench.methods().length).toBeLessThanOrEqual(3 * pages.length + 1);
+      });
+
+      test('that give the same page under ever new markers are ended', async () => {
+        const pages = Array.from({ length: 50 }, (_, index): Page => [['a', 'b'], `page-${index}`]);
+        await expectFailure(list(pages), 'UNAVAILABLE', /would never end/);
+        expect(bench.methods()).toHaveLength(2);
+      });
+
+      test('that are long, with many empty pages, are followed to their end', async () => {
+        const empty = Array.from({ length: 100 }, (_, index): Page => [[], `empty-${index}`]);
+        const pages: readonly Page[] = [...turning(20), ...empty, [['last'], undefined]];
+        expect(await list(pages)).toEqual([...turning(20).flatMap(([keys]) => keys), 'last']);
       });
     });
 

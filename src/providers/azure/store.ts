@@ -155,7 +155,7 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
       unlessMissing(run('delete', key, signal, (linked) => remove(key, linked))),
 
     list: (prefix, { signal }) =>
-      listPages((token) =>
+      listPages(`Azure container "${settings.containerName}"`, (token) =>
         run('list', undefined, signal, (linked) => listPage(prefix, token, linked)),
       ),
 

@@ -126,7 +126,7 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
     },
 
     list: (prefix, { signal }) =>
-      listPages((token) =>
+      listPages(`Google Cloud Storage bucket "${settings.bucketName}"`, (token) =>
         run('list', undefined, signal, async (linked) => {
           const { requests } = await opening;
           return readPage(await client.send(requests.list(prefix, token), linked));

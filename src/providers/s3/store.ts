@@ -217,7 +217,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
       unlessMissing(run('delete', key, signal, (linked) => remove(key, linked))),
 
     list: (prefix, { signal }) =>
-      listPages((token) =>
+      listPages(`S3 bucket "${bucket}"`, (token) =>
         run('list', undefined, signal, (linked) => listPage(prefix, token, linked)),
       ),
 
