@@ -26,11 +26,15 @@ import { makeGoogleSettings, makeServiceAccount, TEST_PRIVATE_KEY } from '../sup
 import {
   answerGoogle,
   answerJson,
+  answerPlainly,
   failGoogle,
   failToken,
+  parseMultipart,
   TEST_TOKEN,
 } from '../support/google-memory.ts';
 import {
+  answerPage,
+  type Exchange,
   hang,
   type ScriptedServer,
   type Step,
@@ -46,6 +50,9 @@ const certificate = makeCertificate([
   'oauth2.googleapis.com',
   'sts.googleapis.com',
   'storage.other-cloud.example',
+  'restricted.googleapis.com',
+  'storage-orthanc.p.googleapis.com',
+  'storage.googleapis.com.example',
   'private.example',
 ]);
 let folder: string;
@@ -71,7 +78,8 @@ beforeEach(async () => {
 
 startFaults({
   answer: answerGoogle,
-  checks: ['GET'],
+  // Of a server that is not Google's own: a probe, a range and the whole of it, a session and its end, the removal.
+  checks: ['POST', 'GET', 'GET', 'POST', 'DELETE', 'DELETE'],
   create: (endpoint, changes) => {
     // Over TLS credentials are needed; such a key needs no server to give it a token.
     const serviceAccountFile = endpoint.startsWith('https:')
@@ -104,23 +112,41 @@ startFaults({
   ],
 });
 
+const methodsOf = (server: ScriptedServer) => server.requests.map(({ method }) => method);
+const PROBING = ['POST', 'GET', 'GET', 'POST', 'DELETE', 'DELETE'];
+
 describe('permissions', () => {
   let server: ScriptedServer;
+  let google: Partial<GoogleSettings>;
 
   beforeEach(async () => {
-    server = closing(await startScriptedServer({ answer: answerGoogle }));
+    server = closing(await startScriptedServer({ certificate, answer: answerGoogle }));
+    const proxy = closing(await startProxy({ targetPort: server.port }));
+    google = {
+      serviceAccountFile: join(folder, 'self-signing.json'),
+      caCertificatesFile: join(folder, 'ca.pem'),
+      proxies: makeProxies(`http://127.0.0.1:${proxy.port}`),
+    };
   });
 
-  const methods = () => server.requests.map(({ method }) => method);
   const isPermissionTest = (url: string) => url.includes('/iam/testPermissions');
   /** On the bucket as a whole. */
   const grantNothing: Step = ({ response }) => answerJson(response, 200, {});
 
-  test('are asked for', async () => {
-    await check(open({ endpoint: server.endpoint }));
+  test.each([
+    undefined,
+    'https://restricted.googleapis.com',
+    'https://storage-orthanc.p.googleapis.com',
+  ])('are asked for, and nothing is written, where the server is Google (%s)', async (endpoint) => {
+    await check(open({ ...google, endpoint }));
     expect(server.requests.map(({ url }) => url)).toEqual([
       '/storage/v1/b/bucket/iam/testPermissions?permissions=storage.objects.create&permissions=storage.objects.get&permissions=storage.objects.delete',
     ]);
+  });
+
+  test('are not asked of a server that only has a name like Google', async () => {
+    await check(open({ ...google, endpoint: 'https://storage.googleapis.com.example' }));
+    expect(methodsOf(server)).toEqual(PROBING);
   });
 
   test.each<[string, Step]>([
@@ -136,42 +162,160 @@ describe('permissions', () => {
       else if (isAllowed) await exchange.proceed();
       else await failGoogle(403, 'no', 'forbidden')(exchange);
     });
-    const store = open({ endpoint: server.endpoint }, { probePrefix: 'archive' });
-    await check(store);
-    expect(methods()).toEqual(['GET', 'POST', 'GET', 'DELETE']);
+    await check(open(google, { probePrefix: 'archive' }));
+    expect(methodsOf(server)).toEqual(['GET', 'POST', 'GET', 'DELETE']);
     expect(server.objects.size).toBe(0);
   });
 
-  test.each([
-    ['POST', 'create'],
-    ['GET', 'get'],
-    ['DELETE', 'delete'],
-  ])('names the permission when %s is forbidden', async (method, permission) => {
-    server.always(async (exchange) => {
-      const { url } = exchange.recorded;
-      const words = `x does not have storage.objects.${permission} access to the Google Cloud Storage object.`;
-      if (isPermissionTest(url)) await grantNothing(exchange);
-      else if (exchange.recorded.method === method) {
-        await failGoogle(403, words, 'forbidden')(exchange);
-      } else await exchange.proceed();
+  describe.each<[string, string | undefined]>([
+    ['Google', undefined],
+    ['another server', 'https://private.example'],
+  ])('of %s', (_server, endpoint) => {
+    test.each([
+      ['POST', 'create'],
+      ['GET', 'get'],
+      ['DELETE', 'delete'],
+    ])('are named when %s is forbidden', async (method, permission) => {
+      server.always(async (exchange) => {
+        const { url } = exchange.recorded;
+        const words = `x does not have storage.objects.${permission} access to the Google Cloud Storage object.`;
+        if (isPermissionTest(url)) await grantNothing(exchange);
+        else if (exchange.recorded.method === method && !url.includes('upload_id')) {
+          await failGoogle(403, words, 'forbidden')(exchange);
+        } else await exchange.proceed();
+      });
+      await expectFailure(
+        check(open({ ...google, endpoint })),
+        'ACCESS_DENIED',
+        new RegExp(`allow storage\\.objects\\.${permission} on the bucket`),
+      );
+    });
+
+    test('need not allow a removal from a bucket that keeps its objects for a time', async () => {
+      server.always(async (exchange) => {
+        const { url, method } = exchange.recorded;
+        if (isPermissionTest(url)) await grantNothing(exchange);
+        else if (method === 'DELETE' && !url.includes('upload_id')) {
+          await failGoogle(403, 'under retention policy', 'retentionPolicyNotMet')(exchange);
+        } else await exchange.proceed();
+      });
+      await check(open({ ...google, endpoint }));
+    });
+  });
+});
+
+describe("a server that is not Google's own is tried", () => {
+  let server: ScriptedServer;
+
+  beforeEach(async () => {
+    server = closing(await startScriptedServer({ answer: answerGoogle }));
+  });
+
+  type Kind = 'write' | 'range' | 'whole' | 'session' | 'cancel' | 'remove';
+  function kindOf({ recorded: { method, url, headers } }: Exchange): Kind {
+    if (method === 'POST') return url.includes('uploadType=resumable') ? 'session' : 'write';
+    if (method === 'GET') return headers['range'] === undefined ? 'whole' : 'range';
+    return url.includes('upload_id') ? 'cancel' : 'remove';
+  }
+  const on = (kind: Kind, step: Step): void =>
+    server.always((exchange) => (kindOf(exchange) === kind ? step(exchange) : exchange.proceed()));
+  const isGone = () => expect.poll(() => server.objects.size).toBe(0);
+
+  test.each([answerGoogle, answerPlainly])('by a probe that is removed again', async (answer) => {
+    server = closing(await startScriptedServer({ answer }));
+    await check(open({ endpoint: server.endpoint }, { probePrefix: 'archive' }));
+    const seen = methodsOf(server);
+    // Of a removal that anybody may have acknowledged, the object is asked for.
+    expect(seen).toEqual(answer === answerGoogle ? PROBING : [...PROBING, 'GET']);
+    const names = server.requests.map(({ url }) => url).filter((url) => url.includes('probe'));
+    expect(names.every((url) => url.includes('archive%2Forthanc-object-storage-probe-'))).toBe(
+      true,
+    );
+    expect(server.openUploads()).toBe(0);
+    expect(server.objects.size).toBe(0);
+  });
+
+  test('and refused where it has no such range', async () => {
+    on('range', failGoogle(416, 'no', 'x'));
+    const message = /does not answer ranges.*GoogleCloudStorage\.Endpoint/;
+    await expectFailure(check(open({ endpoint: server.endpoint })), 'BAD_CONFIG', message);
+    expect(server.objects.size).toBe(0);
+  });
+
+  test.each<[string, Step]>([
+    ['400', failGoogle(400, 'uploadType must be multipart')],
+    ['404', failGoogle(404, 'Not Found')],
+    ['501', failGoogle(501, 'Not Implemented')],
+    ['success, and no address to go on at', ({ response }) => answerJson(response, 200, {})],
+    ['a page', answerPage()],
+  ])('and refused where large uploads begin with %s', async (_name, answer) => {
+    on('session', async (exchange) => {
+      await exchange.readBody();
+      await answer(exchange);
     });
     await expectFailure(
       check(open({ endpoint: server.endpoint })),
-      'ACCESS_DENIED',
-      new RegExp(`allow storage\\.objects\\.${permission} on the bucket`),
+      'BAD_CONFIG',
+      /begins no resumable upload.*more than 16 MiB.*GoogleCloudStorage\.Endpoint/,
     );
+    expect(server.objects.size).toBe(0);
   });
 
-  test('passes a bucket that keeps its objects for a time', async () => {
-    server.always(async (exchange) => {
-      const { url, method } = exchange.recorded;
-      if (isPermissionTest(url)) await grantNothing(exchange);
-      else if (method === 'DELETE') {
-        await failGoogle(403, 'under retention policy', 'retentionPolicyNotMet')(exchange);
-      } else await exchange.proceed();
+  test('and refused where it stores something else than was sent', async () => {
+    on('write', async (exchange) => {
+      await exchange.readBody();
+      answerJson(exchange.response, 200, { kind: 'storage#object', size: '3', crc32c: 'AAAAAA==' });
     });
-    await check(open({ endpoint: server.endpoint }));
+    await expectFailure(check(open({ endpoint: server.endpoint })), 'INTEGRITY');
   });
+
+  test('and passes where a session cannot be cancelled, which ends by itself', async () => {
+    on('cancel', failGoogle(501, 'Not Implemented'));
+    await check(open({ endpoint: server.endpoint }));
+    expect(server.objects.size).toBe(0);
+  });
+
+  test.each<[Kind, Step]>([
+    ['whole', failGoogle(500, 'Internal')],
+    ['session', failGoogle(503, 'Unavailable')],
+    ['whole', answerPage()],
+  ])('and the probe is removed where the %s fails', async (kind, fault) => {
+    on(kind, fault);
+    const store = open({ endpoint: server.endpoint, maxRetries: 0 });
+    await expectFailure(check(store), 'UNAVAILABLE');
+    expect(server.objects.size).toBe(0);
+  });
+
+  test('and the probe is removed where the answer to its writing got lost', async () => {
+    on('write', async (exchange) => {
+      await exchange.readBody();
+      const { recorded, request, socket } = exchange;
+      const { metadata, bytes } = parseMultipart(recorded.body());
+      server.objects.set(`/bucket/${metadata.name}`, { bytes, headers: {} });
+      request.destroy();
+      socket.resetAndDestroy();
+    });
+    const store = open({ endpoint: server.endpoint, maxRetries: 0 });
+    await expectFailure(check(store), 'UNAVAILABLE', /closed the connection/);
+    await isGone();
+  });
+
+  test.each(['aborted', 'closed'])(
+    'and the probe is removed where the check is %s',
+    async (how) => {
+      on('range', hang());
+      const store = open({ endpoint: server.endpoint });
+      const controller = new AbortController();
+      const checking = store.check({ signal: controller.signal });
+      checking.catch(() => undefined);
+      await expect.poll(() => server.objects.size).toBe(1);
+      await expect.poll(() => methodsOf(server)).toContain('GET');
+      if (how === 'aborted') controller.abort();
+      else await store.close();
+      await expectFailure(checking, how === 'aborted' ? 'ABORTED' : 'CLOSED');
+      await isGone();
+    },
+  );
 });
 
 describe('ServiceAccountFile', () => {

@@ -10,6 +10,7 @@ import { makeGoogleSettings } from '../support/google.ts';
 import {
   answerGoogle,
   answerGoogleError,
+  answerPlainly,
   crc32cOf,
   failGoogle,
   parseMultipart,
@@ -437,5 +438,370 @@ describe('faults of its own kind', () => {
     await expectFailure(get(store), 'NOT_FOUND');
     expect(await store.head('key', { signal: never() })).toBeUndefined();
     await store.delete('key', { signal: never() });
+  });
+});
+
+/** An answer without any header of Google's. @param type null: none */
+const answerWith =
+  (
+    status: number,
+    body: string | Uint8Array,
+    type: string | null = 'application/json',
+    headers: Readonly<Record<string, string>> = {},
+  ): Step =>
+  async ({ readBody, response }) => {
+    await readBody();
+    const head = type === null ? {} : { 'content-type': type };
+    response.writeHead(status, {
+      ...head,
+      'content-length': Buffer.byteLength(body),
+      ...headers,
+    });
+    response.end(body);
+  };
+
+describe("a server that sends none of Google's headers", () => {
+  const bench = useBench<Partial<GoogleSettings>, undefined>({
+    answer: answerPlainly,
+    create: ({ endpoint }, changes, log) =>
+      createGoogleStore(makeGoogleSettings({ endpoint, maxRetries: 0, ...changes }), { log }),
+    secret: 'upload_id',
+  });
+  const { open, put, get } = bench;
+  const JSON_TYPE = 'application/json';
+  const HTML = 'text/html; charset=utf-8';
+  const described = { kind: 'storage#object', name: 'key' };
+  const crc32c = crc32cOf(SMALL);
+  const proceed: Step = (exchange) => exchange.proceed();
+
+  test.each([0, 1_000, LARGE_BYTES])('is a store for %i bytes', async (sizeBytes) => {
+    const store = open();
+    const bytes = makeBytes(sizeBytes);
+    await put(store, bytes);
+    expectSameBytes((await get(store)).bytes(), bytes);
+    expect(await store.head('key', { signal: never() })).toMatchObject({ sizeBytes });
+    if (sizeBytes > 20) {
+      expectSameBytes((await get(store, { start: 10, end: 20 })).bytes(), bytes.subarray(10, 20));
+    }
+    await store.delete('key', { signal: never() });
+    expect(bench.server.objects.size).toBe(0);
+    await store.delete('key', { signal: never() });
+    await expectFailure(get(store), 'NOT_FOUND');
+    expect(await store.head('key', { signal: never() })).toBeUndefined();
+  });
+
+  describe('answers an upload', () => {
+    const stored = JSON.stringify({ ...described, size: '1000', crc32c });
+    test.each<[string, Step]>([
+      ['under the type of a page', answerWith(200, stored, HTML)],
+      ['under no type', answerWith(201, stored, null)],
+      ['with the size as a number', answerWith(200, '{"size":1000}')],
+      ['with the checksum alone', answerWith(200, JSON.stringify({ ...described, crc32c }))],
+    ])('%s', async (_name, answer) => {
+      bench.server.script(answer);
+      await put(open());
+      expect(bench.methods()).toEqual(['POST']);
+    });
+
+    test.each<[string, Step, number]>([
+      ['nothing', answerWith(200, '', null), 1_000],
+      ['nothing, as a page', answerWith(201, '', HTML), 1_000],
+      ['an empty object', answerWith(200, '{}'), 1_000],
+      ['the name alone', answerWith(200, JSON.stringify(described)), 1_000],
+      ['the name alone, of an empty object', answerWith(200, JSON.stringify(described)), 0],
+    ])('by %s, and the object is asked for', async (_name, answer, sizeBytes) => {
+      bench.server.script(async (exchange) => {
+        await exchange.readBody();
+        const { bytes } = parseMultipart(exchange.recorded.body());
+        bench.server.objects.set('/bucket/key', { bytes, headers: {} });
+        await answer(exchange);
+      });
+      await put(open(), makeBytes(sizeBytes));
+      expect(bench.methods()).toEqual(['POST', 'GET']);
+      // Nothing is stored this time.
+      bench.server.objects.clear();
+      bench.server.script(answer);
+      await expectFailure(put(open(), makeBytes(sizeBytes)), 'INTEGRITY', /does not say/);
+    });
+
+    test.each<[string, string]>([
+      ['another size', '{"size":"999"}'],
+      ['a size that is none', '{"size":""}'],
+      ['no size of what has one', `{"kind":"storage#object","size":null}`],
+      ['another checksum', JSON.stringify({ size: '1000', crc32c: 'AAAAAA==' })],
+    ])('by %s: that is an error', async (_name, body) => {
+      bench.server.always(answerWith(200, body));
+      await expectFailure(put(open()), 'INTEGRITY');
+    });
+  });
+
+  describe('begins a large upload by', () => {
+    const session = '/upload/storage/v1/b/bucket/o?upload_id=';
+    test.each<[string, (id: string) => Step]>([
+      ['a Location alone', (id) => answerWith(200, '', null, { location: session + id })],
+      ['one with status 201', (id) => answerWith(201, '', null, { location: session + id })],
+      [
+        'one of another host and scheme',
+        (id) => answerWith(200, '', HTML, { Location: `https://elsewhere.example${session}${id}` }),
+      ],
+      [
+        'one beside words',
+        (id) => answerWith(200, 'Go on there', HTML, { location: session + id }),
+      ],
+    ])('%s', async (_name, answer) => {
+      const bytes = makeBytes(LARGE_BYTES);
+      bench.server.script(async (exchange) => {
+        await exchange.readBody();
+        const id = `${exchange.recorded.body().toString('base64url')}.9`;
+        bench.server.uploads.set(id, new Map([[0, Buffer.alloc(0)]]));
+        await answer(id)(exchange);
+      });
+      await put(open(), bytes);
+      expect(bench.methods()).toEqual(['POST', 'PUT']);
+      expectSameBytes((await get(open())).bytes(), bytes);
+    });
+
+    test.each<[string, Step, RegExp]>([
+      ['JSON alone', answerWith(200, '{}'), /began no upload/],
+      ['nothing', answerWith(200, '', null), /no store answers/],
+      [
+        'a page that also has a Location',
+        answerWith(200, '<html>Log in</html>', HTML, { location: '/login' }),
+        /no store answers/,
+      ],
+    ])('%s: that is none', async (_name, answer, message) => {
+      bench.server.script(answer);
+      await expectFailure(put(open(), makeBytes(LARGE_BYTES)), 'UNAVAILABLE', message);
+    });
+  });
+
+  test.each(['bytes=0-1048575', 'bytes 0-1048575', 'bytes 0-1048575/18874368', '0-1048575'])(
+    'says what it has of a large upload as "%s"',
+    async (range) => {
+      const bytes = makeBytes(LARGE_BYTES);
+      bench.server.script(proceed, async (exchange) => {
+        const [id = ''] = bench.server.uploads.keys();
+        const all = await exchange.readBody();
+        bench.server.uploads.get(id)?.set(0, all.subarray(0, MIB));
+        exchange.response.writeHead(308, { range }).end();
+      });
+      await put(open(), bytes);
+      expect(bench.server.requests.at(-1)?.headers['content-range']).toBe(
+        `bytes ${MIB}-${LARGE_BYTES - 1}/${LARGE_BYTES}`,
+      );
+      expectSameBytes((await get(open())).bytes(), bytes);
+    },
+  );
+
+  test('has nothing of a large upload where it does not say what', async () => {
+    const bytes = makeBytes(LARGE_BYTES);
+    bench.server.script(proceed, answerWith(308, '', HTML), answerWith(308, '', HTML));
+    await put(open({ maxRetries: 1 }), bytes);
+    expectSameBytes((await get(open())).bytes(), bytes);
+  });
+
+  test('ends a large upload without a word, and the object is asked for', async () => {
+    const bytes = Buffer.from(makeBytes(LARGE_BYTES));
+    const end: Step = async (exchange) => {
+      const bytes = await exchange.readBody();
+      bench.server.objects.set('/bucket/key', { bytes, headers: {} });
+      await answerWith(201, '', HTML)(exchange);
+    };
+    bench.server.script(proceed, end);
+    await put(open(), bytes);
+    expect(bench.methods()).toEqual(['POST', 'PUT', 'GET']);
+    expectSameBytes((await get(open())).bytes(), bytes);
+  });
+
+  describe('answers a read', () => {
+    const part = SMALL.subarray(10, 20);
+    const range = { 'content-range': 'bytes 10-19/1000' };
+    test.each<[string, string | null, Readonly<Record<string, string>>]>([
+      ['with its checksum', null, { 'x-goog-hash': `crc32c=${crc32c}` }],
+      ['as the type that was stored', 'application/octet-stream', {}],
+      ['as DICOM', 'application/dicom', {}],
+      ['with an ETag', null, { etag: 'x' }],
+      [
+        'that was not packed',
+        'application/octet-stream',
+        { 'x-goog-stored-content-encoding': 'identity' },
+      ],
+    ])('of the whole %s', async (_name, type, headers) => {
+      bench.server.script(answerWith(200, SMALL, type, headers));
+      expectSameBytes((await get(open())).bytes(), SMALL);
+    });
+
+    test.each([null, 'text/plain', 'application/octet-stream'])(
+      'of a range by Content-Range (type %s)',
+      async (type) => {
+        bench.server.script(answerWith(206, part, type, range));
+        expectSameBytes((await get(open(), { start: 10, end: 20 })).bytes(), part);
+      },
+    );
+
+    test.each<[string, Step]>([
+      [
+        'a page, even with ranges and an ETag',
+        answerWith(206, part, HTML, { ...range, etag: 'x' }),
+      ],
+      ['the range of a page', answerWith(206, part, HTML, range)],
+      ['plain text', answerWith(200, 'Blocked!!!', 'text/plain')],
+      ['JSON', answerWith(200, '{"a":"b"}!')],
+      ['nothing', answerWith(200, '', null)],
+    ])('and %s is no content', async (_name, answer) => {
+      bench.server.always(answer);
+      const reading = get(open(), { start: 10, end: 20 });
+      await expectFailure(reading, 'UNAVAILABLE', /no store answers/);
+    });
+  });
+
+  describe('tells of a look-up', () => {
+    test.each<[string, number]>([
+      ['{"size":"12"}', 12],
+      ['{"size":12}', 12],
+      ['{"kind":"storage#object"}', 0],
+      ['{"name":"key","bucket":"bucket"}', 0],
+      ['{"generation":"17"}', 0],
+    ])('%s: %i bytes', async (body, sizeBytes) => {
+      for (const type of [JSON_TYPE, HTML, null]) {
+        bench.server.script(answerWith(200, body, type));
+        expect(await open().head('key', { signal: never() })).toMatchObject({ sizeBytes });
+      }
+    });
+
+    test.each([
+      '{}',
+      '{"status":"ok"}',
+      '{"size":""}',
+      '{"size":"1e3"}',
+      '{"size":-1}',
+      '{"kind":"storage#object","size":null}',
+      '{"kind":"storage#objects"}',
+    ])('%s: no size', async (body) => {
+      bench.server.always(answerWith(200, body));
+      await expectFailure(
+        open().head('key', { signal: never() }),
+        'UNAVAILABLE',
+        /told no size of "key"/,
+      );
+    });
+  });
+
+  describe('lists', () => {
+    async function list(body: string, type = JSON_TYPE) {
+      bench.server.always(answerWith(200, body, type));
+      const found = [];
+      for await (const object of open().list('', { signal: never() })) found.push(object);
+      return found;
+    }
+    const time = '2026-01-02T03:04:05Z';
+    const modified = new Date(time);
+
+    test.each<[string, string, readonly object[]]>([
+      ['nothing', '{"kind":"storage#objects"}', []],
+      ['nothing, without a kind', '{"items":[]}', []],
+      ['an empty last token', '{"kind":"storage#objects","nextPageToken":""}', []],
+      [
+        'an object without a size',
+        `{"items":[{"name":"a","updated":"${time}"}]}`,
+        [{ key: 'a', sizeBytes: 0, modified }],
+      ],
+      [
+        'a size as a number, and a time of creation alone',
+        `{"items":[{"name":"a","size":7,"timeCreated":"${time}"}]}`,
+        [{ key: 'a', sizeBytes: 7, modified }],
+      ],
+    ])('%s', async (_name, body, expected) => {
+      expect(await list(body)).toEqual(expected);
+      expect(await list(body, HTML)).toEqual(expected);
+    });
+
+    test.each(['{"name":"a","size":"1"}', '{"name":"a","size":"1","updated":""}'])(
+      'an object without a time, which is not left out: %s',
+      async (item) => {
+        const [object] = await list(`{"kind":"storage#objects","items":[${item}]}`);
+        expect(object).toMatchObject({ key: 'a', sizeBytes: 1 });
+        // Nothing takes it for an old one.
+        expect(Math.abs(Date.now() - Number(object?.modified.getTime()))).toBeLessThan(10_000);
+      },
+    );
+
+    test.each([
+      ['{}', /no listing/],
+      ['{"kind":"storage#object"}', /no listing/],
+      ['[]', /no JSON object/],
+      ['{"items":[{"size":"1"}]}', /without a name/],
+      ['{"items":[{"name":"a","size":"x"}]}', /told no size of "a"/],
+    ])('%s: that is none', async (body, message) => {
+      await expectFailure(list(body), 'UNAVAILABLE', message);
+    });
+  });
+
+  describe('acknowledges a removal', () => {
+    test.each<[string, Step, readonly string[]]>([
+      ['by 204', answerWith(204, '', null), ['DELETE']],
+      ['in JSON', answerWith(200, '{}'), ['DELETE']],
+      ['by an empty 200', answerWith(200, '', null), ['DELETE', 'GET']],
+      ['by an empty page', answerWith(200, '', HTML), ['DELETE', 'GET']],
+      ['in words', answerWith(200, 'OK', 'text/plain'), ['DELETE', 'GET']],
+      ['as something to come', answerWith(202, '', null), ['DELETE', 'GET']],
+    ])('%s', async (_name, answer, methods) => {
+      bench.server.script(answer);
+      await open().delete('key', { signal: never() });
+      expect(bench.methods()).toEqual(methods);
+    });
+
+    test('of what is still there: that is an error', async () => {
+      const store = open();
+      await put(store);
+      bench.server.script(answerWith(200, '', null));
+      const removal = store.delete('key', { signal: never() });
+      await expectFailure(removal, 'UNAVAILABLE', /"key" is removed, and still has it/);
+    });
+  });
+
+  describe('says no', () => {
+    const words = 'Live version of object bucket/key does not exist.';
+    const errors = [{ reason: 'notFound', message: words }];
+    test.each<[string, Step]>([
+      ['without words', answerWith(404, '', null)],
+      ['in plain text', answerWith(404, 'Not Found', 'text/plain')],
+      [
+        'in JSON',
+        answerWith(404, JSON.stringify({ error: { code: 404, message: words, errors } })),
+      ],
+      [
+        'in JSON within JSON',
+        answerWith(
+          404,
+          JSON.stringify({ error: { message: JSON.stringify({ error: { errors } }) } }),
+        ),
+      ],
+      [
+        'in a list',
+        answerWith(404, JSON.stringify([{ error: { message: words, status: 'NOT_FOUND' } }])),
+      ],
+      ['in words alone', answerWith(404, JSON.stringify({ error: words }))],
+      [
+        'in JSON under the type of a page',
+        answerWith(404, JSON.stringify({ error: { message: words } }), HTML),
+      ],
+      [
+        'in XML under the type of a page',
+        answerWith(404, '<Error><Code>NoSuchKey</Code><Message>no</Message></Error>', HTML),
+      ],
+    ])('%s: there is no such object', async (_name, answer) => {
+      bench.server.always(answer);
+      const store = open();
+      await expectFailure(get(store), 'NOT_FOUND', /no such object/);
+      expect(await store.head('key', { signal: never() })).toBeUndefined();
+      await store.delete('key', { signal: never() });
+    });
+
+    test('to a bucket in its own words', async () => {
+      const message = '{"error": {"errors": [{"message": "Bucket bucket does not exist."}]}}';
+      bench.server.always(answerWith(404, JSON.stringify({ error: { message } })));
+      await expectFailure(get(open()), 'BAD_CONFIG', /GoogleCloudStorage\.BucketName/);
+    });
   });
 });

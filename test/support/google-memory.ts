@@ -9,6 +9,9 @@ import type { AnswerFromMemory, Memory, RecordedRequest, Step } from './scripted
 export const TEST_TOKEN = 'test-token-that-no-log-may-show';
 export const TEST_REQUEST_ID = 'UPLOAD0ID';
 
+/** That of what the plugin stores. */
+const OBJECT_TYPE = 'application/octet-stream';
+
 const createChecksum = await loadCrc32c();
 
 export function crc32cOf(bytes: Uint8Array): string {
@@ -17,26 +20,59 @@ export function crc32cOf(bytes: Uint8Array): string {
   return checksum.toBase64();
 }
 
-export const answerGoogle: AnswerFromMemory = (memory, request, body, response) => {
-  const url = new URL(request.url, 'http://server');
-  const [, bucket = '', key = ''] = /\/b\/([^/]+)\/o(?:\/(.+))?$/.exec(url.pathname) ?? [];
-  const path = `/${bucket}/${decodeURIComponent(key)}`;
-  response.setHeader('x-guploader-uploadid', TEST_REQUEST_ID);
-  if (url.pathname === '/token') {
-    answerJson(response, 200, { access_token: TEST_TOKEN, expires_in: 3600, token_type: 'Bearer' });
-  } else if (url.pathname.endsWith('/iam/testPermissions')) {
-    answerJson(response, 200, { permissions: url.searchParams.getAll('permissions') });
-  } else if (url.pathname.startsWith('/upload/')) {
-    answerUpload(memory, bucket, url, request, body, response);
-  } else if (request.method === 'DELETE') {
-    if (memory.objects.delete(path)) response.writeHead(204).end();
-    else answerGoogleError(response, 404, `No such object: ${path.slice(1)}`, 'notFound');
-  } else {
-    answerRead(memory, path, url, request, response);
-  }
-};
+/** Whether answers have Google's headers and are complete. */
+type Style = 'google' | 'plain';
+
+export const answerGoogle = createAnswer('google');
+
+/** The API without any header of Google's own, as storage-testbench and gcp-storage-emulator speak it between them: sessions and removals
+ *  are answered by an empty "page", the address of a session has no host, what is not there has no words, zeros are left out. */
+export const answerPlainly = createAnswer('plain');
+
+function createAnswer(style: Style): AnswerFromMemory {
+  return (memory, request, body, response) => {
+    const url = new URL(request.url, 'http://server');
+    const [, bucket = '', key = ''] = /\/b\/([^/]+)\/o(?:\/(.+))?$/.exec(url.pathname) ?? [];
+    const path = `/${bucket}/${decodeURIComponent(key)}`;
+    if (style === 'google') response.setHeader('x-guploader-uploadid', TEST_REQUEST_ID);
+    if (url.pathname === '/token') {
+      const token = { access_token: TEST_TOKEN, expires_in: 3600, token_type: 'Bearer' };
+      answerJson(response, 200, token);
+    } else if (url.pathname.endsWith('/iam/testPermissions')) {
+      answerJson(response, 200, { permissions: url.searchParams.getAll('permissions') });
+    } else if (url.pathname.startsWith('/upload/')) {
+      answerUpload(style, memory, bucket, url, request, body, response);
+    } else if (request.method === 'DELETE') {
+      if (!memory.objects.delete(path)) answerMissing(style, path, response);
+      else if (style === 'google') response.writeHead(204).end();
+      else answerNothing(response);
+    } else {
+      answerRead(style, memory, path, url, request, response);
+    }
+  };
+}
+
+function answerMissing(style: Style, path: string, response: ServerResponse): void {
+  if (style === 'plain') response.writeHead(404).end();
+  else answerGoogleError(response, 404, `No such object: ${path.slice(1)}`, 'notFound');
+}
+
+/** As Flask does, where no type is said. */
+function answerNothing(response: ServerResponse): void {
+  response
+    .writeHead(200, { 'content-type': 'text/html; charset=utf-8', 'content-length': '0' })
+    .end();
+}
+
+function describeObject(style: Style, name: string, bytes: Buffer) {
+  const size = String(bytes.length);
+  const described = { kind: 'storage#object', name, crc32c: crc32cOf(bytes) };
+  if (style === 'plain') return bytes.length === 0 ? described : { ...described, size };
+  return { ...described, size, generation: '1' };
+}
 
 function answerUpload(
+  style: Style,
   { objects, uploads }: Memory,
   bucket: string,
   url: URL,
@@ -53,7 +89,7 @@ function answerUpload(
     }
     const headers = { 'x-goog-hash': `crc32c=${crc32c}` };
     objects.set(`/${bucket}/${metadata.name}`, { bytes, headers });
-    answerJson(response, 200, { size: String(bytes.length), crc32c });
+    answerJson(response, 200, describeObject(style, metadata.name, bytes));
   };
   const id = url.searchParams.get('upload_id');
   if (id === null && url.searchParams.get('uploadType') === 'multipart') {
@@ -64,12 +100,11 @@ function answerUpload(
   if (id === null) {
     const newId = `${Buffer.from(body).toString('base64url')}.${uploads.size}`;
     uploads.set(newId, new Map([[0, Buffer.alloc(0)]]));
+    const session = `/upload/storage/v1/b/${bucket}/o?upload_id=${newId}`;
     const host = request.headers['host'] ?? '';
-    response.setHeader(
-      'location',
-      `http://${host}/upload/storage/v1/b/${bucket}/o?upload_id=${newId}`,
-    );
-    answerJson(response, 200, {});
+    response.setHeader('location', style === 'plain' ? session : `http://${host}${session}`);
+    if (style === 'plain') answerNothing(response);
+    else answerJson(response, 200, {});
     return;
   }
   const received = uploads.get(id)?.get(0);
@@ -90,7 +125,8 @@ function answerUpload(
       : Buffer.concat([received.subarray(0, Number(range[1])), body]);
   uploads.get(id)?.set(0, bytes);
   if (bytes.length < total) {
-    const head = bytes.length === 0 ? {} : { range: `bytes=0-${bytes.length - 1}` };
+    const unit = style === 'plain' ? 'bytes ' : 'bytes=';
+    const head = bytes.length === 0 ? {} : { range: `${unit}0-${bytes.length - 1}` };
     response.writeHead(308, head).end();
     return;
   }
@@ -121,6 +157,7 @@ export function parseMultipart(body: Buffer): {
 }
 
 function answerRead(
+  style: Style,
   { objects }: Memory,
   path: string,
   url: URL,
@@ -129,12 +166,13 @@ function answerRead(
 ): void {
   const object = objects.get(path);
   if (object === undefined) {
-    answerGoogleError(response, 404, `No such object: ${path.slice(1)}`, 'notFound');
+    answerMissing(style, path, response);
     return;
   }
-  const { bytes, headers } = object;
+  const { bytes } = object;
+  const headers = style === 'google' ? object.headers : { 'content-type': OBJECT_TYPE };
   if (url.searchParams.get('alt') !== 'media') {
-    answerJson(response, 200, { size: String(bytes.length) });
+    answerJson(response, 200, describeObject(style, path.split('/').slice(2).join('/'), bytes));
     return;
   }
   const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers['range'] ?? '');

@@ -1,20 +1,34 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The check at start. A least-privilege role allows creating, reading and deleting objects and nothing else, so that neither the
-// bucket nor a listing can be asked for; which permissions one has, anybody may ask.
+// bucket nor a listing can be asked for; which permissions one has, anybody may ask Google. Other servers are tried: what they answer
+// says little of what they do.
 
 import type { GoogleSettings } from '../../config/settings.ts';
+import { StorageError } from '../../errors.ts';
+import { bodyOf } from '../../store/bodies.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
+import type { ObjectStore, Sink } from '../../store/object-store.ts';
+import type { Cleanups } from '../cleanups.ts';
 import { probeKey } from '../operation.ts';
-import { AnswerError, type Client, isThrottling } from './client.ts';
+import { PROBE, verifyProbe, withRemoval } from '../probe.ts';
+import { isConnectError } from '../retry.ts';
+import { TransportError } from '../transport.ts';
+import { AnswerError, type Client, causeOf, isThrottling } from './client.ts';
+import { CredentialsError } from './credentials.ts';
 import { isRetained, permissionIn, toGoogleError } from './errors.ts';
-import { type Requests, readGranted } from './requests.ts';
+import { type Requests, readGranted, removeObject } from './requests.ts';
+import type { Resumable } from './resumable.ts';
 
 const NEEDED = ['storage.objects.create', 'storage.objects.get', 'storage.objects.delete'] as const;
+/** For what a check that is over has left. */
+const REMOVAL_TIMEOUT_MS = 5_000;
 
-export interface CheckDependencies {
+export interface CheckDependencies extends Pick<ObjectStore, 'put' | 'get'> {
   readonly settings: GoogleSettings;
   readonly client: Client;
   readonly requests: Requests;
+  readonly resumable: Resumable;
+  readonly cleanups: Cleanups;
   /** The RootPath. */
   readonly probePrefix: string;
 }
@@ -23,12 +37,18 @@ export interface CheckDependencies {
 export function checkBucket(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
   const subject = `Google Cloud Storage bucket "${deps.settings.bucketName}"`;
   return withCheckTimeout(subject, deps.client.describeWait, signal, async (limited) => {
-    if (!(await arePermissionsGranted(deps, limited))) await probe(deps, limited);
+    const isGoogle = isGoogles(deps.settings.endpoint);
+    if (isGoogle && (await arePermissionsGranted(deps, limited))) return;
+    await probe(deps, isGoogle ? readOnce : tryOut, limited);
   });
 }
 
-/** @returns false where that is not known: permissions may hold for RootPath alone (IAM conditions, managed folders), and emulators
- *  have no permissions
+/** Also by the ways that Google gives into its network: restricted, private, and Private Service Connect's names. */
+function isGoogles(endpoint: string | undefined): boolean {
+  return endpoint === undefined || /(^|\.)googleapis\.com\.?$/.test(new URL(endpoint).hostname);
+}
+
+/** @returns false where that is not known: permissions may hold for RootPath alone (IAM conditions, managed folders)
  *  @throws AnswerError for what a probe could not find out better */
 async function arePermissionsGranted(
   { client, requests }: CheckDependencies,
@@ -47,35 +67,95 @@ async function arePermissionsGranted(
   }
 }
 
-async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
-  const { settings, client, requests } = deps;
+/** What is tried with the probe in the bucket. */
+type Trial = (deps: CheckDependencies, key: string, signal: AbortSignal) => Promise<void>;
+
+/** Writes an object and removes it, whatever happens in between. */
+async function probe(deps: CheckDependencies, trial: Trial, signal: AbortSignal): Promise<void> {
   const key = probeKey(deps.probePrefix);
-  const empty = { sizeBytes: 0, read: () => new Uint8Array() };
+  let mayExist = true;
 
-  await attempt('write', async () => {
-    const { request } = await requests.upload(key, empty, { signal });
-    await client.send(request, signal);
-  });
-  try {
-    await attempt('read', () =>
-      client.send({ ...requests.read(key, undefined), receive: undefined }, signal),
-    );
-  } finally {
-    await attempt('delete', async () => {
-      try {
-        await client.send(requests.remove(key), signal);
-      } catch (thrown) {
-        // A bucket that keeps its objects for a time keeps the probe as well; without permission it would say so instead.
-        if (!(isRetained(thrown) && permissionIn(thrown) === undefined)) throw thrown;
-      }
-    });
-  }
-
-  async function attempt(verb: string, work: () => Promise<unknown>): Promise<void> {
+  async function write(): Promise<void> {
     try {
-      await work();
+      await deps.put(key, bodyOf(PROBE), { signal });
     } catch (thrown) {
-      throw toGoogleError(thrown, { verb, key }, settings, client.target);
+      mayExist = !wasRefused(thrown);
+      throw explain(deps, 'write', key, thrown);
     }
   }
+
+  async function remove(): Promise<void> {
+    if (!mayExist) return;
+    // A check that is over leaves nothing either.
+    const own = signal.aborted ? AbortSignal.timeout(REMOVAL_TIMEOUT_MS) : signal;
+    try {
+      await removeObject(deps, key, own);
+    } catch (thrown) {
+      // A bucket that keeps its objects for a time keeps the probe as well; without permission it would say so instead.
+      if (isRetained(thrown) && permissionIn(thrown) === undefined) return;
+      // Removed by an attempt whose answer got lost.
+      if (thrown instanceof AnswerError && thrown.status === 404) return;
+      throw explain(deps, 'delete', key, thrown);
+    }
+  }
+
+  const work = async () => {
+    await write();
+    await trial(deps, key, signal);
+  };
+  const whole = withRemoval(work, remove);
+  // The store waits for it before it closes, since a check that is over waits no more.
+  deps.cleanups.add(() => whole.catch(() => undefined));
+  await whole;
+}
+
+const readOnce: Trial = async (deps, key, signal) => {
+  const discard: Sink = { begin: () => undefined, write: () => undefined };
+  try {
+    await deps.get(key, undefined, discard, { signal });
+  } catch (thrown) {
+    throw explain(deps, 'read', key, thrown);
+  }
+};
+
+const tryOut: Trial = async (deps, key, signal) => {
+  const { client, resumable } = deps;
+  const name = `the server at ${client.target}`;
+  const read = async (...[range, sink]: Parameters<Parameters<typeof verifyProbe>[0]>) => {
+    try {
+      await deps.get(key, range, sink, { signal });
+    } catch (thrown) {
+      throw explain(deps, 'read', key, thrown);
+    }
+  };
+  await verifyProbe(read, { name, setting: 'GoogleCloudStorage.Endpoint' });
+  try {
+    await resumable.tryOut(key, signal);
+  } catch (thrown) {
+    const error = explain(deps, 'write', key, thrown);
+    if (!isUnsupported(thrown)) throw error;
+    const words = thrown instanceof Error ? thrown.message : String(thrown);
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${name} begins no resumable upload, by which contents of more than 16 MiB are sent (${words}); use another server, or correct GoogleCloudStorage.Endpoint`,
+      { cause: thrown },
+    );
+  }
+};
+
+/** Nothing was stored. */
+function wasRefused(thrown: unknown): boolean {
+  if (thrown instanceof AnswerError) return thrown.status < 500;
+  return thrown instanceof CredentialsError || isConnectError(thrown);
+}
+
+function isUnsupported(thrown: unknown): boolean {
+  if (thrown instanceof AnswerError) return [400, 404, 405, 501].includes(thrown.status);
+  return thrown instanceof TransportError && ['NO_SESSION', 'STRANGER'].includes(thrown.code);
+}
+
+/** The server's words are about one request, all else about the way to it. */
+function explain(deps: CheckDependencies, verb: string, key: string, thrown: unknown): unknown {
+  if (!(causeOf(thrown) instanceof AnswerError)) return thrown;
+  return toGoogleError(thrown, { verb, key }, deps.settings, deps.client.target);
 }

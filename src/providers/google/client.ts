@@ -5,11 +5,11 @@
 
 import { StorageError } from '../../errors.ts';
 import type { Silent } from '../../store/check-timeout.ts';
-import { hasHeaderOf, isPage } from '../genuine.ts';
+import { hasHeaderOf } from '../genuine.ts';
 import { isConnectError, isTransientFailure, type Repeatable, withRetries } from '../retry.ts';
 import type { Transport } from '../transport.ts';
 import { type Answer, type ExchangeRequest, type Headers, TransportError } from '../transport.ts';
-import { asRecord, oneLine } from '../words.ts';
+import { asRecord, oneLine, text } from '../words.ts';
 import { type Credentials, CredentialsError, TOKEN_SERVER } from './credentials.ts';
 
 export interface GoogleRequest
@@ -17,6 +17,8 @@ export interface GoogleRequest
   readonly headers?: Headers;
   /** A status, other than 2xx, that is an answer and no failure. */
   readonly accept?: number;
+  /** Whether a success without any header of Google's, as emulators and other servers give it, has what the next step needs. */
+  readonly isAnswer: (answer: Answer) => boolean;
 }
 
 export interface Client {
@@ -79,7 +81,8 @@ export function createClient(options: ClientOptions): Client {
       headers: { ...headers, ...request.headers },
       content: request.content,
       receive: request.receive,
-      isGenuine: (given) => isGenuine(given, request.receive !== undefined),
+      isGenuine: (given) =>
+        isMarked(given) || (given.status < 300 ? request.isAnswer(given) : isRefusal(given)),
       signal,
     });
     if ((answer.status >= 200 && answer.status < 300) || answer.status === request.accept) {
@@ -119,11 +122,14 @@ export function createClient(options: ClientOptions): Client {
   };
 }
 
-/** By Google's headers, or where emulators send none, by the kind of answer. */
-function isGenuine({ status, headers }: Answer, isDownload: boolean): boolean {
-  if (hasHeaderOf(/^x-(goog|guploader)-/, headers)) return true;
-  if (isDownload) return headers['etag'] !== undefined && !isPage(headers);
-  return status === 204 || /^application\/json\b/i.test(headers['content-type'] ?? '');
+/** By Google's own headers. */
+export function isMarked({ headers }: Answer): boolean {
+  return hasHeaderOf(/^x-(goog|guploader)-/, headers);
+}
+
+/** In the API's words, whatever their type is said to be. */
+function isRefusal({ body }: Answer): boolean {
+  return readWords(body).isOfApi;
 }
 
 /** The network's error beneath one of credentials. */
@@ -174,33 +180,36 @@ function hintOf(thrown: unknown): number | undefined {
   return thrown instanceof AnswerError ? thrown.retryAfterMs : undefined;
 }
 
-/** JSON where Google says no to a request, XML or plain text where it says no to a download. */
-function readWords(body: Uint8Array): {
+interface Words {
   readonly message: string;
   readonly reason: string | undefined;
-} {
-  const text = Buffer.from(body.buffer, body.byteOffset, body.length).toString('utf8');
-  const error = parseError(text);
-  if (error !== undefined) return { message: oneLine(error.message), reason: error.reason };
-  const isXml = /<Error>/.test(text);
-  const message = isXml ? `${readTag(text, 'Message')} ${readTag(text, 'Details')}` : text;
-  return {
-    message: oneLine(message) || 'no words',
-    reason: isXml ? readTag(text, 'Code') : undefined,
-  };
+  /** False for a page, or for plain text. */
+  readonly isOfApi: boolean;
+}
+
+/** JSON where Google says no to a request, XML or plain text where it says no to a download. */
+function readWords(body: Uint8Array): Words {
+  const words = Buffer.from(body.buffer, body.byteOffset, body.length).toString('utf8');
+  const error = parseError(words);
+  if (error !== undefined) return { ...error, message: oneLine(error.message), isOfApi: true };
+  const isXml = /<Error>/.test(words);
+  const message = isXml ? `${readTag(words, 'Message')} ${readTag(words, 'Details')}` : words;
+  const reason = isXml ? readTag(words, 'Code') : undefined;
+  return { message: oneLine(message) || 'no words', reason, isOfApi: isXml };
 }
 
 function parseError(
-  text: string,
+  json: string,
 ): { readonly message: string; readonly reason: string | undefined } | undefined {
   try {
-    const value: unknown = JSON.parse(text);
-    const { error } = asRecord(value);
-    const { message, errors } = asRecord(error);
+    const value: unknown = JSON.parse(json);
+    // A list of one, where Google answers in a stream; the words alone, where others do.
+    const { error } = asRecord(Array.isArray(value) ? value[0] : value);
+    if (typeof error === 'string') return { message: error, reason: undefined };
+    const { message, errors, status } = asRecord(error);
     if (typeof message !== 'string') return undefined;
     const first: unknown = Array.isArray(errors) ? errors[0] : undefined;
-    const { reason } = asRecord(first);
-    return { message, reason: typeof reason === 'string' ? reason : undefined };
+    return { message, reason: text(asRecord(first)['reason']) ?? text(status) };
   } catch {
     return undefined;
   }

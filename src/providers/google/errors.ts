@@ -252,7 +252,8 @@ function explainNotFound(
   settings: GoogleSettings,
 ): Explanation {
   const { message } = error;
-  const isObject = /no such object/i.test(message);
+  // storage-testbench says "Live version of object bucket/key does not exist".
+  const isObject = /no such object|\bobject\b.*(does not|doesn't) exist/i.test(message);
   const isBucket = /bucket.*(does not|doesn't) exist|NoSuchBucket/i.test(
     `${message} ${error.reason}`,
   );

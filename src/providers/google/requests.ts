@@ -15,10 +15,11 @@ import type {
   PutOptions,
 } from '../../store/object-store.ts';
 import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from '../content.ts';
-import { toldSize } from '../operation.ts';
+import { isPage } from '../genuine.ts';
+import { type ListPage, toldSize } from '../operation.ts';
 import type { Answer, Headers } from '../transport.ts';
-import { asRecord } from '../words.ts';
-import type { GoogleRequest } from './client.ts';
+import { asRecord, text } from '../words.ts';
+import { type Client, type GoogleRequest, isMarked } from './client.ts';
 import type { CreateChecksum } from './crc32c.ts';
 
 /** The most that a page of a listing may hold. */
@@ -27,8 +28,11 @@ const PAGE_OBJECTS = 1_000;
 const FRAME_BYTES = 8_192;
 /** base64 of four bytes. */
 const CHECKSUM_PLACEHOLDER = 'AAAAAA==';
-/** Of what an upload answers, only what is compared. */
-const UPLOAD_FIELDS = 'fields=size%2Ccrc32c';
+/** Of what an upload answers, only what is compared, and what an empty object without a size is told by. */
+const UPLOAD_FIELDS = 'fields=kind%2Csize%2Ccrc32c';
+const HEAD_FIELDS = 'fields=kind%2Cname%2Csize%2Ccrc32c%2Cgeneration';
+const OBJECT_KIND = 'storage#object';
+const NOT_FOUND = 404;
 
 export interface Requests {
   /** A content in the same request as its name, class and checksum. */
@@ -130,6 +134,7 @@ export function createRequests(
           },
           content: framed.body,
           receive: undefined,
+          isAnswer: isOfUpload,
         },
       };
     },
@@ -147,6 +152,7 @@ export function createRequests(
         },
         content: viewOf(json),
         receive: undefined,
+        isAnswer: (answer) => isJson(answer) || readSession(answer) !== undefined,
       };
     },
 
@@ -155,9 +161,13 @@ export function createRequests(
       path: `${object(key)}?alt=media`,
       headers: readHeaders(range),
       content: undefined,
+      isAnswer: (answer) => isOfDownload(answer, range !== undefined),
     }),
-    head: (key) => plain('GET', `${object(key)}?fields=size%2Cgeneration`),
-    remove: (key) => plain('DELETE', object(key)),
+    head: (key) => plain('GET', `${object(key)}?${HEAD_FIELDS}`),
+    remove: (key) => ({
+      ...plain('DELETE', object(key)),
+      isAnswer: (answer) => isRemoval(answer) || isVague(answer),
+    }),
     list(prefix, pageToken) {
       const query = new URLSearchParams({
         prefix,
@@ -184,7 +194,51 @@ interface Framed {
 }
 
 function plain(method: 'GET' | 'DELETE', path: string): GoogleRequest {
-  return { method, path, content: undefined, receive: undefined };
+  return { method, path, content: undefined, receive: undefined, isAnswer: isJson };
+}
+
+/** By what it is, or by what it says it is: some say "text/html" of all that they answer. */
+function isJson(answer: Answer): boolean {
+  return (
+    /^application\/json\b/i.test(answer.headers['content-type'] ?? '') ||
+    readObject(answer) !== undefined
+  );
+}
+
+/** Anybody may say so: the object has to be asked for. */
+function isVague({ body, headers }: Answer): boolean {
+  return body.length === 0 || !isPage(headers);
+}
+
+/** Where it says nothing, the object is asked for (verifyStored). */
+export function isOfUpload(answer: Answer): boolean {
+  return isJson(answer) || answer.body.length === 0;
+}
+
+function isRemoval(answer: Answer): boolean {
+  const { status, headers } = answer;
+  const isOfApi = /^application\/json\b/i.test(headers['content-type'] ?? '');
+  return status === 204 || isOfApi || isMarked(answer);
+}
+
+/** A page may have an ETag and even ranges; it has neither the type of a content nor, of a range, any other than its own. */
+function isOfDownload({ status, headers }: Answer, isRange: boolean): boolean {
+  if (isPage(headers)) return false;
+  return (
+    headers['etag'] !== undefined ||
+    (isRange && status === 206 && headers['content-range'] !== undefined) ||
+    /^(application|binary)\/(octet-stream|dicom)\b/i.test(headers['content-type'] ?? '')
+  );
+}
+
+/** Where the content of a large upload goes.
+ *  @returns path and query: its host is Google's own, which Endpoint is there to replace */
+export function readSession({ headers, body }: Answer): string | undefined {
+  const { location } = headers;
+  if (location === undefined || !URL.canParse(location, 'http://server')) return undefined;
+  const { pathname, search, searchParams } = new URL(location, 'http://server');
+  const isPlain = !isPage(headers) || body.length === 0;
+  return isPlain || searchParams.has('upload_id') ? pathname + search : undefined;
 }
 
 function readHeaders(range: ByteRange | undefined): Headers {
@@ -227,29 +281,70 @@ function joinBodies(parts: readonly Body[]): Body {
   );
 }
 
-/** The answer to an upload tells what the server has stored.
+/** The answer to an upload tells what the server has stored; where it says nothing, the object is asked for.
  *  @throws StorageError INTEGRITY when that is something else, or nothing */
-export function verifyStored(key: string, answer: Answer, sizeBytes: number, crc32c: string): void {
-  const { size, crc32c: storedCrc32c } = parse(answer);
-  const isSame =
-    (size ?? storedCrc32c) !== undefined &&
-    (size === undefined || Number(size) === sizeBytes) &&
-    (storedCrc32c === undefined || storedCrc32c === crc32c);
-  if (!isSame) {
-    throw new StorageError(
-      'INTEGRITY',
-      `what Google Cloud Storage stored as "${key}" is not what was sent`,
-      { key },
-    );
+export async function verifyStored(
+  { client, requests }: { readonly client: Client; readonly requests: Requests },
+  { key, sizeBytes, crc32c }: Stored,
+  answer: Answer,
+  signal: AbortSignal,
+): Promise<void> {
+  let told = readObject(answer) ?? {};
+  if (saysNothing(told, key)) {
+    const head = { ...requests.head(key), accept: NOT_FOUND };
+    const found = await client.attempt(head, signal);
+    told = found.status === NOT_FOUND ? {} : parse(found);
   }
+  const stored = text(told['crc32c']);
+  const size = told['size'] === undefined && stored !== undefined ? sizeBytes : readSize(told);
+  if (size === sizeBytes && (stored === undefined || stored === crc32c)) return;
+  const isTold = size !== undefined || stored !== undefined;
+  throw new StorageError(
+    'INTEGRITY',
+    isTold
+      ? `what Google Cloud Storage stored as "${key}" is not what was sent`
+      : `the server does not say what it stored as "${key}"; does GoogleCloudStorage.Endpoint name a server of Google Cloud Storage?`,
+    { key },
+  );
+}
+
+/** Of the object's content; JSON of something else is somebody else's. */
+function saysNothing(told: Readonly<Record<string, unknown>>, key: string): boolean {
+  const { size, crc32c, kind, name } = told;
+  if (size !== undefined || crc32c !== undefined) return false;
+  return Object.keys(told).length === 0 || kind === OBJECT_KIND || name === key;
+}
+
+/** What was sent. */
+interface Stored {
+  readonly key: string;
+  readonly sizeBytes: number;
+  readonly crc32c: string;
+}
+
+/** Removes an object; of a server that only says "OK", as any other may, it is asked whether the object is gone.
+ *  @throws what the client throws; StorageError UNAVAILABLE for an object that is still there */
+export async function removeObject(
+  { client, requests }: { readonly client: Client; readonly requests: Requests },
+  key: string,
+  signal: AbortSignal,
+): Promise<void> {
+  if (isRemoval(await client.send(requests.remove(key), signal))) return;
+  const head = { ...requests.head(key), accept: NOT_FOUND };
+  if ((await client.send(head, signal)).status === NOT_FOUND) return;
+  throw new StorageError(
+    'UNAVAILABLE',
+    `the server says that "${key}" is removed, and still has it`,
+    { key },
+  );
 }
 
 /** @throws StorageError UNAVAILABLE where the answer tells no size */
 export function readHead(key: string, answer: Answer): ObjectHead {
-  const { size, generation } = parse(answer);
-  const isTold = typeof size === 'string' || typeof size === 'number';
+  const object = parse(answer);
+  const { generation } = object;
   return {
-    sizeBytes: toldSize(key, isTold ? Number(size) : undefined),
+    sizeBytes: toldSize(key, readSize(object)),
     version: typeof generation === 'string' ? generation : undefined,
   };
 }
@@ -259,31 +354,64 @@ export function readGranted(answer: Answer): readonly string[] {
   return Array.isArray(permissions) ? permissions.map(String) : [];
 }
 
-export function readPage(answer: Answer): {
-  readonly objects: readonly ObjectInfo[];
-  readonly next: string | undefined;
-} {
+export function readPage(answer: Answer): ListPage {
   const { kind, items, nextPageToken } = parse(answer);
-  // All that an empty listing says.
-  if (kind !== 'storage#objects') throw notOfGoogle('the answer is no listing');
-  const objects: ObjectInfo[] = [];
-  for (const item of Array.isArray(items) ? items : []) {
-    const { name, size, updated } = asRecord(item);
-    if (typeof name === 'string' && typeof updated === 'string') {
-      objects.push({ key: name, sizeBytes: Number(size), modified: new Date(updated) });
-    }
+  // An empty listing may say no more than its kind.
+  if (kind !== 'storage#objects' && !Array.isArray(items)) {
+    throw notOfGoogle('the answer is no listing');
   }
-  return { objects, next: typeof nextPageToken === 'string' ? nextPageToken : undefined };
+  const objects = (Array.isArray(items) ? items : []).map(readItem);
+  // Some write an empty one on the last page.
+  const hasNext = typeof nextPageToken === 'string' && nextPageToken !== '';
+  return { objects, next: hasNext ? nextPageToken : undefined };
+}
+
+function readItem(item: unknown): ObjectInfo {
+  const object = asRecord(item);
+  const { name } = object;
+  // What is not listed would count as lost.
+  if (typeof name !== 'string') throw notOfGoogle('the listing has an object without a name');
+  const sizeBytes = toldSize(name, readSize({ kind: OBJECT_KIND, ...object }));
+  return { key: name, sizeBytes, modified: readModified(object) };
+}
+
+/** Where a server does not tell it, the object may be new. */
+function readModified({ updated, timeCreated }: Readonly<Record<string, unknown>>): Date {
+  const told = [updated, timeCreated]
+    .map((time) => new Date(typeof time === 'string' ? time : Number.NaN))
+    .find((time) => !Number.isNaN(time.getTime()));
+  return told ?? new Date();
+}
+
+/** @returns undefined where no size is told. Of an object that is described without one, that is 0: what writes JSON from protocol buffers
+ *  leaves zeros out. */
+function readSize(object: Readonly<Record<string, unknown>>): number | undefined {
+  const { size, kind, name, generation } = object;
+  if (size === undefined) {
+    const isDescribed =
+      kind === OBJECT_KIND || typeof name === 'string' || generation !== undefined;
+    return isDescribed ? 0 : undefined;
+  }
+  if (typeof size !== 'string' && typeof size !== 'number') return undefined;
+  return /^\d+$/.test(String(size)) ? Number(size) : undefined;
+}
+
+function readObject(answer: Answer): Readonly<Record<string, unknown>> | undefined {
+  const { buffer, byteOffset, length } = answer.body;
+  try {
+    const value: unknown = JSON.parse(Buffer.from(buffer, byteOffset, length).toString('utf8'));
+    return Array.isArray(value) || typeof value !== 'object' || value === null
+      ? undefined
+      : asRecord(value);
+  } catch {
+    return undefined;
+  }
 }
 
 function parse(answer: Answer): Readonly<Record<string, unknown>> {
-  const { buffer, byteOffset, length } = answer.body;
-  const text = Buffer.from(buffer, byteOffset, length).toString('utf8');
-  try {
-    return asRecord(JSON.parse(text));
-  } catch {
-    throw notOfGoogle('the answer is no JSON');
-  }
+  const object = readObject(answer);
+  if (object === undefined) throw notOfGoogle('the answer is no JSON object');
+  return object;
 }
 
 function notOfGoogle(words: string): StorageError {

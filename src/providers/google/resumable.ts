@@ -5,48 +5,47 @@
 
 import type { Logger } from '../../log.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
-import { createCleanups } from '../cleanups.ts';
+import type { Cleanups } from '../cleanups.ts';
 import { window } from '../content.ts';
 import { type Answer, TransportError } from '../transport.ts';
-import { AnswerError, type Client } from './client.ts';
-import { type Requests, verifyStored } from './requests.ts';
+import { AnswerError, type Client, type GoogleRequest } from './client.ts';
+import { isOfUpload, type Requests, readSession, verifyStored } from './requests.ts';
 
 /** "Go on": the server has a part. */
 const RESUME_INCOMPLETE = 308;
 /** What a cancelled session answers. */
 const CANCELLED = 499;
+/** Of a content that is never sent. */
+const ANY_CRC32C = 'AAAAAA==';
 /** A session left behind takes no space that is billed, and ends by itself after a week. */
 const CANCEL_TIMEOUT_MS = 10_000;
 
 export interface Resumable {
   put(key: string, body: Body, options: PutOptions): Promise<void>;
-  /** Resolves when failed sessions are cancelled, or after the time given. */
-  settle(withinMs: number): Promise<void>;
+  /** A session that is begun and cancelled: whether the server knows them. Nothing is stored. */
+  tryOut(key: string, signal: AbortSignal): Promise<void>;
 }
 
 export function createResumable(deps: {
   readonly client: Client;
   readonly requests: Requests;
+  /** Failed sessions are cancelled there. */
+  readonly cleanups: Cleanups;
   readonly log: Logger;
 }): Resumable {
-  const { client, requests, log } = deps;
-  const cleanups = createCleanups();
+  const { client, requests, cleanups, log } = deps;
 
   /** @returns path and query of the session: whoever knows them may write the object, so that no log shows them */
   async function begin(
     key: string,
-    body: Body,
+    sizeBytes: number,
     crc32c: string,
     { signal, onlyIfVersion }: PutOptions,
   ): Promise<string> {
-    const request = requests.beginResumable(key, body.sizeBytes, crc32c, onlyIfVersion);
-    const { location } = (await client.attempt(request, signal)).headers;
-    if (location === undefined || !URL.canParse(location)) {
-      throw new TransportError('NO_SESSION', 'the server began no upload', true, undefined);
-    }
-    // Its host is Google's own, which Endpoint is there to replace.
-    const url = new URL(location);
-    return url.pathname + url.search;
+    const request = requests.beginResumable(key, sizeBytes, crc32c, onlyIfVersion);
+    const session = readSession(await client.attempt(request, signal));
+    if (session !== undefined) return session;
+    throw new TransportError('NO_SESSION', 'the server began no upload', true, undefined);
   }
 
   function send(
@@ -66,33 +65,35 @@ export function createResumable(deps: {
         content,
         receive: undefined,
         accept: RESUME_INCOMPLETE,
+        isAnswer: isOfUpload,
       },
       signal,
     );
   }
 
-  function cancel(key: string, session: string): void {
-    cleanups.add(async () => {
-      try {
-        await client.attempt(
-          {
-            method: 'DELETE',
-            path: session,
-            headers: { 'content-length': '0' },
-            content: undefined,
-            receive: undefined,
-            accept: CANCELLED,
-          },
-          AbortSignal.timeout(CANCEL_TIMEOUT_MS),
-        );
-      } catch (thrown) {
-        if (isGone(thrown)) return;
-        const reason = thrown instanceof Error ? thrown.name : String(thrown);
-        log.info(
-          `Google Cloud Storage: the failed upload of "${key}" could not be cancelled (${reason}); it ends by itself after a week`,
-        );
-      }
-    });
+  async function cancel(session: string): Promise<void> {
+    const request: GoogleRequest = {
+      method: 'DELETE',
+      path: session,
+      headers: { 'content-length': '0' },
+      content: undefined,
+      receive: undefined,
+      accept: CANCELLED,
+      isAnswer: () => true,
+    };
+    await client.attempt(request, AbortSignal.timeout(CANCEL_TIMEOUT_MS));
+  }
+
+  async function clear(key: string, session: string): Promise<void> {
+    try {
+      await cancel(session);
+    } catch (thrown) {
+      if (isGone(thrown)) return;
+      const reason = thrown instanceof Error ? thrown.name : String(thrown);
+      log.info(
+        `Google Cloud Storage: the failed upload of "${key}" could not be cancelled (${reason}); it ends by itself after a week`,
+      );
+    }
   }
 
   return {
@@ -115,7 +116,7 @@ export function createResumable(deps: {
             )
           : await send(path, undefined, `bytes */${sizeBytes}`, signal);
         if (answer.status !== RESUME_INCOMPLETE) {
-          verifyStored(key, answer, sizeBytes, crc32c);
+          await verifyStored(deps, { key, sizeBytes, crc32c }, answer, signal);
           return true;
         }
         const next = readOffset(answer);
@@ -128,7 +129,7 @@ export function createResumable(deps: {
       }
 
       async function work(): Promise<void> {
-        session ??= await begin(key, body, crc32c, options);
+        session ??= await begin(key, sizeBytes, crc32c, options);
         try {
           while (!(await advance(session))) {
             // What the server did not keep is sent again.
@@ -147,12 +148,18 @@ export function createResumable(deps: {
       try {
         await client.repeat(signal, work);
       } catch (thrown) {
+        const left = session;
         // Not awaited: the caller may be at its deadline.
-        if (session !== undefined) cancel(key, session);
+        if (left !== undefined) cleanups.add(() => clear(key, left));
         throw thrown;
       }
     },
-    settle: (withinMs) => cleanups.settle(withinMs),
+
+    async tryOut(key, signal) {
+      const session = await client.repeat(signal, () => begin(key, 1, ANY_CRC32C, { signal }));
+      // Emulators let it be; nothing waits for its bytes.
+      await cancel(session).catch(() => undefined);
+    },
   };
 }
 
@@ -160,8 +167,8 @@ function isGone(thrown: unknown): boolean {
   return thrown instanceof AnswerError && (thrown.status === 404 || thrown.status === 410);
 }
 
-/** "bytes=0-N" names what the server has; without it, that is nothing. */
+/** "bytes=0-N" names what the server has, which some write as Content-Range is written; without it, that is nothing. */
 function readOffset(answer: Answer): number {
-  const last = /^bytes=0-(\d+)$/.exec(answer.headers['range'] ?? '')?.[1];
+  const last = /^(?:bytes[= ])?0-(\d+)(?:\/|$)/i.exec(answer.headers['range'] ?? '')?.[1];
   return last === undefined ? 0 : Number(last) + 1;
 }

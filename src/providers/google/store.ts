@@ -13,16 +13,17 @@ import type {
   PutOptions,
   Sink,
 } from '../../store/object-store.ts';
+import { createCleanups } from '../cleanups.ts';
 import { createRun, listPages, unlessMissing } from '../operation.ts';
 import { removalRetries } from '../retry.ts';
 import { createTransport } from '../transport.ts';
 import { checkBucket } from './check.ts';
-import { createClient } from './client.ts';
+import { type Client, createClient } from './client.ts';
 import { loadCrc32c } from './crc32c.ts';
 import { anonymous, createCredentials } from './credentials.ts';
 import { isAnonymous, toGoogleError } from './errors.ts';
 import { receive } from './receive.ts';
-import { createRequests, readHead, readPage, verifyStored } from './requests.ts';
+import { createRequests, readHead, readPage, removeObject, verifyStored } from './requests.ts';
 import { createResumable } from './resumable.ts';
 
 /** Up to here a content goes in one request. A session takes one request more, which for less does not pay; a break near the end of
@@ -60,6 +61,7 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
   const run = createRun(closing.signal, (thrown, operation) =>
     toGoogleError(thrown, operation, settings, client.target),
   );
+  const cleanups = createCleanups();
   const opening = load();
   // Each operation waits for it, and says what went wrong.
   opening.catch(() => undefined);
@@ -67,24 +69,23 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
   async function load() {
     const createChecksum = await loadCrc32c();
     const requests = createRequests(settings, createChecksum);
-    return { createChecksum, requests, resumable: createResumable({ client, requests, log }) };
+    const resumable = createResumable({ client, requests, cleanups, log });
+    return { createChecksum, requests, resumable };
   }
 
-  async function put(key: string, body: Body, options: PutOptions): Promise<void> {
-    const { requests, resumable } = await opening;
-    if (body.sizeBytes > SINGLE_REQUEST_MAX_BYTES) {
-      await resumable.put(key, body, options);
-      return;
-    }
+  async function put(client: Client, key: string, body: Body, options: PutOptions): Promise<void> {
+    const { requests } = await opening;
     const { signal } = options;
     const { request, crc32c } = await requests.upload(key, body, options);
+    const sent = { key, sizeBytes: body.sizeBytes, crc32c };
     await client.repeat(signal, async () => {
       const answer = await client.attempt(request, signal);
-      verifyStored(key, answer, body.sizeBytes, crc32c);
+      await verifyStored({ client, requests }, sent, answer, signal);
     });
   }
 
   async function get(
+    client: Client,
     key: string,
     range: ByteRange | undefined,
     sink: Sink,
@@ -103,10 +104,16 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
 
   return {
     put: (key, body, options) =>
-      run('write', key, options.signal, (signal) => put(key, body, { ...options, signal })),
+      run('write', key, options.signal, async (signal) => {
+        const linked = { ...options, signal };
+        if (body.sizeBytes <= SINGLE_REQUEST_MAX_BYTES) await put(client, key, body, linked);
+        else await (await opening).resumable.put(key, body, linked);
+      }),
 
     get: (key, range, sink, options) =>
-      run('read', key, options.signal, (signal) => get(key, range, sink, { ...options, signal })),
+      run('read', key, options.signal, (signal) =>
+        get(client, key, range, sink, { ...options, signal }),
+      ),
 
     head: (key, { signal }) =>
       unlessMissing(
@@ -120,7 +127,7 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
       await unlessMissing(
         run('delete', key, signal, async (linked) => {
           const { requests } = await opening;
-          await removing.send(requests.remove(key), linked);
+          await removeObject({ client: removing, requests }, key, linked);
         }),
       );
     },
@@ -136,15 +143,20 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
     check: ({ signal }) =>
       run('check', undefined, signal, async (linked) => {
         const { requests } = await opening;
+        const checking = createClient({
+          ...connection,
+          maxRetries: Math.min(CHECK_RETRIES, settings.maxRetries),
+          retryConnecting: false,
+        });
         await checkBucket(
           {
             settings,
-            client: createClient({
-              ...connection,
-              maxRetries: Math.min(CHECK_RETRIES, settings.maxRetries),
-              retryConnecting: false,
-            }),
+            client: checking,
             requests,
+            resumable: createResumable({ client: checking, requests, cleanups, log }),
+            cleanups,
+            put: (key, body, options) => put(checking, key, body, options),
+            get: (key, range, sink, options) => get(checking, key, range, sink, options),
             probePrefix: deps.probePrefix ?? '',
           },
           linked,
@@ -153,8 +165,7 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
 
     async close() {
       closing.abort(new StorageError('CLOSED', 'the Google Cloud Storage store is closed'));
-      const opened = await opening.catch(() => undefined);
-      await opened?.resumable.settle(CLEANUP_GRACE_MS);
+      await cleanups.settle(CLEANUP_GRACE_MS);
       await transport.close();
     },
   };
