@@ -91,6 +91,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
   define(exports, "configuration", &Binding::configuration);
   define(exports, "log", &Binding::log);
   define(exports, "start", &Binding::start);
+  define(exports, "starting", &Binding::starting);
   define(exports, "ready", &Binding::ready);
   define(exports, "refuse", &Binding::refuse);
   define(exports, "ending", &Binding::ending);
@@ -136,6 +137,8 @@ void Binding::start(const Info& info) {
   onStop_ = Napi::Persistent(handlers.Get("onStop").As<Napi::Function>());
   instance_.bind(this);
 }
+
+void Binding::starting(const Info& /*info*/) { instance_.surroundings().events.onStarting(); }
 
 void Binding::ready(const Info& info) {
   const auto told = info[0].As<Napi::Object>();

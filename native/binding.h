@@ -38,6 +38,7 @@ class Binding {
   void start(const Info& info);
   void ready(const Info& info);
   void refuse(const Info& info);
+  void starting(const Info& info);
   void ending(const Info& info);
   void release(const Info& info);
   Napi::Value read(const Info& info);

@@ -23,6 +23,8 @@ struct RuntimeSettings {
 class RuntimeEvents {
  public:
   virtual ~RuntimeEvents() = default;
+  /** It still waits for something at its start, as it has been told to. */
+  virtual void onStarting() = 0;
   virtual void onReady(const RuntimeSettings& settings) = 0;
   /** The configuration is wrong, or the store can't be reached: trying again is no use. */
   virtual void onRefused(const std::string& message) = 0;

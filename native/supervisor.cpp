@@ -21,11 +21,18 @@ Supervisor::~Supervisor() { stop(); }
 
 Supervisor::Started Supervisor::start(milliseconds timeout) {
   {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    startTimeout_ = timeout;
+    startBy_ = Clock::now() + timeout;
+  }
+  {
     const SignalShield shield;
     thread_ = std::thread([this] { run(); });
   }
   std::unique_lock<std::mutex> lock(mutex_);
-  changed_.wait_for(lock, timeout, [this] { return started_.has_value(); });
+  while (!started_ && Clock::now() < startBy_) {
+    changed_.wait_until(lock, Clock::time_point(startBy_));
+  }
   if (!started_) {
     started_ = Started{std::nullopt, "the runtime was not ready after " +
                                          std::to_string(timeout.count() / 1000) + " s"};
@@ -50,6 +57,11 @@ bool Supervisor::stop() {
   changed_.notify_all();
   thread_.join();
   return !leftBehind_;
+}
+
+void Supervisor::onStarting() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  startBy_ = Clock::now() + startTimeout_;
 }
 
 void Supervisor::onReady(const RuntimeSettings& settings) {

@@ -56,7 +56,8 @@ class Supervisor final : private RuntimeEvents {
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
 
-  /** Starts the first runtime. Blocks until it is ready or refused, at most for `timeout`. */
+  /** Starts the first runtime. Blocks until it is ready or refused, at most for `timeout` after it
+   * last said that it still starts. */
   Started start(std::chrono::milliseconds timeout);
   /** Orthanc is going to stop, but waits for its calls first: they get `grace` to end. Does not
    * block. */
@@ -67,6 +68,7 @@ class Supervisor final : private RuntimeEvents {
   bool stop();
 
  private:
+  void onStarting() override;
   void onReady(const RuntimeSettings& settings) override;
   void onRefused(const std::string& message) override;
   void onEnded(const std::string& reason) override;
@@ -95,6 +97,8 @@ class Supervisor final : private RuntimeEvents {
   bool leftBehind_ = false;
   std::string endReason_;
   std::deque<Clock::time_point> starts_;
+  std::chrono::milliseconds startTimeout_{0};
+  Clock::time_point startBy_;
   std::optional<Clock::time_point> hurryUntil_;
 
   // the supervisor's thread only

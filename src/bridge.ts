@@ -49,6 +49,8 @@ export interface Binding extends CiphersModule {
     onAbandoned(id: number): void;
     onStop(): void;
   }): void;
+  /** It still waits for the store: the shim, which gives up after 30 s, is to wait on. */
+  starting(): void;
   /** From now on requests come. */
   ready(settings: RuntimeSettings): void;
   /** Orthanc must not start, or the runtime is of no use: the message tells the user why. */

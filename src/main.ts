@@ -24,7 +24,13 @@ import type { NamedStore } from './locate.ts';
 import { createLogger, describeError, type Logger } from './log.ts';
 import { nameFailures } from './name-failures.ts';
 import { openConfiguration } from './open-configuration.ts';
-import { checkStores, closeStores, openStores, type Stores } from './open-stores.ts';
+import {
+  checkStores,
+  closeStores,
+  describeUnreadFiles,
+  openStores,
+  type Stores,
+} from './open-stores.ts';
 import { createOrthancApi, type OrthancApi } from './orthanc-api.ts';
 import { createRequestHandler } from './requests.ts';
 import { createRestHandler } from './rest.ts';
@@ -102,7 +108,17 @@ async function start(
     verifyMd5: compareVersions(binding.orthancVersion, FIRST_VERIFYING_ORTHANC) < 0,
   });
   // Orthanc is up already where this runtime replaces another one: requests will tell whether the store is there.
-  if (isFirst && !binding.restarted) await checkStores(stores, settings.naming, log);
+  if (isFirst && !binding.restarted) {
+    const patience = {
+      timeoutMs: settings.startTimeoutMs,
+      onWait: () => {
+        binding.starting();
+      },
+    };
+    await checkStores(stores, settings.naming, log, patience);
+    const unread = await describeUnreadFiles(settings);
+    if (unread !== undefined) log.warning(unread);
+  }
   serve(binding, settings.provider, settings, { ...stores, envelope }, log);
 }
 

@@ -26,6 +26,7 @@ struct Script {
   enum class Start : uint8_t { kReady, kRefuse, kEnd, kSilent };
   Start start = Start::kReady;
   milliseconds startTime{0};
+  size_t startSigns = 0;  // how often it says before that it still starts, each after a startTime
   RuntimeSettings settings{true, true, 1, {}, milliseconds(0)};
   bool heedsStop = true;
   bool heedsTerminate = true;
@@ -94,6 +95,10 @@ class StubRuntime final : public Runtime {
   }
 
   void run() {
+    for (size_t sign = 0; sign < script_.startSigns; ++sign) {
+      std::this_thread::sleep_for(script_.startTime);
+      events_.onStarting();
+    }
     std::this_thread::sleep_for(script_.startTime);
     switch (script_.start) {
       case Script::Start::kReady:
@@ -274,6 +279,14 @@ TEST_F(SupervisorTest, OneThatEndsWhileItStartsIsARefusal) {
   EXPECT_EQ(start().refusal, "the runtime ended while it started: it could not begin");
   std::this_thread::sleep_for(5 * kHeartbeat);
   EXPECT_TRUE(stopWithin(milliseconds(150)));
+  EXPECT_EQ(starts(), 1);
+}
+
+TEST_F(SupervisorTest, OneThatSaysThatItStillStartsIsWaitedFor) {
+  script.startTime = milliseconds(200);
+  script.startSigns = 4;
+  EXPECT_TRUE(supervisor.start(milliseconds(500)).settings);
+  EXPECT_TRUE(stopWithin(milliseconds(500)));
   EXPECT_EQ(starts(), 1);
 }
 

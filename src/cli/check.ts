@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Command } from 'commander';
-import { checkStores, closeStores, openStores } from '../open-stores.ts';
+import { checkStores, closeStores, describeUnreadFiles, openStores } from '../open-stores.ts';
 import { createCliLogger, loadCliSettings } from './settings.ts';
 
 interface Options {
@@ -34,7 +34,9 @@ Exit codes: 0 Orthanc would start, 1 it would not, and standard error says why, 
 async function run({ config, json }: Options): Promise<void> {
   const log = createCliLogger();
   const { provider, settings, keyWarnings, envelope } = loadCliSettings(config, log);
-  for (const warning of settings.warnings) log.warning(warning);
+  const unread = await describeUnreadFiles(settings);
+  const warnings = [...settings.warnings, ...(unread === undefined ? [] : [unread])];
+  for (const warning of warnings) log.warning(warning);
   const stores = await openStores(settings, provider, { log });
   await checkStores(stores, settings.naming, log);
   await closeStores(stores);
@@ -43,9 +45,9 @@ async function run({ config, json }: Options): Promise<void> {
       envelope === undefined
         ? null
         : { format: envelope.format ?? null, masterKeyId: envelope.masterKeyId ?? null };
-    const warnings = [...settings.warnings, ...keyWarnings];
+    const all = [...warnings, ...keyWarnings];
     process.stdout.write(
-      `${JSON.stringify({ section: provider.section, encryption, warnings })}\n`,
+      `${JSON.stringify({ section: provider.section, encryption, warnings: all })}\n`,
     );
     return;
   }

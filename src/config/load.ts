@@ -5,7 +5,12 @@ import { StorageError } from '../errors.ts';
 import { readEncryption } from './encryption.ts';
 import { noteEnvironment, type Variables } from './environment.ts';
 import { reportMisplaced } from './misplaced.ts';
-import { readFileSystem, readOrthancNetwork, warnOfOrthancSettings } from './orthanc.ts';
+import {
+  absoluteFolderIn,
+  readFileSystem,
+  readOrthancNetwork,
+  warnOfOrthancSettings,
+} from './orthanc.ts';
 import type { Report } from './problems.ts';
 import {
   ENCRYPTION_KEY,
@@ -77,13 +82,19 @@ export function readConfiguration(
   const settings =
     section === undefined
       ? { ...NO_PROVIDER, warnings, notes }
-      : { ...pluginSettingsOf(section), hybrid, warnings, notes };
+      : {
+          ...pluginSettingsOf(section),
+          hybrid,
+          unreadFolder: hybrid === undefined ? absoluteFolderIn(orthanc) : undefined,
+          warnings,
+          notes,
+        };
   return { settings, problems: [], keyFiles };
 }
 
-function pluginSettingsOf({ provider, naming, encryption, lanes }: Section) {
+function pluginSettingsOf({ provider, naming, encryption, lanes, startTimeoutMs }: Section) {
   const { requestTimeoutMs } = provider.settings;
-  return { provider, naming, encryption, lanes, requestTimeoutMs };
+  return { provider, naming, encryption, lanes, requestTimeoutMs, startTimeoutMs };
 }
 
 // Never used for storage; the types want values all the same.
@@ -92,7 +103,9 @@ const NO_PROVIDER = {
   naming: { rootPath: '', structure: 'flat', legacyUnknownFiles: false },
   encryption: undefined,
   hybrid: undefined,
+  unreadFolder: undefined,
   requestTimeoutMs: 1_200_000,
+  startTimeoutMs: 0,
   lanes: 1,
 } as const;
 

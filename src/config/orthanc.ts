@@ -52,6 +52,12 @@ export function readFileSystem(
   return { folder, isSynchronous: sync };
 }
 
+/** Where Orthanc's own files are, where that is plain. */
+export function absoluteFolderIn(orthanc: RawSection): string | undefined {
+  const folder = orthanc['StorageDirectory'];
+  return typeof folder === 'string' && isAbsolute(folder) ? folder : undefined;
+}
+
 // Reads of /file ran 24 at once on 1.12.7, and 4 on 1.13.0, where this setting rules them (measured).
 const LOADER_THREADS_DEFAULT = 4;
 const LOADER_THREADS_ADVICE = 20;

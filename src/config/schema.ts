@@ -199,6 +199,10 @@ export function commonSettings() {
       ['Disabled', 'WriteToFileSystem', 'WriteToObjectStorage'],
       'Disabled',
     ),
+    StartTimeout: wholeNumber(
+      'How long a store that cannot be reached, or fails, is waited for when Orthanc starts, in seconds. What waiting does not mend (a wrong setting, key or bucket) is refused at once. 0: so is everything.',
+      { min: 0, max: SECONDS_PER_DAY, unit: 'seconds', default: 30 },
+    ),
     ConnectionTimeout: wholeNumber('Time to open a connection, in seconds.', {
       min: 1,
       max: 3600,

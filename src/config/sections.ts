@@ -44,6 +44,7 @@ export interface SectionSettings {
   /** Of hybrid storage; undefined: there is none. */
   readonly writeTo: HybridSettings['writeTo'] | undefined;
   readonly lanes: number;
+  readonly startTimeoutMs: number;
 }
 
 export interface ProviderSection {
@@ -64,6 +65,7 @@ type ObjectSchema = z.ZodMiniObject<z.core.$ZodShape, z.core.$strict>;
 /** The parsed settings that all sections share and that this version serves. */
 type Common = Pick<
   z.infer<ReturnType<typeof s3Schema>>,
+  | 'StartTimeout'
   | 'ConnectionTimeout'
   | 'RequestTimeout'
   | 'MaxConnections'
@@ -364,6 +366,7 @@ function toShared(
     },
     writeTo,
     lanes: value.Lanes,
+    startTimeoutMs: value.StartTimeout * 1000,
   };
 }
 

@@ -124,7 +124,12 @@ export interface PluginSettings {
   readonly encryption: EncryptionSettings | undefined;
   /** undefined: attachments are in the provider's store only. */
   readonly hybrid: HybridSettings | undefined;
+  /** Orthanc's StorageDirectory, which it does not read without HybridMode; undefined where it is read, or where nobody here knows its
+   *  place. */
+  readonly unreadFolder: string | undefined;
   readonly requestTimeoutMs: number;
+  /** How long a store that cannot be reached is waited for at start. */
+  readonly startTimeoutMs: number;
   /** Event loops that share the work, and the limits above. */
   readonly lanes: number;
   /** What the user should know though it is no error: deprecated names, settings of Orthanc's that hurt. */

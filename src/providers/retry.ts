@@ -73,6 +73,13 @@ export function isConnectError(error: unknown): boolean {
   );
 }
 
+/** Whether waiting may mend what a check found: a store that is not up yet, or cannot be reached. Not a mistake, which a page of somebody
+ *  else's mostly is. */
+export function mayPass(error: StorageError): boolean {
+  const isStranger = error.cause instanceof TransportError && error.cause.code === 'STRANGER';
+  return ['UNAVAILABLE', 'TIMEOUT', 'THROTTLED'].includes(error.code) && !isStranger;
+}
+
 /** Repeats an attempt up to so many times, for as long as `judge` finds reason to. For SDKs whose own retries cannot be made to
  *  follow MaxRetries, Retry-After and the signal. */
 export async function withRetries<T>(
