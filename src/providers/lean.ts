@@ -2,7 +2,7 @@
 // One attempt ahead of an SDK, at a fraction of its CPU: what does not plainly succeed is the SDK's to repeat.
 
 import { StorageError } from '../errors.ts';
-import { sleepUntilAborted } from '../store/abort.ts';
+import { sleepUntilAborted, tellFailure } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
 import { delayMs } from './retry.ts';
 import type { Answer, Headers, Receiver } from './transport.ts';
@@ -20,22 +20,24 @@ export interface Lean {
   delete(key: string, signal: AbortSignal): Promise<boolean>;
 }
 
-/** @param findMissing the error for an answer that says plainly that there is no such object
+/** @param readFailure of an answer that says no; a StorageError where that is final: there is no such object
  *  @returns whether the exchange succeeded */
 export async function attemptOnce(
   signal: AbortSignal,
   exchange: () => Promise<Answer>,
-  findMissing: (answer: Answer) => StorageError | undefined,
+  readFailure: (answer: Answer) => Error,
 ): Promise<boolean> {
   try {
     const answer = await exchange();
     if (answer.status >= 200 && answer.status < 300) return true;
-    const missing = findMissing(answer);
-    if (missing !== undefined) throw missing;
+    const failure = readFailure(answer);
+    if (failure instanceof StorageError) throw failure;
+    tellFailure(signal, failure);
     if (answer.status === 429 || answer.status === 503) await wait(answer.headers, signal);
     return false;
   } catch (thrown) {
     if (signal.aborted || isFinal(thrown)) throw thrown;
+    tellFailure(signal, thrown);
     return false;
   }
 }

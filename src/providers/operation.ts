@@ -3,7 +3,13 @@
 
 import { randomUUID } from 'node:crypto';
 import { StorageError } from '../errors.ts';
-import { abortReason, linkSignals, untilAborted } from '../store/abort.ts';
+import {
+  abortReason,
+  hearFailures,
+  linkSignals,
+  tellFailure,
+  untilAborted,
+} from '../store/abort.ts';
 import type { ObjectInfo } from '../store/object-store.ts';
 
 export interface Operation {
@@ -28,6 +34,9 @@ export function createRun(
   return async (verb, key, signal, work) => {
     const link = linkSignals(closing, signal);
     const linked = link.controller.signal;
+    hearFailures(linked, (failure) => {
+      tellFailure(signal, translate(failure, { verb, key }));
+    });
     try {
       return await untilAborted(work(linked), linked);
     } catch (thrown) {

@@ -2,7 +2,7 @@
 // When and how soon a request is repeated: the same for all providers, whoever does the repeating.
 
 import { StorageError } from '../errors.ts';
-import { abortReason, sleepUntilAborted } from '../store/abort.ts';
+import { abortReason, sleepUntilAborted, tellFailure } from '../store/abort.ts';
 import { TransportError } from './transport.ts';
 
 /** First delay; doubles with each attempt. */
@@ -104,6 +104,7 @@ export async function withRetries<T>(
         throw thrown;
       }
       retries += 1;
+      tellFailure(signal, thrown);
       await sleepUntilAborted(delayMs(retries, reason, options.random), signal);
     }
   }

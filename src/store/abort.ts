@@ -19,6 +19,20 @@ export async function sleepUntilAborted(ms: number, signal: AbortSignal): Promis
   }
 }
 
+/** By the signal of the work; each entry lives as long as its signal. */
+const failureListeners = new WeakMap<AbortSignal, (failure: unknown) => void>();
+
+/** An attempt failed and there will be another: whoever ends the work can then say what was wrong. As aborts go inward along linked
+ *  signals, failures go outward. */
+export function tellFailure(signal: AbortSignal, failure: unknown): void {
+  failureListeners.get(signal)?.(failure);
+}
+
+/** @param listener hears of the failures under this signal, in place of outer ones */
+export function hearFailures(signal: AbortSignal, listener: (failure: unknown) => void): void {
+  failureListeners.set(signal, listener);
+}
+
 /** An own AbortController that also follows outer signals; `release` must be called when the work is done, else each outer signal
  *  keeps a listener. Unlike AbortSignal.any it needs no garbage collector to let go (nodejs/node#54614). */
 export function linkSignals(...outer: readonly AbortSignal[]): {
@@ -35,6 +49,9 @@ export function linkSignals(...outer: readonly AbortSignal[]): {
     return () => {
       signal.removeEventListener('abort', listener);
     };
+  });
+  hearFailures(controller.signal, (failure) => {
+    for (const signal of outer) tellFailure(signal, failure);
   });
   return {
     controller,

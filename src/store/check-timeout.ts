@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { StorageError } from '../errors.ts';
-import { linkSignals, untilAborted } from './abort.ts';
+import { type StorageError, toStorageError } from '../errors.ts';
+import { hearFailures, linkSignals, untilAborted } from './abort.ts';
+import { timeUp } from './deadline.ts';
 
 /** Orthanc waits for the check at its start. */
 const CHECK_TIMEOUT_MS = 9_000;
@@ -14,23 +15,30 @@ export interface Silent {
 }
 
 /** @param subject such as `S3 bucket "images"`
- *  @param describeWait asked when time is up */
+ *  @param describeWait asked when time is up
+ *  @param explain of an attempt that failed and is repeated */
 export async function withCheckTimeout(
   subject: string,
   describeWait: () => Silent,
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<void>,
+  explain: (failure: unknown) => StorageError = toStorageError,
 ): Promise<void> {
   const link = linkSignals(signal);
+  let last: StorageError | undefined;
+  hearFailures(link.controller.signal, (failure) => {
+    const error = explain(failure);
+    // Silence is what the words below are about.
+    if (error.code !== 'TIMEOUT') last = error;
+  });
   const timer = setTimeout(() => {
     const { name, settings } = describeWait();
     const correction = settings === undefined ? '' : `correct ${settings}, or `;
-    link.controller.abort(
-      new StorageError(
-        'TIMEOUT',
-        `cannot check ${subject}: no answer from ${name} within ${CHECK_TIMEOUT_MS / 1000} s; ${correction}look for a firewall or proxy between`,
-      ),
-    );
+    const late =
+      last === undefined
+        ? `no answer from ${name} within ${CHECK_TIMEOUT_MS / 1000} s; ${correction}look for a firewall or proxy between`
+        : `not done within ${CHECK_TIMEOUT_MS / 1000} s`;
+    link.controller.abort(timeUp(`cannot check ${subject}: ${late}`, last));
   }, CHECK_TIMEOUT_MS);
   try {
     // Not all that gives out credentials listens to a signal.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { StorageError } from '../errors.ts';
-import { linkSignals, untilAborted } from './abort.ts';
+import { hearFailures, linkSignals, tellFailure, untilAborted } from './abort.ts';
 import type { ObjectStore, OperationOptions } from './object-store.ts';
 
 /** As long as Orthanc removes a file, it holds the lock of its index, and whoever asks it for anything waits. Enough to outlast a
@@ -10,6 +10,22 @@ const REMOVAL_TIMEOUT_MS = 8_000;
 
 export function removalTimeoutMs(requestTimeoutMs: number): number {
   return Math.min(requestTimeoutMs, REMOVAL_TIMEOUT_MS);
+}
+
+/** What the providers' messages begin with. */
+const SUBJECT = /^cannot .*? (?:bucket|container) "[^"]*": /;
+
+/** @param message that time is up
+ *  @param last the last failure that was to be repeated, if there was one: it says more */
+export function timeUp(message: string, last: unknown, key?: string): StorageError {
+  if (!(last instanceof StorageError)) return new StorageError('TIMEOUT', message, { key });
+  const { requestId } = last;
+  const words = last.message.replace(SUBJECT, '');
+  return new StorageError('TIMEOUT', `${message}; the last attempt that failed: ${words}`, {
+    key,
+    requestId,
+    cause: last,
+  });
 }
 
 /** No operation takes longer than so many milliseconds, removals at most REMOVAL_TIMEOUT_MS, retries and waits included; it then
@@ -32,14 +48,13 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
   ): Promise<T> {
     const link = linkSignals(options.signal);
     const { controller } = link;
+    let last: unknown;
+    hearFailures(controller.signal, (failure) => {
+      last = failure;
+    });
     const timer = setTimeout(() => {
-      controller.abort(
-        new StorageError(
-          'TIMEOUT',
-          `cannot ${what} "${key}": not done within ${limit.name} (${limit.ms / 1000} s)${limit.advice}`,
-          { key },
-        ),
-      );
+      const late = `not done within ${limit.name} (${limit.ms / 1000} s)${limit.advice}`;
+      controller.abort(timeUp(`cannot ${what} "${key}": ${late}`, last, key));
     }, limit.ms);
     try {
       return await untilAborted(work({ signal: controller.signal }), controller.signal);
@@ -67,6 +82,9 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
       try {
         for (;;) {
           const next = await run('list', prefix, options, ({ signal }) => {
+            hearFailures(link.controller.signal, (failure) => {
+              tellFailure(signal, failure);
+            });
             signal.addEventListener('abort', () => link.controller.abort(signal.reason), {
               once: true,
             });

@@ -45,6 +45,7 @@ export async function checkContainer(deps: CheckDependencies, signal: AbortSigna
         : { name: context.origin, settings: accountSetting(context.settings) },
     signal,
     (limited) => probe(deps, limited),
+    (failure) => toAzureError(failure, { verb: 'check', key: undefined }, context),
   );
 }
 

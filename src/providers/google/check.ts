@@ -35,12 +35,18 @@ export interface CheckDependencies extends Pick<ObjectStore, 'put' | 'get'> {
 
 /** @throws StorageError that names the setting to change */
 export function checkBucket(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
-  const subject = `Google Cloud Storage bucket "${deps.settings.bucketName}"`;
-  return withCheckTimeout(subject, deps.client.describeWait, signal, async (limited) => {
-    const isGoogle = isGoogles(deps.settings.endpoint);
-    if (isGoogle && (await arePermissionsGranted(deps, limited))) return;
-    await probe(deps, isGoogle ? readOnce : tryOut, limited);
-  });
+  const { settings, client } = deps;
+  return withCheckTimeout(
+    `Google Cloud Storage bucket "${settings.bucketName}"`,
+    client.describeWait,
+    signal,
+    async (limited) => {
+      const isGoogle = isGoogles(settings.endpoint);
+      if (isGoogle && (await arePermissionsGranted(deps, limited))) return;
+      await probe(deps, isGoogle ? readOnce : tryOut, limited);
+    },
+    (failure) => toGoogleError(failure, { verb: 'check', key: undefined }, settings, client.target),
+  );
 }
 
 /** Also by the ways that Google gives into its network: restricted, private, and Private Service Connect's names. */

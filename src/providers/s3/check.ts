@@ -66,8 +66,12 @@ export async function checkBucket(deps: CheckDependencies, signal: AbortSignal):
           name: describeServer(settings),
           settings: `${settings.endpointSetting} or AwsS3Storage.Region`,
         };
-  await withCheckTimeout(`S3 bucket "${settings.bucketName}"`, describeWait, signal, (bounded) =>
-    probe(deps, bounded),
+  await withCheckTimeout(
+    `S3 bucket "${settings.bucketName}"`,
+    describeWait,
+    signal,
+    (bounded) => probe(deps, bounded),
+    (failure) => toS3Error(failure, { verb: 'check', key: undefined }, settings),
   );
 }
 

@@ -35,6 +35,8 @@ export function createRetryStrategy(options: {
   readonly retryConnecting: boolean;
   readonly closing: AbortSignal;
   readonly random: () => number;
+  /** Hears of each failure that is repeated. */
+  readonly tell: (error: unknown) => void;
 }): RetryStrategy {
   return {
     mode: 'standard',
@@ -47,6 +49,7 @@ export function createRetryStrategy(options: {
       if (retries > options.maxRetries || !isAllowed || !isTransient(info)) {
         throw new Error('no further attempt');
       }
+      options.tell(info.error);
       const isThrottled = info.errorType === 'THROTTLING';
       const retryAfterMs = info.retryAfterHint && info.retryAfterHint.getTime() - Date.now();
       const delay = delayMs(retries, { isThrottled, retryAfterMs }, options.random);

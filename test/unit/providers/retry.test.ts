@@ -42,6 +42,7 @@ describe('the strategy given to the SDK', () => {
       retryConnecting: true,
       closing: new AbortController().signal,
       random: () => 0,
+      tell: () => undefined,
       ...changes,
     });
     let token = await strategy.acquireInitialRetryToken('');
@@ -86,6 +87,7 @@ describe('the strategy given to the SDK', () => {
       retryConnecting: true,
       closing: closing.signal,
       random: () => 1,
+      tell: () => undefined,
     });
     const token = await strategy.acquireInitialRetryToken('');
     const waiting = strategy.refreshRetryTokenForRetry(token, {

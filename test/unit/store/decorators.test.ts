@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { StorageError } from '../../../src/errors.ts';
+import { linkSignals, tellFailure } from '../../../src/store/abort.ts';
 import { withDeadline } from '../../../src/store/deadline.ts';
 import { createLimiter, withLimit } from '../../../src/store/limit.ts';
 import type { ObjectInfo, ObjectStore } from '../../../src/store/object-store.ts';
@@ -65,6 +66,31 @@ describe('a deadline', () => {
     await expectFailure(operate(store, never()), 'TIMEOUT');
     expect(seen?.aborted).toBe(true);
   });
+
+  test.each(operations)(
+    'of %s tells the last failure that was to be repeated',
+    async (_name, operate) => {
+      const store = withDeadline(
+        makeStore((signal) => {
+          // As a provider does, whose own work is under a signal of its own.
+          const inner = linkSignals(signal).controller.signal;
+          for (const [word, requestId] of [
+            ['first', 'A'],
+            ['last', 'B'],
+          ] as const) {
+            const message = `cannot do "a: b" in S3 bucket "c": the ${word} words`;
+            tellFailure(inner, new StorageError('UNAVAILABLE', message, { requestId }));
+          }
+          return forever();
+        }),
+        20,
+      );
+      const message =
+        /^cannot .* "key": not done within .*; the last attempt that failed: the last words$/;
+      const error = await expectFailure(operate(store, never()), 'TIMEOUT', message);
+      expect(error.requestId).toBe('B');
+    },
+  );
 
   test.each(operations)('leaves a quick %s alone', async (_name, operate) => {
     await operate(
