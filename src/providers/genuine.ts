@@ -3,6 +3,7 @@
 // of their own, with status 200 and to any method. A write that such a page "acknowledges" would be lost.
 
 import type { Answer, Headers } from './transport.ts';
+import { oneLine } from './words.ts';
 
 /** Whether there is a header that only servers of one kind send. @param family of their names, such as /^x-ms-/ */
 export function hasHeaderOf(family: RegExp, headers: Headers): boolean {
@@ -21,13 +22,46 @@ export function isClaim({ status, headers }: Answer): boolean {
   return (status >= 200 && status < 300) || (isRefusal && isPage(headers));
 }
 
+/** A refusal that is not in the protocol's words: what a gateway says, such as "no healthy upstream", or an answer to HEAD, which has no
+ *  words at all. Nothing of a page, and nothing of what was signed. */
+export function describeRefusal(answer: Answer): string {
+  const { status, headers, body } = answer;
+  if (body.length === 0) return `status ${status} without a reason${namesOf(headers)}`;
+  const isPlain = /^(text\/plain|application\/json)\b/i.test(headers['content-type'] ?? '');
+  const words = isPlain ? oneLine(Buffer.from(body).toString('utf8'), MAX_WORDS) : '';
+  const isShown = words !== '' && !/signature|authorization|credential|token/i.test(words);
+  return `${describeAnswer(answer)}${isShown ? `: ${words}` : ''}`;
+}
+
+const MAX_WORDS = 160;
 const MAX_VALUE = 80;
+/** What stands in front of servers, by its header `Server`. */
+const GATEWAYS =
+  /nginx|openresty|apache|haproxy|envoy|caddy|traefik|cloudflare|squid|varnish|awselb|akamai|big-?ip|iis|kong/i;
+
+/** Whom the way to a server leads past, as far as an answer and the settings tell.
+ *  @param proxySetting that names the proxy */
+export function describeBetween(
+  { via, server = '' }: Headers,
+  proxySetting: string | undefined,
+): string {
+  const seen = [
+    ...(proxySetting === undefined ? [] : [`the requests go through ${proxySetting}`]),
+    ...(via === undefined ? [] : [`the answer came via "${via.slice(0, MAX_VALUE)}"`]),
+    ...(GATEWAYS.test(server) ? [`the answer is from "${server.slice(0, MAX_VALUE)}"`] : []),
+  ];
+  return seen.length === 0 ? '' : ` (${seen.join(', ')})`;
+}
 
 /** Who that was, as far as he says. Never the body: it is somebody's page. */
 export function describeAnswer({ status, headers }: Answer): string {
-  const { 'content-type': type = 'no Content-Type', server, via } = headers;
-  const names = Object.entries({ Server: server, Via: via })
+  const { 'content-type': type = 'no Content-Type' } = headers;
+  return `status ${status}, ${type.slice(0, MAX_VALUE)}${namesOf(headers)}`;
+}
+
+function namesOf({ server, via }: Headers): string {
+  return Object.entries({ Server: server, Via: via })
     .filter(([, value]) => value !== undefined)
-    .map(([name, value = '']) => `, ${name} "${value.slice(0, MAX_VALUE)}"`);
-  return `status ${status}, ${type.slice(0, MAX_VALUE)}${names.join('')}`;
+    .map(([name, value = '']) => `, ${name} "${value.slice(0, MAX_VALUE)}"`)
+    .join('');
 }

@@ -66,6 +66,12 @@ export function explainTransport(error: TransportError, destination: Destination
       text: `the certificate of ${target} is signed by an authority that is not trusted (${code}); name its PEM file in Orthanc's HttpsCACertificates`,
     };
   }
+  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    return {
+      code: 'BAD_CONFIG',
+      text: `the certificate of ${target} is for another host name (${error.message}); correct ${destination.hostSettings}, or have a certificate made for this name`,
+    };
+  }
   if (/^(CERT_|ERR_TLS_)/.test(code)) {
     return {
       code: 'BAD_CONFIG',

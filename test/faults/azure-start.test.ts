@@ -72,6 +72,8 @@ startFaults({
     const settings = makeAzureSettings(connectionStringOf({ endpoint }), changes);
     return createAzureStore(settings, { log });
   },
+  throttled: (seconds) =>
+    failAzure(503, 'ServerBusy', { headers: { 'retry-after': String(seconds) } }),
   addressSetting: /AzureBlobStorage\.ConnectionString/,
   mistakes: [
     [
@@ -79,6 +81,15 @@ startFaults({
       failAzure(403, 'AuthenticationFailed'),
       'ACCESS_DENIED',
       /account key is wrong.*AzureBlobStorage\.ConnectionString/,
+    ],
+    [
+      'a gateway that changes requests',
+      failAzure(403, 'AuthenticationFailed', {
+        headers: { server: 'nginx/1.27', via: '1.1 gateway' },
+        xml: '<AuthenticationErrorDetail>The MAC signature found is not the same</AuthenticationErrorDetail>',
+      }),
+      'ACCESS_DENIED',
+      /something between changes the requests.*via "1\.1 gateway".*"nginx/,
     ],
     [
       "a clock that is off by the server's measure",

@@ -143,6 +143,15 @@ describe.each([
       expect(body.largestRead()).toBeLessThanOrEqual(MIB);
     });
 
+    test('a block that is refused until the deadline is told', async () => {
+      bench.server.always(failAzure(503, 'ServerBusy', { headers: { 'retry-after': '30' } }));
+      const failed = put(
+        open({ requestTimeoutMs: 1_500 }, { sizes: IN_BLOCKS }),
+        makeBytes(6 * MIB),
+      );
+      await expectFailure(failed, 'TIMEOUT', /RequestTimeout.*fewer requests.*503, ServerBusy/);
+    });
+
     test('a write of up to 64 MB is one PUT', async () => {
       await put(open(), makeBytes(12 * MIB));
       expect(bench.server.requests.map(({ method }) => method)).toEqual(['PUT']);

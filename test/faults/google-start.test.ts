@@ -88,6 +88,8 @@ startFaults({
     const settings = makeGoogleSettings({ endpoint, serviceAccountFile, ...changes });
     return createGoogleStore(settings, { log: makeLogger() });
   },
+  throttled: (seconds) =>
+    failGoogle(429, 'Too many', 'rateLimitExceeded', { 'retry-after': String(seconds) }),
   addressSetting: /GoogleCloudStorage\.Endpoint/,
   mistakes: [
     [

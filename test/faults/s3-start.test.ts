@@ -13,6 +13,7 @@ import type { ObjectStore } from '../../src/store/object-store.ts';
 import { expectFailure, makeBody, makeBytes, makeSink, never } from '../support/bodies.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { withEnvironment } from '../support/environment.ts';
+import { startProxy } from '../support/forward-proxy.ts';
 import { answerS3, failS3 } from '../support/s3-memory.ts';
 import {
   GENUINE,
@@ -54,6 +55,7 @@ startFaults({
   checks: PROBING,
   create: (endpoint, changes) =>
     createS3Store(makeS3Settings({ endpoint, ...changes }), { log: makeLogger() }),
+  throttled: (seconds) => failS3(503, 'SlowDown', { headers: { 'retry-after': String(seconds) } }),
   addressSetting: /AwsS3Storage\.Endpoint/,
   mistakes: [
     ['a bucket that is not there', failS3(404, 'NoSuchBucket'), 'BAD_CONFIG', /BucketName/],
@@ -445,6 +447,88 @@ test('VirtualAddressing puts the bucket into the host name', async () => {
     expect(server.requests.at(-1)?.url).toMatch(/^http:\/\/store\.test:9000\/bucket\/a\/key/);
   }
 });
+
+describe('the wrong style of address', () => {
+  const store = { endpoint: 'http://store.test:9000' };
+
+  test.each([
+    ['there is no such bucket', 404, 'NoSuchBucket', /no such bucket/],
+    ['the name is none of a bucket', 400, 'InvalidBucketName', /not a valid bucket name/],
+    ['the user may not use that bucket', 403, 'AccessDenied', /access is denied/],
+  ])(
+    'a server that takes the key for the bucket says that %s',
+    async (_name, status, code, message) => {
+      server.always(failS3(status, code, { xml: '<BucketName>orthanc-probe</BucketName>' }));
+      const changes = { proxies: makeProxies(server.endpoint), virtualAddressing: true };
+      const error = await expectFailure(
+        check(open(store, changes)),
+        code === 'AccessDenied' ? 'ACCESS_DENIED' : 'BAD_CONFIG',
+        /looked for a bucket "orthanc-probe"; set AwsS3Storage\.VirtualAddressing to false/,
+      );
+      expect(error.message).toMatch(message);
+      // Where the bucket is in the path already, that is not it.
+      const pathStyle = check(open(store, { ...changes, virtualAddressing: false }));
+      await expect(pathStyle).rejects.not.toThrow(/VirtualAddressing/);
+    },
+  );
+
+  test('a host name of the bucket that no name server knows', async () => {
+    const changes = { endpoint: 'http://store.invalid', virtualAddressing: true };
+    const message = /cannot be resolved.*AwsS3Storage\.VirtualAddressing to false/;
+    await expectFailure(check(open(server, changes)), 'UNAVAILABLE', message);
+  });
+
+  test('a certificate that is not for the host name of the bucket', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
+    closing({ close: () => rm(folder, { recursive: true }) });
+    const caCertificatesFile = join(folder, 'ca.pem');
+    const certificate = makeCertificate(['store.test']);
+    await writeFile(caCertificatesFile, certificate.cert);
+    const secure = closing(await startScriptedServer({ answer: answerS3, certificate }));
+    const proxy = closing(await startProxy({ targetPort: secure.port }));
+    const proxies = makeProxies(`http://127.0.0.1:${proxy.port}`);
+    const changes = { endpoint: 'https://store.test', caCertificatesFile, proxies };
+    await check(open(secure, { ...changes, virtualAddressing: false }));
+    await expectFailure(
+      check(open(secure, { ...changes, virtualAddressing: true })),
+      'BAD_CONFIG',
+      /for another host name.*AwsS3Storage\.VirtualAddressing to false/,
+    );
+  });
+});
+
+test('a signature that a proxy of the settings may have broken names the proxy', async () => {
+  server.always(failS3(403, 'SignatureDoesNotMatch'));
+  const store = open({ endpoint: 'http://store.test' }, { proxies: makeProxies(server.endpoint) });
+  await expectFailure(check(store), 'ACCESS_DENIED', /requests go through HttpProxy/);
+});
+
+test.each([
+  [400, 'BadDigest', 'The CRC32 you specified did not match', 'INTEGRITY'],
+  [400, 'BadRequest', 'Value for x-amz-checksum-crc32 header is invalid.', 'BAD_CONFIG'],
+  [400, 'MalformedXML', 'The XML you provided was not well-formed', 'BAD_CONFIG'],
+  [400, 'InvalidRequest', 'The upload was created using a checksum type', 'BAD_CONFIG'],
+] as const)(
+  'a completion refused with %i %s, "%s", names ChecksumMode',
+  async (status, name, message, code) => {
+    const transfer = { always: true, poolSize: 2, partSizeBytes: 5 * 1024 * 1024 };
+    server.always(async (exchange) => {
+      const isCompletion =
+        exchange.recorded.method === 'POST' && exchange.recorded.url.includes('uploadId=');
+      await (isCompletion ? failS3(status, name, { message })(exchange) : exchange.proceed());
+    });
+    const put = (checksumMode: S3Settings['checksumMode']) =>
+      open(server, { transfer, maxRetries: 1, checksumMode }).put(
+        'key',
+        makeBody(makeBytes(6_000_000)),
+        { signal: never() },
+      );
+    const error = await expectFailure(put('WhenSupported'), code, /ChecksumMode "WhenRequired"/);
+    expect(error.message).toContain(message);
+    // Whoever has done so already is not told to.
+    await expect(put('WhenRequired')).rejects.not.toThrow(/ChecksumMode/);
+  },
+);
 
 test('over TLS, contents are not hashed for the signature', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));

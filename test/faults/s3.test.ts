@@ -19,7 +19,7 @@ import { answerS3, answerS3Error, failS3, TEST_REQUEST_ID } from '../support/s3-
 import { answerRaw, BLOCKED, type Step } from '../support/scripted-server.ts';
 import { makeS3Settings, TEST_SECRET_KEY } from '../support/settings.ts';
 import { SMALL, useBench } from './bench.ts';
-import { storeFaults } from './store-faults.ts';
+import { type Explained, storeFaults } from './store-faults.ts';
 
 const MIB = 1024 * 1024;
 /** CRC32 of nothing. */
@@ -82,7 +82,66 @@ describe.each([
         'ACCESS_DENIED',
         /SecretKey/,
       ],
+      [
+        'SignatureDoesNotMatch behind a proxy',
+        failS3(403, 'SignatureDoesNotMatch', {
+          xml: `<StringToSign>${SIGNED}</StringToSign>`,
+          headers: { server: 'nginx/1.27', via: '1.1 gateway' },
+        }),
+        'ACCESS_DENIED',
+        /something between changes the requests.*SecretKey.*via "1\.1 gateway".*"nginx/,
+      ],
       ['InvalidAccessKeyId', failS3(403, 'InvalidAccessKeyId'), 'ACCESS_DENIED', /AccessKey/],
+      ...(
+        [
+          // Garage 2.5.
+          [403, 'AccessDenied', 'Forbidden: Invalid signature', 'secret'],
+          [403, 'AccessDenied', 'Forbidden: No such key: GK31c2f218a2e44f485b94239e', 'access'],
+          // s3s 0.14, gofakes3, Cloudflare R2, and gateways that know no code for it.
+          [403, 'NotSignedUp', 'Your account is not signed up', 'access'],
+          [403, 'InvalidAccessKeyID', 'The Access Key Id is not in our records.', 'access'],
+          [400, 'InvalidArgument', 'Credential access key has length 20, should be 32', 'access'],
+          [403, 'AccessDenied', 'The access key ID you provided does not exist', 'access'],
+          [401, 'Unauthorized', 'The signature does not match the request', 'secret'],
+        ] as const
+      ).map(
+        ([status, code, message, wrong]): Explained => [
+          `${code} with "${message}"`,
+          failS3(status, code, { message }),
+          'ACCESS_DENIED',
+          wrong === 'secret'
+            ? /the secret key does not belong to the access key.*AwsS3Storage\.SecretKey/
+            : /the server does not know the access key.*AwsS3Storage\.AccessKey/,
+        ],
+      ),
+      [
+        'AccessDenied in other words',
+        failS3(403, 'AccessDenied', { message: 'No permission for the key of this object' }),
+        'ACCESS_DENIED',
+        /access is denied to these credentials; allow s3:GetObject/,
+      ],
+      ...['SecondLevelDomainForbidden', 'VirtualHostDomainRequired'].map(
+        (code): Explained => [
+          code,
+          failS3(403, code),
+          'BAD_CONFIG',
+          /AwsS3Storage\.VirtualAddressing to true/,
+        ],
+      ),
+      ...(
+        [
+          [501, 'NotImplemented', 'A header you provided implies functionality'],
+          [400, 'InvalidArgument', "Unsupported header 'x-amz-checksum-mode' received"],
+          [400, 'InvalidRequest', 'Value for x-amz-checksum-crc32 header is invalid.'],
+        ] as const
+      ).map(
+        ([status, code, message]): Explained => [
+          `${code} with "${message}"`,
+          failS3(status, code, { message }),
+          'BAD_CONFIG',
+          /ChecksumMode "WhenRequired"/,
+        ],
+      ),
       ['ExpiredToken', failS3(400, 'ExpiredToken'), 'ACCESS_DENIED', /expired/],
       ['AccessDenied', failS3(403, 'AccessDenied'), 'ACCESS_DENIED', /s3:GetObject/],
       ['InvalidObjectState', failS3(403, 'InvalidObjectState'), 'ACCESS_DENIED', /Glacier/],
@@ -290,6 +349,14 @@ describe.each([
       await expectFailure(put(store, makeBytes(6 * MIB)), 'UNAVAILABLE', message);
       await expect.poll(() => bench.server.openUploads()).toBe(0);
       expect(bench.server.objects.size).toBe(0);
+    });
+
+    test('a part that is refused until the deadline is told', async () => {
+      const transfer = { always: true, poolSize: 2, partSizeBytes: 5 * MIB };
+      bench.server.script((exchange) => exchange.proceed());
+      bench.server.always(failS3(503, 'SlowDown', { headers: { 'retry-after': '30' } }));
+      const failed = put(open({ requestTimeoutMs: 1_500, transfer }), makeBytes(11 * MIB));
+      await expectFailure(failed, 'TIMEOUT', /RequestTimeout.*fewer requests.*503, SlowDown/);
     });
 
     test('a failed part ends the multipart upload, which is then aborted', async () => {

@@ -41,6 +41,8 @@ export interface StartTarget {
   readonly checks: readonly string[];
   /** Names the setting that holds the endpoint, in messages. */
   readonly addressSetting: RegExp;
+  /** "Come again in so many seconds." */
+  readonly throttled: (retryAfterS: number) => Step;
   /** What the server says to a check, and what the user is told. */
   readonly mistakes: readonly Explained[];
 }
@@ -144,6 +146,13 @@ export function startFaults(target: StartTarget): void {
       const start = performance.now();
       await expectFailure(check(open(server.endpoint)), 'TIMEOUT', target.addressSetting);
       expect(performance.now() - start).toBeLessThan(10_000);
+    });
+
+    test('tells what a server says that has it wait for longer than that', async () => {
+      server.always(target.throttled(30));
+      const message = /not done within 9 s; the last attempt that failed: the .* fewer requests/;
+      const error = await expectFailure(check(open(server.endpoint)), 'TIMEOUT', message);
+      expect(error.requestId).toBeDefined();
     });
 
     test('finds an address that nobody listens on at once', async () => {

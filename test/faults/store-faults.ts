@@ -193,6 +193,15 @@ export function storeFaults(target: FaultTarget): void {
       });
     });
 
+    const operations: readonly (readonly [string, (store: ObjectStore) => Promise<unknown>])[] = [
+      ['a write', (store) => put(store)],
+      ['a read', (store) => get(store)],
+      ['a read of a range', (store) => get(store, { start: 0, end: BLOCKED.length })],
+      ['a look', (store) => store.head('key', { signal: never() })],
+      ['a removal', (store) => store.delete('key', { signal: never() })],
+      ['a listing', (store) => store.list('', { signal: never() })[Symbol.asyncIterator]().next()],
+    ];
+
     describe('that stay', () => {
       test('500 is given up after MaxRetries, with the request id', async () => {
         bench.server.always(target.internalError);
@@ -213,6 +222,33 @@ export function storeFaults(target: FaultTarget): void {
         const store = open({ maxRetries: 100, requestTimeoutMs: 700 });
         await expectFailure(put(store), 'TIMEOUT', /RequestTimeout/);
         expect(performance.now() - start).toBeLessThan(1_500);
+      });
+
+      test('at the deadline, every operation tells what the server said last', async () => {
+        // The wait for the next attempt is longer than the time that there is.
+        bench.server.always(target.throttled(30));
+        const store = open({ requestTimeoutMs: 1_000 });
+        const message =
+          /RequestTimeout \(1 s\).*; the last .*: the .* asks for fewer requests.* \(.*\)/;
+        await Promise.all(
+          operations.map(async ([, operate]) => {
+            const error = await expectFailure(operate(store), 'TIMEOUT', message);
+            expect(error.requestId).toBe(target.requestId);
+            expect(error.cause).toMatchObject({ code: 'THROTTLED' });
+          }),
+        );
+      });
+
+      test.each<[string, Step, RegExp]>([
+        ['an error of its own', target.internalError, /the server failed/],
+        ['a reset', reset(), /closed the connection/],
+        ['a page of a gateway', answerPage(502), /status 502, text\/html.*"some-filter/],
+      ])('at the deadline, %s is what the last attempt met', async (_name, step, message) => {
+        bench.server.always(step);
+        const failed = put(open({ maxRetries: 100, requestTimeoutMs: 900 }));
+        const error = await expectFailure(failed, 'TIMEOUT', /RequestTimeout \(0\.9 s\)/);
+        expect(error.message).toMatch(message);
+        expect(error.message).not.toContain(BLOCKED);
       });
 
       test('a server that is gone is UNAVAILABLE after MaxRetries', async () => {
@@ -309,6 +345,32 @@ export function storeFaults(target: FaultTarget): void {
           answerRaw(head, Buffer.from(chunks), () => undefined, '206 Partial Content'),
         );
         await expectFailure(get(open({ maxRetries: 0 }), range), code);
+      });
+
+      test.each<[number, string, string, RegExp]>([
+        [502, 'text/html', '<html><b>a & b</b>', /status 502, text\/html/],
+        [
+          500,
+          'application/xml',
+          '<?xml version="1.0"?><Error><Code>Half</Code><Mess',
+          /Half|application\/xml/,
+        ],
+        [503, 'text/plain', 'no healthy upstream', /: no healthy upstream\)/],
+        [500, 'application/json', '', /status 500 without a reason/],
+      ])('%i of a gateway as %s is told in plain words', async (status, type, body, message) => {
+        bench.server.always(async ({ readBody, response }) => {
+          await readBody();
+          response.writeHead(status, { 'content-type': type }).end(body);
+        });
+        const store = open({ maxRetries: 0 });
+        for (const [name, operate] of operations) {
+          // Its answer has no words at all.
+          const text = name === 'a look' ? new RegExp(`status ${status}`) : message;
+          const error = await expectFailure(operate(store), 'UNAVAILABLE', text);
+          expect(error.message).not.toMatch(
+            /RestError|PARSE_ERROR|UnknownError|Deserialization|expected|<b>/,
+          );
+        }
       });
 
       test('a server that never answers is left at the deadline', async () => {
@@ -482,18 +544,6 @@ export function storeFaults(target: FaultTarget): void {
     });
 
     describe("and answers that are not the server's", () => {
-      const operations: readonly (readonly [string, (store: ObjectStore) => Promise<unknown>])[] = [
-        ['a write', (store) => put(store)],
-        ['a read', (store) => get(store)],
-        ['a read of a range', (store) => get(store, { start: 0, end: BLOCKED.length })],
-        ['a look', (store) => store.head('key', { signal: never() })],
-        ['a removal', (store) => store.delete('key', { signal: never() })],
-        [
-          'a listing',
-          (store) => store.list('', { signal: never() })[Symbol.asyncIterator]().next(),
-        ],
-      ];
-
       test.each(operations)('%s does not take a page for its answer', async (_name, operate) => {
         bench.server.always(answerPage());
         const error = await expectFailure(operate(open({ maxRetries: 10 })), 'UNAVAILABLE');

@@ -117,6 +117,8 @@ export const answerS3: AnswerFromMemory = ({ objects, uploads }, request, body, 
 export interface S3ErrorOptions {
   readonly headers?: Readonly<Record<string, string>>;
   readonly xml?: string;
+  /** The server's words. */
+  readonly message?: string;
 }
 
 /** An error as S3 writes it. */
@@ -126,7 +128,7 @@ export function answerS3Error(
   code: string,
   options: S3ErrorOptions = {},
 ): void {
-  const xml = `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code><Message>The message of ${code}</Message>${
+  const xml = `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code><Message>${options.message ?? `The message of ${code}`}</Message>${
     options.xml ?? ''
   }<RequestId>${TEST_REQUEST_ID}</RequestId></Error>`;
   response.writeHead(status, {

@@ -4,9 +4,11 @@
 import { RestError } from '@azure/core-rest-pipeline';
 import type { AzureSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
+import { describeBetween, describeRefusal } from '../genuine.ts';
 import { type Destination, type Explanation, explainTransport } from '../network-errors.ts';
 import type { Operation } from '../operation.ts';
-import { TransportError } from '../transport.ts';
+import { createProxyChoice } from '../proxies.ts';
+import { type Headers, TransportError } from '../transport.ts';
 import { describeClock, minutesAhead, oneLine } from '../words.ts';
 import { type Access, accountSetting } from './account.ts';
 
@@ -63,6 +65,9 @@ interface Facts {
   readonly requestId: string | undefined;
   /** The server's own words. */
   readonly words: string;
+  /** All of it in short, for the end of a message. */
+  readonly said: string;
+  readonly headers: Headers;
   /** What a 403 says in addition. It quotes what was signed, so it is only looked at. */
   readonly detail: string;
   readonly serverTime: Date | undefined;
@@ -72,13 +77,30 @@ function readFacts(thrown: unknown): Facts {
   const isRest = thrown instanceof RestError;
   const response = isRest ? thrown.response : undefined;
   const body = response?.bodyAsText ?? '';
-  const date = response?.headers.get('date');
-  const words = readElement(body, 'Message') ?? (thrown instanceof Error ? thrown.message : '');
+  const headers: Headers = response?.headers.toJSON() ?? {};
+  const date = headers['date'];
+  const status = isRest ? (thrown.statusCode ?? response?.status) : undefined;
+  // The SDK's own, where the answer has none: "RestError", "PARSE_ERROR".
+  const hasWords =
+    headers['x-ms-error-code'] !== undefined || readElement(body, 'Code') !== undefined;
+  const name =
+    headers['x-ms-error-code'] ??
+    readElement(body, 'Code') ??
+    errorCodeOf(thrown) ??
+    (thrown instanceof Error ? thrown.name : 'UnknownError');
+  const words = firstLine(
+    readElement(body, 'Message') ?? (hasWords || !(thrown instanceof Error) ? '' : thrown.message),
+  );
   return {
-    name: errorCodeOf(thrown) ?? (thrown instanceof Error ? thrown.name : 'UnknownError'),
-    status: isRest ? (thrown.statusCode ?? response?.status) : undefined,
-    requestId: response?.headers.get('x-ms-request-id'),
-    words: firstLine(words),
+    name,
+    status,
+    requestId: headers['x-ms-request-id'],
+    words,
+    said:
+      status === undefined || hasWords
+        ? `status ${status}, ${name}: ${words}`
+        : describeRefusal({ status, headers, body: Buffer.from(body) }),
+    headers,
     detail: readElement(body, 'AuthenticationErrorDetail') ?? '',
     serverTime: date === undefined ? undefined : new Date(date),
   };
@@ -278,7 +300,7 @@ function explainCode(
     case 'TooManyRequests':
       return {
         code: 'THROTTLED',
-        text: 'the account asks for fewer requests; lower AzureBlobStorage.MaxConnections if this persists',
+        text: `the account asks for fewer requests; lower AzureBlobStorage.MaxConnections if this persists (${facts.said})`,
       };
     case 'OperationTimedOut':
       return { code: 'TIMEOUT', text: 'the server gave up waiting for the request' };
@@ -302,10 +324,11 @@ function explainAuthentication(facts: Facts, context: ErrorContext): Explanation
       text: `${skew ?? describeClock(undefined)}; set this machine's clock (NTP)`,
     };
   }
+  const proxy = createProxyChoice(context.settings.proxies)(context.origin);
   return access.kind === 'key'
     ? {
         code: 'ACCESS_DENIED',
-        text: 'the account key is wrong; correct AccountName= and AccountKey= in AzureBlobStorage.ConnectionString (a rotated key is another key)',
+        text: `the account key is wrong, or something between changes the requests; correct AccountName= and AccountKey= in AzureBlobStorage.ConnectionString (a rotated key is another key), or have proxies and gateways pass path and headers on as they are${describeBetween(facts.headers, proxy?.setting)}`,
       }
     : {
         code: 'ACCESS_DENIED',
@@ -368,7 +391,7 @@ function explainStatus(facts: Facts, context: ErrorContext): Explanation | undef
   const { status } = facts;
   if (status === undefined) return undefined;
   const setting = accountSetting(context.settings);
-  const answer = `status ${status}, ${facts.name}: ${facts.words}`;
+  const { said: answer } = facts;
   if (status === 401 || status === 403) {
     return {
       code: 'ACCESS_DENIED',

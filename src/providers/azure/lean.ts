@@ -6,6 +6,7 @@ import {
   bearerTokenAuthenticationPolicy,
   createHttpHeaders,
   createPipelineRequest,
+  RestError,
 } from '@azure/core-rest-pipeline';
 import { StorageOAuthScopes, StorageSharedKeyCredential } from '@azure/storage-blob';
 import { StorageError } from '../../errors.ts';
@@ -40,7 +41,9 @@ export function createLean(
       rest.signal,
       () => authorize({ method, url: origin + path, headers: all }, exchange),
       (answer) => {
-        if (answer.headers['x-ms-error-code'] !== 'BlobNotFound') return undefined;
+        if (answer.headers['x-ms-error-code'] !== 'BlobNotFound') {
+          return toRestError(answer, { method, url: origin + path });
+        }
         const requestId = answer.headers['x-ms-request-id'];
         return new StorageError(
           'NOT_FOUND',
@@ -59,6 +62,22 @@ export function createLean(
     delete: (key, signal) =>
       attempt('DELETE', key, {}, { content: undefined, receive: undefined, signal }),
   };
+}
+
+/** As the SDK would throw it. */
+function toRestError(
+  answer: Answer,
+  { method, url }: { method: 'PUT' | 'GET' | 'DELETE'; url: string },
+): RestError {
+  const { status } = answer;
+  const request = createPipelineRequest({ method, url });
+  const headers = createHttpHeaders(answer.headers);
+  const bodyAsText = Buffer.from(answer.body).toString('utf8');
+  return new RestError(`status ${status}`, {
+    statusCode: status,
+    request,
+    response: { request, status, headers, bodyAsText },
+  });
 }
 
 /** Sends a request with whatever shows that it is ours. */

@@ -5,7 +5,7 @@
 
 import { StorageError } from '../../errors.ts';
 import type { Silent } from '../../store/check-timeout.ts';
-import { hasHeaderOf } from '../genuine.ts';
+import { describeRefusal, hasHeaderOf } from '../genuine.ts';
 import { isConnectError, isTransientFailure, type Repeatable, withRetries } from '../retry.ts';
 import type { Transport } from '../transport.ts';
 import { type Answer, type ExchangeRequest, type Headers, TransportError } from '../transport.ts';
@@ -50,6 +50,8 @@ export interface ClientOptions {
 export class AnswerError extends Error {
   override readonly name = 'AnswerError';
   readonly status: number;
+  /** All of it in short, for the end of a message. */
+  readonly said: string;
   /** Google's word for the reason, such as "rateLimitExceeded". */
   readonly reason: string | undefined;
   /** Its id for Google's support. */
@@ -58,8 +60,12 @@ export class AnswerError extends Error {
   readonly serverTime: Date | undefined;
 
   constructor(answer: Answer) {
-    const { message, reason } = readWords(answer.body);
+    const { message, reason, isOfApi } = readWords(answer.body);
     super(message);
+    const { status } = answer;
+    this.said = isOfApi
+      ? `status ${status}${reason === undefined ? '' : `, ${reason}`}: ${message}`
+      : describeRefusal(answer);
     this.status = answer.status;
     this.reason = reason;
     this.requestId = answer.headers['x-guploader-uploadid'];

@@ -90,8 +90,7 @@ function explainAnswer(
   operation: Operation,
   settings: GoogleSettings,
 ): Explanation {
-  const { status, reason, message } = error;
-  const answer = `status ${status}${reason === undefined ? '' : `, ${reason}`}: ${message}`;
+  const { status, said: answer, message } = error;
   if (isThrottling(error)) {
     return {
       code: 'THROTTLED',

@@ -4,6 +4,7 @@
 import { Readable } from 'node:stream';
 import { S3Client } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../../config/settings.ts';
+import { tellFailure } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
 import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
@@ -36,7 +37,8 @@ export interface ConnectOptions {
 
 export function connect(options: ConnectOptions): S3Client {
   const { settings } = options;
-  return new S3Client({
+  const signals = new WeakMap<object, AbortSignal>();
+  const client = new S3Client({
     region: settings.region,
     credentials: options.credentials.provider,
     ...(settings.endpoint === undefined ? {} : { endpoint: settings.endpoint }),
@@ -53,14 +55,35 @@ export function connect(options: ConnectOptions): S3Client {
       retryConnecting: options.retryConnecting,
       closing: options.closing,
       random: Math.random,
+      tell: (error) => {
+        const signal = error instanceof Error ? signals.get(error) : undefined;
+        if (signal !== undefined) tellFailure(signal, error);
+      },
     }),
     requestHandler: createHandler(options.transport),
     logger: options.logger,
   });
+  // Within the SDK's loop of attempts, whose strategy is not told whose they are.
+  const noteSignal: AnyMiddleware = (next, context) => async (args) => {
+    try {
+      return await next(args);
+    } catch (thrown) {
+      const signal = context.__smithy_context?.abortSignal;
+      if (thrown instanceof Error && signal !== undefined) signals.set(thrown, signal);
+      throw thrown;
+    }
+  };
+  client.middlewareStack.add(noteSignal as never, {
+    step: 'finalizeRequest',
+    name: 'noteSignalMiddleware',
+    priority: 'low',
+  });
+  return client;
 }
 
 /** What a middleware may look at. */
 interface CommandContext {
+  readonly __smithy_context?: { readonly abortSignal?: AbortSignal };
   readonly endpointV2?: { readonly url: URL; readonly properties?: Record<string, unknown> };
 }
 
@@ -142,6 +165,8 @@ function createHandler(transport: Transport) {
       return {
         response: {
           statusCode: answer.status,
+          // For the words of errors (errors.ts).
+          answer,
           headers: { ...answer.headers },
           // For a GET the SDK insists on a stream, though its bytes are received already.
           body: isReceived ? Readable.from([]) : trimEnd(answer.body),

@@ -3,23 +3,41 @@
 
 import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
+import { describeAnswer, describeBetween, describeRefusal } from '../genuine.ts';
 import { type Destination, type Explanation, explainTransport } from '../network-errors.ts';
 import type { Operation } from '../operation.ts';
-import { TransportError } from '../transport.ts';
-import { asRecord, describeClock, minutesAhead, oneLine, text } from '../words.ts';
+import { createProxyChoice } from '../proxies.ts';
+import { type Answer, type Headers, TransportError } from '../transport.ts';
+import { asRecord, describeClock, minutesAhead, oneLine } from '../words.ts';
 import { explainCredentials } from './credential-errors.ts';
 import { CredentialsError } from './credentials.ts';
 
-type Facts = {
+interface Facts {
+  /** S3's code, or the error's name. */
   readonly name: string;
   readonly status: number | undefined;
-  readonly headers: Readonly<Record<string, string>>;
+  readonly headers: Headers;
   readonly requestId: string | undefined;
-  /** The server's own words, which the SDK puts into the error's message. */
+  /** The server's own words, or whose there are. */
   readonly words: string;
+  /** All of it in short, for the end of a message. */
+  readonly said: string;
   readonly region: string | undefined;
+  /** The bucket that the server was looking for. */
+  readonly bucket: string | undefined;
   readonly serverTime: Date | undefined;
-};
+}
+
+/** An answer that says no. */
+export class AnswerError extends Error {
+  override readonly name = 'AnswerError';
+  readonly answer: Answer;
+
+  constructor(answer: Answer) {
+    super(`status ${answer.status}`);
+    this.answer = answer;
+  }
+}
 
 export function toS3Error(
   thrown: unknown,
@@ -35,7 +53,7 @@ export function toS3Error(
     : failure instanceof TransportError
       ? explainTransport(failure, destinationOf(operation, settings))
       : (explainName(facts, operation, settings) ??
-        explainStatus(facts, settings) ?? {
+        explainStatus(facts, operation, settings) ?? {
           code: 'INTERNAL' as const,
           text: `unexpected ${facts.name}: ${facts.words}`,
         });
@@ -63,24 +81,77 @@ function toCause(thrown: unknown, facts: Facts): unknown {
   return Object.assign(cause, { status: facts.status });
 }
 
+/** From the answer itself wherever there is one: the SDK takes much for XML that is none, and speaks of its parser then. */
 function readFacts(thrown: unknown): Facts {
   const error = asRecord(thrown);
-  const metadata = asRecord(error['$metadata']);
-  const response = asRecord(error['$response']);
-  const headers = readHeaders(response['headers']);
-  const nested = asRecord(error['Error']);
-  const serverTime = text(error['ServerTime']) ?? text(nested['ServerTime']) ?? headers['date'];
+  const answer = thrown instanceof AnswerError ? thrown.answer : answerOf(error['$response']);
+  if (answer !== undefined) {
+    const facts = readAnswer(answer);
+    if (facts !== undefined) return facts;
+  }
+  const name = thrown instanceof Error ? thrown.name : 'UnknownError';
+  const words = thrown instanceof Error ? oneLine(thrown.message) : 'no error object';
   return {
-    name: (thrown instanceof Error ? thrown.name : undefined) ?? 'UnknownError',
-    status: number(metadata['httpStatusCode']) ?? number(response['statusCode']),
+    name,
+    status: number(asRecord(error['$metadata'])['httpStatusCode']) ?? answer?.status,
+    headers: answer?.headers ?? {},
+    requestId: answer === undefined ? undefined : requestIdOf(answer),
+    words,
+    said: answer === undefined ? `${name}: ${words}` : describeAnswer(answer),
+    region: undefined,
+    bucket: undefined,
+    serverTime: undefined,
+  };
+}
+
+/** @returns undefined for a success: what is wrong with that, only whoever read it knows */
+function readAnswer(answer: Answer): Facts | undefined {
+  const { status, headers } = answer;
+  const body = Buffer.from(answer.body.buffer, answer.body.byteOffset, answer.body.length);
+  const xml = body.includes('<Error') ? body.toString('utf8') : '';
+  const code = readElement(xml, 'Code');
+  // An error may come with status 200.
+  if (code === undefined && status < 300) return undefined;
+  const words = oneLine(readElement(xml, 'Message') ?? '');
+  const serverTime = readElement(xml, 'ServerTime') ?? headers['date'];
+  return {
+    name: code ?? 'UnknownError',
+    status,
     headers,
-    // versitygw 1.8 sends the header twice, with the same id.
-    requestId: (text(metadata['requestId']) ?? headers['x-amz-request-id'])?.split(', ')[0],
-    words: thrown instanceof Error ? oneLine(withoutHint(thrown.message)) : 'no error object',
-    region: headers['x-amz-bucket-region'] ?? text(error['Region']) ?? text(nested['Region']),
+    requestId: requestIdOf(answer) ?? readElement(xml, 'RequestId'),
+    words: code === undefined ? describeRefusal(answer) : words || code,
+    said:
+      code === undefined
+        ? describeRefusal(answer)
+        : `status ${status}, ${code}${words === '' ? '' : `: ${words}`}`,
+    region: headers['x-amz-bucket-region'] ?? readElement(xml, 'Region'),
+    bucket: readElement(xml, 'BucketName') ?? readElement(xml, 'Bucket'),
     serverTime: serverTime === undefined ? undefined : new Date(serverTime),
   };
 }
+
+/** versitygw 1.8 sends the header twice, with the same id. */
+function requestIdOf({ headers }: Answer): string | undefined {
+  return (headers['x-amz-request-id'] ?? headers['x-amzn-requestid'])?.split(', ')[0];
+}
+
+function readElement(xml: string, name: string): string | undefined {
+  const found = new RegExp(`<${name}>([^<]+)</${name}>`).exec(xml)?.[1]?.trim();
+  return found?.replace(
+    /&(lt|gt|quot|apos|amp|#39|#34);/g,
+    (_, entity: string) => ENTITIES[entity] ?? '',
+  );
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  lt: '<',
+  gt: '>',
+  quot: '"',
+  '#34': '"',
+  apos: "'",
+  '#39': "'",
+  amp: '&',
+};
 
 /** Names are S3's error codes, or the SDK's own where it fails before it asks.
  *  @see https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */
@@ -89,6 +160,8 @@ function explainName(
   operation: Operation,
   settings: S3Settings,
 ): Explanation | undefined {
+  const key = findWrongKey(facts);
+  if (key !== undefined) return explainWrongKey(key, facts, settings);
   switch (facts.name) {
     case 'NoSuchKey':
       return { code: 'NOT_FOUND', text: 'there is no such object' };
@@ -100,22 +173,21 @@ function explainName(
     case 'NoSuchBucket':
       return {
         code: 'BAD_CONFIG',
-        text: `there is no such bucket; correct AwsS3Storage.BucketName, or create the bucket${where(settings)}`,
+        text: `there is no such bucket; correct AwsS3Storage.BucketName, or create the bucket${where(settings)}${describeHostStyle(facts, settings)}`,
       };
     case 'InvalidBucketName':
-      return { code: 'BAD_CONFIG', text: 'AwsS3Storage.BucketName is not a valid bucket name' };
-    case 'SignatureDoesNotMatch':
       return {
-        code: 'ACCESS_DENIED',
-        text: `the secret key does not belong to the access key; correct ${secretSource(settings)}`,
+        code: 'BAD_CONFIG',
+        text: `AwsS3Storage.BucketName is not a valid bucket name${describeHostStyle(facts, settings)}`,
       };
-    case 'InvalidAccessKeyId':
-    case 'InvalidAccessKey':
-    // versitygw 1.8's word for it, with status 404.
-    case 'XAdminUserNotFound':
+    // Of Aliyun OSS, Tencent COS, Huawei OBS and Volcengine TOS, which know the bucket by the host name alone.
+    case 'SecondLevelDomainForbidden':
+    case 'PathStyleDomainForbidden':
+    case 'VirtualHostDomainRequired':
+    case 'InvalidPathAccess':
       return {
-        code: 'ACCESS_DENIED',
-        text: `the server does not know the access key; correct ${accessSource(settings)}`,
+        code: 'BAD_CONFIG',
+        text: `the server wants the bucket in the host name; set AwsS3Storage.VirtualAddressing to true, and ${settings.endpointSetting} to a host name without the bucket (${facts.said})`,
       };
     case 'InvalidToken':
     case 'ExpiredToken':
@@ -144,7 +216,7 @@ function explainName(
     case 'AccountProblem':
       return {
         code: 'ACCESS_DENIED',
-        text: `access is denied to these credentials; allow ${permission(operation.verb)} (${facts.words})`,
+        text: `access is denied to these credentials; allow ${permission(operation.verb)} (${facts.words})${describeHostStyle(facts, settings)}`,
       };
     case 'InvalidObjectState':
       return {
@@ -171,7 +243,7 @@ function explainName(
     case 'BandwidthLimitExceeded':
       return {
         code: 'THROTTLED',
-        text: 'the server asks for fewer requests; lower AwsS3Storage.MaxConnections if this persists',
+        text: `the server asks for fewer requests; lower AwsS3Storage.MaxConnections if this persists (${facts.said})`,
       };
     case 'BadDigest':
     case 'InvalidDigest':
@@ -179,7 +251,11 @@ function explainName(
     case 'XAmzContentChecksumMismatch':
       return {
         code: 'INTEGRITY',
-        text: `what arrived at the server is not what was sent (${facts.words})`,
+        text: `what arrived at the server is not what was sent (${facts.words})${
+          operation.verb === 'write' && facts.name !== 'XAmzContentSHA256Mismatch'
+            ? describeChecksumMode('; if no write succeeds, or none of a large instance', settings)
+            : ''
+        }`,
       };
     case 'InvalidStorageClass':
       return {
@@ -200,7 +276,7 @@ function explainName(
     case 'NotImplemented':
       return {
         code: 'BAD_CONFIG',
-        text: `the server does not support what was asked (${facts.words}); AwsS3Storage.ChecksumMode "WhenRequired" helps with servers that reject CRC32`,
+        text: `the server does not support what was asked (${facts.words})${describeChecksumMode(';', settings)}`,
       };
     case 'TimeoutError':
     case 'RequestTimeout':
@@ -208,19 +284,113 @@ function explainName(
     case 'AbortError':
       return { code: 'ABORTED', text: 'the operation was cancelled' };
     default:
-      return undefined;
+      return isOfChecksums(facts, operation) && settings.checksumMode === 'WhenSupported'
+        ? {
+            code: 'BAD_CONFIG',
+            text: `the server refuses the checksum that is sent along (${facts.said})${describeChecksumMode(';', settings)}`,
+          }
+        : undefined;
   }
 }
 
-function explainStatus(facts: Facts, settings: S3Settings): Explanation | undefined {
-  const { status } = facts;
+/** Older Ceph, appliances and gateways refuse headers and elements that they do not know, each by another code. All that the XML of a
+ *  write of ours has beside numbers and ETags are checksums. */
+function isOfChecksums({ name, words, status = 0 }: Facts, { verb }: Operation): boolean {
+  if (status < 400 || status >= 500) return false;
+  return (
+    /checksum|crc-?(32|64)|content-md5|trailer/i.test(`${name} ${words}`) ||
+    (name === 'MalformedXML' && verb === 'write')
+  );
+}
+
+function describeChecksumMode(before: string, { checksumMode }: S3Settings): string {
+  return checksumMode === 'WhenRequired'
+    ? ''
+    : `${before} AwsS3Storage.ChecksumMode "WhenRequired" helps with servers that reject CRC32`;
+}
+
+type WrongKey = 'access key' | 'secret key';
+
+const UNKNOWN_ACCESS_KEY: ReadonlySet<string> = new Set([
+  'invalidaccesskeyid',
+  'invalidaccesskey',
+  'nosuchaccesskey',
+  // versitygw 1.8's word for it, with status 404.
+  'xadminusernotfound',
+  // s3s.
+  'notsignedup',
+]);
+const WRONG_SIGNATURE: ReadonlySet<string> = new Set([
+  'signaturedoesnotmatch',
+  'invalidsignature',
+  'invalidsignatureexception',
+]);
+
+/** Garage says AccessDenied, of a wrong secret "Invalid signature" and of an unknown key "No such key: GK…"; others have other words.
+ *  Only plain ones count. */
+function findWrongKey({ name, words, status }: Facts): WrongKey | undefined {
+  const code = name.toLowerCase();
+  if (UNKNOWN_ACCESS_KEY.has(code)) return 'access key';
+  if (WRONG_SIGNATURE.has(code)) return 'secret key';
+  const isRefusal = status === 400 || status === 401 || status === 403;
+  if (!isRefusal || code === 'requesttimetooskewed') return undefined;
+  if (
+    /\b(no such|unknown|invalid|malformed|unrecognized) access[ -]?key|access[ -]?key( id)?\b.{0,80}\b(does not exist|do not exist|not found|unknown|not valid|has length)/i.test(
+      words,
+    ) ||
+    (code === 'accessdenied' && /\bno such key\b/i.test(words))
+  ) {
+    return 'access key';
+  }
+  return /\binvalid signature\b|\bsignature\b.{0,80}\b(does not match|doesn't match|not match|mismatch)/i.test(
+    words,
+  )
+    ? 'secret key'
+    : undefined;
+}
+
+function explainWrongKey(key: WrongKey, facts: Facts, settings: S3Settings): Explanation {
+  if (key === 'access key') {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `the server does not know the access key; correct ${accessSource(settings)}`,
+    };
+  }
+  const proxy = createProxyChoice(settings.proxies)(settings.endpoint ?? 'https://amazonaws.com');
+  return {
+    code: 'ACCESS_DENIED',
+    text: `the secret key does not belong to the access key, or something between changes the requests; correct ${secretSource(settings)}, or have proxies and gateways pass host name, path and headers on as they are${describeBetween(facts.headers, proxy?.setting)}`,
+  };
+}
+
+/** A server that knows buckets by the path alone takes what follows the host name for one. */
+function describeHostStyle({ bucket }: Facts, settings: S3Settings): string {
+  const { endpoint, virtualAddressing, bucketName } = settings;
+  if (!virtualAddressing || endpoint === undefined) return '';
+  const isOther = bucket !== undefined && bucket !== bucketName;
+  const what = isOther ? `; the server looked for a bucket "${oneLine(bucket, MAX_BUCKET)}"` : '';
+  return `${what}; ${VIRTUAL_HINT}`;
+}
+
+const MAX_BUCKET = 80;
+const VIRTUAL_HINT =
+  'set AwsS3Storage.VirtualAddressing to false if the server has no host name for each bucket';
+
+function explainStatus(
+  facts: Facts,
+  { verb }: Operation,
+  settings: S3Settings,
+): Explanation | undefined {
+  const { status, said: answer } = facts;
   if (status === undefined) return undefined;
-  const answer = `status ${status}, ${facts.name}: ${facts.words}`;
   if (status === 301 || status === 307 || (status === 400 && facts.region !== undefined)) {
     return { code: 'BAD_CONFIG', text: describeRegion(facts, settings) };
   }
   if (status === 401 || status === 403) {
-    return { code: 'ACCESS_DENIED', text: `access is denied to these credentials (${answer})` };
+    return {
+      code: 'ACCESS_DENIED',
+      text: `access is denied to these credentials; allow ${permission(verb)}, or look at ${settings.endpointSetting} (${answer})`,
+    };
   }
   if (status === 404) {
     return {
@@ -252,16 +422,13 @@ export function describeServer({ endpoint, region }: S3Settings): string {
 /** The part that all providers share, in S3's words. */
 function destinationOf(operation: Operation, settings: S3Settings): Destination {
   const { endpoint, endpointSetting } = settings;
-  const byHost = settings.virtualAddressing && endpoint !== undefined;
   return {
     section: 'AwsS3Storage',
     target: describeServer(settings),
     addressSetting: endpointSetting,
     endpoint,
     hostSettings: `${endpointSetting} or AwsS3Storage.Region${
-      byHost
-        ? ', or set AwsS3Storage.VirtualAddressing to false if the server has no host name for each bucket'
-        : ''
+      settings.virtualAddressing && endpoint !== undefined ? `, or ${VIRTUAL_HINT}` : ''
     }`,
     isCheck: operation.verb === 'check',
   };
@@ -308,17 +475,10 @@ function where(settings: S3Settings): string {
     : ` (${settings.endpointSetting} is ${settings.endpoint})`;
 }
 
-/** To whom it speaks reads the code. */
-function withoutHint(words: string): string {
-  return words.replace(/\s*Deserialization error: to see the raw response.*$/s, '');
-}
-
-function readHeaders(value: unknown): Readonly<Record<string, string>> {
-  const headers: Record<string, string> = {};
-  for (const [name, header] of Object.entries(asRecord(value))) {
-    if (typeof header === 'string') headers[name] = header;
-  }
-  return headers;
+/** The answer that our handler gave to the SDK (client.ts). */
+function answerOf(response: unknown): Answer | undefined {
+  const { answer } = asRecord(response);
+  return answer as Answer | undefined;
 }
 
 function number(value: unknown): number | undefined {

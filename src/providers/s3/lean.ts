@@ -9,6 +9,7 @@ import { attemptOnce, type Lean } from '../lean.ts';
 import type { ExchangeRequest, Headers, Transport } from '../transport.ts';
 import { type AnyMiddleware, withMiddleware } from './client.ts';
 import { encode } from './encode.ts';
+import { AnswerError } from './errors.ts';
 import { isGenuine } from './genuine.ts';
 import { EMPTY_SHA256 } from './requests.ts';
 
@@ -70,7 +71,7 @@ export function createLean({ client, bucketName, transport }: LeanDependencies):
       });
     };
     return await attemptOnce(rest.signal, exchange, (answer) => {
-      if (answer.status !== 404 || !isNoSuchKey(answer.body)) return undefined;
+      if (answer.status !== 404 || !isNoSuchKey(answer.body)) return new AnswerError(answer);
       const requestId = answer.headers['x-amz-request-id'];
       return new StorageError(
         'NOT_FOUND',
