@@ -13,6 +13,7 @@ import type { NetworkSettings, ProxyServer } from '../config/settings.ts';
 import { StorageError } from '../errors.ts';
 import { abortReason } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
+import { type Connector, createConnector, trust, within } from './connect.ts';
 import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from './content.ts';
 import { describeAnswer, isClaim } from './genuine.ts';
 import { createProxyChoice } from './proxies.ts';
@@ -112,7 +113,7 @@ interface Dispatchers {
 /** One for each way that the settings know. */
 function createDispatchers(settings: NetworkSettings): Dispatchers {
   const options = createOptions(settings);
-  const direct = new Agent(options);
+  const direct = new Agent(options.pool);
   const { http, https } = settings.proxies;
   const proxies = [http, https].filter((proxy) => proxy !== undefined);
   const proxied = new Map(proxies.map((proxy) => [proxy, createProxyAgent(proxy, options)]));
@@ -125,34 +126,45 @@ function createDispatchers(settings: NetworkSettings): Dispatchers {
 }
 
 function createOptions(settings: NetworkSettings) {
-  const tls = { ca: readAuthorities(settings.caCertificatesFile) };
+  const timeoutMs = settings.connectionTimeoutMs;
+  const tls = trust(readAuthorities(settings.caCertificatesFile));
   // A connection that died without a word must leave time for another attempt within RequestTimeout.
   const idleTimeoutMs = Math.max(1, Math.floor(settings.requestTimeoutMs / 4));
-  return {
+  const pool = {
     connections: settings.maxConnections,
     pipelining: 1,
     headersTimeout: idleTimeoutMs,
     bodyTimeout: idleTimeoutMs,
     keepAliveTimeout: KEEP_ALIVE_MS,
-    connectTimeout: settings.connectionTimeoutMs,
-    connect: { timeout: settings.connectionTimeoutMs, ...(tls.ca === undefined ? {} : tls) },
+    connect: createConnector(timeoutMs, tls),
   };
+  return { pool, timeoutMs, tls };
 }
 
 function createProxyAgent(
   proxy: ProxyServer,
-  options: ReturnType<typeof createOptions>,
+  { pool, timeoutMs, tls }: ReturnType<typeof createOptions>,
 ): Dispatcher {
-  const { connect, ...pool } = options;
+  const { connect } = pool;
   try {
+    const { href } = new URL(proxy.url.reveal());
     return new ProxyAgent({
       ...pool,
-      uri: proxy.url.reveal(),
+      uri: href,
       // undici's index gives each dispatcher its methods; of them, a tunnel needs `connect`.
-      clientFactory: (origin, options) =>
-        Object.assign(new Pool(origin, options), { connect: connectThrough }),
-      requestTls: connect,
-      proxyTls: connect,
+      clientFactory: (origin) =>
+        Object.assign(new Pool(origin, { connect, headersTimeout: timeoutMs }), {
+          connect: connectThrough,
+        }),
+      // For the proxy itself, which gets plain requests, and for each server behind a tunnel, with undici's way through it.
+      factory: (origin, options: { readonly connect?: Connector }) => {
+        const isProxy = String(origin) === href || options.connect === undefined;
+        return new Pool(origin, {
+          ...pool,
+          connect: isProxy ? connect : within(timeoutMs, options.connect),
+        });
+      },
+      requestTls: { ...tls, timeout: timeoutMs },
       // Many proxies allow CONNECT to port 443 alone: plain HTTP goes as plain proxy requests.
       proxyTunnel: false,
     });
@@ -344,17 +356,12 @@ function toBodyError(thrown: unknown): unknown {
 
 function toTransportError(thrown: unknown): TransportError {
   if (thrown instanceof TransportError) return thrown;
-  // Happy eyeballs reports one error per address; the first names the reason.
-  const error =
-    thrown instanceof AggregateError && thrown.errors[0] instanceof Error
-      ? thrown.errors[0]
-      : thrown;
   const code =
-    error instanceof Error && 'code' in error && typeof error.code === 'string'
-      ? error.code
+    thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string'
+      ? thrown.code
       : 'UNKNOWN';
-  const message = error instanceof Error ? error.message : String(error);
-  const isDefect = code === 'UNKNOWN' && !(error instanceof Error && error.name.includes('HTTP'));
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  const isDefect = code === 'UNKNOWN' && !(thrown instanceof Error && thrown.name.includes('HTTP'));
   // undici gives this two codes, of a tunnel and of a plain request.
   if (/^Proxy .*\(?407\)?/.test(message)) {
     return new TransportError('PROXY_AUTHENTICATION', message, false, thrown);

@@ -23,3 +23,12 @@ declare module 'undici/lib/api/api-connect.js' {
   const connect: Dispatcher['connect'];
   export = connect;
 }
+
+declare module 'undici/lib/core/connect.js' {
+  import { buildConnector } from 'undici';
+  export = buildConnector;
+}
+
+declare module 'undici/lib/core/symbols.js' {
+  export const kParser: unique symbol;
+}

@@ -19,6 +19,8 @@ export async function startProxy(
     readonly refuse?: boolean;
     /** Where all requests end, whatever they ask for: a port of 127.0.0.1. */
     readonly targetPort?: number;
+    /** What it says before it answers, such as "HTTP/1.1 100 Continue". */
+    readonly interim?: string;
   } = {},
 ): Promise<ForwardProxy> {
   const seen: string[] = [];
@@ -42,6 +44,7 @@ export async function startProxy(
     target.write(
       `${request.method} ${url.pathname}${url.search} HTTP/1.1\r\n${head}connection: close\r\n\r\n`,
     );
+    if (options.interim !== undefined) request.socket.write(options.interim);
     request.pipe(target, { end: false });
     target.pipe(request.socket);
     target.on('error', () => request.socket.destroy());
@@ -56,6 +59,7 @@ export async function startProxy(
     const [host, port] = (request.url ?? '').split(':');
     tunnels.push(host ?? '');
     const target = open(host, Number(port));
+    if (options.interim !== undefined) socket.write(options.interim);
     socket.write('HTTP/1.1 200 OK\r\n\r\n');
     target.write(head);
     target.pipe(socket);
