@@ -81,6 +81,8 @@ export function within(
         callback(error, null);
         return;
       }
+      // After an alert of TLS comes the end of the stream, and undici would tell of that alone.
+      socket.once('error', (thrown) => socket.destroy(thrown));
       callback(null, socket);
       passOverInterim(socket);
     };

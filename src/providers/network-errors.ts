@@ -3,6 +3,7 @@
 
 import type { StorageErrorCode } from '../errors.ts';
 import type { TransportError } from './transport.ts';
+import { oneLine } from './words.ts';
 
 export interface Explanation {
   readonly code: StorageErrorCode;
@@ -21,6 +22,8 @@ export interface Destination {
   readonly endpoint: string | undefined;
   /** What to correct when the host name is not known, such as "AwsS3Storage.Endpoint". */
   readonly hostSettings: string;
+  /** To what a gateway's limit for the size of a request must be raised, or what makes requests smaller; where contents are sent. */
+  readonly bodyLimit?: string;
   /** At start a user may still have written the wrong scheme. */
   readonly isCheck: boolean;
 }
@@ -60,28 +63,16 @@ export function explainTransport(error: TransportError, destination: Destination
   if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT') {
     return { code: 'TIMEOUT', text: `${target} stopped answering` };
   }
-  if (/^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_UNTRUSTED)/.test(code)) {
-    return {
-      code: 'BAD_CONFIG',
-      text: `the certificate of ${target} is signed by an authority that is not trusted (${code}); name its PEM file in Orthanc's HttpsCACertificates`,
-    };
+  if (CERTIFICATE.test(code)) {
+    return { code: 'BAD_CONFIG', text: explainCertificate(error, destination) };
   }
-  if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') {
-    return {
-      code: 'BAD_CONFIG',
-      text: `the certificate of ${target} is for another host name (${error.message}); correct ${destination.hostSettings}, or have a certificate made for this name`,
-    };
+  if (/^(EPROTO|ERR_SSL_)/.test(code) && !error.transient) {
+    return { code: 'BAD_CONFIG', text: explainTls(error, destination) };
   }
-  if (/^(CERT_|ERR_TLS_)/.test(code)) {
+  if (code === 'UND_ERR_PRX_TLS') {
     return {
       code: 'BAD_CONFIG',
-      text: `the certificate of ${target} is not valid: ${error.message}`,
-    };
-  }
-  if (/^(EPROTO|ERR_SSL_)/.test(code)) {
-    return {
-      code: 'BAD_CONFIG',
-      text: `${target} does not speak TLS; if it is plain HTTP, write "http://" in ${addressSetting} (${code})`,
+      text: `the certificate of the proxy is for another host name; correct ${proxy} (${oneLine(error.message)})`,
     };
   }
   if (code === 'PROXY_AUTHENTICATION') {
@@ -91,29 +82,171 @@ export function explainTransport(error: TransportError, destination: Destination
     };
   }
   if (code === 'STRANGER') {
+    const stranger = `no store answers at ${target}, but something else does (${error.message})`;
     return {
       code: 'UNAVAILABLE',
-      text: `no store answers at ${target}, but something else does (${error.message}); correct ${addressSetting}${
-        proxy === undefined ? '' : ` or ${proxy}`
-      }, or let the proxy, gateway or web filter between pass these requests on`,
+      text: error.message.startsWith('status 413,')
+        ? `${stranger}: ${tooLarge(destination.bodyLimit)}`
+        : `${stranger}; correct ${addressSetting}${
+            proxy === undefined ? '' : ` or ${proxy}`
+          }, or let the proxy, gateway or web filter between pass these requests on${describeUnderscore(endpoint)}`,
     };
   }
   if (code === 'UND_ERR_ABORTED' && proxy !== undefined) {
     return { code: 'UNAVAILABLE', text: `${proxy} refused the connection (${error.message})` };
   }
   if (!error.transient) return { code: 'INTERNAL', text: `${code}: ${error.message}` };
+  const expectsTls =
+    destination.isCheck && endpoint?.startsWith('http:') === true
+      ? `; if it expects TLS, write "https://" in ${addressSetting}`
+      : '';
   if (code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE') {
     return {
       code: 'UNAVAILABLE',
-      text: `${target} closed the connection (${error.message})${
-        destination.isCheck && endpoint?.startsWith('http:') === true
-          ? `; if it expects TLS, write "https://" in ${addressSetting}`
-          : ''
-      }`,
+      text: `${target} closed the connection (${error.message})${expectsTls}`,
+    };
+  }
+  if (/^(EPROTO|ERR_SSL_)/.test(code)) {
+    return {
+      code: 'UNAVAILABLE',
+      text: `bytes were damaged on the way to ${target} or back (${describeTls(error)})`,
+    };
+  }
+  if (error.message.includes('HTTP/1.1 protocol')) {
+    return {
+      code: 'UNAVAILABLE',
+      text: `what answers at ${target} does not speak HTTP/1.1 (${error.message}); correct ${addressSetting}${expectsTls}`,
     };
   }
   if (code === 'BODY_BROKEN') {
     return { code: 'SHORT_BODY', text: `${target} broke off its answer (${error.message})` };
   }
   return { code: 'UNAVAILABLE', text: `${code}: ${error.message}` };
+}
+
+const CERTIFICATE = /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_|ERR_TLS_)/;
+
+/** Codes of OpenSSL's verification, and Node's own for a name that does not match. */
+function explainCertificate({ code, message }: TransportError, destination: Destination): string {
+  const certificate = `the certificate of ${destination.target}`;
+  switch (code) {
+    case 'UNABLE_TO_VERIFY_LEAF_SIGNATURE':
+    case 'UNABLE_TO_GET_ISSUER_CERT':
+    case 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY':
+      return `${certificate} is signed by an authority that is not trusted, and the server sends none that leads to a trusted one (${code}); install the whole chain on the server, its intermediate certificates included, or name the authority's PEM file in Orthanc's HttpsCACertificates (where that is set, what is in it counts alone)`;
+    case 'DEPTH_ZERO_SELF_SIGNED_CERT':
+      return `${certificate} is signed by itself alone and not trusted (${code}); name its PEM file in Orthanc's HttpsCACertificates`;
+    case 'CERT_HAS_EXPIRED':
+      return `${certificate}, or of its authority, has expired; renew it on the server, or set this machine's clock if that is ahead`;
+    case 'CERT_NOT_YET_VALID':
+      return `${certificate} is not valid yet; set this machine's clock (NTP), or the server's before it makes another one`;
+    case 'ERR_TLS_CERT_ALTNAME_INVALID':
+      return `${certificate} is for another host name (${oneLine(message)}); correct ${destination.hostSettings}, or have a certificate made for this name`;
+    default:
+      return /^(UNABLE_TO_|SELF_SIGNED_|CERT_UNTRUSTED)/.test(code)
+        ? `${certificate} is signed by an authority that is not trusted (${code}); name its PEM file in Orthanc's HttpsCACertificates`
+        : `${certificate} is not valid: ${oneLine(message)}`;
+  }
+}
+
+/** What OpenSSL says of somebody who does not begin as TLS does. */
+const NO_TLS = /wrong version number|packet length too long|http request|unknown protocol/;
+/** What a server says to who shows no certificate, or one that it does not want.
+ *  @see RFC 8446, section 6.2 */
+const ALERTS_ABOUT_OURS: ReadonlySet<number> = new Set([41, 42, 43, 44, 45, 46, 48, 116]);
+
+function explainTls(error: TransportError, { target, ...destination }: Destination): string {
+  const alert = Number(/SSL alert number (\d+)/.exec(error.message)?.[1] ?? Number.NaN);
+  const words = describeTls(error);
+  if (!Number.isNaN(alert)) {
+    return `${target} refuses TLS (alert ${alert}, ${words}): ${explainAlert(alert, destination.hostSettings)}`;
+  }
+  if (NO_TLS.test(words)) {
+    return `${target} does not speak TLS; if it is plain HTTP, write "http://" in ${destination.addressSetting} (${words})`;
+  }
+  return `TLS with ${target} fails on this machine's side: ${words}; if what the server offers is old, bring its TLS up to date`;
+}
+
+function explainAlert(alert: number, hostSettings: string): string {
+  if (ALERTS_ABOUT_OURS.has(alert)) {
+    return 'it demands a certificate of its clients, and this plugin has none; let the server, or the gateway before it, take this machine without one';
+  }
+  switch (alert) {
+    case 112:
+      return `it has no certificate for this host name; correct ${hostSettings}`;
+    case 70:
+    case 71:
+      return "it accepts no version or cipher of TLS that this machine's OpenSSL offers; bring the server's TLS up to date, to 1.2 or 1.3";
+    case 40:
+    case 80:
+      return `it may not know this host name, have no version or cipher of TLS in common with this machine, or demand a certificate of its clients, which this plugin has not; the server's log knows. Else correct ${hostSettings}`;
+    default:
+      return "the server's log, or the gateway's before it, knows why";
+  }
+}
+
+/** OpenSSL's word for the reason, without its files and lines. */
+function describeTls({ code, message }: TransportError): string {
+  const reason = /:SSL routines:[^:]*:([^:]+)/.exec(message)?.[1] ?? code;
+  return oneLine(reason.replace(/^(?:sslv3|tlsv1\d?|ssl\/tls) (?:alert )?/, ''));
+}
+
+/** An answer with status 413, mostly of a gateway. @param bodyLimit as in Destination */
+export function explainTooLarge(bodyLimit: string, answer: string): Explanation {
+  return { code: 'BAD_CONFIG', text: `${tooLarge(bodyLimit)} (${answer})` };
+}
+
+function tooLarge(bodyLimit = ''): string {
+  return `the server, or a gateway before it, takes no request of this size; raise its limit (nginx: client_max_body_size)${bodyLimit}`;
+}
+
+/** @param location the header of a redirect
+ *  @returns it without what may be a secret (user, password, query): a URL, or the path on the same host; undefined: none */
+export function readLocation(location: string | undefined): string | undefined {
+  const here = 'https://here.invalid';
+  if (location === undefined || !URL.canParse(location, here)) return undefined;
+  const { protocol, origin, pathname } = new URL(location, here);
+  if (protocol !== 'http:' && protocol !== 'https:') return undefined;
+  return `${origin === here ? '' : origin}${pathname}`.slice(0, MAX_LOCATION);
+}
+
+const MAX_LOCATION = 200;
+
+/** An answer that sends us elsewhere. It is not followed: credentials and contents go to nobody whom the settings do not name.
+ *  @param location as readLocation tells it
+ *  @param bucket where it is a part of the host's name */
+export function explainRedirect(
+  location: string | undefined,
+  {
+    addressSetting,
+    endpoint,
+    bucket,
+  }: Pick<Destination, 'addressSetting' | 'endpoint'> & { readonly bucket?: string },
+  answer: string,
+): Explanation {
+  if (location === undefined) {
+    return {
+      code: 'BAD_CONFIG',
+      text: `the server sends us elsewhere; does ${addressSetting} name the store, with the right scheme? (${answer})`,
+    };
+  }
+  const to = location.startsWith('/') ? undefined : new URL(location);
+  const isElsewhere = to !== undefined && to.origin !== (endpoint && new URL(endpoint).origin);
+  const host = to?.host.startsWith(`${bucket}.`) ? to.host.slice(`${bucket}.`.length) : to?.host;
+  const advice = isElsewhere
+    ? `if the store is there, write "${to.protocol}//${host}" into ${addressSetting}`
+    : `correct ${addressSetting}`;
+  return {
+    code: 'BAD_CONFIG',
+    text: `the server sends us elsewhere, to "${location}"${isElsewhere ? '' : ' of the same host'}; ${advice}; if that is a page to sign in at, let the gateway pass these requests on (${answer})`,
+  };
+}
+
+/** For refusals that do not say why. @param address a URL */
+export function describeUnderscore(address: string | undefined): string {
+  const hasUnderscore =
+    address !== undefined && URL.canParse(address) && new URL(address).hostname.includes('_');
+  return hasUnderscore
+    ? '; many servers refuse a host name with "_" in it: give this one a name without'
+    : '';
 }

@@ -341,9 +341,9 @@ function flatten(headers: Record<string, string | string[] | undefined>): Header
   return flat;
 }
 
-/** Certificates and protocols do not get better by themselves. */
+/** Certificates and protocols do not get better by themselves. What TLS finds damaged on the way may. */
 const PERMANENT_CODE =
-  /^(CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_|ERR_SSL_|EPROTO|UND_ERR_INVALID_ARG|UND_ERR_NOT_SUPPORTED|UND_ERR_PRX_TLS)/;
+  /^(CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_|ERR_SSL_(?!.*(BAD_RECORD_MAC|DECRYPT|DECODE))|EPROTO|UND_ERR_INVALID_ARG|UND_ERR_NOT_SUPPORTED|UND_ERR_PRX_TLS)/;
 
 /** A body that broke off is told from a server that cannot be reached. */
 function toBodyError(thrown: unknown): unknown {

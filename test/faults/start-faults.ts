@@ -4,6 +4,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { TlsOptions } from 'node:tls';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { NetworkSettings } from '../../src/config/settings.ts';
@@ -22,6 +23,7 @@ import {
   type AnswerFromMemory,
   GENUINE,
   hang,
+  redirect,
   type ScriptedServer,
   type Step,
   startScriptedServer,
@@ -177,6 +179,49 @@ export function startFaults(target: StartTarget): void {
       await expectFailure(check(store), 'BAD_CONFIG', /does not speak TLS/);
     });
 
+    test.each([301, 302, 303, 307, 308])('shows where a redirect (%i) leads', async (status) => {
+      const elsewhere = await startServer();
+      server.always(redirect(status, `${elsewhere.endpoint}/sso/?token=hidden#hidden`));
+      const error = await expectFailure(check(open(server.endpoint)), 'BAD_CONFIG');
+      expect(error.message).toContain(
+        `to "${elsewhere.endpoint}/sso/"; if the store is there, write "${elsewhere.endpoint}" into`,
+      );
+      expect(error.message).toMatch(target.addressSetting);
+      expect(error.message).not.toContain('Region');
+      expect(inspect(error, { depth: 10 })).not.toContain('hidden');
+      expect(elsewhere.requests).toEqual([]);
+    });
+
+    test.each([
+      ['to a page of the same server', '/sign-in?next=hidden', /"\/sign-in" of the same host/],
+      ['with a password', 'https://user:hidden@other.test/', /"https:\/\/other.test"/],
+      ['to no address', 'http://[hidden', /elsewhere; does/],
+      ['to nothing like this', 'javascript:hidden', /elsewhere; does/],
+      ['without Location', undefined, /elsewhere; does/],
+    ])('shows where a redirect leads: %s', async (_name, location, message) => {
+      server.always(redirect(302, location));
+      const error = await expectFailure(check(open(server.endpoint)), 'BAD_CONFIG', message);
+      expect(error.message).toMatch(target.addressSetting);
+      expect(inspect(error, { depth: 10 })).not.toContain('hidden');
+    });
+
+    test.each(['text/html', 'text/plain'])(
+      'a gateway that takes no large request is explained, %s',
+      async (type) => {
+        server.always(({ request, response }) => {
+          request.resume();
+          response
+            .writeHead(413, { 'content-type': type, server: 'nginx' })
+            .end('<html>413</html>');
+        });
+        const putting = open(server.endpoint).put('key', makeBody(makeBytes(3_000_000)), {
+          signal: never(),
+        });
+        await expect(putting).rejects.toThrow(/no request of this size.*client_max_body_size/);
+        expect(server.requests.length).toBeLessThanOrEqual(3);
+      },
+    );
+
     test('leaves nothing behind that would keep the event loop from ending', async () => {
       const store = open(server.endpoint);
       await check(store);
@@ -187,6 +232,12 @@ export function startFaults(target: StartTarget): void {
 
   describe('TLS', () => {
     const certificate = makeCertificate([PROXIED_HOST]);
+    const root = makeCertificate([], { name: 'root' });
+    const intermediate = makeCertificate([], { name: 'intermediate', issuer: root });
+    const leaf = makeCertificate([PROXIED_HOST], { name: 'leaf', issuer: intermediate });
+    const expired = makeCertificate([PROXIED_HOST], { days: [-2, -1] });
+    const early = makeCertificate([PROXIED_HOST], { days: [1, 2] });
+    const other = makeCertificate(['other.test']);
     let folder: string;
     let caCertificatesFile: string;
     let server: ScriptedServer;
@@ -199,6 +250,18 @@ export function startFaults(target: StartTarget): void {
 
     afterAll(() => rm(folder, { recursive: true }));
 
+    /** A store at a server that is not 127.0.0.1 by its name. */
+    async function openProxied(offered: TlsOptions, trusted: string): Promise<ObjectStore> {
+      const own = await startServer({ certificate: offered });
+      const proxy = closing(await startProxy({ targetPort: own.port }));
+      const file = join(folder, 'trusted.pem');
+      await writeFile(file, trusted);
+      return open(`https://${PROXIED_HOST}`, {
+        caCertificatesFile: file,
+        proxies: makeProxies(`http://127.0.0.1:${proxy.port}`),
+      });
+    }
+
     beforeEach(async () => {
       server = await startServer({ certificate });
     });
@@ -209,6 +272,49 @@ export function startFaults(target: StartTarget): void {
 
     test('a private authority that is not named is explained', async () => {
       await expectFailure(check(open(server.endpoint)), 'BAD_CONFIG', /HttpsCACertificates/);
+    });
+
+    test.each([
+      [
+        'without the intermediate one',
+        { cert: leaf.cert, key: leaf.key },
+        root,
+        /the server sends none that leads to a trusted one.* install the whole chain on the server/,
+      ],
+      [
+        'of an authority that is not known',
+        { cert: leaf.cert + intermediate.cert, key: leaf.key },
+        other,
+        /an authority that is not trusted.*name the authority's PEM file in.* HttpsCACertificates/,
+      ],
+      ['of nobody but itself', certificate, root, /signed by itself alone.*HttpsCACertificates/],
+      ['that is too old', expired, expired, /has expired; renew it/],
+      ['that is too new', early, early, /is not valid yet; set this machine's clock/],
+      ['for another host', other, other, /is for another host name .*other\.test.*; correct /],
+    ])('a certificate %s is explained', async (_name, offered, trusted, message) => {
+      const store = await openProxied(offered, trusted.cert);
+      await expectFailure(check(store), 'BAD_CONFIG', message);
+    });
+
+    test.each([
+      ['a whole chain, and its authority', leaf.cert + intermediate.cert, root.cert],
+      ['an intermediate authority that is named itself', leaf.cert, intermediate.cert],
+      ['a certificate that is named itself', leaf.cert, leaf.cert],
+    ])('trusts %s', async (_name, cert, trusted) => {
+      await check(await openProxied({ cert, key: leaf.key }, trusted));
+    });
+
+    test('a server that demands a certificate of ours is explained', async () => {
+      const demanding = { ...certificate, requestCert: true, ca: certificate.cert };
+      for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+        const store = await openProxied({ ...demanding, maxVersion }, certificate.cert);
+        const error = await expectFailure(
+          check(store),
+          'BAD_CONFIG',
+          /refuses TLS .*alert.* demand.* a certificate of its clients/,
+        );
+        expect(error.message).not.toContain('http:');
+      }
     });
 
     test('"http://" before a server of TLS is explained', async () => {

@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// A self-signed certificate for 127.0.0.1, made when a test runs: no key lies in the repository, no openssl has to be installed.
+// Certificates for 127.0.0.1, made when a test runs: no key lies in the repository, no openssl has to be installed.
 
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 
 export interface Certificate {
   readonly cert: string;
   readonly key: string;
+}
+
+export interface CertificateOptions {
+  /** Who signs it; itself by default. */
+  readonly issuer?: Certificate & { readonly name: string };
+  readonly name?: string;
+  /** From when until when, in days from now: yesterday and tomorrow by default. */
+  readonly days?: readonly [number, number];
 }
 
 /** DER tags. @see ITU-T X.690 */
@@ -19,22 +27,26 @@ const UTC_TIME = 0x17;
 const BOOLEAN = 0x01;
 const OID = 0x06;
 
+const DAY_MS = 24 * 60 * 60 * 1000;
+
 const ECDSA_WITH_SHA256 = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
 const COMMON_NAME = [0x55, 0x04, 0x03];
 const SUBJECT_ALT_NAME = [0x55, 0x1d, 0x11];
 const BASIC_CONSTRAINTS = [0x55, 0x1d, 0x13];
 
-/** Its own authority, valid for a day around now.
- *  @param hosts names beside 127.0.0.1 and localhost */
-export function makeCertificate(hosts: readonly string[] = []): Certificate {
+/** @param hosts names beside 127.0.0.1 and localhost */
+export function makeCertificate(
+  hosts: readonly string[] = [],
+  { issuer, name: ownName = 'test', days = [-1, 1] }: CertificateOptions = {},
+): Certificate & { readonly name: string } {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const algorithm = der(SEQUENCE, der(OID, ECDSA_WITH_SHA256));
-  const name = der(
-    SEQUENCE,
-    der(SET, der(SEQUENCE, der(OID, COMMON_NAME), der(UTF8_STRING, Buffer.from('test')))),
-  );
-  const day = 24 * 60 * 60 * 1000;
-  const validity = der(SEQUENCE, utcTime(Date.now() - day), utcTime(Date.now() + day));
+  const toName = (text: string) =>
+    der(
+      SEQUENCE,
+      der(SET, der(SEQUENCE, der(OID, COMMON_NAME), der(UTF8_STRING, Buffer.from(text)))),
+    );
+  const validity = der(SEQUENCE, ...days.map((day) => utcTime(Date.now() + day * DAY_MS)));
   const altNames = der(
     SEQUENCE,
     der(0x87, [127, 0, 0, 1]),
@@ -60,13 +72,13 @@ export function makeCertificate(hosts: readonly string[] = []): Certificate {
     der(0xa0, der(INTEGER, [2])),
     der(INTEGER, serial),
     algorithm,
-    name,
+    toName(issuer?.name ?? ownName),
     validity,
-    name,
+    toName(ownName),
     publicKey.export({ type: 'spki', format: 'der' }),
     extensions,
   );
-  const signature = sign('sha256', toBeSigned, privateKey);
+  const signature = sign('sha256', toBeSigned, issuer?.key ?? privateKey);
   const certificate = der(
     SEQUENCE,
     toBeSigned,
@@ -77,6 +89,7 @@ export function makeCertificate(hosts: readonly string[] = []): Certificate {
   return {
     cert: `-----BEGIN CERTIFICATE-----\n${base64}\n-----END CERTIFICATE-----\n`,
     key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    name: ownName,
   };
 }
 

@@ -9,6 +9,7 @@ import {
 } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
+import type { TlsOptions } from 'node:tls';
 import type { Certificate } from './certificate.ts';
 
 export interface RecordedRequest {
@@ -60,7 +61,7 @@ export interface StoredObject {
 
 export async function startScriptedServer(
   options: {
-    readonly certificate?: Certificate;
+    readonly certificate?: Certificate | TlsOptions;
     /** The server in memory; where a test scripts all, none is needed. */
     readonly answer?: AnswerFromMemory;
   } = {},
@@ -119,9 +120,10 @@ export async function startScriptedServer(
     socket.on('error', () => undefined);
   };
   server.on('connection', track);
-  // Node's own answer to what is not HTTP, without its exception for sockets that are gone.
-  server.on('clientError', (_error, socket) => {
-    if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\n\r\n');
+  // Node's own answer to what is not HTTP, without its exception for sockets that are gone. What fails in TLS gets TLS's own.
+  server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
+    if (socket.writable && error.code?.startsWith('HPE_') === true)
+      socket.end('HTTP/1.1 400 Bad Request\r\n\r\n');
     else socket.destroy();
   });
   await new Promise<void>((resolve) => {
@@ -199,6 +201,17 @@ export function answerPage(status = 200): Step {
       via: '1.1 some-proxy',
     });
     response.end(response.req.method === 'HEAD' ? undefined : BLOCKED);
+  };
+}
+
+/** Elsewhere, says a gateway. */
+export function redirect(status: number, location: string | undefined): Step {
+  return async ({ readBody, response }) => {
+    await readBody();
+    const headers = location === undefined ? {} : { location };
+    response
+      .writeHead(status, { 'content-type': 'text/html', ...headers })
+      .end('<html>moved</html>');
   };
 }
 

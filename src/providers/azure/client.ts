@@ -9,6 +9,7 @@ import type { Logger } from '../../log.ts';
 import { linkSignals } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
+import { readLocation } from '../network-errors.ts';
 import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
 import { isGenuine } from './requests.ts';
 import { createDefaultChain, type TokenSource } from './tokens.ts';
@@ -99,7 +100,7 @@ function createHttpClient(transport: Transport, sent: WeakMap<object, SentOption
       return {
         request,
         status: answer.status,
-        headers: toSdkHeaders(request, answer.headers),
+        headers: toSdkHeaders(request, withoutRedirect(answer.headers)),
         ...(isReceived
           ? // The bytes have gone to the receiver. A stream that ended would make the SDK fetch the rest of them.
             { readableStreamBody: new Readable({ read: () => undefined }) }
@@ -108,6 +109,15 @@ function createHttpClient(transport: Transport, sent: WeakMap<object, SentOption
     },
   };
 }
+
+/** The SDK would go where the header of that name leads, on the same host, up to 20 times. */
+function withoutRedirect({ location, ...headers }: Headers): Headers {
+  const seen = readLocation(location);
+  return seen === undefined ? headers : { ...headers, [REDIRECT]: seen };
+}
+
+/** Where a redirect leads, in what the SDK reports. */
+export const REDIRECT = 'orthanc-redirect';
 
 function toSdkHeaders(request: SdkRequest, headers: Headers): SdkResponse['headers'] {
   // The class is the SDK's secret; an instance is at hand.

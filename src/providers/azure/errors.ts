@@ -5,12 +5,20 @@ import { RestError } from '@azure/core-rest-pipeline';
 import type { AzureSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { describeBetween, describeRefusal } from '../genuine.ts';
-import { type Destination, type Explanation, explainTransport } from '../network-errors.ts';
+import {
+  type Destination,
+  describeUnderscore,
+  type Explanation,
+  explainRedirect,
+  explainTooLarge,
+  explainTransport,
+} from '../network-errors.ts';
 import type { Operation } from '../operation.ts';
 import { createProxyChoice } from '../proxies.ts';
 import { type Headers, TransportError } from '../transport.ts';
 import { describeClock, minutesAhead, oneLine } from '../words.ts';
 import { type Access, accountSetting } from './account.ts';
+import { REDIRECT } from './client.ts';
 
 /** What messages are made of beside the error itself. */
 export interface ErrorContext {
@@ -71,6 +79,8 @@ interface Facts {
   /** What a 403 says in addition. It quotes what was signed, so it is only looked at. */
   readonly detail: string;
   readonly serverTime: Date | undefined;
+  /** Where a redirect leads. */
+  readonly location: string | undefined;
 }
 
 function readFacts(thrown: unknown): Facts {
@@ -103,6 +113,7 @@ function readFacts(thrown: unknown): Facts {
     headers,
     detail: readElement(body, 'AuthenticationErrorDetail') ?? '',
     serverTime: date === undefined ? undefined : new Date(date),
+    location: headers[REDIRECT],
   };
 }
 
@@ -141,6 +152,9 @@ export const TOKEN_WAIT = {
   settings: 'the environment variable AZURE_AUTHORITY_HOST',
 } as const;
 
+/** Above it, blobs go in blocks of 16 MB. */
+const BODY_LIMIT = ' to 64 MB at least';
+
 function destinationOf(operation: Operation, context: ErrorContext, thrown: unknown): Destination {
   const setting = accountSetting(context.settings);
   const isToken = !(thrown instanceof TransportError);
@@ -152,6 +166,7 @@ function destinationOf(operation: Operation, context: ErrorContext, thrown: unkn
     hostSettings: isToken
       ? `${TOKEN_WAIT.settings}, or this machine's name server`
       : `the account's name in ${setting}`,
+    ...(isToken ? {} : { bodyLimit: BODY_LIMIT }),
     isCheck: operation.verb === 'check',
   };
 }
@@ -392,6 +407,11 @@ function explainStatus(facts: Facts, context: ErrorContext): Explanation | undef
   if (status === undefined) return undefined;
   const setting = accountSetting(context.settings);
   const { said: answer } = facts;
+  if (status >= 300 && status < 400) {
+    const destination = { endpoint: context.origin, addressSetting: setting };
+    return explainRedirect(facts.location, destination, answer);
+  }
+  if (status === 413) return explainTooLarge(BODY_LIMIT, answer);
   if (status === 401 || status === 403) {
     return {
       code: 'ACCESS_DENIED',
@@ -414,7 +434,8 @@ function explainStatus(facts: Facts, context: ErrorContext): Explanation | undef
   if (status === 408) return { code: 'TIMEOUT', text: `the server gave up waiting (${answer})` };
   if (status >= 500) return { code: 'UNAVAILABLE', text: `the server failed (${answer})` };
   if (status >= 400) {
-    return { code: 'INTERNAL', text: `the server refused the request (${answer})` };
+    const hint = status === 400 ? describeUnderscore(context.origin) : '';
+    return { code: 'INTERNAL', text: `the server refused the request (${answer})${hint}` };
   }
   return {
     code: 'UNAVAILABLE',

@@ -6,6 +6,7 @@
 import { StorageError } from '../../errors.ts';
 import type { Silent } from '../../store/check-timeout.ts';
 import { describeRefusal, hasHeaderOf } from '../genuine.ts';
+import { readLocation } from '../network-errors.ts';
 import { isConnectError, isTransientFailure, type Repeatable, withRetries } from '../retry.ts';
 import type { Transport } from '../transport.ts';
 import { type Answer, type ExchangeRequest, type Headers, TransportError } from '../transport.ts';
@@ -58,6 +59,8 @@ export class AnswerError extends Error {
   readonly requestId: string | undefined;
   readonly retryAfterMs: number | undefined;
   readonly serverTime: Date | undefined;
+  /** Where a redirect leads. */
+  readonly location: string | undefined;
 
   constructor(answer: Answer) {
     const { message, reason, isOfApi } = readWords(answer.body);
@@ -69,7 +72,8 @@ export class AnswerError extends Error {
     this.status = answer.status;
     this.reason = reason;
     this.requestId = answer.headers['x-guploader-uploadid'];
-    const { date, 'retry-after': retryAfter } = answer.headers;
+    const { date, location, 'retry-after': retryAfter } = answer.headers;
+    this.location = readLocation(location);
     this.retryAfterMs = /^\d+$/.test(retryAfter ?? '') ? Number(retryAfter) * 1_000 : undefined;
     this.serverTime = date === undefined ? undefined : new Date(date);
   }

@@ -3,7 +3,14 @@
 
 import type { GoogleSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
-import { type Destination, type Explanation, explainTransport } from '../network-errors.ts';
+import {
+  type Destination,
+  describeUnderscore,
+  type Explanation,
+  explainRedirect,
+  explainTooLarge,
+  explainTransport,
+} from '../network-errors.ts';
 import type { Operation } from '../operation.ts';
 import { TransportError } from '../transport.ts';
 import { asRecord, describeClock, minutesAhead, oneLine, text } from '../words.ts';
@@ -80,6 +87,7 @@ function destinationOf(
         ...common,
         target,
         endpoint: settings.endpoint,
+        bodyLimit: BODY_LIMIT,
         hostSettings: "GoogleCloudStorage.Endpoint, or this machine's DNS",
       };
 }
@@ -117,6 +125,8 @@ function explainAnswer(
         : explainNotFound(error, answer, operation, settings);
     case 412:
       return { code: 'NOT_FOUND', text: 'the object that it was to replace is not there any more' };
+    case 413:
+      return explainTooLarge(BODY_LIMIT, answer);
     case 416:
       return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
     case 405:
@@ -130,11 +140,15 @@ function explainAnswer(
   if (status >= 400) {
     return { code: 'INTERNAL', text: `the server refused the request (${answer})` };
   }
-  return {
-    code: 'BAD_CONFIG',
-    text: `the server sends us elsewhere; does GoogleCloudStorage.Endpoint name a server of Google Cloud Storage, with the right scheme? (${answer})`,
+  const destination = {
+    endpoint: settings.endpoint,
+    addressSetting: 'GoogleCloudStorage.Endpoint',
   };
+  return explainRedirect(error.location, destination, answer);
 }
+
+/** Large objects go in one stream. */
+const BODY_LIMIT = ' to the size of the largest file';
 
 function explainStranger(answer: string): Explanation {
   return {
@@ -170,7 +184,8 @@ function explainBadRequest(
       text: `the server expects TLS; write "https://" in GoogleCloudStorage.Endpoint (${answer})`,
     };
   }
-  return { code: 'INTERNAL', text: `the server refused the request (${answer})` };
+  const hint = describeUnderscore(settings.endpoint);
+  return { code: 'INTERNAL', text: `the server refused the request (${answer})${hint}` };
 }
 
 function explainUnauthorized(

@@ -4,7 +4,15 @@
 import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { describeAnswer, describeBetween, describeRefusal } from '../genuine.ts';
-import { type Destination, type Explanation, explainTransport } from '../network-errors.ts';
+import {
+  type Destination,
+  describeUnderscore,
+  type Explanation,
+  explainRedirect,
+  explainTooLarge,
+  explainTransport,
+  readLocation,
+} from '../network-errors.ts';
 import type { Operation } from '../operation.ts';
 import { createProxyChoice } from '../proxies.ts';
 import { type Answer, type Headers, TransportError } from '../transport.ts';
@@ -25,6 +33,8 @@ interface Facts {
   readonly region: string | undefined;
   /** The bucket that the server was looking for. */
   readonly bucket: string | undefined;
+  /** Where S3 says that the bucket is. */
+  readonly endpoint: string | undefined;
   readonly serverTime: Date | undefined;
 }
 
@@ -100,6 +110,7 @@ function readFacts(thrown: unknown): Facts {
     said: answer === undefined ? `${name}: ${words}` : describeAnswer(answer),
     region: undefined,
     bucket: undefined,
+    endpoint: undefined,
     serverTime: undefined,
   };
 }
@@ -126,6 +137,7 @@ function readAnswer(answer: Answer): Facts | undefined {
         : `status ${status}, ${code}${words === '' ? '' : `: ${words}`}`,
     region: headers['x-amz-bucket-region'] ?? readElement(xml, 'Region'),
     bucket: readElement(xml, 'BucketName') ?? readElement(xml, 'Bucket'),
+    endpoint: readElement(xml, 'Endpoint'),
     serverTime: serverTime === undefined ? undefined : new Date(serverTime),
   };
 }
@@ -207,6 +219,7 @@ function explainName(
     case 'PermanentRedirect':
     case 'TemporaryRedirect':
     case 'Redirect':
+      return explainElsewhere(facts, settings);
     case 'AuthorizationHeaderMalformed':
     case 'IllegalLocationConstraintException':
       return { code: 'BAD_CONFIG', text: describeRegion(facts, settings) };
@@ -383,9 +396,11 @@ function explainStatus(
 ): Explanation | undefined {
   const { status, said: answer } = facts;
   if (status === undefined) return undefined;
-  if (status === 301 || status === 307 || (status === 400 && facts.region !== undefined)) {
+  if (status === 400 && facts.region !== undefined) {
     return { code: 'BAD_CONFIG', text: describeRegion(facts, settings) };
   }
+  if (status >= 300 && status < 400) return explainElsewhere(facts, settings);
+  if (status === 413) return explainTooLarge(describeBodyLimit(settings), answer);
   if (status === 401 || status === 403) {
     return {
       code: 'ACCESS_DENIED',
@@ -406,8 +421,10 @@ function explainStatus(
     };
   }
   if (status >= 500) return { code: 'UNAVAILABLE', text: `the server failed (${answer})` };
-  if (status >= 400)
-    return { code: 'INTERNAL', text: `the server refused the request (${answer})` };
+  if (status >= 400) {
+    const hint = status === 400 ? describeUnderscore(settings.endpoint) : '';
+    return { code: 'INTERNAL', text: `the server refused the request (${answer})${hint}` };
+  }
   // A success whose XML could not be understood.
   return {
     code: 'UNAVAILABLE',
@@ -430,13 +447,37 @@ function destinationOf(operation: Operation, settings: S3Settings): Destination 
     hostSettings: `${endpointSetting} or AwsS3Storage.Region${
       settings.virtualAddressing && endpoint !== undefined ? `, or ${VIRTUAL_HINT}` : ''
     }`,
+    bodyLimit: describeBodyLimit(settings),
     isCheck: operation.verb === 'check',
   };
 }
 
+function describeBodyLimit({ transfer }: S3Settings): string {
+  return transfer.always
+    ? ' above AwsS3Storage.TransferBufferSize, or lower that'
+    : ' to 64 MB at least, or set AwsS3Storage.UseTransferManager to true, with a TransferBufferSize below it';
+}
+
+/** The region is to blame only where S3's own words say so. */
+function explainElsewhere(facts: Facts, settings: S3Settings): Explanation {
+  const { endpoint, endpointSetting, virtualAddressing, bucketName } = settings;
+  const location = readLocation(facts.headers['location']);
+  const isOtherRegion = facts.region !== undefined && facts.region !== settings.region;
+  const isOfS3 =
+    facts.endpoint !== undefined || (/Redirect$/.test(facts.name) && location === undefined);
+  if (isOtherRegion || isOfS3) return { code: 'BAD_CONFIG', text: describeRegion(facts, settings) };
+  const bucket = virtualAddressing ? { bucket: bucketName } : {};
+  return explainRedirect(
+    location,
+    { endpoint, addressSetting: endpointSetting, ...bucket },
+    facts.said,
+  );
+}
+
 function describeRegion(facts: Facts, settings: S3Settings): string {
-  if (facts.region === undefined) {
-    return `the bucket belongs to another endpoint than AwsS3Storage.Region "${settings.region}"${where(settings)} (${facts.words})`;
+  if (facts.region === undefined || facts.region === settings.region) {
+    const at = facts.endpoint === undefined ? '' : `, "${oneLine(facts.endpoint)}"`;
+    return `the bucket belongs to another endpoint${at} than that of AwsS3Storage.Region "${settings.region}"${where(settings)}; correct the one or the other (${facts.words})`;
   }
   return `the bucket is in region "${facts.region}"; set AwsS3Storage.Region to it (now "${settings.region}")`;
 }
