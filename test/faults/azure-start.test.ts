@@ -116,7 +116,7 @@ startFaults({
       'a clock that is off',
       failAzure(403, 'AuthenticationFailed', { headers: { date: serverTime } }),
       'ACCESS_DENIED',
-      /20 minutes ahead of/,
+      /2\d minutes ahead of/,
     ],
   ],
 });

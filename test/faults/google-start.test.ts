@@ -434,7 +434,7 @@ describe('Google over TLS, through HttpProxy', () => {
         { headers: { date } },
       ),
       'ACCESS_DENIED',
-      /20 minutes ahead of Google's; set this machine's clock/,
+      /2\d minutes ahead of Google's; set this machine's clock/,
     ],
     [
       'a revoked key',

@@ -87,7 +87,7 @@ startFaults({
       'a clock that is off, however it is corrected',
       failS3(403, 'RequestTimeTooSkewed', { headers: { date: serverTime } }),
       'ACCESS_DENIED',
-      /20 minutes ahead of/,
+      /2\d minutes ahead of/,
     ],
     ['a server that only fails', failS3(500, 'InternalError'), 'UNAVAILABLE', /500/],
   ],

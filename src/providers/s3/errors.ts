@@ -464,7 +464,7 @@ function explainElsewhere(facts: Facts, settings: S3Settings): Explanation {
   const location = readLocation(facts.headers['location']);
   const isOtherRegion = facts.region !== undefined && facts.region !== settings.region;
   const isOfS3 =
-    facts.endpoint !== undefined || (/Redirect$/.test(facts.name) && location === undefined);
+    facts.endpoint !== undefined || (facts.name.endsWith('Redirect') && location === undefined);
   if (isOtherRegion || isOfS3) return { code: 'BAD_CONFIG', text: describeRegion(facts, settings) };
   const bucket = virtualAddressing ? { bucket: bucketName } : {};
   return explainRedirect(
