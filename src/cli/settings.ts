@@ -21,15 +21,20 @@ export function createCliLogger(): Logger {
 }
 
 /** Reads configuration and keys. Tells the warnings about key files, which it opens as Orthanc does; what else there is
- *  to warn of is about Orthanc's running, and for `check` to tell.
+ *  to warn of is about Orthanc's running, and for `check` to tell: it is in the settings.
  *  @throws StorageError BAD_CONFIG, also where there is no section of ours */
 export function loadCliSettings(
   configPath: string,
   log: Logger,
 ): OpenedConfiguration & { readonly provider: ProviderSettings } {
-  const opened = openConfiguration(readOrthancConfiguration(configPath, process.env), ENVIRONMENT);
+  const warnings: string[] = [];
+  const json = readOrthancConfiguration(configPath, process.env, (warning) => {
+    warnings.push(warning);
+  });
+  const opened = openConfiguration(json, ENVIRONMENT);
   for (const warning of opened.keyWarnings) log.warning(warning);
-  return { ...opened, provider: insistOnProvider(opened.settings, configPath) };
+  const settings = { ...opened.settings, warnings: [...warnings, ...opened.settings.warnings] };
+  return { ...opened, settings, provider: insistOnProvider(settings, configPath) };
 }
 
 /** For who needs no key, and may not be allowed to read one. @throws StorageError BAD_CONFIG */

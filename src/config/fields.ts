@@ -3,7 +3,7 @@
 // parse: a bucket "2026" as a number, true as "true"), and words its own error: the schemas use zod/mini, which has no texts.
 
 import * as z from 'zod/mini';
-import { Secret } from './secret.ts';
+import { describeSecret, Secret } from './secret.ts';
 import { suggest } from './suggest.ts';
 
 /** What docs/configuration.md and the JSON Schema say of a setting, beside what its schema says. */
@@ -29,13 +29,29 @@ export type Rule = (value: string) => string | undefined;
 
 /** @param whatToWrite ends the message of a missing setting: "is missing; write …" */
 export function requiredText(description: string, whatToWrite: string, rule?: Rule) {
-  return documented(textSchema(rule, whatToWrite), { description, required: true });
+  const schema = textSchema(withoutSecret(rule), whatToWrite);
+  return documented(schema, { description, required: true });
 }
 
 /** "" counts as absent: that is what an unset variable in a compose file leaves behind. */
 export function optionalText(description: string, rule?: Rule) {
+  return optionalAnyText(description, withoutSecret(rule));
+}
+
+/** For what may look like a secret and is none: who reads it must not repeat it in a message. */
+export function optionalAnyText(description: string, rule?: Rule) {
   const schema = z.pipe(z.transform(blankToUndefined), z.optional(textSchema(rule)));
   return documented(z.optional(schema), { description });
+}
+
+/** What the provider or a log would repeat later must not be a secret. */
+export function withoutSecret(rule?: Rule): Rule {
+  return (value) => {
+    const kind = describeSecret(value);
+    return kind === undefined
+      ? rule?.(value)
+      : `holds ${kind}, which does not belong there and is not repeated here`;
+  };
 }
 
 export function optionalSecret(description: string, rule?: Rule) {
@@ -75,7 +91,8 @@ export function wholeNumber(
 
 export function wholeNumberSchema(min: number, max: number, unit?: string) {
   const expected = `must be a whole number from ${min} to ${max}${unit === undefined ? '' : ` (${unit})`}`;
-  const error = (issue: { readonly input?: unknown }) => `${expected}, not ${show(issue.input)}`;
+  const error = ({ input }: { readonly input?: unknown }) =>
+    expected + butNot(input, typeof input === 'number' ? String(max).length : undefined);
   return z.pipe(
     z.transform(wholeNumberFromJson),
     z.int({ error }).check(z.minimum(min, { error }), z.maximum(max, { error })),
@@ -135,16 +152,18 @@ export function exactTextSchema(rule: Rule) {
   );
 }
 
-/** A value that is safe to repeat in a message, or just its kind: only settings that hold no secret may use it. */
-export function show(value: unknown): string {
-  if (value === null || typeof value === 'number' || typeof value === 'boolean') {
-    return String(value);
+// Shorter than any password or key that a provider accepts.
+const SHOWN_CHARACTERS = 4;
+
+/** The end of a message about a wrong value: ", not …". Of what is so long that it may be a secret in the wrong place, only its kind. */
+export function butNot(value: unknown, shownCharacters = 0): string {
+  if (value === undefined) return ', not nothing';
+  if (typeof value === 'object') return `, not ${kindOf(value)}`;
+  const text = String(value);
+  if (text.length > Math.max(SHOWN_CHARACTERS, shownCharacters) && typeof value !== 'boolean') {
+    return '';
   }
-  if (typeof value === 'string') {
-    return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
-  }
-  if (value === undefined) return 'nothing';
-  return Array.isArray(value) ? 'a list' : 'an object';
+  return `, not ${typeof value === 'string' ? JSON.stringify(text) : text}`;
 }
 
 // `input` stays empty on purpose: issues outlive this module's control, and the value may be a secret.
@@ -159,7 +178,7 @@ function hint(whatToWrite: string | undefined): string {
 function wrongText(input: unknown): string {
   // JSON.parse has rounded it already, so that the text behind it is lost.
   if (typeof input === 'number') return 'is a number that is not kept exactly: put it in quotes';
-  return `must be text in quotes, not ${typeof input === 'boolean' ? show(input) : kindOf(input)}`;
+  return `must be text in quotes${butNot(input)}`;
 }
 
 function kindOf(input: unknown): string {
@@ -192,7 +211,7 @@ function flagSchema() {
       const word = String(value).trim().toLowerCase();
       return Object.hasOwn(FLAGS, word) ? FLAGS[word] : value;
     }),
-    z.boolean({ error: (issue) => `must be true or false, not ${show(issue.input)}` }),
+    z.boolean({ error: (issue) => `must be true or false${butNot(issue.input)}` }),
   );
 }
 
@@ -203,9 +222,11 @@ function choiceSchema<const T extends readonly [string, ...string[]]>(values: T)
   );
 }
 
-/** Says what may be written, and which of it was probably meant. */
+/** Says what may be written, and which of it was probably meant: only what is near to one of them is repeated. */
 export function wrongChoice(input: unknown, values: readonly string[]): string {
+  const expected = `must be one of ${values.map((value) => `"${value}"`).join(', ')}`;
   const nearest = typeof input === 'string' ? suggest(input, values) : undefined;
-  const guess = nearest === undefined ? '' : `; did you mean "${nearest}"?`;
-  return `must be one of ${values.map((value) => `"${value}"`).join(', ')}, not ${show(input)}${guess}`;
+  return nearest === undefined
+    ? expected + butNot(input)
+    : `${expected}${butNot(input, Number.POSITIVE_INFINITY)}; did you mean "${nearest}"?`;
 }

@@ -2,6 +2,7 @@
 // zod's issues as lines for the user: which setting, what is wrong, what to write instead.
 
 import type * as z from 'zod/mini';
+import { showName } from './secret.ts';
 import { suggest } from './suggest.ts';
 
 /** What a reading of the configuration has to say, in the order in which it was found. */
@@ -22,7 +23,8 @@ export interface SectionKeys {
  *  @returns such as "AwsS3Storage.StorageEncryption.PreviousMasterKeys[0][1]" */
 function settingName(section: string, path: readonly PropertyKey[]): string {
   return path.reduce<string>(
-    (name, part) => (typeof part === 'number' ? `${name}[${part}]` : `${name}.${String(part)}`),
+    (name, part) =>
+      typeof part === 'number' ? `${name}[${part}]` : `${name}.${showName(String(part))}`,
     section,
   );
 }
@@ -36,7 +38,7 @@ export function describeIssue(
   const name = settingName(section, issue.path);
   if (issue.code !== 'unrecognized_keys') return [`${name}: ${issue.message}`];
   return issue.keys.map(
-    (key) => `${name}.${bounded(key)}: ${describeUnknownKey(name, key, known)}`,
+    (key) => `${name}.${showName(key)}: ${describeUnknownKey(name, key, known)}`,
   );
 }
 
@@ -51,9 +53,4 @@ function describeUnknownKey(section: string, key: string, known: readonly Sectio
   }
   const guess = suggest(key, own);
   return guess === undefined ? 'unknown key, remove it' : `unknown key, did you mean "${guess}"?`;
-}
-
-/** A key may be anything, a whole file pasted by mistake included. */
-function bounded(key: string): string {
-  return key.length > 80 ? `${key.slice(0, 80)}…` : key;
 }

@@ -6,21 +6,24 @@ import * as z from 'zod/mini';
 import { parseConnectionString } from './connection-string.ts';
 import {
   blankToUndefined,
+  butNot,
   choice,
   documented,
   exactTextSchema,
   flag,
+  optionalAnyText,
   optionalChoice,
   optionalFlag,
   optionalSecret,
   optionalText,
   requiredText,
   ruleIssue,
-  show,
   textSchema,
   wholeNumber,
   wholeNumberSchema,
+  withoutSecret,
 } from './fields.ts';
+import { describeSecret, showName } from './secret.ts';
 import { parseAccountUrl, parseEndpoint, parseS3Endpoint, type UrlResult } from './urls.ts';
 
 export const S3_STORAGE_CLASSES = [
@@ -54,7 +57,7 @@ export function s3Schema() {
           ? undefined
           : 'must be a region such as "eu-central-1"',
     ),
-    AccessKey: optionalText(
+    AccessKey: optionalAnyText(
       "The id of the access key. Without it and `SecretKey`, AWS's own chain finds credentials: environment variables, profiles, web identity, container and instance roles.",
       accessKeyRule,
     ),
@@ -159,7 +162,7 @@ function azureSettings() {
 export function googleSchema() {
   return z.strictObject({
     BucketName: requiredText('The bucket, which must exist.', "the bucket's name", bucketRule),
-    ServiceAccountFile: optionalText(
+    ServiceAccountFile: optionalAnyText(
       "Path of a service account's JSON key. Absent: application default credentials, workload identity included.",
     ),
     Endpoint: optionalUrl(
@@ -269,7 +272,7 @@ export function encryptionSchema() {
         'A1',
       ),
     },
-    { error: (issue) => `must be an object, not ${show(issue.input)}` },
+    { error: (issue) => `must be an object${butNot(issue.input)}` },
   );
 }
 
@@ -280,7 +283,7 @@ export function masterKeySchema() {
 }
 
 function optionalUrl(description: string, parse: (text: string) => UrlResult) {
-  const text = z.pipe(z.transform(blankToUndefined), z.optional(textSchema()));
+  const text = z.pipe(z.transform(blankToUndefined), z.optional(textSchema(withoutSecret())));
   const url = z.transform((value: string | undefined, context) => {
     if (value === undefined) return undefined;
     const result = parse(value);
@@ -310,6 +313,11 @@ function containerRule(value: string): string | undefined {
 /** Such keys expire within hours, and there is no setting for the token that belongs to them.
  *  @see https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html */
 function accessKeyRule(value: string): string | undefined {
+  // Ids have less, and are of many forms: only what is plainly a secret is told.
+  const kind = value.length < 40 ? undefined : describeSecret(value);
+  if (kind !== undefined) {
+    return `holds ${kind}; the id of the access key belongs there, and its secret in SecretKey`;
+  }
   return /^ASIA[A-Z0-9]{16}$/.test(value)
     ? 'is a temporary key: leave it and "SecretKey" out, and put both with their token into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN) or a profile'
     : undefined;
@@ -324,9 +332,10 @@ function connectionStringRule(value: string): string | undefined {
 const ROOT_PATH_MAX_BYTES = 900;
 
 function rootPathSchema() {
-  const schema = exactTextSchema((value) => {
+  const rule = (value: string) => {
     if (value.startsWith('/')) {
-      return `must not start with "/": write ${show(value.replace(/^\/+/, ''))}`;
+      const rest = value.replace(/^\/+/, '');
+      return `must not start with "/": write ${rest.length > 4 ? 'it without' : `"${rest}"`}`;
     }
     if (/[\p{Cc}\p{Cs}]/u.test(value)) return 'must not hold control characters';
     if (/(^|\/)\.{1,2}(\/|$)/.test(value)) return 'must not hold "." or ".." as a folder';
@@ -334,10 +343,10 @@ function rootPathSchema() {
       return `must not be longer than ${ROOT_PATH_MAX_BYTES} bytes`;
     }
     return undefined;
-  });
+  };
   // One slash only, so that "a//" still names what it does in the C++ plugins.
   return z.pipe(
-    schema,
+    exactTextSchema(withoutSecret(rule)),
     z.transform((value: string) => value.replace(/\/$/, '')),
   );
 }
@@ -353,7 +362,7 @@ function tagsSchema() {
     z.transform((tag: unknown) =>
       typeof tag === 'boolean' || Number.isSafeInteger(tag) ? String(tag) : tag,
     ),
-    z.string({ error: (issue) => `must be text in quotes, not ${show(issue.input)}` }).check(
+    z.string({ error: (issue) => `must be text in quotes${butNot(issue.input)}` }).check(
       z.refine((text: string) => tagProblem(text, TAG_VALUE_MAX_CHARACTERS) === undefined, {
         error: (issue) => tagProblem(String(issue.input), TAG_VALUE_MAX_CHARACTERS) ?? '',
       }),
@@ -382,7 +391,7 @@ function tagNameProblems(names: readonly string[]): readonly string[] {
         : /^aws:/i.test(name)
           ? 'must not start with "aws:"'
           : tagProblem(name, TAG_KEY_MAX_CHARACTERS);
-    if (problem !== undefined) problems.push(`the name of tag ${show(name)} ${problem}`);
+    if (problem !== undefined) problems.push(`the name of tag "${showName(name)}" ${problem}`);
   }
   return problems;
 }

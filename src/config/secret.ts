@@ -33,3 +33,60 @@ export function secretsIn(value: unknown): readonly Secret[] {
   if (typeof value !== 'object' || value === null) return [];
   return Object.values(value).flatMap(secretsIn);
 }
+
+/** What a text is that stands where something else belongs, and gives access; undefined: it need not be a secret. Words and names must pass:
+ *  who has a folder or a bucket by such a name would not get Orthanc started. */
+export function describeSecret(text: string): string | undefined {
+  const trimmed = text.trim();
+  if (/-----BEGIN /.test(trimmed)) return 'a key or certificate in PEM';
+  if (/^[{[]\s*["{[]/.test(trimmed) || /^(eyJ|ewog|ew0K|eyAi)[\w+/.=-]{30}/.test(trimmed)) {
+    return 'JSON text or a token';
+  }
+  if (/(^|[?&;\s])(AccountKey|SharedAccess(Key|Signature)|sig|X-Amz-Signature)=/i.test(trimmed)) {
+    return 'a connection string or a signature';
+  }
+  if (/^([a-z][a-z0-9+.-]*:\/\/)?[^/:@\s]*:[^/@\s]+@/i.test(trimmed)) return 'a password';
+  return isKey(trimmed) ? 'what looks like a key' : undefined;
+}
+
+/** Bytes in base64 or hexadecimal, such as a master key, the secret keys of AWS and MinIO, and the account keys of Azure. */
+function isKey(text: string): boolean {
+  if (/^([0-9a-f]{48,}|[0-9A-F]{48,}|[a-z2-7]{48,})$/.test(text)) return /\d.*\d.*\d/.test(text);
+  if (/^[A-Za-z0-9+/]{32,}={1,2}$/.test(text)) return true;
+  if (!/^[A-Za-z0-9+/_-]{32,}$/.test(text)) return false;
+  if (text.includes('+')) return true;
+  if (![/[a-z]/, /[A-Z]/, /\d/].every((kind) => kind.test(text))) return false;
+  // AWS's secret keys have 40 characters, and the one of its documentation has words in capitals.
+  return text.length === 40
+    ? shareOfWords(text, /[a-z]{4,}/g) < 0.5
+    : shareOfWords(text, /[a-z]{4,}|[A-Z]{5,}/g) < 0.4;
+}
+
+function shareOfWords(text: string, word: RegExp): number {
+  return (text.match(word) ?? []).join('').length / text.length;
+}
+
+/** A name that a user chose (of a key, of a tag), unless it may be a secret in the wrong place. */
+export function showName(name: string): string {
+  const isPlain = name.length <= 40 && !/\p{Cc}/u.test(name) && describeSecret(name) === undefined;
+  return isPlain && !isJumbled(name) ? name : `[not shown: ${name.length} characters]`;
+}
+
+/** Half of its characters are of another kind than the one before: so are those of generated passwords, and of no name. */
+function isJumbled(name: string): boolean {
+  if (name.length < 16 || /[\s.:-]/.test(name)) return false;
+  const changes = name.match(/(?<=[a-z])[A-Z\d]|(?<=[A-Z])[a-z\d]|(?<=\d)[A-Za-z]/g) ?? [];
+  return changes.length * 2 >= name.length;
+}
+
+/** A path in quotes, for a message about a file that cannot be used; of what may be the secret itself, in a place where the path of its file
+ *  belongs, only that. */
+export function showPath(path: string): string {
+  const isPath = /\//.test(path) || /^[^\s.]+\.\w{1,8}$/.test(path);
+  return isPath &&
+    path.length <= 1024 &&
+    !/\p{Cc}/u.test(path) &&
+    describeSecret(path) === undefined
+    ? `"${path}"`
+    : '(not shown, since it may be the secret itself; a path belongs there)';
+}
