@@ -109,9 +109,8 @@ function prepare(text: string, onControlCharacter: () => void): string {
 /** Behind a backslash they are refused. */
 function escapeControlCharacters(string: string): string {
   let lines = '';
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what this is about
-  const escaped = string.replace(/\\[\s\S]|[\0-\x1f]/g, (found) => {
-    if (found.length > 1) return found;
+  const escaped = string.replace(/\\[\s\S]|\p{Cc}/gu, (found) => {
+    if (found >= ' ') return found;
     if (found === '\n') lines += '\n';
     return `\\u${found.charCodeAt(0).toString(16).padStart(4, '0')}`;
   });

@@ -2,6 +2,8 @@
 // Azure's connection strings as users have them. The SDK wants all parts, in its spelling; the C++ SDK, and so the strings in use, does with
 // fewer.
 
+import { withoutContainer } from './urls.ts';
+
 /** The parts that concern Blob Storage. @see https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string */
 const PARTS = [
   'UseDevelopmentStorage',
@@ -26,13 +28,17 @@ export type ConnectionStringResult =
       readonly problem: string;
     };
 
+const HOW_TO_SPLIT =
+  'write "BlobEndpoint=https://account.blob.core.windows.net;SharedAccessSignature=" and behind it what follows the "?"; the container belongs in ContainerName';
+
 /** Azurite's, which the SDK knows under that name. */
 const DEVELOPMENT = {
   connectionString: 'UseDevelopmentStorage=true',
   endpoint: 'http://127.0.0.1:10000/devstoreaccount1',
 };
 
-export function parseConnectionString(text: string): ConnectionStringResult {
+/** @param container for who wants to know whether the address holds it, too */
+export function parseConnectionString(text: string, container = ''): ConnectionStringResult {
   const parts = readParts(text);
   if (parts.get('UseDevelopmentStorage')?.toLowerCase() === 'true') {
     return DEVELOPMENT;
@@ -40,13 +46,29 @@ export function parseConnectionString(text: string): ConnectionStringResult {
   const account = parts.get('AccountName');
   const key = parts.get('AccountKey');
   const signature = parts.get('SharedAccessSignature');
-  const endpoint = parts.get('BlobEndpoint') ?? defaultEndpoint(parts);
-  if (endpoint === undefined) {
-    return problem('lacks AccountName= (or BlobEndpoint=, the address of the blob service)');
+  const address = parts.get('BlobEndpoint') ?? defaultEndpoint(parts);
+  if (address === undefined) {
+    return /^https?:\/\//i.test(text)
+      ? { problem: `is a URL: ${HOW_TO_SPLIT}` }
+      : problem('lacks AccountName= (or BlobEndpoint=, the address of the blob service)');
   }
-  if (!/^https?:\/\/[^/]/i.test(endpoint) || !URL.canParse(endpoint)) {
+  if (!/^https?:\/\/[^/]/i.test(address) || !URL.canParse(address)) {
     return problem('has a BlobEndpoint= (or AccountName=, EndpointSuffix=) that makes no address');
   }
+  const url = new URL(address);
+  if (url.username !== '' || url.password !== '') {
+    return problem('has a BlobEndpoint= with a user or password');
+  }
+  if (url.search !== '' || url.hash !== '' || /[?#]/.test(address)) {
+    return { problem: `has a BlobEndpoint= with "?" or "#": ${HOW_TO_SPLIT}` };
+  }
+  const corrected = withoutContainer(url, { container, account });
+  if (corrected !== undefined) {
+    return {
+      problem: `has a BlobEndpoint= that holds the container, which ContainerName names; write BlobEndpoint=${corrected}`,
+    };
+  }
+  const endpoint = address.replace(/\/+$/, '/');
   if (key !== undefined) {
     if (account === undefined) return problem('lacks AccountName=');
     // Node decodes what it can and is silent about the rest: the signature would just be wrong.
@@ -58,18 +80,43 @@ export function parseConnectionString(text: string): ConnectionStringResult {
       endpoint,
     };
   }
-  if (signature === undefined || !/(^|[?&])sig=/.test(signature)) {
+  const query = signature === undefined ? undefined : normalizeSignature(signature);
+  if (query === undefined || !/(^|&)sig=[^&]/.test(query)) {
     return problem('has neither AccountKey= nor SharedAccessSignature=sv=…&sig=…');
   }
   return {
-    connectionString: `BlobEndpoint=${endpoint};SharedAccessSignature=${signature}`,
+    connectionString: `BlobEndpoint=${endpoint};SharedAccessSignature=${query}`,
     endpoint,
   };
 }
 
+/** The SDK has two ways of putting a signature into a URL, and one cuts it at a second "=". Escaped, "+", "/" and "=" survive both; unescaped,
+ *  a "+" would be a blank to the server.
+ *  @param text a query, with or without "?" */
+function normalizeSignature(text: string): string {
+  return text
+    .replace(/^\?/, '')
+    .split('&')
+    .flatMap((pair) => {
+      const [, name = '', value = ''] = /^\s*([^=]*)=(.*?)\s*$/s.exec(pair) ?? [];
+      return name === '' ? [] : `${name}=${encodeURIComponent(decode(value))}`;
+    })
+    .join('&');
+}
+
+/** A "%" that escapes nothing is one. */
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 function readParts(text: string): ReadonlyMap<Part, string> {
   const parts = new Map<Part, string>();
-  for (const item of text.split(';')) {
+  // "&amp;" is what a page or an XML file makes of "&".
+  for (const item of text.replaceAll('&amp;', '&').split(';')) {
     // A key and a signature hold "=" themselves.
     const [, name = '', value = ''] = /^\s*([^=]*?)\s*=\s*(.*?)\s*$/s.exec(item) ?? [];
     const known = PARTS.find((part) => part.toLowerCase() === name.toLowerCase());

@@ -165,7 +165,8 @@ The plugin is set up in Orthanc's own configuration file, by one section named a
   of those that it knows. \`StorageEncryption\` and \`MasterKey\` there stop Orthanc, since files would be stored in the clear: their
   variables begin with \`ORTHANC__AWS_S3_STORAGE__STORAGE_ENCRYPTION__\`.
 - \`""\` for a text or a choice that may be absent counts as absent.
-- Secrets are never logged.
+- Secrets are never logged, not even one that was written into the wrong setting: the message names the setting alone. A key, a
+  connection string or a service account's JSON where a name or a path belongs stops Orthanc.
 - [configuration.schema.json](configuration.schema.json) is a JSON Schema, for editors that complete and check by one.
 `;
 
@@ -193,6 +194,7 @@ const ORTHANC_SETTINGS = `## Orthanc's own settings
 | --- | --- |
 | \`HttpsCACertificates\` | Path of a PEM file: the authorities that the provider's certificate is checked against. \`""\`: those that the system trusts (\`ca-certificates\`), with libnode of Debian and Ubuntu; a Node from elsewhere, which may run the command line, has a list of its own. |
 | \`HttpProxy\` | \`host:port\`, \`user:password@host:port\` or an http(s) URL: all requests to the provider, and for its credentials, go through it. Without a port: 1080, as in Orthanc itself. Absent: what the environment says. |
+| \`HttpsVerifyPeers\` | Has no say: the provider's certificate is always verified. The plugin warns of \`false\`; name an authority of your own in \`HttpsCACertificates\`. |
 | \`StorageDirectory\`, \`SyncStorageArea\` | With \`HybridMode\`: the folder of Orthanc's own files, which must be an absolute path, and whether a write waits for the disk. |
 | \`StorageLoaderThreadsCount\` | Orthanc 1.13 and later read at most 4 files at once without it; about 20 is good with object storage. The plugin warns. |
 | \`StoreMD5ForAttachments\` | \`false\` makes Orthanc 1.13.0 answer 500 to whole reads. The plugin warns. |
@@ -205,5 +207,7 @@ const ORTHANC_SETTINGS = `## Orthanc's own settings
   machine and the metadata services of clouds are always reached straight.
 - Node and the provider's SDK obey others, such as \`AWS_PROFILE\`, \`AWS_ENDPOINT_URL\` or \`NODE_EXTRA_CA_CERTS\`. The plugin
   names those that have a say, without their values, in one line at start, which Orthanc shows with \`--verbose\`.
+- Credentials in them (\`AWS_SECRET_ACCESS_KEY\`, \`AZURE_CLIENT_SECRET\`) must hold no line break, as a file of a secret ends with one, and
+  those that name a file no secret itself: Orthanc does not start then. Blanks and line breaks around texts of the configuration are taken off.
 - \`ORTHANC_OBJECT_STORAGE_BUNDLE\` loads another bundle than the built-in one, for development.
 `;

@@ -3,6 +3,7 @@
 
 import { firstOf, type Variables } from './environment.ts';
 import type { Report } from './problems.ts';
+import { describeSecret } from './secret.ts';
 import type { S3Settings } from './settings.ts';
 import { hasPath, isAddressOrLocalhost, isLoopback, parseS3Endpoint } from './urls.ts';
 
@@ -22,7 +23,9 @@ export function readS3Address(
   const found = findEndpoint(section, value.Endpoint, variables, report);
   const { endpoint, endpointSetting } = found;
   const virtualAddressing = value.VirtualAddressing && canBePartOfHost(value.BucketName, endpoint);
-  refuseBucketInEndpoint(found, value.BucketName, report);
+  if (endpoint !== undefined) {
+    refuseBucketInAddress(endpointSetting, endpoint, value.BucketName, report);
+  }
   warnOfEndpoint(endpointSetting, endpoint, report);
   warnOfVirtualHost(section, endpoint, virtualAddressing, report);
   return { endpoint, endpointSetting, virtualAddressing };
@@ -49,18 +52,69 @@ function findEndpoint(
   return { endpoint: undefined, endpointSetting: name };
 }
 
-/** Servers would take it for the first folder of every object. */
-function refuseBucketInEndpoint(
-  { endpoint, endpointSetting }: S3Endpoint,
-  bucketName: string,
+/** A server would take the bucket in the address for the bucket and the one behind it for the first folder of every object: all are lost
+ *  from sight once the address is corrected.
+ *  @param setting that holds the address, which is one of a server of S3 or Google's */
+export function refuseBucketInAddress(
+  setting: string,
+  endpoint: string,
+  bucket: string,
   report: Report,
 ) {
-  if (endpoint === undefined) return;
-  if (new URL(endpoint).pathname.split('/').at(-1) === bucketName) {
+  const url = new URL(endpoint);
+  const rest = restOfHost(url.hostname, bucket);
+  const isInHost = rest !== undefined && isHostOfStore(rest, bucket);
+  const segments = url.pathname.split('/').filter((segment) => segment !== '');
+  const at = isPathOfService(url) ? -1 : segments.indexOf(bucket);
+  if (isInHost || at >= 0) {
+    const host = isInHost ? url.host.replace(url.hostname, rest) : url.host;
+    const before = at < 0 ? segments : segments.slice(0, at);
+    const corrected = `${url.protocol}//${[host, ...before].join('/')}`;
+    const address = describeSecret(corrected) === undefined ? `"${corrected}"` : 'it without that';
+    const folder = [...segments.slice(at + 1), bucket].join('/');
     report.problems.push(
-      `${endpointSetting}: must not hold the bucket, which BucketName names; write the server's address without it`,
+      `${setting}: must not hold the bucket, which BucketName names; write ${address}. Objects that were stored by the present address have "${folder}/" before their names: write that before RootPath`,
+    );
+    return;
+  }
+  // Many a server is called by what it is for, so that this may be right. Who has named the bucket after the server knows.
+  if (rest?.includes('.') === true && !NAMES_OF_STORES.test(bucket)) {
+    report.warnings.push(
+      `${setting}: its host begins with "${bucket}" as BucketName does; unless the server itself is called so, write the address without it`,
     );
   }
+}
+
+/** @returns what is behind "bucket.", which AWS's interface endpoints hold themselves */
+function restOfHost(host: string, bucket: string): string | undefined {
+  if (host.startsWith('bucket.vpce-')) return undefined;
+  const start = `${bucket.toLowerCase()}.`;
+  return host.startsWith(start) ? host.slice(start.length) : undefined;
+}
+
+/** What servers of objects are called, and buckets after them. */
+const NAMES_OF_STORES =
+  /^(s3|minio|ceph|rgw|garage|seaweedfs|storage|objects?|objectstore|objectstorage)$/;
+/** Hosts of clouds that take a bucket before them. Some have a region at the start, which a bucket might be called after. */
+const HOSTS_OF_CLOUDS = [
+  /^s3[.-].*amazonaws\.com(\.cn)?$/,
+  /^(bucket\.)?vpce-.*\.amazonaws\.com(\.cn)?$/,
+  /^(commondata)?storage\.googleapis\.com$/,
+  /^[^.]+\.(digitaloceanspaces|linodeobjects|vultrobjects|your-objectstorage)\.com$/,
+  /^[^.]+(\.[^.]+)?\.r2\.cloudflarestorage\.com$/,
+  /^(oss|cos|obs)[.-].*\.(aliyuncs|myqcloud|myhuaweicloud)\.com$/,
+];
+
+/** True where nothing else than a bucket can stand before it. */
+function isHostOfStore(rest: string, bucket: string): boolean {
+  if (HOSTS_OF_CLOUDS.some((host) => host.test(rest))) return true;
+  // "minio.s3.hospital.example" may be a server called minio.
+  return /^(s3|minio|ceph|rgw|garage|seaweedfs)[.-]/.test(rest) && !NAMES_OF_STORES.test(bucket);
+}
+
+/** Supabase has its servers of S3 below this path, and a bucket may be called "storage". */
+function isPathOfService(url: URL): boolean {
+  return /^\/storage\/v1\/s3$/.test(url.pathname);
 }
 
 /** @param setting that holds the address */

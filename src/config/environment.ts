@@ -2,6 +2,7 @@
 // Environment variables decide something without being in the configuration: the log names those that do.
 
 import type { Report } from './problems.ts';
+import { describeSecret } from './secret.ts';
 import type { ProviderSettings } from './settings.ts';
 
 export type Variables = Readonly<Record<string, string | undefined>>;
@@ -39,12 +40,26 @@ const PROVIDER: Readonly<Record<ProviderSettings['kind'], Obeyed>> = {
   },
 };
 
+/** What the vendors' libraries take to the letter: with a line break, as a file of a secret ends with one, no request is signed as it
+ *  should be. */
+const LITERAL =
+  /^(AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|ROLE_ARN|CONTAINER_AUTHORIZATION_TOKEN)|AZURE_(TENANT_ID|CLIENT_ID|CLIENT_SECRET|CLIENT_CERTIFICATE_PATH)|(AWS_WEB_IDENTITY|AZURE_FEDERATED)_TOKEN_FILE|GOOGLE_APPLICATION_CREDENTIALS)$/i;
+/** Of these, HTTP itself drops blanks at the ends. */
+const TOKEN = /TOKEN$/;
+/** What is no secret itself, and what a library or we repeat when it is wrong. */
+const REPEATED =
+  /^(AWS_(PROFILE|ROLE_(ARN|SESSION_NAME))|\w+_(FILE|PATH|DIRECTORY)|GOOGLE_APPLICATION_CREDENTIALS)$/i;
+
 /** Names only: values may be secret. */
 export function noteEnvironment(provider: ProviderSettings, variables: Variables, report: Report) {
   const names = Object.keys(variables)
     .filter((name) => variables[name] !== undefined && variables[name] !== '')
     .filter((name) => isObeyed(name, provider))
     .toSorted();
+  for (const name of names) {
+    const problem = describeValue(name, variables[name] ?? '');
+    if (problem !== undefined) report.problems.push(`${name}: ${problem}`);
+  }
   if (names.length > 0) {
     report.notes.push(`environment variables that also have a say: ${names.join(', ')}`);
   }
@@ -53,6 +68,19 @@ export function noteEnvironment(provider: ProviderSettings, variables: Variables
       'NODE_TLS_REJECT_UNAUTHORIZED: with 0, anybody between Orthanc and the provider can read and alter patient data; unset it, and name your authority in HttpsCACertificates',
     );
   }
+}
+
+/** @returns what is wrong with it, without it */
+function describeValue(name: string, value: string): string | undefined {
+  if (REPEATED.test(name)) {
+    const kind = describeSecret(value);
+    if (kind !== undefined) return `holds ${kind} itself; a path or a name belongs there`;
+  }
+  if (!LITERAL.test(name)) return undefined;
+  if (/[\r\n]/.test(value)) return 'holds a line break; remove it';
+  return value === value.trim() || TOKEN.test(name)
+    ? undefined
+    : 'begins or ends with a blank; remove it';
 }
 
 function isObeyed(name: string, provider: ProviderSettings): boolean {

@@ -157,13 +157,12 @@ const SHOWN_CHARACTERS = 4;
 
 /** The end of a message about a wrong value: ", not …". Of what is so long that it may be a secret in the wrong place, only its kind. */
 export function butNot(value: unknown, shownCharacters = 0): string {
-  if (value === undefined) return ', not nothing';
-  if (typeof value === 'object') return `, not ${kindOf(value)}`;
-  const text = String(value);
-  if (text.length > Math.max(SHOWN_CHARACTERS, shownCharacters) && typeof value !== 'boolean') {
-    return '';
+  if (typeof value === 'boolean') return `, not ${value}`;
+  if (typeof value !== 'string' && typeof value !== 'number') {
+    return `, not ${value === undefined ? 'nothing' : kindOf(value)}`;
   }
-  return `, not ${typeof value === 'string' ? JSON.stringify(text) : text}`;
+  if (String(value).length > Math.max(SHOWN_CHARACTERS, shownCharacters)) return '';
+  return `, not ${JSON.stringify(value)}`;
 }
 
 // `input` stays empty on purpose: issues outlive this module's control, and the value may be a secret.

@@ -6,6 +6,7 @@ import { compareVersions } from '../version.ts';
 import type { Variables } from './environment.ts';
 import type { Report } from './problems.ts';
 import { readProxies } from './proxies.ts';
+import { describeSecret } from './secret.ts';
 import type { OrthancNetwork, RawSection } from './sections.ts';
 import type { FileSystemSettings } from './settings.ts';
 
@@ -15,8 +16,15 @@ export function readOrthancNetwork(
   variables: Variables,
   report: Report,
 ): OrthancNetwork {
+  const caCertificatesFile = textOf(orthanc, 'HttpsCACertificates', report);
+  const kind = describeSecret(caCertificatesFile ?? '');
+  if (kind !== undefined) {
+    report.problems.push(
+      `HttpsCACertificates: holds ${kind} itself; the path of a file belongs there`,
+    );
+  }
   return {
-    caCertificatesFile: textOf(orthanc, 'HttpsCACertificates', report),
+    caCertificatesFile,
     proxies: readProxies(textOf(orthanc, 'HttpProxy', report), variables, report),
   };
 }
@@ -38,7 +46,8 @@ export function readFileSystem(
   const folder = textOf(orthanc, 'StorageDirectory', report);
   if (folder === undefined || !isAbsolute(folder)) {
     // Orthanc takes a relative path as one from its configuration file, whose place a plugin isn't told.
-    const problem = folder === undefined ? 'is missing' : `"${folder}" is a relative path`;
+    const written = describeSecret(folder ?? '') === undefined ? `"${folder}"` : 'what it holds';
+    const problem = folder === undefined ? 'is missing' : `${written} is a relative path`;
     report.problems.push(
       `StorageDirectory: ${problem}; write the folder of Orthanc's own files as an absolute one, since only Orthanc knows from where it would look`,
     );
@@ -72,6 +81,11 @@ export function warnOfOrthancSettings(
   if (isEncrypted && orthanc['StorageCompression'] === true) {
     report.warnings.push(
       'StorageCompression: with it Orthanc reads whole files only, and the size of what is encrypted tells how well it compressed; write false',
+    );
+  }
+  if (orthanc['HttpsVerifyPeers'] === false) {
+    report.warnings.push(
+      'HttpsVerifyPeers: false has no say here, since the certificate of the store is always verified; where an authority of your own has issued it, name that in HttpsCACertificates',
     );
   }
   const threads = orthanc['StorageLoaderThreadsCount'] ?? LOADER_THREADS_DEFAULT;

@@ -3,7 +3,7 @@
 
 import type * as z from 'zod/mini';
 import { showName } from './secret.ts';
-import { suggest } from './suggest.ts';
+import { suggest, suggestForName } from './suggest.ts';
 
 /** What a reading of the configuration has to say, in the order in which it was found. */
 export interface Report {
@@ -44,6 +44,11 @@ export function describeIssue(
 
 function describeUnknownKey(section: string, key: string, known: readonly SectionKeys[]): string {
   const own = known.find((other) => other.section === section)?.keys ?? [];
+  const name = suggestForName(key, own);
+  if (name === 'VirtualAddressing') {
+    return `unknown key, did you mean "${name}"? Its false is path style`;
+  }
+  if (name !== undefined) return `unknown key, did you mean "${name}"?`;
   const owners = known.filter((other) => other.section !== section && other.keys.includes(key));
   // A key's own subsection is the likelier place than another provider's.
   const owner = owners.find((other) => other.section.startsWith(`${section}.`)) ?? owners[0];

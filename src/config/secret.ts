@@ -52,7 +52,7 @@ export function describeSecret(text: string): string | undefined {
 /** Bytes in base64 or hexadecimal, such as a master key, the secret keys of AWS and MinIO, and the account keys of Azure. */
 function isKey(text: string): boolean {
   if (/^([0-9a-f]{48,}|[0-9A-F]{48,}|[a-z2-7]{48,})$/.test(text)) return /\d.*\d.*\d/.test(text);
-  if (/^[A-Za-z0-9+/]{32,}={1,2}$/.test(text)) return true;
+  if (/^[A-Za-z0-9+/_-]{32,}={1,2}$/.test(text)) return true;
   if (!/^[A-Za-z0-9+/_-]{32,}$/.test(text)) return false;
   if (text.includes('+')) return true;
   if (![/[a-z]/, /[A-Z]/, /\d/].every((kind) => kind.test(text))) return false;
@@ -74,7 +74,7 @@ export function showName(name: string): string {
 
 /** Half of its characters are of another kind than the one before: so are those of generated passwords, and of no name. */
 function isJumbled(name: string): boolean {
-  if (name.length < 16 || /[\s.:-]/.test(name)) return false;
+  if (name.length < 20 || /[\s.:-]/.test(name)) return false;
   const changes = name.match(/(?<=[a-z])[A-Z\d]|(?<=[A-Z])[a-z\d]|(?<=\d)[A-Za-z]/g) ?? [];
   return changes.length * 2 >= name.length;
 }

@@ -3,7 +3,7 @@
 
 import * as z from 'zod/mini';
 import { parseConnectionString } from './connection-string.ts';
-import { readS3Address, warnOfEndpoint } from './endpoints.ts';
+import { readS3Address, refuseBucketInAddress, warnOfEndpoint } from './endpoints.ts';
 import type { Variables } from './environment.ts';
 import { settingDocs, wrongChoice } from './fields.ts';
 import { describeIssue, type Report, type SectionKeys } from './problems.ts';
@@ -24,6 +24,7 @@ import type {
   NetworkSettings,
   ProviderSettings,
 } from './settings.ts';
+import { withoutContainer } from './urls.ts';
 
 /** A section as the user wrote it. */
 export type RawSection = Readonly<Record<string, unknown>>;
@@ -202,7 +203,7 @@ function azureSettings(
   /** For messages about the connection string. */
   key = 'ConnectionString',
 ): SectionSettings | undefined {
-  const account = accountOf(`${section}.${key}`, value, report);
+  const account = accountOf(section, value, report, key);
   const shared = toShared(section, value, report);
   if (account === undefined) return undefined;
   return {
@@ -222,14 +223,24 @@ function azureSettings(
 }
 
 function accountOf(
-  setting: string,
-  { ConnectionString: text, AccountUrl: accountUrl }: z.infer<ReturnType<typeof azureSchema>>,
+  section: string,
+  value: z.infer<ReturnType<typeof azureSchema>>,
   report: Report,
+  key: string,
 ): AzureSettings['account'] | undefined {
+  const { ConnectionString: text, AccountUrl: accountUrl, ContainerName: container } = value;
   if (text === undefined) {
-    return accountUrl === undefined ? undefined : { kind: 'default-chain', accountUrl };
+    if (accountUrl === undefined) return undefined;
+    const corrected = withoutContainer(new URL(accountUrl), { container });
+    if (corrected !== undefined) {
+      report.problems.push(
+        `${section}.AccountUrl: must not hold the container, which ContainerName names; write "${corrected}"`,
+      );
+    }
+    return { kind: 'default-chain', accountUrl };
   }
-  const result = parseConnectionString(text.reveal());
+  const setting = `${section}.${key}`;
+  const result = parseConnectionString(text.reveal(), container);
   if ('problem' in result) {
     report.problems.push(`${setting}: ${result.problem}`);
     return undefined;
@@ -242,7 +253,11 @@ function readGoogle(raw: RawSection, { network }: Surroundings, report: Report) 
   const section = 'GoogleCloudStorage';
   const value = parseSection(googleSchema(), section, raw, report);
   if (value === undefined) return undefined;
-  warnOfEndpoint(`${section}.Endpoint`, value.Endpoint, report);
+  const setting = `${section}.Endpoint`;
+  if (value.Endpoint !== undefined) {
+    refuseBucketInAddress(setting, value.Endpoint, value.BucketName, report);
+  }
+  warnOfEndpoint(setting, value.Endpoint, report);
   return {
     ...toShared(section, value, report),
     provider: {

@@ -43,3 +43,50 @@ export function editDistance(a: string, b: string): number {
   }
   return last[b.length] ?? 0;
 }
+
+/** What AWS's SDKs and command line, boto, rclone, MinIO and the tools of Azure and Google call what has another name here, without the
+ *  vendor's own name before it, in lower case and letters alone. */
+const NAMES_ELSEWHERE: Readonly<Record<string, string>> = {
+  AccessKey: 'accesskeyid keyid rootuser',
+  SecretKey: 'secretaccesskey secret secretkeyid rootpassword applicationkey',
+  Region: 'regionname defaultregion locationconstraint signingregion',
+  Endpoint: 'endpointurl endpointuri serviceurl url host hostname server',
+  BucketName: 'bucketid container',
+  VirtualAddressing:
+    'forcepathstyle pathstyle usepathstyle usepathstyleendpoint addressingstyle pathstyleaccess virtualhoststyle virtualhostedstyle',
+  RootPath: 'prefix keyprefix folder path root basepath directory',
+  StorageClass: 'defaultstorageclass',
+  ServerSideEncryption: 'sse encryption',
+  KmsKeyId: 'ssekmskeyid kmskey kmskeyarn ssekmskey',
+  Tags: 'tagging tagset',
+  ContainerName: 'bucket blobcontainer',
+  ConnectionString:
+    'storageconnectionstring sasurl sastoken sharedaccesssignature sharedkey accountkey storageaccountkey storagekey',
+  AccountUrl: 'serviceuri blobserviceuri blobendpoint accountendpoint accounturi',
+  ServiceAccountFile:
+    'credentialsfile credentials credentialfile keyfile keyfilename keyfilepath applicationcredentials serviceaccountkey serviceaccount serviceaccountkeyfile jsonkeyfile serviceaccountpath serviceaccountcredentials',
+  ConnectionTimeout: 'connecttimeoutms',
+  RequestTimeout: 'readtimeout timeout sockettimeout',
+  MaxRetries: 'maxattempts retries maxerrorretry retrycount',
+  MaxConnections: 'maxpoolconnections maxsockets maxconcurrentrequests',
+  TransferBufferSize: 'chunksize partsize multipartchunksize blocksize',
+  TransferPoolSize: 'uploadconcurrency maxconcurrency',
+};
+
+/** The candidate that other tools call so; undefined where none is. */
+export function suggestForName(word: string, candidates: readonly string[]): string | undefined {
+  const letters = lettersOf(word);
+  const bare = letters.replace(/^(aws|s3|minio|azure|az|google|gcs|gcp|fs)+/, '');
+  return candidates.find((candidate) => {
+    const names = [lettersOf(candidate), ...(NAMES_ELSEWHERE[candidate]?.split(' ') ?? [])];
+    return names.includes(letters) || names.includes(bare);
+  });
+}
+
+function lettersOf(word: string): string {
+  // Of a pasted file the start is enough.
+  return word
+    .slice(0, 100)
+    .toLowerCase()
+    .replace(/[^a-z\d]/g, '');
+}

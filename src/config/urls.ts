@@ -58,10 +58,37 @@ export function parseAccountUrl(text: string): UrlResult {
       problem: `must not hold "?" or "#": ${example}; a shared access signature belongs in ConnectionString`,
     };
   }
-  if (/^[^.]+\.blob\./.test(url.hostname) && url.pathname !== '/') {
+  if (withoutContainer(url) !== undefined) {
     return { problem: `must not hold a path: ${example}; the container belongs in ContainerName` };
   }
   return { url: withoutSlash(url) };
+}
+
+/** Azure's own hosts begin with the account, and nothing is below them but containers. Elsewhere a path may lead to the account.
+ *  @param rest what the user has chosen: the container, and the account where it is known
+ *  @returns the address without the container; undefined: it holds none */
+export function withoutContainer(
+  url: URL,
+  {
+    container,
+    account,
+  }: { readonly container?: string; readonly account?: string | undefined } = {},
+): string | undefined {
+  const segments = url.pathname.split('/').filter((segment) => segment !== '');
+  const isHostOfAccount = /(^|\.)blob\./.test(url.hostname);
+  const isFirstOfAccount = segments[0] === account || isPathOfAccount(url);
+  const at = isHostOfAccount
+    ? 0
+    : segments.findIndex((part, index) => part === container && !(index === 0 && isFirstOfAccount));
+  if (at < 0 || segments.length === 0) return undefined;
+  return `${url.protocol}//${[url.host, ...segments.slice(0, at)].join('/')}`;
+}
+
+/** True where Azure's SDK takes the first part of a path for the account (isIpEndpointStyle and PathStylePorts in its utils). */
+function isPathOfAccount({ href, hostname, port }: URL): boolean {
+  return (
+    isAddressOrLocalhost(href) || hostname === 'host.docker.internal' || /^1[01]\d{3}$/.test(port)
+  );
 }
 
 // libcurl's, by which Orthanc itself uses HttpProxy (CURLOPT_PROXYPORT).

@@ -3,6 +3,7 @@
 
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { describeSecret, showPath } from '../config/secret.ts';
 import { StorageError } from '../errors.ts';
 
 /** One entry of MasterKey or PreviousMasterKeys. */
@@ -98,7 +99,7 @@ function sharedIds(file: KeyFile, others: readonly KeyFile[]): readonly string[]
     .filter(({ id }) => id === file.id)
     .map(
       (other) =>
-        `${file.setting}: key id ${file.id} (file "${file.path}") is that of ${other.setting} too (file "${other.path}"); give each key an id of its own`,
+        `${file.setting}: key id ${file.id} (file ${showPath(file.path)}) is that of ${other.setting} too (file ${showPath(other.path)}); give each key an id of its own`,
     );
 }
 
@@ -107,7 +108,7 @@ function sharedKeys({ file, key }: LoadedKey, others: readonly LoadedKey[]): rea
     .filter((other) => other.file.id !== file.id && other.key.equals(key))
     .map(
       (other) =>
-        `${file.setting}: the file "${file.path}" holds the same key as ${other.file.setting} (file "${other.file.path}"), under ids ${file.id} and ${other.file.id}; a key has one id`,
+        `${file.setting}: the file ${showPath(file.path)} holds the same key as ${other.file.setting} (file ${showPath(other.file.path)}), under ids ${file.id} and ${other.file.id}; a key has one id`,
     );
 }
 
@@ -119,7 +120,7 @@ function loadKeyFile({
   | { readonly key: KeyObject; readonly warning: string | undefined } {
   if (!(Number.isInteger(id) && id >= 0 && id <= UINT32_MAX)) {
     return {
-      problem: `the key id must be a whole number from 0 to ${UINT32_MAX} (file "${path}")`,
+      problem: `the key id must be a whole number from 0 to ${UINT32_MAX} (file ${showPath(path)})`,
     };
   }
   const text = Buffer.alloc(MAX_FILE_BYTES + 1);
@@ -128,13 +129,13 @@ function loadKeyFile({
     const read = readKeyText(path, text);
     if ('problem' in read) return read;
     const problem = decodeKey(text.subarray(0, read.sizeBytes), key);
-    if (problem !== undefined) return { problem: `the file "${path}" ${problem}` };
+    if (problem !== undefined) return { problem: `the file ${showPath(path)} ${problem}` };
     return {
       key: createSecretKey(key),
       warning:
         (read.mode & SHARED_MODE) === 0
           ? undefined
-          : `the key file "${path}" is open to others than its owner (mode ${(read.mode & 0o777).toString(8).padStart(4, '0')}); allow its owner alone: chmod 600`,
+          : `the key file ${showPath(path)} is open to others than its owner (mode ${(read.mode & 0o777).toString(8).padStart(4, '0')}); allow its owner alone: chmod 600`,
     };
   } finally {
     text.fill(0);
@@ -151,7 +152,7 @@ function readKeyText(
     // Without O_NONBLOCK, opening a pipe would wait for somebody who writes to it, and Orthanc with it.
     descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = fstatSync(descriptor);
-    if (!stat.isFile()) return { problem: `"${path}" is not a file` };
+    if (!stat.isFile()) return { problem: `${showPath(path)} is not a file` };
     let sizeBytes = 0;
     for (;;) {
       const count = readSync(descriptor, target, sizeBytes, target.length - sizeBytes, null);
@@ -167,15 +168,19 @@ function readKeyText(
 }
 
 function describeOpenError(path: string, error: unknown): string {
+  const kind = describeSecret(path);
+  if (kind !== undefined) {
+    return `holds the key itself (${kind}); write the path of a file that holds it, readable by its owner alone`;
+  }
   const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
   switch (code) {
     case 'ENOENT':
-      return `there is no file "${path}"`;
+      return `there is no file ${showPath(path)}`;
     case 'EACCES':
     case 'EPERM':
-      return `the file "${path}" cannot be read by the user that this runs as, uid ${process.geteuid?.()} (${code})`;
+      return `the file ${showPath(path)} cannot be read by the user that this runs as, uid ${process.geteuid?.()} (${code})`;
     default:
-      return `the file "${path}" cannot be read (${code})`;
+      return `the file ${showPath(path)} cannot be read (${code})`;
   }
 }
 

@@ -342,6 +342,20 @@ describe('ServiceAccountFile', () => {
     expect(failing).toThrow(/GoogleCloudStorage\.ServiceAccountFile/);
   });
 
+  test.each([
+    ['JSON', makeServiceAccount()],
+    ['JSON in one line', JSON.stringify(JSON.parse(makeServiceAccount()))],
+    ['JSON in base64', Buffer.from(makeServiceAccount()).toString('base64')],
+    ['PEM', TEST_PRIVATE_KEY],
+  ])('the key itself in its place is not repeated: %s', (_name, secret) => {
+    const failing = () => open({ serviceAccountFile: secret });
+    expect(failing).toThrow(
+      /^GoogleCloudStorage\.ServiceAccountFile: holds the key itself \(.*\); write the path of a file/,
+    );
+    expect(failing).not.toThrow(new RegExp(secret.slice(40, 60).replace(/[^\w]/g, '.')));
+    expect(failing).toThrow(expect.not.objectContaining({ cause: expect.anything() }));
+  });
+
   test('a folder is told from a file', () => {
     expect(() => open({ serviceAccountFile: folder })).toThrow(/is a folder/);
   });

@@ -3,6 +3,7 @@
 
 import { createPrivateKey } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { describeSecret, showPath } from '../../config/secret.ts';
 import { StorageError } from '../../errors.ts';
 
 export interface ServiceAccount {
@@ -14,6 +15,8 @@ export interface ServiceAccount {
   /** The project that pays, for buckets where requesters do. */
   readonly quota_project_id?: string;
 }
+
+const SETTING = 'GoogleCloudStorage.ServiceAccountFile';
 
 const HOW_TO_GET_ONE =
   'create a key of type JSON for the service account (IAM & Admin, Service Accounts, Keys) and name its file';
@@ -57,6 +60,14 @@ function readText(file: string): string {
   try {
     return readFileSync(file, 'utf8').replace(/^\uFEFF/, '');
   } catch (cause) {
+    const kind = describeSecret(file);
+    if (kind !== undefined) {
+      // Without the cause, which quotes it.
+      throw new StorageError(
+        'BAD_CONFIG',
+        `${SETTING}: holds the key itself (${kind}); write the path of a file that holds it`,
+      );
+    }
     const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
     switch (code) {
       case 'ENOENT':
@@ -115,9 +126,5 @@ function fix(content: Readonly<Record<string, unknown>>): string {
 }
 
 function wrong(file: string, problem: string, cause?: unknown): StorageError {
-  return new StorageError(
-    'BAD_CONFIG',
-    `GoogleCloudStorage.ServiceAccountFile: "${file}" ${problem}`,
-    { cause },
-  );
+  return new StorageError('BAD_CONFIG', `${SETTING}: ${showPath(file)} ${problem}`, { cause });
 }

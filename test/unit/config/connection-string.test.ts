@@ -52,6 +52,67 @@ describe('parseConnectionString', () => {
     });
   });
 
+  test.each([
+    ['as it was', 'sv=1&sig=a%2Bb%2F%3D'],
+    ['a bare "="', 'sv=1&sig=a%2Bb%2F='],
+    ['all bare', 'sv=1&sig=a+b/='],
+    ['a leading "?"', '?sv=1&sig=a%2Bb%2F%3D'],
+    ['"&amp;"', 'sv=1&amp;sig=a%2Bb%2F='],
+    ['small letters', 'sv=1&sig=a%2bb%2f%3d'],
+    ['blanks and an empty part', ' ?sv=1&&sig=a%2Bb%2F%3D& '],
+  ])('a signature is the same to all parts of the SDK: %s', (_name, signature) => {
+    const text = `BlobEndpoint=https://acc.blob.core.windows.net;SharedAccessSignature=${signature}`;
+    expect(parseConnectionString(text)).toMatchObject({
+      connectionString:
+        'BlobEndpoint=https://acc.blob.core.windows.net;SharedAccessSignature=sv=1&sig=a%2Bb%2F%3D',
+    });
+  });
+
+  test('a signature keeps what it says in other places', () => {
+    const signature = 'se=2027-01-01T00:00:00Z&spr=https,http&st=2026-01-01T00%3A00%3A00Z&sig=1';
+    const result = parseConnectionString(`AccountName=a;SharedAccessSignature=${signature}`);
+    if ('problem' in result) throw new Error(result.problem);
+    const query = new URLSearchParams(result.connectionString.split('SharedAccessSignature=')[1]);
+    expect(Object.fromEntries(query)).toEqual({
+      se: '2027-01-01T00:00:00Z',
+      spr: 'https,http',
+      st: '2026-01-01T00:00:00Z',
+      sig: '1',
+    });
+  });
+
+  const SAS = 'SharedAccessSignature=sv=1&sig=hidden';
+  test.each([
+    // Its own account is not the container, nor is one of the same name.
+    [
+      `AccountName=pacs;AccountKey=${KEY};BlobEndpoint=https://pacs.blob.core.windows.net/`,
+      undefined,
+    ],
+    [`AccountName=pacs;AccountKey=${KEY};BlobEndpoint=https://azure.example/pacs`, undefined],
+    [`AccountName=a;AccountKey=${KEY};BlobEndpoint=http://127.0.0.1:10000/pacs`, undefined],
+    [`BlobEndpoint=http://azurite:10000/pacs;${SAS}`, undefined],
+    [`BlobEndpoint=https://azure.example/account;${SAS}`, undefined],
+    [
+      `BlobEndpoint=https://a.blob.core.windows.net/pacs;${SAS}`,
+      'BlobEndpoint=https://a.blob.core.windows.net',
+    ],
+    [
+      `BlobEndpoint=https://a.privatelink.blob.core.windows.net/folder/;${SAS}`,
+      'BlobEndpoint=https://a.privatelink.blob.core.windows.net',
+    ],
+    [
+      `AccountName=a;AccountKey=${KEY};BlobEndpoint=http://127.0.0.1:10000/a/pacs`,
+      'BlobEndpoint=http://127.0.0.1:10000/a',
+    ],
+    [`BlobEndpoint=https://azure.example/pacs/;${SAS}`, 'BlobEndpoint=https://azure.example'],
+  ])('the container in %s', (text, instead) => {
+    const result = parseConnectionString(text, 'pacs');
+    if (instead === undefined) expect(result).not.toHaveProperty('problem');
+    else {
+      expect(result).toEqual({ problem: expect.stringMatching(new RegExp(`write ${instead}$`)) });
+    }
+  });
+
   test('the emulator', () => {
     expect(parseConnectionString('UseDevelopmentStorage=true;')).toEqual({
       connectionString: 'UseDevelopmentStorage=true',
@@ -69,6 +130,13 @@ describe('parseConnectionString', () => {
     ['AccountName=acc;SharedAccessSignature=hidden', /neither AccountKey= nor/],
     ['AccountName=acc', /neither AccountKey= nor/],
     ['hidden', /lacks AccountName=/],
+    [
+      'BlobEndpoint=https://a.blob.core.windows.net/?sv=1&sig=hidden;SharedAccessSignature=sv=1&sig=hidden',
+      /"\?".*SharedAccessSignature=/,
+    ],
+    ['https://a.blob.core.windows.net/pacs?sv=1&sig=hidden', /is a URL: write "BlobEndpoint=/],
+    [`AccountName=a;AccountKey=${KEY};BlobEndpoint=https://u:hidden@a.example`, /password/],
+    ['BlobEndpoint=https://a.blob.core.windows.net;SharedAccessSignature=sv=1&sig=', /neither/],
   ])('%s is refused, without its value', (text, message) => {
     const result = parseConnectionString(text);
     expect(result).toEqual({ problem: expect.stringMatching(message) });

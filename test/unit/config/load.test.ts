@@ -3,12 +3,14 @@
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { loadConfiguration } from '../../../src/config/load.ts';
+import { loadConfiguration, readConfiguration } from '../../../src/config/load.ts';
 import { knownSections, PROVIDER_SECTIONS } from '../../../src/config/sections.ts';
 import type { PluginSettings, S3Settings } from '../../../src/config/settings.ts';
 import { StorageError } from '../../../src/errors.ts';
 
 type Json = Readonly<Record<string, unknown>>;
+
+const ENVIRONMENT = { orthancVersion: '1.12.7', environmentVariables: {} };
 
 const MINIMAL: Json = { BucketName: 'bucket', Region: 'eu-central-1' };
 
@@ -255,6 +257,29 @@ describe('what is wrong, and what to write', () => {
     [{ BuketName: 'b' }, 'BuketName: unknown key, did you mean "BucketName"?'],
     [{ accesskey: 'b' }, 'accesskey: unknown key, did you mean "AccessKey"?'],
     [{ Colour: 'b' }, 'Colour: unknown key, remove it'],
+    ...(
+      [
+        ['SecretAccessKey', 'SecretKey'],
+        ['aws_secret_access_key', 'SecretKey'],
+        ['AccessKeyId', 'AccessKey'],
+        ['Bucket', 'BucketName'],
+        ['EndpointUrl', 'Endpoint'],
+        ['endpoint_url', 'Endpoint'],
+        ['AWS_DEFAULT_REGION', 'Region'],
+        ['KeyPrefix', 'RootPath'],
+        ['SSEKMSKeyId', 'KmsKeyId'],
+        ['max_pool_connections', 'MaxConnections'],
+      ] as const
+    ).map(([key, meant]): [Json, string] => [
+      { [key]: 'b' },
+      `${key}: unknown key, did you mean "${meant}"?`,
+    ]),
+    ...['ForcePathStyle', 's3ForcePathStyle', 'UsePathStyle', 'path_style'].map(
+      (key): [Json, string] => [
+        { [key]: true },
+        `${key}: unknown key, did you mean "VirtualAddressing"? Its false is path style`,
+      ],
+    ),
     [{ ContainerName: 'b' }, 'ContainerName: unknown key, it belongs in AzureBlobStorage'],
     [
       { ServiceAccountFile: 'b' },
@@ -573,6 +598,21 @@ describe('Azure and Google', () => {
   test.each<[string, Json, string]>([
     [
       'AzureBlobStorage',
+      { ...azure, Container: 'c' },
+      'Container: unknown key, did you mean "ContainerName"?',
+    ],
+    [
+      'AzureBlobStorage',
+      { ...azure, AZURE_STORAGE_CONNECTION_STRING: 'hunter2' },
+      'AZURE_STORAGE_CONNECTION_STRING: unknown key, did you mean "ConnectionString"?',
+    ],
+    [
+      'GoogleCloudStorage',
+      { ...google, CredentialsFile: 'hunter2' },
+      'CredentialsFile: unknown key, did you mean "ServiceAccountFile"?',
+    ],
+    [
+      'AzureBlobStorage',
       { ...azure, AccountUrl: 'https://a' },
       'AccountUrl: replaces "ConnectionString": keep one',
     ],
@@ -749,6 +789,13 @@ describe('warnings', () => {
   const warningsOf = (section: Json, rest: Json = {}, orthancVersion = '1.12.7') =>
     load({ ...rest, AwsS3Storage: { ...MINIMAL, ...section } }, { orthancVersion }).warnings;
 
+  test('HttpsVerifyPeers', () => {
+    expect(warningsOf({}, { HttpsVerifyPeers: false })).toEqual([
+      expect.stringMatching(/^HttpsVerifyPeers: .* always verified; .* HttpsCACertificates$/),
+    ]);
+    expect(warningsOf({}, { HttpsVerifyPeers: true })).toEqual([]);
+  });
+
   test('an old name', () => {
     expect(warningsOf({ ConnectTimeout: '12' })).toEqual([
       'AwsS3Storage.ConnectTimeout: is the old name of "ConnectionTimeout"; write that',
@@ -836,10 +883,216 @@ test('credentials in the environment have no say beside those of the configurati
   expect(notes).toEqual(['environment variables that also have a say: AWS_PROFILE']);
 });
 
-test('an endpoint that holds the bucket is a problem: it would become the first folder of every object', () => {
-  expect(problemsOf({ ...MINIMAL, Endpoint: 'https://s3.example.org/storage/bucket' })).toEqual([
-    expect.stringMatching(/^AwsS3Storage.Endpoint: must not hold the bucket/),
-  ]);
+describe('an address that holds the bucket', () => {
+  const about = (BucketName: string, Endpoint: string, section: Json = {}) => {
+    try {
+      return {
+        problems: [],
+        ...load({ AwsS3Storage: { ...MINIMAL, BucketName, Endpoint, ...section } }),
+      };
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      return { problems: error.message.split('\n'), warnings: [] };
+    }
+  };
+
+  test.each([
+    ['pacs', 'https://pacs.s3.eu-central-1.amazonaws.com', 'https://s3.eu-central-1.amazonaws.com'],
+    ['pacs', 'pacs.s3.amazonaws.com', 'https://s3.amazonaws.com'],
+    ['pacs', 'pacs.s3-eu-west-1.amazonaws.com', 'https://s3-eu-west-1.amazonaws.com'],
+    ['pacs', 'pacs.s3.cn-north-1.amazonaws.com.cn', 'https://s3.cn-north-1.amazonaws.com.cn'],
+    ['minio', 'minio.s3.eu-west-1.amazonaws.com', 'https://s3.eu-west-1.amazonaws.com'],
+    ['my.pacs', 'http://my.pacs.s3.example.org:9000', 'http://s3.example.org:9000'],
+    ['pacs', 'https://pacs.minio.example', 'https://minio.example'],
+    ['pacs', 'https://pacs.fra1.digitaloceanspaces.com', 'https://fra1.digitaloceanspaces.com'],
+    ['pacs', 'https://a1b2.r2.cloudflarestorage.com/pacs', 'https://a1b2.r2.cloudflarestorage.com'],
+    ['pacs', 'https://pacs.a1b2.r2.cloudflarestorage.com', 'https://a1b2.r2.cloudflarestorage.com'],
+    ['pacs', 'https://pacs.storage.googleapis.com', 'https://storage.googleapis.com'],
+    ['bucket', 'https://s3.example.org/storage/bucket', 'https://s3.example.org/storage'],
+    ['pacs', 'https://s3.example.org/gateway/pacs/archive/', 'https://s3.example.org/gateway'],
+    ['pacs', 'http://127.0.0.1:9000/pacs', 'http://127.0.0.1:9000'],
+  ])('%s in %s is refused, with what to write', (bucket, endpoint, instead) => {
+    for (const VirtualAddressing of [true, false]) {
+      expect(about(bucket, endpoint, { VirtualAddressing }).problems).toEqual([
+        expect.stringContaining(
+          `AwsS3Storage.Endpoint: must not hold the bucket, which BucketName names; write "${instead}". `,
+        ),
+      ]);
+    }
+  });
+
+  // Buckets that are called after their server, and paths of services: whole archives may be there.
+  test.each([
+    ['minio', 'https://minio.hospital.example'],
+    ['minio', 'https://minio.s3.hospital.example'],
+    ['s3', 'https://s3.example.org'],
+    ['storage', 'https://storage.googleapis.com'],
+    ['storage', 'https://x.supabase.co/storage/v1/s3'],
+    ['s3', 'https://x.supabase.co/storage/v1/s3'],
+    ['pacs', 'https://pacs-s3.example.org'],
+    ['pacs', 'https://s3.pacs.example.org'],
+    ['pacs', 'https://s3.example.org/pacs-gateway'],
+    ['pacs', 'https://pacs:9000'],
+    ['localhost', 'https://localhost:9000'],
+    ['bucket', 'https://bucket.vpce-0a-1b.s3.eu-west-1.vpce.amazonaws.com'],
+  ])('bucket %s at %s is fine', (bucket, endpoint) => {
+    const { problems, warnings } = about(bucket, endpoint, { VirtualAddressing: false });
+    expect([problems, warnings]).toEqual([[], []]);
+  });
+
+  test('a server of the same name is possible, and worth a warning', () => {
+    const section = { VirtualAddressing: false };
+    const { problems, warnings } = about('pacs', 'https://pacs.hospital.example:9000', section);
+    expect([problems, warnings]).toEqual([
+      [],
+      [expect.stringMatching(/^AwsS3Storage.Endpoint: its host begins with "pacs" as BucketName/)],
+    ]);
+  });
+
+  test('objects that are there already are found again, by RootPath', () => {
+    expect(about('pacs', 'https://h.example/x/pacs/a').problems[0]).toMatch(/"a\/pacs\/" before/);
+    expect(about('pacs', 'https://pacs.s3.h.example').problems[0]).toMatch(/"pacs\/" before/);
+  });
+
+  test('of the environment, of Google, of Azure', () => {
+    const environmentVariables = { AWS_ENDPOINT_URL_S3: 'https://bucket.s3.amazonaws.com' };
+    expect(() => load({ AwsS3Storage: MINIMAL }, { environmentVariables })).toThrow(
+      /^AWS_ENDPOINT_URL_S3: must not hold the bucket, .* write "https:\/\/s3.amazonaws.com"/,
+    );
+    expect(
+      problemsIn({
+        GoogleCloudStorage: { BucketName: 'pacs', Endpoint: 'pacs.storage.googleapis.com' },
+      }),
+    ).toEqual([
+      expect.stringMatching(
+        /^GoogleCloudStorage.Endpoint: must not hold .* write "https:\/\/storage.googleapis.com"/,
+      ),
+    ]);
+    const azure = (AccountUrl: string) =>
+      problemsIn({ AzureBlobStorage: { ContainerName: 'pacs', AccountUrl } });
+    expect(azure('https://azure.example/account/pacs')).toEqual([
+      'AzureBlobStorage.AccountUrl: must not hold the container, which ContainerName names; write "https://azure.example/account"',
+    ]);
+    expect(azure('https://pacs.blob.core.windows.net')).toEqual([]);
+    expect(azure('https://127.0.0.1:10000/pacs')).toEqual([]);
+    const ConnectionString =
+      'BlobEndpoint=https://azure.example/pacs;SharedAccessSignature=sv=1&sig=hunter2';
+    expect(problemsIn({ AzureBlobStorage: { ContainerName: 'pacs', ConnectionString } })).toEqual([
+      'AzureBlobStorage.ConnectionString: has a BlobEndpoint= that holds the container, which ContainerName names; write BlobEndpoint=https://azure.example',
+    ]);
+  });
+});
+
+describe('what the environment holds', () => {
+  const about = (section: Json, environmentVariables: NodeJS.ProcessEnv) => {
+    try {
+      load(section, { environmentVariables });
+      return [];
+    } catch (error) {
+      return String((error as Error).message).split('\n');
+    }
+  };
+  const s3Chain = { AwsS3Storage: MINIMAL };
+  const azureChain = {
+    AzureBlobStorage: { ContainerName: 'pacs', AccountUrl: 'https://a.blob.core.windows.net' },
+  };
+  const googleChain = { GoogleCloudStorage: { BucketName: 'bucket' } };
+
+  test.each<[string, Json, string, string]>([
+    ['AWS_ACCESS_KEY_ID', s3Chain, 'hunter2\n', 'holds a line break; remove it'],
+    ['AWS_SECRET_ACCESS_KEY', s3Chain, 'hunter2\r\n', 'holds a line break; remove it'],
+    ['AWS_SECRET_ACCESS_KEY', s3Chain, 'hunter2 ', 'begins or ends with a blank; remove it'],
+    ['AWS_SESSION_TOKEN', s3Chain, 'hunter2\n', 'holds a line break; remove it'],
+    ['AZURE_CLIENT_SECRET', azureChain, 'hunter2\n', 'holds a line break; remove it'],
+    ['AZURE_TENANT_ID', azureChain, ' hunter2', 'begins or ends with a blank; remove it'],
+    ['GOOGLE_APPLICATION_CREDENTIALS', googleChain, '/hunter2\n', 'holds a line break; remove it'],
+    [
+      'GOOGLE_APPLICATION_CREDENTIALS',
+      googleChain,
+      '{"type": "service_account", "private_key": "hunter2"}',
+      'holds JSON text or a token itself; a path or a name belongs there',
+    ],
+    [
+      'AWS_WEB_IDENTITY_TOKEN_FILE',
+      s3Chain,
+      `eyJhbGciOiJSUzI1NiJ9.${'hunter2x'.repeat(8)}`,
+      'holds JSON text or a token itself; a path or a name belongs there',
+    ],
+    [
+      'AZURE_CLIENT_CERTIFICATE_PATH',
+      azureChain,
+      '-----BEGIN PRIVATE KEY-----\nhunter2',
+      'holds a key or certificate in PEM itself; a path or a name belongs there',
+    ],
+  ])('%s that cannot be right is told by name', (name, section, value, problem) => {
+    expect(about(section, { [name]: value })).toEqual([`${name}: ${problem}`]);
+  });
+
+  test('what has no say, or is right, is left alone', () => {
+    const keys = { AwsS3Storage: { ...MINIMAL, AccessKey: 'a', SecretKey: 'b' } };
+    expect(about(keys, { AWS_SECRET_ACCESS_KEY: 'x\n' })).toEqual([]);
+    expect(about(s3Chain, { AZURE_CLIENT_SECRET: 'x\n', AWS_SESSION_TOKEN: 'x ' })).toEqual([]);
+    expect(
+      about(s3Chain, { AWS_SECRET_ACCESS_KEY: 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY' }),
+    ).toEqual([]);
+  });
+
+  test('of the settings, line breaks and blanks at the ends are taken off', () => {
+    const { credentials } = s3({ AccessKey: ' AK\n', SecretKey: 'hunter2\r\n' });
+    expect(credentials?.accessKey).toBe('AK');
+    expect(credentials?.secretKey.reveal()).toBe('hunter2');
+  });
+});
+
+const AWS_EXAMPLE = 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY';
+test.each<[Json, string]>([
+  [{ BucketName: AWS_EXAMPLE }, 'BucketName: holds what looks like a key, which does not belong'],
+  [{ Region: AWS_EXAMPLE.replaceAll('/', 'x') }, 'Region: holds what looks like a key'],
+  [{ RootPath: AWS_EXAMPLE }, 'RootPath: holds what looks like a key'],
+  [{ KmsKeyId: AWS_EXAMPLE, ServerSideEncryption: 'aws:kms' }, 'KmsKeyId: holds what looks like'],
+  [{ Endpoint: AWS_EXAMPLE }, 'Endpoint: holds what looks like a key'],
+  [{ Endpoint: 'http://me:hunter2@proxy:3128' }, 'Endpoint: holds a password'],
+  [{ StorageClass: AWS_EXAMPLE }, 'StorageClass: holds what looks like a key'],
+  [
+    { AccessKey: AWS_EXAMPLE, SecretKey: 'AKIAIOSFODNN7EXAMPLE' },
+    'AccessKey: holds what looks like a key; the id of the access key belongs there',
+  ],
+  [{ MaxRetries: 'hunter2' }, 'MaxRetries: must be a whole number from 0 to 100 (retries)'],
+  [{ MaxRetries: 12345678 }, 'MaxRetries: must be a whole number from 0 to 100 (retries)'],
+  [{ VirtualAddressing: 'hunter2' }, 'VirtualAddressing: must be true or false'],
+  [{ StorageStructure: 'hunter2' }, 'StorageStructure: must be one of "flat", "legacy"'],
+  [{ StorageEncryption: 'hunter2' }, 'StorageEncryption: must be an object'],
+  [{ RootPath: '/hunter2' }, 'RootPath: must not start with "/": write it without'],
+  [{ [AWS_EXAMPLE]: 1 }, '[not shown: 40 characters]: unknown key, remove it'],
+  [{ Tags: { [AWS_EXAMPLE]: {} } }, 'Tags.[not shown: 40 characters]: must be text in quotes'],
+  [{ Q3AM3UQ867SPQQA43P2F: 1 }, '[not shown: 20 characters]: unknown key, remove it'],
+])('a secret in the wrong place is not repeated: %j', (section, problem) => {
+  const problems = problemsOf({ ...MINIMAL, ...section });
+  expect(problems).toEqual([expect.stringContaining(`AwsS3Storage.${problem}`)]);
+  expect(problems.join()).not.toMatch(/wJalr|hunter2|12345678|Q3AM3/);
+});
+
+// Names that a rule for secrets could take for one: whole archives may be below them.
+test.each<Json>([
+  { RootPath: 'Hospital/Radiology/Archive2024/Orthanc12' },
+  { RootPath: '550e8400-e29b-41d4-a716-446655440000' },
+  { RootPath: '[PACS] {north}/Ärzte' },
+  { RootPath: 'd41d8cd98f00b204e9800998ecf8427e' },
+  { BucketName: 'pacs-8f3e9c2b7a1d4e6f9a0b3c5d7e8f1a2b' },
+  { BucketName: 'the-orthanc-archive-of-the-university-hospital-of-the-north-1' },
+  { BucketName: 'arn:aws:s3:eu-west-1:123456789012:accesspoint/my-access-point' },
+  { KmsKeyId: 'arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab' },
+  { KmsKeyId: 'mrk-1234abcd12ab34cd56ef1234567890ab' },
+  // Ids of access keys as MinIO, Tencent, Google and Oracle make them.
+  ...[
+    'kPfWYzXQ8QnSk7YmXt9q',
+    'AKIDz8krbsJ5yKBZQpn74WFkmLPx3ExAmPlE',
+    'GOOG1EWZ3KQ5VXJ2M7T4NQ6R8B1C5D3F9H2J4L6P8S1V3X5Z7A2C4E6G8J1L3',
+    '0123456789abcdef0123456789abcdef01234567',
+  ].map((AccessKey) => ({ AccessKey, SecretKey: 'x' })),
+])('what looks like a secret and is none: %j', (section) => {
+  const sse = section['KmsKeyId'] === undefined ? {} : { ServerSideEncryption: 'aws:kms' };
+  expect(problemsOf({ ...MINIMAL, ...sse, ...section })).toEqual([]);
 });
 
 test('a temporary AccessKey is refused, since its token has no setting', () => {
@@ -922,7 +1175,9 @@ describe('whatever the configuration', () => {
     );
   });
 
-  test('no secret is in a message, a warning, a note or a printed setting', () => {
+  test('no secret is in a message, a warning, a note or a printed setting', {
+    timeout: 60_000,
+  }, () => {
     const secret = fc.stringMatching(/^[A-Za-z0-9+/]{20}$/).map((text) => `s3cr3t${text}`);
     fc.assert(
       fc.property(secret, section, fc.constantFrom(...sections), (text, other, name) => {
@@ -949,7 +1204,89 @@ describe('whatever the configuration', () => {
     );
   });
 
-  test('a key with one slip is found again', () => {
+  // What people have at hand when they fill in a configuration, and put into the wrong line.
+  const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
+  const base64 = (length: number) => bytes(length).map((b) => Buffer.from(b).toString('base64'));
+  const characters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+  const secretInWrongPlace = fc.oneof(
+    base64(32),
+    base64(64),
+    bytes(32).map((b) => Buffer.from(b).toString('hex')),
+    fc.constant('wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY'),
+    bytes(40).map((b) => Array.from(b, (byte) => characters[byte % 64]).join('')),
+    base64(64).map((key) => `DefaultEndpointsProtocol=https;AccountName=a;AccountKey=${key}`),
+    base64(32).map((sig) => `sv=2024-11-04&sp=rwd&sig=${encodeURIComponent(sig)}`),
+    base64(32).map(
+      (sig) => `https://a.blob.core.windows.net/c?sv=1&sig=${encodeURIComponent(sig)}`,
+    ),
+    base64(48).map((key) => `-----BEGIN PRIVATE KEY-----\n${key}\n-----END PRIVATE KEY-----`),
+    base64(48).map((key) => JSON.stringify({ type: 'service_account', private_key: key })),
+    base64(12).map((password) => `http://user:${encodeURIComponent(password)}@proxy:3128`),
+  );
+  // Where it is right, where Orthanc keeps it, and where who reads the file that it names keeps it: keyring.test.ts has those of keys.
+  const mayHold =
+    /^(SecretKey|ConnectionString|AccountKey|Tags|HttpProxy|AccessKey|ServiceAccountFile)$/;
+  const own = knownSections().flatMap(({ section: name, keys }) =>
+    keys.map((key) => ({ name, key })),
+  );
+  const place = fc.constantFrom(...own);
+  const shape = fc.constantFrom<(secret: string) => unknown>(
+    (secret) => secret,
+    (secret) => [secret],
+    (secret) => [1, secret],
+    (secret) => [[1, secret]],
+    (secret) => ({ [secret]: secret }),
+    (secret) => ({ [secret]: {} }),
+  );
+  const GOOD: Readonly<Record<string, Json>> = {
+    AwsS3Storage: MINIMAL,
+    AzureBlobStorage: { AccountUrl: 'https://a.blob.core.windows.net', ContainerName: 'box' },
+    BlobStorage: { AccountName: 'a', AccountKey: 'a2V5', ContainerName: 'box' },
+    GoogleCloudStorage: { BucketName: 'bucket' },
+  };
+
+  function withSecret(name: string, key: string, value: unknown): Json {
+    const [section = '', part] = name.split('.');
+    if (section === '') {
+      const HybridMode = 'WriteToFileSystem';
+      return { [key]: value, AwsS3Storage: { ...MINIMAL, HybridMode } };
+    }
+    const good = GOOD[section] ?? {};
+    if (part === undefined) return { [section]: { ...good, [key]: value } };
+    return { [section]: { ...good, [part]: { [key]: value } } };
+  }
+
+  test('a secret in a wrong place is refused or kept, and never repeated', {
+    timeout: 120_000,
+  }, () => {
+    fc.assert(
+      fc.property(secretInWrongPlace, place, shape, (text, { name, key }, shapeOf) => {
+        // Some 20 characters in a row are more than chance.
+        const pieces = text.match(/[A-Za-z0-9+/]{20}/g) ?? [];
+        const value = shapeOf(text);
+        for (const configuration of [
+          withSecret(name, key, value),
+          withSecret(name, text, value),
+          withSecret(name, `${text}x`, 1),
+        ]) {
+          const { problems, settings } = readConfiguration(
+            JSON.stringify(configuration),
+            ENVIRONMENT,
+          );
+          const said = [...problems, ...(settings?.warnings ?? []), ...(settings?.notes ?? [])];
+          for (const piece of pieces) expect(said.join('\n')).not.toContain(piece);
+        }
+        const { problems } = readConfiguration(
+          JSON.stringify(withSecret(name, key, text)),
+          ENVIRONMENT,
+        );
+        if (!mayHold.test(key)) expect(problems).not.toEqual([]);
+      }),
+      { numRuns: 100 },
+    );
+  });
+
+  test('a key with one slip is found again', { timeout: 60_000 }, () => {
     const known = knownSections().find((other) => other.section === 'AwsS3Storage')?.keys ?? [];
     const slip = fc.constantFrom(...known).chain((key) =>
       fc.tuple(fc.constant(key), fc.nat(key.length - 2)).map(([name, at]) => ({

@@ -104,6 +104,34 @@ describe('key files', () => {
     expect(problemsOf(masterOf('/dev/zero'))[0]).toContain('is not a file');
   });
 
+  const PEM = `-----BEGIN PRIVATE KEY-----\n${KEY.toString('base64')}\n-----END PRIVATE KEY-----`;
+  const RANDOM = '7Jq2/nYx0v+Zb3kPfWYzXQ8QnSk7YmXt9qLrTgHs4dE=';
+  test.each([
+    ['base64', RANDOM, 'holds the key itself (what looks like a key); write the path of a file'],
+    ['base64 without its end', RANDOM.slice(0, -1), 'holds the key itself'],
+    ['base64url', RANDOM.replaceAll('/', '_').replaceAll('+', '-'), 'holds the key itself'],
+    ['hexadecimal', Buffer.from(RANDOM, 'base64').toString('hex'), 'holds the key itself'],
+    ['PEM', PEM, 'holds the key itself (a key or certificate in PEM)'],
+    ['PEM, too long for a name', `${PEM}${PEM.repeat(80)}`, 'holds the key itself'],
+    ['JSON', `{"k": "${RANDOM}"}`, 'holds the key itself'],
+    [
+      'a phrase',
+      'correct horse battery staple',
+      'there is no file (not shown, since it may be the',
+    ],
+    ['a word', 'hunter2', 'there is no file (not shown, since it may be the secret itself; a path'],
+    ['a NUL', 'a\0hunter2', 'the file (not shown, since it may be the secret itself; a path'],
+  ])('a key in the place of its path is not repeated: %s', (_, secret, problem) => {
+    for (const problems of [
+      problemsOf(masterOf(secret)),
+      problemsOf(masterOf(write(KEY.toString('base64'))), previousOf(0, 1, secret)),
+      problemsOf(masterOf(secret), previousOf(0, 1, secret)),
+    ]) {
+      expect(problems.join('\n')).toContain(problem);
+      expect(problems.join('\n')).not.toContain(secret.slice(2, 12));
+    }
+  });
+
   test('unreadable', () => {
     const path = write(KEY.toString('base64'), 0o000);
     // Root reads everything.
