@@ -56,14 +56,11 @@ function isKey(text: string): boolean {
   if (!/^[A-Za-z0-9+/_-]{32,}$/.test(text)) return false;
   if (text.includes('+')) return true;
   if (![/[a-z]/, /[A-Z]/, /\d/].every((kind) => kind.test(text))) return false;
+  // "PACS_01-CT_MR-2024/Room1a" is a name.
+  if (text.split(/[/_-]/).every((part) => part.length <= 12)) return false;
   // AWS's secret keys have 40 characters, and the one of its documentation has words in capitals.
-  return text.length === 40
-    ? shareOfWords(text, /[a-z]{4,}/g) < 0.5
-    : shareOfWords(text, /[a-z]{4,}|[A-Z]{5,}/g) < 0.4;
-}
-
-function shareOfWords(text: string, word: RegExp): number {
-  return (text.match(word) ?? []).join('').length / text.length;
+  const words = text.length === 40 ? /[a-z]{4,}/g : /[a-z]{4,}|[A-Z]{5,}/g;
+  return (text.match(words) ?? []).join('').length * 2 < text.length;
 }
 
 /** A name that a user chose (of a key, of a tag), unless it may be a secret in the wrong place. */
