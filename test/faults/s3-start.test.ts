@@ -18,6 +18,7 @@ import { answerS3, failS3 } from '../support/s3-memory.ts';
 import {
   GENUINE,
   hang,
+  redirect,
   type ScriptedServer,
   type Step,
   startScriptedServer,
@@ -78,6 +79,23 @@ startFaults({
       /eu-west-3.*AwsS3Storage\.Region/,
     ],
     [
+      "a bucket at another endpoint, by S3's own word",
+      failS3(301, 'PermanentRedirect', { xml: '<Endpoint>s3.eu-west-3.example.org</Endpoint>' }),
+      'BAD_CONFIG',
+      /another endpoint, "s3\.eu-west-3\.example\.org"/,
+    ],
+    [
+      'a bucket that is elsewhere in the same region',
+      failS3(307, 'TemporaryRedirect', {
+        headers: {
+          'x-amz-bucket-region': 'us-east-1',
+          location: 'https://s3.example.org:9000/bucket/key?X-Amz-Signature=hidden',
+        },
+      }),
+      'BAD_CONFIG',
+      /to "https:\/\/s3\.example\.org:9000\/bucket\/key"; .* write "https:\/\/s3\.example\.org:9000" into AwsS3/,
+    ],
+    [
       'a wrong region',
       failS3(400, 'AuthorizationHeaderMalformed', { xml: '<Region>eu-west-3</Region>' }),
       'BAD_CONFIG',
@@ -97,6 +115,20 @@ let server: ScriptedServer;
 
 beforeEach(async () => {
   server = closing(await startScriptedServer({ answer: answerS3 }));
+});
+
+test('of a redirect to a host for the bucket, the host without it belongs into Endpoint', async () => {
+  const proxy = closing(await startProxy({ targetPort: server.port }));
+  server.always(redirect(301, 'https://bucket.store.test/key'));
+  const store = open(
+    { endpoint: 'http://store.test' },
+    { virtualAddressing: true, proxies: makeProxies(`http://127.0.0.1:${proxy.port}`) },
+  );
+  await expectFailure(
+    check(store),
+    'BAD_CONFIG',
+    /to "https:\/\/bucket\.store\.test\/key"; if the store is there, write "https:\/\/store\.test" into/,
+  );
 });
 
 describe('a policy', () => {
