@@ -335,7 +335,7 @@ function rootPathSchema() {
   const rule = (value: string) => {
     if (value.startsWith('/')) {
       const rest = value.replace(/^\/+/, '');
-      return `must not start with "/": write ${rest.length > 4 ? 'it without' : `"${rest}"`}`;
+      return `must not start with "/": write ${showName(rest) === rest ? `"${rest}"` : 'it without'}`;
     }
     if (/[\p{Cc}\p{Cs}]/u.test(value)) return 'must not hold control characters';
     if (/(^|\/)\.{1,2}(\/|$)/.test(value)) return 'must not hold "." or ".." as a folder';

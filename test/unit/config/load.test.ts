@@ -1062,7 +1062,7 @@ test.each<[Json, string]>([
   [{ VirtualAddressing: 'hunter2' }, 'VirtualAddressing: must be true or false'],
   [{ StorageStructure: 'hunter2' }, 'StorageStructure: must be one of "flat", "legacy"'],
   [{ StorageEncryption: 'hunter2' }, 'StorageEncryption: must be an object'],
-  [{ RootPath: '/hunter2' }, 'RootPath: must not start with "/": write it without'],
+  [{ RootPath: '/Q3AM3UQ867SPQQA43P2F' }, 'RootPath: must not start with "/": write it without'],
   [{ [AWS_EXAMPLE]: 1 }, '[not shown: 40 characters]: unknown key, remove it'],
   [{ Tags: { [AWS_EXAMPLE]: {} } }, 'Tags.[not shown: 40 characters]: must be text in quotes'],
   [{ Q3AM3UQ867SPQQA43P2F: 1 }, '[not shown: 20 characters]: unknown key, remove it'],
