@@ -64,6 +64,18 @@ function open(
   return closing(createGoogleStore(makeGoogleSettings(changes), { log: makeLogger(), ...deps }));
 }
 
+/** A token as OpenID Connect knows them, by its look. */
+const TOKEN_TEXT = `eyJhbGciOiJSUzI1NiJ9.${'eyJzdWIiOiJvcnRoYW5jIn0'}.c2lnbmF0dXJlLXRoYXQtbm8tbG9nLW1heS1zaG93`;
+
+/** Neither in the message nor in what lies beneath. */
+function expectNoSecret(error: unknown): void {
+  const everything = inspect(error, { depth: 10 });
+  const key = TEST_PRIVATE_KEY.split('\n');
+  for (const secret of [TOKEN_TEXT, 'eyJhbGci', 'hunter2', ...key.slice(1, 3), 'BEGIN PRIVATE']) {
+    expect(everything).not.toContain(secret.slice(0, 40));
+  }
+}
+
 const check = (store: ObjectStore) => store.check({ signal: never() });
 
 beforeEach(async () => {
@@ -607,27 +619,132 @@ describe('application default credentials', () => {
     expect(proxy.tunnels).toEqual(['storage.googleapis.com']);
   });
 
-  test('none anywhere is explained', async () => {
+  test('none anywhere is explained, with the places looked at', async () => {
     const variables = {
       METADATA_SERVER_DETECTION: 'none',
       GOOGLE_APPLICATION_CREDENTIALS: undefined,
+      CLOUDSDK_CONFIG: undefined,
       HOME: folder,
     };
     await withEnvironment(variables, async () => {
       const store = open({});
       await expectFailure(check(store), 'ACCESS_DENIED', /GoogleCloudStorage\.ServiceAccountFile/);
-      await expectFailure(
-        store.get('key', undefined, makeSink(), { signal: never() }),
-        'ACCESS_DENIED',
-        /no credentials were found/,
+      const reading = store.get('key', undefined, makeSink(), { signal: never() });
+      const error = await expectFailure(reading, 'ACCESS_DENIED', /no credentials were found/);
+      expect(error.message).toContain(
+        `GOOGLE_APPLICATION_CREDENTIALS is not set, gcloud has written no "${folder}/.config/gcloud/application_default_credentials.json", and METADATA_SERVER_DETECTION forbids`,
       );
     });
   });
 
-  test('a file that is not there is explained', async () => {
-    const variables = { GOOGLE_APPLICATION_CREDENTIALS: join(folder, 'missing.json') };
+  test.each<[string, (file: string) => Promise<string>, RegExp]>([
+    [
+      'names no file',
+      (file) => Promise.resolve(file),
+      /"\/.*adc\.json" does not exist; in a container/,
+    ],
+    ['names a folder', () => Promise.resolve(folder), /is a folder/],
+    [
+      'names a file that is no JSON',
+      async (file) => {
+        await writeFile(file, `${TOKEN_TEXT}\n`);
+        return file;
+      },
+      /adc\.json" holds no JSON/,
+    ],
+    [
+      'names a key that lacks something',
+      async (file) => {
+        await writeFile(file, makeServiceAccount({ client_email: undefined }));
+        return file;
+      },
+      /does not contain a client_email/,
+    ],
+    [
+      'holds the JSON itself',
+      () => Promise.resolve(makeServiceAccount()),
+      /holds the credentials themselves/,
+    ],
+    [
+      'holds the JSON itself, indented',
+      () => Promise.resolve(JSON.stringify(JSON.parse(makeServiceAccount()), undefined, 2)),
+      /holds the credentials themselves/,
+    ],
+    [
+      'holds the JSON itself, in base64',
+      () => Promise.resolve(Buffer.from(makeServiceAccount()).toString('base64')),
+      /holds the credentials themselves/,
+    ],
+    ['holds the key', () => Promise.resolve(TEST_PRIVATE_KEY), /holds the credentials themselves/],
+    ['holds a token', () => Promise.resolve(TOKEN_TEXT), /holds the credentials themselves/],
+    ['holds some word', () => Promise.resolve('hunter2'), /cannot be used: \(not shown/],
+  ])('a variable that %s is explained, without what it holds', async (_name, write, message) => {
+    const value = await write(join(folder, 'adc.json'));
+    for (const variable of ['GOOGLE_APPLICATION_CREDENTIALS', 'google_application_credentials']) {
+      const variables = { GOOGLE_APPLICATION_CREDENTIALS: undefined, [variable]: value };
+      await withEnvironment(variables, async () => {
+        const error = await expectFailure(check(open({})), 'BAD_CONFIG', message);
+        expect(error.message).toContain('GOOGLE_APPLICATION_CREDENTIALS');
+        expectNoSecret(error);
+      });
+    }
+  });
+
+  test("gcloud's file that is no JSON is explained, without what it holds", async () => {
+    await writeFile(join(folder, 'application_default_credentials.json'), TOKEN_TEXT);
+    const variables = { GOOGLE_APPLICATION_CREDENTIALS: undefined, CLOUDSDK_CONFIG: folder };
     await withEnvironment(variables, async () => {
-      await expectFailure(check(open({})), 'BAD_CONFIG', /GOOGLE_APPLICATION_CREDENTIALS/);
+      const message = /gcloud.*application_default_credentials\.json" holds no JSON/;
+      expectNoSecret(await expectFailure(check(open({})), 'BAD_CONFIG', message));
+    });
+  });
+
+  describe('of a workload identity configuration', () => {
+    /** What the program prints, and how it ends. */
+    const program = async (output: string, status: number) => {
+      const file = join(folder, 'program.sh');
+      await writeFile(file, `#!/bin/sh\ncat <<'END'\n${output}\nEND\nexit ${status}\n`, {
+        mode: 0o755,
+      });
+      return { executable: { command: file, timeout_millis: 10_000 } };
+    };
+    const subject = async (content: string) => {
+      const file = join(folder, 'subject');
+      await writeFile(file, content);
+      return { file, format: { type: 'json', subject_token_field_name: 'token' } };
+    };
+    test.each<[string, () => Promise<object>, RegExp]>([
+      ['its file is no JSON', () => subject('hunter2'), /no JSON/],
+      [
+        'its file is not there',
+        () => Promise.resolve({ file: join(folder, TOKEN_TEXT) }),
+        /a file does not exist.*ENOENT/,
+      ],
+      ['its program gives out something else', () => program('hunter2', 0), /an invalid response/],
+      [
+        'its program fails, in its own words',
+        () => program(`login to the vault failed with ${TOKEN_TEXT}`, 3),
+        /exit code: 3.*login to the vault failed/,
+      ],
+    ])('where %s, that is told without the token', async (_name, write, message) => {
+      await writeFile(
+        join(folder, 'adc.json'),
+        JSON.stringify({
+          type: 'external_account',
+          audience:
+            '//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x',
+          subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
+          token_url: 'https://sts.googleapis.com/token',
+          credential_source: await write(),
+        }),
+      );
+      const variables = {
+        GOOGLE_APPLICATION_CREDENTIALS: join(folder, 'adc.json'),
+        GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES: '1',
+      };
+      await withEnvironment(variables, async () => {
+        expectNoSecret(await expectFailure(check(open({})), 'ACCESS_DENIED', message));
+      });
     });
   });
 });

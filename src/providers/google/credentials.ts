@@ -6,6 +6,7 @@ import { type AuthClient, GoogleAuth, gaxios, JWT } from 'google-auth-library';
 import { untilAborted } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
 import type { ExchangeRequest, Headers, Transport } from '../transport.ts';
+import { checkDefaultFile } from './default-credentials.ts';
 import { readServiceAccount, type ServiceAccount } from './service-account.ts';
 
 /** Objects of buckets, but no bucket's policy. */
@@ -129,6 +130,7 @@ function openServiceAccount(account: ServiceAccount, fetchImplementation: Fetch)
 }
 
 async function openDefault(fetchImplementation: Fetch): Promise<AuthClient> {
+  checkDefaultFile();
   // For the metadata server the library has an instance of its own, one for the whole process.
   Object.assign(gaxios.instance.defaults, by(fetchDirectly));
   const auth = new GoogleAuth({

@@ -13,9 +13,10 @@ import {
 } from '../network-errors.ts';
 import type { Operation } from '../operation.ts';
 import { TransportError } from '../transport.ts';
-import { asRecord, describeClock, minutesAhead, oneLine, text } from '../words.ts';
+import { asRecord, describeClock, minutesAhead, text } from '../words.ts';
 import { AnswerError, causeOf, isMismatch, isThrottling, statusOf } from './client.ts';
 import { CredentialsError, TOKEN_SERVER } from './credentials.ts';
+import { describePlaces, hideTokens, libraryWords } from './default-credentials.ts';
 
 /** @param target where requests go */
 export function toGoogleError(
@@ -55,13 +56,15 @@ function explain(
   return { code: 'INTERNAL', text: `unexpected ${words}` };
 }
 
-/** The library's errors carry the request, and so the signed claim or a refresh token. */
+/** The library's errors carry the request, and so the signed claim or a refresh token; their messages quote files. */
 function withoutRequest(error: CredentialsError): Error {
   const { cause } = error;
   if (causeOf(error) instanceof TransportError) return causeOf(error) as TransportError;
-  const copy = new Error(error.message);
+  const copy = new Error(libraryWords(error));
   copy.name = cause instanceof Error ? cause.name : error.name;
-  if (cause instanceof Error && cause.stack !== undefined) copy.stack = cause.stack;
+  // The stack begins with the message.
+  const frames = cause instanceof Error ? cause.stack?.match(/^ {4}at .*$/gm) : undefined;
+  copy.stack = [`${copy.name}: ${copy.message}`, ...(frames ?? [])].join('\n');
   return Object.assign(copy, { status: statusOf(cause) });
 }
 
@@ -330,61 +333,61 @@ function permissionFor(verb: string): string {
 
 /** What the library says when it finds no credentials or gets no token for them. */
 function explainCredentials(cause: unknown, settings: GoogleSettings): Explanation {
-  const message = cause instanceof Error ? cause.message.replace(/\s+/g, ' ') : String(cause);
+  const message = libraryWords(cause);
   const { error, error_description: description } = readOauth(cause);
-  const words = [error, description].filter((word) => word !== undefined).join(': ');
+  const words = hideTokens([error, description].filter((word) => word !== undefined).join(': '));
   if (/could not load the default credentials/i.test(message)) {
     return {
       code: 'ACCESS_DENIED',
-      text: 'no credentials were found; set GoogleCloudStorage.ServiceAccountFile, or provide GOOGLE_APPLICATION_CREDENTIALS, or run on Google Cloud with a service account (an emulator without credentials needs "http://" in .Endpoint)',
+      text: `no credentials were found: ${describePlaces()}; set GoogleCloudStorage.ServiceAccountFile, or provide GOOGLE_APPLICATION_CREDENTIALS, or run on Google Cloud with a service account (an emulator without credentials needs "http://" in .Endpoint)`,
     };
   }
   if (/GOOGLE_APPLICATION_CREDENTIALS/.test(message)) {
     return {
       code: 'BAD_CONFIG',
-      text: `the file that GOOGLE_APPLICATION_CREDENTIALS names cannot be used; correct the variable, or set GoogleCloudStorage.ServiceAccountFile (${oneLine(message)})`,
+      text: `the file that GOOGLE_APPLICATION_CREDENTIALS names cannot be used; correct the variable, or set GoogleCloudStorage.ServiceAccountFile (${message})`,
     };
   }
   if (/reasonable timeframe|iat and exp|token used too early/i.test(words)) {
     return {
       code: 'ACCESS_DENIED',
-      text: `${describeClock(minutesAhead(readDate(cause)), "Google's")}; set this machine's clock (NTP) (${oneLine(words)})`,
+      text: `${describeClock(minutesAhead(readDate(cause)), "Google's")}; set this machine's clock (NTP) (${words})`,
     };
   }
   if (/invalid jwt signature|invalid signature/i.test(words)) {
     return {
       code: 'ACCESS_DENIED',
-      text: `the key in ${source(settings)} is revoked or deleted; create a new one (${oneLine(words)})`,
+      text: `the key in ${source(settings)} is revoked or deleted; create a new one (${words})`,
     };
   }
   if (/account not found|account has been deleted|account_disabled|disabled/i.test(words)) {
     return {
       code: 'ACCESS_DENIED',
-      text: `the service account of ${source(settings)} is deleted or disabled; enable it, or use another one (${oneLine(words)})`,
+      text: `the service account of ${source(settings)} is deleted or disabled; enable it, or use another one (${words})`,
     };
   }
   if (error === 'invalid_grant' || error === 'invalid_rapt') {
     return {
       code: 'ACCESS_DENIED',
-      text: `${source(settings)} is expired or revoked, or this machine's clock is off; renew it (a user's by "gcloud auth application-default login"), and check the clock (${oneLine(words)})`,
+      text: `${source(settings)} is expired or revoked, or this machine's clock is off; renew it (a user's by "gcloud auth application-default login"), and check the clock (${words})`,
     };
   }
   const status = statusOf(cause);
   if (status === 404) {
     return {
       code: 'ACCESS_DENIED',
-      text: `this machine has no service account, or the one to impersonate does not exist; attach one, or set GoogleCloudStorage.ServiceAccountFile (${oneLine(message)})`,
+      text: `this machine has no service account, or the one to impersonate does not exist; attach one, or set GoogleCloudStorage.ServiceAccountFile (${message})`,
     };
   }
   if (status !== undefined && status >= 500) {
     return {
       code: 'UNAVAILABLE',
-      text: `the server that gives the token failed (status ${status}: ${oneLine(words || message)})`,
+      text: `the server that gives the token failed (status ${status}: ${words || message})`,
     };
   }
   return {
     code: 'ACCESS_DENIED',
-    text: `no token could be had for ${source(settings)} (${oneLine(words || message)})`,
+    text: `no token could be had for ${source(settings)} (${words || message})`,
   };
 }
 
