@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "prerequisites.h"
 #include "signal_shield.h"
 
 namespace cloudstore {
@@ -18,7 +19,9 @@ constexpr int kPlatformThreads = 2;
 // For calls of the system that block: files, and names of hosts. libuv's four would all be taken by
 // as many reads of a disk that hangs, and names of the store's host could not be looked up any more
 // (src/providers/filesystem/store.ts leaves some free).
-constexpr const char* kThreadPoolSize = "16";
+constexpr size_t kThreadPoolSize = 16;
+// Beside them: V8's timer, the loop and its supervisor.
+constexpr size_t kThreads = kPlatformThreads + kThreadPoolSize + 3;
 
 node::ProcessInitializationFlags::Flags initializationFlags() {
   // Node is a guest here: V8 and the platform are set up by us, once; stdio, signals and limits are
@@ -61,11 +64,12 @@ NodeProcess& NodeProcess::instance() {
 }
 
 NodeProcess::NodeProcess() {
-  claimProcess();
   const SignalShield shield;
+  checkPrerequisites(kThreads);
+  claimProcess();
   // Before Orthanc's servers start their threads. What the user has set stays.
   // NOLINTNEXTLINE(concurrency-mt-unsafe)
-  setenv("UV_THREADPOOL_SIZE", kThreadPoolSize, 0);
+  setenv("UV_THREADPOOL_SIZE", std::to_string(kThreadPoolSize).c_str(), 0);
   initialization_ = node::InitializeOncePerProcess({"orthanc"}, initializationFlags());
   if (!initialization_->errors().empty()) {
     return;

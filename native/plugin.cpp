@@ -89,10 +89,13 @@ int32_t initialize(OrthancPluginContext* context) {
     OrthancPluginLogError(context, message.c_str());
     return -1;
   }
-  // Here, on the thread that all later ones descend from. It throws where Node does not start.
-  NodeProcess::instance();
   setState(std::make_shared<PluginState>(context));
   const OrthancContext& orthanc = currentState()->orthanc;
+  try {
+    NodeProcess::instance();  // here, on the thread that all later ones descend from
+  } catch (const std::exception& error) {
+    return refuse(orthanc, error.what());
+  }
   if (isLibraryFileReplaced()) {
     orthanc.log(LogLevel::kWarning,
                 std::string("The plugin's file has been replaced since Orthanc was started, but "

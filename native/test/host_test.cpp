@@ -5,10 +5,12 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <node_version.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -427,6 +429,75 @@ TEST_F(HostTest, ABundleThatIsNeverReady) {
   EXPECT_NE(orthanc.initialize(), 0);
   EXPECT_LT(watch.elapsed(), seconds(32));
   EXPECT_TRUE(orthanc.hasLogged("the runtime was not ready after 30 s"));
+}
+
+/** What the tests below run in a process that they have restricted. */
+TEST_F(HostTest, Restricted) {
+  const char* given = std::getenv("REFUSED_BECAUSE");  // NOLINT(concurrency-mt-unsafe)
+  const std::string reason = given == nullptr ? "" : given;
+  if (!reason.empty()) {
+    noThreads = reason.starts_with("threads");
+    EXPECT_NE(orthanc.initialize(), 0);
+    EXPECT_TRUE(orthanc.hasLogged(reason));
+    EXPECT_EQ(orthanc.log().size(), 1U);
+    EXPECT_FALSE(orthanc.hasStorageArea());
+    if (!noThreads.exchange(false)) {
+      return;
+    }
+    // They were in use only for a while.
+  }
+  start();
+  expectServes();
+}
+
+/** @param restriction for `restricted`; empty: none
+ *  @param reason empty: it starts all the same */
+void expectRefusalOf(const std::string& restriction, const std::string& reason) {
+  const pid_t child = fork();
+  if (child == 0) {
+    setenv("REFUSED_BECAUSE", reason.c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
+    std::vector<const char*> words{"/proc/self/exe", "--gtest_filter=HostTest.Restricted", nullptr};
+    if (!restriction.empty()) {
+      const std::string self = std::filesystem::read_symlink(words[0]);
+      words[0] = self.c_str();
+      words.insert(words.begin(), {RESTRICTED, restriction.c_str()});
+      execv(words[0], const_cast<char* const*>(words.data()));
+    }
+    execv(words[0], const_cast<char* const*>(words.data()));
+    _exit(EXIT_FAILURE);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), EXIT_SUCCESS);
+}
+
+TEST(HostTestRestricted, MemoryThatMayNotBecomeExecutable) {
+  expectRefusalOf("mdwe", "MemoryDenyWriteExecute=no");
+  expectRefusalOf("mdwe-filter", "MemoryDenyWriteExecute=no");
+}
+
+TEST(HostTestRestricted, NoMoreThreads) {
+  expectRefusalOf("", "threads, and the system gives 0 (Resource temporarily unavailable). Raise");
+}
+
+#if !defined(__SANITIZE_ADDRESS__)  // which has terabytes of its own
+TEST(HostTestRestricted, TooLittleAddressSpace) {
+  expectRefusalOf("address-space=700",
+                  "limited to 700 MB of address space (LimitAS= of systemd, ulimit -v): lift that");
+}
+
+TEST(HostTestRestricted, TooLittleData) {
+  expectRefusalOf("data=100", "limited to 100 MB of data (LimitDATA= of systemd, ulimit -d)");
+}
+#endif
+
+TEST(HostTestRestricted, AFilterThatKillsWhoAsksForProtectionKeys) {
+#if defined(__x86_64__) && NODE_MAJOR_VERSION < 22
+  expectRefusalOf("no-pkeys", "SystemCallFilter=@pkey");
+#else
+  expectRefusalOf("no-pkeys", "");
+#endif
 }
 
 TEST_F(HostTest, CallsBeforeAndAfterOrthancRuns) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // A wrong setting stops Orthanc at start, and one message says which, and what to write instead.
 
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { freePort } from '../../scripts/lib/ports.mjs';
 import { makeDicom } from '../support/dicom.ts';
@@ -10,6 +11,7 @@ import {
   createWorlds,
   PROVIDERS,
   type Provider,
+  plugin,
   SECRET_KEY,
   type World,
   type Worlds,
@@ -31,8 +33,9 @@ async function refuse(
   world: World,
   name: string,
   configuration: Configuration,
+  by: readonly string[] = [],
 ): Promise<readonly string[]> {
-  const options = world.options(name.replaceAll(/\W+/g, '-'), { configuration });
+  const options = world.options(name.replaceAll(/\W+/g, '-'), { configuration, by });
   const { status, orthanc } = await runRefusedOrthanc(options, LIMIT_MS);
   expect(status, orthanc.log()).not.toBe(0);
   for (const secret of world.secrets) expect(orthanc.log()).not.toContain(secret);
@@ -195,6 +198,16 @@ describe.concurrent('wrong settings', () => {
     const mistakes = lines.filter((line) => /AwsS3Storage\.\w+: /.test(line));
     expect(mistakes.length, lines.join('\n')).toBeGreaterThanOrEqual(4);
   });
+});
+
+// What V8 would otherwise abort Orthanc over, without a word. The other cases are in native/test/host_test.cpp.
+test.each([
+  ['mdwe', /make memory executable.*MemoryDenyWriteExecute=no/s],
+  ['address-space=800', /limited to 800 MB of address space/],
+])('a hardened service: %s', async (restriction, message) => {
+  const restricted = join(dirname(plugin), 'native', 'test', 'restricted');
+  const lines = await refuse(worlds.of('s3'), restriction, {}, [restricted, restriction]);
+  expect(lines.join('\n')).toMatch(message);
 });
 
 test('a container that is not there is made', async () => {

@@ -24,6 +24,8 @@ export interface OrthancOptions {
   readonly inFolder?: boolean;
   /** "--trace" tells most. */
   readonly verbosity?: '--verbose' | '--trace';
+  /** A command in the box that runs Orthanc, such as `nice`. */
+  readonly by?: readonly string[];
   /** How often it is asked whether it has started (100 ms). */
   readonly pollMs?: number;
 }
@@ -126,7 +128,15 @@ export async function runRefusedOrthanc(
 }
 
 async function launch(options: OrthancOptions) {
-  const { box, folder, configuration, environment = {}, inFolder = false, verbosity } = options;
+  const {
+    box,
+    folder,
+    configuration,
+    environment = {},
+    inFolder = false,
+    verbosity,
+    by = [],
+  } = options;
   await mkdir(folder, { recursive: true });
   const httpPort = await freePort();
   const dicomPort = await freePort();
@@ -146,6 +156,7 @@ async function launch(options: OrthancOptions) {
   const child = spawnInBox(
     box,
     [
+      ...by,
       'Orthanc',
       ...(verbosity === undefined ? [] : [verbosity]),
       inFolder ? basename(configurationFile) : configurationFile,
