@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <iostream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -80,9 +81,10 @@ void restrict(const std::string& what, rlim_t megabytes) {
     for (const long call : {SYS_pkey_alloc, SYS_pkey_free, SYS_pkey_mprotect}) {
       filter.on(call, SECCOMP_RET_KILL_PROCESS);
     }
-  } else if (what == "address-space" && setrlimit(RLIMIT_AS, &limit) == 0) {
-    return;
-  } else if (what == "data" && setrlimit(RLIMIT_DATA, &limit) == 0) {
+  } else if (what == "address-space" || what == "data") {
+    if (setrlimit(what == "data" ? RLIMIT_DATA : RLIMIT_AS, &limit) != 0) {
+      throw std::runtime_error("no such limit");
+    }
     return;
   } else {
     throw std::runtime_error("what is " + what + "?");
@@ -101,7 +103,7 @@ int main(int count, char** words) {
     execvp(words[2], words + 2);
     std::perror(words[2]);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "restricted: %s\n", error.what());
+    std::cerr << "restricted: " << error.what() << "\n";
   }
   return EXIT_FAILURE;
 }
