@@ -70,7 +70,7 @@ export interface Patience {
   /** StartTimeout. */
   readonly timeoutMs: number;
   /** Called before each attempt. */
-  onWait(): void;
+  readonly onWait: () => void;
 }
 
 /** Resolves when they can be used; else they are closed.

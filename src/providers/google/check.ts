@@ -4,7 +4,7 @@
 // says little of what they do.
 
 import type { GoogleSettings } from '../../config/settings.ts';
-import { StorageError } from '../../errors.ts';
+import type { Logger } from '../../log.ts';
 import { bodyOf } from '../../store/bodies.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
 import type { ObjectStore, Sink } from '../../store/object-store.ts';
@@ -13,6 +13,7 @@ import { probeKey } from '../operation.ts';
 import { PROBE, verifyProbe, withRemoval } from '../probe.ts';
 import { isConnectError } from '../retry.ts';
 import { TransportError } from '../transport.ts';
+import { oneLine } from '../words.ts';
 import { AnswerError, type Client, causeOf, isThrottling } from './client.ts';
 import { CredentialsError } from './credentials.ts';
 import { isRetained, permissionIn, toGoogleError } from './errors.ts';
@@ -29,6 +30,7 @@ export interface CheckDependencies extends Pick<ObjectStore, 'put' | 'get'> {
   readonly requests: Requests;
   readonly resumable: Resumable;
   readonly cleanups: Cleanups;
+  readonly log: Logger;
   /** The RootPath. */
   readonly probePrefix: string;
 }
@@ -140,11 +142,9 @@ const tryOut: Trial = async (deps, key, signal) => {
   } catch (thrown) {
     const error = explain(deps, 'write', key, thrown);
     if (!isUnsupported(thrown)) throw error;
-    const words = thrown instanceof Error ? thrown.message : String(thrown);
-    throw new StorageError(
-      'BAD_CONFIG',
-      `${name} begins no resumable upload, by which contents of more than 16 MiB are sent (${words}); use another server, or correct GoogleCloudStorage.Endpoint`,
-      { cause: thrown },
+    const words = thrown instanceof Error ? oneLine(thrown.message) : String(thrown);
+    deps.log.warning(
+      `${name} begins no resumable upload, so that contents of more than 16 MiB cannot be stored (${words}); use another server, or correct GoogleCloudStorage.Endpoint`,
     );
   }
 };

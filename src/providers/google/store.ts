@@ -154,6 +154,7 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
             client: checking,
             requests,
             resumable: createResumable({ client: checking, requests, cleanups, log }),
+            log,
             cleanups,
             put: (key, body, options) => put(checking, key, body, options),
             get: (key, range, sink, options) => get(checking, key, range, sink, options),
