@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The check at start: S3's own mistakes, policies and credentials, beside what all providers share.
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
@@ -9,6 +9,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import type { S3Settings } from '../../src/config/settings.ts';
 import type { StorageErrorCode } from '../../src/errors.ts';
 import { createS3Store, type S3Dependencies } from '../../src/providers/s3/store.ts';
+import { withDeadline } from '../../src/store/deadline.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import { expectFailure, makeBody, makeBytes, makeSink, never } from '../support/bodies.ts';
 import { makeCertificate } from '../support/certificate.ts';
@@ -344,6 +345,254 @@ describe("credentials of the SDK's chain", () => {
       expect(headers?.['authorization']).toContain('Credential=temporary-key/');
     },
   );
+
+  describe('in the places of this machine', () => {
+    let folder: string;
+
+    beforeEach(async () => {
+      folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
+      closing({ close: () => rm(folder, { recursive: true }) });
+    });
+
+    const nowhere = () => ({
+      HOME: folder,
+      AWS_ACCESS_KEY_ID: undefined,
+      AWS_SECRET_ACCESS_KEY: undefined,
+      AWS_PROFILE: undefined,
+      AWS_SHARED_CREDENTIALS_FILE: undefined,
+      AWS_CONFIG_FILE: undefined,
+      AWS_WEB_IDENTITY_TOKEN_FILE: undefined,
+      AWS_ROLE_ARN: undefined,
+      AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: undefined,
+      AWS_CONTAINER_CREDENTIALS_FULL_URI: undefined,
+      AWS_EC2_METADATA_DISABLED: 'true',
+    });
+    type Changes = Readonly<Record<string, string | undefined>>;
+
+    async function messageOf(
+      changes: Changes,
+      code: StorageErrorCode,
+      settings: Partial<S3Settings> = {},
+    ): Promise<string> {
+      let message = '';
+      await withEnvironment({ ...nowhere(), ...changes }, async () => {
+        const store = open(server, { credentials: undefined, ...settings });
+        const error = await expectFailure(check(store), code);
+        message = error.message;
+      });
+      // The bucket has not been asked, and is not to blame.
+      expect(server.requests).toEqual([]);
+      expect(message).not.toMatch(/AwsS3Storage\.Endpoint|s3:PutObject/);
+      return message;
+    }
+
+    /** @returns the command for a profile */
+    async function writeProgram(...lines: readonly string[]): Promise<string> {
+      const path = join(folder, 'give-credentials');
+      await writeFile(path, ['#!/bin/sh', ...lines, ''].join('\n'), { mode: 0o700 });
+      return path;
+    }
+
+    async function writeConfig(text: string): Promise<Changes> {
+      const path = join(folder, 'config');
+      await writeFile(path, text);
+      return { AWS_CONFIG_FILE: path };
+    }
+
+    const put = async (changes: Changes, times = 1) => {
+      await withEnvironment({ ...nowhere(), ...changes }, async () => {
+        const store = open(server, { credentials: undefined });
+        for (let time = 0; time < times; time++) {
+          await store.put('key', makeBody(makeBytes(10)), { signal: never() });
+        }
+      });
+    };
+    const keysUsed = () =>
+      server.requests.map(
+        ({ headers }) => /Credential=([^/]+)/.exec(headers['authorization'] ?? '')?.[1],
+      );
+
+    test('that were all looked at are listed, with what was missing in each', async () => {
+      const message = await messageOf({}, 'ACCESS_DENIED');
+      for (const part of [
+        'the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set)',
+        `the profile "default" (no such file ${folder}/.aws/credentials, no such file ${folder}/.aws/config)`,
+        'web identity (AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN are not set)',
+        'neither AWS_CONTAINER_CREDENTIALS_RELATIVE_URI nor AWS_CONTAINER_CREDENTIALS_FULL_URI is set',
+        "an instance's metadata (switched off by AWS_EC2_METADATA_DISABLED)",
+        'AwsS3Storage.AccessKey',
+      ]) {
+        expect(message).toContain(part);
+      }
+    });
+
+    test('that have half of it, or another profile, say so', async () => {
+      const config = await writeConfig('[profile other]\naws_access_key_id = x\n');
+      const half = await messageOf({ ...config, AWS_ACCESS_KEY_ID: 'key' }, 'ACCESS_DENIED');
+      expect(half).toContain('the environment (AWS_SECRET_ACCESS_KEY is not set)');
+      const named = await messageOf(
+        { ...config, AWS_PROFILE: 'mine', AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b' },
+        'ACCESS_DENIED',
+      );
+      expect(named).toContain('the environment (not used, since AWS_PROFILE is set)');
+      expect(named).toContain(`not in ${folder}/config, which AWS_CONFIG_FILE names`);
+    });
+
+    test('a program of credential_process that fails: its words, without its arguments', async () => {
+      const program = await writeProgram(
+        'echo "{ \\"SecretAccessKey\\": \\"printed-secret\\" }"',
+        'echo "vault: sealed, called with $2" >&2',
+        'exit 3',
+      );
+      const config = await writeConfig(
+        `[profile vault]\ncredential_process = ${program} --password hunter2-secret\n`,
+      );
+      const message = await messageOf({ ...config, AWS_PROFILE: 'vault' }, 'ACCESS_DENIED');
+      expect(message).toContain(
+        'the program "give-credentials" that credential_process of the profile "vault" names failed: vault: sealed, called with …',
+      );
+      expect(message).not.toMatch(/hunter2|printed-secret|password/);
+    });
+
+    test.each([
+      ['is not there', undefined, /"no-such-program".* failed: .*not found/],
+      ['prints no JSON', 'echo printed-secret', /"give-credentials".* invalid JSON/],
+      ['fails without a word', 'exit 1', /"give-credentials".* failed without a word/],
+      [
+        'prints another version',
+        `echo '{"Version":2,"SecretAccessKey":"printed-secret"}'`,
+        /Version 1/,
+      ],
+    ])('a program of credential_process that %s', async (_name, line, expected) => {
+      const program =
+        line === undefined ? join(folder, 'no-such-program') : await writeProgram(line);
+      const config = await writeConfig(`[default]\ncredential_process = ${program}\n`);
+      const message = await messageOf(config, 'ACCESS_DENIED');
+      expect(message).toMatch(expected);
+      expect(message).not.toContain('printed-secret');
+    });
+
+    test('a program that hangs is named by the check, and by operations', async () => {
+      const program = await writeProgram('exec sleep 11');
+      const config = await writeConfig(
+        `[profile hanging]\nrole_arn = arn:aws:iam::111122223333:role/x\nsource_profile = inner\n[profile inner]\ncredential_process = ${program} secret-argument\n`,
+      );
+      const changes = { ...config, AWS_PROFILE: 'hanging' };
+      const settings = { requestTimeoutMs: 1_200_000 };
+      const message = await messageOf(changes, 'TIMEOUT', settings);
+      const expected =
+        /no answer from the program "give-credentials" that credential_process of the profile "inner" names/;
+      expect(message).toMatch(expected);
+      expect(message).not.toMatch(/STS|secret-argument/);
+      await withEnvironment({ ...nowhere(), ...changes }, async () => {
+        const store = withDeadline(
+          open(server, { credentials: undefined, requestTimeoutMs: 4_000 }),
+          4_000,
+        );
+        const reading = store.get('key', undefined, makeSink(), { signal: never() });
+        await expectFailure(reading, 'TIMEOUT', expected);
+      });
+    });
+
+    test('a program whose credentials end soon is asked again behind', async () => {
+      const soon = new Date(Date.now() + 60_000).toISOString();
+      const program = await writeProgram(
+        `echo run >> ${join(folder, 'runs')}`,
+        `echo '{"Version":1,"AccessKeyId":"of-the-program","SecretAccessKey":"s","Expiration":"${soon}"}'`,
+      );
+      await put(await writeConfig(`[default]\ncredential_process = ${program}\n`), 3);
+      expect(new Set(keysUsed())).toEqual(new Set(['of-the-program']));
+      await expect
+        .poll(async () => (await readFile(join(folder, 'runs'), 'utf8')).split('run').length - 1)
+        .toBeGreaterThan(1);
+    });
+
+    test('a profile for which nobody is signed in', async () => {
+      const config = await writeConfig(
+        '[profile sso]\nsso_session = s\nsso_account_id = 1\nsso_role_name = r\n[sso-session s]\nsso_region = eu-west-1\nsso_start_url = https://x.awsapps.com/start\n',
+      );
+      const message = await messageOf({ ...config, AWS_PROFILE: 'sso' }, 'ACCESS_DENIED');
+      expect(message).toMatch(/no credentials from the profile "sso" .*aws sso login/);
+    });
+
+    describe('over HTTP', () => {
+      let service: ScriptedServer;
+      const found = (id: string) =>
+        JSON.stringify({
+          Code: 'Success',
+          AccessKeyId: id,
+          SecretAccessKey: 'secret',
+          Token: 'token',
+          Expiration: new Date(Date.now() + 3_600_000).toISOString(),
+        });
+      const answer =
+        (status: number, body: string): Step =>
+        ({ response }) => {
+          response.writeHead(status, { 'content-type': 'application/json' }).end(body);
+        };
+
+      beforeEach(async () => {
+        service = closing(await startScriptedServer());
+      });
+
+      test('a container that has a role is asked, and no instance', async () => {
+        service.always(answer(200, found('of-the-container')));
+        await put({ AWS_CONTAINER_CREDENTIALS_FULL_URI: `${service.endpoint}/v1/credentials` });
+        expect(keysUsed()).toEqual(['of-the-container']);
+      });
+
+      test('a container that is refused: the variable, and what was said', async () => {
+        service.always(
+          answer(400, '{"Code":"AccessDenied","Message":"no association for this pod"}'),
+        );
+        const uri = `${service.endpoint}/v1/credentials`;
+        const changes = { AWS_CONTAINER_CREDENTIALS_FULL_URI: uri };
+        const message = await messageOf(changes, 'ACCESS_DENIED');
+        expect(message).toMatch(
+          /AWS_CONTAINER_CREDENTIALS_FULL_URI names: .*status: 400, AccessDenied: no association/,
+        );
+      });
+
+      test('a container that answers no JSON: nothing of the answer is repeated', async () => {
+        service.always(answer(200, 'secret-of-the-answer'));
+        const changes = { AWS_CONTAINER_CREDENTIALS_FULL_URI: `${service.endpoint}/v1` };
+        const message = await messageOf(changes, 'ACCESS_DENIED');
+        expect(message).toMatch(/no credentials from a container .*the answer is no JSON/);
+        expect(message).not.toContain('secret-of');
+      });
+
+      const metadata = () => ({
+        AWS_EC2_METADATA_DISABLED: undefined,
+        AWS_EC2_METADATA_SERVICE_ENDPOINT: service.endpoint,
+      });
+
+      test('an instance that has a role is asked', async () => {
+        service.always(({ recorded, response }) => {
+          const last = recorded.url.endsWith('/orthanc-role');
+          response.end(
+            recorded.method === 'PUT'
+              ? 'session'
+              : last
+                ? found('of-the-instance')
+                : 'orthanc-role',
+          );
+        });
+        await put(metadata());
+        expect(keysUsed()).toEqual(['of-the-instance']);
+      });
+
+      test('an instance without a role, and one that does not answer', async () => {
+        service.always(answer(404, ''));
+        expect(await messageOf(metadata(), 'ACCESS_DENIED')).toMatch(
+          /an instance's metadata \(there, but no role is attached to this instance\)/,
+        );
+        await service.close();
+        expect(await messageOf(metadata(), 'ACCESS_DENIED')).toMatch(
+          /an instance's metadata \(no answer, ECONNREFUSED\)/,
+        );
+      });
+    });
+  });
 
   describe('by web identity', () => {
     let folder: string;

@@ -21,7 +21,6 @@ import { probeKey } from '../operation.ts';
 import { PROBE, verifyProbe, withRemoval } from '../probe.ts';
 import type { Headers, Transport } from '../transport.ts';
 import { connect, type SendOptions, withHeaders } from './client.ts';
-import { CREDENTIALS_WAIT } from './credential-errors.ts';
 import type { Credentials } from './credentials.ts';
 import { describeServer, toS3Error } from './errors.ts';
 import { createMultipart, SINGLE_PUT_MAX_BYTES } from './multipart.ts';
@@ -60,12 +59,10 @@ export interface CheckDependencies {
 export async function checkBucket(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
   const { settings } = deps;
   const describeWait = () =>
-    deps.credentials.isWaiting()
-      ? CREDENTIALS_WAIT
-      : {
-          name: describeServer(settings),
-          settings: `${settings.endpointSetting} or AwsS3Storage.Region`,
-        };
+    deps.credentials.waitsFor() ?? {
+      name: describeServer(settings),
+      settings: `${settings.endpointSetting} or AwsS3Storage.Region`,
+    };
   await withCheckTimeout(
     `S3 bucket "${settings.bucketName}"`,
     describeWait,

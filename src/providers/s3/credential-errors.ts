@@ -3,33 +3,40 @@
 // what the words are about: the bucket has not been asked.
 
 import type { Variables } from '../../config/environment.ts';
-import type { Silent } from '../../store/check-timeout.ts';
 import { type Explanation, explainTransport } from '../network-errors.ts';
 import { TransportError } from '../transport.ts';
 import { asRecord, text } from '../words.ts';
+import { SilenceError, STS, STS_ADDRESS } from './credential-places.ts';
+import type { CredentialsError } from './credentials.ts';
 
-const SERVICE = 'the service that gives out temporary credentials (STS)';
-const ADDRESS = 'the environment variable AWS_ENDPOINT_URL_STS';
-
-/** What credentials that do not come wait for. */
-export const CREDENTIALS_WAIT: Silent = { name: SERVICE, settings: ADDRESS };
-
-/** @param cause of a CredentialsError
- *  @param facts its name and words */
+/** @param facts the name and words of the error's cause */
 export function explainCredentials(
-  cause: unknown,
+  { cause, place, searched }: CredentialsError,
   facts: { readonly name: string; readonly words: string },
   variables: Variables,
 ): Explanation {
+  const { name: target = STS, settings: addressSetting = STS_ADDRESS } = place?.silent ?? {};
   if (cause instanceof TransportError) {
     return explainTransport(cause, {
       section: 'AwsS3Storage',
-      target: SERVICE,
-      addressSetting: ADDRESS,
+      target,
+      addressSetting,
       endpoint: undefined,
-      hostSettings: `AwsS3Storage.Region, ${ADDRESS}, or this machine's name server`,
+      hostSettings: `AwsS3Storage.Region, ${addressSetting}, or this machine's name server`,
       isCheck: false,
     });
+  }
+  if (cause instanceof SilenceError) {
+    return {
+      code: 'TIMEOUT',
+      text: `no answer from ${target}; correct ${addressSetting}, or look for a firewall or proxy between`,
+    };
+  }
+  if (place === undefined) {
+    return {
+      code: 'ACCESS_DENIED',
+      text: `no credentials were found; looked at ${searched.join('; ')}. Set AwsS3Storage.AccessKey and .SecretKey, or correct one of these`,
+    };
   }
   const answer = `${facts.name}: ${facts.words}`;
   const role = variables['AWS_ROLE_ARN'];
@@ -37,9 +44,10 @@ export function explainCredentials(
   switch (facts.name) {
     case 'CredentialsProviderError':
     case 'TokenProviderError':
+    case 'SyntaxError':
       return {
         code: 'ACCESS_DENIED',
-        text: `no credentials were found${describeProfile(variables)}; set AwsS3Storage.AccessKey and .SecretKey, or provide environment variables, a profile, or a role (${facts.words})`,
+        text: `no credentials from ${searched.at(-1) ?? place.name}`,
       };
     case 'ExpiredToken':
     case 'ExpiredTokenException':
@@ -66,10 +74,6 @@ export function explainCredentials(
         ? `AWS gives out no credentials${whose} (${answer})`
         : `the file "${path}", which credentials are to come from, cannot be read; correct ${namesOf(path, variables)} (${facts.words})`,
   };
-}
-
-function describeProfile({ AWS_PROFILE: profile }: Variables): string {
-  return profile === undefined ? '' : ` in the profile "${profile}" that AWS_PROFILE names`;
 }
 
 function describeToken({ AWS_WEB_IDENTITY_TOKEN_FILE: file }: Variables): string {

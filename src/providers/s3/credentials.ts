@@ -1,49 +1,115 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Who we are to S3: the keys of the configuration, or what the SDK's chain finds.
+// Who we are to S3: the keys of the configuration, or what AWS's chain finds.
 
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
-import { defaultProvider } from '@aws-sdk/credential-provider-node';
 import type { S3Settings } from '../../config/settings.ts';
+import type { Silent } from '../../store/check-timeout.ts';
+import { asRecord } from '../words.ts';
+import {
+  createPlaces,
+  type Credentials as FoundCredentials,
+  type Identity,
+  type Place,
+  SilenceError,
+} from './credential-places.ts';
 import type { SdkLogger } from './sdk-log.ts';
+
+/** The SDKs' time: what expires within it is asked for anew, and serves until then. */
+const RENEWAL_MS = 5 * 60_000;
 
 /** One for all clients of a store, so that a chain is walked once. */
 export interface Credentials {
   /** For the SDK. Throws CredentialsError. */
   readonly provider: NonNullable<S3ClientConfig['credentials']>;
-  /** The chain has been asked and has not answered. */
-  isWaiting(): boolean;
+  /** What has been asked and has not answered. */
+  waitsFor(): Silent | undefined;
 }
 
 /** The chain found no credentials, or could not get them: nothing that the bucket or its server is to blame for. The cause is
- *  what a part of the chain threw. */
+ *  what the last place threw. */
 export class CredentialsError extends Error {
   override readonly name = 'CredentialsError';
+  /** The one that ended the search; undefined: none had any. */
+  readonly place: Place | undefined;
+  /** What became of each place, such as "the environment (AWS_ACCESS_KEY_ID is not set)". */
+  readonly searched: readonly string[];
 
-  constructor(cause: unknown) {
+  constructor(cause: unknown, place: Place | undefined, searched: readonly string[]) {
     super(cause instanceof Error ? cause.message : String(cause), { cause });
+    this.place = place;
+    this.searched = searched;
   }
 }
 
-export function createCredentials({ credentials }: S3Settings, logger: SdkLogger): Credentials {
+export function createCredentials(
+  { credentials, requestTimeoutMs }: S3Settings,
+  logger: SdkLogger,
+): Credentials {
   if (credentials !== undefined) {
     const { accessKey, secretKey } = credentials;
     const provider = { accessKeyId: accessKey, secretAccessKey: secretKey.reveal() };
-    return { provider, isWaiting: () => false };
+    return { provider, waitsFor: () => undefined };
   }
-  const chain = defaultProvider({ logger });
-  let waiting = 0;
-  return {
-    // Its options are the asking client's; the clients of the chain (STS, SSO) inherit our connections from it.
-    async provider(options) {
-      waiting += 1;
+  let current: FoundCredentials | undefined;
+  let asking: Promise<FoundCredentials> | undefined;
+  let asked: Place | undefined;
+  // As for connections: whoever gives up must do so within RequestTimeout, so that the operation can say whom it waited for.
+  const patienceMs = Math.max(1, Math.floor(requestTimeoutMs / 4));
+
+  async function search(identity: Identity): Promise<FoundCredentials> {
+    const searched: string[] = [];
+    let cause: unknown;
+    for (const place of await createPlaces(process.env, logger)) {
+      asked = place;
       try {
-        return await chain(options);
+        current = await within(patienceMs, place, identity);
+        return current;
       } catch (thrown) {
-        throw new CredentialsError(thrown);
+        cause = thrown;
+        searched.push(`${place.name} (${place.explain(thrown)})`);
+        // The SDK's providers say so where they were not set up.
+        if (asRecord(thrown)['tryNextLink'] !== true) {
+          throw new CredentialsError(cause, place, searched);
+        }
       } finally {
-        waiting -= 1;
+        asked = undefined;
       }
+    }
+    throw new CredentialsError(cause, undefined, searched);
+  }
+
+  return {
+    // The identity is the asking client's; the clients of the chain (STS, SSO) inherit our connections from it.
+    async provider(identity) {
+      const leftMs = timeLeftMs(current);
+      if (current !== undefined && leftMs > RENEWAL_MS) return current;
+      asking ??= search(identity).finally(() => {
+        asking = undefined;
+      });
+      if (current === undefined || leftMs <= 0) return await asking;
+      // Nobody waits for it; once they have expired, whoever comes hears of a failure.
+      asking.catch(() => undefined);
+      return current;
     },
-    isWaiting: () => waiting > 0,
+    waitsFor: () => asked?.silent,
   };
+}
+
+function timeLeftMs(credentials: FoundCredentials | undefined): number {
+  const { expiration } = credentials ?? {};
+  return expiration === undefined ? Number.POSITIVE_INFINITY : expiration.getTime() - Date.now();
+}
+
+async function within(ms: number, place: Place, identity: Identity): Promise<FoundCredentials> {
+  let timer: NodeJS.Timeout | undefined;
+  const silence = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new SilenceError(place.silent));
+    }, ms);
+  });
+  try {
+    return await Promise.race([place.find(identity), silence]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -59,7 +59,7 @@ export function toS3Error(
   const failure = isOfCredentials ? thrown.cause : thrown;
   const facts = readFacts(failure);
   const explanation = isOfCredentials
-    ? explainCredentials(failure, facts, process.env)
+    ? explainCredentials(thrown, facts, process.env)
     : failure instanceof TransportError
       ? explainTransport(failure, destinationOf(operation, settings))
       : (explainName(facts, operation, settings) ??
