@@ -76,18 +76,21 @@ export function toS3Error(
     `cannot ${operation.verb} ${subject}: ${explanation.text}`,
     {
       key: operation.key ?? settings.bucketName,
-      cause: toCause(failure, facts),
+      cause: toCause(failure, isOfCredentials ? { ...facts, words: explanation.text } : facts),
       ...(facts.requestId === undefined ? {} : { requestId: facts.requestId }),
     },
   );
 }
 
-/** The SDK's errors carry everything that the server said, for a wrong signature the string to sign and the signature too. */
+/** The SDK's errors carry everything that the server said, for a wrong signature the string to sign and the signature too, and of a program
+ *  for credentials its arguments. */
 function toCause(thrown: unknown, facts: Facts): unknown {
   if (thrown instanceof TransportError || !(thrown instanceof Error)) return thrown;
   const cause = new Error(facts.words);
   cause.name = facts.name;
-  if (thrown.stack !== undefined) cause.stack = thrown.stack;
+  // The first lines of a stack are the message.
+  const frames = thrown.stack?.split('\n').filter((line) => /^\s+at /.test(line)) ?? [];
+  cause.stack = [`${facts.name}: ${facts.words}`, ...frames].join('\n');
   return Object.assign(cause, { status: facts.status });
 }
 
