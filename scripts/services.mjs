@@ -2,9 +2,9 @@
 // Real object stores for development and tests, each a process of its own on 127.0.0.1.
 
 import { createWriteStream } from 'node:fs';
-import { mkdir, mkdtemp, readFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { removeTree } from './lib/cache.mjs';
@@ -30,10 +30,15 @@ import { createServerCommand } from './lib/servers.mjs';
  * @property {import('node:child_process').ChildProcess} process
  * @property {() => Promise<void>} stop ends it; calling it again does nothing
  *
- * @typedef {Service & { accessKey: string, secretKey: string, region: string,
- *   createBucket: (name: string) => Promise<void> }} S3Service
+ * @typedef {Service & { accessKey: string, secretKey: string, region: string }} S3Account
+ * @typedef {S3Account & { createBucket: (name: string) => Promise<void> }} S3Service
  * @typedef {Service & { createBucket: (name: string) => Promise<void> }} GoogleService
  * @typedef {Service & { accountName: string, accountKey: string, connectionString: string }} AzureService
+ *
+ * @typedef {object} Invocation
+ * @property {readonly string[]} args
+ * @property {Record<string, string>} [env]
+ * @property {number} [graceMs] as of stopProcess
  */
 
 /** A server that has not answered by then will not. */
@@ -71,6 +76,66 @@ export async function startS3(options = {}) {
   return { ...service, accessKey, secretKey, region: 'us-east-1', createBucket };
 }
 
+/** The other S3 servers: how each is told its port, its data and its one user. Their buckets are made by who uses them.
+ * @type {Readonly<Record<'seaweedfs' | 'rclone' | 's3proxy' | 'moto',
+ *   (port: number, data: string, user: { accessKey: string, secretKey: string }) => Promise<Invocation>>>} */
+const otherS3 = {
+  seaweedfs: async (port, data, user) => {
+    const file = join(data, 'identities.json');
+    const identity = { name: 'test', credentials: [user], actions: ['Admin'] };
+    await writeFile(file, JSON.stringify({ identities: [identity] }));
+    const ports = await Promise.all(
+      ['master', 'volume', 'filer'].map(async (part) => `-${part}.port=${await freePort()}`),
+    );
+    return {
+      // biome-ignore format: an option and its value stay together
+      args: ['server', '-dir', data, '-ip=127.0.0.1', '-ip.bind=127.0.0.1', ...ports, '-filer', '-s3', `-s3.port=${port}`, `-s3.config=${file}`],
+      // Told to end, it goes on for minutes to look for where it might write its log.
+      graceMs: 0,
+    };
+  },
+  rclone: async (port, data, { accessKey, secretKey }) => ({
+    // biome-ignore format: an option and its value stay together
+    args: ['serve', 's3', '--config', '', '--addr', `127.0.0.1:${port}`, '--auth-key', `${accessKey},${secretKey}`, data],
+  }),
+  s3proxy: async (port, data, { accessKey, secretKey }) => {
+    const file = join(dirname(data), 's3proxy.properties');
+    const properties = [
+      `s3proxy.endpoint=http://127.0.0.1:${port}`,
+      's3proxy.authorization=aws-v2-or-v4',
+      `s3proxy.identity=${accessKey}`,
+      `s3proxy.credential=${secretKey}`,
+      'jclouds.provider=filesystem-nio2',
+      `jclouds.filesystem.basedir=${data}`,
+    ];
+    await writeFile(file, properties.join('\n'));
+    return { args: ['--properties', file] };
+  },
+  moto: async (port) => ({ args: ['--host', '127.0.0.1', '--port', `${port}`] }),
+};
+
+/**
+ * Starts one of the S3 servers that people have and most tests do not need.
+ * @param {keyof typeof otherS3} name
+ * @returns {Promise<S3Account>}
+ */
+export async function startOtherS3(name) {
+  const user = { accessKey: 'local-access-key', secretKey: 'local-secret-key' };
+  const service = await startService(name, {}, (port, data) => otherS3[name](port, data, user));
+  return { ...service, ...user, region: 'us-east-1' };
+}
+
+/**
+ * Starts gcp-storage-emulator, another one that checks no credentials.
+ * @returns {Promise<GoogleService>}
+ */
+export async function startGcpStorageEmulator() {
+  const service = await startService('gcp-storage-emulator', {}, (port) => ({
+    args: ['start', '--host=127.0.0.1', `--port=${port}`, '--in-memory'],
+  }));
+  return { ...service, createBucket: (name) => createGoogleBucket(service.endpoint, name) };
+}
+
 /**
  * Starts fake-gcs-server, which checks no credentials.
  * @param {ServiceOptions} [options]
@@ -84,17 +149,18 @@ export async function startGoogle(options = {}) {
       '-backend', 'filesystem', '-filesystem-root', data,
       ...tlsArgs(options.tls, '-cert-location', '-private-key-location'),
     ],
-    env: {},
   }));
-  const createBucket = async (/** @type {string} */ name) => {
-    const url = `${service.endpoint}/storage/v1/b?project=local`;
-    const headers = { 'content-type': 'application/json' };
-    const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify({ name }) });
-    if (!response.ok && response.status !== 409) {
-      throw new Error(`creating the bucket ${name}: ${response.status} ${await response.text()}`);
-    }
-  };
-  return { ...service, createBucket };
+  return { ...service, createBucket: (name) => createGoogleBucket(service.endpoint, name) };
+}
+
+/** @param {string} endpoint @param {string} name */
+async function createGoogleBucket(endpoint, name) {
+  const url = `${endpoint}/storage/v1/b?project=local`;
+  const headers = { 'content-type': 'application/json' };
+  const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify({ name }) });
+  if (!response.ok && response.status !== 409) {
+    throw new Error(`creating the bucket ${name}: ${response.status} ${await response.text()}`);
+  }
 }
 
 /**
@@ -110,7 +176,6 @@ export async function startAzure(options = {}) {
       '--location', data, '--blobHost', '127.0.0.1', '--blobPort', `${port}`,
       ...tlsArgs(options.tls, '--cert', '--key'),
     ],
-    env: {},
   }));
   const { accountName, accountKey } = azureAccount;
   const connectionString =
@@ -127,7 +192,7 @@ function tlsArgs(tls, certificate, key) {
 /**
  * @param {import('./lib/servers.mjs').ServerName} name
  * @param {ServiceOptions} options
- * @param {(port: number, data: string) => { args: string[], env: Record<string, string> }} configure
+ * @param {(port: number, data: string) => Invocation | Promise<Invocation>} configure
  * @returns {Promise<Service>}
  */
 async function startService(name, options, configure) {
@@ -140,11 +205,11 @@ async function startService(name, options, configure) {
 
   for (let attempt = 1; ; attempt += 1) {
     const port = options.port ?? (await freePort());
-    const { args, env } = configure(port, data);
+    const { args, env = {}, graceMs } = await configure(port, data);
     const child = await spawnLogged(createCommand(args, env, folder), logFile);
     const endpoint = `${options.tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`;
     const stop = async () => {
-      await stopProcess(child);
+      await stopProcess(child, graceMs);
       await removeFolder();
     };
     const outcome = await waitUntilReady(endpoint, child);

@@ -108,5 +108,6 @@ async function runOne({ step, box }) {
   const mark = counts.failed > 0 ? '✗' : '✓';
   const where = counts.failed > 0 ? `; its output is in ${logFile}` : '';
   say(`${mark} ${title}: ${formatCounts(counts)} (${duration})${where}`);
+  for (const name of counts.skips) say(`  skipped: ${name}`);
   return counts;
 }

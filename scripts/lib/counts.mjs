@@ -3,18 +3,22 @@
 
 import { readFile } from 'node:fs/promises';
 
-/** @typedef {{ passed: number, failed: number, skipped: number }} Counts */
+/**
+ * @typedef {{ passed: number, failed: number, skipped: number, skips: readonly string[] }} Counts
+ *   skips: the names of skipped tests, where the runner tells them; they are to say why
+ */
 
 /** @type {Readonly<Counts>} */
-export const noCounts = { passed: 0, failed: 0, skipped: 0 };
+export const noCounts = { passed: 0, failed: 0, skipped: 0, skips: [] };
 
 /** @param {readonly Counts[]} all @returns {Counts} */
 export function sumCounts(all) {
   const sum = { ...noCounts };
-  for (const { passed, failed, skipped } of all) {
+  for (const { passed, failed, skipped, skips } of all) {
     sum.passed += passed;
     sum.failed += failed;
     sum.skipped += skipped;
+    sum.skips = [...sum.skips, ...skips];
   }
   return sum;
 }
@@ -55,6 +59,10 @@ export async function readVitestCounts(file) {
     passed: report.numPassedTests,
     failed: report.numFailedTests + broken.length,
     skipped: report.numPendingTests + report.numTodoTests,
+    skips: report.testResults
+      .flatMap(({ assertionResults }) => assertionResults)
+      .filter(({ status }) => status === 'skipped' || status === 'todo')
+      .map(({ fullName }) => fullName),
   };
 }
 
@@ -70,5 +78,5 @@ export async function readJunitCounts(file) {
     Number(new RegExp(`\\b${name}="(\\d+)"`).exec(head)?.[1] ?? 0);
   const skipped = read('skipped') + read('disabled');
   const failed = read('failures');
-  return { passed: read('tests') - failed - skipped, failed, skipped };
+  return { passed: read('tests') - failed - skipped, failed, skipped, skips: [] };
 }

@@ -5,16 +5,13 @@ import { ensureBox } from './box.mjs';
 import { buildBundle, buildNative } from './build.mjs';
 import { ensureDependencies } from './dependencies.mjs';
 import { explainError, say } from './log.mjs';
-import { createServerCommand } from './servers.mjs';
+import { createServerCommand, otherServers, usualServers } from './servers.mjs';
 
 /**
  * @typedef {import('./box.mjs').BoxName} BoxName
- * @typedef {'dependencies' | 'bundle' | 'box' | 'servers' | import('./build.mjs').Variant} Need
+ * @typedef {'dependencies' | 'bundle' | 'box' | 'servers' | 'otherServers' | import('./build.mjs').Variant} Need
  *   a variant of the native half is compiled with its tests
  */
-
-/** @type {readonly import('./servers.mjs').ServerName[]} */
-const serverNames = ['versitygw', 'fake-gcs-server', 'azurite'];
 
 /**
  * Returns a function that gets what is needed. A failure is told once, when it happens; whoever
@@ -27,7 +24,7 @@ export function createNeeds() {
 
   /** @param {Need} need @param {BoxName} box */
   const get = (need, box) => {
-    const isOfBox = !['dependencies', 'bundle', 'servers'].includes(need);
+    const isOfBox = !['dependencies', 'bundle', 'servers', 'otherServers'].includes(need);
     const key = isOfBox ? `${need} ${box}` : need;
     let promise = started.get(key);
     if (promise === undefined) {
@@ -41,7 +38,10 @@ export function createNeeds() {
   const start = async (need, box) => {
     if (need === 'dependencies') return await tell(ensureDependencies());
     if (need === 'box') return await tell(ensureBox(box));
-    if (need === 'servers') return await tell(Promise.all(serverNames.map(createServerCommand)));
+    if (need === 'servers') return await tell(Promise.all(usualServers.map(createServerCommand)));
+    // Whose test is skipped where one cannot be had, and says why.
+    if (need === 'otherServers')
+      return await Promise.allSettled(otherServers.map(createServerCommand));
     await get('dependencies', box);
     if (need === 'bundle') return await tell(buildBundle());
     // The native half embeds the bundle.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The programs behind the services: pinned, built or installed once into the user's cache.
 
-import { copyFile, mkdir, readFile, rm } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { ensureCached, hashOf } from './cache.mjs';
@@ -9,14 +9,25 @@ import { ensureChroot, spawnInChroot } from './chroot-box.mjs';
 import { canInstallPackages, hasDocker } from './host.mjs';
 import { runStep, say, UserError } from './log.mjs';
 import { inProject } from './paths.mjs';
-import { capture, collectOutput, createCommandError, run } from './run.mjs';
+import { capture, collectOutput, createCommandError, hasCommand, run } from './run.mjs';
+
+/** @param {...string} parts path below the folder that says what each server is made from */
+const inRecipes = (...parts) => inProject('scripts', 'servers', ...parts);
 
 /**
- * @typedef {'versitygw' | 'fake-gcs-server' | 'azurite'} ServerName
- * @typedef {{ module: string, version: string, image: string, entrypoint: string }} GoServer
+ * @typedef {'versitygw' | 'fake-gcs-server' | 'rclone'} GoServerName
+ * @typedef {'seaweedfs' | 'moto' | 'gcp-storage-emulator'} PythonServerName
+ * @typedef {GoServerName | PythonServerName | 'azurite' | 's3proxy'} ServerName
+ * @typedef {{ module: string, version: string, image: string, entrypoint: string, main?: string }} GoServer
+ *   main: our own main.go, which takes a part of the module
  */
 
-/** @type {Readonly<Record<'versitygw' | 'fake-gcs-server', GoServer>>} */
+/** What nearly all tests need. @type {readonly ServerName[]} */
+export const usualServers = ['versitygw', 'fake-gcs-server', 'azurite'];
+/** What test/interop/servers.test.ts tries in addition, where they can be had. @type {readonly ServerName[]} */
+export const otherServers = ['seaweedfs', 'rclone', 's3proxy', 'moto', 'gcp-storage-emulator'];
+
+/** @type {Readonly<Record<GoServerName, GoServer>>} */
 const goServers = {
   versitygw: {
     module: 'github.com/versity/versitygw/cmd/versitygw',
@@ -30,6 +41,24 @@ const goServers = {
     image: 'fsouza/fake-gcs-server:1.56.1',
     entrypoint: '/bin/fake-gcs-server',
   },
+  rclone: {
+    module: 'github.com/rclone/rclone',
+    version: 'v1.76.0',
+    image: 'rclone/rclone:1.76.0',
+    entrypoint: '/usr/local/bin/rclone',
+    main: inRecipes('rclone', 'main.go'),
+  },
+};
+
+/**
+ * How Python starts each; all are installed together.
+ * @type {Readonly<Record<PythonServerName, (bin: string) => readonly string[]>>}
+ */
+const pythonServers = {
+  seaweedfs: (bin) => [join(bin, 'weed')],
+  // Not by their scripts, whose first lines name the folder that the cache renames.
+  moto: (bin) => [join(bin, 'python'), '-m', 'moto.server'],
+  'gcp-storage-emulator': (bin) => [join(bin, 'python'), '-m', 'gcp_storage_emulator'],
 };
 
 /** What fake-gcs-server's go.mod asks for. */
@@ -50,12 +79,8 @@ const goBox = {
  *   { argv: string[], env: Record<string, string>, deathSignal: 'KILL' | 'TERM' }>}
  */
 export async function createServerCommand(name) {
-  if (name === 'azurite') {
-    const script = join(await ensureAzurite(), 'node_modules/azurite/dist/src/blob/main.js');
-    return (args, env) => ({ argv: [process.execPath, script, ...args], env, deathSignal: 'KILL' });
-  }
-  const server = goServers[name];
-  if ((await findGo()) === 'docker') {
+  if (isOf(goServers, name) && (await findGo()) === 'docker') {
+    const server = goServers[name];
     await ensureImage(server.image);
     // The client passes SIGTERM on to the container, which would outlive its SIGKILL.
     return (args, env, folder) => ({
@@ -64,8 +89,46 @@ export async function createServerCommand(name) {
       deathSignal: 'TERM',
     });
   }
-  const binary = join(await ensureGoServer(name), name);
-  return (args, env) => ({ argv: [binary, ...args], env, deathSignal: 'KILL' });
+  const program = await ensureProgram(name);
+  return (args, env) => ({ argv: [...program, ...args], env, deathSignal: 'KILL' });
+}
+
+/** @param {ServerName} name @returns {Promise<readonly string[]>} what its arguments follow */
+async function ensureProgram(name) {
+  if (isOf(goServers, name)) return [join(await ensureGoServer(name), name)];
+  if (isOf(pythonServers, name)) return pythonServers[name](await ensurePythonServers());
+  if (name === 's3proxy') {
+    const folder = await ensureS3Proxy();
+    const log = `-Dlogback.configurationFile=${inRecipes('s3proxy', 'logback.xml')}`;
+    // The compiler that starts soonest: these servers live for seconds.
+    const java = ['java', '-XX:TieredStopAtLevel=1', log, '-cp', join(folder, 'lib', '*')];
+    return [...java, 'org.gaul.s3proxy.Main'];
+  }
+  const script = join(await ensureAzurite(), 'node_modules/azurite/dist/src/blob/main.js');
+  return [process.execPath, script];
+}
+
+/**
+ * @template {string} Name
+ * @param {Readonly<Record<Name, unknown>>} servers
+ * @param {string} name
+ * @returns {name is Name}
+ */
+const isOf = (servers, name) => Object.hasOwn(servers, name);
+
+/**
+ * Gets one of `otherServers` if it is not in the cache.
+ * @param {ServerName} name
+ * @returns {Promise<string | undefined>} why it cannot be had, in a line; undefined if it can
+ */
+export async function explainMissingServer(name) {
+  try {
+    await createServerCommand(name);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return error.message.replace(/\s+/g, ' ').slice(-300);
+  }
 }
 
 /**
@@ -102,11 +165,12 @@ async function hasHostGo() {
   return Number(minor) >= goMinor || (Number(minor) >= 21 && toolchain !== 'local');
 }
 
-/** @param {'versitygw' | 'fake-gcs-server'} name @returns {Promise<string>} the folder of the binary */
+/** @param {GoServerName} name @returns {Promise<string>} the folder of the binary */
 async function ensureGoServer(name) {
-  const { module, version } = goServers[name];
+  const { module, version, main } = goServers[name];
   const target = `${module}@${version}`;
-  const key = hashOf(target, process.platform, process.arch);
+  const source = main === undefined ? [] : [await readFile(main, 'utf8')];
+  const key = hashOf(target, process.platform, process.arch, ...source);
   return await ensureCached(`servers/${name}-${version}-${key}`, async (folder) => {
     const way = await findGo();
     if (way === undefined) {
@@ -114,10 +178,19 @@ async function ensureGoServer(name) {
         `${name} needs Go 1.${goMinor} or later (https://go.dev/doc/install), a Docker engine, or root on Debian.`,
       );
     }
-    await runStep(`Building ${name} ${version} (go install; about a minute)`, async () => {
-      const argv = ['go', 'install', '-trimpath', '-ldflags', '-s -w', target];
+    await runStep(`Building ${name} ${version} (about a minute)`, async () => {
+      const flags = ['-trimpath', '-ldflags', '-s -w'];
+      let argv = ['go', 'install', ...flags, target];
+      if (main !== undefined) {
+        // The versions of all else are those that the module itself asks for.
+        const requirements = `module ${name}-for-tests\n\ngo 1.${goMinor}\n\nrequire ${module} ${version}\n`;
+        await writeFile(join(folder, 'go.mod'), requirements);
+        await copyFile(main, join(folder, 'main.go'));
+        argv = ['go', 'build', ...flags, '-mod=mod', '-o', name, '.'];
+      }
+      const env = { ...process.env, GOBIN: folder, CGO_ENABLED: '0' };
       if (way === 'chroot') await installInChroot(argv, folder);
-      else await run(argv, { env: { ...process.env, GOBIN: folder, CGO_ENABLED: '0' } });
+      else await run(argv, { cwd: folder, env });
     });
   });
 }
@@ -146,7 +219,7 @@ async function installInChroot(argv, folder) {
 
 /** @returns {Promise<string>} a folder with azurite in its node_modules */
 async function ensureAzurite() {
-  const recipe = inProject('scripts', 'azurite');
+  const recipe = inRecipes('azurite');
   const lock = await readFile(join(recipe, 'package-lock.json'), 'utf8');
   return await ensureCached(`servers/azurite-${hashOf(lock)}`, async (folder) => {
     await runStep('Installing azurite (npm ci)', async () => {
@@ -158,6 +231,70 @@ async function ensureAzurite() {
     });
   });
 }
+
+/** @type {Promise<string> | undefined} */ let pythonAnswer;
+
+/** @returns {Promise<string>} the folder of their programs */
+function ensurePythonServers() {
+  pythonAnswer ??= installPythonServers();
+  return pythonAnswer;
+}
+
+async function installPythonServers() {
+  const requirements = inRecipes('python', 'requirements.txt');
+  const key = hashOf(await readFile(requirements, 'utf8'), process.platform, process.arch);
+  const folder = await ensureCached(`servers/python-${key}`, async (made) => {
+    // Debian has venv in a package of its own, and without it no ensurepip.
+    const isFit = 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))';
+    if (!(await succeeds(['python3', '-c', isFit]))) {
+      throw new UserError('Python 3.10 or later with venv is needed');
+    }
+    await runStep('Installing the servers that are Python packages (pip)', async () => {
+      await run(['python3', '-m', 'venv', made]);
+      // biome-ignore format: an option and its value stay together
+      await run([
+        join(made, 'bin', 'python'), '-m', 'pip', 'install', '--no-input', '--no-compile',
+        '--disable-pip-version-check', '--require-hashes', '--only-binary', ':all:',
+        '--requirement', requirements,
+      ]);
+    });
+  });
+  return join(folder, 'bin');
+}
+
+/** @returns {Promise<string>} a folder with the jars in its lib */
+async function ensureS3Proxy() {
+  const recipe = inRecipes('s3proxy', 'pom.xml');
+  return await ensureCached(
+    `servers/s3proxy-${hashOf(await readFile(recipe, 'utf8'))}`,
+    async (folder) => {
+      const { stderr } = await capture(['java', '-version']).catch(() => ({ stderr: '' }));
+      const isFit = Number(/version "(\d+)/.exec(stderr)?.[1]) >= 17;
+      if (!isFit || !(await hasCommand('mvn'))) {
+        throw new UserError('Java 17 or later and Maven are needed');
+      }
+      await runStep('Fetching s3proxy (mvn)', async () => {
+        await copyFile(recipe, join(folder, 'pom.xml')); // beside it Maven may write
+        const options = ['--quiet', '--batch-mode', '--file', join(folder, 'pom.xml')];
+        const output = `-DoutputDirectory=${join(folder, 'lib')}`;
+        await run([
+          'mvn',
+          ...options,
+          'dependency:copy-dependencies',
+          '-DincludeScope=runtime',
+          output,
+        ]);
+      });
+    },
+  );
+}
+
+/** @param {readonly string[]} argv */
+const succeeds = (argv) =>
+  capture(argv).then(
+    ({ code }) => code === 0,
+    () => false,
+  );
 
 /** @param {string} image */
 async function ensureImage(image) {

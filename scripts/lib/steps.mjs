@@ -182,7 +182,7 @@ export const steps = [
       return judge(await readVitestCounts(report), code);
     },
   },
-  createVitestStep('interop', ['box']),
+  createVitestStep('interop', ['box', 'servers', 'otherServers']),
   createVitestStep('conformance', ['servers']),
   createVitestStep('faults', ['release', 'servers']),
   createVitestStep('e2e', ['release', 'servers'], { boxes: 'each', load: 'fills' }),
