@@ -6,14 +6,17 @@ import {
   accessSync,
   closeSync,
   constants,
+  fchmodSync,
   fstatSync,
   fsyncSync,
   ftruncateSync,
   lstatSync,
   openSync,
+  readdirSync,
   readSync,
   realpathSync,
   renameSync,
+  rmSync,
   statSync,
   unlinkSync,
   writeSync,
@@ -23,11 +26,14 @@ import { addAbortSignal } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { StorageError } from '../errors.ts';
 import type { Spool } from '../jobs/rekey.ts';
+import { openRegularFile, readRegularFile, UNLINKED } from '../regular-file.ts';
 import { abortReason } from '../store/abort.ts';
 import { bodyOf } from '../store/bodies.ts';
 import { createMemorySink } from '../store/memory-sink.ts';
 import type { Body, OperationOptions, Sink } from '../store/object-store.ts';
 
+/** For the user who runs the command alone. */
+const OWN_MODE = 0o600;
 /** Stands for standard input or output. */
 export const STANDARD_STREAM = '-';
 
@@ -86,7 +92,10 @@ export function isFile(path: string): boolean {
 export function openOutput(path: string, mayReplace: boolean): Output {
   if (path === STANDARD_STREAM) return openStandardOutput();
   const target = attempt(path, 'written', () => targetOf(path, mayReplace));
-  const temporary = `${target}.${randomBytes(4).toString('hex')}.part`;
+  attempt(path, 'written', () => {
+    removeLeftovers(dirname(target));
+  });
+  const temporary = temporaryName(target);
   const descriptor = attempt(path, 'written', () => openSync(temporary, 'wx', 0o600));
   const file = createFileSink(path, descriptor);
   let isOpen = true;
@@ -115,6 +124,76 @@ export function openOutput(path: string, mayReplace: boolean): Output {
     },
     discard,
   };
+}
+
+/** Tells whose it is, for `removeLeftovers`. */
+function temporaryName(target: string): string {
+  return `${target}.${process.pid}-${randomBytes(4).toString('hex')}.part`;
+}
+
+/** What a run that was killed has left, which may be a content in the clear. */
+function removeLeftovers(folder: string): void {
+  for (const name of readdirSync(folder)) {
+    const pid = /\.(\d{1,10})-[0-9a-f]{8}\.part$/.exec(name)?.[1];
+    if (pid === undefined || isRunning(Number(pid))) continue;
+    const path = join(folder, name);
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found?.isFile() === true && found.uid === process.geteuid?.()) {
+      rmSync(path, { force: true });
+    }
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return !(error instanceof Error && 'code' in error && error.code === 'ESRCH');
+  }
+}
+
+/** A file that a command keeps for its next run: state, journal or report. Others are not to read what is in it, nor to have it written to
+ *  another place by a link. @returns its descriptor, for reading and for writing at its end
+ *  @throws StorageError BAD_CONFIG */
+export function openOwnFile(path: string): number {
+  const { O_APPEND, O_CREAT, O_RDWR } = constants;
+  return attempt(path, 'written', () => {
+    const descriptor = openRegularFile(path, O_APPEND | O_CREAT | O_RDWR | UNLINKED, OWN_MODE);
+    fchmodSync(descriptor, OWN_MODE);
+    return descriptor;
+  });
+}
+
+/** @returns undefined where there is none
+ *  @throws StorageError BAD_CONFIG */
+export function readOwnFile(path: string): string | undefined {
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
+  return attempt(path, 'read', () => readRegularFile(path, UNLINKED));
+}
+
+/** There once it is whole, in place of an older one. @throws StorageError BAD_CONFIG */
+export function writeOwnFile(path: string, text: string): void {
+  attempt(path, 'written', () => {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found !== undefined && !found.isFile()) {
+      throw Object.assign(new Error('no file'), {
+        code: found.isSymbolicLink() ? 'ELOOP' : 'ENOTFILE',
+      });
+    }
+    const temporary = temporaryName(path);
+    const descriptor = openSync(temporary, 'wx', OWN_MODE);
+    try {
+      writeFully(descriptor, 0, Buffer.from(text));
+      fsyncSync(descriptor);
+      renameSync(temporary, path);
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw error;
+    } finally {
+      closeSync(descriptor);
+    }
+  });
 }
 
 /** @returns where the file lies; behind a link, what it leads to: a rename would replace the link itself, or a device */
@@ -234,7 +313,13 @@ export function attempt<T>(path: string, what: 'read' | 'written', work: () => T
     return work();
   } catch (cause) {
     if (cause instanceof StorageError) throw cause;
-    const reason = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
-    throw new StorageError('BAD_CONFIG', `${path}: cannot be ${what} (${reason})`, { cause });
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+    const problem =
+      code === 'ELOOP'
+        ? 'is a symbolic link, which is not followed; give the path of the file itself'
+        : code === 'ENOTFILE'
+          ? 'is no file but a folder, a device or a pipe'
+          : `cannot be ${what} (${code})`;
+    throw new StorageError('BAD_CONFIG', `${path}: ${problem}`, { cause });
   }
 }

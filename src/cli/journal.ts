@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { appendFileSync, closeSync, openSync, readSync } from 'node:fs';
+import { appendFileSync, closeSync, readSync } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
 import { StorageError } from '../errors.ts';
 import type { Side } from '../jobs/side.ts';
 import { createUuidTable } from '../jobs/uuid-table.ts';
 import { parseKey } from '../naming.ts';
 import { field } from '../orthanc-api.ts';
-import { attempt } from './files.ts';
+import { attempt, openOwnFile } from './files.ts';
 import { parseJsonLine } from './json-lines.ts';
 
 /** What earlier runs of a migration have copied and verified: behind a first line that tells where to, one key a line; the last one may
@@ -34,7 +34,7 @@ export function openJournal(
     return { isDone: () => false, add: () => undefined, close: () => undefined };
   }
   const done = createUuidTable();
-  const file = attempt(path, 'written', () => openSync(path, 'a+', 0o600));
+  const file = openOwnFile(path);
   let isFirst = true;
   const torn = readLines(file, (line) => {
     if (isFirst) insistOnPlace(path, line, name);

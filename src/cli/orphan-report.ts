@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What a dry run of --delete-orphans has found, and the only objects that a run with --confirm deletes. Lines may be taken out by hand.
 
-import { existsSync, readFileSync } from 'node:fs';
 import { StorageError } from '../errors.ts';
 import type { Orphan } from '../jobs/verify.ts';
 import { field } from '../orthanc-api.ts';
-import { attempt, openOutput } from './files.ts';
+import { readOwnFile, writeOwnFile } from './files.ts';
 import { parseJsonLine } from './json-lines.ts';
 
 const MARK = 'orphans of verify --delete-orphans';
@@ -21,8 +20,8 @@ export function readOrphanReport(
   bucket: string,
   nowMs: number,
 ): ((orphan: Orphan) => boolean) | string {
-  if (!existsSync(path)) return 'there was no dry run yet';
-  const text = attempt(path, 'read', () => readFileSync(path, 'utf8'));
+  const text = readOwnFile(path);
+  if (text === undefined) return 'there was no dry run yet';
   const [first, ...lines] = text.trimEnd().split('\n').map(parseJsonLine);
   if (field(first, 'report') !== MARK) {
     throw new StorageError(
@@ -42,23 +41,15 @@ export function readOrphanReport(
 }
 
 /** There once it is whole, in place of an older one. @throws StorageError BAD_CONFIG */
-export async function writeOrphanReport(
+export function writeOrphanReport(
   path: string,
   bucket: string,
   nowMs: number,
   orphans: readonly Orphan[],
-): Promise<void> {
+): void {
   const head = { report: MARK, bucket, created: new Date(nowMs).toISOString() };
   const lines = [head, ...orphans].map((line) => `${JSON.stringify(line)}\n`);
-  const bytes = Buffer.from(lines.join(''));
-  const output = openOutput(path, true);
-  try {
-    output.sink.begin(bytes.length, bytes.length);
-    output.sink.write(0, bytes);
-    await output.commit();
-  } finally {
-    output.discard();
-  }
+  writeOwnFile(path, lines.join(''));
 }
 
 /** Of an object that has been written anew since, nobody has said that it may go. */

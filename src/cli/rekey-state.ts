@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // How far a rekey has come, so that it goes on there after Ctrl-C or a crash.
 
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { StorageError } from '../errors.ts';
 import type { RekeyedObject, RekeyOutcome } from '../jobs/rekey.ts';
-import { attempt, insistOnWritable } from './files.ts';
+import { insistOnWritable, readOwnFile, writeOwnFile } from './files.ts';
 
 export interface RekeyProgress {
   /** All keys up to this one, in the order of their UTF-8 bytes, are done, but for the failed ones. */
@@ -85,10 +85,7 @@ export function openRekeyState(path: string | undefined, task: object): RekeySta
       const untried = Object.fromEntries([...retried].map((key) => [key, found.failures[key]]));
       const progress = { ...state.progress(), failures: { ...untried, ...failures } };
       const text = JSON.stringify({ version: VERSION, task, progress }, undefined, 1);
-      attempt(path, 'written', () => {
-        writeFileSync(`${path}.part`, `${text}\n`);
-        renameSync(`${path}.part`, path);
-      });
+      writeOwnFile(path, `${text}\n`);
     },
     finish() {
       if (counts.failed > 0) state.save();
@@ -100,8 +97,8 @@ export function openRekeyState(path: string | undefined, task: object): RekeySta
 
 function read(path: string, task: string): RekeyProgress {
   insistOnWritable(path);
-  if (!existsSync(path)) return NONE;
-  const text = attempt(path, 'read', () => readFileSync(path, 'utf8'));
+  const text = readOwnFile(path);
+  if (text === undefined) return NONE;
   const state = parse(text);
   if (state?.version === 1) {
     throw new StorageError(

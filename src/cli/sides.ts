@@ -81,12 +81,11 @@ function bucketSide(
  *  @throws StorageError BAD_CONFIG */
 export async function openBucketAndFiles(
   configPath: string,
-  { writesFiles }: { readonly writesFiles: boolean },
 ): Promise<{ readonly bucket: Side; readonly files: Side }> {
   const log = createCliLogger();
   const { provider, settings, envelope } = loadCliSettings(configPath, log);
   const folder = readFolder(configPath);
-  if (writesFiles) refuseRootForOthers(folder);
+  refuseRootForOthers(folder);
   const objects = await openCheckedObjects(settings, provider, { log });
   const files = createFileSystemStore(folder);
   try {
@@ -110,14 +109,15 @@ function readFolder(configPath: string): FileSystemSettings {
   return folder;
 }
 
-/** Folders that root makes belong to root: Orthanc, as another user, could neither store in them nor remove anything from them.
+/** Folders that root makes belong to root: Orthanc, as another user, could neither store in them nor remove anything from them. And what
+ *  that user has put there could lead root elsewhere.
  *  @throws StorageError BAD_CONFIG */
 function refuseRootForOthers({ folder }: FileSystemSettings): void {
   const owner = statSync(folder, { throwIfNoEntry: false })?.uid ?? 0;
   if (owner === 0 || process.geteuid?.() !== 0) return;
   throw new StorageError(
     'BAD_CONFIG',
-    `StorageDirectory "${folder}": belongs to user ${owner}, and Orthanc could not change what root puts into it; run the command as that user, by sudo -u '#${owner}'`,
+    `StorageDirectory "${folder}": belongs to user ${owner}: what root puts into it Orthanc could not change, and root could read more there than Orthanc; run the command as that user, by sudo -u '#${owner}'`,
   );
 }
 

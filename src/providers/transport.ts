@@ -2,7 +2,6 @@
 // One HTTP exchange over pooled connections: content read from a Body piece by piece, the answer's bytes handed on as they
 // arrive. Knows neither providers nor retries.
 
-import { readFileSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import connectThrough from 'undici/lib/api/api-connect.js';
@@ -11,6 +10,7 @@ import Pool from 'undici/lib/dispatcher/pool.js';
 import ProxyAgent from 'undici/lib/dispatcher/proxy-agent.js';
 import type { NetworkSettings, ProxyServer } from '../config/settings.ts';
 import { StorageError } from '../errors.ts';
+import { readRegularFile } from '../regular-file.ts';
 import { abortReason } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
 import { type Connector, createConnector, trust, within } from './connect.ts';
@@ -181,11 +181,11 @@ function readAuthorities(file: string | undefined): string | undefined {
   if (file === undefined) return undefined;
   let pem: string;
   try {
-    pem = readFileSync(file, 'utf8');
+    pem = readRegularFile(file);
   } catch (cause) {
-    throw new StorageError('BAD_CONFIG', `HttpsCACertificates: cannot read the file "${file}"`, {
-      cause,
-    });
+    const isOther = cause instanceof Error && 'code' in cause && cause.code === 'ENOTFILE';
+    const problem = isOther ? `"${file}" is no file` : `cannot read the file "${file}"`;
+    throw new StorageError('BAD_CONFIG', `HttpsCACertificates: ${problem}`, { cause });
   }
   if (!pem.includes('-----BEGIN')) {
     throw new StorageError('BAD_CONFIG', `HttpsCACertificates: "${file}" holds no PEM certificate`);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What a folder of files owes its users: Orthanc's layout, nothing half written, nothing outside, and words for what a disk does.
 
+import { execFileSync } from 'node:child_process';
 import { setMaxListeners } from 'node:events';
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -70,6 +71,46 @@ describe('layout', () => {
     expect(await filesIn(root)).toEqual(['0c', '0c/ff', '0c/ff/other']);
     await store.delete('0c/ff/other', { signal });
     expect(await filesIn(root)).toEqual([]);
+  });
+
+  describe('a link in the place of a file', () => {
+    let secret: string;
+
+    beforeEach(async () => {
+      secret = join(base, 'of-root-alone');
+      await writeFile(secret, 'secret');
+      await mkdir(join(root, '0c/1d'), { recursive: true });
+      await symlink(secret, join(root, KEY));
+    });
+
+    test('is listed, and never followed: whole, range, look-up, as a large file', async () => {
+      expect(await list()).toEqual([KEY]);
+      const message = /symbolic link, which is not followed/;
+      const sink = makeSink();
+      const range = { start: 0, end: 1 };
+      await expectFailure(store.get(KEY, undefined, sink, { signal }), 'INTEGRITY', message);
+      await expectFailure(store.get(KEY, range, sink, { signal }), 'INTEGRITY', message);
+      await expectFailure(store.head(KEY, { signal }), 'INTEGRITY', message);
+      const opening = store.files?.open(KEY, { signal });
+      await expectFailure(opening ?? Promise.resolve(), 'INTEGRITY', message);
+      expect(sink.begins()).toBe(0);
+    });
+
+    test('is replaced by a write, and removed by a removal, not what it leads to', async () => {
+      await put(KEY, makeBytes(10));
+      expectSameBytes(await readFile(join(root, KEY)), makeBytes(10));
+      await rm(join(root, KEY));
+      await symlink(secret, join(root, KEY));
+      await store.delete(KEY, { signal });
+      expect(await list()).toEqual([]);
+      expect((await readFile(secret)).toString()).toBe('secret');
+    });
+  });
+
+  test('a pipe in the place of a file keeps nobody waiting', async () => {
+    await mkdir(join(root, '0c/1d'), { recursive: true });
+    execFileSync('mkfifo', [join(root, KEY)]);
+    await expectFailure(store.get(KEY, undefined, makeSink(), { signal }), 'NOT_FOUND');
   });
 
   test('a folder is no object', async () => {

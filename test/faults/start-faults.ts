@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The check at start, and the ways to a server: the mistakes that users of every provider make, and what each is told.
 
+import { execFileSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -321,6 +322,13 @@ export function startFaults(target: StartTarget): void {
       const store = open(server.endpoint.replace('https:', 'http:'));
       const error = await expectFailure(check(store), 'UNAVAILABLE', /closed the connection/);
       expect(error.message).toMatch(/https:/);
+    });
+
+    test('a pipe in the place of the file of authorities keeps nobody waiting', () => {
+      const pipe = join(folder, 'pipe.pem');
+      execFileSync('mkfifo', [pipe]);
+      const failing = () => open(server.endpoint, { caCertificatesFile: pipe });
+      expect(failing).toThrow(/HttpsCACertificates: .*pipe\.pem" is no file/);
     });
 
     test.each([

@@ -59,8 +59,12 @@ function explain(thrown: unknown, verb: string): readonly [StorageErrorCode, str
     case 'ENOTCONN':
     case 'EHOSTDOWN':
       return ['UNAVAILABLE', `the disk, or the server that it is on, fails (${code})`];
-    case 'ENAMETOOLONG':
     case 'ELOOP':
+      return [
+        'INTEGRITY',
+        'it is a symbolic link, which is not followed; put the file itself in its place',
+      ];
+    case 'ENAMETOOLONG':
       return ['BAD_CONFIG', `the path is too long or runs in a circle (${code})`];
     default:
       return ['INTERNAL', thrown instanceof Error ? thrown.message : String(thrown)];

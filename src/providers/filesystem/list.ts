@@ -2,7 +2,7 @@
 // All files below a folder in the order of their keys, one folder in memory for each level, while others write and remove.
 
 import type { Dirent } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ObjectInfo } from '../../store/object-store.ts';
 import { errorCode, isGone } from './errors.ts';
@@ -59,6 +59,7 @@ async function readFolder(
     if (!name.startsWith(namePrefix) || isTemporary(name)) continue;
     const kind = entry.isSymbolicLink() ? await followLink(join(folder, name)) : entry;
     if (kind?.isDirectory() === true) entries.push({ name, isFolder: true });
+    // A link to a file is listed, so that whoever reads it hears that it is one.
     else if (kind?.isFile() === true) entries.push({ name, isFolder: false });
   }
   return entries.sort(byKey);
@@ -83,7 +84,7 @@ async function followLink(
 }
 
 async function describe(root: Root, path: string): Promise<Omit<ObjectInfo, 'key'> | undefined> {
-  const found = await unlessGone(root, stat(path));
+  const found = await unlessGone(root, lstat(path));
   return found === undefined ? undefined : { sizeBytes: found.size, modified: found.mtime };
 }
 

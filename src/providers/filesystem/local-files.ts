@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Files as bodies and sinks: synchronous, as those are, and never held as a whole.
 
-import { ftruncateSync, readSync, writeSync } from 'node:fs';
+import { constants, ftruncateSync, readSync, writeSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { StorageError } from '../../errors.ts';
+import { UNLINKED } from '../../regular-file.ts';
 import { bodyFrom } from '../../store/bodies.ts';
 import type { OpenFile, Sink } from '../../store/object-store.ts';
 
 /** @returns undefined where there is something else than a file */
 export async function openFile(path: string): Promise<OpenFile | undefined> {
-  const file = await open(path, 'r');
+  const file = await open(path, constants.O_RDONLY | UNLINKED);
   const found = await file.stat();
   if (!found.isFile()) {
     await file.close();

@@ -3,10 +3,12 @@
 
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
-import { open, stat, unlink } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { lstat, open, stat, unlink } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { FileSystemSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
+import { UNLINKED } from '../../regular-file.ts';
 import { abortReason } from '../../store/abort.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
 import { createLimiter } from '../../store/limit.ts';
@@ -24,7 +26,8 @@ import { fillFile, removeEmptyFolders, writeFile } from './write.ts';
  *  of hosts with (kThreadPoolSize in native/node_process.cpp). */
 const MAX_AT_ONCE = 12;
 
-/** Below StorageDirectory, nothing but what its keys name is ever touched, empty folders aside. */
+/** Below StorageDirectory, nothing but what its keys name is ever touched, empty folders aside. A folder may be a link to another disk;
+ *  a file that is a link is not followed, since it may lead whoever runs this to what the folder's owner could not read. */
 export function createFileSystemStore(settings: FileSystemSettings): ObjectStore {
   const root = createRoot(resolve(settings.folder));
   const { isSynchronous } = settings;
@@ -85,7 +88,8 @@ export function createFileSystemStore(settings: FileSystemSettings): ObjectStore
     head: (key, { signal }) =>
       unlessMissing(
         runForFile('look up', key, signal, async () => {
-          const found = await stat(pathOf(root.path, key));
+          const found = await lstat(pathOf(root.path, key));
+          if (found.isSymbolicLink()) throw Object.assign(new Error('a link'), { code: 'ELOOP' });
           if (!found.isFile()) throw notFound(key);
           return { sizeBytes: found.size };
         }),
@@ -147,7 +151,7 @@ async function readFile(
   sink: Sink,
   signal: AbortSignal,
 ): Promise<void> {
-  const file = await open(path, 'r');
+  const file = await open(path, constants.O_RDONLY | UNLINKED);
   try {
     const found = await file.stat();
     if (!found.isFile()) throw notFound(key);

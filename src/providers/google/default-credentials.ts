@@ -2,11 +2,11 @@
 // Where google-auth-library looks for the application default credentials, and what of it can be told: its own messages quote files that
 // it cannot read, and the variable where somebody wrote the key itself into it.
 
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeSecret, showPath } from '../../config/secret.ts';
 import { StorageError } from '../../errors.ts';
 import { redact } from '../../log.ts';
+import { readRegularFile } from '../../regular-file.ts';
 import { oneLine } from '../words.ts';
 
 const VARIABLE = 'GOOGLE_APPLICATION_CREDENTIALS';
@@ -37,7 +37,7 @@ export function checkDefaultFile(): void {
 function findProblem(file: string, mayBeMissing: boolean): string | undefined {
   let json: string;
   try {
-    json = readFileSync(file, 'utf8');
+    json = readRegularFile(file);
   } catch (thrown) {
     const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unknown';
     switch (code) {
@@ -49,6 +49,8 @@ function findProblem(file: string, mayBeMissing: boolean): string | undefined {
         return 'may not be read by the user that runs Orthanc';
       case 'EISDIR':
         return 'is a folder; name the file in it';
+      case 'ENOTFILE':
+        return 'is a device or a pipe; name a file';
       default:
         return `cannot be read (${code})`;
     }

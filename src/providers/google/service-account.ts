@@ -2,9 +2,9 @@
 // The file that ServiceAccountFile names. People put many other files there, and hear which one it is.
 
 import { createPrivateKey } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { describeSecret, showPath } from '../../config/secret.ts';
 import { StorageError } from '../../errors.ts';
+import { readRegularFile } from '../../regular-file.ts';
 
 export interface ServiceAccount {
   readonly type: 'service_account';
@@ -58,7 +58,7 @@ export function readServiceAccount(file: string): ServiceAccount {
 
 function readText(file: string): string {
   try {
-    return readFileSync(file, 'utf8').replace(/^\uFEFF/, '');
+    return readRegularFile(file).replace(/^\uFEFF/, '');
   } catch (cause) {
     const kind = describeSecret(file);
     if (kind !== undefined) {
@@ -78,6 +78,8 @@ function readText(file: string): string {
         throw wrong(file, 'may not be read by the user that runs Orthanc', cause);
       case 'EISDIR':
         throw wrong(file, 'is a folder; name the file in it', cause);
+      case 'ENOTFILE':
+        throw wrong(file, 'is a device or a pipe; name a file', cause);
       default:
         throw wrong(file, `cannot be read (${String(code)})`, cause);
     }

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { createSecretKey, randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { createEnvelope } from '../../../src/encryption/envelope.ts';
 import { createKeyring } from '../../../src/encryption/keyring.ts';
 import { type IndexedContents, readIndexedContents } from '../../../src/jobs/indexed-contents.ts';
 import { type MigrateCounts, type MigrateOptions, migrate } from '../../../src/jobs/migrate.ts';
 import { ORTHANC_NAMING } from '../../../src/naming.ts';
+import { createFileSystemStore } from '../../../src/providers/filesystem/store.ts';
 import { damage, expectFailure, never } from '../../support/bodies.ts';
 import { ciphers } from '../../support/ciphers.ts';
 import { createFakeIndex, type FakeAttachment, type FakeIndex } from '../../support/fake-index.ts';
@@ -232,6 +236,29 @@ test('what is read from a bucket is proved by the index, or else by a checksum o
   expect(files.objects.has(legacyKey(one.uuid))).toBe(false);
   expect(await run(back, {}, await readIndexWithoutMd5())).toMatchObject({ copied: 0, failed: 1 });
   expect(await run(back)).toMatchObject({ copied: 1, failed: 0 });
+});
+
+test('a link in the folder is counted and named, and what it leads to stays where it is', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
+  const store = createFileSystemStore({ folder, isSynchronous: false });
+  try {
+    const [one, two] = pick();
+    for (const { uuid } of [one, two]) {
+      await mkdir(dirname(join(folder, legacyKey(uuid))), { recursive: true });
+    }
+    await writeFile(join(folder, legacyKey(one.uuid)), one.bytes);
+    await writeFile(join(folder, 'secret'), two.bytes);
+    await symlink(join(folder, 'secret'), join(folder, legacyKey(two.uuid)));
+    const from = sideOf(store, ORTHANC_NAMING, { isFileSystem: true });
+    expect(await run({ from, to: sideOf(bucket, FLAT) })).toMatchObject({ copied: 1, failed: 1 });
+    expect(failures).toEqual([
+      expect.stringMatching(new RegExp(`^${legacyKey(two.uuid)}: INTEGRITY: .*symbolic link`)),
+    ]);
+    expect([...bucket.objects.keys()]).toEqual([flatKey(one)]);
+  } finally {
+    await store.close();
+    await rm(folder, { recursive: true });
+  }
 });
 
 test('a dry run writes nothing', async () => {

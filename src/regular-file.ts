@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Files that a path names, and nothing else: to open a pipe would wait for somebody who writes to it, to read a device might never end.
+
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+
+const { O_NONBLOCK, O_NOFOLLOW } = constants;
+
+/** For files that somebody else could have put a link in the place of. */
+export const UNLINKED = O_NONBLOCK | O_NOFOLLOW;
+
+/** @param flags such as O_RDONLY, and UNLINKED where a symbolic link must not be followed: the error is then ELOOP
+ *  @returns its descriptor
+ *  @throws Error with a code of Node's, or ENOTFILE for what is no file */
+export function openRegularFile(path: string, flags: number, mode?: number): number {
+  const descriptor = openSync(path, flags | O_NONBLOCK, mode);
+  if (fstatSync(descriptor).isFile()) return descriptor;
+  closeSync(descriptor);
+  throw Object.assign(new Error(`${path} is no file`), { code: 'ENOTFILE' });
+}
+
+/** @throws as `openRegularFile` */
+export function readRegularFile(path: string, flags = 0): string {
+  const descriptor = openRegularFile(path, constants.O_RDONLY | flags);
+  try {
+    return readFileSync(descriptor, 'utf8');
+  } finally {
+    closeSync(descriptor);
+  }
+}
