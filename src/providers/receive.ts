@@ -130,7 +130,8 @@ function readExtent(options: ReceiveOptions, status: number, headers: Headers): 
     );
   }
   // rclone up to 1.75 calls a range 200; the rest of the head then says what it is.
-  const isRange = status === 206 || (status === 200 && announced === wanted);
+  const isRange =
+    status === 206 || (status === 200 && announced === Number(match?.[2]) - Number(match?.[1]) + 1);
   if (!isRange || match === null) {
     // A server without ranges sends the whole; that is an answer only if the whole was asked for.
     const isAsked = range.mayEndEarly === true || announced === range.end;

@@ -333,6 +333,10 @@ export function storeFaults(target: FaultTarget): void {
         expectSameBytes((await get(open(), range)).bytes(), bytes);
         bench.server.always(answerRead(SMALL, head));
         await expectFailure(get(open({ maxRetries: 0 }), range), 'INTEGRITY', /Content-Range/);
+        // One that is cut, since the object ends.
+        const cut = { 'content-range': 'bytes 990-999/1000' };
+        bench.server.always(answerRead(SMALL.subarray(990), cut));
+        await expectFailure(get(open(), { start: 990, end: 1_010 }), 'BAD_RANGE', /which has 1000/);
       });
 
       test.each<[string, string, StorageErrorCode]>([
