@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Command } from 'commander';
+import type { Envelope } from '../encryption/envelope.ts';
+import { type KeyFinding, type KeySample, sampleKeys } from '../jobs/key-sample.ts';
 import { checkStores, closeStores, describeUnreadFiles, openStores } from '../open-stores.ts';
 import { createCliLogger, loadCliSettings } from './settings.ts';
 
@@ -22,11 +24,14 @@ export function checkCommand(): Command {
       `
 Run it as the user that Orthanc runs as: others may be allowed to read other files.
 
+Beyond what the plugin does, it lists the first objects in the bucket, and tells whether the keys are those that they are
+encrypted with: of up to 100 objects, for at most 10 s.
+
 Examples:
   orthanc-object-storage check --config /etc/orthanc
   sudo -u orthanc orthanc-object-storage check --config /etc/orthanc --json
 
-Exit codes: 0 Orthanc would start, 1 it would not, and standard error says why, 2 wrong usage.`,
+Exit codes: 0 Orthanc would start, whatever there is to warn of, 1 it would not, and standard error says why, 2 wrong usage.`,
     )
     .action(run);
 }
@@ -39,15 +44,21 @@ async function run({ config, json }: Options): Promise<void> {
   for (const warning of warnings) log.warning(warning);
   const stores = await openStores(settings, provider, { log });
   await checkStores(stores, settings.naming, log);
+  const side = { store: stores.objects, naming: settings.naming };
+  const sample = await sampleKeys(side, envelope, { signal: new AbortController().signal });
   await closeStores(stores);
+  const aboutObjects = describeSample(sample, provider.section, envelope);
+  for (const warning of aboutObjects) log.warning(warning);
+  const { lookedAt, plain } = sample;
   if (json === true) {
     const encryption =
       envelope === undefined
         ? null
         : { format: envelope.format ?? null, masterKeyId: envelope.masterKeyId ?? null };
-    const all = [...warnings, ...keyWarnings];
+    const all = [...warnings, ...keyWarnings, ...aboutObjects];
+    const objects = { lookedAt, plain };
     process.stdout.write(
-      `${JSON.stringify({ section: provider.section, encryption, warnings: all })}\n`,
+      `${JSON.stringify({ section: provider.section, encryption, objects, warnings: all })}\n`,
     );
     return;
   }
@@ -55,5 +66,47 @@ async function run({ config, json }: Options): Promise<void> {
     envelope === undefined
       ? 'the configuration and the store are'
       : 'the configuration, the keys and the store are';
-  process.stdout.write(`${provider.section}: ${what} fine\n`);
+  const verdict =
+    sample.findings.length === 0
+      ? `${what} fine`
+      : 'Orthanc would start, but could not read all that is in the bucket: see the warnings';
+  process.stdout.write(`${provider.section}: ${verdict}${describePlain(sample, envelope)}\n`);
+}
+
+/** What was stored before encryption was switched on is read as it is: nothing to warn of. */
+function describePlain({ lookedAt, plain }: KeySample, envelope: Envelope | undefined): string {
+  if (envelope?.format === undefined || plain === 0) return '';
+  return `; ${plain} of ${lookedAt} objects that were looked at are not encrypted`;
+}
+
+function describeSample(
+  { lookedAt, findings, failure }: KeySample,
+  section: string,
+  envelope: Envelope | undefined,
+): readonly string[] {
+  const setting = `${section}.StorageEncryption`;
+  const told = findings.map((finding) => {
+    const { count, keyId, example } = finding;
+    const objects = `${count} of ${lookedAt} objects that were looked at, such as ${example},`;
+    return `${setting}: ${objects} cannot be read: ${describeProblem(finding, keyId, envelope)}`;
+  });
+  if (failure === undefined) return told;
+  const what = lookedAt === 0 ? 'what is' : 'all of what was picked';
+  return [
+    ...told,
+    `${what} in the bucket could not be looked at, so that nobody knows whether it is encrypted with other keys than those that are configured (${failure})`,
+  ];
+}
+
+function describeProblem(
+  { kind }: KeyFinding,
+  keyId: number,
+  envelope: Envelope | undefined,
+): string {
+  if (envelope === undefined) {
+    return `they are encrypted with master key ${keyId}, and no key is configured; write that key into MasterKey`;
+  }
+  return kind === 'missing'
+    ? `they are encrypted with master key ${keyId}, which is not configured; add it to PreviousMasterKeys`
+    : `they name master key ${keyId}, and the key that is configured with this id does not decrypt them; name the file of the key that they were encrypted with (or they are damaged, which "verify --deep" tells)`;
 }

@@ -5,12 +5,16 @@ import { StorageError } from '../errors.ts';
 import { type LocatedAttachment, locate } from '../locate.ts';
 import { LEVELS, type Level } from '../orthanc-api.ts';
 import { abortWhenInterrupted } from './interruption.ts';
-import { connectToOrthanc, orthancOption } from './orthanc-http.ts';
+import {
+  connectToOrthanc,
+  ORTHANC_HELP,
+  type OrthancOptions,
+  orthancOption,
+  orthancPasswordFileOption,
+} from './orthanc-http.ts';
 import { openSides } from './sides.ts';
 
-interface Options {
-  readonly config: string;
-  readonly orthanc: URL;
+interface Options extends OrthancOptions {
   readonly json?: true;
 }
 
@@ -22,12 +26,14 @@ export function locateCommand(): Command {
     .argument('<id>', "Orthanc's id of the resource")
     .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
     .addOption(orthancOption())
+    .addOption(orthancPasswordFileOption())
     .option('--json', 'print the result as JSON')
     .addHelpText(
       'after',
       `
 Example:
   orthanc-object-storage locate studies 66c8e41e-ac3a9029-0b85e42a-8195ee0a-92c2e62e --config /etc/orthanc
+${ORTHANC_HELP}
 
 Exit codes: 0 each lies somewhere, 1 one is lost, or there is no such resource, 2 wrong usage.`,
     )
@@ -41,7 +47,7 @@ async function run(level: Level, id: string, options: Options): Promise<void> {
   try {
     const found = await locate(
       {
-        api: connectToOrthanc(options.orthanc, { signal }),
+        api: connectToOrthanc(options, { signal }),
         stores: [bucket, ...(files === undefined ? [] : [files])].map((side) => ({
           name: side.isFileSystem ? 'file-system' : 'object-storage',
           attachments: side.attachments,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // orthanc-object-storage: what the plugin does, outside Orthanc.
 
-import { Command, type CommanderError } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { StorageError } from '../errors.ts';
 import { checkCommand } from './check.ts';
 import { decryptCommand, encryptCommand } from './crypt.ts';
@@ -26,6 +26,7 @@ const program = new Command('orthanc-object-storage')
   )
   .version(__VERSION__)
   .exitOverride(exitWithUsage)
+  .configureOutput({ outputError })
   .addHelpText(
     'after',
     '\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C (128 and the number of the signal).',
@@ -57,8 +58,8 @@ for (const command of [
   verifyCommand(),
   locateCommand(),
 ]) {
-  // Commander does not hand this down to commands that were made elsewhere.
-  program.addCommand(command.exitOverride(exitWithUsage));
+  // Commander does not hand these down to commands that were made elsewhere.
+  program.addCommand(command.exitOverride(exitWithUsage).configureOutput({ outputError }));
 }
 
 program.parseAsync().catch((error: unknown) => {
@@ -66,8 +67,13 @@ program.parseAsync().catch((error: unknown) => {
     error instanceof StorageError || error instanceof Error ? error.message : String(error);
   process.stderr.write(`${message}\n`);
   // An interruption has set its own; 0 can only be of what came before.
-  process.exitCode ||= EXIT_FAILURE;
+  process.exitCode ||= error instanceof CommanderError ? EXIT_USAGE : EXIT_FAILURE;
 });
+
+/** Commander repeats what it does not understand, which may be an address with a password. */
+function outputError(text: string, write: (text: string) => void): void {
+  write(text.replace(/(:\/\/)[^\n]*@/g, '$1[secret]@'));
+}
 
 function exitWithUsage(error: CommanderError): never {
   process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE);

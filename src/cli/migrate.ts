@@ -10,15 +10,20 @@ import { sleepUntilAborted } from '../store/abort.ts';
 import { abortWhenInterrupted } from './interruption.ts';
 import { openJournal } from './journal.ts';
 import { decimalNumber, parallelNumber } from './numbers.ts';
-import { connectToOrthanc, parseOrthancUrl } from './orthanc-http.ts';
+import {
+  connectToOrthanc,
+  ORTHANC_HELP,
+  type OrthancOptions,
+  orthancOption,
+  orthancPasswordFileOption,
+} from './orthanc-http.ts';
 import { createProgressLine, formatBar } from './progress.ts';
 import { openBucketAndFiles, openBucketSide } from './sides.ts';
 
-interface Options {
+interface Options extends Partial<OrthancOptions> {
   readonly config: string;
   readonly fromConfig?: string;
   readonly to: 'bucket' | 'file-system';
-  readonly orthanc?: URL;
   readonly journal?: string;
   readonly parallel: number;
   readonly bandwidth?: number;
@@ -35,7 +40,7 @@ const FAILURES_SHOWN = 20;
 export function migrateCommand(): Command {
   return new Command('migrate')
     .description(
-      "Copies all of Orthanc's files into the bucket, out of it, or from one bucket into another. Deletes nothing.",
+      "Copies all of Orthanc's files into the bucket, out of it, or from one bucket into another. Deletes nothing where it copies from.",
     )
     .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
     .addOption(
@@ -45,11 +50,11 @@ export function migrateCommand(): Command {
     )
     .option('--from-config <path>', 'from the bucket of this configuration instead')
     .addOption(
-      new Option(
-        '--orthanc <url>',
-        'Orthanc\'s REST API, whose index knows types, sizes and MD5 of files: each is compared before it is copied; needed from a folder into a bucket with StorageStructure "flat" or encryption',
-      ).argParser(parseOrthancUrl),
+      orthancOption(
+        'Its index knows types, sizes and MD5 of files: each is compared before it is copied. Needed from a folder into a bucket with StorageStructure "flat" (the default) or encryption',
+      ),
     )
+    .addOption(orthancPasswordFileOption())
     .option('--journal <file>', 'notes what is done, so that a later run does not read it again')
     .addOption(
       new Option('--parallel <number>', 'files at once')
@@ -76,15 +81,17 @@ target, and only looks at sizes.
 
 What is there with another content is left alone, too, named and counted: nobody knows which of the two is damaged. With
 --orthanc the index does: a source that is not as it was stored is not copied, one that is replaces the damaged copy.
-Beside a running Orthanc, --orthanc also tells what it deletes meanwhile, whose copy is then removed.
+With --orthanc, what a running Orthanc deletes meanwhile does not stay: migrate removes the copy that it has made of it.
 
 50 failures in a row that are those of the disk, the server or the credentials end the run.
 
 Examples:
-  orthanc-object-storage migrate --config /etc/orthanc --dry-run
-  orthanc-object-storage migrate --config /etc/orthanc --orthanc http://127.0.0.1:8042 --journal migrate.txt
+  orthanc-object-storage migrate --config /etc/orthanc --orthanc --dry-run
+  orthanc-object-storage migrate --config /etc/orthanc --orthanc --journal migrate.txt
+  orthanc-object-storage migrate --config /etc/orthanc --orthanc http://alice@pacs.example.org:8042
   orthanc-object-storage migrate --config /etc/orthanc --to file-system
   orthanc-object-storage migrate --config new.json --from-config old.json --bandwidth 50
+${ORTHANC_HELP}
 
 Exit codes: 0 all is there, 1 something could not be copied or is there with another content, 2 wrong usage, 130 ended by Ctrl-C.`,
     )
@@ -188,23 +195,24 @@ async function openRoute(options: Options): Promise<Route> {
 }
 
 async function readIndex(
-  { orthanc }: Options,
+  options: Options,
   { from, to }: Route,
 ): Promise<IndexedContents | undefined> {
+  const { orthanc } = options;
   if (orthanc === undefined) {
     if (!needsTypes({ from, to })) return undefined;
     throw new StorageError(
       'BAD_CONFIG',
-      'flat names and encryption depend on the types of the files, which only Orthanc knows: give its address by --orthanc',
+      'flat names and encryption depend on the types of the files, which only Orthanc knows: say --orthanc, alone for the one of this configuration on this machine, or with its address',
     );
   }
-  return await readIndexedContents(connectToOrthanc(orthanc));
+  return await readIndexedContents(connectToOrthanc({ ...options, orthanc }));
 }
 
 /** An orphan or two are usual, as is what was stored since.
  *  @throws StorageError BAD_CONFIG where the index knows none of the files */
-function insistOnKnown({ unknown, seen, foreign }: MigrateCounts): void {
-  if (unknown === 0 || unknown < seen - foreign) return;
+function insistOnKnown({ unknown, seen, foreign, indexFiles }: MigrateCounts): void {
+  if (unknown === 0 || unknown < seen - foreign - indexFiles) return;
   throw new StorageError(
     'BAD_CONFIG',
     'the Orthanc of --orthanc knows none of these files: give the address of the one that they belong to',
@@ -237,6 +245,8 @@ function describeProgress(counts: MigrateCounts, total: number | undefined, ms: 
 function describe(counts: MigrateCounts, isDryRun: boolean): string {
   const copied = `${counts.copied} files ${isDryRun ? 'to copy' : 'copied'} (${counts.copiedBytes} bytes)`;
   const there = `${counts.alreadyThere + counts.skipped} there already`;
+  const index =
+    counts.indexFiles === 0 ? '' : `, ${counts.indexFiles} of Orthanc's index, which stay`;
   const foreign = counts.foreign === 0 ? '' : `, ${counts.foreign} that are not Orthanc's`;
   const gone = counts.gone === 0 ? '' : `, ${counts.gone} removed meanwhile`;
   const unknown =
@@ -245,5 +255,5 @@ function describe(counts: MigrateCounts, isDryRun: boolean): string {
       : `, ${counts.unknown} left that Orthanc's index did not know (orphans, or stored since it was read)`;
   const differs = counts.differs === 0 ? '' : `, ${counts.differs} there with another content`;
   const failed = counts.failed === 0 ? '' : `, ${counts.failed} failed`;
-  return `${copied}, ${there}${foreign}${gone}${unknown}${differs}${failed}`;
+  return `${copied}, ${there}${index}${foreign}${gone}${unknown}${differs}${failed}`;
 }

@@ -12,17 +12,22 @@ import { checkStores, closeStores, openStores } from '../open-stores.ts';
 import { openSpool } from './files.ts';
 import { abortWhenInterrupted } from './interruption.ts';
 import { parallelNumber, wholeNumber } from './numbers.ts';
-import { connectToOrthanc, parseOrthancUrl } from './orthanc-http.ts';
+import {
+  connectToOrthanc,
+  ORTHANC_HELP,
+  type OrthancOptions,
+  orthancOption,
+  orthancPasswordFileOption,
+} from './orthanc-http.ts';
 import { openRekeyProgress, type RekeyProgressLine } from './rekey-progress.ts';
 import { openRekeyState, type RekeyState } from './rekey-state.ts';
 import { createCliLogger, loadCliSettings } from './settings.ts';
 import { bucketNameOf } from './sides.ts';
 
-interface Options {
+interface Options extends Partial<OrthancOptions> {
   readonly config: string;
   readonly from?: number;
   readonly to?: EncryptionFormat;
-  readonly orthanc?: URL;
   readonly concurrency: number;
   readonly dryRun?: true;
   readonly state?: string;
@@ -54,11 +59,11 @@ export function rekeyCommand(): Command {
       ]),
     )
     .addOption(
-      new Option(
-        '--orthanc <url>',
-        'Orthanc\'s REST API, whose index knows the types of files; needed to convert to A2 with StorageStructure "legacy"',
-      ).argParser(parseOrthancUrl),
+      orthancOption(
+        'Its index knows the types of files; needed to convert to A2 with StorageStructure "legacy"',
+      ),
     )
+    .addOption(orthancPasswordFileOption())
     .addOption(
       new Option('--concurrency <n>', 'objects at once')
         .argParser(parallelNumber)
@@ -87,6 +92,7 @@ Examples:
   orthanc-object-storage rekey --config /etc/orthanc --state rekey.json
   orthanc-object-storage rekey --config /etc/orthanc --from 1 --to A2
   TMPDIR=/big/disk orthanc-object-storage rekey --config /etc/orthanc --concurrency 32
+${ORTHANC_HELP}
 
 Exit codes: 0 done, 1 some objects failed, files are left under earlier keys, or nothing could be done, 2 wrong usage, 130 ended by Ctrl-C.`,
     )
@@ -107,10 +113,11 @@ async function run(options: Options): Promise<void> {
     to: options.to,
     master: masterKeyId,
   });
+  const { orthanc } = options;
   const index =
-    options.orthanc === undefined
+    orthanc === undefined
       ? undefined
-      : await readIndexedContents(connectToOrthanc(options.orthanc));
+      : await readIndexedContents(connectToOrthanc({ ...options, orthanc }));
   const stores = await openStores(settings, provider, { log });
   await checkStores(stores, naming, log);
   const { objects: store, files } = stores;
@@ -195,7 +202,7 @@ function openKeys(options: Options, log: Logger) {
   ) {
     throw new StorageError(
       'BAD_CONFIG',
-      `${provider.section}.StorageStructure: names of the structure "legacy" do not tell the content type, which A2 is bound to; give the address of Orthanc, whose index knows it, by --orthanc`,
+      `${provider.section}.StorageStructure: names of the structure "legacy" do not tell the content type, which A2 is bound to; ask Orthanc, whose index knows it: --orthanc alone for the one of this configuration on this machine, or with its address`,
     );
   }
   return { provider, settings, envelope, masterKeyId };

@@ -10,13 +10,17 @@ import { insistOnWritable } from './files.ts';
 import { abortWhenInterrupted } from './interruption.ts';
 import { decimalNumber, parallelNumber, wholeNumber } from './numbers.ts';
 import { readOrphanReport, writeOrphanReport } from './orphan-report.ts';
-import { connectToOrthanc, orthancOption } from './orthanc-http.ts';
+import {
+  connectToOrthanc,
+  ORTHANC_HELP,
+  type OrthancOptions,
+  orthancOption,
+  orthancPasswordFileOption,
+} from './orthanc-http.ts';
 import { createProgressLine, formatBar } from './progress.ts';
 import { openSides } from './sides.ts';
 
-interface Options {
-  readonly config: string;
-  readonly orthanc: URL;
+interface Options extends OrthancOptions {
   readonly deep?: true;
   readonly minAgeHours: number;
   readonly deleteOrphans?: string;
@@ -43,6 +47,7 @@ export function verifyCommand(): Command {
     )
     .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
     .addOption(orthancOption())
+    .addOption(orthancPasswordFileOption())
     .option(
       '--deep',
       'reads each content, in the bucket and with HybridMode on the disk, and compares its MD5',
@@ -76,7 +81,7 @@ export function verifyCommand(): Command {
       `
 Examples:
   orthanc-object-storage verify --config /etc/orthanc
-  orthanc-object-storage verify --config /etc/orthanc --orthanc http://user:password@orthanc:8042 --deep
+  orthanc-object-storage verify --config /etc/orthanc --orthanc http://alice@pacs.example.org:8042 --deep
   orthanc-object-storage verify --config /etc/orthanc --delete-orphans orphans.txt
   orthanc-object-storage verify --config /etc/orthanc --delete-orphans orphans.txt --confirm --max 100
 
@@ -86,6 +91,7 @@ It refuses where that Orthanc stores in another bucket, or its index knows nothi
 
 An object that another Orthanc uses is an orphan to this one: never delete orphans in a bucket, or a RootPath,
 that two indexes share.
+${ORTHANC_HELP}
 
 Exit codes: 0 all is well, 1 something is missing, orphaned, under another name, of the wrong size, corrupt or
 unreadable, or could not be asked, 2 wrong usage, 3 nothing was deleted in spite of --confirm, since there was no report to go by, 4 there are more
@@ -101,7 +107,7 @@ async function run(options: Options, command: Command): Promise<void> {
   }
   const isJson = options.json === true;
   const { signal } = abortWhenInterrupted();
-  const api = connectToOrthanc(options.orthanc, { signal });
+  const api = connectToOrthanc(options, { signal });
   const sides = await openSides(options.config);
   const { bucket, files } = sides;
   const progress = createProgressLine(!isJson && process.stderr.isTTY === true);

@@ -90,10 +90,9 @@ export function warnOfOrthancSettings(
   }
   const threads = orthanc['StorageLoaderThreadsCount'] ?? LOADER_THREADS_DEFAULT;
   const isFew = typeof threads === 'number' && threads <= LOADER_THREADS_DEFAULT;
-  if (isFew && (version === undefined || compareVersions(version, '1.13.0') >= 0)) {
-    const condition = version === undefined ? 'if this is Orthanc 1.13 or later, ' : '';
+  if (isFew && version !== undefined && compareVersions(version, '1.13.0') >= 0) {
     report.warnings.push(
-      `StorageLoaderThreadsCount: ${condition}${threads} reads at once are few for object storage, where each waits for the network; write about ${LOADER_THREADS_ADVICE}`,
+      `StorageLoaderThreadsCount: ${threads} reads at once are few for object storage, where each waits for the network; write about ${LOADER_THREADS_ADVICE}`,
     );
   }
   const mayBe1130 = version === undefined || compareVersions(version, '1.13.0') === 0;

@@ -73,6 +73,16 @@ export function createA2(
   return { header, secrets: secretsOf(header, dek, uuid, contentType) };
 }
 
+/** Whether the DEK comes out of the header. @param head as many bytes as the header has, at least */
+export function isWrappedBy(kek: KeyObject, head: Uint8Array): boolean {
+  try {
+    unwrapKey(kek, head.subarray(EDEK_OFFSET, A2_HEADER_BYTES)).fill(0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** @throws StorageError INTEGRITY where the KEK is not the one that wrapped the DEK, or the header was altered */
 export function openA2(
   header: A2Header,

@@ -11,7 +11,7 @@ import type {
   PutOptions,
   Sink,
 } from '../store/object-store.ts';
-import { type ObjectIdentity, readA2Header } from './a2.ts';
+import { isWrappedBy, type ObjectIdentity, readA2Header } from './a2.ts';
 import { createByteBudget } from './byte-budget.ts';
 import type { Ciphers } from './ciphers.ts';
 import {
@@ -21,7 +21,7 @@ import {
   type Fetched,
 } from './decrypting-sink.ts';
 import { type EncryptedBody, encryptBody, HELD_MAX_BYTES } from './encrypted-body.ts';
-import { formatOf, looksEncrypted } from './header.ts';
+import { detectFormat, formatOf, looksEncrypted } from './header.ts';
 import { type Head, readHead } from './inspect.ts';
 import type { Keyring } from './keyring.ts';
 import { type OpenedObject, openObject } from './opened-object.ts';
@@ -30,6 +30,7 @@ import {
   A1_OVERHEAD_BYTES,
   coveringSegments,
   type EncryptionFormat,
+  keyIdOf,
   plaintextSize,
   sealedRange,
 } from './sizes.ts';
@@ -43,6 +44,9 @@ export interface Envelope {
   readonly masterKeyId: number | undefined;
   /** For an object whose name does not tell: see `looksEncrypted`. */
   looksEncrypted(head: Head): boolean;
+  /** What the head of an encrypted object tells of the key that is configured under its id: that there is none, that it is another one
+   *  than it was encrypted with, or nothing, since of A1 only the whole object tells. */
+  tryKey(head: Head): 'missing' | 'wrong' | 'right' | 'untold';
   /** Bytes in memory of contents that are being encrypted or decrypted. */
   bytesInProcess(): number;
   /** Stores a content encrypted.
@@ -195,6 +199,12 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
     format: keyring.master === undefined ? undefined : deps.format,
     masterKeyId: keyring.master?.id,
     looksEncrypted: ({ bytes, totalBytes }) => looksEncrypted(bytes, totalBytes, hasKey),
+    tryKey({ bytes }) {
+      const keyId = keyIdOf(bytes);
+      if (!hasKey(keyId)) return 'missing';
+      if (detectFormat(bytes) === 'A1') return 'untold';
+      return isWrappedBy(find(keyId), bytes) ? 'right' : 'wrong';
+    },
     bytesInProcess: () => budget.bytesInProcess(),
 
     async put(store, key, content, { uuid, contentType }, options) {

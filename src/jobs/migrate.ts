@@ -21,6 +21,8 @@ import { createUuidTable, type UuidTable } from './uuid-table.ts';
 
 /** Above, one at a time: from bucket to bucket each is in memory as a whole. */
 const LARGE_BYTES = 32 * 1024 * 1024;
+/** By default, and with Debian's settings, Orthanc keeps its index beside its files. */
+const INDEX_FILE = /^index(-wal|-shm|-journal)?$/;
 
 export interface MigrateOptions {
   readonly atOnce: number;
@@ -45,7 +47,10 @@ export interface MigrateCounts {
   skipped: number;
   /** There with another content, and nobody knows which of the two is right. */
   differs: number;
+  /** Under names that the settings would never make. */
   foreign: number;
+  /** Of SQLite, in Orthanc's own folder. */
+  indexFiles: number;
   /** The index doesn't know it, hence nobody its type. */
   unknown: number;
   /** Removed or moved away by Orthanc after it was listed. */
@@ -82,6 +87,7 @@ export async function migrate(
     skipped: 0,
     differs: 0,
     foreign: 0,
+    indexFiles: 0,
     unknown: 0,
     gone: 0,
     failed: 0,
@@ -102,7 +108,8 @@ export async function migrate(
     const parsed = parseKey(object.key, from.naming);
     counts.seen += 1;
     if (parsed === undefined) {
-      counts.foreign += 1;
+      if (from.isFileSystem && INDEX_FILE.test(object.key)) counts.indexFiles += 1;
+      else counts.foreign += 1;
     } else {
       try {
         const copy = () => migrateOne(object, parsed);

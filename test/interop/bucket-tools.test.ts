@@ -10,11 +10,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createKeyring } from '../../src/encryption/keyring.ts';
 import { expectSameBytes, makeBytes } from '../support/bodies.ts';
 import { buildCli, type Cli } from '../support/cli.ts';
 import { type StoreProxy, startStoreProxy } from '../support/store-proxy.ts';
 import { PROVIDERS, type StoreServer, startStoreServer } from '../support/store-server.ts';
-import { encrypt, sha256, testKeyring } from '../unit/encryption/support.ts';
+import { encrypt, sha256, testKey, testKeyring } from '../unit/encryption/support.ts';
 
 const CONTENT = makeBytes(150_000);
 const OLD = testKeyring(1, 1);
@@ -82,8 +83,7 @@ describe.each(PROVIDERS)('%s', (provider) => {
     const key = join(folder, '1.key');
     const usual = cli.run(['check', '--config', config]);
     expect(usual.stdout.toString()).toContain('are fine');
-    // Of what Orthanc will warn of, no other command speaks.
-    expect(usual.stderr).toMatch(/^warning: StorageLoaderThreadsCount: .*\n$/);
+    expect(usual.stderr).toBe('');
     chmodSync(key, 0o644);
     const { code, stdout, stderr } = cli.run(['check', '--config', config, '--json']);
     chmodSync(key, 0o600);
@@ -93,6 +93,64 @@ describe.each(PROVIDERS)('%s', (provider) => {
       section: server.sectionName,
       encryption: { format: 'A1', masterKeyId: 2 },
     });
+  });
+
+  test('check tells of objects whose keys are not the configured ones', async () => {
+    const RootPath = 'keys';
+    const another = createKeyring([{ id: 2, key: testKey(8) }], 2);
+    for (const [number, format, keyring] of [
+      [1, 'A2', testKeyring(9, 9)],
+      [2, 'A1', another],
+      [3, 'A2', another],
+      [4, 'A1', OLD],
+      [5, 'A2', OLD],
+    ] as const) {
+      const uuid = uuidOf(number);
+      const object = await encrypt(format, CONTENT, { keyring, uuid });
+      await server.objects.write(`${RootPath}/${uuid}.dcm.enc`, object);
+    }
+    await server.objects.write(`${RootPath}/${uuidOf(6)}.dcm`, CONTENT);
+    await server.objects.write(`${RootPath}/notes.txt`, Buffer.from('A2 of somebody else'));
+    const before = await server.objects.list('');
+    const check = (changes: object, ...options: readonly string[]) => {
+      const path = configure(server, { RootPath, ...changes });
+      const { code, stdout, stderr } = cli.run(['check', '--config', path, ...options]);
+      return { code, stdout: stdout.toString(), stderr };
+    };
+
+    const { code, stdout, stderr } = check({});
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/: Orthanc would start, but could not read all .*; 1 of 6 objects/);
+    expect(stdout).not.toContain('fine');
+    const key = (number: number) => `keys/${uuidOf(number)}\\.dcm\\.enc`;
+    const lines = stderr.trimEnd().split('\n');
+    expect(lines.toSorted()).toEqual([
+      expect.stringMatching(
+        `: 1 of 6 objects that were looked at, such as ${key(1)}, cannot be read: they are encrypted with master key 9, which is not configured; add it to PreviousMasterKeys$`,
+      ),
+      expect.stringMatching(
+        `: 2 of 6 objects that were looked at, such as (${key(2)}|${key(3)}), cannot be read: they name master key 2, and the key that is configured with this id does not decrypt them`,
+      ),
+    ]);
+    expect(stderr).not.toContain('notes.txt');
+
+    const json = check({}, '--json');
+    const { warnings, objects } = JSON.parse(json.stdout) as {
+      warnings: string[];
+      objects: object;
+    };
+    expect(objects).toEqual({ lookedAt: 6, plain: 1 });
+    expect(warnings.map((warning) => `warning: ${warning}`).toSorted()).toEqual(lines.toSorted());
+
+    const keyless = check({ StorageEncryption: undefined });
+    expect(keyless.code).toBe(0);
+    for (const id of [1, 2, 9]) {
+      expect(keyless.stderr).toContain(`encrypted with master key ${id}, and no key is configured`);
+    }
+    expect(await server.objects.list('')).toEqual(before);
+    for (const path of before) await server.objects.remove(path);
+    const clean = check({});
+    expect([clean.stdout, clean.stderr]).toEqual([expect.stringMatching(/ are fine\n$/), '']);
   });
 
   test('encrypt, inspect and decrypt objects in the bucket', () => {

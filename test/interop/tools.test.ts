@@ -4,6 +4,7 @@
 import { spawnSync } from 'node:child_process';
 import {
   chownSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -50,8 +51,8 @@ const write = (name: string, bytes: Uint8Array) => {
 };
 const read = (name: string) => readFileSync(join(folder, name));
 
-describe('keygen', () => {
-  test('makes a key that the plugin takes, for its owner alone, and overwrites none', () => {
+describe('keygen makes a key', () => {
+  test('that the plugin takes, for its owner alone, and overwrites none', () => {
     expect(run(['keygen', 'new.key']).code).toBe(0);
     const text = read('new.key').toString();
     expect(Buffer.from(text, 'base64')).toHaveLength(32);
@@ -63,6 +64,166 @@ describe('keygen', () => {
     const { stdout } = run(['keygen', '--json', 'other.key']);
     expect(JSON.parse(stdout.toString())).toEqual({ file: join(folder, 'other.key') });
     expect(read('other.key').toString()).not.toBe(text);
+  });
+});
+
+describe('keygen', () => {
+  const path = (name: string) => join(folder, name);
+  const keygen = (config: string, file: string, ...options: readonly string[]) =>
+    run(['keygen', '--config', config, ...options, file]);
+  /** What is printed to be pasted, as Orthanc reads it. */
+  const sectionsIn = (text: string) =>
+    [...text.matchAll(/^"StorageEncryption": \{$[^}]*^\}$/gm)].map(
+      ([section]) =>
+        (JSON.parse(`{${section}}`) as { readonly StorageEncryption: unknown }).StorageEncryption,
+    );
+
+  test('without --config does not guess an id', () => {
+    const { stdout } = run(['keygen', 'unknown.key']);
+    expect(stdout.toString()).toContain('Which ids other keys have is not known without --config');
+    expect(stdout.toString()).toContain(`"MasterKey": [ID, "${path('unknown.key')}"]`);
+    expect(stdout.toString()).not.toMatch(/\[1,/);
+  });
+
+  test('the first key', () => {
+    writeFileSync(path('none.json'), JSON.stringify({ GoogleCloudStorage: { BucketName: 'b' } }));
+    const { code, stdout } = keygen('none.json', 'first.key');
+    const text = stdout.toString();
+    expect([code, text]).toEqual([
+      0,
+      expect.stringContaining('with the id 1. GoogleCloudStorage.Stor'),
+    ]);
+    expect(sectionsIn(text)).toEqual([{ Enable: true, MasterKey: [1, path('first.key')] }]);
+  });
+
+  test('a rotation: the next free id, and both sections, complete', () => {
+    const keys = {
+      MasterKey: [7, path('7.key')],
+      PreviousMasterKeys: [
+        [2, '/2.key'],
+        [9, '/9.key'],
+      ],
+    };
+    const rest = { Format: 'A2', MaxConcurrentInputSize: 64 };
+    writeConfiguration('rotation.json', { ...keys, ...rest });
+    const { stdout } = keygen('rotation.json', 'next.key');
+    const next = [10, path('next.key')];
+    const [second, ninth] = keys.PreviousMasterKeys;
+    const expected = [
+      { Enable: true, ...keys, PreviousMasterKeys: [second, ninth, next], ...rest },
+      {
+        Enable: true,
+        MasterKey: next,
+        PreviousMasterKeys: [keys.MasterKey, second, ninth],
+        ...rest,
+      },
+    ];
+    expect(sectionsIn(stdout.toString())).toEqual(expected);
+    expect(stdout.toString()).toContain('check --config rotation.json');
+    const json = JSON.parse(keygen('rotation.json', 'json.key', '--json').stdout.toString()) as {
+      readonly steps: readonly { readonly section: object }[];
+    };
+    expect(json).toMatchObject({
+      file: path('json.key'),
+      setting: 'AwsS3Storage.StorageEncryption',
+      id: 10,
+    });
+    expect(json.steps.map(({ section }) => section)).toEqual(
+      JSON.parse(JSON.stringify(expected).replaceAll('next.key', 'json.key')),
+    );
+    // Nothing is changed.
+    expect(JSON.parse(read('rotation.json').toString())).toMatchObject({
+      AwsS3Storage: { StorageEncryption: { ...keys, ...rest } },
+    });
+  });
+
+  test('what it prints is what `check` takes', () => {
+    run(['keygen', 'former.key']);
+    writeConfiguration('pasted.json', { MasterKey: [1, path('former.key')] });
+    const credentials = { AccessKey: 'a', SecretKey: 's' };
+    const section = {
+      BucketName: 'b',
+      Region: 'r',
+      Endpoint: 'http://127.0.0.1:9',
+      ...credentials,
+    };
+    for (const StorageEncryption of sectionsIn(
+      keygen('pasted.json', 'pasted.key').stdout.toString(),
+    )) {
+      const AwsS3Storage = { ...section, StorageEncryption, MaxRetries: 0 };
+      writeFileSync(path('pasted.json'), JSON.stringify({ AwsS3Storage }));
+      const { stderr } = run(['check', '--config', 'pasted.json']);
+      expect(stderr).toMatch(/nobody listens at/);
+      expect(stderr).not.toMatch(/StorageEncryption|Key/);
+    }
+  });
+
+  test('the key that the configuration names already has its id', () => {
+    writeConfiguration('named.json', { MasterKey: [5, path('named.key')] });
+    const text = keygen('named.json', 'named.key').stdout.toString();
+    expect(text).toContain('with the id 5: AwsS3Storage.StorageEncryption names it already.');
+    expect(sectionsIn(text)).toEqual([]);
+  });
+
+  test.each<[object, RegExp]>([
+    [{ MasterKey: '/a.key' }, /\.MasterKey: is not \[id, "path/],
+    [
+      { MasterKey: [1, '/a.key'], PreviousMasterKeys: [2, '/b.key'] },
+      /\.PreviousMasterKeys\[0\]: is not/,
+    ],
+    [{ MasterKey: [1, Buffer.alloc(32, 7).toString('base64')] }, /\.MasterKey: holds a key itself/],
+  ])('where ids are not known, as with %j, no key is made', (encryption, message) => {
+    writeConfiguration('unclear.json', encryption);
+    const { code, stdout, stderr } = keygen('unclear.json', 'unclear.key');
+    expect([code, stdout.toString()]).toEqual([1, '']);
+    expect(stderr).toMatch(message);
+    expect(stderr).not.toContain(Buffer.alloc(32, 7).toString('base64'));
+    expect(existsSync(path('unclear.key'))).toBe(false);
+  });
+
+  test.runIf(process.geteuid?.() === 0)('the owner of Orthanc’s files is to own the key', () => {
+    const StorageDirectory = path('of-somebody');
+    mkdirSync(StorageDirectory);
+    chownSync(StorageDirectory, 12_345, 12_345);
+    writeConfiguration('owned.json', {});
+    const configuration = JSON.parse(read('owned.json').toString()) as object;
+    writeFileSync(path('owned.json'), JSON.stringify({ ...configuration, StorageDirectory }));
+    const text = keygen('owned.json', 'its own.key').stdout.toString();
+    expect(text).toContain(`\n  chown 12345 '${path('its own.key')}'\n`);
+    expect(text).toContain(
+      "\n  sudo -u '#12345' orthanc-object-storage check --config owned.json\n",
+    );
+    const json = keygen('owned.json', 'owned.key', '--json').stdout.toString();
+    expect(JSON.parse(json)).toMatchObject({ chown: `chown 12345 ${path('owned.key')}` });
+    chownSync(StorageDirectory, 0, 0);
+    expect(keygen('owned.json', 'root.key').stdout.toString()).not.toContain('chown');
+  });
+
+  test('a full disk leaves no empty file, in whose place no key could be made again', () => {
+    const before = readdirSync(folder);
+    const command = 'ulimit -f 0; node cli.cjs keygen full.key 2>&1 | cat';
+    const { stdout } = spawnSync('sh', ['-c', command], { cwd: folder });
+    expect(stdout.toString()).toBe('full.key: cannot be written (EFBIG)\n');
+    expect(readdirSync(folder)).toEqual(before);
+  });
+});
+
+describe('an address with a password in it', () => {
+  test.each([
+    ['verify', '--config', 'a1.json', '--orthanc', 'http://user:99#zq@127.0.0.1:8042'],
+    ['migrate', '--config', 'a1.json', '--orthanc=http://user:99/zq@127.0.0.1:8042'],
+    ['rekey', '--config', 'a1.json', '--orthanc', 'http://user:99?zq@127.0.0.1:8042'],
+    ['locate', 'studies', 'id', '--config', 'a1.json', '--orthanc', 'zq'],
+    // Those that are misspelt, or stand where something else is expected.
+    ['verify', '--config', 'a1.json', '--orthnac=http://user:zq@127.0.0.1:8042'],
+    ['locate', 'http://user:99/zq@127.0.0.1:8042', 'id', '--config', 'a1.json'],
+    ['migrate', '--config', 'a1.json', '--parallel', 'http://user:99#zq@127.0.0.1:8042'],
+    ['http://user:99/zq@127.0.0.1:8042'],
+  ])('%s %s %s %s %s is wrong usage, and nothing of it is repeated', (...argv) => {
+    const { code, stdout, stderr } = run(argv);
+    expect([code, stdout.toString()]).toEqual([2, '']);
+    expect(stderr).toMatch(/^error: /);
+    expect(stderr).not.toMatch(/zq|99/);
   });
 });
 

@@ -81,6 +81,18 @@ async function run(
   );
 }
 
+test("Orthanc's index beside its files is called that, and stays where it is", async () => {
+  const index = ['index', 'index-wal', 'index-shm'];
+  for (const name of [...index, 'lost+found/x', 'index.html'])
+    files.objects.set(name, Buffer.alloc(1));
+  expect(await run()).toMatchObject({ indexFiles: 3, foreign: 2, copied: attachments.length });
+  expect([...bucket.objects.keys()].filter((key) => key.includes('index'))).toEqual([]);
+  // In a bucket it is nobody's index.
+  bucket.objects.set('index', Buffer.alloc(1));
+  const back = { from: legacySides().to, to: sides().from };
+  expect(await run(back)).toMatchObject({ indexFiles: 0 });
+});
+
 /** As of an Orthanc with StoreMD5ForAttachments false. */
 async function readIndexWithoutMd5(): Promise<IndexedContents> {
   const index = await readIndexedContents(orthanc.api);
