@@ -6,6 +6,7 @@ import { resolve } from 'node:path';
 import * as z from 'zod/mini';
 import { absoluteFolderIn } from '../config/orthanc.ts';
 import { type encryptionSchema, masterKeySchema } from '../config/schema.ts';
+import { describeSecret } from '../config/secret.ts';
 import {
   ENCRYPTION_KEY,
   isObject,
@@ -40,8 +41,6 @@ export interface Owner {
 }
 
 const UINT32_MAX = 0xffff_ffff;
-/** Of 32 bytes. */
-const KEY_IN_BASE64 = /^[A-Za-z0-9+/]{43}=$/;
 
 /** @param file of the key that is about to be made
  *  @throws StorageError BAD_CONFIG where the configuration does not tell which ids are taken */
@@ -128,7 +127,8 @@ function parseKey(setting: string, entry: unknown): KeyEntry {
   const result = z.safeParse(masterKeySchema(), entry, { jitless: true });
   if (!result.success) throw unknownIds(setting, 'is not [id, "path of the key file"]');
   const [id, path] = result.data;
-  if (KEY_IN_BASE64.test(path)) throw unknownIds(setting, 'holds a key itself, not its file');
+  if (describeSecret(path) !== undefined)
+    throw unknownIds(setting, 'holds a key itself, not its file');
   return [id, path];
 }
 
