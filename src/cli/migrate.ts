@@ -85,11 +85,12 @@ With --orthanc, what a running Orthanc deletes meanwhile does not stay: migrate 
 
 50 failures in a row that are those of the disk, the server or the credentials end the run.
 
+Where it reads or writes Orthanc's StorageDirectory, run it as the user that Orthanc runs as.
+
 Examples:
-  orthanc-object-storage migrate --config /etc/orthanc --orthanc --dry-run
-  orthanc-object-storage migrate --config /etc/orthanc --orthanc --journal migrate.txt
-  orthanc-object-storage migrate --config /etc/orthanc --orthanc http://alice@pacs.example.org:8042
-  orthanc-object-storage migrate --config /etc/orthanc --to file-system
+  sudo -u orthanc orthanc-object-storage migrate --config /etc/orthanc --orthanc --dry-run
+  sudo -u orthanc orthanc-object-storage migrate --config /etc/orthanc --orthanc --journal /var/lib/orthanc/migrate.txt
+  sudo -u orthanc orthanc-object-storage migrate --config /etc/orthanc --to file-system
   orthanc-object-storage migrate --config new.json --from-config old.json --bandwidth 50
 ${ORTHANC_HELP}
 
