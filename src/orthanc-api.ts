@@ -101,14 +101,21 @@ const CHILDREN = {
   instances: undefined,
 } as const satisfies Record<Level, { readonly key: string; readonly level: Level } | undefined>;
 
+/** @returns undefined for a patient, and where the resource has gone meanwhile */
+export async function parentOf(
+  api: OrthancApi,
+  { level, id }: Resource,
+): Promise<Resource | undefined> {
+  const parent = PARENTS[level];
+  if (parent === undefined) return undefined;
+  const parentId = field(await api.get(`/${level}/${id}`), parent.key);
+  return typeof parentId === 'string' ? { level: parent.level, id: parentId } : undefined;
+}
+
 /** The resource's parents, from the top. */
 export async function parentsOf(api: OrthancApi, resource: Resource): Promise<readonly Resource[]> {
-  const parent = PARENTS[resource.level];
-  if (parent === undefined) return [];
-  const id = field(await api.get(`/${resource.level}/${resource.id}`), parent.key);
-  if (typeof id !== 'string') return [];
-  const above = { level: parent.level, id };
-  return [...(await parentsOf(api, above)), above];
+  const parent = await parentOf(api, resource);
+  return parent === undefined ? [] : [...(await parentsOf(api, parent)), parent];
 }
 
 /** The resource itself and all that is below it, always in the same order. */

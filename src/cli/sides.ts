@@ -32,24 +32,49 @@ export interface Sides {
   readonly bucket: Side;
   /** With HybridMode. */
   readonly files: Side | undefined;
+  /** The same folder, where it was asked for, with HybridMode or without. */
+  readonly disk: Side | undefined;
   close(): Promise<void>;
 }
 
-/** Opens the bucket, and with HybridMode the folder, and tries them. @throws StorageError BAD_CONFIG */
-export async function openSides(configPath: string): Promise<Sides> {
+/** Opens the bucket, and with HybridMode the folder, and tries them.
+ *  @param options `withDisk`: the folder also without HybridMode
+ *  @throws StorageError BAD_CONFIG */
+export async function openSides(
+  configPath: string,
+  { withDisk = false }: { readonly withDisk?: boolean } = {},
+): Promise<Sides> {
   const log = createCliLogger();
   const { provider, settings, envelope } = loadCliSettings(configPath, log);
+  const { naming, hybrid } = settings;
+  const folder = hybrid?.fileSystem ?? (withDisk ? readFolder(configPath) : undefined);
   const stores = await openStores(settings, provider, { log });
-  await checkStores(stores, settings.naming, log);
+  await checkStores(stores, naming, log);
+  const { objects } = stores;
+  const files = stores.files ?? (folder && createFileSystemStore(folder));
+  if (stores.files === undefined && files !== undefined) {
+    await checkFolderOrClose({ objects, files }, naming);
+  }
+  const disk = files && folder && fileSide(files, folder, envelope);
   return {
     provider,
-    bucket: bucketSide(stores.objects, provider, settings.naming, envelope),
-    files:
-      stores.files === undefined || settings.hybrid === undefined
-        ? undefined
-        : fileSide(stores.files, settings.hybrid.fileSystem, envelope),
-    close: () => closeStores(stores),
+    bucket: bucketSide(objects, provider, naming, envelope),
+    files: hybrid === undefined ? undefined : disk,
+    disk: withDisk ? disk : undefined,
+    close: () => closeStores({ objects, files }),
   };
+}
+
+async function checkFolderOrClose(
+  stores: { readonly files: ObjectStore; readonly objects: ObjectStore },
+  naming: NamingSettings,
+): Promise<void> {
+  try {
+    await checkFolder(stores, naming);
+  } catch (error) {
+    await closeStores(stores);
+    throw error;
+  }
 }
 
 /** Opens the bucket, with its keys, and tries it. @throws StorageError BAD_CONFIG */
@@ -88,12 +113,7 @@ export async function openBucketAndFiles(
   refuseRootForOthers(folder);
   const objects = await openCheckedObjects(settings, provider, { log });
   const files = createFileSystemStore(folder);
-  try {
-    await checkFolder({ files, objects }, settings.naming);
-  } catch (error) {
-    await closeStores({ objects, files });
-    throw error;
-  }
+  await checkFolderOrClose({ files, objects }, settings.naming);
   return {
     bucket: bucketSide(objects, provider, settings.naming, envelope),
     files: fileSide(files, folder, envelope),

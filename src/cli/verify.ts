@@ -3,6 +3,8 @@
 import { Command, Option } from 'commander';
 import type { ProviderSettings } from '../config/settings.ts';
 import { StorageError } from '../errors.ts';
+import type { Identity } from '../jobs/identify.ts';
+import type { Owner } from '../jobs/owners.ts';
 import { type Finding, type Orphan, type VerifyCounts, verify } from '../jobs/verify.ts';
 import { field, type OrthancApi } from '../orthanc-api.ts';
 import { bucketOf } from '../status.ts';
@@ -22,6 +24,8 @@ import { openSides } from './sides.ts';
 
 interface Options extends OrthancOptions {
   readonly deep?: true;
+  readonly disk?: true;
+  readonly identify?: true;
   readonly minAgeHours: number;
   readonly deleteOrphans?: string;
   readonly max: number;
@@ -38,6 +42,7 @@ const PARALLEL_DEFAULT = 16;
 const EXIT_FOUND = 1;
 const EXIT_NOT_CONFIRMED = 3;
 const EXIT_INCOMPLETE = 4;
+const EXIT_STRANGE_INDEX = 5;
 
 /** `verify`: the bucket against Orthanc's index. */
 export function verifyCommand(): Command {
@@ -51,6 +56,14 @@ export function verifyCommand(): Command {
     .option(
       '--deep',
       'reads each content, in the bucket and with HybridMode on the disk, and compares its MD5',
+    )
+    .option(
+      '--disk',
+      'looks through StorageDirectory as well, whatever HybridMode is, for files that nobody reads or removes any more; deletes none',
+    )
+    .option(
+      '--identify',
+      "reads orphans that are DICOM files, and names their instance, series and study by Orthanc's ids",
     )
     .addOption(
       new Option(
@@ -82,6 +95,8 @@ export function verifyCommand(): Command {
 Examples:
   orthanc-object-storage verify --config /etc/orthanc
   orthanc-object-storage verify --config /etc/orthanc --orthanc http://alice@pacs.example.org:8042 --deep
+  orthanc-object-storage verify --config /etc/orthanc --disk
+  orthanc-object-storage verify --config /etc/orthanc --identify
   orthanc-object-storage verify --config /etc/orthanc --delete-orphans orphans.txt
   orthanc-object-storage verify --config /etc/orthanc --delete-orphans orphans.txt --confirm --max 100
 
@@ -91,11 +106,18 @@ It refuses where that Orthanc stores in another bucket, or its index knows nothi
 
 An object that another Orthanc uses is an orphan to this one: never delete orphans in a bucket, or a RootPath,
 that two indexes share.
+
+Where the index knows less than a fifth of what lies in the bucket, of whatever age, it is hardly the bucket's: it was lost, or
+is a new one, or --orthanc is another Orthanc. That is an ALARM, with exit code 5, and --delete-orphans refuses.
+
+What is wrong is named with the ids that Orthanc has for its instance, series and study, never with a patient's data. The index knows
+no orphan's: --identify reads them in the object, decrypted, and tells whether Orthanc has that instance.
 ${ORTHANC_HELP}
 
 Exit codes: 0 all is well, 1 something is missing, orphaned, under another name, of the wrong size, corrupt or
-unreadable, or could not be asked, 2 wrong usage, 3 nothing was deleted in spite of --confirm, since there was no report to go by, 4 there are more
-suspects than one run can look at (100,000): run again, 130 ended by Ctrl-C.`,
+unreadable, left on the disk, or could not be asked, 2 wrong usage, 3 nothing was deleted in spite of --confirm, since there was no report to
+go by, 4 there are more suspects than one run can look at (100,000): run again, 5 the index knows next to nothing of
+the bucket, 130 ended by Ctrl-C.`,
     )
     .action(run);
 }
@@ -108,10 +130,11 @@ async function run(options: Options, command: Command): Promise<void> {
   const isJson = options.json === true;
   const { signal } = abortWhenInterrupted();
   const api = connectToOrthanc(options, { signal });
-  const sides = await openSides(options.config);
-  const { bucket, files } = sides;
+  const sides = await openSides(options.config, { withDisk: options.disk === true });
+  const { bucket, files, disk } = sides;
   const progress = createProgressLine(!isJson && process.stderr.isTTY === true);
   const orphans: Orphan[] = [];
+  let isStrange = false;
   try {
     if (reportFile !== undefined) {
       insistOnWritable(reportFile);
@@ -125,17 +148,20 @@ async function run(options: Options, command: Command): Promise<void> {
         api,
         bucket,
         files,
+        disk,
         report: (finding) => {
           if (finding.kind === 'orphan') orphans.push(finding);
           progress.clear();
           process.stdout.write(`${isJson ? JSON.stringify(finding) : describeFinding(finding)}\n`);
         },
         progress: (now) => {
+          isStrange = now.alarm !== null;
           progress.show(() => describeProgress(now));
         },
       },
       {
         deep: options.deep === true,
+        identify: options.identify === true,
         minAgeMs: options.minAgeHours * MS_PER_HOUR,
         deletion:
           reportFile === undefined
@@ -147,15 +173,20 @@ async function run(options: Options, command: Command): Promise<void> {
       },
     );
     progress.clear();
-    process.stdout.write(`${isJson ? JSON.stringify(counts) : describe(counts)}\n`);
+    const hasUnreadFiles = files === undefined;
+    const onDisk = disk === undefined ? [] : [describeFiles(counts, hasUnreadFiles)];
+    const result = isJson ? JSON.stringify(counts) : describe(counts, onDisk);
+    process.stdout.write(`${result}\n`);
     if (reportFile !== undefined && isNoted === undefined) {
       await writeOrphanReport(reportFile, bucket.name, Date.now(), orphans);
       process.stderr.write(`${describeDryRun(reportFile, options, earlier)}\n`);
     }
     // Last of all, since none of a failure before may end as 0.
     const isUnconfirmed = options.confirm === true && isNoted === undefined;
-    process.exitCode = isUnconfirmed ? EXIT_NOT_CONFIRMED : exitCodeOf(counts);
+    process.exitCode = isUnconfirmed ? EXIT_NOT_CONFIRMED : exitCodeOf(counts, hasUnreadFiles);
   } finally {
+    // Also where it has refused to delete.
+    if (isStrange) process.exitCode = EXIT_STRANGE_INDEX;
     await sides.close();
   }
 }
@@ -174,18 +205,21 @@ async function insistOnOwnIndex(api: OrthancApi, provider: ProviderSettings): Pr
   );
 }
 
-function exitCodeOf(counts: VerifyCounts): number {
+/** @param hasUnreadFiles without HybridMode */
+function exitCodeOf(counts: VerifyCounts, hasUnreadFiles: boolean): number {
   if (counts.notLookedAt > 0) return EXIT_INCOMPLETE;
-  const orphans = counts.orphans - counts.deletedOrphans;
-  return counts.missing +
-    counts.otherName +
-    counts.wrongSize +
-    counts.corrupt +
-    counts.unreadable +
-    orphans >
-    0
-    ? EXIT_FOUND
-    : 0;
+  const faults = [
+    counts.missing,
+    counts.otherName,
+    counts.wrongSize,
+    counts.corrupt,
+    counts.unreadable,
+    counts.orphans - counts.deletedOrphans,
+    counts.orphansOnDisk,
+    counts.onlyOnDisk,
+    hasUnreadFiles ? counts.copiesOnDisk : 0,
+  ];
+  return faults.some((count) => count > 0) ? EXIT_FOUND : 0;
 }
 
 /** @param earlier in words, why an earlier report was of no use */
@@ -200,23 +234,49 @@ function describeDryRun(reportFile: string, { confirm }: Options, earlier: unkno
 function describeFinding(finding: Finding): string {
   switch (finding.kind) {
     case 'missing':
-      return `missing: ${finding.key}`;
+      return `missing: ${finding.key}${describeOwner(finding)}`;
     case 'orphan':
-      return `orphan: ${finding.key} (${finding.sizeBytes} bytes, ${finding.modified})`;
+      return `orphan: ${describeOrphan(finding)}`;
     case 'other-name':
-      return `other name: ${finding.key} is of an attachment that these settings call ${finding.expectedKey}`;
+      return `other name: ${finding.key} is of an attachment that these settings call ${finding.expectedKey}${describeOwner(finding)}`;
     case 'wrong-size':
-      return `wrong size: ${finding.store} ${finding.key} has ${finding.sizeBytes} bytes instead of ${finding.expectedBytes}`;
+      return `wrong size: ${finding.store} ${finding.key} has ${finding.sizeBytes} bytes instead of ${finding.expectedBytes}${describeOwner(finding)}`;
     case 'corrupt':
     case 'unreadable':
-      return `${finding.kind}: ${finding.store} ${finding.key}: ${finding.reason}`;
+      return `${finding.kind}: ${finding.store} ${finding.key}: ${finding.reason}${describeOwner(finding)}`;
     case 'deleted-orphan':
       return `deleted: ${finding.key}`;
     case 'undeletable-orphan':
       return `not deleted: ${finding.key}: ${finding.reason}`;
+    case 'orphan-on-disk':
+      return `orphan on the disk: ${describeOrphan(finding)}`;
+    case 'copy-on-disk':
+      return `copy on the disk: ${finding.key} (${finding.sizeBytes} bytes)`;
+    case 'only-on-disk':
+      return `only on the disk: ${finding.key}${describeOwner(finding)}`;
     default:
       return finding satisfies never;
   }
+}
+
+function describeAlarm({ known, unknown }: NonNullable<VerifyCounts['alarm']>): string {
+  return `ALARM: the index of this Orthanc knows ${known} of the ${known + unknown} attachments that are there. Either it was lost, or is a new one, or this is not the bucket's own Orthanc (--orthanc, --config). Delete no orphans. Stop that Orthanc and bring back its index from the backup, or give the right address`;
+}
+
+function describeOwner({ instance, series, study, patient }: Owner): string {
+  const ids = Object.entries({ instance, series, study, patient })
+    .filter(([, id]) => id !== undefined)
+    .map(([name, id]) => `${name} ${id}`);
+  return ids.length === 0 ? '' : ` (${ids.join(', ')})`;
+}
+
+function describeOrphan(orphan: Orphan & Identity): string {
+  const { key, sizeBytes, modified, unidentified, isKnown } = orphan;
+  const file = `${key} (${sizeBytes} bytes, ${modified})`;
+  if (unidentified !== undefined) return `${file}: not identified: ${unidentified}`;
+  if (isKnown === undefined) return file;
+  const whether = isKnown ? 'Orthanc has this instance' : 'Orthanc does not have this instance';
+  return `${file}: ${whether}${describeOwner(orphan)}`;
 }
 
 function describeProgress({ indexed, objects, read }: VerifyCounts): string {
@@ -225,7 +285,7 @@ function describeProgress({ indexed, objects, read }: VerifyCounts): string {
   return `${formatBar(share)}${indexed} attachments in the index, ${objects} objects`;
 }
 
-function describe(counts: VerifyCounts): string {
+function describe(counts: VerifyCounts, onDisk: readonly string[]): string {
   return [
     `${counts.indexed} attachments in the index, ${counts.objects} objects in the bucket`,
     `${counts.missing} missing, ${counts.orphans} orphans, ${counts.wrongSize} of the wrong size, ${counts.corrupt} corrupt, ${counts.unreadable} unreadable`,
@@ -235,6 +295,7 @@ function describe(counts: VerifyCounts): string {
       : [
           `${counts.otherName} of attachments that the index knows, under names that these settings do not make: the configuration may lack what they were written with, StorageEncryption (its keys) or EnableLegacyUnknownFiles; none of them is deleted`,
         ]),
+    ...onDisk,
     ...(counts.read === 0 ? [] : [`${counts.read} read`]),
     ...(counts.notCompared === 0
       ? []
@@ -247,5 +308,15 @@ function describe(counts: VerifyCounts): string {
           `${counts.notLookedAt} more seem to be missing or orphaned: too many for one run; settle those above, then run again`,
         ]),
     ...(counts.deletedOrphans === 0 ? [] : [`${counts.deletedOrphans} orphans deleted`]),
+    ...(counts.alarm === null ? [] : [describeAlarm(counts.alarm)]),
   ].join('\n');
+}
+
+function describeFiles(counts: VerifyCounts, hasUnreadFiles: boolean): string {
+  const { files, orphansOnDisk, copiesOnDisk, onlyOnDisk, elsewhere } = counts;
+  const rest = hasUnreadFiles ? onlyOnDisk : elsewhere;
+  const found = `${files} attachments on the disk: ${orphansOnDisk} that the index does not know, ${copiesOnDisk} that the bucket has as well, ${rest} that only the disk has`;
+  return hasUnreadFiles && files > 0
+    ? `${found}; while HybridMode is "Disabled", Orthanc reads none of them, and a DELETE leaves them there`
+    : found;
 }

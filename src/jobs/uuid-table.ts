@@ -18,6 +18,7 @@ export interface UuidTable {
   md5Of(uuid: string): string | undefined;
   /** Does nothing for one that is not there. */
   mark(uuid: string): void;
+  isMarked(uuid: string): boolean;
   /** Those that were never marked. */
   unmarked(): Generator<UuidEntry>;
 }
@@ -100,6 +101,10 @@ export function createUuidTable(): UuidTable {
       const slot = slotOf(segment, wanted);
       const state = segment.states[slot] ?? 0;
       if (state !== 0) segment.states[slot] = state | MARKED;
+    },
+    isMarked(uuid) {
+      const segment = segmentOf(uuid);
+      return ((segment.states[slotOf(segment, wanted)] ?? 0) & MARKED) !== 0;
     },
     *unmarked() {
       for (const segment of segments) {

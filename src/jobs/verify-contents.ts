@@ -3,10 +3,11 @@
 
 import { toStorageError } from '../errors.ts';
 import { contentTypeOf, objectKey } from '../naming.ts';
-import type { IndexedAttachment } from '../orthanc-api.ts';
+import type { IndexedAttachment, Resource } from '../orthanc-api.ts';
 import { forEachAtOnce } from './at-once.ts';
 import { createDigester, insist } from './digest.ts';
 import { listIndex } from './index-list.ts';
+import type { Owner } from './owners.ts';
 import type { Side } from './side.ts';
 import type { VerifyCounts, VerifyDependencies, VerifyOptions } from './verify.ts';
 
@@ -15,6 +16,7 @@ export async function verifyContents(
   { api, bucket, files, report, progress }: VerifyDependencies,
   { atOnce, signal }: VerifyOptions,
   counts: VerifyCounts,
+  ownerOf: (resource: Resource) => Promise<Owner>,
 ): Promise<void> {
   const sides = files === undefined ? [bucket] : [bucket, files];
   await forEachAtOnce(listIndex(api), atOnce, async (indexed) => {
@@ -22,7 +24,8 @@ export async function verifyContents(
       const fault = await findFault(side, indexed, signal);
       if (fault === undefined) continue;
       counts[fault.kind] += 1;
-      report({ ...fault, store: side.isFileSystem ? 'file-system' : 'object-storage' });
+      const store = side.isFileSystem ? 'file-system' : 'object-storage';
+      report({ ...fault, store, ...(await ownerOf(indexed.resource)) });
     }
     counts.read += 1;
     if (indexed.md5Hex === undefined) counts.notCompared += 1;

@@ -5,37 +5,43 @@ import { setMaxListeners } from 'node:events';
 import { ciphertextSize, type EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError, toStorageError } from '../errors.ts';
 import { alternateKeys, contentTypeOf, folderOf, objectKey, parseKey } from '../naming.ts';
-import type { OrthancApi } from '../orthanc-api.ts';
+import type { IndexedAttachment, OrthancApi } from '../orthanc-api.ts';
 import type { ObjectInfo } from '../store/object-store.ts';
 import { forEachAtOnce } from './at-once.ts';
+import { type Identity, identify } from './identify.ts';
 import { listIndex } from './index-list.ts';
+import { createOwnerLookup, type Owner } from './owners.ts';
 import type { Side } from './side.ts';
 import { createUuidTable, type UuidEntry, type UuidTable } from './uuid-table.ts';
 import { verifyContents } from './verify-contents.ts';
 
 export type Finding =
-  | { readonly kind: 'missing'; readonly uuid: string; readonly key: string }
-  /** Its uuid is none of the index's. */
-  | ({ readonly kind: 'orphan' } & Orphan)
+  | ({ readonly kind: 'missing'; readonly uuid: string; readonly key: string } & Owner)
+  /** Its uuid is none of the index's. With `identify`, what it is. */
+  | ({ readonly kind: 'orphan' } & Orphan & Identity)
   /** Its uuid is in the index, and by these settings it would have another key: the settings lack something, as StorageEncryption. */
-  | { readonly kind: 'other-name'; readonly key: string; readonly expectedKey: string }
-  | {
-      readonly kind: 'wrong-size';
-      readonly store: StoreName;
+  | ({
+      readonly kind: 'other-name';
       readonly key: string;
-      readonly sizeBytes: number;
-      readonly expectedBytes: number;
-    }
+      readonly expectedKey: string;
+    } & Owner)
+  | ({ readonly kind: 'wrong-size' } & WrongSize & Owner)
   /** Corrupt is what was read and is not what was stored; unreadable, what nobody can tell of: a store that fails, a key that is missing. */
-  | {
+  | ({
       readonly kind: 'corrupt' | 'unreadable';
       readonly store: StoreName;
       readonly key: string;
       readonly reason: string;
-    }
+    } & Owner)
   | { readonly kind: 'deleted-orphan'; readonly key: string }
   /** Retention, a hold, a lock: it stays an orphan. */
-  | { readonly kind: 'undeletable-orphan'; readonly key: string; readonly reason: string };
+  | { readonly kind: 'undeletable-orphan'; readonly key: string; readonly reason: string }
+  /** A file that the index does not know: nobody removes it. */
+  | ({ readonly kind: 'orphan-on-disk' } & Orphan & Identity)
+  /** A file of which the bucket has the object, while nobody reads or removes files (HybridMode off). */
+  | { readonly kind: 'copy-on-disk'; readonly key: string; readonly sizeBytes: number }
+  /** A file of which the bucket has no object, while nobody reads files. */
+  | ({ readonly kind: 'only-on-disk'; readonly uuid: string; readonly key: string } & Owner);
 
 export type StoreName = 'object-storage' | 'file-system';
 
@@ -45,11 +51,20 @@ export interface Orphan {
   readonly modified: string;
 }
 
+export interface WrongSize {
+  readonly store: StoreName;
+  readonly key: string;
+  readonly sizeBytes: number;
+  readonly expectedBytes: number;
+}
+
 export interface VerifyOptions {
   /** Reads each object and compares its MD5 with the index's. */
   readonly deep: boolean;
   /** Younger objects are no orphans: they are written before the index knows them. */
   readonly minAgeMs: number;
+  /** Reads the orphans that are DICOM files, to tell whose they are. */
+  readonly identify?: boolean;
   /** undefined: nobody thinks of deleting any. */
   readonly deletion: OrphanDeletion | undefined;
   readonly atOnce: number;
@@ -68,6 +83,10 @@ export interface OrphanDeletion {
 export interface VerifyCounts {
   indexed: number;
   objects: number;
+  /** Objects in the bucket whose attachment the index knows, under whatever name. */
+  known: number;
+  /** The index is hardly the bucket's, so that what it does not know are no orphans: how many it knows of what is there, and how many not. */
+  alarm: { readonly known: number; readonly unknown: number } | null;
   missing: number;
   orphans: number;
   /** Of attachments that the index knows, under names that these settings do not make. */
@@ -88,6 +107,13 @@ export interface VerifyCounts {
   read: number;
   /** Of them, those whose MD5 the index does not have: only their sizes were compared. */
   notCompared: number;
+  /** Attachments in Orthanc's own folder, where it is looked through; and what they are, beside those that the index knows and the bucket
+   *  has not. */
+  files: number;
+  orphansOnDisk: number;
+  copiesOnDisk: number;
+  /** While nobody reads them. */
+  onlyOnDisk: number;
 }
 
 export interface VerifyDependencies {
@@ -95,6 +121,8 @@ export interface VerifyDependencies {
   readonly bucket: Side;
   /** Orthanc's own folder, with hybrid storage: what lies there is not missing. */
   readonly files: Side | undefined;
+  /** The same folder where it shall be looked through, with hybrid storage or without. */
+  readonly disk?: Side | undefined;
   readonly report: (finding: Finding) => void;
   readonly progress: (counts: VerifyCounts) => void;
 }
@@ -105,7 +133,11 @@ const FORMATS: readonly EncryptionFormat[] = ['A1', 'A2'];
  *  there must be an end to it. */
 const SUSPECTS_MAX = 100_000;
 
+/** An index that knows less than one in so many is hardly the bucket's: docs/decisions.md. */
+const KNOWN_ONE_IN = 5;
+
 interface Missing {
+  readonly kind: 'missing' | 'only-on-disk';
   readonly uuid: string;
   readonly key: string;
 }
@@ -114,137 +146,232 @@ export async function verify(
   deps: VerifyDependencies,
   options: VerifyOptions,
 ): Promise<VerifyCounts> {
-  const { api, bucket, report } = deps;
+  const { api, bucket, files, disk, report } = deps;
   const { store, naming } = bucket;
-  const { signal, suspectsMax = SUSPECTS_MAX } = options;
+  const { signal, atOnce, deletion, suspectsMax = SUSPECTS_MAX } = options;
   // Each object under way listens; from eleven on, Node would warn of a leak.
   setMaxListeners(0, signal);
-  const counts: VerifyCounts = {
-    indexed: 0,
-    objects: 0,
-    missing: 0,
-    orphans: 0,
-    otherName: 0,
-    recent: 0,
-    wrongSize: 0,
-    corrupt: 0,
-    unreadable: 0,
-    foreign: 0,
-    elsewhere: 0,
-    deletedOrphans: 0,
-    notLookedAt: 0,
-    read: 0,
-    notCompared: 0,
-  };
+  const youngest = options.now() - options.minAgeMs;
+  const ownerOf = createOwnerLookup(api);
+  const counts = noCounts();
   const index = await readIndex(api, (size) => {
     counts.indexed = size;
     deps.progress(counts);
   });
-  const { orphans, known } = await listOrphans();
-  if (options.deletion !== undefined && orphans.length > 0 && known === 0) {
-    throw new StorageError(
-      'BAD_CONFIG',
-      `the index of this Orthanc knows none of the ${counts.objects} objects in the bucket, so that it is hardly the bucket's: nothing is deleted, and nothing noted to be; give the address of the bucket's own Orthanc by --orthanc`,
-    );
-  }
+  const otherNames: ObjectInfo[] = [];
+  const orphans: ObjectInfo[] = [];
+  const orphansOnDisk: ObjectInfo[] = [];
+  const wrongSizes: (WrongSize & { readonly uuid: string })[] = [];
+  /** What the index does not know, of any age: how many, and the first of their uuids. */
+  const strangers = { count: 0, uuids: new Set<string>() };
+  await listBucket();
+  if (disk !== undefined) await listDisk(disk);
   const missing = await findMissing();
-  if (missing.length + orphans.length > 0) await makeSure();
-  if (options.deep) await verifyContents(deps, options, counts);
+  await settle();
+  if (options.deep) await verifyContents(deps, options, counts, ownerOf);
   deps.progress(counts);
   return counts;
 
-  /** Marks in the index what the bucket has.
-   *  @returns what the index does not know, or not by that name, and of how many objects it knows the attachment */
-  async function listOrphans() {
-    const youngest = options.now() - options.minAgeMs;
-    const found: ObjectInfo[] = [];
-    let knownCount = 0;
+  /** Marks in the index what the bucket has. */
+  async function listBucket(): Promise<void> {
     for await (const object of store.list(folderOf(naming), { signal })) {
       counts.objects += 1;
       deps.progress(counts);
       const parsed = parseKey(object.key, naming);
-      const known = parsed === undefined ? undefined : index.get(parsed.uuid);
-      if (known !== undefined) knownCount += 1;
       if (parsed === undefined) {
         counts.foreign += 1;
-      } else if (known !== undefined && isNameOf(bucket, object.key, parsed.uuid, known.tag)) {
-        index.mark(parsed.uuid);
-        if (!sizesOf(bucket, parsed.encrypted, known.sizeBytes).includes(object.sizeBytes)) {
-          noteWrongSize('object-storage', object, known.sizeBytes);
-        }
-      } else if (object.modified.getTime() > youngest) {
-        counts.recent += 1;
-      } else if (found.length < suspectsMax) {
-        found.push(object);
-      } else {
-        counts.notLookedAt += 1;
+        continue;
+      }
+      const { uuid, encrypted } = parsed;
+      const known = index.get(uuid);
+      if (known === undefined) {
+        noteStranger(uuid);
+        keepUnlessYoung(object, orphans);
+        continue;
+      }
+      counts.known += 1;
+      if (!isNameOf(bucket, object.key, uuid, known.tag)) {
+        keepUnlessYoung(object, otherNames);
+        continue;
+      }
+      index.mark(uuid);
+      const { key, sizeBytes } = object;
+      if (!sizesOf(bucket, encrypted, known.sizeBytes).includes(sizeBytes)) {
+        const expectedBytes = known.sizeBytes;
+        noteWrongSize(uuid, { store: 'object-storage', key, sizeBytes, expectedBytes });
       }
     }
-    return { orphans: found, known: knownCount };
+  }
+
+  /** What the bucket does not have of it is looked for later. */
+  async function listDisk({ store: folder, naming: layout }: Side): Promise<void> {
+    for await (const file of folder.list('', { signal })) {
+      const { key, sizeBytes } = file;
+      const uuid = parseKey(key, layout)?.uuid;
+      // Orthanc's index lies there as well.
+      if (uuid === undefined) continue;
+      counts.files += 1;
+      deps.progress(counts);
+      if (index.get(uuid) === undefined) {
+        noteStranger(uuid);
+        // Without hybrid storage nobody writes there: what is young has been copied there, or was stored and deleted today.
+        if (files === undefined) keep(file, orphansOnDisk);
+        else keepUnlessYoung(file, orphansOnDisk);
+      } else if (index.isMarked(uuid)) {
+        counts.copiesOnDisk += 1;
+        if (files === undefined) report({ kind: 'copy-on-disk', key, sizeBytes });
+      }
+    }
+  }
+
+  function noteStranger(uuid: string): void {
+    strangers.count += 1;
+    if (strangers.uuids.size < suspectsMax) strangers.uuids.add(uuid);
+  }
+
+  function keepUnlessYoung(object: ObjectInfo, suspects: ObjectInfo[]): void {
+    if (object.modified.getTime() > youngest) counts.recent += 1;
+    else keep(object, suspects);
+  }
+
+  function keep<T>(suspect: T, suspects: T[]): void {
+    if (suspects.length < suspectsMax) suspects.push(suspect);
+    else counts.notLookedAt += 1;
   }
 
   /** Of what the listing did not have, what is not on the disk, nor in the bucket by now. */
   async function findMissing(): Promise<readonly Missing[]> {
     const found: Missing[] = [];
-    await forEachAtOnce(index.unmarked(), options.atOnce, async (entry) => {
-      if (found.length < suspectsMax) {
-        if (await isOnDisk(entry)) {
-          counts.elsewhere += 1;
-          return;
-        }
-        if ((await bucket.attachments.find(attachmentOf(entry), { signal })) !== undefined) return;
-      }
-      // Others may have come meanwhile.
-      if (found.length < suspectsMax) {
-        found.push({ uuid: entry.uuid, key: nameOf(entry.uuid, entry.tag) });
-      } else {
+    await forEachAtOnce(index.unmarked(), atOnce, async (entry) => {
+      const { uuid, tag } = entry;
+      if (found.length >= suspectsMax) {
         counts.notLookedAt += 1;
+        return;
       }
+      const file = await findOnDisk(entry);
+      if (file !== undefined && files !== undefined) {
+        counts.elsewhere += 1;
+        return;
+      }
+      if ((await bucket.attachments.find(attachmentOf(entry), { signal })) !== undefined) return;
+      // Others may have come meanwhile.
+      keep(
+        file === undefined
+          ? { kind: 'missing', uuid, key: nameOf(uuid, tag) }
+          : { kind: 'only-on-disk', uuid, key: file },
+        found,
+      );
     });
     return found;
   }
 
-  async function isOnDisk(entry: UuidEntry): Promise<boolean> {
-    const found = await deps.files?.attachments.find(attachmentOf(entry), { signal });
-    if (found === undefined) return false;
+  /** @returns its key there */
+  async function findOnDisk(entry: UuidEntry): Promise<string | undefined> {
+    const found = await (files ?? disk)?.attachments.find(attachmentOf(entry), { signal });
+    if (found === undefined) return undefined;
     const { key, storedBytes, encryption } = found;
     const sizeBytes = encryption?.contentBytes ?? storedBytes;
-    if (sizeBytes !== entry.sizeBytes) {
-      noteWrongSize('file-system', { key, sizeBytes }, entry.sizeBytes);
+    const expectedBytes = entry.sizeBytes;
+    if (sizeBytes !== expectedBytes) {
+      noteWrongSize(entry.uuid, { store: 'file-system', key, sizeBytes, expectedBytes });
     }
-    return true;
+    return key;
   }
 
-  /** Reads the index once more, where both may have changed meanwhile. */
-  async function makeSure(): Promise<void> {
-    const known = new Map<string, number>();
-    const uuids = new Set(missing.map(({ uuid }) => uuid));
-    for (const { key } of orphans) uuids.add(parseKey(key, naming)?.uuid ?? '');
-    for await (const { uuid, contentType } of listIndex(api)) {
-      if (uuids.has(uuid)) known.set(uuid, contentTypeOf(contentType));
-    }
-    for (const { uuid, key } of missing) {
-      if (!known.has(uuid)) continue;
-      counts.missing += 1;
-      report({ kind: 'missing', uuid, key });
-    }
-    for (const { key, sizeBytes, modified } of orphans) {
-      const uuid = parseKey(key, naming)?.uuid ?? '';
-      const tag = known.get(uuid);
-      if (tag !== undefined) {
-        // Never an orphan: with the settings that it was written by, it is the attachment.
-        if (!isNameOf(bucket, key, uuid, tag)) noteOtherName(key, uuid, tag);
+  /** Reads the index once more, where all may have changed meanwhile, and tells of what stays. */
+  async function settle(): Promise<void> {
+    const isStrange = isHardlyOurs(countKnown(), strangers.count);
+    const suspects = [missing, otherNames, orphans, orphansOnDisk, wrongSizes];
+    if (!isStrange && suspects.every(({ length }) => length === 0)) return;
+    const uuids = new Set(isStrange ? strangers.uuids : []);
+    for (const { uuid } of [...missing, ...wrongSizes]) uuids.add(uuid);
+    for (const { key } of [...otherNames, ...orphans]) uuids.add(uuidOf(bucket, key));
+    for (const { key } of orphansOnDisk) uuids.add(uuidOf(disk, key));
+    const known = await readIndexOf(api, uuids);
+    if (isStrange) soundAlarm(known);
+    insistOnOwnIndex();
+    await forEachAtOnce(wrongSizes, atOnce, async ({ uuid, ...wrong }) => {
+      const indexed = known.get(uuid);
+      if (indexed === undefined) return;
+      const owner = await ownerOf(indexed.resource);
+      counts.wrongSize += 1;
+      report({ kind: 'wrong-size', ...wrong, ...owner });
+    });
+    await forEachAtOnce(missing, atOnce, async (lost) => {
+      const indexed = known.get(lost.uuid);
+      if (indexed === undefined) return;
+      const owner = await ownerOf(indexed.resource);
+      counts[lost.kind === 'missing' ? 'missing' : 'onlyOnDisk'] += 1;
+      report({ ...lost, ...owner });
+    });
+    const doubtful: ObjectInfo[] = [];
+    for (const object of [...otherNames, ...orphans]) {
+      const uuid = uuidOf(bucket, object.key);
+      const indexed = known.get(uuid);
+      if (indexed === undefined) {
+        doubtful.push(object);
         continue;
       }
-      counts.orphans += 1;
-      const orphan = { key, sizeBytes, modified: modified.toISOString() };
-      report({ kind: 'orphan', ...orphan });
-      await deleteIfNoted(orphan);
+      const tag = contentTypeOf(indexed.contentType);
+      // Never an orphan: with the settings that it was written by, it is the attachment.
+      if (isNameOf(bucket, object.key, uuid, tag)) continue;
+      counts.otherName += 1;
+      const names = { key: object.key, expectedKey: nameOf(uuid, tag) };
+      report({ kind: 'other-name', ...names, ...(await ownerOf(indexed.resource)) });
     }
+    await forEachAtOnce(doubtful, atOnce, async (object) => {
+      const orphan = await describeOrphan(bucket, object);
+      counts.orphans += 1;
+      report({ kind: 'orphan', ...orphan });
+    });
+    for (const object of doubtful) await deleteIfNoted(toOrphan(object));
+    if (disk === undefined) return;
+    const left = orphansOnDisk.filter(({ key }) => !known.has(uuidOf(disk, key)));
+    await forEachAtOnce(left, atOnce, async (file) => {
+      const orphan = await describeOrphan(disk, file);
+      counts.orphansOnDisk += 1;
+      report({ kind: 'orphan-on-disk', ...orphan });
+    });
+  }
+
+  /** Of the objects and files that were seen. */
+  function countKnown(): number {
+    const onlyOnDisk = missing.filter(({ kind }) => kind === 'only-on-disk').length;
+    return counts.known + counts.elsewhere + counts.copiesOnDisk + onlyOnDisk;
+  }
+
+  function soundAlarm(indexed: ReadonlyMap<string, unknown>): void {
+    const { count, uuids } = strangers;
+    const stillUnknown = [...uuids].filter((uuid) => !indexed.has(uuid)).length;
+    // Those that were kept stand for all.
+    const unknown = Math.round((count * stillUnknown) / uuids.size);
+    const known = countKnown() + count - unknown;
+    if (!isHardlyOurs(known, unknown)) return;
+    counts.alarm = { known, unknown };
+    deps.progress(counts);
+  }
+
+  /** @throws StorageError BAD_CONFIG where something shall be deleted by an index that is hardly the bucket's */
+  function insistOnOwnIndex(): void {
+    const { known, objects, alarm } = counts;
+    if (deletion === undefined) return;
+    if (alarm === null && !(known === 0 && orphans.length > 0)) return;
+    throw new StorageError(
+      'BAD_CONFIG',
+      `the index of this Orthanc knows ${known === 0 ? 'none' : known} of the ${objects} objects in the bucket, so that it is hardly the bucket's: nothing is deleted, and nothing noted to be; give the address of the bucket's own Orthanc by --orthanc, and if its index was lost or is a new one, bring it back from its backup`,
+    );
+  }
+
+  async function describeOrphan(
+    side: Side,
+    object: ObjectInfo,
+  ): Promise<Orphan & Identity> {
+    const orphan = toOrphan(object);
+    if (options.identify !== true) return orphan;
+    return { ...orphan, ...(await identify(side, object, api, { signal })) };
   }
 
   async function deleteIfNoted(orphan: Orphan): Promise<void> {
-    const { deletion } = options;
     if (deletion === undefined || counts.deletedOrphans >= deletion.max) return;
     if (!deletion.isNoted(orphan)) return;
     try {
@@ -260,25 +387,70 @@ export async function verify(
     report({ kind: 'deleted-orphan', key: orphan.key });
   }
 
-  function noteOtherName(key: string, uuid: string, tag: number): void {
-    counts.otherName += 1;
-    const expectedKey = nameOf(uuid, tag);
-    report({ kind: 'other-name', key, expectedKey });
-  }
-
   /** Of a new object. */
   function nameOf(uuid: string, tag: number): string {
     return objectKey(uuid, contentTypeOf(tag), naming, bucket.format !== undefined);
   }
 
-  function noteWrongSize(
-    name: StoreName,
-    { key, sizeBytes }: Pick<ObjectInfo, 'key' | 'sizeBytes'>,
-    expectedBytes: number,
-  ): void {
+  function noteWrongSize(uuid: string, wrong: WrongSize): void {
+    if (wrongSizes.length < suspectsMax) {
+      wrongSizes.push({ uuid, ...wrong });
+      return;
+    }
+    // Too many to be named with their owners.
     counts.wrongSize += 1;
-    report({ kind: 'wrong-size', store: name, key, sizeBytes, expectedBytes });
+    report({ kind: 'wrong-size', ...wrong });
   }
+}
+
+function noCounts(): VerifyCounts {
+  return {
+    indexed: 0,
+    objects: 0,
+    known: 0,
+    alarm: null,
+    missing: 0,
+    orphans: 0,
+    otherName: 0,
+    recent: 0,
+    wrongSize: 0,
+    corrupt: 0,
+    unreadable: 0,
+    foreign: 0,
+    elsewhere: 0,
+    deletedOrphans: 0,
+    notLookedAt: 0,
+    read: 0,
+    notCompared: 0,
+    files: 0,
+    orphansOnDisk: 0,
+    copiesOnDisk: 0,
+    onlyOnDisk: 0,
+  };
+}
+
+function isHardlyOurs(known: number, unknown: number): boolean {
+  return known * KNOWN_ONE_IN < known + unknown;
+}
+
+function toOrphan({ key, sizeBytes, modified }: ObjectInfo): Orphan {
+  return { key, sizeBytes, modified: modified.toISOString() };
+}
+
+function uuidOf(side: Side | undefined, key: string): string {
+  return (side === undefined ? undefined : parseKey(key, side.naming))?.uuid ?? '';
+}
+
+/** What it has of these. */
+async function readIndexOf(
+  api: OrthancApi,
+  uuids: ReadonlySet<string>,
+): Promise<ReadonlyMap<string, IndexedAttachment>> {
+  const known = new Map<string, IndexedAttachment>();
+  for await (const indexed of listIndex(api)) {
+    if (uuids.has(indexed.uuid)) known.set(indexed.uuid, indexed);
+  }
+  return known;
 }
 
 async function readIndex(api: OrthancApi, progress: (size: number) => void): Promise<UuidTable> {

@@ -44,5 +44,7 @@ test('gives what was never marked', () => {
   for (const uuid of uuids) table.set(uuid, 1, 0);
   for (const uuid of uuids.slice(0, 990)) table.mark(uuid);
   table.mark(randomUUID());
+  expect(uuids.map((uuid) => table.isMarked(uuid))).toEqual(uuids.map((_, index) => index < 990));
+  expect(table.isMarked(randomUUID())).toBe(false);
   expect([...table.unmarked()].map(({ uuid }) => uuid).sort()).toEqual(uuids.slice(990).sort());
 });

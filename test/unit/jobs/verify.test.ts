@@ -2,8 +2,10 @@
 
 import { createSecretKey, randomBytes } from 'node:crypto';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { createEnvelope } from '../../../src/encryption/envelope.ts';
+import { orthancIdsOf, readDicomIdentifiers } from '../../../src/dicom.ts';
+import { createEnvelope, type Envelope } from '../../../src/encryption/envelope.ts';
 import { createKeyring } from '../../../src/encryption/keyring.ts';
+import type { EncryptionFormat } from '../../../src/encryption/sizes.ts';
 import type { Side } from '../../../src/jobs/side.ts';
 import {
   type Finding,
@@ -15,10 +17,17 @@ import { contentTypeOf, ORTHANC_NAMING } from '../../../src/naming.ts';
 import type { OrthancApi } from '../../../src/orthanc-api.ts';
 import { damage, expectFailure, makeBody, never } from '../../support/bodies.ts';
 import { ciphers } from '../../support/ciphers.ts';
-import { createFakeIndex, type FakeIndex } from '../../support/fake-index.ts';
+import { makeDicom } from '../../support/dicom.ts';
+import { createFakeIndex, type FakeAttachment, type FakeIndex } from '../../support/fake-index.ts';
 import { createMemoryStore, type MemoryStore, sideOf } from '../../support/memory-store.ts';
 
 const naming = { rootPath: '', structure: 'flat', legacyUnknownFiles: false } as const;
+/** Of what an instance of the index has. */
+const ownerOf = ({ resource }: FakeAttachment) => ({
+  instance: resource.id,
+  series: index.series.id,
+  study: index.study.id,
+});
 const ORPHAN = '00000000-0000-4000-8000-000000000000.dcm';
 const HOUR_MS = 3_600_000;
 
@@ -44,6 +53,8 @@ function run(options: {
   readonly minAgeMs?: number;
   readonly side?: Side;
   readonly files?: Side;
+  readonly disk?: Side;
+  readonly identify?: boolean;
   readonly isNoted?: OrphanDeletion['isNoted'];
   readonly suspectsMax?: number;
 }): Promise<VerifyCounts> {
@@ -52,6 +63,7 @@ function run(options: {
       api: index.api,
       bucket: options.side ?? sideOf(bucket, naming),
       files: options.files,
+      disk: options.disk,
       report: (finding) => {
         findings.push(finding);
       },
@@ -59,6 +71,7 @@ function run(options: {
     },
     {
       deep: options.deep ?? false,
+      identify: options.identify ?? false,
       minAgeMs: options.minAgeMs ?? -HOUR_MS,
       deletion:
         options.max === undefined
@@ -72,6 +85,16 @@ function run(options: {
   );
 }
 
+function makeEnvelope(format: EncryptionFormat): Envelope {
+  return createEnvelope({
+    keyring: createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7),
+    ciphers,
+    format,
+    maxInputBytes: 1_000_000,
+    now: () => performance.now(),
+  });
+}
+
 test('what the index knows is no orphan, where the settings lack what its name was made by', async () => {
   const sealed = new Map([...bucket.objects].map(([key, bytes]) => [`${key}.enc`, bytes]));
   bucket.objects.clear();
@@ -81,10 +104,12 @@ test('what the index knows is no orphan, where the settings lack what its name w
   expect(counts).toMatchObject({ otherName: 23, missing: 23, orphans: 1, deletedOrphans: 1 });
   expect(bucket.objects).toEqual(sealed);
   const [first] = index.attachments;
+  if (first === undefined) throw new Error('none');
   expect(findings).toContainEqual({
     kind: 'other-name',
-    key: `${first?.uuid}.dcm.enc`,
-    expectedKey: `${first?.uuid}.dcm`,
+    key: `${first.uuid}.dcm.enc`,
+    expectedKey: `${first.uuid}.dcm`,
+    ...ownerOf(first),
   });
 });
 
@@ -123,7 +148,7 @@ test('finds what is missing, orphaned, of the wrong size, or corrupt, and what i
     deletedOrphans: 0,
   });
   expect(findings.filter(({ kind }) => kind === 'missing')).toEqual([
-    { kind: 'missing', uuid: lost.uuid, key: keyOf(lost) },
+    { kind: 'missing', uuid: lost.uuid, key: keyOf(lost), ...ownerOf(lost) },
   ]);
   expect(bucket.objects.has(ORPHAN)).toBe(true);
 });
@@ -175,6 +200,182 @@ test('deletes only what an earlier run has noted', async () => {
   expect(await run({ max: 10, isNoted })).toMatchObject({ orphans: 4, deletedOrphans: 1 });
   expect(bucket.objects.has(ORPHAN)).toBe(false);
   expect(bucket.objects.size).toBe(23 + 3);
+});
+
+test('each is named with whose it is, by one request at most for each instance', async () => {
+  const [lost] = index.attachments;
+  const ofStudy = index.attachments.find(({ resource }) => resource.id === index.study.id);
+  const ofPatient = index.attachments.find(({ resource }) => resource.id === index.patient.id);
+  if (lost === undefined || ofStudy === undefined || ofPatient === undefined) throw new Error();
+  for (const attachment of index.attachments) bucket.objects.delete(keyOf(attachment));
+  const requests: string[] = [];
+  const { api } = index;
+  index = {
+    ...index,
+    api: {
+      get: (path) => {
+        requests.push(path);
+        return api.get(path);
+      },
+    },
+  };
+  expect(await run({})).toMatchObject({ missing: 23 });
+  const missing = (attachment: FakeAttachment) => ({
+    kind: 'missing',
+    uuid: attachment.uuid,
+    key: keyOf(attachment),
+  });
+  expect(findings).toContainEqual({ ...missing(lost), ...ownerOf(lost) });
+  expect(findings).toContainEqual({ ...missing(ofStudy), study: index.study.id });
+  expect(findings).toContainEqual({ ...missing(ofPatient), patient: index.patient.id });
+  const others = requests.filter((path) => !path.includes('?expand'));
+  expect(others.filter((path) => path.startsWith('/instances'))).toHaveLength(21);
+  expect(others.filter((path) => path.startsWith('/series'))).toHaveLength(1);
+});
+
+describe("an index that is hardly the bucket's", () => {
+  /** @param known of so many objects, all as old as told */
+  function fill(known: number, unknown: number): void {
+    for (const attachment of index.attachments.slice(known)) index.forget(attachment.uuid);
+    bucket.objects.clear();
+    for (const one of index.attachments.slice(0, known)) bucket.objects.set(keyOf(one), one.bytes);
+    for (let number = 0; number < unknown; number += 1) bucket.objects.set(strange(number), ANY);
+  }
+  const ANY = Buffer.from('x');
+  const strange = (number: number) => ORPHAN.replace(/^0{8}/, number.toString(16).padStart(8, '0'));
+
+  test.each([
+    ['an empty one beside a bucket', 0, 54, true],
+    ['an empty one beside one object', 0, 1, true],
+    ['a new one', 2, 54, true],
+    ['one of another Orthanc', 0, 23, true],
+    ['an empty one beside an empty bucket', 0, 0, false],
+    ['a small archive with orphans', 3, 9, false],
+    ['an archive with as many orphans', 23, 23, false],
+  ])('%s: %i known, %i not', async (_, known, unknown, isAlarm) => {
+    fill(known, unknown);
+    const expected = isAlarm ? { known, unknown } : null;
+    for (const minAgeMs of [HOUR_MS, -HOUR_MS]) {
+      const counts = await run({ minAgeMs });
+      expect(counts.alarm).toEqual(expected);
+      expect([counts.orphans, counts.recent]).toEqual(minAgeMs > 0 ? [0, unknown] : [unknown, 0]);
+      const deletion = run({ minAgeMs, max: 10 });
+      if (isAlarm)
+        await expectFailure(deletion, 'BAD_CONFIG', /is hardly the bucket's: nothing is/);
+      else await deletion;
+    }
+    if (isAlarm) expect(bucket.objects.size).toBe(known + unknown);
+  });
+
+  test('an index of others, of which the bucket has nothing', async () => {
+    bucket.objects.clear();
+    bucket.objects.set(ORPHAN, ANY);
+    expect(await run({})).toMatchObject({ missing: 23, alarm: { known: 0, unknown: 1 } });
+  });
+
+  test('what is stored while it is looked at is no reason', async () => {
+    const before = index.attachments.map(({ uuid }) => uuid);
+    for (const uuid of before) index.forget(uuid);
+    bucket.waitAt((call) => {
+      if (call.startsWith('list')) for (const uuid of before) index.remember(uuid);
+      return undefined;
+    });
+    expect(await run({ minAgeMs: HOUR_MS })).toMatchObject({ indexed: 0, recent: 23, alarm: null });
+  });
+
+  test('objects of others, and files on the disk, are no reason', async () => {
+    fill(1, 1);
+    for (const number of [1, 2, 3, 4, 5, 6, 7, 8])
+      bucket.objects.set(`other/${strange(number)}`, ANY);
+    expect((await run({})).alarm).toBeNull();
+    const disk = createMemoryStore();
+    for (const one of index.attachments) {
+      index.remember(one.uuid);
+      disk.objects.set(one.uuid.replace(/^(..)(..)/, '$1/$2/$1$2'), one.bytes);
+    }
+    for (let number = 0; number < 50; number += 1) bucket.objects.set(strange(number), ANY);
+    const files = sideOf(disk, ORTHANC_NAMING, { isFileSystem: true });
+    expect(await run({ files })).toMatchObject({ known: 1, elsewhere: 22, alarm: null });
+    expect(await run({})).toMatchObject({ alarm: { known: 1, unknown: 50 } });
+  });
+
+  test('where there are more than are kept, these stand for all', async () => {
+    fill(2, 40);
+    expect(await run({ suspectsMax: 3 })).toMatchObject({
+      alarm: { known: 2, unknown: 40 },
+      notLookedAt: 37,
+    });
+  });
+});
+
+describe('orphans that are looked into', () => {
+  const file = makeDicom({ sopInstanceUid: '1.2.3', patientName: 'Doe^Jane', pixelBytes: 2 });
+  const identifiers = readDicomIdentifiers(file);
+  if (identifiers === undefined || identifiers === 'incomplete') throw new Error('no DICOM');
+  const ids = orthancIdsOf(identifiers);
+  const plain = () => sideOf(bucket, naming);
+
+  test.each(['A1', 'A2', undefined] as const)('%s: whose they are, no more', async (format) => {
+    const side = sideOf(bucket, naming, format && { envelope: makeEnvelope(format) });
+    const uuid = ORPHAN.slice(0, 36);
+    await side.attachments.put({ uuid, contentType: 1 }, makeBody(file), { signal: never() });
+    const counts = await run({ identify: true, side, minAgeMs: -HOUR_MS });
+    expect(counts).toMatchObject({ orphans: 1 });
+    const [orphan] = findings.filter(({ kind }) => kind === 'orphan');
+    expect(orphan).toEqual({
+      kind: 'orphan',
+      key: `${ORPHAN}${format === undefined ? '' : '.enc'}`,
+      sizeBytes: expect.any(Number) as number,
+      modified: expect.any(String) as string,
+      ...ids,
+      isKnown: false,
+    });
+    for (const secret of Object.values(identifiers)) {
+      expect(JSON.stringify(findings)).not.toContain(secret);
+    }
+    expect(JSON.stringify(findings)).not.toContain('Jane');
+  });
+
+  test('Orthanc has the instance under another attachment', async () => {
+    bucket.objects.set(ORPHAN, file);
+    const { api } = index;
+    const path = `/instances/${ids.instance}`;
+    index = {
+      ...index,
+      api: { get: (asked) => (asked === path ? Promise.resolve({}) : api.get(asked)) },
+    };
+    await run({ identify: true });
+    expect(findings).toMatchObject([{ kind: 'orphan', ...ids, isKnown: true }]);
+  });
+
+  test.each([
+    ['text', '.dcm', Buffer.from('Doe^Jane'), /it is no DICOM file, or none whose identifiers/],
+    ['nothing', '.dcm', Buffer.alloc(0), /it is no DICOM file/],
+    ['a file that is cut', '.dcm', file.subarray(0, 300), /it is no DICOM file/],
+    ['a name of others', '.json', file, /no DICOM file by its name/],
+    ['what is encrypted', '.dcm.enc', file, /encrypted, and the configuration has no keys/],
+  ])('%s is told in words', async (_, extension, bytes, reason) => {
+    bucket.objects.set(ORPHAN.replace('.dcm', extension), bytes);
+    await run({ identify: true, side: plain() });
+    const text = expect.stringMatching(reason) as string;
+    expect(findings).toMatchObject([{ kind: 'orphan', unidentified: text }]);
+    expect(JSON.stringify(findings)).not.toContain('Jane');
+  });
+
+  test('one that cannot be read keeps no other one', async () => {
+    const large = Buffer.concat([file, Buffer.alloc(1_000_000)]);
+    bucket.objects.set(ORPHAN, large);
+    bucket.objects.set(ORPHAN.replace(/^0/, '1'), large);
+    bucket.failWhen((call) => (call === `get ${ORPHAN}` ? 'UNAVAILABLE' : undefined));
+    expect(await run({ identify: true })).toMatchObject({ orphans: 2 });
+    expect(findings).toContainEqual(
+      expect.objectContaining({
+        key: ORPHAN,
+        unidentified: expect.stringMatching(/^UNAVAILABLE: /),
+      }),
+    );
+    expect(findings).toContainEqual(expect.objectContaining(ids));
+  });
 });
 
 test('where the index knows nothing of the bucket, nothing is deleted, nor noted to be', async () => {
@@ -240,14 +441,7 @@ describe('with files on the disk, too', () => {
   });
 
   test('what the C++ plugins have encrypted there is as it was stored', async () => {
-    const key = createSecretKey(randomBytes(32));
-    const envelope = createEnvelope({
-      keyring: createKeyring([{ id: 1, key }], 1),
-      ciphers,
-      format: 'A1',
-      maxInputBytes: 1_000_000,
-      now: () => performance.now(),
-    });
+    const envelope = makeEnvelope('A1');
     for (const one of index.attachments.slice(0, 10)) {
       const identity = { uuid: one.uuid, contentType: contentTypeOf(one.contentType) };
       await envelope.put(disk, pathOf(one), makeBody(one.bytes), identity, { signal: never() });
@@ -274,15 +468,80 @@ describe('with files on the disk, too', () => {
       key: pathOf(short),
       sizeBytes: short.bytes.length - 1,
       expectedBytes: short.bytes.length,
+      ...ownerOf(short),
     });
-    for (const { uuid } of [rotten, both]) {
+    for (const attachment of [rotten, both]) {
       expect(findings).toContainEqual({
         kind: 'corrupt',
         store: 'file-system',
-        key: pathOf({ uuid }),
+        key: pathOf(attachment),
         reason: expect.stringMatching(/the MD5/) as string,
+        ...ownerOf(attachment),
       });
     }
+  });
+
+  test('is looked through: what nobody removes any more, what nobody reads', async () => {
+    const [left, copy, only] = index.attachments;
+    if (left === undefined || copy === undefined || only === undefined) throw new Error('none');
+    disk.objects.set('index', Buffer.from('SQLite'));
+    disk.objects.set('index-wal', Buffer.from('SQLite'));
+    index.forget(left.uuid);
+    bucket.objects.set(keyOf(copy), copy.bytes);
+    // Of whatever age: nobody writes there.
+    const counts = await run({ disk: files(), minAgeMs: HOUR_MS });
+    expect(counts).toMatchObject({
+      files: 10,
+      orphansOnDisk: 1,
+      copiesOnDisk: 1,
+      onlyOnDisk: 8,
+      missing: 0,
+      elsewhere: 0,
+      recent: 0,
+      alarm: null,
+    });
+    expect(findings).toHaveLength(10);
+    const sizeBytes = left.bytes.length;
+    const modified = expect.any(String) as string;
+    expect(findings).toContainEqual({
+      kind: 'orphan-on-disk',
+      key: pathOf(left),
+      sizeBytes,
+      modified,
+    });
+    expect(findings).toContainEqual({
+      kind: 'copy-on-disk',
+      key: pathOf(copy),
+      sizeBytes: copy.bytes.length,
+    });
+    expect(findings).toContainEqual({
+      kind: 'only-on-disk',
+      uuid: only.uuid,
+      key: pathOf(only),
+      ...ownerOf(only),
+    });
+    expect(disk.objects.size).toBe(12);
+    expect(disk.calls().filter((call) => /^(delete|put)/.test(call))).toEqual([]);
+  });
+
+  test('with hybrid storage both sides are read and removed from: only orphans are left', async () => {
+    const [left, copy] = index.attachments;
+    if (left === undefined || copy === undefined) throw new Error('none');
+    index.forget(left.uuid);
+    bucket.objects.set(keyOf(copy), copy.bytes);
+    const counts = await run({ files: files(), disk: files() });
+    const expected = { files: 10, orphansOnDisk: 1, copiesOnDisk: 1, onlyOnDisk: 0, elsewhere: 8 };
+    expect(counts).toMatchObject(expected);
+    expect(findings).toMatchObject([{ kind: 'orphan-on-disk', key: pathOf(left) }]);
+    // Orthanc may be about to index it.
+    const young = await run({ files: files(), disk: files(), minAgeMs: HOUR_MS });
+    expect(young).toMatchObject({ orphansOnDisk: 0, recent: 1 });
+  });
+
+  test('an empty index beside a full disk is an alarm, too', async () => {
+    for (const { uuid } of index.attachments) index.forget(uuid);
+    bucket.objects.clear();
+    expect(await run({ disk: files() })).toMatchObject({ alarm: { known: 0, unknown: 10 } });
   });
 
   test('a disk that is away ends it: its files are not missing', async () => {
@@ -309,13 +568,7 @@ test('what the index forgets meanwhile is not missing, and what it learns is no 
 });
 
 test('knows the sizes of encrypted objects, and reads them with --deep', async () => {
-  const envelope = createEnvelope({
-    keyring: createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7),
-    ciphers,
-    format: 'A2',
-    maxInputBytes: 1024 * 1024,
-    now: () => performance.now(),
-  });
+  const envelope = makeEnvelope('A2');
   const sealed = createMemoryStore();
   const side = sideOf(sealed, naming, { envelope });
   for (const { uuid, contentType, bytes } of index.attachments) {
@@ -340,5 +593,5 @@ test('knows the sizes of encrypted objects, and reads them with --deep', async (
   sealed.objects.set(key, rotten);
   sealed.objects.set(keyOf(old), damage(Buffer.from(old.bytes), 0));
   expect(await run({ deep: true, side })).toMatchObject({ corrupt: 2 });
-  expect(new Set(findings.map((finding) => finding.key))).toEqual(new Set([key, keyOf(old)]));
+  expect(new Set(findings.map(({ key }) => key))).toEqual(new Set([key, keyOf(old)]));
 });
