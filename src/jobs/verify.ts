@@ -6,6 +6,7 @@ import { ciphertextSize, type EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError, toStorageError } from '../errors.ts';
 import { alternateKeys, contentTypeOf, folderOf, objectKey, parseKey } from '../naming.ts';
 import type { IndexedAttachment, OrthancApi } from '../orthanc-api.ts';
+import { sleepUntilAborted } from '../store/abort.ts';
 import type { ObjectInfo } from '../store/object-store.ts';
 import { forEachAtOnce } from './at-once.ts';
 import { type Identity, identify } from './identify.ts';
@@ -72,6 +73,7 @@ export interface VerifyOptions {
   readonly now: () => number;
   /** How many orphans, and as many missing ones, are kept to be looked at a second time. */
   readonly suspectsMax?: number;
+  readonly graceMs?: number;
 }
 
 export interface OrphanDeletion {
@@ -132,6 +134,9 @@ const FORMATS: readonly EncryptionFormat[] = ['A1', 'A2'];
 /** Orphans and missing ones are looked at a second time, since Orthanc goes on storing and deleting. They are kept meanwhile, so that
  *  there must be an end to it. */
 const SUSPECTS_MAX = 100_000;
+
+/** From the file that Orthanc writes to its index. */
+const GRACE_MS = 10_000;
 
 /** An index that knows less than one in so many is hardly the bucket's: docs/decisions.md. */
 const KNOWN_ONE_IN = 5;
@@ -214,9 +219,7 @@ export async function verify(
       deps.progress(counts);
       if (index.get(uuid) === undefined) {
         noteStranger(uuid);
-        // Without hybrid storage nobody writes there: what is young has been copied there, or was stored and deleted today.
-        if (files === undefined) keep(file, orphansOnDisk);
-        else keepUnlessYoung(file, orphansOnDisk);
+        keep(file, orphansOnDisk);
       } else if (index.isMarked(uuid)) {
         counts.copiesOnDisk += 1;
         if (files === undefined) report({ kind: 'copy-on-disk', key, sizeBytes });
@@ -287,6 +290,7 @@ export async function verify(
     for (const { uuid } of [...missing, ...wrongSizes]) uuids.add(uuid);
     for (const { key } of [...otherNames, ...orphans]) uuids.add(uuidOf(bucket, key));
     for (const { key } of orphansOnDisk) uuids.add(uuidOf(disk, key));
+    if (files !== undefined) await letBeIndexed(orphansOnDisk);
     const known = await readIndexOf(api, uuids);
     if (isStrange) soundAlarm(known);
     insistOnOwnIndex();
@@ -334,6 +338,14 @@ export async function verify(
     });
   }
 
+  /** Files that are young because they were copied there must be found, those that Orthanc has just stored must not. */
+  async function letBeIndexed(found: readonly ObjectInfo[]): Promise<void> {
+    const { graceMs = GRACE_MS, now } = options;
+    const newestMs = found.reduce((ms, { modified }) => Math.max(ms, modified.getTime()), 0);
+    const leftMs = Math.min(newestMs + graceMs - now(), graceMs);
+    if (leftMs > 0) await sleepUntilAborted(leftMs, signal);
+  }
+
   /** Of the objects and files that were seen. */
   function countKnown(): number {
     const onlyOnDisk = missing.filter(({ kind }) => kind === 'only-on-disk').length;
@@ -362,10 +374,7 @@ export async function verify(
     );
   }
 
-  async function describeOrphan(
-    side: Side,
-    object: ObjectInfo,
-  ): Promise<Orphan & Identity> {
+  async function describeOrphan(side: Side, object: ObjectInfo): Promise<Orphan & Identity> {
     const orphan = toOrphan(object);
     if (options.identify !== true) return orphan;
     return { ...orphan, ...(await identify(side, object, api, { signal })) };

@@ -2,6 +2,7 @@
 // The commands that need no bucket, as users run them.
 
 import { spawnSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import {
   chownSync,
   existsSync,
@@ -16,7 +17,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { expectSameBytes, makeBytes } from '../support/bodies.ts';
@@ -428,6 +429,61 @@ test.runIf(process.geteuid?.() === 0)(
     expect(stderr).toContain(`StorageDirectory "${StorageDirectory}": belongs to user 12345`);
   },
 );
+
+test('the commands of docs/operations.md remove attachments from the disk, and nothing else', () => {
+  const storage = join(folder, 'a folder', 'db-v6');
+  const docs = readFileSync(join(import.meta.dirname, '../../docs/operations.md'), 'utf8');
+  const chapter = docs.split(/^## /m).find((text) => text.startsWith('Removing attachments')) ?? '';
+  const blocks = [...chapter.matchAll(/^```sh\n(.*?)^```/gms)].map(([, block = '']) =>
+    block.replaceAll('/var/lib/orthanc/db-v6', `'${storage}'`),
+  );
+  const shell = (...names: readonly RegExp[]) => {
+    const script = names.map((name) => blocks.find((block) => name.test(block)) ?? 'exit 9');
+    const done = spawnSync('sh', ['-ec', script.join('')], { cwd: folder });
+    expect([done.status, done.stderr.toString()]).toEqual([0, '']);
+    return done.stdout.toString();
+  };
+  const stays = [
+    'index',
+    'index-shm',
+    'index-wal',
+    // As others may name theirs.
+    '12/34/notes.txt',
+    `12/34/${UUID}`,
+    `${UUID.slice(0, 2)}/${UUID.slice(2, 4)}/${UUID}.dcm`,
+    `${UUID.slice(0, 2)}/${UUID.slice(2, 4)}/more/${UUID}`,
+    `backup/${UUID.slice(0, 2)}/${UUID.slice(2, 4)}/${UUID}`,
+    UUID,
+  ];
+  const goes = Array.from({ length: 40 }, () => randomUUID()).map(
+    (uuid) => `${uuid.slice(0, 2)}/${uuid.slice(2, 4)}/${uuid}`,
+  );
+  for (const path of [...stays, ...goes]) {
+    mkdirSync(dirname(join(storage, path)), { recursive: true });
+    writeFileSync(join(storage, path), Buffer.alloc(25_000));
+  }
+  const files = () =>
+    readdirSync(storage, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => relative(storage, join(entry.parentPath, entry.name)))
+      .sort();
+  expect(shell(/^attachments\(\)/)).toBe('40 attachments, 1.0 MB\n');
+  expect(files()).toHaveLength(stays.length + goes.length);
+  expect(shell(/^attachments\(\)/, /^attachments -delete/)).toBe('40 attachments, 1.0 MB\n');
+  expect(files()).toEqual(stays.toSorted());
+  const folders = readdirSync(storage, { withFileTypes: true }).filter((one) => one.isDirectory());
+  expect(folders.map(({ name }) => name).sort()).toEqual(['12', UUID.slice(0, 2), 'backup'].sort());
+  writeFileSync(
+    join(folder, 'found.txt'),
+    '{"kind":"orphan","key":"12/34/notes.txt"}\n{"kind":"orphan-on-disk","key":"ab/cd/x","sizeBytes":1}\n',
+  );
+  mkdirSync(join(storage, 'ab', 'cd'), { recursive: true });
+  writeFileSync(join(storage, 'ab/cd/x'), '');
+  blocks.push(/^sed .*/m.exec(chapter)?.[0] ?? 'exit 9');
+  expect(shell(/^sed /)).toBe('ab/cd/x\n');
+  expect(shell(/xargs -r rm/)).toBe("removed 'ab/cd/x'\n");
+  expect(files()).toEqual(stays.toSorted());
+});
 
 test('output that nobody wants to the end ends the command without a word', () => {
   write('small', Buffer.from('not encrypted'));

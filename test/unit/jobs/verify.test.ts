@@ -57,6 +57,7 @@ function run(options: {
   readonly identify?: boolean;
   readonly isNoted?: OrphanDeletion['isNoted'];
   readonly suspectsMax?: number;
+  readonly graceMs?: number;
 }): Promise<VerifyCounts> {
   return verify(
     {
@@ -80,6 +81,7 @@ function run(options: {
       atOnce: 4,
       signal: never(),
       now: () => Date.now(),
+      graceMs: options.graceMs ?? 0,
       ...(options.suspectsMax === undefined ? {} : { suspectsMax: options.suspectsMax }),
     },
   );
@@ -533,9 +535,21 @@ describe('with files on the disk, too', () => {
     const expected = { files: 10, orphansOnDisk: 1, copiesOnDisk: 1, onlyOnDisk: 0, elsewhere: 8 };
     expect(counts).toMatchObject(expected);
     expect(findings).toMatchObject([{ kind: 'orphan-on-disk', key: pathOf(left) }]);
-    // Orthanc may be about to index it.
-    const young = await run({ files: files(), disk: files(), minAgeMs: HOUR_MS });
-    expect(young).toMatchObject({ orphansOnDisk: 0, recent: 1 });
+  });
+
+  test('what Orthanc has just written there is waited for', async () => {
+    const [late] = index.attachments;
+    if (late === undefined) throw new Error('none');
+    index.forget(late.uuid);
+    await disk.put(pathOf(late), makeBody(late.bytes), { signal: never() });
+    const timer = setTimeout(() => {
+      index.remember(late.uuid);
+    }, 300);
+    expect(await run({ files: files(), disk: files(), graceMs: 600 })).toMatchObject({
+      orphansOnDisk: 0,
+      files: 10,
+    });
+    clearTimeout(timer);
   });
 
   test('an empty index beside a full disk is an alarm, too', async () => {
