@@ -52,10 +52,10 @@ async function readIds(
     if (found === undefined) return 'it is gone';
     const totalBytes = found.encryption?.contentBytes ?? found.storedBytes;
     for (const headBytes of HEADS_BYTES) {
-      const { sink, bytes } = createMemorySink();
+      const head = createMemorySink();
       const range = { start: 0, end: Math.min(headBytes, totalBytes) };
-      await attachments.get(attachment, range, sink, options);
-      const read = readDicomIdentifiers(bytes());
+      await attachments.get(attachment, range, head.sink, options);
+      const read = readDicomIdentifiers(head.bytes());
       if (read === undefined) break;
       if (read !== 'incomplete') return orthancIdsOf(read);
       if (headBytes >= totalBytes) break;

@@ -42,10 +42,10 @@ const otherUid = (header: string) =>
 test('what is in a sequence is not taken for the outermost', () => {
   const inside = otherUid('20000d00' + '5549' + '0600');
   const implicit = otherUid('20000d00' + '06000000');
-  const file = withElements(
-    ...[SEQUENCE, ITEM, inside, SEQUENCE, ITEM, inside, ITEM_END, SEQUENCE_END, inside],
-    ...[ITEM_END, SEQUENCE_END, UNKNOWN_SEQUENCE, ITEM, implicit, ITEM_END, SEQUENCE_END],
-  );
+  const item = [SEQUENCE, ITEM, inside, ITEM_END, SEQUENCE_END];
+  const nested = [SEQUENCE, ITEM, inside, ...item, inside, ITEM_END, SEQUENCE_END];
+  const unknown = [UNKNOWN_SEQUENCE, ITEM, implicit, ITEM_END, SEQUENCE_END];
+  const file = withElements(...nested, ...unknown);
   expect(readDicomIdentifiers(file)).toEqual(IDENTIFIERS);
 });
 
