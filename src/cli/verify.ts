@@ -178,7 +178,7 @@ async function run(options: Options, command: Command): Promise<void> {
     const result = isJson ? JSON.stringify(counts) : describe(counts, onDisk);
     process.stdout.write(`${result}\n`);
     if (reportFile !== undefined && isNoted === undefined) {
-      await writeOrphanReport(reportFile, bucket.name, Date.now(), orphans);
+      writeOrphanReport(reportFile, bucket.name, Date.now(), orphans);
       process.stderr.write(`${describeDryRun(reportFile, options, earlier)}\n`);
     }
     // Last of all, since none of a failure before may end as 0.

@@ -31,7 +31,7 @@ function read(nowMs = NOW_MS + HOUR_MS, bucket = BUCKET) {
 }
 
 test('has what was noted, as it was, and nothing else', async () => {
-  await write();
+  write();
   expect(read()).toEqual([true, true]);
   const isNoted = readOrphanReport(path, BUCKET, NOW_MS);
   if (typeof isNoted === 'string') throw new Error(isNoted);
@@ -42,7 +42,7 @@ test('has what was noted, as it was, and nothing else', async () => {
 });
 
 test('a line that was taken out stays', async () => {
-  await write();
+  write();
   const lines = (await readFile(path, 'utf8')).split('\n');
   await writeFile(path, lines.filter((line) => !line.includes('b.dcm')).join('\n'));
   expect(read()).toEqual([true, false]);
@@ -53,7 +53,7 @@ test.each<[string, number, string, RegExp]>([
   ['with the clock set back', NOW_MS - HOUR_MS, BUCKET, /more than 24 hours/],
   ['for another bucket', NOW_MS, `${BUCKET}-2`, /was of s3 https:\/\/host images, not of/],
 ])('%s it is of no use, and says why', async (_name, nowMs, bucket, reason) => {
-  await write();
+  write();
   expect(read(nowMs, bucket)).toMatch(reason);
 });
 
