@@ -76,6 +76,8 @@ export function createAttachmentStore(deps: {
 }): AttachmentStore {
   const { store, naming, envelope } = deps;
   const isOn = envelope?.format !== undefined;
+  /** Rather than names. */
+  const doFirstBytesTell = envelope !== undefined && naming.structure === 'legacy';
 
   function keysOf(
     { uuid, contentType }: Attachment,
@@ -95,7 +97,7 @@ export function createAttachmentStore(deps: {
     });
     if (envelope === undefined)
       return [named(first, false), ...others.map((key) => named(key, false))];
-    if (naming.structure === 'legacy') return [{ key: first, content: 'either' }];
+    if (doFirstBytesTell) return [{ key: first, content: 'either' }];
     return [
       named(first, isOn),
       ...others.map((key) => named(key, isOn)),
@@ -106,7 +108,8 @@ export function createAttachmentStore(deps: {
   return {
     async put(attachment, body, options) {
       const [key] = keysOf(attachment, isOn);
-      if (envelope !== undefined && isOn) await envelope.put(store, key, body, attachment, options);
+      if (isOn) await envelope.put(store, key, body, attachment, options);
+      else if (doFirstBytesTell) await envelope.putPlain(store, key, body, attachment, options);
       else await store.put(key, body, options);
       return key;
     },

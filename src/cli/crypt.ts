@@ -2,11 +2,14 @@
 // `encrypt` and `decrypt`: files, standard streams, and objects in the bucket.
 
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { NamingSettings } from '../config/settings.ts';
 import type { ObjectIdentity } from '../encryption/a2.ts';
 import type { Envelope } from '../encryption/envelope.ts';
+import { isLookalike } from '../encryption/header.ts';
+import { headOf } from '../encryption/inspect.ts';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError } from '../errors.ts';
-import { ContentType } from '../naming.ts';
+import { ContentType, parseKey } from '../naming.ts';
 import { bodyOf } from '../store/bodies.ts';
 import { pour, storeOf } from '../store/body-store.ts';
 import { createMemorySink } from '../store/memory-sink.ts';
@@ -114,16 +117,9 @@ async function encrypt(from: string, to: string, options: Options): Promise<void
     if (format === undefined) {
       throw new StorageError('BAD_CONFIG', 'encryption is off in the configuration: say --format');
     }
-    const { uuid, contentType } = identityOf(to, options);
-    if (format === 'A2' && (uuid === '' || contentType === undefined)) {
-      throw new StorageError(
-        'BAD_CONFIG',
-        `A2 needs the uuid and the content type, which "${to}" does not tell: say --uuid and --type`,
-      );
-    }
+    const identity = knownIdentity(to, options, format);
     const input = await openSource(from, places);
     try {
-      const identity = { uuid, contentType: contentType ?? ContentType.Unknown };
       await encryptInto(to, input.body, format, identity, options, places);
     } finally {
       input.close();
@@ -135,6 +131,7 @@ async function encrypt(from: string, to: string, options: Options): Promise<void
 /** Where IN is taken from and OUT put, and by which keys. */
 interface Places {
   readonly envelope: Envelope;
+  readonly naming: NamingSettings;
   /** undefined where neither of them is in it. */
   readonly bucket: ObjectStore | undefined;
   readonly signal: AbortSignal;
@@ -147,7 +144,7 @@ async function withPlaces(
   work: (places: Places) => Promise<void>,
 ): Promise<void> {
   const { signal } = abortWhenInterrupted();
-  const { provider, envelope } = loadCliSettings(config, createCliLogger());
+  const { provider, settings, envelope } = loadCliSettings(config, createCliLogger());
   if (envelope === undefined) {
     throw new StorageError(
       'BAD_CONFIG',
@@ -157,7 +154,7 @@ async function withPlaces(
   const isNeeded = sourceKey(from) !== undefined || keyOf(to) !== undefined;
   const bucket = isNeeded ? await openBucket(provider) : undefined;
   try {
-    await work({ envelope, bucket, signal });
+    await work({ envelope, naming: settings.naming, bucket, signal });
   } finally {
     await bucket?.close();
   }
@@ -176,6 +173,18 @@ function identityOf(name: string, options: Options): ObjectIdentity {
     uuid: options.uuid ?? parsed?.uuid ?? '',
     contentType: options.type ?? parsed?.contentType,
   };
+}
+
+/** As what something is encrypted. @throws StorageError BAD_CONFIG where the format is bound to what neither name nor options tell */
+function knownIdentity(name: string, options: Options, format: EncryptionFormat) {
+  const { uuid, contentType } = identityOf(name, options);
+  if (format === 'A2' && (uuid === '' || contentType === undefined)) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `A2 needs the uuid and the content type, which "${name}" does not tell: say --uuid and --type`,
+    );
+  }
+  return { uuid, contentType: contentType ?? ContentType.Unknown };
 }
 
 async function decryptInto(
@@ -222,16 +231,37 @@ async function encryptInto(
   }
 }
 
-async function openSource(from: string, { bucket, signal }: Places): Promise<Input> {
+/** @throws StorageError BAD_CONFIG for an object that reads take for an encrypted one: it would be so twice */
+async function openSource(
+  from: string,
+  { envelope, naming, bucket, signal }: Places,
+): Promise<Input> {
   const key = sourceKey(from);
   if (key === undefined || bucket === undefined) return await openInput(from, { signal });
   const memory = createMemorySink();
   await bucket.get(key, undefined, memory.sink, { signal });
-  return { body: bodyOf(memory.bytes()), close: () => undefined };
+  const body = bodyOf(memory.bytes());
+  if (doFirstBytesTell(key, naming) && envelope.looksEncrypted(headOf(body))) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${key}: begins as an encrypted object: write it to a file by "decrypt", then encrypt that file; where it cannot be decrypted it may be a plain content that begins so: fetch it by the provider's own tools, then encrypt the file`,
+    );
+  }
+  return { body, close: () => undefined };
+}
+
+/** Whether an object is encrypted; in the flat structure names do. */
+function doFirstBytesTell(key: string, naming: NamingSettings): boolean {
+  const parsed = parseKey(key, naming);
+  return parsed !== undefined && parsed.encrypted === undefined;
 }
 
 /** What is decrypted may go to the bucket too: back under its plain name. */
-function openTarget(to: string, options: Options, { bucket, signal }: Places): Output {
+function openTarget(
+  to: string,
+  options: Options,
+  { envelope, naming, bucket, signal }: Places,
+): Output {
   const key = keyOf(to);
   if (key === undefined || bucket === undefined) return openOutput(to, options.force === true);
   const memory = createMemorySink();
@@ -239,7 +269,14 @@ function openTarget(to: string, options: Options, { bucket, signal }: Places): O
     sink: memory.sink,
     async commit() {
       await refuseExisting(bucket, key, options, signal);
-      await bucket.put(key, bodyOf(memory.bytes()), { signal });
+      const content = bodyOf(memory.bytes());
+      const { bytes, totalBytes } = headOf(content);
+      if (doFirstBytesTell(key, naming) && isLookalike(bytes, totalBytes)) {
+        const identity = knownIdentity(to, options, envelope.lookalikeFormat);
+        await envelope.putPlain(bucket, key, content, identity, { signal });
+      } else {
+        await bucket.put(key, content, { signal });
+      }
     },
     discard: () => undefined,
   };

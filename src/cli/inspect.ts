@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Command } from 'commander';
-import { describeEncryption, type EncryptionDescription, readHead } from '../encryption/inspect.ts';
-import { A2_HEADER_BYTES } from '../encryption/sizes.ts';
+import {
+  describeEncryption,
+  type EncryptionDescription,
+  headOf,
+  readHead,
+} from '../encryption/inspect.ts';
 import { toStorageError } from '../errors.ts';
 import type { ObjectStore, OperationOptions } from '../store/object-store.ts';
 import { openBucket } from './bucket.ts';
@@ -65,7 +69,7 @@ async function inspect(
   operation: OperationOptions,
 ): Promise<Inspection> {
   try {
-    const { bytes, totalBytes } = await headOf(name, bucket, operation);
+    const { bytes, totalBytes } = await readHeadOf(name, bucket, operation);
     const encryption = describeEncryption(bytes, totalBytes) ?? null;
     return { name, storedBytes: totalBytes, encryption };
   } catch (error) {
@@ -74,15 +78,15 @@ async function inspect(
   }
 }
 
-async function headOf(name: string, bucket: ObjectStore | undefined, operation: OperationOptions) {
+async function readHeadOf(
+  name: string,
+  bucket: ObjectStore | undefined,
+  operation: OperationOptions,
+) {
   if (bucket !== undefined && !isFile(name)) return readHead(bucket, name, operation);
   const input = await openInput(name, operation);
   try {
-    const { sizeBytes } = input.body;
-    return {
-      bytes: input.body.read(0, Math.min(A2_HEADER_BYTES, sizeBytes)),
-      totalBytes: sizeBytes,
-    };
+    return headOf(input.body);
   } finally {
     input.close();
   }

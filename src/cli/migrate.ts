@@ -183,7 +183,7 @@ async function openRoute(options: Options): Promise<Route> {
   const { config, fromConfig } = options;
   if (fromConfig === undefined) {
     const isWayBack = options.to === 'file-system';
-    const { bucket, files } = await openBucketAndFiles(config);
+    const { bucket, files } = await openBucketAndFiles(config, { writesFiles: isWayBack });
     return isWayBack ? { from: bucket, to: files } : { from: files, to: bucket };
   }
   const to = await openBucketSide(config);

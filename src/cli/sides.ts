@@ -99,24 +99,29 @@ function bucketSide(
     isFileSystem: false,
     hasKeys: envelope !== undefined,
     format: envelope?.format,
+    // Flat names tell what is encrypted.
+    lookalikeFormat: naming.structure === 'legacy' ? envelope?.lookalikeFormat : envelope?.format,
   };
 }
 
-/** Opens the bucket, with its keys, and Orthanc's StorageDirectory, whatever HybridMode is, and tries them.
+/** Opens the bucket, with its keys, and Orthanc's StorageDirectory, whatever HybridMode is, and tries them. Without HybridMode, Orthanc
+ *  alone will read what is written there, so that it knows of no keys then.
  *  @throws StorageError BAD_CONFIG */
 export async function openBucketAndFiles(
   configPath: string,
+  { writesFiles }: { readonly writesFiles: boolean },
 ): Promise<{ readonly bucket: Side; readonly files: Side }> {
   const log = createCliLogger();
   const { provider, settings, envelope } = loadCliSettings(configPath, log);
   const folder = readFolder(configPath);
   refuseRootForOthers(folder);
+  const isForOrthancAlone = writesFiles && settings.hybrid === undefined;
   const objects = await openCheckedObjects(settings, provider, { log });
   const files = createFileSystemStore(folder);
   await checkFolderOrClose({ files, objects }, settings.naming);
   return {
     bucket: bucketSide(objects, provider, settings.naming, envelope),
-    files: fileSide(files, folder, envelope),
+    files: fileSide(files, folder, isForOrthancAlone ? undefined : envelope),
   };
 }
 
@@ -154,6 +159,7 @@ function fileSide(
     isFileSystem: true,
     hasKeys: envelope !== undefined,
     format: undefined,
+    lookalikeFormat: envelope?.lookalikeFormat,
   };
 }
 

@@ -56,6 +56,18 @@ const TAG_AHEAD = 2;
 /** For as many parts as go out at once. */
 const MAX_READERS = 8;
 
+/** Encrypts nothing before it is read. @throws StorageError INTERNAL for a content beyond the format's limit */
+export function encryptWhereRead(content: Body, target: EncryptionTarget): EncryptedBody {
+  const sizeBytes = ciphertextSize(target.format, content.sizeBytes);
+  const { uuid, contentType, ciphers, random } = target;
+  const { id, key } = target.master;
+  const encryption =
+    target.format === 'A1'
+      ? encryptA1(content, createA1(id, key, random), ciphers.createAes)
+      : encryptA2(content, createA2(id, key, uuid, contentType, random), ciphers);
+  return bodyOf(sizeBytes, encryption);
+}
+
 /** @throws what reading the content throws; the signal's reason; StorageError INTERNAL beyond the format's limit */
 export async function encryptBody(
   content: Body,
@@ -63,18 +75,11 @@ export async function encryptBody(
   pacer: Pacer,
   signal: AbortSignal,
 ): Promise<EncryptedBody> {
-  const sizeBytes = ciphertextSize(target.format, content.sizeBytes);
   const turn = pacer.turn();
   if (turn !== undefined) await turn;
   if (signal.aborted) throw abortReason(signal);
-  const { uuid, contentType, ciphers, random } = target;
-  const { id, key } = target.master;
-  const encryption =
-    target.format === 'A1'
-      ? encryptA1(content, createA1(id, key, random), ciphers.createAes)
-      : encryptA2(content, createA2(id, key, uuid, contentType, random), ciphers);
-  const body = bodyOf(sizeBytes, encryption);
-  return sizeBytes <= HELD_MAX_BYTES ? hold(body) : body;
+  const body = encryptWhereRead(content, target);
+  return body.sizeBytes <= HELD_MAX_BYTES ? hold(body) : body;
 }
 
 interface Encryption {

@@ -20,10 +20,17 @@ import {
   type DecryptionSource,
   type Fetched,
 } from './decrypting-sink.ts';
-import { type EncryptedBody, encryptBody, HELD_MAX_BYTES } from './encrypted-body.ts';
-import { detectFormat, formatOf, looksEncrypted } from './header.ts';
-import { type Head, readHead } from './inspect.ts';
-import type { Keyring } from './keyring.ts';
+import {
+  type EncryptedBody,
+  type EncryptionTarget,
+  encryptBody,
+  encryptWhereRead,
+  HELD_MAX_BYTES,
+} from './encrypted-body.ts';
+import { detectFormat, formatOf, isLookalike, looksEncrypted } from './header.ts';
+import { type Head, headOf, readHead } from './inspect.ts';
+import type { Keyring, MasterKey } from './keyring.ts';
+import { createLookalikeSink, type LookalikeSink } from './lookalike-sink.ts';
 import { type OpenedObject, openObject } from './opened-object.ts';
 import { createPacer } from './pacer.ts';
 import {
@@ -42,6 +49,9 @@ export interface Envelope {
   /** Encrypts new objects; undefined: none, those that are encrypted can only be read. */
   readonly format: EncryptionFormat | undefined;
   readonly masterKeyId: number | undefined;
+  /** Of what `putPlain` encrypts. That of new objects, so that it makes no A1 object under a key that is for A2 alone; else A1, which the
+   *  C++ plugins read, too. */
+  readonly lookalikeFormat: EncryptionFormat;
   /** For an object whose name does not tell: see `looksEncrypted`. */
   looksEncrypted(head: Head): boolean;
   /** What the head of an encrypted object tells of the key that is configured under its id: that there is none, that it is another one
@@ -56,9 +66,22 @@ export interface Envelope {
     store: Pick<ObjectStore, 'put'>,
     key: string,
     content: Body,
-    identity: ObjectIdentity & { readonly contentType: number },
+    identity: KnownIdentity,
     options: PutOptions & { readonly format?: EncryptionFormat },
   ): Promise<void>;
+  /** Stores a content as it is, in a place where first bytes alone tell what is encrypted. One that would pass for an encrypted object is
+   *  encrypted there, so that a read, which decrypts once, gives back the very bytes: else whoever got hold of an encrypted object could
+   *  store it as a content of his own and read it decrypted, and what only begins like one could not be read at all.
+   *  @throws as `put` */
+  putPlain(
+    store: Pick<ObjectStore, 'put'>,
+    key: string,
+    content: Body,
+    identity: KnownIdentity,
+    options: PutOptions,
+  ): Promise<void>;
+  /** As `putPlain`, of a content that comes in pieces, in their order. @throws StorageError BAD_CONFIG without any key */
+  receivePlain(inner: Sink, identity: KnownIdentity): LookalikeSink;
   /** Reads an object by its own header. Of A2, a range costs one request when it begins in the first segments, else two; of A1 the
    *  whole is read, since nothing less can be verified. The sink is worth something only when this resolves: see
    *  `createDecryptingSink`.
@@ -74,8 +97,10 @@ export interface Envelope {
     options: GetOptions & { readonly plain: DecryptionSource['plain'] },
   ): Promise<void>;
   /** As `openObject`, for an object that `get` has verified. */
-  open(object: Body, identity: ObjectIdentity & { readonly contentType: number }): OpenedObject;
+  open(object: Body, identity: KnownIdentity): OpenedObject;
 }
+
+type KnownIdentity = ObjectIdentity & { readonly contentType: number };
 
 export interface EnvelopeDependencies {
   readonly keyring: Keyring;
@@ -115,6 +140,39 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
   const hasKey = (id: number) => keyring.ids.includes(id);
   const budget = createByteBudget(deps.maxInputBytes);
   const pacer = createPacer(PACER_SLICE_MS, deps.now);
+  const lookalikeFormat = deps.format ?? 'A1';
+
+  /** @throws StorageError BAD_CONFIG where there is nothing to encrypt with */
+  function targetOf(
+    format: EncryptionFormat | undefined,
+    master: MasterKey | undefined,
+    { uuid, contentType }: KnownIdentity,
+  ): EncryptionTarget {
+    if (master === undefined || format === undefined) {
+      // Asked for and impossible: never plaintext instead.
+      throw new StorageError('BAD_CONFIG', 'there is no master key to encrypt with');
+    }
+    return { format, master, uuid, contentType, ciphers };
+  }
+
+  async function putEncrypted(
+    store: Pick<ObjectStore, 'put'>,
+    key: string,
+    content: Body,
+    target: EncryptionTarget,
+    options: PutOptions,
+  ): Promise<void> {
+    const { signal, onlyIfVersion } = options;
+    const lease = await budget.acquire(inMemory(content.sizeBytes), signal);
+    let body: EncryptedBody | undefined;
+    try {
+      body = await encryptBody(content, target, pacer, signal);
+      await store.put(key, body, { signal, onlyIfVersion });
+    } finally {
+      body?.wipe();
+      lease.release();
+    }
+  }
 
   /** One request of the store's.
    *  @returns whether the content was handed on; false where it takes the whole object */
@@ -198,6 +256,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
   return {
     format: keyring.master === undefined ? undefined : deps.format,
     masterKeyId: keyring.master?.id,
+    lookalikeFormat,
     looksEncrypted: ({ bytes, totalBytes }) => looksEncrypted(bytes, totalBytes, hasKey),
     tryKey({ bytes }) {
       const keyId = keyIdOf(bytes);
@@ -207,23 +266,27 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
     },
     bytesInProcess: () => budget.bytesInProcess(),
 
-    async put(store, key, content, { uuid, contentType }, options) {
-      const { master } = keyring;
-      const { format = deps.format, signal, onlyIfVersion } = options;
-      if (master === undefined || format === undefined) {
-        // Asked for and impossible: never plaintext instead.
-        throw new StorageError('BAD_CONFIG', 'there is no master key to encrypt with', { key });
+    async put(store, key, content, identity, { format = deps.format, ...options }) {
+      const target = targetOf(format, keyring.master, identity);
+      await putEncrypted(store, key, content, target, options);
+    },
+
+    async putPlain(store, key, content, identity, options) {
+      const { bytes, totalBytes } = headOf(content);
+      if (!isLookalike(bytes, totalBytes)) {
+        await store.put(key, content, options);
+        return;
       }
-      const lease = await budget.acquire(inMemory(content.sizeBytes), signal);
-      let body: EncryptedBody | undefined;
-      try {
-        const target = { format, master, uuid, contentType, ciphers };
-        body = await encryptBody(content, target, pacer, signal);
-        await store.put(key, body, { signal, onlyIfVersion });
-      } finally {
-        body?.wipe();
-        lease.release();
-      }
+      const target = targetOf(lookalikeFormat, keyring.spare, identity);
+      await putEncrypted(store, key, content, target, options);
+    },
+
+    receivePlain(inner, identity) {
+      const target = targetOf(lookalikeFormat, keyring.spare, identity);
+      return createLookalikeSink(inner, {
+        format: target.format,
+        encrypt: (content) => encryptWhereRead(content, target),
+      });
     },
 
     async get(store, key, range, sink, identity, { signal, insistOnChecksum, plain }) {

@@ -15,7 +15,7 @@ import {
 export type Header = A1Header | A2Header;
 
 /** Both formats begin with two letters. */
-const MAGIC_BYTES = 2;
+export const MAGIC_BYTES = 2;
 export const HEADER_BYTES = {
   A1: A1_HEADER_BYTES,
   A2: A2_HEADER_BYTES,
@@ -68,6 +68,13 @@ export function formatOf(
   return format;
 }
 
+/** Whether a content would pass for an encrypted object, under whichever key: in a place where first bytes tell, it is not stored as it is.
+ *  @param head the first bytes, two at least where there are so many */
+export function isLookalike(head: Uint8Array, totalBytes: number): boolean {
+  const format = detectFormat(head);
+  return format !== undefined && totalBytes >= ciphertextSize(format, 0);
+}
+
 const BEHIND_KEY_ID = 6;
 const USUAL_IDS_MAX = 0xffff;
 
@@ -76,8 +83,7 @@ const USUAL_IDS_MAX = 0xffff;
  *  two zeros: so would a content go on that Orthanc has compressed, which begins with its size in eight bytes.
  *  @param head the first bytes, as many as there are up to 53 */
 export function looksEncrypted(head: Uint8Array, totalBytes: number, hasKey: HasKey): boolean {
-  const format = detectFormat(head);
-  if (format === undefined || totalBytes < ciphertextSize(format, 0)) return false;
+  if (!isLookalike(head, totalBytes)) return false;
   const keyId = keyIdOf(head);
   if (hasKey(keyId)) return true;
   const isZero = head[BEHIND_KEY_ID] === 0 && head[BEHIND_KEY_ID + 1] === 0;

@@ -2,7 +2,7 @@
 // What can be told of an object without any key.
 
 import { StorageError } from '../errors.ts';
-import type { ObjectStore, OperationOptions, Sink } from '../store/object-store.ts';
+import type { Body, ObjectStore, OperationOptions, Sink } from '../store/object-store.ts';
 import { detectFormat } from './header.ts';
 import {
   A2_HEADER_BYTES,
@@ -41,6 +41,12 @@ export function describeEncryption(
   return format === 'A1'
     ? { format, keyId, contentBytes }
     : { format, keyId, contentBytes, segments: segmentCount(contentBytes) };
+}
+
+/** Of what is at hand. */
+export function headOf(object: Body): Head {
+  const { sizeBytes } = object;
+  return { bytes: object.read(0, Math.min(sizeBytes, A2_HEADER_BYTES)), totalBytes: sizeBytes };
 }
 
 /** One request, or two for an object that is shorter than a header. */

@@ -25,6 +25,8 @@ export interface MasterKey {
 export interface Keyring {
   /** For new objects; undefined where encryption is off and keys are there to read what was encrypted before. */
   readonly master: MasterKey | undefined;
+  /** For what must be encrypted although encryption is off: the master key, else that of the highest id; undefined without any key. */
+  readonly spare: MasterKey | undefined;
   /** Ascending. */
   readonly ids: readonly number[];
   /** @throws StorageError UNKNOWN_KEY */
@@ -70,8 +72,11 @@ export function readKeyFiles(files: readonly KeyFile[]): ReadKeys {
 export function createKeyring(keys: readonly MasterKey[], masterId: number | undefined): Keyring {
   const byId = new Map(keys.map(({ id, key }) => [id, key]));
   const ids = [...byId.keys()].toSorted((a, b) => a - b);
+  const withId = (wanted: number | undefined) => keys.find(({ id }) => id === wanted);
+  const master = withId(masterId);
   return {
-    master: keys.find(({ id }) => id === masterId),
+    master,
+    spare: master ?? withId(ids.at(-1)),
     ids,
     find(id) {
       const key = byId.get(id);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // One attachment from one store into another.
 
-import { createHash } from 'node:crypto';
 import type { Attachment, AttachmentStore } from '../attachments.ts';
 import { toStorageError } from '../errors.ts';
 import { bodyOf } from '../store/bodies.ts';
@@ -83,10 +82,12 @@ async function openContent(copy: Copy, options: GetOptions): Promise<Content> {
   const bytes = await readWhole(from, attachment, options);
   return {
     body: bodyOf(bytes),
-    digest: () => ({
-      sizeBytes: bytes.length,
-      md5Hex: createHash('md5').update(bytes).digest('hex'),
-    }),
+    digest: () => {
+      const digester = createDigester();
+      digester.sink.begin(bytes.length, bytes.length);
+      digester.sink.write(0, bytes);
+      return digester.digest();
+    },
     close: () => Promise.resolve(),
   };
 }

@@ -3,12 +3,15 @@
 
 import { createHash } from 'node:crypto';
 import type { Attachment, AttachmentStore } from '../attachments.ts';
+import { isLookalike, MAGIC_BYTES } from '../encryption/header.ts';
 import { StorageError } from '../errors.ts';
 import type { GetOptions, Sink } from '../store/object-store.ts';
 
 export interface Digest {
   readonly sizeBytes: number;
   readonly md5Hex: string;
+  /** See `isLookalike`: its first bytes may decide how it is stored. */
+  readonly isLookalike: boolean;
 }
 
 /** What is known of a content beforehand. */
@@ -49,6 +52,7 @@ export function createDigester(): { readonly sink: Sink; digest(): Digest } {
   let hash = createHash('md5');
   let sizeBytes = 0;
   let position = 0;
+  const head = Buffer.alloc(MAGIC_BYTES);
   return {
     sink: {
       begin: (size) => {
@@ -56,8 +60,9 @@ export function createDigester(): { readonly sink: Sink; digest(): Digest } {
         sizeBytes = size;
         position = 0;
       },
-      write: (_offset, piece) => {
+      write: (offset, piece) => {
         hash.update(piece);
+        if (offset < head.length) head.set(piece.subarray(0, head.length - offset), offset);
         position += piece.length;
       },
     },
@@ -66,7 +71,8 @@ export function createDigester(): { readonly sink: Sink; digest(): Digest } {
         throw new StorageError('SHORT_BODY', `${position} bytes came instead of ${sizeBytes}`);
       }
       // Of a copy, since a hash gives its digest once.
-      return { sizeBytes, md5Hex: hash.copy().digest('hex') };
+      const md5Hex = hash.copy().digest('hex');
+      return { sizeBytes, md5Hex, isLookalike: isLookalike(head, sizeBytes) };
     },
   };
 }

@@ -2,7 +2,7 @@
 // All attachments of one store into another, beside Orthanc or without it.
 
 import { setMaxListeners } from 'node:events';
-import type { Attachment } from '../attachments.ts';
+import { type Attachment, type AttachmentStore, createAttachmentStore } from '../attachments.ts';
 import { ciphertextSize } from '../encryption/sizes.ts';
 import { type StorageError, toStorageError } from '../errors.ts';
 import { ContentType, folderOf, objectKey, type ParsedKey, parseKey } from '../naming.ts';
@@ -95,6 +95,7 @@ export async function migrate(
   const large = createLimiter(1);
   const placeFailures = createPlaceFailures();
   const copies = createMigratedCopies(deps);
+  const asTheyLie = createAttachmentStore({ store: from.store, naming: from.naming });
   const there = await listSizes(to, signal);
   await forEachAtOnce(from.store.list(folderOf(from.naming), { signal }), options.atOnce, visit);
   for (const { key, failure } of await copies.settle({ signal })) {
@@ -139,9 +140,12 @@ export async function migrate(
   }
 
   async function migrateOne(object: ObjectInfo, parsed: ParsedKey): Promise<void> {
-    await insistOnKeys(from, object, parsed, { signal });
     const { uuid } = parsed;
     const known = index?.find(uuid);
+    // An encrypted object is larger than its content: one of the content's own size is plain, whatever it begins with.
+    const isPlain = parsed.encrypted === undefined && known?.sizeBytes === object.sizeBytes;
+    if (!isPlain) await insistOnKeys(from, object, parsed, { signal });
+    const source = isPlain ? asTheyLie : from.attachments;
     const contentType =
       parsed.contentType ??
       known?.contentType ??
@@ -155,8 +159,8 @@ export async function migrate(
       sizeBytes: await contentBytesOf(from, object, attachment, { signal }),
       md5Hex: undefined,
     };
-    if (await isSettled(object, attachment, expected)) return;
-    if (!options.dryRun) await copy(object, attachment, expected);
+    if (await isSettled(object, source, attachment, expected)) return;
+    if (!options.dryRun) await copy(object, source, attachment, expected);
     placeFailures.succeeded();
     counts.copied += 1;
     counts.copiedBytes += object.sizeBytes;
@@ -165,21 +169,20 @@ export async function migrate(
   /** @returns false where it is to be copied */
   async function isSettled(
     { key: sourceKey, sizeBytes }: ObjectInfo,
+    source: AttachmentStore,
     attachment: Attachment,
     expected: Expected,
   ): Promise<boolean> {
     const storedBytes = there.get(attachment.uuid)?.sizeBytes;
     if (storedBytes === undefined) return false;
     const key = keyOf(attachment);
-    const isStoredSo =
-      expected.sizeBytes === undefined || storedBytes === sizeAt(to, expected.sizeBytes);
-    if (isStoredSo && options.isDone(key)) {
+    if (mayBeStoredSo(to, storedBytes, expected) && options.isDone(key)) {
       counts.skipped += 1;
       return true;
     }
     await options.throttle(sizeBytes);
     const [mine, theirs] = await Promise.all([
-      digestOf(from.attachments, attachment, insistOnProof(expected, { signal })),
+      digestOf(source, attachment, insistOnProof(expected, { signal })),
       digestOfCopy(attachment),
     ]);
     placeFailures.succeeded();
@@ -187,7 +190,7 @@ export async function migrate(
     if (theirs === undefined) return false;
     if (theirs !== 'damaged' && isEqual(mine, theirs)) {
       // Else it is encrypted where it is not to be, or the other way round.
-      if (!isStoredSo) return false;
+      if (storedBytes !== sizeAt(to, mine)) return false;
       counts.alreadyThere += 1;
       options.onDone(key);
       return true;
@@ -216,13 +219,13 @@ export async function migrate(
 
   async function copy(
     { key, sizeBytes }: ObjectInfo,
+    source: AttachmentStore,
     attachment: Attachment,
     expected: Expected,
   ): Promise<void> {
     await options.throttle(sizeBytes);
-    const work = { attachment, from: from.attachments, to: to.attachments, expected };
-    const copied = await copyVerified(work, { signal });
-    copies.add(attachment, sizeAt(to, copied.sizeBytes));
+    const work = { attachment, from: source, to: to.attachments, expected };
+    copies.add(attachment, sizeAt(to, await copyVerified(work, { signal })));
     // On a disk, to look costs no request.
     if (from.isFileSystem && (await from.store.head(key, { signal })) === undefined) {
       copies.addSourceless(attachment);
@@ -251,6 +254,18 @@ async function listSizes(side: Side, signal: AbortSignal): Promise<UuidTable> {
 }
 
 /** Of an object as it would be written now. */
-function sizeAt({ format }: Side, plainBytes: number): number {
-  return format === undefined ? plainBytes : ciphertextSize(format, plainBytes);
+function sizeAt(
+  { format, lookalikeFormat }: Side,
+  { sizeBytes, isLookalike }: Pick<Digest, 'sizeBytes' | 'isLookalike'>,
+): number {
+  const chosen = isLookalike ? lookalikeFormat : format;
+  return chosen === undefined ? sizeBytes : ciphertextSize(chosen, sizeBytes);
+}
+
+/** As far as can be told without reading it. */
+function mayBeStoredSo(to: Side, storedBytes: number, { sizeBytes }: Expected): boolean {
+  if (sizeBytes === undefined) return true;
+  return [false, true].some(
+    (isLookalike) => storedBytes === sizeAt(to, { sizeBytes, isLookalike }),
+  );
 }

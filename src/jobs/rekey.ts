@@ -117,7 +117,9 @@ async function rekeyOne(
       return { key, sizeBytes, outcome: 'foreign' };
     }
     const head = await readHead(store, key, { signal });
-    const description = describeEncryption(head.bytes, head.totalBytes);
+    // Where names do not tell, as reads take it: a plain content may begin like an encrypted object.
+    const isPlain = parsed.encrypted === undefined && !envelope.looksEncrypted(head);
+    const description = isPlain ? undefined : describeEncryption(head.bytes, head.totalBytes);
     if (description === undefined) return notEncrypted(key, sizeBytes, parsed);
     if (!isWanted(plan, description, envelope.masterKeyId)) {
       return { key, sizeBytes, outcome: 'kept' };

@@ -12,10 +12,12 @@ export interface Side {
   readonly store: ObjectStore;
   readonly naming: NamingSettings;
   readonly attachments: AttachmentStore;
-  /** Orthanc's own folder, in which nothing is encrypted but what the C++ plugins have left there so. */
+  /** Orthanc's own folder, in which nothing is encrypted but what the C++ plugins have left there so, and lookalikes. */
   readonly isFileSystem: boolean;
   /** Whether there are keys to read what is encrypted. */
   readonly hasKeys: boolean;
   /** Of new objects; undefined: they are stored as they are. */
   readonly format: EncryptionFormat | undefined;
+  /** Of new objects whose content would pass for an encrypted one. */
+  readonly lookalikeFormat: EncryptionFormat | undefined;
 }

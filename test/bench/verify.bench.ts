@@ -65,6 +65,7 @@ const counts = await verify(
       isFileSystem: false,
       hasKeys: false,
       format: undefined,
+      lookalikeFormat: undefined,
     },
     files: undefined,
     report: (finding) => {

@@ -26,8 +26,12 @@ export interface FakeIndex {
   remember(uuid: string): void;
 }
 
-/** @param instances each with a DICOM file; the study, the first instance and the patient have attachments of users' besides */
-export function createFakeIndex(instances: number): FakeIndex {
+/** @param instances each with a DICOM file; the study, the first instance and the patient have attachments of users' besides
+ *  @param contents by uuid, instead of its own */
+export function createFakeIndex(
+  instances: number,
+  contents: ReadonlyMap<string, Uint8Array> = new Map(),
+): FakeIndex {
   const patient: Resource = { level: 'patients', id: fakeId('patient') };
   const study: Resource = { level: 'studies', id: fakeId('study') };
   const series: Resource = { level: 'series', id: fakeId('series') };
@@ -39,7 +43,7 @@ export function createFakeIndex(instances: number): FakeIndex {
   const add = (resource: Resource, name: string, contentType: number) => {
     const digest = createHash('md5').update(`${resource.id} ${name}`).digest('hex');
     const uuid = digest.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
-    const bytes = Buffer.from(`content of ${name} of ${resource.id}`);
+    const bytes = contents.get(uuid) ?? Buffer.from(`content of ${name} of ${resource.id}`);
     all.set(uuid, { resource, name, uuid, contentType, bytes });
   };
   for (const instance of children) add(instance, 'dicom', 1);

@@ -40,6 +40,7 @@ export function sideOf(
     isFileSystem,
     hasKeys: envelope !== undefined,
     format: isFileSystem ? undefined : envelope?.format,
+    lookalikeFormat: naming.structure === 'legacy' ? envelope?.lookalikeFormat : envelope?.format,
   };
 }
 

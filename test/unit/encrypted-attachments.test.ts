@@ -117,19 +117,22 @@ describe('encryption', () => {
     ['a text that begins as one', Buffer.from(`A1 protocol of the ward, ${'x'.repeat(200)}`)],
     ['what Orthanc has compressed, which begins with its size', compressedOf(12_609)],
     ['the same, larger', compressedOf(12_865 + 77 * 65_536)],
-  ])('legacy structure: %s is not encrypted', async (_name, content) => {
-    const store = createMemoryStore({ openRanges: true });
-    const naming = LEGACY;
-    const body = { ...makeBody(content) };
-    await open(store, undefined, naming).put(DICOM, body, { signal: never() });
-    for (const reader of ['A1', 'A2', undefined] as const) {
-      const attachments = open(store, reader, naming);
-      expectSameBytes(await read(attachments), content);
-      expectSameBytes(await read(attachments, { start: 1, end: 60 }), content.subarray(1, 60));
-      const found = await attachments.find(DICOM, { signal: never() });
-      expect(found?.encryption).toBeUndefined();
-    }
-  });
+  ])(
+    'legacy structure: %s is not encrypted, where it was stored without keys',
+    async (_name, content) => {
+      const store = createMemoryStore({ openRanges: true });
+      const naming = LEGACY;
+      const body = { ...makeBody(content) };
+      await createAttachmentStore({ store, naming }).put(DICOM, body, { signal: never() });
+      for (const reader of ['A1', 'A2', undefined] as const) {
+        const attachments = open(store, reader, naming);
+        expectSameBytes(await read(attachments), content);
+        expectSameBytes(await read(attachments, { start: 1, end: 60 }), content.subarray(1, 60));
+        const found = await attachments.find(DICOM, { signal: never() });
+        expect(found?.encryption).toBeUndefined();
+      }
+    },
+  );
 
   test('legacy structure: the first bytes tell', async () => {
     const store = createMemoryStore({ openRanges: true });

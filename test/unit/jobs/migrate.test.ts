@@ -11,7 +11,14 @@ import { type IndexedContents, readIndexedContents } from '../../../src/jobs/ind
 import { type MigrateCounts, type MigrateOptions, migrate } from '../../../src/jobs/migrate.ts';
 import { ORTHANC_NAMING } from '../../../src/naming.ts';
 import { createFileSystemStore } from '../../../src/providers/filesystem/store.ts';
-import { damage, expectFailure, never } from '../../support/bodies.ts';
+import {
+  damage,
+  expectFailure,
+  expectSameBytes,
+  makeBody,
+  makeSink,
+  never,
+} from '../../support/bodies.ts';
 import { ciphers } from '../../support/ciphers.ts';
 import { createFakeIndex, type FakeAttachment, type FakeIndex } from '../../support/fake-index.ts';
 import { createMemoryStore, type MemoryStore, sideOf } from '../../support/memory-store.ts';
@@ -449,6 +456,84 @@ test('encrypted objects do not reach the file system as they are', async () => {
   bucket.objects.set(legacyKey(uuid), sealed);
   expect(await run({ from: legacy, to: from }, {}, 'none')).toMatchObject({ copied: 0, failed: 1 });
   expect(files.objects.size).toBe(0);
+});
+
+describe('a content that begins as an encrypted object', () => {
+  const keyring = createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7);
+  const off = createEnvelope({
+    keyring,
+    ciphers,
+    format: undefined,
+    maxInputBytes: 1024 * 1024,
+    now: () => performance.now(),
+  });
+  let stolen: Uint8Array;
+  let key: string;
+
+  /** What a client may have got hold of, attached to an instance of his own. */
+  beforeEach(async () => {
+    const [one] = pick();
+    const store = createMemoryStore();
+    const content = makeBody(Buffer.from("somebody else's"));
+    const options = { signal: never(), format: 'A1' } as const;
+    await off.put(store, 'object', content, { uuid: one.uuid, contentType: 0 }, options);
+    stolen = store.objects.get('object') ?? Buffer.alloc(0);
+    orthanc = createFakeIndex(30, new Map([[one.uuid, stolen]]));
+    ({ attachments } = orthanc);
+    key = legacyKey(one.uuid);
+    files.objects.set(key, stolen);
+  });
+
+  const onDisk = (envelope?: typeof off) =>
+    sideOf(files, ORTHANC_NAMING, { isFileSystem: true, ...(envelope && { envelope }) });
+  const inBucket = () => sideOf(bucket, ORTHANC_NAMING, { envelope: off });
+
+  async function read({ attachments: place }: ReturnType<typeof sideOf>): Promise<Uint8Array> {
+    const sink = makeSink();
+    await place.get({ uuid: pick()[0].uuid, contentType: 1 }, undefined, sink, { signal: never() });
+    return sink.bytes();
+  }
+
+  test('comes back from a bucket whose names do not tell, and from the disk that the plugin reads', async () => {
+    const there = { from: onDisk(), to: inBucket() };
+    expect(await run(there, {}, 'none')).toMatchObject({ copied: 33, failed: 0 });
+    expectSameBytes(await read(there.to), stolen);
+    expect(bucket.objects.get(key)).toHaveLength(stolen.length + 86);
+    expect(await run(there, {}, 'none')).toMatchObject({ copied: 0, alreadyThere: 33 });
+    const done = new Set<string>();
+    await run(there, { onDone: (name) => done.add(name) }, 'none');
+    expect(await run(there, { isDone: (name) => done.has(name) })).toMatchObject({ skipped: 33 });
+
+    files.objects.clear();
+    const back = { from: inBucket(), to: onDisk(off) };
+    expect(await run(back)).toMatchObject({ copied: 33, failed: 0 });
+    expectSameBytes(await read(back.to), stolen);
+    expect(await run(back)).toMatchObject({ copied: 0, alreadyThere: 33 });
+  });
+
+  test('lies as it is on a disk that Orthanc alone will read', async () => {
+    await run({ from: onDisk(), to: inBucket() }, {}, 'none');
+    files.objects.clear();
+    const back = { from: inBucket(), to: onDisk() };
+    expect(await run(back)).toMatchObject({ copied: 33, failed: 0 });
+    expectSameBytes(files.objects.get(key) ?? Buffer.alloc(0), stolen);
+    expect(await run(back)).toMatchObject({ copied: 0, alreadyThere: 33 });
+  });
+
+  test.each([
+    ['on the disk, with keys', () => onDisk(off)],
+    ['in a bucket, with keys', inBucket],
+    ['in a bucket, without', () => sideOf(bucket, ORTHANC_NAMING)],
+  ] as const)(
+    'and was stored before there were keys is copied by the size that the index knows: %s',
+    async (_name, side) => {
+      for (const [name, bytes] of files.objects) bucket.objects.set(name, bytes);
+      const target = createMemoryStore();
+      const to = sideOf(target, { ...ORTHANC_NAMING, rootPath: 'new' }, { envelope: off });
+      expect(await run({ from: side(), to })).toMatchObject({ copied: 33, failed: 0 });
+      expectSameBytes(await read(to), stolen);
+    },
+  );
 });
 
 describe.each(['A1', 'A2'] as const)('with encryption %s', (format) => {

@@ -431,6 +431,14 @@ describe('rekey', () => {
       await expectReadable(store, a2, 3);
     });
 
+    test('a plain content that begins as an encrypted one, under no key, is none', async () => {
+      const store = await fillLegacy();
+      for (const text of ['A1 protocol of the ward', 'A2', `A2 paper ${'x'.repeat(100)}`]) {
+        store.objects.set(keyOf(plain), Buffer.from(text));
+        expect(await run(store, { naming: LEGACY })).toMatchObject({ [keyOf(plain)]: 'foreign' });
+      }
+    });
+
     test('A1 becomes A2 by the type that the index knows', async () => {
       const store = await fillLegacy();
       const types = { [a1]: 2 } as const;
