@@ -17,8 +17,9 @@ export interface Archive {
   readonly folder: string;
   /** Without the plugin. */
   startPlain(): Promise<Orthanc>;
-  /** @param changes of the provider's section, HybridMode among them */
-  start(changes: Configuration): Promise<Orthanc>;
+  /** @param changes of the provider's section, HybridMode among them
+   *  @param others of Orthanc itself */
+  start(changes: Configuration, others?: Configuration): Promise<Orthanc>;
   /** The uuids of what is in the folder, sorted. */
   files(): Promise<readonly string[]>;
   /** The uuids of what is in the bucket, sorted. */
@@ -41,10 +42,11 @@ export function createArchive(world: World, name: string): Archive {
     folder,
     files,
     startPlain: () => world.startPlain(name, { StorageDirectory: folder }),
-    start: async (changes) => {
+    start: async (changes, others) => {
       // Orthanc makes it only where no plugin stores; the plugin takes its absence for a disk that is not mounted.
       await mkdir(folder, { recursive: true });
-      const configuration = { ...common, ...world.configure(changes), StorageDirectory: folder };
+      const section = world.configure(changes);
+      const configuration = { ...common, ...section, StorageDirectory: folder, ...others };
       return await world.start(name, { configuration });
     },
     objects: async () =>
