@@ -81,7 +81,7 @@ do that; rekey then warns, and what comes back so, verify finds.) A run that was
 begun again: what is done is left alone, and with --state not even looked at. Objects that failed are tried again.
 50 failures in a row that are those of the disk, the server or the credentials end the run.
 
-With HybridMode it also counts the files in StorageDirectory that the C++ plugins have encrypted under earlier keys. It
+With HybridMode it also counts the files in StorageDirectory that are encrypted under earlier keys (by the C++ plugins). It
 leaves them as they are: move them into the bucket, then run it again.
 
 Objects under way lie in the folder for temporary files (TMPDIR), encrypted as they are in the bucket, in files
@@ -234,7 +234,7 @@ function report(state: RekeyState, filesLeft: number, options: Options): void {
   );
   if (filesLeft > 0) {
     process.stdout.write(
-      `${String(filesLeft).padStart(10)}  files in StorageDirectory that the C++ plugins have encrypted under earlier keys: move them into the bucket, then run rekey again\n`,
+      `${String(filesLeft).padStart(10)}  files in StorageDirectory that are encrypted under earlier keys: move them into the bucket, then run rekey again\n`,
     );
   }
   const reasons = Object.values(failures);

@@ -119,10 +119,11 @@ export async function openBucketAndFiles(
   const objects = await openCheckedObjects(settings, provider, { log });
   const files = createFileSystemStore(folder);
   await checkFolderOrClose({ files, objects }, settings.naming);
-  return {
-    bucket: bucketSide(objects, provider, settings.naming, envelope),
-    files: fileSide(files, folder, isForOrthancAlone ? undefined : envelope),
-  };
+  const bucket = bucketSide(objects, provider, settings.naming, envelope);
+  const forPlugin = fileSide(files, folder, envelope);
+  if (!isForOrthancAlone) return { bucket, files: forPlugin };
+  const decrypting = forPlugin.attachments;
+  return { bucket, files: { ...fileSide(files, folder, undefined), decrypting } };
 }
 
 /** @throws StorageError BAD_CONFIG */

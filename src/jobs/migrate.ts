@@ -183,7 +183,7 @@ export async function migrate(
     await options.throttle(sizeBytes);
     const [mine, theirs] = await Promise.all([
       digestOf(source, attachment, insistOnProof(expected, { signal })),
-      digestOfCopy(attachment),
+      digestOfCopy(to.attachments, attachment),
     ]);
     placeFailures.succeeded();
     insist(mine, expected, 'the source');
@@ -197,6 +197,8 @@ export async function migrate(
     }
     // Compared with the index above: the source is right.
     if (expected.md5Hex !== undefined) return false;
+    const opened = to.decrypting && (await digestOfCopy(to.decrypting, attachment));
+    if (opened !== undefined && opened !== 'damaged' && isEqual(mine, opened)) return false;
     counts.differs += 1;
     deps.failed(
       sourceKey,
@@ -206,9 +208,12 @@ export async function migrate(
   }
 
   /** @returns undefined where it is under another name, if anywhere */
-  async function digestOfCopy(attachment: Attachment): Promise<Digest | 'damaged' | undefined> {
+  async function digestOfCopy(
+    attachments: AttachmentStore,
+    attachment: Attachment,
+  ): Promise<Digest | 'damaged' | undefined> {
     try {
-      return await digestOf(to.attachments, attachment, { signal });
+      return await digestOf(attachments, attachment, { signal });
     } catch (error) {
       const { code } = toStorageError(error);
       if (code === 'NOT_FOUND') return undefined;

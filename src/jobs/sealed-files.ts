@@ -10,7 +10,7 @@ import { forEachAtOnce } from './at-once.ts';
 
 const AT_ONCE = 16;
 
-/** Of the files on the disk that the C++ plugins have left encrypted, those under keys that the answer is yes for. */
+/** Of the files on the disk that are encrypted (docs/formats.md), those under keys that the answer is yes for. */
 export async function countSealedFiles(
   files: ObjectStore,
   envelope: Pick<Envelope, 'looksEncrypted'>,

@@ -12,6 +12,8 @@ export interface Side {
   readonly store: ObjectStore;
   readonly naming: NamingSettings;
   readonly attachments: AttachmentStore;
+  /** Of a folder that Orthanc alone will read: what finds in it what is encrypted, and shall be so no more. */
+  readonly decrypting?: AttachmentStore | undefined;
   /** Orthanc's own folder, in which nothing is encrypted but what the C++ plugins have left there so, and lookalikes. */
   readonly isFileSystem: boolean;
   /** Whether there are keys to read what is encrypted. */

@@ -3,7 +3,15 @@
 
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -320,4 +328,78 @@ test('legacy structure to A2: refused without Orthanc, by its index with it', as
     index.close();
     await server.stop();
   }
+});
+
+describe('a content that is an encrypted object itself', () => {
+  const uuid = uuidOf(1);
+  let server: StoreServer;
+  let stolen: Buffer;
+  beforeAll(async () => {
+    server = await startStoreServer('s3', join(folder, 'lookalikes'));
+    stolen = await encrypt('A1', CONTENT, { keyring: OLD, uuid: uuidOf(7) });
+  });
+  afterAll(() => server.stop());
+
+  test('legacy structure: decrypted once by decrypt, also into the bucket, and never encrypted twice', async () => {
+    const key = `e1/f2/${uuid}`;
+    await server.objects.write(key, await encrypt('A1', stolen, { keyring: OLD, uuid }));
+    const config = ['--config', configure(server, { StorageStructure: 'legacy' })];
+    const read = () => runQuietly('decrypt', ...config, `bucket:${key}`, '-');
+    expectSameBytes(read(), stolen);
+    runQuietly('decrypt', ...config, '--force', `bucket:${key}`, `bucket:${key}`);
+    expect((await server.objects.read(key)).toString('latin1', 0, 3)).toBe('A1\u0002');
+    expectSameBytes(read(), stolen);
+    const again = cli.run(['encrypt', ...config, '--force', `bucket:${key}`, `bucket:${key}`]);
+    expect(again.code).toBe(1);
+    expect(again.stderr).toContain(`${key}: begins as an encrypted object`);
+    expectSameBytes(read(), stolen);
+    await server.objects.write(key, CONTENT);
+    runQuietly('encrypt', ...config, '--force', `bucket:${key}`, `bucket:${key}`);
+    expectSameBytes(read(), CONTENT);
+    await server.objects.remove(key);
+  });
+
+  test('migrate --to file-system writes it as it is for Orthanc alone, encrypted for the plugin, which gives it back', async () => {
+    await server.objects.write(
+      `r/${uuid}.unk.enc`,
+      await encrypt('A1', stolen, { keyring: OLD, uuid }),
+    );
+    const storage = join(folder, 'storage');
+    const migrate = (changes: object, ...to: readonly string[]) => {
+      const config = configure(server, { RootPath: 'r', ...changes });
+      return JSON.parse(
+        runQuietly('migrate', '--config', config, '--json', ...to).toString(),
+      ) as object;
+    };
+    const path = join(storage, 'e1', 'f2', uuid);
+    for (const HybridMode of ['Disabled', 'WriteToFileSystem']) {
+      rmSync(storage, { recursive: true, force: true });
+      mkdirSync(storage);
+      const toFiles = ['--to', 'file-system'];
+      expect(migrate({ HybridMode }, ...toFiles)).toMatchObject({ copied: 1, failed: 0 });
+      expect(migrate({ HybridMode }, ...toFiles)).toMatchObject({ copied: 0, alreadyThere: 1 });
+      const file = readFileSync(path);
+      if (HybridMode === 'Disabled') expectSameBytes(file, stolen);
+      else expect(file).toHaveLength(stolen.length + 86);
+    }
+    const changes = {
+      StorageStructure: 'legacy',
+      RootPath: 'back',
+      StorageEncryption: {
+        Enable: false,
+        PreviousMasterKeys: [
+          [1, join(folder, '1.key')],
+          [2, join(folder, '2.key')],
+        ],
+      },
+    };
+    expect(migrate(changes)).toMatchObject({ copied: 1, failed: 0 });
+    const config = configure(server, changes);
+    const key = `bucket:back/e1/f2/${uuid}`;
+    expectSameBytes(runQuietly('decrypt', '--config', config, key, '-'), stolen);
+    // The last step of the way back.
+    const toFiles = ['--to', 'file-system'];
+    expect(migrate({}, ...toFiles)).toMatchObject({ copied: 1, differs: 0, failed: 0 });
+    expectSameBytes(readFileSync(path), stolen);
+  });
 });

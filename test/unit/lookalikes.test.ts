@@ -28,7 +28,7 @@ const KEYRINGS = [testKeyring(3, 1, 3), testKeyring(undefined, 1, 3)] as const;
 /** As once more keys are configured. */
 const LATER = testKeyring(2, 1, 2, 3, 4, 5);
 
-const openEnvelope = (keyring = KEYRINGS[0], format: EncryptionFormat | undefined = undefined) =>
+const openEnvelope = (keyring = KEYRINGS[0], format?: EncryptionFormat) =>
   createEnvelope({
     keyring,
     ciphers,
