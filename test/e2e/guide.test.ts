@@ -360,6 +360,11 @@ describe.sequential('a new administrator', () => {
     await startOrthanc();
     await follow(OPERATIONS, 'The way back', 1);
     await stopOrthanc();
+    await edit({ HybridMode: 'Disabled' });
+    const again = (await readBlocks(OPERATIONS, 'The way back'))[0]?.commands ?? '';
+    expect(await typeCommands(again, map)).toMatch(
+      /^0 files copied \(0 bytes\), \d+ there already/,
+    );
     await rm(sectionFile());
     await startOrthanc();
     await expectAllReadable();
