@@ -2,20 +2,57 @@
 // What a failed upload leaves at the server is cleared in the background: its caller may be at its deadline.
 
 import { setImmediate } from 'node:timers/promises';
+import { abortReason, hearFailures, tellFailure, untilAborted } from '../store/abort.ts';
+
+/** How late an answer may come and what it began still be cleared. */
+const LATE_ANSWER_MS = 10_000;
 
 export interface Cleanups {
   /** @param work which logs its own failure */
   add(work: () => Promise<void>): void;
+  /** Begins what has to be cleared at the server where nobody waits for it any more: after an abort, the answer is still to come.
+   *  @param begin gets a signal that outlives the other one for a while
+   *  @throws what `begin` throws; what the signal says, at once */
+  start<T>(
+    signal: AbortSignal,
+    begin: (outliving: AbortSignal) => Promise<T>,
+    clear: (begun: T) => Promise<void>,
+  ): Promise<T>;
   /** Resolves when all are done, or after the time given. */
   settle(withinMs: number): Promise<void>;
 }
 
 export function createCleanups(): Cleanups {
   const running = new Set<Promise<void>>();
+  const add: Cleanups['add'] = (work) => {
+    const cleanup = work().finally(() => running.delete(cleanup));
+    running.add(cleanup);
+  };
   return {
-    add(work) {
-      const cleanup = work().finally(() => running.delete(cleanup));
-      running.add(cleanup);
+    add,
+    async start(signal, begin, clear) {
+      if (signal.aborted) throw abortReason(signal);
+      const outliving = new AbortController();
+      let timer: NodeJS.Timeout | undefined;
+      const onAbort = () => {
+        timer = setTimeout(() => {
+          outliving.abort(signal.reason);
+        }, LATE_ANSWER_MS);
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+      hearFailures(outliving.signal, (failure) => {
+        tellFailure(signal, failure);
+      });
+      const beginning = begin(outliving.signal).finally(() => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', onAbort);
+      });
+      try {
+        return await untilAborted(beginning, signal);
+      } catch (thrown) {
+        if (signal.aborted) add(() => beginning.then(clear, () => undefined));
+        throw thrown;
+      }
     },
     async settle(withinMs) {
       // What has just been aborted comes here only in a moment.

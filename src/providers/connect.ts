@@ -5,7 +5,7 @@
 import { ADDRCONFIG } from 'node:dns';
 import { lookup } from 'node:dns/promises';
 import { isIP, connect as openTcp, type Socket } from 'node:net';
-import type { buildConnector } from 'undici';
+import type { buildConnector, Dispatcher } from 'undici';
 import buildTlsConnector from 'undici/lib/core/connect.js';
 import { kParser } from 'undici/lib/core/symbols.js';
 
@@ -83,11 +83,27 @@ export function within(
       }
       // After an alert of TLS comes the end of the stream, and undici would tell of that alone.
       socket.once('error', (thrown) => socket.destroy(thrown));
-      callback(null, socket);
-      passOverInterim(socket);
+      afterTurns(TURNS_TO_HEAR, () => {
+        if (socket.readableLength > 0) {
+          socket.destroy();
+          const error = new Error(`${target.hostname} answered before anything was asked`);
+          callback(Object.assign(error, { code: 'FOREIGN' }), null);
+          return;
+        }
+        callback(null, socket);
+        watchAnswers(socket);
+      });
     };
     connect({ ...target, signal: giveUp.signal }, settle);
   };
+}
+
+/** Each looks for what has come. The first may be the one that told of the connection; who greets at once needs one more. */
+const TURNS_TO_HEAR = 3;
+
+function afterTurns(turns: number, next: () => void): void {
+  if (turns === 0) next();
+  else setImmediate(afterTurns, turns - 1, next);
 }
 
 /** By RFC 8305: the next address is tried beside one that is slow to answer. Node's own way gives each 250 ms and then gives it up. */
@@ -169,14 +185,38 @@ interface Parser {
   onHeadersComplete(status: number, isUpgrade: boolean, shouldKeepAlive: boolean): number;
 }
 
+/** By the headers of the answer that comes there, as undici hands them to whoever asked. */
+const sockets = new WeakMap<object, Socket>();
+
+/** The connection of the answer that begins. */
+export function socketOf({ rawHeaders }: Dispatcher.DispatchController): Socket | undefined {
+  return sockets.get(rawHeaders ?? {});
+}
+
+/** Whether some of what a connection was given has not gone to the system yet. By its handle, since over TLS a write is only said to be
+ *  done a turn of the loop after it is, and the answer may be faster. */
+export function isSending(socket: Socket | undefined): boolean {
+  const handle = (socket as { readonly _handle?: Handle | null } | undefined)?._handle;
+  return ((handle?._parent ?? handle)?.writeQueueSize ?? 0) > 0;
+}
+
+/** Node's (20 to 24, net.js and _tls_wrap.js): of TLS, its parent is the one of the connection beneath. */
+interface Handle {
+  readonly writeQueueSize?: number;
+  readonly _parent?: Handle;
+}
+
 /** A `100 Continue` that nobody asked for ends the connection in undici, and any answer before the last one a tunnel. RFC 9110,
  *  section 15.2: pass them over. */
-function passOverInterim(socket: Socket): void {
+function watchAnswers(socket: Socket): void {
   const parser = (socket as Socket & { readonly [kParser]?: Parser })[kParser];
   if (parser === undefined) return;
   const proceed = parser.onHeadersComplete.bind(parser);
   parser.onHeadersComplete = (status, isUpgrade, shouldKeepAlive) => {
-    if (status >= 200) return proceed(status, isUpgrade, shouldKeepAlive);
+    if (status >= 200) {
+      sockets.set(parser.headers, socket);
+      return proceed(status, isUpgrade, shouldKeepAlive);
+    }
     // The last word too, and none that anybody asked for: undici refuses it.
     if (status === 101) return proceed(status, true, shouldKeepAlive);
     parser.statusCode = status;

@@ -92,6 +92,12 @@ export function explainTransport(error: TransportError, destination: Destination
           }, or let the proxy, gateway or web filter between pass these requests on${describeUnderscore(endpoint)}`,
     };
   }
+  if (code === 'FOREIGN') {
+    return {
+      code: 'UNAVAILABLE',
+      text: `what answers at ${target}${through} gave the answer to another request (${error.message}); a proxy, gateway or load balancer between answers twice, or mixes answers up: replace it, or go past it by ${addressSetting}`,
+    };
+  }
   if (code === 'UND_ERR_ABORTED' && proxy !== undefined) {
     return { code: 'UNAVAILABLE', text: `${proxy} refused the connection (${error.message})` };
   }

@@ -2,6 +2,7 @@
 // One HTTP exchange over pooled connections: content read from a Body piece by piece, the answer's bytes handed on as they
 // arrive. Knows neither providers nor retries.
 
+import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import connectThrough from 'undici/lib/api/api-connect.js';
@@ -13,13 +14,15 @@ import { StorageError } from '../errors.ts';
 import { readRegularFile } from '../regular-file.ts';
 import { abortReason } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
-import { type Connector, createConnector, trust, within } from './connect.ts';
+import { type Connector, createConnector, isSending, socketOf, trust, within } from './connect.ts';
 import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from './content.ts';
 import { describeAnswer, isClaim } from './genuine.ts';
 import { createProxyChoice } from './proxies.ts';
 
-/** Bodies that nobody receives are listings and errors; a page of 1,000 keys of 1,024 bytes stays far below. */
+/** Of a success that nobody receives, a listing mostly: a page of 1,000 keys of 1,024 bytes stays far below. */
 const MAX_COLLECTED_BYTES = 16 * 1024 * 1024;
+/** Of an error, the status and its first words are what counts; all requests under way may meet one at the same time. */
+const MAX_ERROR_BYTES = 64 * 1024;
 /** S3 and most gateways close idle connections after 20 s or later; a request on one that is just being closed costs a retry. */
 const KEEP_ALIVE_MS = 15_000;
 
@@ -49,13 +52,16 @@ export interface ExchangeRequest {
   /** Asked of each answer that would decide something (isClaim), and with a receiver at its head. undefined: whoever asks finds out by
    *  the content. */
   readonly isGenuine: ((answer: Answer) => boolean) | undefined;
+  /** Asked of each answer, with a receiver at its head. Throws for one to another request.
+   *  @param connection the same object for all answers over one connection */
+  readonly assertOurs?: (answer: Answer, connection: object) => void;
   readonly signal: AbortSignal | undefined;
 }
 
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
-  /** Empty where a receiver took the bytes. */
+  /** Empty where a receiver took the bytes; of an error the beginning. */
   readonly body: Uint8Array;
 }
 
@@ -72,8 +78,8 @@ export interface Transport {
 export class TransportError extends Error {
   override readonly name = 'TransportError';
   /** Node's, OpenSSL's or undici's code (ECONNREFUSED, CERT_HAS_EXPIRED, UND_ERR_CONNECT_TIMEOUT …), or one of ours:
-   *  BODY_BROKEN, EARLY_SUCCESS, ANSWER_TOO_LARGE, PROXY_AUTHENTICATION, STRANGER; of Google's uploads NO_SESSION, NO_PROGRESS and
-   *  SESSION_LOST. */
+   *  BODY_BROKEN, EARLY_SUCCESS, ANSWER_TOO_LARGE, PROXY_AUTHENTICATION, STRANGER, FOREIGN; of Google's uploads NO_SESSION,
+   *  NO_PROGRESS and SESSION_LOST. */
   readonly code: string;
   /** Another attempt may succeed: true for what networks do, false for certificates and for defects of ours. */
   readonly transient: boolean;
@@ -206,6 +212,7 @@ function exchange(
     }
     let settled = false;
     let controller: Dispatcher.DispatchController | undefined;
+    let socket: Socket | undefined;
     let status = 0;
     let headers: Headers = {};
     let receiver: Receiver | undefined;
@@ -228,6 +235,34 @@ function exchange(
       reject(error);
     };
     signal?.addEventListener('abort', onAbort, { once: true });
+    const examine = (answer: Answer) => {
+      refuseStranger(answer, isGenuine);
+      request.assertOurs?.(answer, socket ?? answer);
+    };
+    const finish = (isSent: boolean) => {
+      if (settled) return;
+      const answer = { status, headers, body: Buffer.concat(collected) };
+      try {
+        refuseSurplus(socket);
+        if (receiver === undefined) examine(answer);
+        if (status < 300 && !isSent) {
+          throw new TransportError(
+            'EARLY_SUCCESS',
+            'the server reported success before it had all bytes',
+            true,
+            undefined,
+          );
+        }
+        receiver?.end();
+      } catch (thrown) {
+        fail(thrown);
+        // Nobody knows whose answer comes there next.
+        socket?.destroy();
+        return;
+      }
+      settle();
+      resolve(answer);
+    };
 
     const upload = content === undefined ? undefined : createUpload(content, () => settled);
     const handler: Dispatcher.DispatchHandler = {
@@ -236,12 +271,13 @@ function exchange(
         if (settled) throw new Error('aborted');
         controller = started;
       },
-      onResponseStart(_controller, statusCode, responseHeaders) {
+      onResponseStart(answered, statusCode, responseHeaders) {
         if (settled || statusCode < 200) return;
+        socket = socketOf(answered);
         status = statusCode;
         headers = flatten(responseHeaders);
         if (receive === undefined || statusCode >= 300) return;
-        refuseStranger({ status, headers, body: new Uint8Array() }, isGenuine);
+        examine({ status, headers, body: new Uint8Array() });
         receiver = receive(statusCode, headers);
       },
       onResponseData(_controller, chunk) {
@@ -250,33 +286,23 @@ function exchange(
           receiver.write(chunk);
           return;
         }
-        collectedBytes += chunk.length;
-        if (collectedBytes > MAX_COLLECTED_BYTES) {
+        const room = (status < 300 ? MAX_COLLECTED_BYTES : MAX_ERROR_BYTES) - collectedBytes;
+        if (chunk.length > room && status < 300) {
           throw new TransportError('ANSWER_TOO_LARGE', 'the answer is too large', false, undefined);
         }
         // Copied, since a view would keep the whole buffer of the socket.
-        collected.push(Uint8Array.from(chunk));
+        collected.push(Uint8Array.from(chunk.subarray(0, room)));
+        collectedBytes += chunk.length;
+        if (chunk.length <= room) return;
+        finish(true);
+        controller?.abort(new Error('enough'));
       },
       onResponseEnd() {
-        if (settled) return;
-        const answer = { status, headers, body: Buffer.concat(collected) };
-        try {
-          if (receiver === undefined) refuseStranger(answer, isGenuine);
-          if (status < 300 && upload !== undefined && !upload.isSent()) {
-            throw new TransportError(
-              'EARLY_SUCCESS',
-              'the server reported success before it had all bytes',
-              true,
-              undefined,
-            );
-          }
-          receiver?.end();
-        } catch (thrown) {
-          fail(thrown);
-          return;
-        }
-        settle();
-        resolve(answer);
+        const isSent = upload === undefined || (upload.isSent() && !isSending(socket));
+        // By then, what came together with the answer has been looked at.
+        queueMicrotask(() => {
+          finish(isSent);
+        });
       },
       onResponseError(_controller, error) {
         fail(receiver === undefined ? error : toBodyError(error));
@@ -305,8 +331,17 @@ function refuseStranger(answer: Answer, isGenuine: ExchangeRequest['isGenuine'])
   throw new TransportError('STRANGER', describeAnswer(answer), true, undefined);
 }
 
+/** @throws TransportError where undici found more behind an answer than that: then nobody knows to which request it was one */
+function refuseSurplus(socket: Socket | undefined): void {
+  const { code, message }: NodeJS.ErrnoException = socket?.errored ?? new Error();
+  if (code === undefined || code === 'UND_ERR_INFO') return;
+  const words = `more came than the answer to one request (${message})`;
+  throw new TransportError('FOREIGN', words, true, undefined);
+}
+
 interface Upload {
   readonly body: Uint8Array | Readable;
+  /** Whether the connection has been given all of it. */
   isSent(): boolean;
 }
 

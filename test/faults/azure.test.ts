@@ -105,6 +105,7 @@ describe.each([
       ['InvalidRange', failAzure(416, 'InvalidRange'), 'BAD_RANGE', /range/],
       ['an unknown word', failAzure(418, 'Whatever'), 'INTERNAL', /418.*The message of Whatever/],
     ],
+    mixedUp: 'INTEGRITY',
     hidden: /SIGNED|SharedKey/,
     strangerMessage: /no Azure Blob service/,
     addressSetting: 'AzureBlobStorage.ConnectionString',

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What a user notices when Google Cloud Storage, or the way to it, misbehaves.
 
+import { setTimeout } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { GoogleSettings } from '../../src/config/settings.ts';
 import { createGoogleStore } from '../../src/providers/google/store.ts';
@@ -169,6 +170,7 @@ storeFaults({
     ['an unknown word', failGoogle(418, 'Whatever', 'odd'), 'INTERNAL', /418/],
     ['a redirect', failGoogle(301, 'Moved', 'moved'), 'BAD_CONFIG', /\.Endpoint/],
   ],
+  mixedUp: 'INTEGRITY',
   hidden: /upload_id/,
   strangerMessage: /GoogleCloudStorage\.Endpoint/,
   addressSetting: 'GoogleCloudStorage.Endpoint',
@@ -319,6 +321,37 @@ describe('a session for a large content', () => {
     await expectFailure(writing, 'ABORTED');
     await expect.poll(() => bench.server.openUploads()).toBe(0);
     expect(body.readsAfterEnd()).toBe(0);
+  });
+
+  test('that is begun after the abort is cancelled', async () => {
+    const store = open();
+    const controller = new AbortController();
+    bench.server.script(async ({ readBody, proceed: answer }) => {
+      await readBody();
+      controller.abort();
+      await setTimeout(200);
+      await answer();
+    });
+    const writing = store.put('key', makeBody(bytes), { signal: controller.signal });
+    await expectFailure(writing, 'ABORTED');
+    await expect.poll(() => bench.methods()).toEqual(['POST', 'DELETE']);
+    expect(bench.server.openUploads()).toBe(0);
+  });
+
+  test.each([
+    ['more than there is', 2 * bytes.length],
+    ['all, and is not done', bytes.length - 1],
+  ])('of which the server says that it has %s is asked again', async (_name, last) => {
+    const store = open();
+    bench.server.script(proceed, async ({ readBody, response }) => {
+      await readBody();
+      response.writeHead(308, { range: `bytes=0-${last}` }).end();
+    });
+    await put(store, bytes);
+    const [, , asked, sent] = bench.server.requests.map(({ headers }) => headers['content-range']);
+    expect(asked).toBe(`bytes */${bytes.length}`);
+    expect(sent).toBe(`bytes 0-${bytes.length - 1}/${bytes.length}`);
+    expectSameBytes((await get(store)).bytes(), bytes);
   });
 
   test('is cancelled when the store is closed', async () => {

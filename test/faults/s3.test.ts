@@ -2,6 +2,7 @@
 // What a user notices when an S3 server, or the way to it, misbehaves. Each case runs with and without the lean path.
 
 import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import type { S3Settings } from '../../src/config/settings.ts';
 import { crc32, encodeCrc32 } from '../../src/providers/checksums.ts';
@@ -154,6 +155,7 @@ describe.each([
       ],
       ['an unknown word', failS3(418, 'Whatever'), 'INTERNAL', /418/],
     ],
+    mixedUp: 'INTEGRITY',
     hidden: new RegExp(SIGNED),
     strangerMessage: /AwsS3Storage\.Endpoint/,
     addressSetting: 'AwsS3Storage.Endpoint',
@@ -357,6 +359,67 @@ describe.each([
       bench.server.always(failS3(503, 'SlowDown', { headers: { 'retry-after': '30' } }));
       const failed = put(open({ requestTimeoutMs: 1_500, transfer }), makeBytes(11 * MIB));
       await expectFailure(failed, 'TIMEOUT', /RequestTimeout.*fewer requests.*503, SlowDown/);
+    });
+
+    test('an upload that is begun after the abort is aborted', async () => {
+      const transfer = { always: true, poolSize: 2, partSizeBytes: 5 * MIB };
+      const store = open({ transfer });
+      const controller = new AbortController();
+      bench.server.script(async ({ readBody, proceed }) => {
+        await readBody();
+        controller.abort();
+        await sleep(200);
+        await proceed();
+      });
+      const body = makeBody(makeBytes(6 * MIB));
+      await expectFailure(store.put('key', body, { signal: controller.signal }), 'ABORTED');
+      await expect.poll(() => bench.methods()).toEqual(['POST', 'DELETE']);
+      expect(bench.server.openUploads()).toBe(0);
+    });
+
+    const otherKey = '<Key>00000000-1fa1-4d2e-883f-0016d3cc0000.dcm</Key>';
+    const otherChecksum = '<ChecksumCRC32>AAAAAA==</ChecksumCRC32>';
+    test.each([
+      ['a start', /uploads/, `<UploadId>another</UploadId>${otherKey}`],
+      ['a completion', /uploadId/, `<ETag>"another"</ETag>${otherKey}`],
+      ['a completion, by its checksum', /uploadId/, `<ETag>"another"</ETag>${otherChecksum}`],
+    ])('%s of another upload is repeated', async (_name, url, words) => {
+      const transfer = { always: true, poolSize: 2, partSizeBytes: 5 * MIB };
+      const store = open({ transfer });
+      let isGiven = false;
+      bench.server.always(async ({ readBody, recorded, response, proceed }) => {
+        response.setHeader('x-amz-checksum-type', 'FULL_OBJECT');
+        if (isGiven || recorded.method !== 'POST' || !url.test(recorded.url)) {
+          await proceed();
+          return;
+        }
+        isGiven = true;
+        await readBody();
+        const body = `<CompleteMultipartUploadResult>${words}</CompleteMultipartUploadResult>`;
+        response.writeHead(200, { 'content-type': 'application/xml' }).end(body);
+      });
+      const bytes = makeBytes(6 * MIB);
+      const key = '1b4e28ba-2fa1-4d2e-883f-0016d3cc0000.dcm';
+      await store.put(key, makeBody(bytes), { signal: never() });
+      expect(isGiven).toBe(true);
+      expectSameBytes(bench.server.objects.get(`/bucket/${key}`)?.bytes ?? SMALL, bytes);
+    });
+
+    test('a success with the checksum of another content, or of another part, is repeated', async () => {
+      const transfer = { always: true, poolSize: 2, partSizeBytes: 5 * MIB };
+      const store = open({ transfer });
+      const other: Step = async ({ readBody, response }) => {
+        await readBody();
+        const head = { etag: '"other"', 'x-amz-checksum-crc32': 'AAAAAA==', 'content-length': 0 };
+        response.writeHead(200, head).end();
+      };
+      bench.server.script(other);
+      await put(store);
+      expect(bench.methods()).toEqual(['PUT', 'PUT']);
+      bench.server.script((exchange) => exchange.proceed(), other);
+      const bytes = makeBytes(6 * MIB);
+      await put(store, bytes);
+      expectSameBytes(bench.server.objects.get('/bucket/key')?.bytes ?? SMALL, bytes);
     });
 
     test('a failed part ends the multipart upload, which is then aborted', async () => {

@@ -25,6 +25,7 @@ import {
   hang,
   reset,
   type Step,
+  twice,
 } from '../support/scripted-server.ts';
 import { type Bench, SMALL } from './bench.ts';
 
@@ -68,6 +69,8 @@ export interface FaultTarget {
   checksumOf(bytes: Uint8Array): Readonly<Record<string, string>>;
   /** What a read makes of the server's words; each names the request. */
   readonly explained: readonly Explained[];
+  /** What an answer to another read always ends in: where only the object's name tells, it may also be a copy. */
+  readonly mixedUp: StorageErrorCode;
   /** What must not be in any error, for those of `explained` that carry it. */
   readonly hidden: RegExp;
   /** How a read explains that a page of somebody else's answers. */
@@ -76,6 +79,10 @@ export interface FaultTarget {
   readonly addressSetting: string;
   /** A page of a listing in the server's words. @param next the marker of the page after it; undefined: there is none */
   listing(keys: readonly string[], next: string | undefined): string;
+}
+
+function raise(): never {
+  throw new Error('nothing is stored');
 }
 
 export function storeFaults(target: FaultTarget): void {
@@ -590,6 +597,133 @@ export function storeFaults(target: FaultTarget): void {
         await expectFailure(reading, 'UNAVAILABLE');
         expect(sink.begins()).toBe(0);
       });
+    });
+
+    describe('and answers to other requests', () => {
+      const keys = Array.from(
+        { length: 6 },
+        (_, index) => `1b4e28ba-2fa1-4d2e-883f-0016d3cc000${index}.dcm`,
+      );
+      const [key = '', other = ''] = keys;
+      const contents = keys.map((_, index) => makeBytes(1_000 + index, index + 1));
+      const pathOf = (name: string) =>
+        [...bench.server.objects.keys()].find((path) => path.endsWith(`/${name}`)) ?? '';
+
+      async function fill(store: ObjectStore): Promise<void> {
+        for (const [index, name] of keys.entries()) {
+          await store.put(name, makeBody(contents[index] ?? SMALL), { signal: never() });
+        }
+      }
+
+      async function read(store: ObjectStore, name: string, range?: ByteRange) {
+        const sink = makeSink();
+        await store.get(name, range, sink, { signal: never() });
+        return sink.bytes();
+      }
+
+      const mixUp: Step = ({ proceed, recorded }) => proceed(recorded.url.replaceAll(key, other));
+
+      test('that come twice in one segment, once, are repeated', async () => {
+        const store = open();
+        await put(store);
+        bench.server.script(twice('at once'));
+        await put(store, SMALL.subarray(1));
+        expect(bench.methods()).toHaveLength(3);
+        bench.server.script(twice('at once'));
+        expectSameBytes((await get(store)).bytes(), SMALL.subarray(1));
+        expect(bench.methods()).toHaveLength(5);
+      });
+
+      test.each(['soon', 'next'] as const)(
+        'that always come twice, the other one %s, neither lose a write nor mix up a read',
+        async (when) => {
+          const store = open({ maxConnections: 1 });
+          bench.server.always(twice(when));
+          await fill(store);
+          expect(bench.server.objects.size).toBe(keys.length);
+          for (const [index, name] of keys.entries()) {
+            const content = contents[index] ?? SMALL;
+            expectSameBytes(bench.server.objects.get(pathOf(name))?.bytes ?? SMALL, content);
+            expectSameBytes(await read(store, name), content);
+            const part = await read(store, name, { start: 7, end: 70 });
+            expectSameBytes(part, content.subarray(7, 70));
+            const { sizeBytes } = (await store.head(name, { signal: never() })) ?? {};
+            expect(sizeBytes).toBe(content.length);
+          }
+          for (const name of keys) await store.delete(name, { signal: never() });
+          expect(bench.server.objects.size).toBe(0);
+        },
+      );
+
+      test.each<[string, ByteRange | undefined]>([
+        ['the whole', undefined],
+        ['a range', { start: 0, end: 10 }],
+      ])('once: %s is read again', async (_name, range) => {
+        const store = open();
+        await fill(store);
+        bench.server.script(mixUp);
+        const expected = (contents[0] ?? SMALL).subarray(range?.start, range?.end);
+        expectSameBytes(await read(store, key, range), expected);
+      });
+
+      test('always: no byte of another object reaches the sink, and a look fails', async () => {
+        const store = open();
+        await fill(store);
+        bench.server.always(mixUp);
+        const sink = makeSink();
+        const reading = store.get(key, undefined, sink, { signal: never() });
+        await expectFailure(reading, target.mixedUp);
+        expect(sink.begins()).toBe(0);
+        await expect(store.head(key, { signal: never() })).rejects.toThrow();
+      });
+
+      test('"there is no such object", about another one, is asked again', async () => {
+        const store = open({ maxConnections: 1 });
+        await store.put(key, makeBody(SMALL), { signal: never() });
+        bench.server.always(twice('next'));
+        await expectFailure(read(store, other), 'NOT_FOUND');
+        expectSameBytes(await read(store, key), SMALL);
+      });
+
+      test('a copy under another uuid is refused, one in another folder is not', async () => {
+        const store = open();
+        await store.put(key, makeBody(SMALL), { signal: never() });
+        const { objects } = bench.server;
+        const [path, object] = [...objects][0] ?? ['', { bytes: Buffer.alloc(0), headers: {} }];
+        objects.set(path.replace(key, other), object);
+        objects.set(path.replace(key, `1b/4e/${key.replace('.dcm', '')}`), object);
+        expectSameBytes(await read(store, `1b/4e/${key.replace('.dcm', '')}`), SMALL);
+        const message = new RegExp(`${other}.*${key.replace('.dcm', '')}.*another tool copied`);
+        await expectFailure(read(store, other), 'INTEGRITY', message);
+      });
+
+      test('an object that tells no name, as other programs store them, is read', async () => {
+        const store = open();
+        await store.put(key, makeBody(SMALL), { signal: never() });
+        const [path, { bytes, headers }] = [...bench.server.objects][0] ?? raise();
+        const told = Object.entries(headers).filter(([name]) => !/meta|disposition/.test(name));
+        expect(told.length).toBeLessThan(Object.keys(headers).length);
+        bench.server.objects.set(path, { bytes, headers: Object.fromEntries(told) });
+        expectSameBytes(await read(store, key), SMALL);
+      });
+    });
+
+    test('of an error, only the beginning is read', async () => {
+      const piece = Buffer.alloc(64 * 1024, 'x');
+      const pieces = 1_024;
+      let sent = 0;
+      bench.server.always(async ({ readBody, response, socket }) => {
+        await readBody();
+        const head = { ...GENUINE, 'content-type': 'text/plain' };
+        response.writeHead(500, head).write('the disk is full. ');
+        for (sent = 0; sent < pieces && !socket.destroyed; sent++) {
+          if (!response.write(piece)) await sleep(1);
+        }
+        response.end();
+      });
+      const message = /status 500, text\/plain.*the disk is full/;
+      await expectFailure(get(open({ maxRetries: 0 })), 'UNAVAILABLE', message);
+      expect(sent).toBeLessThan(pieces / 2);
     });
 
     describe('and aborts', () => {

@@ -2,6 +2,7 @@
 
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -194,5 +195,120 @@ describe('answers before the last one', () => {
     server.always(interrupt(`HTTP/1.1 101 Switching Protocols\r\n${lines}\r\n`));
     const sending = send(transport, server.endpoint, 'GET');
     await expect(sending).rejects.toMatchObject({ code: 'UND_ERR_SOCKET', transient: true });
+  });
+});
+
+describe('answers that nobody asked for', () => {
+  const closing = useClosing();
+  const certificate = makeCertificate(['store.test']);
+  let folder: string;
+  let caCertificatesFile: string;
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'oos-transport-'));
+    caCertificatesFile = join(folder, 'ca.pem');
+    await writeFile(caCertificatesFile, certificate.cert);
+  });
+
+  afterAll(() => rm(folder, { recursive: true }));
+
+  const OK = 'HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n';
+  const STRAY = 'HTTP/1.1 200 OK\r\nx-stray: yes\r\ncontent-length: 0\r\n\r\n';
+  const WAYS = ['http', 'https', 'http proxy', 'https proxy'] as const;
+  const METHODS = [
+    ['PUT', 1_000],
+    ['PUT', SIZE_BYTES],
+    ['GET', undefined],
+    ['DELETE', undefined],
+    ['HEAD', undefined],
+  ] as const;
+
+  async function start(way: (typeof WAYS)[number]) {
+    const isTls = way.startsWith('https');
+    const server = closing(await startScriptedServer(isTls ? { certificate } : {}));
+    const proxy = way.endsWith('proxy')
+      ? closing(await startProxy({ targetPort: server.port }))
+      : undefined;
+    const proxies =
+      proxy === undefined ? {} : { proxies: makeProxies(`http://127.0.0.1:${proxy.port}`) };
+    const transport = closing(connect({ maxConnections: 1, caCertificatesFile, ...proxies }));
+    const origin =
+      proxy === undefined ? server.endpoint : `${isTls ? 'https' : 'http'}://store.test`;
+    return { server, transport, origin };
+  }
+
+  const answer: Step = async ({ readBody, response }) => {
+    await readBody();
+    response.end();
+  };
+
+  test.each(WAYS)('behind an answer, in one segment, fail it: %s', async (way) => {
+    const { server, transport, origin } = await start(way);
+    for (const [method, sizeBytes] of METHODS) {
+      server.script(async ({ readBody, socket }) => {
+        await readBody();
+        socket.write(OK + STRAY);
+      }, answer);
+      const sending = send(transport, origin, method, sizeBytes);
+      // undici ends the connection behind each HEAD.
+      if (method === 'HEAD') await sending;
+      else await expect(sending).rejects.toMatchObject({ code: 'FOREIGN', transient: true });
+      const { headers } = await send(transport, origin, method, sizeBytes);
+      expect([method, headers['x-stray']]).toEqual([method, undefined]);
+    }
+  });
+
+  test.each(WAYS)('a moment later, end the connection: %s', async (way) => {
+    const { server, transport, origin } = await start(way);
+    for (const [method, sizeBytes] of METHODS) {
+      let connection: Socket | undefined;
+      server.script((exchange) => {
+        connection = exchange.socket;
+        return answer(exchange);
+      }, answer);
+      await send(transport, origin, method, sizeBytes);
+      connection?.write(STRAY);
+      await setTimeout(100);
+      const { headers } = await send(transport, origin, method, sizeBytes);
+      expect([method, headers['x-stray']]).toEqual([method, undefined]);
+    }
+  });
+
+  test.each(['http', 'https'] as const)(
+    'before the first request, fail the connection: %s',
+    async (way) => {
+      const { server, transport, origin } = await start(way);
+      server.greet(STRAY);
+      for (const [method, sizeBytes] of METHODS) {
+        const sending = send(transport, origin, method, sizeBytes);
+        await expect(sending).rejects.toMatchObject({ code: 'FOREIGN', transient: true });
+      }
+      expect(server.requests).toEqual([]);
+      server.greet(undefined);
+      server.always(answer);
+      expect(await send(transport, origin, 'GET')).toMatchObject({ status: 200 });
+    },
+  );
+
+  test('while a small content waits for the system to take it, are no success', async () => {
+    const transport = closing(connect({ maxConnections: 1 }));
+    // Nothing of the contents is read, so that what lies between is full soon.
+    const server = createServer({ pauseOnConnect: true }, (socket) => {
+      const timer = setInterval(() => socket.write(OK), 20);
+      socket
+        .on('error', () => undefined)
+        .once('close', () => {
+          clearInterval(timer);
+        });
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const { port } = server.address() as AddressInfo;
+    const sendAll = async () => {
+      for (let count = 0; count < 20; count++)
+        await send(transport, `http://127.0.0.1:${port}`, 'PUT', 1_000_000);
+    };
+    await expect(sendAll()).rejects.toMatchObject({ code: 'EARLY_SUCCESS', transient: true });
+    await transport.close();
+    server.close();
   });
 });

@@ -28,6 +28,8 @@ export const answerAzure: AnswerFromMemory = (memory, request, body, response) =
   const url = new URL(request.url, 'http://server');
   const path = decodeURIComponent(url.pathname);
   response.setHeader('x-ms-request-id', TEST_REQUEST_ID);
+  const id = request.headers['x-ms-client-request-id'];
+  if (id !== undefined) response.setHeader('x-ms-client-request-id', id);
   if (request.headers['host']?.startsWith(ENTRA_HOST) === true) {
     answerEntra(path, response);
     return;

@@ -2,6 +2,7 @@
 // Google Cloud Storage's JSON API in memory, for the scripted server: uploads in one request and resumable ones, reads, removals, and
 // tokens for whoever asks. It verifies checksums as Google does.
 
+import { randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { loadCrc32c } from '../../src/providers/google/crc32c.ts';
 import type { AnswerFromMemory, Memory, RecordedRequest, Step } from './scripted-server.ts';
@@ -34,7 +35,7 @@ function createAnswer(style: Style): AnswerFromMemory {
     const url = new URL(request.url, 'http://server');
     const [, bucket = '', key = ''] = /\/b\/([^/]+)\/o(?:\/(.+))?$/.exec(url.pathname) ?? [];
     const path = `/${bucket}/${decodeURIComponent(key)}`;
-    if (style === 'google') response.setHeader('x-guploader-uploadid', TEST_REQUEST_ID);
+    if (style === 'google') response.setHeader('x-guploader-uploadid', randomUUID());
     if (url.pathname === '/token') {
       const token = { access_token: TEST_TOKEN, expires_in: 3600, token_type: 'Bearer' };
       answerJson(response, 200, token);
@@ -87,7 +88,11 @@ function answerUpload(
       answerGoogleError(response, 400, message, 'invalid');
       return;
     }
-    const headers = { 'x-goog-hash': `crc32c=${crc32c}` };
+    const { contentDisposition } = metadata;
+    const headers = {
+      'x-goog-hash': `crc32c=${crc32c}`,
+      ...(contentDisposition === undefined ? {} : { 'content-disposition': contentDisposition }),
+    };
     objects.set(`/${bucket}/${metadata.name}`, { bytes, headers });
     answerJson(response, 200, describeObject(style, metadata.name, bytes));
   };
@@ -139,6 +144,7 @@ interface Metadata {
   readonly name: string;
   readonly crc32c?: string;
   readonly storageClass?: string;
+  readonly contentDisposition?: string;
 }
 
 export function parseMultipart(body: Buffer): {

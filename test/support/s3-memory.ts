@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // S3 in memory, for the scripted server: writes whole and in parts, reads, removals. It verifies no signatures; versitygw does.
 
+import { randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { crc32 as checksumOf, encodeCrc32 } from '../../src/providers/checksums.ts';
 import type { AnswerFromMemory, RecordedRequest, Step } from './scripted-server.ts';
@@ -25,10 +26,11 @@ export const answerS3: AnswerFromMemory = ({ objects, uploads }, request, body, 
   const url = new URL(request.url, 'http://server');
   const key = decodeURIComponent(url.pathname);
   const uploadId = url.searchParams.get('uploadId');
-  response.setHeader('x-amz-request-id', TEST_REQUEST_ID);
+  response.setHeader('x-amz-request-id', randomUUID());
   const crc32 = request.headers['x-amz-checksum-crc32'];
   const headers: Record<string, string> = {
     etag: '"etag"',
+    'last-modified': 'Tue, 24 Nov 2026 08:00:00 GMT',
     ...metadataIn(request),
     ...(crc32 === undefined ? {} : { 'x-amz-checksum-crc32': crc32 }),
   };
@@ -48,7 +50,12 @@ export const answerS3: AnswerFromMemory = ({ objects, uploads }, request, body, 
       } else {
         objects.set(key, { bytes: body, headers });
       }
-      response.writeHead(200, { etag: '"etag"', 'content-length': '0' }).end();
+      response.writeHead(200, {
+        etag: '"etag"',
+        'content-length': '0',
+        ...(crc32 === undefined ? {} : { 'x-amz-checksum-crc32': crc32 }),
+      });
+      response.end();
       return;
     }
     case 'POST': {
@@ -78,7 +85,9 @@ export const answerS3: AnswerFromMemory = ({ objects, uploads }, request, body, 
     case 'HEAD': {
       const object = objects.get(key);
       if (object === undefined) {
-        answerS3Error(response, 404, 'NoSuchKey');
+        answerS3Error(response, 404, 'NoSuchKey', {
+          xml: `<Key>${key.slice(key.indexOf('/', 1) + 1)}</Key>`,
+        });
         return;
       }
       const range = /^bytes=(\d+)-(\d+)$/.exec(request.headers['range'] ?? '');

@@ -28,8 +28,8 @@ export interface Exchange {
   readonly recorded: RecordedRequest;
   /** Reads the request to its end. */
   readonly readBody: () => Promise<Buffer>;
-  /** Hands over to the server in memory. */
-  readonly proceed: () => Promise<void>;
+  /** Hands over to the server in memory. @param url of another request, whose answer is given then */
+  readonly proceed: (url?: string) => Promise<void>;
 }
 
 export type Step = (exchange: Exchange) => void | Promise<void>;
@@ -49,6 +49,8 @@ export interface ScriptedServer {
   openUploads(): number;
   /** The next requests meet these steps, one each; the ones after that the server in memory. */
   script(...steps: readonly Step[]): void;
+  /** Each connection is told this before it has asked anything. */
+  greet(words: string | undefined): void;
   /** Every request meets this step, once the script is used up; undefined takes it back. */
   always(step: Step | undefined): void;
   close(): Promise<void>;
@@ -73,6 +75,7 @@ export async function startScriptedServer(
   const sockets = new Set<Socket>();
   let steps: Step[] = [];
   let fallback: Step | undefined;
+  let greeting: string | undefined;
 
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     let body = Buffer.alloc(0);
@@ -86,7 +89,7 @@ export async function startScriptedServer(
     const readBody = async () => {
       const chunks: Buffer[] = [];
       for await (const chunk of request) chunks.push(chunk as Buffer);
-      body = Buffer.concat(chunks);
+      if (chunks.length > 0) body = Buffer.concat(chunks);
       return body;
     };
     const exchange: Exchange = {
@@ -95,8 +98,8 @@ export async function startScriptedServer(
       socket: request.socket,
       recorded,
       readBody,
-      proceed: async () => {
-        answer({ objects, uploads }, recorded, await readBody(), response);
+      proceed: async (url = recorded.url) => {
+        answer({ objects, uploads }, { ...recorded, url }, await readBody(), response);
       },
     };
     const step = steps.shift() ?? fallback ?? ((it: Exchange) => it.proceed());
@@ -120,6 +123,12 @@ export async function startScriptedServer(
     socket.on('error', () => undefined);
   };
   server.on('connection', track);
+  server.on(
+    options.certificate === undefined ? 'connection' : 'secureConnection',
+    (socket: Socket) => {
+      if (greeting !== undefined) socket.write(greeting);
+    },
+  );
   // Node's own answer to what is not HTTP, without its exception for sockets that are gone. What fails in TLS gets TLS's own.
   server.on('clientError', (error: NodeJS.ErrnoException, socket) => {
     if (socket.writable && error.code?.startsWith('HPE_') === true)
@@ -141,6 +150,9 @@ export async function startScriptedServer(
     openUploads: () => uploads.size,
     script: (...next) => {
       steps = [...steps, ...next];
+    },
+    greet: (words) => {
+      greeting = words;
     },
     always: (step) => {
       fallback = step;
@@ -171,6 +183,37 @@ export type AnswerFromMemory = (
 const answerNothing: AnswerFromMemory = (_memory, _request, _body, response) => {
   response.writeHead(404).end();
 };
+
+/** By connection, what was said last. */
+const lastAnswers = new WeakMap<Socket, Buffer>();
+
+/** What stands between and gives each answer twice.
+ *  @param when the other one comes: in the same segment, a moment later, or when the next request has come */
+export function twice(when: 'at once' | 'soon' | 'next'): Step {
+  return async ({ proceed, readBody, response, socket }) => {
+    await readBody();
+    const last = lastAnswers.get(socket);
+    if (when === 'next' && last !== undefined) socket.write(last);
+    const said: Buffer[] = [];
+    const write = socket.write.bind(socket);
+    socket.write = ((chunk: string | Buffer, ...rest: never[]) => {
+      said.push(Buffer.from(chunk as string, rest[0] === 'latin1' ? 'latin1' : 'utf8'));
+      return write(chunk, ...rest);
+    }) as typeof socket.write;
+    socket.cork();
+    response.once('finish', () => {
+      socket.write = write;
+      const answer = Buffer.concat(said);
+      lastAnswers.set(socket, answer);
+      if (when === 'at once') socket.write(answer);
+      process.nextTick(() => {
+        socket.uncork();
+      });
+      if (when === 'soon') setTimeout(() => socket.write(answer), 20);
+    });
+    await proceed();
+  };
+}
 
 /** A TCP reset after so many milliseconds, without any answer. */
 export function reset(): Step {

@@ -93,7 +93,7 @@ export function createBlocks(deps: {
     });
     await perform(signal, {}, (abortSignal) =>
       blob.commitBlockList([...ids], {
-        ...requests.commit(digests),
+        ...requests.commit(blob.name, digests),
         ...conditionOf(onlyIfVersion).sdk,
         abortSignal,
       }),

@@ -138,7 +138,7 @@ async function probeWriting(
   const { container, context, perform, requests, log } = deps;
   const blob = container.getBlockBlobClient(key);
   const content = viewOf(PROBE);
-  const { sdk } = requests.put(content, await digestBlob(content, signal));
+  const { sdk } = requests.put(key, content, await digestBlob(content, signal));
   await attempt('write', () =>
     perform(signal, { content }, (abortSignal) =>
       blob.upload('', content.sizeBytes, { ...sdk, abortSignal }),

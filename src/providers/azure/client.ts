@@ -11,7 +11,7 @@ import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
 import { readLocation } from '../network-errors.ts';
 import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
-import { isGenuine } from './requests.ts';
+import { assertOurs, isGenuine, REQUEST_ID } from './requests.ts';
 import { createDefaultChain, type TokenSource } from './tokens.ts';
 
 /** What a request takes past the SDK, which sees heads only: so a repetition reads the content anew, and bytes that arrive go
@@ -94,6 +94,9 @@ function createHttpClient(transport: Transport, sent: WeakMap<object, SentOption
         content: options?.content ?? toBody(request.body),
         receive: options?.receive,
         isGenuine,
+        assertOurs: (given) => {
+          assertOurs(decodeURIComponent(url.pathname), request.headers.get(REQUEST_ID), given);
+        },
         signal: options?.signal,
       });
       const isReceived = options?.receive !== undefined && answer.status < 300;

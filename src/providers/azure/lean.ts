@@ -2,6 +2,7 @@
 // One attempt without the SDK's clients, for the requests that make nearly all of the traffic: the SDK's own policies sign it, but
 // nothing else of its pipeline runs. Whatever does not plainly succeed is repeated through the SDK.
 
+import { randomUUID } from 'node:crypto';
 import {
   bearerTokenAuthenticationPolicy,
   createHttpHeaders,
@@ -14,7 +15,7 @@ import { attemptOnce, type Lean } from '../lean.ts';
 import type { Answer, ExchangeRequest, Headers, Transport } from '../transport.ts';
 import type { Connection } from './client.ts';
 import type { TokenCredential } from './identity.ts';
-import { isGenuine } from './requests.ts';
+import { assertOurs, isGenuine, REQUEST_ID } from './requests.ts';
 
 /** The first that knows all access tiers; not the SDK's own, which follows the newest cloud. */
 const SERVICE_VERSION = '2021-12-02';
@@ -34,9 +35,20 @@ export function createLean(
     rest: Pick<ExchangeRequest, 'content' | 'receive'> & { readonly signal: AbortSignal },
   ): Promise<boolean> {
     const path = `${pathname}/${key.split('/').map(encodeURIComponent).join('/')}${search}`;
-    const all = { ...headers, 'x-ms-version': SERVICE_VERSION };
+    const id = randomUUID();
+    const all = { ...headers, 'x-ms-version': SERVICE_VERSION, [REQUEST_ID]: id };
     const exchange = (signed: Headers) =>
-      transport.exchange({ ...rest, origin, method, path, headers: signed, isGenuine });
+      transport.exchange({
+        ...rest,
+        origin,
+        method,
+        path,
+        headers: signed,
+        isGenuine,
+        assertOurs: (answer) => {
+          assertOurs(key, id, answer);
+        },
+      });
     return await attemptOnce(
       rest.signal,
       () => authorize({ method, url: origin + path, headers: all }, exchange),

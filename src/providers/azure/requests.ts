@@ -10,6 +10,7 @@ import type { AzureSettings } from '../../config/settings.ts';
 import type { Body, ByteRange } from '../../store/object-store.ts';
 import { CRC32, encodeCrc32 } from '../checksums.ts';
 import { digest } from '../content.ts';
+import { nameOf, refuseOther, refuseOtherObject } from '../foreign.ts';
 import {
   createCrcVerifier,
   createHashVerifier,
@@ -28,11 +29,28 @@ const SMALL_RANGE_BYTES = 64 * 1024;
 /** Metadata of a blob: what its bytes are verified by at each read of the whole, which costs a sixth of the MD5 that Azure keeps.
  *  Blobs of other programs have the MD5 alone. */
 export const CRC32_METADATA = 'orthanc_crc32';
+/** Metadata of a blob: what it is called (foreign.ts), so that no read takes it for another one. */
+const NAME_METADATA = 'orthanc_name';
 const verifyCrc32 = createCrcVerifier(CRC32);
 
 /** Whether an answer is that of a blob service, which numbers each. */
 export function isGenuine({ headers }: Answer): boolean {
   return headers['x-ms-request-id'] !== undefined;
+}
+
+/** The server gives it back with its answer. */
+export const REQUEST_ID = 'x-ms-client-request-id';
+
+/** Not every emulator gives the id back; the name is in what this plugin stored.
+ *  @throws TransportError, StorageError for an answer to another request */
+export function assertOurs(
+  key: string,
+  requestId: string | undefined,
+  { status, headers }: Answer,
+): void {
+  refuseOther('request id', requestId, headers[REQUEST_ID]);
+  const told = headers[`x-ms-meta-${NAME_METADATA}`];
+  if (status < 300) refuseOtherObject(key, told, 'Azure');
 }
 
 /** What goes along with each upload. */
@@ -52,11 +70,12 @@ export async function digestBlob(content: Body, signal: AbortSignal): Promise<Bl
 export interface Requests {
   /** Of a content that goes in one request. */
   put(
+    key: string,
     content: Body,
     digests: BlobDigests,
   ): { readonly headers: Headers; readonly sdk: BlockBlobUploadOptions };
   /** Of a content that went in blocks. */
-  commit(digests: BlobDigests): BlockBlobCommitBlockListOptions;
+  commit(key: string, digests: BlobDigests): BlockBlobCommitBlockListOptions;
   get(range: ByteRange | undefined): {
     readonly headers: Headers;
     readonly sdk: BlobDownloadOptions;
@@ -92,29 +111,34 @@ export function createRequests(settings: AzureSettings, verifyMd5: boolean): Req
       : undefined;
   }
 
+  const metadataOf = (key: string, { crc32 }: BlobDigests) => ({
+    [CRC32_METADATA]: encodeCrc32(crc32),
+    [NAME_METADATA]: nameOf(key),
+  });
+
   return {
-    put: (content, digests) => ({
+    put: (key, content, digests) => ({
       headers: {
         'content-length': String(content.sizeBytes),
         'content-type': CONTENT_TYPE,
         'content-md5': digests.md5Base64,
-        [`x-ms-meta-${CRC32_METADATA}`]: encodeCrc32(digests.crc32),
+        ...toHeaders(metadataOf(key, digests)),
         'x-ms-blob-type': 'BlockBlob',
         ...(accessTier === undefined ? {} : { 'x-ms-access-tier': accessTier }),
       },
       sdk: {
         transactionalContentMD5: Buffer.from(digests.md5Base64, 'base64'),
-        metadata: { [CRC32_METADATA]: encodeCrc32(digests.crc32) },
+        metadata: metadataOf(key, digests),
         blobHTTPHeaders: { blobContentType: CONTENT_TYPE },
         ...tier,
       },
     }),
-    commit: (digests) => ({
+    commit: (key, digests) => ({
       blobHTTPHeaders: {
         blobContentType: CONTENT_TYPE,
         blobContentMD5: Buffer.from(digests.md5Base64, 'base64'),
       },
-      metadata: { [CRC32_METADATA]: encodeCrc32(digests.crc32) },
+      metadata: metadataOf(key, digests),
       ...tier,
     }),
     get: (range) => {
@@ -139,4 +163,9 @@ export function createRequests(settings: AzureSettings, verifyMd5: boolean): Req
         headers,
       ),
   };
+}
+
+function toHeaders(metadata: Readonly<Record<string, string>>): Headers {
+  const entries = Object.entries(metadata);
+  return Object.fromEntries(entries.map(([name, value]) => [`x-ms-meta-${name}`, value]));
 }

@@ -67,7 +67,7 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
   ): Promise<void> {
     const held = hold(content);
     const digests = await digestBlob(held, signal);
-    const { headers, sdk } = requests.put(held, digests);
+    const { headers, sdk } = requests.put(key, held, digests);
     const condition = conditionOf(onlyIfVersion);
     const all = { ...headers, ...condition.headers };
     if ((await lean?.put(key, all, held, signal)) === true) return;

@@ -14,7 +14,7 @@ import { asRecord, oneLine, text } from '../words.ts';
 import { type Credentials, CredentialsError, TOKEN_SERVER } from './credentials.ts';
 
 export interface GoogleRequest
-  extends Pick<ExchangeRequest, 'method' | 'path' | 'content' | 'receive'> {
+  extends Pick<ExchangeRequest, 'method' | 'path' | 'content' | 'receive' | 'assertOurs'> {
   readonly headers?: Headers;
   /** A status, other than 2xx, that is an answer and no failure. */
   readonly accept?: number;
@@ -93,6 +93,7 @@ export function createClient(options: ClientOptions): Client {
       receive: request.receive,
       isGenuine: (given) =>
         isMarked(given) || (given.status < 300 ? request.isAnswer(given) : isRefusal(given)),
+      ...(request.assertOurs === undefined ? {} : { assertOurs: request.assertOurs }),
       signal,
     });
     if ((answer.status >= 200 && answer.status < 300) || answer.status === request.accept) {

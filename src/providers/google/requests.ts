@@ -15,6 +15,14 @@ import type {
   PutOptions,
 } from '../../store/object-store.ts';
 import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from '../content.ts';
+import {
+  refuse,
+  refuseOther,
+  refuseOtherKey,
+  refuseOtherObject,
+  refuseRepetition,
+  uuidOf,
+} from '../foreign.ts';
 import { isPage } from '../genuine.ts';
 import { type ListPage, toldSize } from '../operation.ts';
 import type { Answer, Headers } from '../transport.ts';
@@ -29,8 +37,10 @@ const FRAME_BYTES = 8_192;
 /** base64 of four bytes. */
 const CHECKSUM_PLACEHOLDER = 'AAAAAA==';
 /** Of what an upload answers, only what is compared, and what an empty object without a size is told by. */
-const UPLOAD_FIELDS = 'fields=kind%2Csize%2Ccrc32c';
+const UPLOAD_FIELDS = 'fields=kind%2Cname%2Csize%2Ccrc32c';
 const HEAD_FIELDS = 'fields=kind%2Cname%2Csize%2Ccrc32c%2Cgeneration';
+/** What an object is called (foreign.ts), so that no read takes it for another one. Others' need not be its name. */
+const NAME_START = 'attachment; filename="orthanc-';
 const OBJECT_KIND = 'storage#object';
 const NOT_FOUND = 404;
 
@@ -67,13 +77,17 @@ export function createRequests(
   const objects = `/storage/v1/b/${bucket}/o`;
   const uploads = `/upload${objects}`;
   const object = (key: string) => `${objects}/${encodeURIComponent(key)}`;
-  const metadata = (key: string, crc32c: string) =>
-    JSON.stringify({
+  const metadata = (key: string, crc32c: string) => {
+    const uuid = uuidOf(key);
+    return JSON.stringify({
       name: key,
       contentType: 'application/octet-stream',
+      // Of what is known of an object, a download tells this, and no metadata of one's own.
+      contentDisposition: uuid === undefined ? undefined : `${NAME_START}${uuid}"`,
       crc32c,
       storageClass: settings.storageClass,
     });
+  };
 
   async function checksum(body: Body, signal: AbortSignal): Promise<string> {
     const sum = createChecksum();
@@ -135,6 +149,7 @@ export function createRequests(
           content: framed.body,
           receive: undefined,
           isAnswer: isOfUpload,
+          assertOurs: assertOurs(key),
         },
       };
     },
@@ -162,10 +177,24 @@ export function createRequests(
       headers: readHeaders(range),
       content: undefined,
       isAnswer: (answer) => isOfDownload(answer, range !== undefined),
+      assertOurs: (answer) => {
+        assertOurs(key)(answer);
+        refuseKind('a description', answer);
+      },
     }),
-    head: (key) => plain('GET', `${object(key)}?${HEAD_FIELDS}`),
+    head: (key) => ({
+      ...plain('GET', `${object(key)}?${HEAD_FIELDS}`),
+      assertOurs: (answer) => {
+        assertOurs(key)(answer);
+        refuseKind('a content', answer);
+      },
+    }),
     remove: (key) => ({
       ...plain('DELETE', object(key)),
+      assertOurs: (answer, connection) => {
+        refuseRepetition(connection, answer.headers['x-guploader-uploadid']);
+        assertOurs(key)(answer);
+      },
       isAnswer: (answer) => isRemoval(answer) || isVague(answer),
     }),
     list(prefix, pageToken) {
@@ -195,6 +224,32 @@ interface Framed {
 
 function plain(method: 'GET' | 'DELETE', path: string): GoogleRequest {
   return { method, path, content: undefined, receive: undefined, isAnswer: isJson };
+}
+
+/** By the name that a download or a description tells, and by the key of what is not there.
+ *  @returns what throws TransportError, StorageError for an answer to another request */
+export function assertOurs(key: string): (answer: Answer) => void {
+  return (answer) => {
+    const disposition = answer.headers['content-disposition'];
+    if (answer.status === NOT_FOUND) {
+      const words = Buffer.from(answer.body).toString('utf8');
+      refuseOtherKey(key, /No such object: ([^"<\n]*)/.exec(words)?.[1]);
+    } else if (answer.status < 300) {
+      const isNamed = disposition?.startsWith(NAME_START) === true;
+      const told = isNamed ? disposition.slice(NAME_START.length, -1) : undefined;
+      refuseOtherObject(key, told, 'Google Cloud Storage');
+      if (answer.body.length > 0) refuseOther('name', key, text(readObject(answer)?.['name']));
+    }
+  };
+}
+
+/** Of one object come both, and each without anything of the other; emulators' may have neither.
+ *  @throws TransportError */
+function refuseKind(kind: 'a content' | 'a description', { status, headers }: Answer): void {
+  const isContent = headers['x-goog-hash'] !== undefined;
+  const isDescription = !isContent && /^application\/json\b/i.test(headers['content-type'] ?? '');
+  const isRefused = kind === 'a content' ? isContent : isDescription;
+  if (status < 300 && isRefused) refuse(`it has ${kind}`);
 }
 
 /** By what it is, or by what it says it is: some say "text/html" of all that they answer. */

@@ -9,7 +9,7 @@ import type { Cleanups } from '../cleanups.ts';
 import { window } from '../content.ts';
 import { type Answer, TransportError } from '../transport.ts';
 import { AnswerError, type Client, type GoogleRequest } from './client.ts';
-import { isOfUpload, type Requests, readSession, verifyStored } from './requests.ts';
+import { assertOurs, isOfUpload, type Requests, readSession, verifyStored } from './requests.ts';
 
 /** "Go on": the server has a part. */
 const RESUME_INCOMPLETE = 308;
@@ -49,6 +49,7 @@ export function createResumable(deps: {
   }
 
   function send(
+    key: string,
     session: string,
     content: Body | undefined,
     contentRange: string,
@@ -66,6 +67,7 @@ export function createResumable(deps: {
         receive: undefined,
         accept: RESUME_INCOMPLETE,
         isAnswer: isOfUpload,
+        assertOurs: assertOurs(key),
       },
       signal,
     );
@@ -109,19 +111,25 @@ export function createResumable(deps: {
       async function advance(path: string): Promise<boolean> {
         const answer = isCertain
           ? await send(
+              key,
               path,
               window(body, offset, sizeBytes),
               `bytes ${offset}-${sizeBytes - 1}/${sizeBytes}`,
               signal,
             )
-          : await send(path, undefined, `bytes */${sizeBytes}`, signal);
+          : await send(key, path, undefined, `bytes */${sizeBytes}`, signal);
         if (answer.status !== RESUME_INCOMPLETE) {
           await verifyStored(deps, { key, sizeBytes, crc32c }, answer, signal);
           return true;
         }
         const next = readOffset(answer);
-        if (isCertain && next <= offset) {
-          throw new TransportError('NO_PROGRESS', 'the server took nothing', true, undefined);
+        // All that is done is not answered so, and more than there is belongs to another upload.
+        if (next >= sizeBytes || (isCertain && next <= offset)) {
+          const words =
+            next >= sizeBytes
+              ? `the server says that it has ${next} of ${sizeBytes} bytes, and is not done`
+              : 'the server took nothing';
+          throw new TransportError('NO_PROGRESS', words, true, undefined);
         }
         offset = next;
         isCertain = true;
@@ -129,7 +137,11 @@ export function createResumable(deps: {
       }
 
       async function work(): Promise<void> {
-        session ??= await begin(key, sizeBytes, crc32c, options);
+        session ??= await cleanups.start(
+          signal,
+          (outliving) => begin(key, sizeBytes, crc32c, { ...options, signal: outliving }),
+          (late) => clear(key, late),
+        );
         try {
           while (!(await advance(session))) {
             // What the server did not keep is sent again.

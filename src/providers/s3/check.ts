@@ -104,7 +104,7 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
   const write = async (through: S3Client, changes: Headers) => {
     const content = viewOf(PROBE);
     const digests = await headers.content(content, signal);
-    const all = { ...headers.object(digests.crc32), ...digests.headers, ...changes };
+    const all = { ...headers.object(target.Key, digests.crc32), ...digests.headers, ...changes };
     const sending: SendOptions = { ...options, content };
     await through.send(withHeaders(new PutObjectCommand(target), all), sending);
   };

@@ -10,7 +10,7 @@ import type { Body } from '../../store/object-store.ts';
 import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
 import type { Credentials } from './credentials.ts';
 import { encode } from './encode.ts';
-import { isGenuine } from './genuine.ts';
+import { assertOurs, isGenuine } from './genuine.ts';
 import { createRetryStrategy } from './retry.ts';
 import type { SdkLogger } from './sdk-log.ts';
 
@@ -159,6 +159,11 @@ function createHandler(transport: Transport) {
         isGenuine: isForBucket
           ? (given) => isGenuine(request.method, given, isDocument)
           : undefined,
+        assertOurs: (given, connection) => {
+          if (!isForBucket) return;
+          const key = decodeURIComponent(request.path);
+          assertOurs({ method: request.method, key, headers: request.headers }, given, connection);
+        },
         signal: options.abortSignal,
       });
       const isReceived = options.receive !== undefined && answer.status < 300;

@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import {
+  refuse,
+  refuseOther,
+  refuseOtherKey,
+  refuseOtherObject,
+  refuseRepetition,
+} from '../foreign.ts';
 import { hasHeaderOf, isPage } from '../genuine.ts';
-import type { Answer } from '../transport.ts';
+import type { Answer, Headers } from '../transport.ts';
+import { NAME_METADATA } from './requests.ts';
 
 /** Not those of what stands in front of servers of any kind: CloudFront, API Gateway, the web application firewall. */
 const HEADERS = /^x-amz-(?!cf-|apigw-|waf-)/;
@@ -23,4 +31,44 @@ export function isGenuine(method: string, answer: Answer, isDocument: boolean): 
   if (status >= 400) return headers['x-amzn-requestid'] !== undefined;
   const isWordless = headers['content-length'] === '0';
   return headers['etag'] !== undefined && (isWordless || !isPage(headers));
+}
+
+/** What a server has computed of a content, AWS always. */
+const CHECKSUM = 'x-amz-checksum-crc32';
+
+/** By what binds an answer to its request, where it has that: its number, the checksum of what was stored, the name of what is read, the
+ *  key of what is not there or was uploaded in parts.
+ *  @throws TransportError, StorageError for an answer to another request */
+export function assertOurs(
+  { method, key, headers: sent }: SentRequest,
+  { status, headers, body }: Answer,
+  connection: object,
+): void {
+  refuseRepetition(connection, headers['x-amz-request-id']);
+  const isDone = status < 300;
+  if (status === 404 || (isDone && method === 'POST')) {
+    const text = Buffer.from(body.buffer, body.byteOffset, body.length).toString('utf8');
+    refuseOtherKey(key, readElement(text, 'Key'));
+    refuseOther('checksum', sent[CHECKSUM], readElement(text, 'ChecksumCRC32'));
+  } else if (isDone && method === 'PUT') {
+    refuseOther('checksum', sent[CHECKSUM], headers[CHECKSUM]);
+  } else if (isDone && method === 'DELETE') {
+    if (headers['etag'] !== undefined) refuse('it is that to a read or a write');
+  } else if (isDone) {
+    const told = headers[`x-amz-meta-${NAME_METADATA}`];
+    refuseOtherObject(key, told, 'S3');
+    // An object has its time beside its ETag, an empty one too.
+    const isWordless = headers['content-length'] === '0' && headers['last-modified'] === undefined;
+    if (isWordless && told === undefined) refuse('it is that to a write');
+  }
+}
+
+export interface SentRequest {
+  readonly method: string;
+  readonly key: string;
+  readonly headers: Headers;
+}
+
+function readElement(xml: string, name: string): string | undefined {
+  return new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1];
 }

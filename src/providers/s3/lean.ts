@@ -10,7 +10,7 @@ import type { ExchangeRequest, Headers, Transport } from '../transport.ts';
 import { type AnyMiddleware, withMiddleware } from './client.ts';
 import { encode } from './encode.ts';
 import { AnswerError } from './errors.ts';
-import { isGenuine } from './genuine.ts';
+import { assertOurs, isGenuine } from './genuine.ts';
 import { EMPTY_SHA256 } from './requests.ts';
 
 export interface LeanDependencies {
@@ -68,6 +68,9 @@ export function createLean({ client, bucketName, transport }: LeanDependencies):
         path,
         headers: signed.headers,
         isGenuine: (answer) => isGenuine(method, answer, false),
+        assertOurs: (answer, connection) => {
+          assertOurs({ method, key, headers }, answer, connection);
+        },
       });
     };
     return await attemptOnce(rest.signal, exchange, (answer) => {

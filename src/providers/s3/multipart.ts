@@ -73,7 +73,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
         // A checksum of the full object, unlike the default of one over the parts' checksums, can be verified by every reader.
         ...(withCrc32 ? { ChecksumAlgorithm: 'CRC32', ChecksumType: 'FULL_OBJECT' } : {}),
       }),
-      { ...headers.object(crc32), 'content-type': 'application/octet-stream' },
+      { ...headers.object(key, crc32), 'content-type': 'application/octet-stream' },
     );
     const created = await client.send(command, options);
     if (created.UploadId === undefined) {
@@ -196,7 +196,11 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
       const options: SendOptions = { abortSignal: signal };
       const plan = planParts(body.sizeBytes, wantedPartBytes, LIMITS);
       const checksums = await computeChecksums(body, plan, signal);
-      const upload = await start(key, checksums.whole, options);
+      const upload = await cleanups.start(
+        signal,
+        (abortSignal) => start(key, checksums.whole, { abortSignal }),
+        ({ id }) => abort(key, id),
+      );
       try {
         const parts = await sendParts(body, plan, poolSize, signal, (index, content, partSignal) =>
           sendPart(key, upload.id, index + 1, content, checksums.parts[index] ?? 0, partSignal),

@@ -6,6 +6,7 @@ import type { S3Settings } from '../../config/settings.ts';
 import type { Body, ByteRange } from '../../store/object-store.ts';
 import { encodeCrc32 } from '../checksums.ts';
 import { digest } from '../content.ts';
+import { nameOf } from '../foreign.ts';
 import type { Headers } from '../transport.ts';
 import { encode } from './encode.ts';
 
@@ -16,10 +17,13 @@ export const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca49
  *  uploaded in parts, and their ETags need not be MD5s. With hyphens: proxies drop headers with underscores (nginx does by default). */
 export const CRC32_METADATA = 'orthanc-crc32';
 
+/** Metadata of an object: what it is called (foreign.ts), so that no read takes it for another one. */
+export const NAME_METADATA = 'orthanc-name';
+
 export interface RequestHeaders {
   /** Of a new object: for a PUT and for CreateMultipartUpload.
    *  @param crc32 of all its bytes */
-  object(crc32: number): Headers;
+  object(key: string, crc32: number): Headers;
   /** Of a read without a range, or one that may turn out to cover the whole object. */
   read(range: ByteRange | undefined): Headers;
   /** Digests of a content that is sent in one request: its checksum, and what its signature covers.
@@ -39,9 +43,10 @@ export function createRequestHeaders(settings: S3Settings): RequestHeaders {
   const readHeaders: Headers = withCrc32 ? { 'x-amz-checksum-mode': 'ENABLED' } : {};
   const objectHeaders = headersOfSettings(settings);
   return {
-    object: (crc32) => ({
+    object: (key, crc32) => ({
       ...objectHeaders,
       [`x-amz-meta-${CRC32_METADATA}`]: encodeCrc32(crc32),
+      [`x-amz-meta-${NAME_METADATA}`]: nameOf(key),
     }),
     read: (range) =>
       range === undefined

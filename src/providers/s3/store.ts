@@ -81,7 +81,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
     const probe = { Bucket: bucket, Key: probeKey(deps.probePrefix ?? '') };
     const content = viewOf(PROBE);
     const digests = await headers.content(content, signal);
-    const all = { ...headers.object(digests.crc32), ...digests.headers };
+    const all = { ...headers.object(probe.Key, digests.crc32), ...digests.headers };
     const options: SendOptions = { abortSignal: signal };
     const putting: SendOptions = { ...options, content };
     const { ETag } = await client.send(withHeaders(new PutObjectCommand(probe), all), putting);
@@ -101,7 +101,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
     const held = hold(content);
     const digests = await headers.content(held, signal);
     const condition = onlyIfVersion === undefined ? {} : { 'if-match': onlyIfVersion };
-    const all = { ...headers.object(digests.crc32), ...digests.headers, ...condition };
+    const all = { ...headers.object(key, digests.crc32), ...digests.headers, ...condition };
     if ((await lean?.put(key, all, held, signal)) === true) return;
     const command = withHeaders(new PutObjectCommand({ Bucket: bucket, Key: key }), all);
     const options: SendOptions = { abortSignal: signal, content: held };
