@@ -43,22 +43,30 @@ export function refuseOtherObject(key: string, told: string | undefined, server:
   );
 }
 
-/** By connection, the numbers of its last answers. */
-const idsOf = new WeakMap<object, Set<string>>();
-const KEPT_IDS = 32;
+/** The numbers of the last answers, and the connection that each came by. */
+const connectionOf = new Map<string, WeakRef<object>>();
+const KEPT_IDS = 1_000;
 /** Shorter ones are those of emulators, and may be the same for all. */
 const MIN_ID_LENGTH = 16;
+/** Of servers that give all answers the same one, as S3Proxy does. */
+const constantIds = new Set<string>();
 
-/** Servers number their answers: one whose number was there before is that one again.
+/** Servers number their answers: one whose number came before, by the same connection, is that one again. A number that comes by another
+ *  connection too is none.
  *  @throws TransportError */
 export function refuseRepetition(connection: object, id: string | undefined): void {
-  if (id === undefined || id.length < MIN_ID_LENGTH) return;
-  const ids = idsOf.get(connection) ?? new Set();
-  idsOf.set(connection, ids);
-  if (ids.has(id)) refuse('an earlier one came again');
-  ids.add(id);
-  const [oldest = ''] = ids;
-  if (ids.size > KEPT_IDS) ids.delete(oldest);
+  if (id === undefined || id.length < MIN_ID_LENGTH || constantIds.has(id)) return;
+  const earlier = connectionOf.get(id);
+  if (earlier === undefined) {
+    connectionOf.set(id, new WeakRef(connection));
+    const [oldest = ''] = connectionOf.keys();
+    if (connectionOf.size > KEPT_IDS) connectionOf.delete(oldest);
+  } else if (earlier.deref() === connection) {
+    refuse('an earlier one came again');
+  } else {
+    connectionOf.delete(id);
+    constantIds.add(id);
+  }
 }
 
 export function refuse(words: string): never {
