@@ -10,12 +10,14 @@ export const UNLINKED = O_NONBLOCK | O_NOFOLLOW;
 
 /** @param flags such as O_RDONLY, and UNLINKED where a symbolic link must not be followed: the error is then ELOOP
  *  @returns its descriptor
- *  @throws Error with a code of Node's, or ENOTFILE for what is no file */
+ *  @throws Error with a code of Node's, or ENOTFILE for a device or a pipe */
 export function openRegularFile(path: string, flags: number, mode?: number): number {
   const descriptor = openSync(path, flags | O_NONBLOCK, mode);
-  if (fstatSync(descriptor).isFile()) return descriptor;
+  const found = fstatSync(descriptor);
+  if (found.isFile()) return descriptor;
   closeSync(descriptor);
-  throw Object.assign(new Error(`${path} is no file`), { code: 'ENOTFILE' });
+  const code = found.isDirectory() ? 'EISDIR' : 'ENOTFILE';
+  throw Object.assign(new Error(`${path} is no file`), { code });
 }
 
 /** @throws as `openRegularFile` */

@@ -317,7 +317,7 @@ export function attempt<T>(path: string, what: 'read' | 'written', work: () => T
     const problem =
       code === 'ELOOP'
         ? 'is a symbolic link, which is not followed; give the path of the file itself'
-        : code === 'ENOTFILE'
+        : code === 'ENOTFILE' || code === 'EISDIR'
           ? 'is no file but a folder, a device or a pipe'
           : `cannot be ${what} (${code})`;
     throw new StorageError('BAD_CONFIG', `${path}: ${problem}`, { cause });
