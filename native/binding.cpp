@@ -264,16 +264,21 @@ Napi::Value Binding::promiseOf(Napi::Env env, OrthancCaller::Work work) {
   if (napi_create_promise(env, &deferred, &promise) != napi_ok) {
     throw Napi::Error::New(env);
   }
-  calls_.emplace(ticket, deferred);
-  instance_.surroundings().caller.submit(ticket, std::move(work));
+  const auto waiting = calls_.emplace(ticket, deferred).first;
+  try {
+    instance_.surroundings().caller.submit(ticket, std::move(work));
+  } catch (...) {
+    calls_.erase(waiting);
+    throw;
+  }
   return {env, promise};
 }
 
 Napi::Value Binding::callOrthanc(const Info& info) {
-  return promiseOf(info.Env(), [method = stringAt(info, 0), path = stringAt(info, 1),
-                                body = stringAt(info, 2)](const OrthancContext& orthanc) {
-    return orthanc.callRest(method, path, body);
-  });
+  return promiseOf(info.Env(),
+                   [&orthanc = instance_.surroundings().orthanc, method = stringAt(info, 0),
+                    path = stringAt(info, 1),
+                    body = stringAt(info, 2)] { return orthanc.callRest(method, path, body); });
 }
 
 void Binding::sendToLane(const Info& info) {
@@ -284,10 +289,10 @@ void Binding::sendToLane(const Info& info) {
 Napi::Value Binding::submitJob(const Info& info) {
   const int priority = info[1].ToNumber().Int32Value();
   JobState::Snapshot snapshot{0, stringAt(info, 2), stringAt(info, 3)};
-  return promiseOf(info.Env(), [type = stringAt(info, 0), snapshot = std::move(snapshot),
-                                priority](const OrthancContext& /*orthanc*/) {
-    return cloudstore::submitJob(type, snapshot, priority);
-  });
+  return promiseOf(info.Env(),
+                   [type = stringAt(info, 0), snapshot = std::move(snapshot), priority] {
+                     return cloudstore::submitJob(type, snapshot, priority);
+                   });
 }
 
 void Binding::updateJob(const Info& info) {

@@ -20,8 +20,10 @@ Result Bridge::call(const std::shared_ptr<Request>& request) {
     }
     deadline += timeoutLocked(request->subject().operation);
     id = nextId_++;
-    live_.emplace(id, Live{request, false});
+    // In this order: if the table has no room, take() skips an id that it does not know. The other
+    // way round, a request that nobody waits for would stay in the table.
     queue_.push_back(id);
+    live_.emplace(id, Live{request, false});
     wakeup = filledLocked();
   }
   if (wakeup) {

@@ -22,9 +22,29 @@ constexpr int kLostMax = 120;
 
 std::atomic<uint64_t> nextHandle{1};
 
-using Owner = std::shared_ptr<JobState>;
+/** What Orthanc holds of a job, until it calls `finalize`. While it lives, TypeScript can reach the
+ * job. */
+class Owner {
+ public:
+  Owner(PluginState& state, JobState::Snapshot snapshot)
+      : job_(std::make_shared<JobState>(std::move(snapshot))) {
+    state.jobs.add(job_);
+  }
+  ~Owner() {
+    if (const std::shared_ptr<PluginState> state = currentState()) {
+      state->jobs.remove(job_->handle());
+    }
+  }
+  Owner(const Owner&) = delete;
+  Owner& operator=(const Owner&) = delete;
 
-JobState& jobOf(void* job) { return **static_cast<Owner*>(job); }
+  [[nodiscard]] JobState& job() const { return *job_; }
+
+ private:
+  const std::shared_ptr<JobState> job_;
+};
+
+JobState& jobOf(void* owner) { return static_cast<Owner*>(owner)->job(); }
 
 /** Tells TypeScript, with what the job last was. */
 Result ask(PluginState& state, const JobState& job, const char* what, uint16_t* answer) {
@@ -46,38 +66,69 @@ Result tell(const JobState& job, const char* what, uint16_t* answer) {
   return state == nullptr ? Result{} : ask(*state, job, what, answer);
 }
 
+OrthancPluginJobStepStatus takeStep(JobState& job) {
+  uint16_t answer = 0;
+  Result result;
+  if (job.resetDue()) {
+    result = tell(job, "job-reset", &answer);
+    job.resetDue() = result.verdict != Result::Verdict::kSuccess;
+  }
+  if (!job.resetDue()) {
+    result = tell(job, "job-step", &answer);
+  }
+  if (result.verdict == Result::Verdict::kSuccess) {
+    job.lostSteps() = 0;
+    switch (answer) {
+      case OrthancPluginJobStepStatus_Success:
+        return OrthancPluginJobStepStatus_Success;
+      case OrthancPluginJobStepStatus_Continue:
+        return OrthancPluginJobStepStatus_Continue;
+      default:
+        return OrthancPluginJobStepStatus_Failure;
+    }
+  }
+  // A new runtime takes the job up where this one left it.
+  job.lostSteps() += 1;
+  if (job.lostSteps() > kLostMax) {
+    return OrthancPluginJobStepStatus_Failure;
+  }
+  std::this_thread::sleep_for(kLostPause);
+  return OrthancPluginJobStepStatus_Continue;
+}
+
+bool isStopping() {
+  const std::shared_ptr<PluginState> state = currentState();
+  return state != nullptr && !state->orthanc.gate().isOpen(CallGate::Kind::kService);
+}
+
+/** In the place of a step, once Orthanc is stopping: the job is to be kept as it is, and taken up
+ * at the next start. */
+void rest(const JobState& job) {
+  if (const std::shared_ptr<PluginState> state = currentState()) {
+    uint16_t answer = 0;
+    static_cast<void>(ask(*state, job, "job-stop", &answer));
+    // Orthanc waits for this thread before it takes away what a call under way needs.
+    state->orthanc.gate().awaitQuiet(CallGate::Kind::kService);
+  }
+  // Orthanc takes the next step at once.
+  std::this_thread::sleep_for(kLostPause);
+}
+
 OrthancPluginJobStepStatus step(void* raw) noexcept {
   try {
     JobState& job = jobOf(raw);
-    uint16_t answer = 0;
-    Result result;
-    if (job.resetDue()) {
-      result = tell(job, "job-reset", &answer);
-      job.resetDue() = result.verdict != Result::Verdict::kSuccess;
+    auto status = OrthancPluginJobStepStatus_Continue;
+    if (!isStopping()) {
+      status = takeStep(job);
     }
-    if (!job.resetDue()) {
-      result = tell(job, "job-step", &answer);
+    // A failure would be the end of the job, also where it comes of Orthanc's being stopped.
+    if (status != OrthancPluginJobStepStatus_Success && isStopping()) {
+      rest(job);
+      return OrthancPluginJobStepStatus_Continue;
     }
-    if (result.verdict == Result::Verdict::kSuccess) {
-      job.lostSteps() = 0;
-      switch (answer) {
-        case OrthancPluginJobStepStatus_Success:
-          return OrthancPluginJobStepStatus_Success;
-        case OrthancPluginJobStepStatus_Continue:
-          return OrthancPluginJobStepStatus_Continue;
-        default:
-          return OrthancPluginJobStepStatus_Failure;
-      }
-    }
-    // A new runtime takes the job up where this one left it.
-    job.lostSteps() += 1;
-    if (job.lostSteps() > kLostMax) {
-      return OrthancPluginJobStepStatus_Failure;
-    }
-    std::this_thread::sleep_for(kLostPause);
-    return OrthancPluginJobStepStatus_Continue;
+    return status;
   } catch (...) {
-    return OrthancPluginJobStepStatus_Failure;
+    return OrthancPluginJobStepStatus_Continue;  // no memory: a move is not lost over that
   }
 }
 
@@ -129,17 +180,8 @@ const char* serializedOf(void* raw) noexcept {
 void finalize(void* raw) noexcept {
   try {
     const std::unique_ptr<Owner> owner(static_cast<Owner*>(raw));
-    if (const std::shared_ptr<PluginState> state = currentState()) {
-      state->jobs.remove((*owner)->handle());
-    }
   } catch (...) {  // NOLINT(bugprone-empty-catch): nothing may cross the C ABI
   }
-}
-
-std::unique_ptr<Owner> begin(PluginState& state, JobState::Snapshot snapshot) {
-  auto owner = std::make_unique<Owner>(std::make_shared<JobState>(std::move(snapshot)));
-  state.jobs.add(*owner);
-  return owner;
 }
 
 /** @returns nullptr where Orthanc refuses */
@@ -152,7 +194,8 @@ OrthancPluginJob* create(PluginState& state, const char* type, std::unique_ptr<O
   const _OrthancPluginCreateJob params{&job,      owner.get(),  finalize, type, progressOf,
                                        contentOf, serializedOf, step,     stop, reset};
   OrthancPluginContext* context = state.orthanc.raw();
-  static_cast<void>(context->InvokeService(context, _OrthancPluginService_CreateJob, &params));
+  static_cast<void>(guardOrthanc(
+      [&] { return context->InvokeService(context, _OrthancPluginService_CreateJob, &params); }));
   if (job != nullptr) {
     // Orthanc has it now, until it calls finalize.
     static_cast<void>(owner.release());  // NOLINT(bugprone-unused-return-value)
@@ -166,10 +209,10 @@ OrthancPluginJob* unserialize(const char* type, const char* serialized) noexcept
     if (state == nullptr || std::strcmp(type, kJobType) != 0) {
       return nullptr;
     }
-    std::unique_ptr<Owner> owner = begin(*state, {0, "{}", serialized});
+    auto owner = std::make_unique<Owner>(*state, JobState::Snapshot{0, "{}", serialized});
     uint16_t answer = 0;
     // Orthanc has added to what it kept, and takes it back only as it was: TypeScript knows how.
-    if (ask(*state, **owner, "job-restore", &answer).verdict != Result::Verdict::kSuccess ||
+    if (ask(*state, owner->job(), "job-restore", &answer).verdict != Result::Verdict::kSuccess ||
         answer != OrthancPluginJobStepStatus_Success) {
       return nullptr;
     }
@@ -231,18 +274,29 @@ void JobTable::remove(const std::string& handle) {
 RestAnswer submitJob(const std::string& type, JobState::Snapshot snapshot, int priority) {
   const std::shared_ptr<PluginState> state = currentState();
   if (state == nullptr) {
-    return {500, "text/plain", "the plugin is stopping"};
+    return notCalled();
+  }
+  const CallGate::Visit visit(state->orthanc.gate(), CallGate::Kind::kService);
+  if (!visit.admitted()) {
+    return notCalled();
   }
   OrthancPluginContext* context = state->orthanc.raw();
-  OrthancPluginJob* job = create(*state, type.c_str(), begin(*state, std::move(snapshot)));
+  auto owner = std::make_unique<Owner>(*state, std::move(snapshot));
+  OrthancPluginJob* job = create(*state, type.c_str(), std::move(owner));
   if (job == nullptr) {
     return {500, "text/plain", "Orthanc creates no job"};
   }
-  const auto free = [context](char* text) { OrthancPluginFreeString(context, text); };
-  const std::unique_ptr<char, decltype(free)> id(OrthancPluginSubmitJob(context, job, priority),
-                                                 free);
-  if (id == nullptr) {
-    OrthancPluginFreeJob(context, job);
+  const auto free = [&state](char* text) { state->orthanc.free(text); };
+  std::unique_ptr<char, decltype(free)> id(nullptr, free);
+  const OrthancPluginErrorCode code = guardOrthanc([&] {
+    id.reset(OrthancPluginSubmitJob(context, job, priority));
+    return id == nullptr ? OrthancPluginErrorCode_Plugin : OrthancPluginErrorCode_Success;
+  });
+  if (code != OrthancPluginErrorCode_Success) {
+    static_cast<void>(guardOrthanc([&] {
+      OrthancPluginFreeJob(context, job);
+      return OrthancPluginErrorCode_Success;
+    }));
     return {500, "text/plain", "Orthanc does not take the job"};
   }
   return {200, "text/plain", id.get()};

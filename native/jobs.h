@@ -62,7 +62,9 @@ class JobTable {
 };
 
 /** Makes a job of Orthanc's and queues it. thread: any but the loop's, since Orthanc takes locks.
- *  @returns status 200 with the id that Orthanc gave it, or 500 */
+ *  @returns status 200 with the id that Orthanc gave it, or 500; kNotCalled once Orthanc is
+ * stopping
+ */
 RestAnswer submitJob(const std::string& type, JobState::Snapshot snapshot, int priority);
 
 /** Lets Orthanc bring back the jobs of a type that it has kept in its database. */

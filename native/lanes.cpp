@@ -56,7 +56,7 @@ auto sideBySide(Items begin, Items end, Work work) {
 }  // namespace
 
 Lane::Lane(const OrthancContext& orthanc, JobTable& jobs, Lanes& lanes, size_t index)
-    : caller(orthanc, bridge),
+    : caller(bridge, [&orthanc] { orthanc.nameThread("STORAGE-CALLS"); }),
       supervisor(
           bridge,
           [this, &orthanc, &jobs, &lanes, index](RuntimeEvents& events,
@@ -98,7 +98,14 @@ void Lanes::hurry(std::chrono::milliseconds grace) {
   }
 }
 
+void Lanes::closeCalls() {
+  for (const auto& lane : lanes_) {
+    lane->caller.close();
+  }
+}
+
 bool Lanes::stop(std::chrono::milliseconds callGrace) {
+  closeCalls();
   const std::vector<bool> ended = sideBySide(lanes_.begin(), lanes_.end(), [callGrace](Lane& lane) {
     // In this order: a call under way may wait for a request of ours, which ends with the loop.
     const bool loopEnded = lane.supervisor.stop();

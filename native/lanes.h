@@ -40,6 +40,9 @@ class Lanes {
   Supervisor::Started start(std::chrono::milliseconds timeout);
   /** thread: any. As Supervisor::hurry. */
   void hurry(std::chrono::milliseconds grace);
+  /** thread: any; does not wait. From now on TypeScript's calls of Orthanc are answered as not
+   * called, also those that are queued. */
+  void closeCalls();
   /** Ends all, side by side. @param callGrace for a call of Orthanc's API that is under way
    *  @returns false if a thread is left behind, which still uses this object */
   bool stop(std::chrono::milliseconds callGrace);

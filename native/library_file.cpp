@@ -7,14 +7,16 @@
 
 namespace cloudstore {
 
-std::filesystem::path libraryFile() {
+std::string libraryName() {
   Dl_info info{};
-  if (dladdr(reinterpret_cast<const void*>(&libraryFile), &info) == 0 ||
+  if (dladdr(reinterpret_cast<const void*>(&libraryName), &info) == 0 ||
       info.dli_fname == nullptr) {
     return "/libOrthancObjectStorage.so";
   }
-  return std::filesystem::absolute(info.dli_fname);
+  return info.dli_fname;
 }
+
+std::filesystem::path libraryFile() { return std::filesystem::absolute(libraryName()); }
 
 bool isLibraryFileReplaced() {
   static const std::filesystem::path file = libraryFile();

@@ -2,8 +2,13 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 
 namespace cloudstore {
+
+/** The name under which the loader knows this very library, which is the path that Orthanc loaded
+ * it by. */
+std::string libraryName();
 
 /** Where this very library has been loaded from, absolute. Orthanc's configuration may have it
  * relative to the current folder. */

@@ -36,10 +36,15 @@ void refresh() noexcept {
     if (state == nullptr) {
       return;
     }
-    OrthancPluginContext* context = state->orthanc.raw();
     const auto request = std::make_shared<Request>(
         Request::Subject{Operation::kMetrics, {}, 0, 0, {}}, nullptr, 0, nullptr);
     const bool up = state->lanes.first().call(request).verdict == Result::Verdict::kSuccess;
+    // Here another plugin's call may have led, on a thread that Orthanc does not wait for.
+    const CallGate::Visit visit(state->orthanc.gate(), CallGate::Kind::kService);
+    if (!visit.admitted()) {
+      return;
+    }
+    OrthancPluginContext* context = state->orthanc.raw();
     if (up) {
       setAll(context, request->restAnswer().body);
     }

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "node_process.h"
 
+#include <dlfcn.h>
 #include <node.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <memory>
 #include <stdexcept>
 #include <string>
 
+#include "library_file.h"
 #include "prerequisites.h"
 #include "signal_shield.h"
 
@@ -35,21 +38,36 @@ node::ProcessInitializationFlags::Flags initializationFlags() {
                             Flags::kNoPrintHelpOrVersionOutput);
 }
 
-/** Takes note in the process that Node runs in it, for a copy of this library that is loaded from
- * another file after this one: Node, which it would share, aborts at a second initialization.
+/** @returns whether a library of this name is loaded, and is not this one: they are never unloaded,
+ * and a new file in the place of one that is loaded is the old one to the loader */
+bool isAnotherLoaded(const std::string& name) {
+  const auto find = [](const std::string& file) {
+    const auto close = [](void* library) { dlclose(library); };
+    return std::unique_ptr<void, decltype(close)>(
+        dlopen(file.c_str(), RTLD_LAZY | RTLD_NOLOAD | RTLD_LOCAL), close);
+  };
+  const auto other = find(name);
+  return other != nullptr && other != find(libraryName());
+}
+
+/** Takes note in the process that Node runs in it, and by which file, for a copy of this library
+ * that is loaded from another file after this one: Node, which it would share, aborts at a second
+ * initialization. The mark is in the environment, so that children and programs that this process
+ * executes have it, too: the first have another number, in the second that file is not loaded.
  *  @throws std::runtime_error where another copy has been here before */
 void claimProcess() {
   constexpr const char* kMark = "ORTHANC_OBJECT_STORAGE_PROCESS";
-  const std::string process = std::to_string(getpid());  // the mark itself goes on to children
+  const std::string process = std::to_string(getpid()) + " ";
   // NOLINTNEXTLINE(concurrency-mt-unsafe)
   const char* found = std::getenv(kMark);
-  if (found != nullptr && found == process) {
+  const std::string mark = found == nullptr ? "" : found;
+  if (mark.starts_with(process) && isAnotherLoaded(mark.substr(process.size()))) {
     throw std::runtime_error(
         "Another copy of the object storage plugin has run in this process, from another file: "
         "restart Orthanc instead of resetting it, and keep one copy in \"Plugins\"");
   }
   // NOLINTNEXTLINE(concurrency-mt-unsafe): before Orthanc's servers start their threads
-  setenv(kMark, process.c_str(), 1);
+  setenv(kMark, (process + libraryName()).c_str(), 1);
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 #include "orthanc_caller.h"
 
 #include <exception>
-#include <utility>
 
 namespace cloudstore {
 
@@ -12,11 +11,23 @@ OrthancCaller::~OrthancCaller() {
   }
 }
 
+void OrthancCaller::close() {
+  std::deque<Call> dropped;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    closed_ = true;
+    dropped.swap(calls_);
+  }
+  changed_.notify_all();
+  for (const Call& call : dropped) {
+    bridge_.post({call.ticket, notCalled()});
+  }
+}
+
 bool OrthancCaller::stop(std::chrono::milliseconds limit) {
+  close();
   {
     std::unique_lock<std::mutex> lock(mutex_);
-    stopping_ = true;
-    changed_.notify_all();
     if (!changed_.wait_for(lock, limit, [this] { return !busy_; })) {
       return false;
     }
@@ -30,20 +41,28 @@ bool OrthancCaller::stop(std::chrono::milliseconds limit) {
 void OrthancCaller::submit(uint64_t ticket, Work work) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    calls_.push_back({ticket, std::move(work)});
-    if (!thread_.joinable() && !stopping_) {
-      thread_ = std::thread([this] { run(); });
+    if (!closed_) {
+      // Before the call is queued, lest one be made later whose caller was told that it failed.
+      if (!thread_.joinable()) {
+        thread_ = std::thread([this] { run(); });
+      }
+      calls_.push_back({ticket, std::move(work)});
+      ticket = 0;
     }
   }
-  changed_.notify_all();
+  if (ticket == 0) {
+    changed_.notify_all();
+  } else {
+    bridge_.post({ticket, notCalled()});
+  }
 }
 
 void OrthancCaller::run() {
-  orthanc_.nameThread("STORAGE-CALLS");
+  nameThread_();
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return stopping_ || !calls_.empty(); });
-    if (stopping_) {
+    changed_.wait(lock, [this] { return closed_ || !calls_.empty(); });
+    if (closed_) {
       return;
     }
     const Call call = std::move(calls_.front());
@@ -52,9 +71,11 @@ void OrthancCaller::run() {
     lock.unlock();
     OrthancAnswer answer{call.ticket, {}};
     try {
-      answer.answer = call.work(orthanc_);
+      answer.answer = call.work();
     } catch (const std::exception& error) {
       answer.answer.body = error.what();
+    } catch (...) {
+      answer.answer.body = "unknown error";
     }
     bridge_.post(std::move(answer));
     lock.lock();

@@ -2,6 +2,7 @@
 #include "orthanc_context.h"
 
 #include <limits>
+#include <memory>
 #include <stdexcept>
 
 #include "version.h"
@@ -39,29 +40,44 @@ OrthancPluginHttpMethod methodOf(const std::string& method) {
   throw std::invalid_argument("no such method of Orthanc's REST API: " + method);
 }
 
+std::string readConfiguration(OrthancPluginContext* context) {
+  const auto free = [context](char* text) { OrthancPluginFreeString(context, text); };
+  const std::unique_ptr<char, decltype(free)> text(OrthancPluginGetConfiguration(context), free);
+  return text == nullptr ? "" : text.get();
+}
+
 }  // namespace
 
+OrthancContext::OrthancContext(OrthancPluginContext* context)
+    : context_(context),
+      free_(context->Free),
+      version_(context->orthancVersion),
+      configuration_(readConfiguration(context)) {}
+
 void OrthancContext::log(LogLevel level, const std::string& message, const char* source) const {
-  if (gone_) {
-    return;
+  const CallGate::Visit visit(gate_, CallGate::Kind::kLog);
+  if (visit.admitted()) {
+    static_cast<void>(guardOrthanc([&] {
+      OrthancPluginLogMessage(context_, message.c_str(), kPluginName, source, 0,
+                              OrthancPluginLogCategory_Generic, toOrthanc(level));
+      return OrthancPluginErrorCode_Success;
+    }));
   }
-  OrthancPluginLogMessage(context_, message.c_str(), kPluginName, source, 0,
-                          OrthancPluginLogCategory_Generic, toOrthanc(level));
 }
 
 void OrthancContext::nameThread(const char* name) const {
-  if (!gone_) {
-    OrthancPluginSetCurrentThreadName(context_, name);
+  const CallGate::Visit visit(gate_, CallGate::Kind::kService);
+  if (visit.admitted()) {
+    static_cast<void>(
+        guardOrthanc([&] { return OrthancPluginSetCurrentThreadName(context_, name); }));
   }
 }
 
-std::string OrthancContext::configuration() const {
-  const auto free = [this](char* text) { OrthancPluginFreeString(context_, text); };
-  const std::unique_ptr<char, decltype(free)> text(OrthancPluginGetConfiguration(context_), free);
-  if (text == nullptr) {
+const std::string& OrthancContext::configuration() const {
+  if (configuration_.empty()) {
     throw std::runtime_error("Orthanc does not give its configuration");
   }
-  return text.get();
+  return configuration_;
 }
 
 RestAnswer OrthancContext::callRest(const std::string& method, const std::string& path,
@@ -69,19 +85,25 @@ RestAnswer OrthancContext::callRest(const std::string& method, const std::string
   if (body.size() > std::numeric_limits<uint32_t>::max()) {
     throw std::length_error("the body of a call to Orthanc's REST API is limited to 4 GiB");
   }
+  const OrthancPluginHttpMethod verb = methodOf(method);
   OrthancPluginMemoryBuffer raw{nullptr, 0};
-  const auto free = [this](OrthancPluginMemoryBuffer* buffer) {
-    if (!gone_) {
-      OrthancPluginFreeMemoryBuffer(context_, buffer);
-    }
-  };
-  const std::unique_ptr<OrthancPluginMemoryBuffer, decltype(free)> guard(&raw, free);
+  const auto freeBody = [this](OrthancPluginMemoryBuffer* buffer) { free(buffer->data); };
+  const std::unique_ptr<OrthancPluginMemoryBuffer, decltype(freeBody)> guard(&raw, freeBody);
 
   RestAnswer answer;
   uint16_t status = 0;
-  const OrthancPluginErrorCode code = OrthancPluginCallRestApi(
-      context_, &raw, nullptr, &status, methodOf(method), path.c_str(), 0, nullptr, nullptr,
-      body.data(), static_cast<uint32_t>(body.size()), 1);
+  OrthancPluginErrorCode code = OrthancPluginErrorCode_Success;
+  {
+    const CallGate::Visit visit(gate_, CallGate::Kind::kService);
+    if (!visit.admitted()) {
+      return notCalled();
+    }
+    code = guardOrthanc([&] {
+      return OrthancPluginCallRestApi(context_, &raw, nullptr, &status, verb, path.c_str(), 0,
+                                      nullptr, nullptr, body.data(),
+                                      static_cast<uint32_t>(body.size()), 1);
+    });
+  }
   if (raw.data != nullptr) {
     answer.body.assign(static_cast<const char*>(raw.data), raw.size);
   }
@@ -100,8 +122,10 @@ OwnedDestination::~OwnedDestination() { free(); }
 uint8_t* OwnedDestination::allocate(uint64_t size) {
   if (buffer_.size != size) {
     free();
-    if (OrthancPluginCreateMemoryBuffer64(orthanc_.raw(), &buffer_, size) !=
-        OrthancPluginErrorCode_Success) {
+    // Without a visit: the request lives, so that a thread of Orthanc's waits in its callback.
+    if (guardOrthanc([&] {
+          return OrthancPluginCreateMemoryBuffer64(orthanc_.raw(), &buffer_, size);
+        }) != OrthancPluginErrorCode_Success) {
       buffer_ = {nullptr, 0};
     }
   }
@@ -114,8 +138,8 @@ void OwnedDestination::release(OrthancPluginMemoryBuffer64* target) {
 }
 
 void OwnedDestination::free() {
-  if (buffer_.data != nullptr && !orthanc_.gone()) {
-    OrthancPluginFreeMemoryBuffer64(orthanc_.raw(), &buffer_);
+  if (buffer_.data != nullptr) {
+    orthanc_.free(buffer_.data);
   }
   buffer_ = {nullptr, 0};
 }

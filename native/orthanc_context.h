@@ -3,50 +3,71 @@
 
 #include <orthanc/OrthancCPlugin.h>
 
-#include <atomic>
 #include <cstdint>
-#include <memory>
 #include <string>
 
+#include "call_gate.h"
 #include "request.h"
 
 namespace cloudstore {
 
 enum class LogLevel : uint8_t { kError, kWarning, kInfo, kTrace };
 
+/** Runs a call into Orthanc. Orthanc turns its own exceptions into error codes, but lets those of
+ * boost through, such as that of a mutex which is gone; on a thread of ours they would end the
+ * process.
+ *  @returns what the call returns; InternalError where it threw */
+template <typename Call>
+OrthancPluginErrorCode guardOrthanc(const Call& call) noexcept {
+  try {
+    return call();
+  } catch (...) {
+    return OrthancPluginErrorCode_InternalError;
+  }
+}
+
 /** Orthanc, as one Initialize handed it over. All its memory is allocated and freed here. thread:
- * any. */
+ * any. What is asked of it goes through the gate, and what is known from the start is kept, so that
+ * threads which had to be left behind touch nothing that is gone. */
 class OrthancContext {
  public:
-  explicit OrthancContext(OrthancPluginContext* context) : context_(context) {}
+  /** thread: Initialize's. */
+  explicit OrthancContext(OrthancPluginContext* context);
 
-  /** Finalize is about to return, and the context to go: from now on nothing here touches it.
-   * Threads that had to be left behind may still come back. */
-  void leave() { gone_ = true; }
-  [[nodiscard]] bool gone() const { return gone_; }
+  /** What may still be asked of Orthanc. */
+  [[nodiscard]] CallGate& gate() const { return gate_; }
 
+  /** For callbacks, on Orthanc's own threads, and for those inside of a visit. */
   [[nodiscard]] OrthancPluginContext* raw() const { return context_; }
-  [[nodiscard]] std::string orthancVersion() const { return context_->orthancVersion; }
+  [[nodiscard]] const std::string& orthancVersion() const { return version_; }
 
   /** @param source what Orthanc shows in the place of the source file, before the message */
   void log(LogLevel level, const std::string& message, const char* source = "shim") const;
-  /** Names the calling thread in Orthanc's log. @param name at most 15 characters, a limit of Linux
-   */
+  /** Names the calling thread in Orthanc's log; not once Orthanc is stopping. @param name at most
+   * 15 characters, a limit of Linux */
   void nameThread(const char* name) const;
 
-  /** The whole configuration of Orthanc as JSON. @throws std::runtime_error */
-  [[nodiscard]] std::string configuration() const;
+  /** The whole configuration of Orthanc as JSON, as it was at Initialize. @throws
+   * std::runtime_error */
+  [[nodiscard]] const std::string& configuration() const;
 
   /** Calls Orthanc's REST API, plugins included. It may come back into this plugin, so never on the
    * loop's thread.
    *  @param method GET, POST, PUT or DELETE
-   *  @returns status 500 with Orthanc's error code as its body where Orthanc gives no status */
+   *  @returns status 500 with Orthanc's error code as its body where Orthanc gives no status;
+   * kNotCalled once Orthanc is stopping */
   [[nodiscard]] RestAnswer callRest(const std::string& method, const std::string& path,
                                     const std::string& body) const;
 
+  /** Frees what Orthanc has allocated, also after Finalize: the function belongs to the program. */
+  void free(void* block) const { free_(block); }
+
  private:
   OrthancPluginContext* const context_;
-  std::atomic<bool> gone_{false};
+  const OrthancPluginFree free_;
+  const std::string version_;
+  const std::string configuration_;  // empty: Orthanc does not give it
+  mutable CallGate gate_;
 };
 
 /** Memory for an answer of unknown size, from Orthanc's allocator; freed unless it was handed over.

@@ -42,16 +42,35 @@ void setState(std::shared_ptr<PluginState> next) {
   state.swap(next);
 }
 
+/** Orthanc is about to take itself apart, first what answers our calls; docs/decisions.md, "The end
+ * of life", has the order. Storage goes on until Finalize. */
+void onOrthancStopped(PluginState& current) {
+  // Orthanc will wait for the requests of its clients, and these may wait for a store that hangs;
+  // so may the call that is waited for here.
+  current.lanes.hurry(kStopGrace);
+  CallGate& gate = current.orthanc.gate();
+  gate.close(CallGate::Kind::kService);
+  current.lanes.closeCalls();
+  if (!gate.awaitQuiet(CallGate::Kind::kService, kStopGrace + kLeaveGrace)) {
+    current.orthanc.log(
+        LogLevel::kWarning,
+        "Orthanc still works on a question of this plugin's, and cannot end before it "
+        "has answered: its database, or another plugin, may hang");
+  }
+}
+
 OrthancPluginErrorCode onChange(OrthancPluginChangeType change,
                                 OrthancPluginResourceType /*resourceType*/,
                                 const char* /*resource*/) noexcept {
-  if (change == OrthancPluginChangeType_OrthancStopped) {
-    // Orthanc now waits for the requests of its clients, and these may wait for a store that hangs.
-    if (const std::shared_ptr<PluginState> current = currentState()) {
-      current->lanes.hurry(kStopGrace);
+  try {
+    const std::shared_ptr<PluginState> current = currentState();
+    if (current != nullptr && change == OrthancPluginChangeType_OrthancStopped) {
+      onOrthancStopped(*current);
     }
+    return OrthancPluginErrorCode_Success;
+  } catch (...) {
+    return OrthancPluginErrorCode_Plugin;
   }
-  return OrthancPluginErrorCode_Success;
 }
 
 void endState() {
@@ -59,6 +78,8 @@ void endState() {
   if (ending == nullptr) {
     return;
   }
+  CallGate& gate = ending->orthanc.gate();
+  gate.close(CallGate::Kind::kService);  // where Orthanc has never run
   const bool ended = ending->lanes.stop(kLeaveGrace);
   setState(nullptr);
   // Callbacks whose request has just failed still say so in Orthanc's log, and the context is gone
@@ -67,7 +88,8 @@ void endState() {
   while (ending.use_count() > 1 && std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  ending->orthanc.leave();
+  gate.close(CallGate::Kind::kLog);
+  static_cast<void>(gate.awaitQuiet(CallGate::Kind::kLog, kLeaveGrace));
   if (!ended) {
     // A thread still uses the state, so that must stay for ever.
     static_cast<void>(

@@ -57,6 +57,10 @@ struct RestAnswer {
   std::string body;
 };
 
+/** No status of HTTP: Orthanc was not asked, since it is stopping. src/bridge.ts knows it, too. */
+constexpr uint16_t kNotCalled = 0;
+inline RestAnswer notCalled() { return {kNotCalled, {}, "Orthanc is stopping"}; }
+
 /** One thing that Orthanc asks of TypeScript, from its arrival until it ends, exactly once.
  *
  *  The thread of Orthanc's that made it waits in `wait`; the loop's thread works on it; a watchdog

@@ -101,6 +101,11 @@ OrthancPluginErrorCode onRest(OrthancPluginRestOutput* output, const char* url,
       send(state->orthanc.raw(), output,
            {kServiceUnavailable, "text/plain", result.message + "\n"});
     }
+    if (!state->orthanc.gate().isOpen(CallGate::Kind::kService)) {
+      // The answer may have been given up while a call for it goes on in Orthanc, which waits for
+      // this thread before it takes away what that call needs.
+      state->orthanc.gate().awaitQuiet(CallGate::Kind::kService);
+    }
     return OrthancPluginErrorCode_Success;
   } catch (...) {
     return OrthancPluginErrorCode_Plugin;

@@ -104,6 +104,7 @@ export interface RuntimeSettings {
 }
 
 export interface OrthancAnswer {
+  /** NOT_CALLED of src/orthanc-api.ts once Orthanc is stopping. */
   readonly status: number;
   readonly body: Uint8Array;
 }

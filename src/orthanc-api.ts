@@ -6,8 +6,15 @@ import { StorageError } from './errors.ts';
 /** Reads of Orthanc's REST API. Never to be waited for in a storage operation: Orthanc may be waiting for that one. */
 export interface OrthancApi {
   /** @returns the parsed answer; undefined for 404
-   *  @throws StorageError UNAVAILABLE for any other answer than 200 */
+   *  @throws StorageError CLOSED once Orthanc is stopping, and is asked nothing any more; UNAVAILABLE for any other answer than 200 */
   get(path: string): Promise<unknown>;
+}
+
+/** The status, which is none of HTTP, where the shim has not called Orthanc, since that is stopping. */
+export const NOT_CALLED = 0;
+
+export function orthancIsStopping(): StorageError {
+  return new StorageError('CLOSED', 'Orthanc is stopping');
 }
 
 /** @param call gives status and body of one request */
@@ -20,6 +27,7 @@ export function createOrthancApi(
   return {
     async get(path) {
       const { status, body } = await call('GET', path);
+      if (status === NOT_CALLED) throw orthancIsStopping();
       if (status === 404 || (status === 500 && NOT_FOUND_ERROR.test(textOf(body))))
         return undefined;
       if (status !== 200) {

@@ -9,7 +9,14 @@ import { newMove } from './jobs/move-progress.ts';
 import { parseMoveRequest } from './jobs/move-request.ts';
 import { locate, type NamedStore } from './locate.ts';
 import { describeError, type Logger, redact } from './log.ts';
-import { field, isLevel, LEVELS, type OrthancApi } from './orthanc-api.ts';
+import {
+  field,
+  isLevel,
+  LEVELS,
+  NOT_CALLED,
+  type OrthancApi,
+  orthancIsStopping,
+} from './orthanc-api.ts';
 import { sleepUntilAborted } from './store/abort.ts';
 
 export interface RestDependencies {
@@ -37,10 +44,14 @@ export function createRestHandler(
       return await route(deps, request);
     } catch (error) {
       const failure = toStorageError(error);
-      // Orthanc's client has been told by the shim, and nothing is wrong here.
-      const level = failure.code === 'ABORTED' ? 'debug' : 'error';
+      // Orthanc's client has been told by the shim, or learns it now, and nothing is wrong here.
+      const isStopping = failure.code === 'CLOSED';
+      const level = isStopping || failure.code === 'ABORTED' ? 'debug' : 'error';
       deps.log[level](`${request.method} ${pathOf(request)} failed: ${describeError(failure)}`);
-      return answer(500, { error: redact(failure.message), code: failure.code });
+      return answer(isStopping ? 503 : 500, {
+        error: redact(failure.message),
+        code: failure.code,
+      });
     }
   };
 }
@@ -96,13 +107,15 @@ async function move(deps: RestDependencies, request: RestRequest): Promise<RestR
     wanted.priority,
     newMove(wanted.target, wanted.resources),
   );
+  if (submitted.status === NOT_CALLED) throw orthancIsStopping();
   const id = Buffer.from(submitted.body).toString();
   if (submitted.status !== 200) throw new StorageError('UNAVAILABLE', id);
   const job = { ID: id, Path: `/jobs/${id}` };
   return wanted.synchronous ? await untilDone(deps, request, job) : answer(200, job);
 }
 
-/** As Orthanc's own jobs: the content of one that succeeded; 500 of one that did not. */
+/** As Orthanc's own jobs: the content of one that succeeded; 500 of one that did not; 202 where it goes on, if need be when
+ *  Orthanc is started again. */
 async function untilDone(
   deps: RestDependencies,
   request: RestRequest,
@@ -110,7 +123,8 @@ async function untilDone(
 ): Promise<RestResponse> {
   const endMs = performance.now() + deps.waitMs;
   while (performance.now() < endMs) {
-    const info = await deps.api.get(job.Path);
+    const info = await deps.api.get(job.Path).catch(unlessStopping);
+    if (info === STOPPING) break;
     const content = field(info, 'Content');
     if (field(info, 'State') === 'Success') return answer(200, content);
     if (field(info, 'State') === 'Failure') return answer(500, content);
@@ -119,6 +133,13 @@ async function untilDone(
   }
   // It goes on; only this request has to end.
   return answer(202, job);
+}
+
+const STOPPING = Symbol('Orthanc is stopping');
+
+function unlessStopping(error: unknown): typeof STOPPING {
+  if (toStorageError(error).code === 'CLOSED') return STOPPING;
+  throw error;
 }
 
 function pathOf({ path }: RestRequest): string {

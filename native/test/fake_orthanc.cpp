@@ -123,6 +123,8 @@ int32_t FakeOrthanc::initialize() {
   if (library_ == nullptr) {
     load();
   }
+  phase_ = Phase::kRunning;
+  throwing_ = -1;
   context_ = std::make_shared<Context>();
   context_->version = version_;
   context_->raw = {this, context_->version.c_str(), freeBlock, invoke};
@@ -133,6 +135,7 @@ void FakeOrthanc::finalize() {
   if (context_ == nullptr) {
     return;
   }
+  phase_ = Phase::kFinalize;
   find<void (*)()>("OrthancPluginFinalize")();
   context_->alive = false;
   formerContexts_.push_back(std::move(context_));
@@ -141,6 +144,35 @@ void FakeOrthanc::finalize() {
   onChange_ = nullptr;
   unserialize_ = nullptr;
   refreshMetrics_ = nullptr;
+}
+
+void FakeOrthanc::stop() {
+  change(OrthancPluginChangeType_OrthancStopped);
+  phase_ = Phase::kApart;
+  if (restCalls_ > 0) {
+    Memory::instance().violated("is inside of the REST API, which is being destroyed");
+  }
+  freeJobs();
+  finalize();
+}
+
+std::string FakeOrthanc::wrongNow(_OrthancPluginService service) const {
+  const Phase phase = phase_;
+  const std::string name = "began service " + std::to_string(service);
+  switch (service) {
+    case _OrthancPluginService_CallRestApi:
+    case _OrthancPluginService_CreateJob:
+    case _OrthancPluginService_SubmitJob:
+    case _OrthancPluginService_SetMetricsValue:
+    case _OrthancPluginService_SetMetricsIntegerValue:
+    case _OrthancPluginService_SetCurrentThreadName:
+      return phase == Phase::kRunning ? "" : name + " after OrthancStopped";
+    case _OrthancPluginService_LogMessage:
+    case _OrthancPluginService_LogError:
+      return "";
+    default:
+      return phase == Phase::kFinalize ? name + " during Finalize" : "";
+  }
 }
 
 OrthancPluginErrorCode FakeOrthanc::create(const std::string& uuid, std::string_view content) {
@@ -193,6 +225,9 @@ FakeOrthanc::RestReply FakeOrthanc::rest(OrthancPluginHttpMethod method, const s
 
 void FakeOrthanc::change(OrthancPluginChangeType type) {
   onChange_(type, OrthancPluginResourceType_None, nullptr);
+  if (type == OrthancPluginChangeType_OrthancStopped) {
+    phase_ = Phase::kStopped;
+  }
 }
 
 std::vector<FakeOrthanc::LogLine> FakeOrthanc::log() const {
@@ -233,7 +268,15 @@ OrthancPluginErrorCode FakeOrthanc::invoke(OrthancPluginContext* context,
                                 std::to_string(service));
     return OrthancPluginErrorCode_InternalError;
   }
-  return static_cast<FakeOrthanc*>(context->pluginsManager)->serve(service, parameters);
+  auto* self = static_cast<FakeOrthanc*>(context->pluginsManager);
+  const std::string wrong = self->wrongNow(service);
+  if (!wrong.empty()) {
+    Memory::instance().violated(wrong);
+  }
+  if (service == self->throwing_) {
+    throw std::runtime_error("boost: mutex lock failed in pthread_mutex_lock: Invalid argument");
+  }
+  return self->serve(service, parameters);
 }
 
 OrthancPluginErrorCode FakeOrthanc::serve(_OrthancPluginService service, const void* parameters) {
@@ -371,10 +414,16 @@ std::map<std::string, double> FakeOrthanc::metrics() {
   return metrics_;
 }
 
-OrthancPluginErrorCode FakeOrthanc::callRestApi(const _OrthancPluginCallRestApi& call) const {
+OrthancPluginErrorCode FakeOrthanc::callRestApi(const _OrthancPluginCallRestApi& call) {
   if (!restApi_) {
     return OrthancPluginErrorCode_UnknownResource;
   }
+  struct Stay {
+    explicit Stay(std::atomic<int>& calls) : calls_(calls) { ++calls_; }
+    ~Stay() { --calls_; }
+    std::atomic<int>& calls_;
+  };
+  const Stay stay(restCalls_);
   const RestReply reply = restApi_(call.method, call.uri, textOf(call.body, call.bodySize));
   if (reply.code == OrthancPluginErrorCode_Success) {
     *call.httpStatus = reply.status;

@@ -18,8 +18,9 @@
 namespace cloudstore {
 
 /** As much of Orthanc as the plugin can see: it loads the library as Orthanc does, hands it a
- * context, and takes note of all that the plugin does with that. What Orthanc would not survive (a
- * double free, a context used after Finalize) is kept as a violation.
+ * context, and takes note of all that the plugin does with that. What Orthanc would not survive is
+ * kept as a violation: a double free, a context used after Finalize, a call that begins after its
+ * last moment (docs/decisions.md, "The end of life") or lasts until what it needs is gone.
  *
  *  thread: load, unload, initialize and finalize are for one thread; all else any. */
 class FakeOrthanc {
@@ -59,7 +60,12 @@ class FakeOrthanc {
   void load();
   void unload();
   int32_t initialize();
+  /** Alone, as after a start that failed: an Orthanc that ran says first that it stops. */
   void finalize();
+  /** As Orthanc ends: it says so, waits for its job workers, takes itself apart, and finalises. */
+  void stop();
+  /** What a service throws from now on, as boost does where a mutex is gone. */
+  void throwAt(_OrthancPluginService service) { throwing_ = service; }
 
   [[nodiscard]] bool hasStorageArea() const { return storage_.create != nullptr; }
   [[nodiscard]] const _OrthancPluginRegisterStorageArea2& storage() const { return storage_; }
@@ -104,12 +110,21 @@ class FakeOrthanc {
 
  private:
   struct Context;
+  /** What Orthanc still has. */
+  enum class Phase : uint8_t {
+    kRunning,   // all
+    kStopped,   // OrthancStopped has been told: nothing that a thread of the plugin's may ask for
+    kApart,     // no REST API, no jobs, no index: who is inside of it crashes
+    kFinalize,  // nothing but the log
+  };
 
+  /** @returns what is wrong with a service at this time; empty if nothing */
+  [[nodiscard]] std::string wrongNow(_OrthancPluginService service) const;
   static OrthancPluginErrorCode invoke(OrthancPluginContext* context, _OrthancPluginService service,
                                        const void* parameters);
   OrthancPluginErrorCode serve(_OrthancPluginService service, const void* parameters);
   void freeJob(const OrthancPluginJob* job);
-  OrthancPluginErrorCode callRestApi(const _OrthancPluginCallRestApi& call) const;
+  OrthancPluginErrorCode callRestApi(const _OrthancPluginCallRestApi& call);
   template <typename Function>
   Function find(const char* name) const;
 
@@ -121,6 +136,9 @@ class FakeOrthanc {
   void* library_ = nullptr;
   std::shared_ptr<Context> context_;
   std::vector<std::shared_ptr<Context>> formerContexts_;
+  std::atomic<Phase> phase_{Phase::kRunning};
+  std::atomic<int> restCalls_{0};
+  std::atomic<int> throwing_{-1};
   _OrthancPluginRegisterStorageArea2 storage_{};
   OrthancPluginRestCallback restCallback_ = nullptr;
   OrthancPluginOnChangeCallback onChange_ = nullptr;

@@ -500,6 +500,33 @@ TEST(HostTestRestricted, AFilterThatKillsWhoAsksForProtectionKeys) {
 #endif
 }
 
+/** What the test below runs in a process in which it has run before, as another program. */
+TEST_F(HostTest, StartsAndExecutesItselfAnew) {
+  start();
+  const char* filter = "--gtest_filter=HostTest.Restricted";
+  if (std::getenv("EXECUTE_ANEW") != nullptr) {  // NOLINT(concurrency-mt-unsafe)
+    std::array<const char*, 3> words{"/proc/self/exe", filter, nullptr};
+    execv(words[0], const_cast<char* const*>(words.data()));
+    FAIL() << "not executed";
+  }
+}
+
+TEST(HostTestRestricted, AnotherProgramInTheSameProcessStarts) {
+  const pid_t child = fork();
+  if (child == 0) {
+    setenv("EXECUTE_ANEW", "1", 1);  // NOLINT(concurrency-mt-unsafe)
+    unsetenv("REFUSED_BECAUSE");     // NOLINT(concurrency-mt-unsafe)
+    std::array<const char*, 3> words{
+        "/proc/self/exe", "--gtest_filter=HostTest.StartsAndExecutesItselfAnew", nullptr};
+    execv(words[0], const_cast<char* const*>(words.data()));
+    _exit(EXIT_FAILURE);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), EXIT_SUCCESS);
+}
+
 TEST_F(HostTest, CallsBeforeAndAfterOrthancRuns) {
   start();
   expectServes();
@@ -997,6 +1024,182 @@ TEST_F(HostTest, WhenOrthancStopsHangingRequestsEndAfterTheGrace) {
   EXPECT_LT(watch.elapsed(), seconds(10));
   EXPECT_TRUE(orthanc.awaitLog("abandoned"));
   EXPECT_TRUE(orthanc.hasLogged("op=remove uuid=!late code=CLOSED failed: Orthanc is stopping"));
+}
+
+/** A call of Orthanc's REST API that does not end before it is let go. */
+class HeldCall {
+ public:
+  explicit HeldCall(FakeOrthanc& orthanc) {
+    orthanc.setRestApi([this](auto, const auto&, const auto&) -> FakeOrthanc::RestReply {
+      ++calls_;
+      while (!letGo_) {
+        std::this_thread::sleep_for(milliseconds(1));
+      }
+      return {kSuccess, 200, "", "answered"};
+    });
+    asked_ = ask(orthanc);
+    while (calls_ == 0) {
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+  }
+
+  using Asked = std::unique_ptr<InFlight<std::string>>;
+  static Asked ask(FakeOrthanc& orthanc) {
+    return std::make_unique<InFlight<std::string>>(
+        [&orthanc] { return orthanc.rest(kGet, "/object-storage/call").body; });
+  }
+
+  [[nodiscard]] int calls() const { return calls_; }
+  [[nodiscard]] bool done() const { return asked_->done(); }
+  std::string outcome() { return asked_->outcome(); }
+  void letGo() { letGo_ = true; }
+
+ private:
+  std::atomic<int> calls_{0};
+  std::atomic<bool> letGo_{false};
+  Asked asked_;
+};
+
+TEST_F(HostTest, WhenOrthancStopsNoCallOfItBegins) {
+  start();
+  std::atomic<int> calls{0};
+  orthanc.setRestApi([&](auto, const auto&, const auto&) -> FakeOrthanc::RestReply {
+    ++calls;
+    return {kSuccess, 200, "", ""};
+  });
+  orthanc.rest(kGet, "/object-storage/call");
+  EXPECT_EQ(calls, 1);
+  const Stopwatch watch;
+  orthanc.change(OrthancPluginChangeType_OrthancStopped);
+  EXPECT_LT(watch.elapsed(), milliseconds(500) * kSlowness);  // nothing is under way
+  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/call").body, "0 Orthanc is stopping");
+  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/submit", {}, "{}").body, "0 Orthanc is stopping");
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(orthanc.jobs(), 0U);
+  orthanc.metrics();
+  // A new runtime asks nothing either, and storage goes on.
+  EXPECT_EQ(orthanc.remove("!exit"), kLost);
+  expectServes();
+  orthanc.stop();
+}
+
+TEST_F(HostTest, WhenOrthancStopsTheCallUnderWayIsWaitedForAndTheOthersAreDropped) {
+  start();
+  HeldCall held(orthanc);
+  std::vector<HeldCall::Asked> queued;
+  for (int i = 0; i < 3; ++i) {
+    queued.push_back(HeldCall::ask(orthanc));
+  }
+  std::this_thread::sleep_for(milliseconds(100));
+  InFlight<bool> stopping([this] {
+    orthanc.change(OrthancPluginChangeType_OrthancStopped);
+    return true;
+  });
+  std::this_thread::sleep_for(milliseconds(300));
+  EXPECT_FALSE(stopping.done());
+  held.letGo();
+  for (const HeldCall::Asked& one : queued) {
+    EXPECT_EQ(one->outcome(), "0 Orthanc is stopping");
+  }
+  EXPECT_EQ(held.outcome(), "200 answered");
+  stopping.outcome();
+  EXPECT_EQ(held.calls(), 1);
+  orthanc.stop();
+}
+
+TEST_F(HostTest, WhenACallDoesNotComeBackJobsAndClientsHoldOrthanc) {
+  start();
+  ASSERT_TRUE(orthanc.unserialize("MoveStorage", R"({"fails":true})"));
+  HeldCall held(orthanc);
+  const Stopwatch watch;
+  orthanc.change(OrthancPluginChangeType_OrthancStopped);
+  EXPECT_GE(watch.elapsed(), seconds(9));
+  EXPECT_LT(watch.elapsed(), seconds(12) * kSlowness);
+  EXPECT_TRUE(orthanc.hasLogged("Orthanc still works on a question of this plugin's"));
+  InFlight<OrthancPluginJobStepStatus> step([this] { return orthanc.job().step(); });
+  std::this_thread::sleep_for(milliseconds(500));
+  EXPECT_FALSE(step.done());
+  EXPECT_FALSE(held.done());
+  held.letGo();
+  EXPECT_EQ(step.outcome(), OrthancPluginJobStepStatus_Continue);
+  held.outcome();
+  orthanc.stop();
+}
+
+TEST_F(HostTest, WhenOrthancStopsAJobRestsAndNeverFails) {
+  start();
+  ASSERT_TRUE(orthanc.unserialize("MoveStorage", R"({"fails":true})"));
+  EXPECT_EQ(orthanc.job().step(), OrthancPluginJobStepStatus_Continue);
+  EXPECT_EQ(orthanc.job().step(), OrthancPluginJobStepStatus_Continue);
+  orthanc.change(OrthancPluginChangeType_OrthancStopped);
+  for (int i = 0; i < 3; ++i) {
+    const Stopwatch watch;
+    EXPECT_EQ(orthanc.job().step(), OrthancPluginJobStepStatus_Continue);
+    EXPECT_GE(watch.elapsed(), milliseconds(200));
+  }
+  EXPECT_NE(orthanc.job().content().find("job-stop"), std::string::npos);
+  // Nor does it where TypeScript is gone.
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(orthanc.remove("!exit"), kLost);
+  }
+  ASSERT_TRUE(orthanc.awaitLog("Storage is out of order"));
+  EXPECT_EQ(orthanc.job().step(), OrthancPluginJobStepStatus_Continue);
+  orthanc.stop();
+}
+
+TEST_F(HostTest, WhenOrthancStopsWhileManyCallIt) {
+  for (int round = 0; round < 5; ++round) {
+    start();
+    std::atomic<bool> over{false};
+    orthanc.setRestApi([](auto, const auto&, const auto&) -> FakeOrthanc::RestReply {
+      std::this_thread::sleep_for(milliseconds(1));
+      return {kSuccess, 200, "", ""};
+    });
+    std::vector<std::thread> clients;
+    clients.reserve(6);
+    for (int i = 0; i < 6; ++i) {
+      clients.emplace_back([&, i] {
+        while (!over) {
+          orthanc.rest(kGet, i % 3 == 0 ? "/object-storage/submit" : "/object-storage/call", {},
+                       "{}");
+        }
+      });
+    }
+    std::this_thread::sleep_for(milliseconds(50));
+    orthanc.change(OrthancPluginChangeType_OrthancStopped);
+    std::this_thread::sleep_for(milliseconds(20));
+    over = true;  // as Orthanc, which waits for its clients first
+    for (std::thread& client : clients) {
+      client.join();
+    }
+    orthanc.stop();
+  }
+}
+
+TEST_F(HostTest, WhatOrthancThrowsEndsNothing) {
+  start();
+  orthanc.setRestApi([](auto, const auto&, const auto&) -> FakeOrthanc::RestReply {
+    return {kSuccess, 200, "", "fine"};
+  });
+  orthanc.throwAt(_OrthancPluginService_SetCurrentThreadName);
+  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/call").body, "200 fine");
+  EXPECT_EQ(orthanc.remove("!exit"), kLost);  // a new loop has a name, too
+  expectServes();
+  orthanc.throwAt(_OrthancPluginService_CallRestApi);
+  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/call").body, "500 Orthanc error -1");
+  for (const auto service : {_OrthancPluginService_CreateJob, _OrthancPluginService_SubmitJob}) {
+    orthanc.throwAt(service);
+    EXPECT_TRUE(orthanc.rest(kGet, "/object-storage/submit", {}, "{}").body.starts_with("500 "));
+    EXPECT_EQ(orthanc.jobs(), 0U);
+  }
+  orthanc.throwAt(_OrthancPluginService_CreateMemoryBuffer64);
+  ASSERT_EQ(orthanc.create("x", "abc"), kSuccess);
+  EXPECT_NE(orthanc.readWhole("x").code, kSuccess);
+  orthanc.throwAt(_OrthancPluginService_LogMessage);
+  EXPECT_EQ(orthanc.remove("!exit"), kLost);
+  expectServes();
+  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/log").status, 200);
+  orthanc.stop();
 }
 
 // --- a guest in Orthanc's process

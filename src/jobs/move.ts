@@ -93,9 +93,10 @@ interface Move {
 }
 
 function startMove(deps: MoveDependencies, begun: Progress): Move {
-  const { api, stores, moves, insistOnTwoPlaces } = deps;
+  const { stores, moves, insistOnTwoPlaces } = deps;
   const retryDelaysMs = deps.retryDelaysMs ?? RETRY_DELAYS_MS;
   const controller = new AbortController();
+  const api = endingWith(deps.api, controller);
   const { signal } = controller;
   // Each attachment under way listens; from eleven on, Node would warn of a leak.
   setMaxListeners(0, signal);
@@ -265,10 +266,8 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
   return {
     async wait(ms) {
       const timer = new AbortController();
-      const over = await Promise.race([
-        isOver,
-        sleep(ms, false, { signal: timer.signal }).catch(() => false),
-      ]);
+      const pause = sleep(ms, false, { signal: timer.signal }).catch(() => false);
+      const over = await Promise.race([isOver.then(() => !isInterrupted(signal) || pause), pause]);
       timer.abort();
       if (!over) return { status: StepStatus.Continue, state: state() };
       const status = progress.counts.failed > 0 ? StepStatus.Failure : StepStatus.Success;
@@ -280,6 +279,26 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
       return state();
     },
   };
+}
+
+/** Orthanc's API, of which one refusal ends a move at once, whatever is under way: Orthanc is stopping, and keeps the job as it was
+ *  after the last step. What that did since is seen when the job goes on: a file that is on both sides, or on the other. */
+function endingWith(api: OrthancApi, controller: AbortController): OrthancApi {
+  return {
+    async get(path) {
+      try {
+        return await api.get(path);
+      } catch (error) {
+        if (toStorageError(error).code === 'CLOSED') controller.abort(error);
+        throw error;
+      }
+    },
+  };
+}
+
+/** Not over, though nothing is under way any more. */
+function isInterrupted(signal: AbortSignal): boolean {
+  return signal.aborted && toStorageError(signal.reason).code === 'CLOSED';
 }
 
 /** For jobs that Orthanc has kept from a time with two stores. */

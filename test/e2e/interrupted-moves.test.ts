@@ -16,6 +16,7 @@ import {
   patientsOf,
   store,
 } from '../support/archive.ts';
+import { interruptMoves } from '../support/interruptions.ts';
 import type { Orthanc } from '../support/orthanc.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -131,7 +132,6 @@ test('a restart of Orthanc in the middle', async () => {
   world.proxy.setFault(() => ({ kind: 'delay', ms: 400 }));
   const id = await submit(orthanc, 'object-storage', await patientsOf(orthanc));
   while ((await world.objects()).length < 20) await sleep(20);
-  // Takes Orthanc some seconds, in which the job goes on.
   expect(await orthanc.stop()).toBe(0);
   expect((await archive.files()).length).toBeGreaterThan(0);
   world.proxy.setFault(undefined);
@@ -143,6 +143,19 @@ test('a restart of Orthanc in the middle', async () => {
   expect(await world.objects()).toHaveLength(120);
   await expectAll(orthanc, stored);
   await archive.clear(orthanc);
+});
+
+test('resets and SIGTERMs in the middle, with clients at work: Orthanc does not die of it, nothing is lost', async () => {
+  const seed = Date.now() % 1_000_000;
+  const { problems, resumed } = await interruptMoves(world, 'interrupted', {
+    interruptions: ['reset', 'SIGTERM', 'reset', 'reset'],
+    instances: 60,
+    delaysMs: [50, 200],
+    clients: 2,
+    seed,
+  });
+  expect(problems, `seed ${seed}`).toEqual([]);
+  expect(resumed).toBeGreaterThan(0);
 });
 
 test('kill -9 in the middle: nothing lost, nothing twice, nothing orphaned', async () => {

@@ -18,12 +18,18 @@ export interface Archive {
   /** Without the plugin. */
   startPlain(): Promise<Orthanc>;
   /** @param changes of the provider's section, HybridMode among them
-   *  @param others of Orthanc itself */
-  start(changes: Configuration, others?: Configuration): Promise<Orthanc>;
+   *  @param others of Orthanc itself
+   *  @param environment of its process */
+  start(
+    changes: Configuration,
+    others?: Configuration,
+    environment?: Readonly<Record<string, string>>,
+  ): Promise<Orthanc>;
   /** The uuids of what is in the folder, sorted. */
   files(): Promise<readonly string[]>;
-  /** The uuids of what is in the bucket, sorted. */
-  objects(): Promise<readonly string[]>;
+  /** The uuids of what is in the bucket, sorted.
+   *  @param rootPath only those in this folder of it */
+  objects(rootPath?: string): Promise<readonly string[]>;
   /** Deletes everything, and expects that nothing is left anywhere. */
   clear(orthanc: Orthanc): Promise<void>;
 }
@@ -42,15 +48,15 @@ export function createArchive(world: World, name: string): Archive {
     folder,
     files,
     startPlain: () => world.startPlain(name, { StorageDirectory: folder }),
-    start: async (changes, others) => {
+    start: async (changes, others, environment = {}) => {
       // Orthanc makes it only where no plugin stores; the plugin takes its absence for a disk that is not mounted.
       await mkdir(folder, { recursive: true });
       const section = world.configure(changes);
       const configuration = { ...common, ...section, StorageDirectory: folder, ...others };
-      return await world.start(name, { configuration });
+      return await world.start(name, { configuration, environment });
     },
-    objects: async () =>
-      (await world.objects()).map((key) => key.replace(/^.*\//, '').slice(0, 36)).sort(),
+    objects: async (rootPath) =>
+      (await world.objects(rootPath)).map((key) => key.replace(/^.*\//, '').slice(0, 36)).sort(),
     clear: async (orthanc) => {
       for (const id of await patientsOf(orthanc)) {
         await orthanc.request('DELETE', `/patients/${id}`);

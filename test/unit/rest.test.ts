@@ -9,7 +9,7 @@ import type { JobState } from '../../src/jobs/job.ts';
 import { MOVE_JOB_TYPE } from '../../src/jobs/move.ts';
 import { createLogger } from '../../src/log.ts';
 import { ORTHANC_NAMING } from '../../src/naming.ts';
-import type { OrthancApi } from '../../src/orthanc-api.ts';
+import { NOT_CALLED, type OrthancApi, orthancIsStopping } from '../../src/orthanc-api.ts';
 import { createRestHandler, type RestDependencies } from '../../src/rest.ts';
 import { makeBody, never } from '../support/bodies.ts';
 import { createFakeIndex, type FakeIndex } from '../support/fake-index.ts';
@@ -42,7 +42,7 @@ async function ask(
   const api: OrthancApi = {
     get: (asked) =>
       asked === `/jobs/${JOB_ID}`
-        ? Promise.resolve(jobStates.length > 1 ? jobStates.shift() : jobStates[0])
+        ? Promise.resolve(jobStates.length > 1 ? jobStates.shift() : jobStates[0]).then(thrown)
         : index.api.get(asked),
   };
   const handle = createRestHandler({
@@ -66,6 +66,11 @@ async function ask(
   const text = typeof body === 'string' ? body : JSON.stringify(body);
   const answer = await handle({ method, path, body: makeBody(Buffer.from(text)), signal });
   return { ...answer, json: parse(answer) };
+}
+
+function thrown(state: unknown): unknown {
+  if (state instanceof StorageError) throw state;
+  return state;
 }
 
 function parse({ body, contentType }: RestResponse): unknown {
@@ -180,6 +185,21 @@ describe('POST /move-storage', () => {
     expect(status).toBe(400);
     expect(json).toEqual({ error: expect.stringMatching(reason) as string });
     expect(submitted).toEqual([]);
+  });
+
+  test('Orthanc that is stopping takes no job, and is asked for none', async () => {
+    const refused = { status: NOT_CALLED, body: Buffer.from('Orthanc is stopping') };
+    const { status, json } = await ask('POST', '/move-storage', request(), {
+      submitJob: () => Promise.resolve(refused),
+    });
+    expect([status, json]).toEqual([503, { error: 'Orthanc is stopping', code: 'CLOSED' }]);
+    expect(logged.filter((line) => line.startsWith('error'))).toEqual([]);
+  });
+
+  test('whose job Orthanc keeps while it stops says where to look later', async () => {
+    jobStates = [{ State: 'Running' }, orthancIsStopping()];
+    const { status, json } = await ask('POST', '/move-storage', request());
+    expect([status, json]).toEqual([202, { ID: JOB_ID, Path: `/jobs/${JOB_ID}` }]);
   });
 
   test('Orthanc that takes no job is 500', async () => {

@@ -10,7 +10,7 @@ import { type MoveTarget, newMove } from '../../../src/jobs/move-progress.ts';
 import { parseMoveRequest } from '../../../src/jobs/move-request.ts';
 import { createMoves } from '../../../src/jobs/moves.ts';
 import { contentTypeOf } from '../../../src/naming.ts';
-import type { Resource } from '../../../src/orthanc-api.ts';
+import { orthancIsStopping, type Resource } from '../../../src/orthanc-api.ts';
 import { never } from '../../support/bodies.ts';
 import { createFakeIndex, type FakeIndex } from '../../support/fake-index.ts';
 import { createMemoryStore, type MemoryStore } from '../../support/memory-store.ts';
@@ -23,9 +23,12 @@ let index: FakeIndex;
 let files: MemoryStore;
 let bucket: MemoryStore;
 let world: ReturnType<typeof createStores>;
+/** As Orthanc's API is from then on. */
+let isStopping: boolean;
 
 beforeEach(() => {
   index = createFakeIndex(INSTANCES);
+  isStopping = false;
   files = createMemoryStore();
   bucket = createMemoryStore();
   world = createStores();
@@ -47,7 +50,9 @@ function createStores() {
   return {
     hybrid: createHybridStore(stores['object-storage'], stores['file-system'], moves),
     runner: createMoveRunner({
-      api: index.api,
+      api: {
+        get: (path) => (isStopping ? Promise.reject(orthancIsStopping()) : index.api.get(path)),
+      },
       stores,
       moves,
       insistOnTwoPlaces: undefined,
@@ -234,6 +239,75 @@ test('stopped and taken up again from what Orthanc kept, also by another runtime
   expect(content.AlreadyThere).toBeLessThanOrEqual(9);
   expect(files.objects.size).toBe(0);
   expect(bucket.objects.size).toBe(ALL);
+});
+
+describe('Orthanc stops', () => {
+  test.each([
+    ['put', 'object-storage'],
+    ['get', 'object-storage'],
+    ['delete', 'object-storage'],
+    ['put', 'file-system'],
+    ['get', 'file-system'],
+    ['delete', 'file-system'],
+  ] as const)(
+    'during a %s on the way to the %s: the move ends at once, does not fail, and goes on at the next start',
+    async (verb, target) => {
+      if (target === 'file-system') await move('object-storage', index.study);
+      const [to, from] = target === 'object-storage' ? [bucket, files] : [files, bucket];
+      let reached: () => void = () => undefined;
+      const halfway = new Promise<void>((resolve) => {
+        reached = resolve;
+      });
+      let count = 0;
+      const stopHalfway = (call: string) => {
+        if (call.startsWith(`${verb} `) && ++count === ALL / 3) {
+          isStopping = true;
+          reached();
+        }
+        return sleep(2);
+      };
+      (verb === 'delete' ? from : to).waitAt(stopHalfway);
+      let { serialized } = newMove(target, [index.study]);
+      const step = async () => {
+        const result = await world.runner.step('1', serialized);
+        serialized = result.state.serialized;
+        expect(result.status).toBe(StepStatus.Continue);
+        expect(JSON.parse(result.state.content)).toMatchObject({ Failed: 0, Failures: [] });
+      };
+      await step();
+      await halfway;
+      await sleep(20);
+      const calls = bucket.calls().length + files.calls().length;
+      const beganMs = performance.now();
+      // Orthanc takes one step after another until it ends: each of them waits, lest it spin.
+      await step();
+      await step();
+      expect(performance.now() - beganMs).toBeGreaterThan(30);
+      expect(bucket.calls().length + files.calls().length).toBe(calls);
+      await world.runner.stop('1');
+
+      isStopping = false;
+      for (const store of [bucket, files]) store.waitAt(() => undefined);
+      world = createStores();
+      const { status, content } = await run('2', { progress: 0, content: '{}', serialized });
+      expect(status).toBe(StepStatus.Success);
+      expect(content.Failed).toBe(0);
+      expect(content.Moved + content.AlreadyThere).toBe(ALL);
+      expect(from.objects.size).toBe(0);
+      expect(to.objects.size).toBe(ALL);
+    },
+  );
+
+  test('before a move has begun, it waits for the next start', async () => {
+    isStopping = true;
+    const { status, state } = await world.runner.step(
+      '1',
+      newMove('object-storage', [index.study]).serialized,
+    );
+    expect(status).toBe(StepStatus.Continue);
+    expect(JSON.parse(state.content)).toMatchObject({ Failed: 0, ResourcesDone: 0 });
+    expect(bucket.calls()).toEqual([]);
+  });
 });
 
 describe('what happens meanwhile', () => {

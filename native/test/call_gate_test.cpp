@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+#include "call_gate.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "bridge.h"
+#include "orthanc_caller.h"
+
+namespace cloudstore {
+namespace {
+
+using std::chrono::milliseconds;
+using Kind = CallGate::Kind;
+
+TEST(CallGateTest, EachKindHasItsOwnLastMoment) {
+  CallGate gate;
+  EXPECT_TRUE(CallGate::Visit(gate, Kind::kService).admitted());
+  gate.close(Kind::kService);
+  EXPECT_FALSE(gate.isOpen(Kind::kService));
+  EXPECT_FALSE(CallGate::Visit(gate, Kind::kService).admitted());
+  EXPECT_TRUE(CallGate::Visit(gate, Kind::kLog).admitted());
+  EXPECT_TRUE(gate.awaitQuiet(Kind::kService, milliseconds(0)));
+}
+
+TEST(CallGateTest, WhoIsInsideIsWaitedFor) {
+  CallGate gate;
+  auto visit = std::make_unique<CallGate::Visit>(gate, Kind::kService);
+  gate.close(Kind::kService);
+  EXPECT_TRUE(gate.awaitQuiet(Kind::kService, milliseconds(0)));  // this thread itself
+  std::atomic<bool> left{false};
+  std::thread waiting([&] {
+    EXPECT_FALSE(gate.awaitQuiet(Kind::kService, milliseconds(20)));
+    gate.awaitQuiet(Kind::kService);
+    EXPECT_TRUE(left);
+  });
+  std::this_thread::sleep_for(milliseconds(50));
+  left = true;
+  visit.reset();
+  waiting.join();
+}
+
+TEST(CallGateTest, NobodyIsInsideOnceItIsClosedAndQuiet) {
+  for (int round = 0; round < 50; ++round) {
+    CallGate gate;
+    bool isGone = false;  // without a lock, so that the thread sanitizer sees who is late
+    std::vector<std::thread> threads;
+    threads.reserve(4);
+    for (int i = 0; i < 4; ++i) {
+      threads.emplace_back([&] {
+        for (;;) {
+          const CallGate::Visit visit(gate, Kind::kService);
+          if (!visit.admitted()) {
+            return;
+          }
+          EXPECT_FALSE(isGone);
+        }
+      });
+    }
+    std::this_thread::sleep_for(milliseconds(1));
+    gate.close(Kind::kService);
+    gate.awaitQuiet(Kind::kService);
+    isGone = true;
+    for (std::thread& thread : threads) {
+      thread.join();
+    }
+  }
+}
+
+class SilentWakeup final : public Wakeup {
+ public:
+  void send() override {}
+};
+
+/** A caller whose answers stay in the bridge. */
+class OrthancCallerTest : public testing::Test {
+ protected:
+  OrthancCallerTest() { bridge.attach(std::make_shared<SilentWakeup>()); }
+
+  /** Waits for so many more. */
+  std::vector<OrthancAnswer> answers(size_t count) {
+    std::vector<OrthancAnswer> all;
+    while (all.size() < count) {
+      for (OrthancAnswer& answer : bridge.take().answers) {
+        all.push_back(std::move(answer));
+      }
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    return all;
+  }
+
+  Bridge bridge;
+  OrthancCaller caller{bridge, [] {}};
+};
+
+TEST_F(OrthancCallerTest, OnceClosedItDropsWhatIsQueuedAndWhatComes) {
+  std::atomic<bool> letGo{false};
+  std::atomic<int> calls{0};
+  const auto work = [&] {
+    ++calls;
+    while (!letGo) {
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    return RestAnswer{200, {}, "done"};
+  };
+  caller.submit(1, work);
+  while (calls == 0) {
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  caller.submit(2, work);
+  caller.close();
+  caller.submit(3, work);
+  for (const OrthancAnswer& answer : answers(2)) {
+    EXPECT_NE(answer.ticket, 1U);
+    EXPECT_EQ(answer.answer.status, kNotCalled);
+  }
+  EXPECT_FALSE(caller.stop(milliseconds(10)));
+  letGo = true;
+  EXPECT_EQ(answers(1).front().answer.body, "done");
+  EXPECT_TRUE(caller.stop(std::chrono::seconds(10)));
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(OrthancCallerTest, WhateverIsThrownIsAnAnswer) {
+  caller.submit(1, []() -> RestAnswer { throw std::runtime_error("boost"); });
+  caller.submit(2, []() -> RestAnswer { throw 3; });  // NOLINT(hicpp-exception-baseclass)
+  const std::vector<OrthancAnswer> both = answers(2);
+  EXPECT_EQ(both[0].answer.body, "boost");
+  EXPECT_EQ(both[1].answer.status, 500);
+}
+
+TEST_F(OrthancCallerTest, EachCallIsAnsweredOnceWhileItCloses) {
+  constexpr int kCalls = 200;
+  std::thread closing([this] {
+    std::this_thread::sleep_for(milliseconds(1));
+    caller.close();
+  });
+  for (int ticket = 1; ticket <= kCalls; ++ticket) {
+    caller.submit(static_cast<uint64_t>(ticket), [] { return RestAnswer{200, {}, {}}; });
+  }
+  closing.join();
+  std::vector<int> seen(kCalls + 1);
+  for (const OrthancAnswer& answer : answers(kCalls)) {
+    ++seen.at(answer.ticket);
+  }
+  EXPECT_TRUE(caller.stop(std::chrono::seconds(10)));
+  EXPECT_TRUE(bridge.take().answers.empty());
+  for (int ticket = 1; ticket <= kCalls; ++ticket) {
+    EXPECT_EQ(seen.at(static_cast<size_t>(ticket)), 1) << ticket;
+  }
+}
+
+}  // namespace
+}  // namespace cloudstore
