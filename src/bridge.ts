@@ -16,6 +16,7 @@ import {
 } from './errors.ts';
 import { type JobRunner, type JobState, StepStatus } from './jobs/job.ts';
 import type { LogLevel } from './log.ts';
+import { type SafeText, safeLine } from './safe-text.ts';
 import type { Body, Sink } from './store/object-store.ts';
 
 /** What the shim exports. An id stands for one request from its arrival until it is over; from then on every call with it throws an
@@ -32,7 +33,7 @@ export interface Binding extends CiphersModule {
   /** Orthanc's whole configuration as JSON. */
   configuration(): string;
   /** @param level 0 error, 1 warning, 2 info, 3 trace */
-  log(level: number, message: string): void;
+  log(level: number, message: SafeText): void;
   start(handlers: {
     onRequest(
       id: number,
@@ -54,9 +55,9 @@ export interface Binding extends CiphersModule {
   /** From now on requests come. */
   ready(settings: RuntimeSettings): void;
   /** Orthanc must not start, or the runtime is of no use: the message tells the user why. */
-  refuse(message: string): void;
+  refuse(message: SafeText): void;
   /** Why the runtime is about to end; told to those whose requests fail with it. */
-  ending(reason: string): void;
+  ending(reason: SafeText): void;
   /** The loop may end once nothing else keeps it. */
   release(): void;
   /** @returns a copy of the content's bytes [offset, offset + length) */
@@ -175,7 +176,7 @@ const LOG_LEVELS = { error: 0, warning: 1, info: 2, debug: 3 } as const satisfie
   number
 >;
 
-export function writeLog(binding: Binding, level: LogLevel, line: string): void {
+export function writeLog(binding: Binding, level: LogLevel, line: SafeText): void {
   binding.log(LOG_LEVELS[level], line);
 }
 
@@ -216,7 +217,8 @@ export function serveRequests(
     } catch (error) {
       if (isRequestOver(error)) throw error;
       // The shim has counted the bytes: some that were announced never came. A defect of ours, but of this request only.
-      writeLog(binding, 'error', `op=${request.operation} uuid=${request.uuid} ${String(error)}`);
+      const line = `op=${request.operation} uuid=${request.uuid} ${String(error)}`;
+      writeLog(binding, 'error', safeLine(line));
       binding.complete(id, binding.orthancErrorCodes[ORTHANC_ERROR_NAMES.INTERNAL]);
     }
   }

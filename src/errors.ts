@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { type SafeText, safeLines } from './safe-text.ts';
+
 /** The closed set of reasons for which a storage operation fails. The codes are API: logs and tests go by them; messages are
  *  prose. */
 export const STORAGE_ERROR_CODES = [
@@ -55,17 +57,26 @@ export interface StorageErrorDetails {
 }
 
 /** The one error that leaves a store, an envelope or the configuration. The message says what failed, for which object, and what
- *  to do; it holds no secret and no patient data. */
+ *  to do; it holds no secret and no patient data. Whatever others have said in it, it can be shown anywhere as it is. */
 export class StorageError extends Error {
   override readonly name = 'StorageError';
+  declare readonly message: SafeText;
   readonly code: StorageErrorCode;
   readonly key: string | undefined;
   readonly requestId: string | undefined;
   readonly store: string | undefined;
   readonly isFinal: boolean;
 
-  constructor(code: StorageErrorCode, message: string, details: StorageErrorDetails = {}) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+  /** @param message one line, or several of ours */
+  constructor(
+    code: StorageErrorCode,
+    message: string | readonly string[],
+    details: StorageErrorDetails = {},
+  ) {
+    super(
+      safeLines(typeof message === 'string' ? [message] : message),
+      details.cause === undefined ? undefined : { cause: details.cause },
+    );
     this.code = code;
     this.key = details.key;
     this.requestId = details.requestId;

@@ -2,6 +2,7 @@
 
 import type { Secret } from './config/secret.ts';
 import { StorageError } from './errors.ts';
+import { hideSecrets, type SafeText, safeLine } from './safe-text.ts';
 
 /** By consequence: an error means data at risk or a refused operation, a warning something degraded, info one line per start or
  *  stop, debug one line per request. */
@@ -17,20 +18,17 @@ export interface Logger {
 /** Values of one log line; undefined ones are left out. */
 export type LogFields = Readonly<Record<string, string | number | bigint | boolean | undefined>>;
 
-// Long enough for a message with a key and a cause, short enough that a server's answer in HTML cannot fill a disk.
-const LINE_MAX_CHARACTERS = 2000;
 const CAUSES_MAX = 5;
-const HIDDEN = '[secret]';
 
 /** A logger whose every message becomes exactly one line: control characters escaped, length bounded, secrets removed.
  *  @param write takes the finished line, without a line end
  *  @param secrets the values that no line may hold, asked for at each line: the logger is there before the configuration is */
 export function createLogger(
-  write: (level: LogLevel, line: string) => void,
+  write: (level: LogLevel, line: SafeText) => void,
   secrets: () => readonly Secret[] = () => [],
 ): Logger {
   const log = (level: LogLevel) => (message: string) => {
-    write(level, toLine(hideValues(redact(message), secrets())));
+    write(level, hideSecrets(safeLine(message), secrets()));
   };
   return {
     error: log('error'),
@@ -52,82 +50,20 @@ export function formatFields(fields: LogFields): string {
  *  lies beneath. Never a stack, nor the messages of the causes: an SDK's may hold URLs with signatures. */
 export function errorFields(error: unknown): LogFields {
   if (!(error instanceof StorageError)) {
-    return { code: 'INTERNAL', error: redact(messageOf(error)), cause: describeCauses(error) };
+    return { code: 'INTERNAL', error: safeLine(messageOf(error)), cause: describeCauses(error) };
   }
   return {
     code: error.code,
     key: error.key,
     requestId: error.requestId,
-    error: redact(error.message),
+    error: error.message,
     cause: describeCauses(error.cause),
   };
 }
 
 /** `errorFields` as one line. */
-export function describeError(error: unknown): string {
-  return toLine(formatFields(errorFields(error)));
-}
-
-/** The text without what gives access: signatures and tokens in URLs, keys in connection strings, authorization headers, private
- *  keys. A net below the rule that no message holds them, for text that comes from elsewhere (an SDK's own log). */
-export function redact(text: string): string {
-  // Most lines hold none of it, and this runs for every line.
-  if (!MAY_HOLD_SECRET.test(text)) return text;
-  return REDACTIONS.reduce(
-    (line, [pattern, replacement]) => line.replace(pattern, replacement),
-    text,
-  );
-}
-
-const NAMES = [
-  'X-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)',
-  'AWSAccessKeyId|AWSSecretKey|SecretKey|SecretAccessKey|SessionToken|secret_?access_?key|session_?token',
-  'AccountKey|SharedAccessKey|SharedAccessSignature|sig|Signature',
-  'client_secret|client_assertion|assertion|access_token|refresh_token|id_token|private_key|password',
-].join('|');
-
-const REDACTIONS: readonly (readonly [RegExp, string])[] = [
-  [/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g, HIDDEN],
-  // Up to the end of the line: schemes differ in what follows them.
-  [/\b((?:Proxy-)?Authorization["']?\s*[:=]\s*)[^\r\n]+/gi, `$1${HIDDEN}`],
-  [/\b(AWS4-HMAC-SHA256|Bearer|SharedKey(?:Lite)?)\s+[^\r\n"']+/g, `$1 ${HIDDEN}`],
-  [/(:\/\/)[^/\s@"']+@/g, `$1${HIDDEN}@`],
-  // name=value as in queries and connection strings; "name": "value" and name: 'value' as in JSON and inspected objects.
-  [new RegExp(`\\b(${NAMES})(=)[^&;\\s"']+`, 'gi'), `$1$2${HIDDEN}`],
-  [
-    new RegExp(`\\b(${NAMES})(["']?\\s*[:=]\\s*)(["'])(?:\\\\.|(?!\\3).)*\\3`, 'gi'),
-    `$1$2${HIDDEN}`,
-  ],
-];
-
-const MAY_HOLD_SECRET = new RegExp(
-  `${NAMES}|PRIVATE KEY|Authorization|AWS4-HMAC|Bearer|SharedKey|://[^/\\s]*@`,
-  'i',
-);
-
-// A shorter "secret" would blank out ordinary words.
-const SECRET_MIN_CHARACTERS = 6;
-
-function hideValues(text: string, secrets: readonly Secret[]): string {
-  return secrets
-    .map((secret) => secret.reveal())
-    .filter((value) => value.length >= SECRET_MIN_CHARACTERS)
-    .flatMap((value) => [value, encodeURIComponent(value)])
-    .reduce((line, value) => line.replaceAll(value, HIDDEN), text);
-}
-
-function toLine(text: string): string {
-  const line = text.replace(/[\p{Cc}\u2028\u2029]/gu, escapeCharacter);
-  if (line.length <= LINE_MAX_CHARACTERS) return line;
-  const left = line.length - LINE_MAX_CHARACTERS;
-  return `${line.slice(0, LINE_MAX_CHARACTERS)}… (${left} more characters)`;
-}
-
-function escapeCharacter(character: string): string {
-  if (character === '\n') return '\\n';
-  if (character === '\r') return '\\r';
-  if (character === '\t') return '\\t';
-  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+export function describeError(error: unknown): SafeText {
+  return safeLine(formatFields(errorFields(error)));
 }
 
 function formatValue(text: string): string {

@@ -34,6 +34,7 @@ import {
 import { createOrthancApi, type OrthancApi } from './orthanc-api.ts';
 import { createRequestHandler } from './requests.ts';
 import { createRestHandler } from './rest.ts';
+import { hideSecrets, safeLine, safeLines } from './safe-text.ts';
 import { insistOnTwoPlaces, mayBeOnePlace } from './same-place.ts';
 import { bucketOf, createStatus, formatMetrics } from './status.ts';
 import { removalTimeoutMs } from './store/deadline.ts';
@@ -64,10 +65,11 @@ export function main(binding: Binding): void {
     secrets = found;
   }).catch((error: unknown) => {
     const { message } = toStorageError(error);
-    binding.ending('it was refused');
+    binding.ending(safeLine('it was refused'));
     // From here on the shim may end this runtime at any moment.
     const what = binding.restarted ? 'runtime does not start again' : 'plugin does not start';
-    binding.refuse(`The object storage ${what}:\n${message}`);
+    const lines = [`The object storage ${what}:`, ...message.split('\n')];
+    binding.refuse(hideSecrets(safeLines(lines), secrets));
     binding.release();
   });
 }
@@ -259,7 +261,7 @@ function composeAttachments(
 function installLastResorts(binding: Binding, log: Logger): void {
   process.on('uncaughtException', (error) => {
     log.error(`Uncaught error in the plugin's TypeScript: ${describeError(error)}`);
-    binding.ending(`uncaught error: ${describeError(error)}`);
+    binding.ending(safeLine(`uncaught error: ${describeError(error)}`));
     process.exit(1);
   });
   // Node's own listener, which writes to Orthanc's standard error.

@@ -24,10 +24,10 @@ export interface ParsedKey {
 }
 
 // Orthanc writes lower case, yet its own check (Toolbox::IsUuid) takes both; the key keeps what it was given.
-const UUID = '[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}';
-const WHOLE_UUID = new RegExp(`^${UUID}$`);
-const FLAT_NAME = new RegExp(`^(${UUID})(\\.dcm\\.head|\\.dcm|\\.json|\\.unk)(\\.enc)?$`);
-const LEGACY_NAME = new RegExp(`^([0-9a-fA-F]{2})/([0-9a-fA-F]{2})/(${UUID})$`);
+const UUID = /^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$/;
+const UUID_CHARACTERS = 36;
+/** Behind the uuid. */
+const FLAT_EXTENSION = /^(\.dcm\.head|\.dcm|\.json|\.unk)(\.enc)?$/;
 
 const UNKNOWN_EXTENSION = '.unk';
 const ENCRYPTED_EXTENSION = '.enc';
@@ -103,28 +103,31 @@ function keyWithExtension(
   naming: NamingSettings,
   encrypted: boolean,
 ): string {
-  if (!WHOLE_UUID.test(uuid)) {
+  if (!UUID.test(uuid)) {
     throw new StorageError('INTERNAL', 'Orthanc gave a file name that is not a uuid');
   }
   const folder = folderOf(naming);
   // No extension in the legacy structure, not even `.enc`: so does the C++ plugin's BaseStorage::GetPath (2.5.4).
   if (naming.structure === 'legacy') {
-    return `${folder}${uuid.slice(0, 2)}/${uuid.slice(2, 4)}/${uuid}`;
+    return `${folder}${legacyName(uuid)}`;
   }
   return `${folder}${uuid}${extension}${encrypted ? ENCRYPTED_EXTENSION : ''}`;
 }
 
+function legacyName(uuid: string): string {
+  return `${uuid.slice(0, 2)}/${uuid.slice(2, 4)}/${uuid}`;
+}
+
 function parseLegacyName(name: string): ParsedKey | undefined {
-  const [, first, second, uuid] = LEGACY_NAME.exec(name) ?? [];
-  if (uuid === undefined || uuid.slice(0, 2) !== first || uuid.slice(2, 4) !== second) {
-    return undefined;
-  }
+  const uuid = name.slice(-UUID_CHARACTERS);
+  if (!UUID.test(uuid) || name !== legacyName(uuid)) return undefined;
   return { uuid, contentType: undefined, encrypted: undefined };
 }
 
 function parseFlatName(name: string, naming: NamingSettings): ParsedKey | undefined {
-  const [, uuid, extension, encrypted] = FLAT_NAME.exec(name) ?? [];
-  if (uuid === undefined || extension === undefined) return undefined;
+  const uuid = name.slice(0, UUID_CHARACTERS);
+  const [, extension, encrypted] = FLAT_EXTENSION.exec(name.slice(UUID_CHARACTERS)) ?? [];
+  if (extension === undefined || !UUID.test(uuid)) return undefined;
   return {
     uuid,
     contentType: contentTypeOfExtension(extension, naming),

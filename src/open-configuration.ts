@@ -59,5 +59,5 @@ function openEnvelope(
 }
 
 export function badConfig(...problems: readonly (readonly string[])[]): StorageError {
-  return new StorageError('BAD_CONFIG', problems.flat().join('\n'));
+  return new StorageError('BAD_CONFIG', problems.flat());
 }

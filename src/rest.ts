@@ -8,7 +8,7 @@ import { MOVE_JOB_TYPE } from './jobs/move.ts';
 import { newMove } from './jobs/move-progress.ts';
 import { parseMoveRequest } from './jobs/move-request.ts';
 import { locate, type NamedStore } from './locate.ts';
-import { describeError, type Logger, redact } from './log.ts';
+import { describeError, type Logger } from './log.ts';
 import {
   field,
   isLevel,
@@ -17,6 +17,7 @@ import {
   type OrthancApi,
   orthancIsStopping,
 } from './orthanc-api.ts';
+import { safeJson } from './safe-text.ts';
 import { sleepUntilAborted } from './store/abort.ts';
 
 export interface RestDependencies {
@@ -49,7 +50,7 @@ export function createRestHandler(
       const level = isStopping || failure.code === 'ABORTED' ? 'debug' : 'error';
       deps.log[level](`${request.method} ${pathOf(request)} failed: ${describeError(failure)}`);
       return answer(isStopping ? 503 : 500, {
-        error: redact(failure.message),
+        error: failure.message,
         code: failure.code,
       });
     }
@@ -155,6 +156,6 @@ function answer(status: number, value: unknown): RestResponse {
   return {
     status,
     contentType: 'application/json',
-    body: Buffer.from(`${JSON.stringify(value, undefined, 2)}\n`),
+    body: Buffer.from(`${safeJson(value, 2)}\n`),
   };
 }

@@ -4,7 +4,6 @@ import type { HybridSettings, PluginSettings, ProviderSettings } from './config/
 import type { CountersSnapshot } from './counters.ts';
 import type { Envelope } from './encryption/envelope.ts';
 import type { LatencyMs } from './latencies.ts';
-import { redact } from './log.ts';
 
 export interface Status extends CountersSnapshot {
   readonly version: string;
@@ -39,7 +38,7 @@ export function createStatus(deps: {
 }): () => Promise<Status> {
   const startedMs = performance.now();
   return async () => {
-    const { operations, errors, recentErrors } = await deps.figures();
+    const figures = await deps.figures();
     return {
       version: deps.version,
       provider: deps.provider.kind,
@@ -49,10 +48,8 @@ export function createStatus(deps: {
       node: process.version,
       lanes: deps.lanes,
       uptimeSeconds: Math.round((performance.now() - startedMs) / 1000),
-      inFlight: Object.values(operations).reduce((sum, { inFlight }) => sum + inFlight, 0),
-      operations,
-      errors,
-      recentErrors: recentErrors.map((error) => ({ ...error, message: redact(error.message) })),
+      inFlight: Object.values(figures.operations).reduce((sum, { inFlight }) => sum + inFlight, 0),
+      ...figures,
     };
   };
 }

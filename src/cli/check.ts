@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import type { Envelope } from '../encryption/envelope.ts';
 import { type KeyFinding, type KeySample, sampleKeys } from '../jobs/key-sample.ts';
 import { checkStores, closeStores, describeUnreadFiles, openStores } from '../open-stores.ts';
+import { printJson, printLine } from './output.ts';
 import { createCliLogger, loadCliSettings } from './settings.ts';
 
 interface Options {
@@ -57,9 +58,7 @@ async function run({ config, json }: Options): Promise<void> {
         : { format: envelope.format ?? null, masterKeyId: envelope.masterKeyId ?? null };
     const all = [...warnings, ...keyWarnings, ...aboutObjects];
     const objects = { lookedAt, plain };
-    process.stdout.write(
-      `${JSON.stringify({ section: provider.section, encryption, objects, warnings: all })}\n`,
-    );
+    printJson({ section: provider.section, encryption, objects, warnings: all });
     return;
   }
   const what =
@@ -70,7 +69,7 @@ async function run({ config, json }: Options): Promise<void> {
     sample.findings.length === 0
       ? `${what} fine`
       : 'Orthanc would start, but could not read all that is in the bucket: see the warnings';
-  process.stdout.write(`${provider.section}: ${verdict}${describePlain(sample, envelope)}\n`);
+  printLine(`${provider.section}: ${verdict}${describePlain(sample, envelope)}`);
 }
 
 /** What was stored before encryption was switched on is read as it is: nothing to warn of. */

@@ -18,6 +18,7 @@ import { openBucket } from './bucket.ts';
 import { type Input, type Output, openInput, openOutput, STANDARD_STREAM } from './files.ts';
 import { abortWhenInterrupted } from './interruption.ts';
 import { BUCKET_PREFIX, keyOf, parseName, refuseMisleadingKey, sourceKey } from './operands.ts';
+import { printJson } from './output.ts';
 import { createCliLogger, loadCliSettings } from './settings.ts';
 
 interface Options {
@@ -299,5 +300,5 @@ function refuseJsonOnStandardOutput(to: string, options: Options): void {
 }
 
 function report(options: Options, result: Readonly<Record<string, unknown>>): void {
-  if (options.json === true) process.stdout.write(`${JSON.stringify(result)}\n`);
+  if (options.json === true) printJson(result);
 }

@@ -31,6 +31,7 @@ import { abortReason } from '../store/abort.ts';
 import { bodyOf } from '../store/bodies.ts';
 import { createMemorySink } from '../store/memory-sink.ts';
 import type { Body, OperationOptions, Sink } from '../store/object-store.ts';
+import { printBytes } from './output.ts';
 
 /** For the user who runs the command alone. */
 const OWN_MODE = 0o600;
@@ -219,13 +220,7 @@ function openStandardOutput(): Output {
   const memory = createMemorySink();
   return {
     sink: memory.sink,
-    commit: () =>
-      new Promise((resolve, reject) => {
-        process.stdout.write(memory.bytes(), (error) => {
-          if (error === null || error === undefined) resolve();
-          else reject(error);
-        });
-      }),
+    commit: () => printBytes(memory.bytes()),
     discard: () => undefined,
   };
 }

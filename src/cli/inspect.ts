@@ -8,10 +8,12 @@ import {
   readHead,
 } from '../encryption/inspect.ts';
 import { toStorageError } from '../errors.ts';
+import { safeLine } from '../safe-text.ts';
 import type { ObjectStore, OperationOptions } from '../store/object-store.ts';
 import { openBucket } from './bucket.ts';
 import { isFile, openInput } from './files.ts';
 import { abortWhenInterrupted } from './interruption.ts';
+import { printJson, printLine } from './output.ts';
 import { loadProvider } from './settings.ts';
 
 interface Options {
@@ -54,8 +56,8 @@ Exit codes: 0 done, 1 one of them could not be read, 2 wrong usage.`,
           }
           const inspection = await inspect(name, bucket, { signal });
           if (inspection.error !== undefined) process.exitCode = 1;
-          const line = options.json === true ? JSON.stringify(inspection) : describe(inspection);
-          process.stdout.write(`${line}\n`);
+          if (options.json === true) printJson(inspection);
+          else printLine(describe(inspection));
         }
       } finally {
         await bucket?.close();
@@ -94,7 +96,7 @@ async function readHeadOf(
 
 function describe({ name, storedBytes, encryption, error }: Inspection): string {
   // A file's own failures name it already.
-  if (error !== undefined) return error.startsWith(name) ? error : `${name}: ${error}`;
+  if (error !== undefined) return error.startsWith(safeLine(name)) ? error : `${name}: ${error}`;
   if (encryption === null || encryption === undefined) {
     return `${name}: not encrypted, ${storedBytes} bytes`;
   }

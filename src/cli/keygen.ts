@@ -5,6 +5,7 @@ import { closeSync, fsyncSync, openSync, unlinkSync, writeFileSync } from 'node:
 import { dirname, resolve } from 'node:path';
 import { Command } from 'commander';
 import { StorageError } from '../errors.ts';
+import { printJson, printLine } from './output.ts';
 import { formatSection, planRotation, type Rotation } from './rotation.ts';
 
 interface Options {
@@ -37,11 +38,11 @@ Keep a copy of the key in a safe place: without it nothing that it encrypted can
       const rotation = config === undefined ? undefined : planRotation(config, file);
       writeKey(file);
       const path = resolve(file);
-      process.stdout.write(
-        json === true
-          ? `${JSON.stringify({ file: path, ...(rotation === undefined ? {} : toJson(path, rotation)) })}\n`
-          : `${describe(path, config, rotation)}\n`,
-      );
+      if (json === true) {
+        printJson({ file: path, ...(rotation === undefined ? {} : toJson(path, rotation)) });
+        return;
+      }
+      for (const line of describe(path, config, rotation).split('\n')) printLine(line);
     });
 }
 

@@ -12,6 +12,7 @@ import {
   orthancOption,
   orthancPasswordFileOption,
 } from './orthanc-http.ts';
+import { printJson, printLine } from './output.ts';
 import { openSides } from './sides.ts';
 
 interface Options extends OrthancOptions {
@@ -59,9 +60,8 @@ async function run(level: Level, id: string, options: Options): Promise<void> {
     if (found === undefined) {
       throw new StorageError('NOT_FOUND', `Orthanc has no such resource in ${level}: ${id}`);
     }
-    const text =
-      options.json === true ? JSON.stringify(found, undefined, 2) : found.map(describe).join('\n');
-    process.stdout.write(`${text}\n`);
+    if (options.json === true) printJson(found, 2);
+    else for (const attachment of found) printLine(describe(attachment));
     if (found.some(({ stores }) => stores.length === 0)) process.exitCode = 1;
   } finally {
     await sides.close();

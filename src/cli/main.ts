@@ -3,6 +3,7 @@
 
 import { Command, CommanderError } from 'commander';
 import { StorageError } from '../errors.ts';
+import { safeLine } from '../safe-text.ts';
 import { checkCommand } from './check.ts';
 import { decryptCommand, encryptCommand } from './crypt.ts';
 import { inspectCommand } from './inspect.ts';
@@ -10,6 +11,7 @@ import { exitWhenInterrupted } from './interruption.ts';
 import { keygenCommand } from './keygen.ts';
 import { locateCommand } from './locate.ts';
 import { migrateCommand } from './migrate.ts';
+import { endWithReader, tellFailure, tellLine } from './output.ts';
 import { rekeyCommand } from './rekey.ts';
 import { verifyCommand } from './verify.ts';
 
@@ -20,13 +22,20 @@ declare const __VERSION__: string;
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
+// Commander repeats what it does not understand: names of files that others chose, an address with a password.
+const OUTPUT = {
+  outputError: (text: string) => {
+    for (const line of text.trimEnd().split('\n')) tellLine(withoutPassword(line));
+  },
+};
+
 const program = new Command('orthanc-object-storage')
+  .configureOutput(OUTPUT)
   .description(
     'Tools for the Orthanc object storage plugin. They read the configuration file of Orthanc.',
   )
   .version(__VERSION__)
   .exitOverride(exitWithUsage)
-  .configureOutput({ outputError })
   .addHelpText(
     'after',
     '\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C (128 and the number of the signal).',
@@ -37,15 +46,13 @@ process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
 
 exitWhenInterrupted();
 
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    // EPIPE: who reads has enough, as in `verify | head`.
-    if (stream === process.stdout && error.code !== 'EPIPE') {
-      process.stderr.write(`standard output: ${error.message}\n`);
-    }
-    process.exit(EXIT_FAILURE);
-  });
-}
+endWithReader(EXIT_FAILURE);
+
+// A defect of ours; Node would print whatever its message holds.
+process.on('uncaughtException', (error) => {
+  fail(error);
+  process.exit();
+});
 
 for (const command of [
   checkCommand(),
@@ -58,21 +65,25 @@ for (const command of [
   verifyCommand(),
   locateCommand(),
 ]) {
-  // Commander does not hand these down to commands that were made elsewhere.
-  program.addCommand(command.exitOverride(exitWithUsage).configureOutput({ outputError }));
+  // Commander does not hand this down to commands that were made elsewhere.
+  program.addCommand(command.exitOverride(exitWithUsage).configureOutput(OUTPUT));
 }
 
-program.parseAsync().catch((error: unknown) => {
-  const message =
-    error instanceof StorageError || error instanceof Error ? error.message : String(error);
-  process.stderr.write(`${message}\n`);
+program.parseAsync().catch(fail);
+
+function fail(error: unknown): void {
+  const message = error instanceof Error ? error.message : String(error);
+  tellFailure(error instanceof StorageError ? error.message : safeLine(message));
   // An interruption has set its own; 0 can only be of what came before.
   process.exitCode ||= error instanceof CommanderError ? EXIT_USAGE : EXIT_FAILURE;
-});
+}
 
-/** Commander repeats what it does not understand, which may be an address with a password. */
-function outputError(text: string, write: (text: string) => void): void {
-  write(text.replace(/(:\/\/)[^\n]*@/g, '$1[secret]@'));
+/** Whatever the password holds. */
+function withoutPassword(line: string): string {
+  const start = line.indexOf('://') + '://'.length;
+  const end = line.lastIndexOf('@');
+  const isAddress = start >= '://'.length && end > start;
+  return isAddress ? `${line.slice(0, start)}[secret]${line.slice(end)}` : line;
 }
 
 function exitWithUsage(error: CommanderError): never {

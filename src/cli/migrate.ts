@@ -17,6 +17,7 @@ import {
   orthancOption,
   orthancPasswordFileOption,
 } from './orthanc-http.ts';
+import { isTerminal, printJson, printLine, tellLine } from './output.ts';
 import { createProgressLine, formatBar } from './progress.ts';
 import { openBucketAndFiles, openBucketSide } from './sides.ts';
 
@@ -114,7 +115,7 @@ async function run(options: Options, command: Command): Promise<void> {
 async function copyAll(options: Options, route: Route): Promise<void> {
   const { from, to } = route;
   const isJson = options.json === true;
-  const progress = createProgressLine(!isJson && process.stderr.isTTY === true);
+  const progress = createProgressLine(!isJson && isTerminal());
   const failures: { readonly key: string; readonly reason: string }[] = [];
   let shown = 0;
   const journal = openJournal(options.dryRun === true ? undefined : options.journal, to);
@@ -134,7 +135,7 @@ async function copyAll(options: Options, route: Route): Promise<void> {
           } else if (shown < FAILURES_SHOWN) {
             shown += 1;
             progress.clear();
-            process.stderr.write(`${key}: ${reason}\n`);
+            tellLine(`${key}: ${reason}`);
           }
         },
         progress: (now) => {
@@ -158,15 +159,13 @@ async function copyAll(options: Options, route: Route): Promise<void> {
       },
     );
     progress.clear();
-    process.stdout.write(
-      isJson
-        ? `${JSON.stringify({ ...counts, dryRun: options.dryRun === true, failures })}\n`
-        : `${describe(counts, options.dryRun === true)}\n`,
-    );
+    const dryRun = options.dryRun === true;
+    if (isJson) printJson({ ...counts, dryRun, failures });
+    else printLine(describe(counts, dryRun));
     const notCopied = counts.failed + counts.differs;
     if (notCopied > 0) process.exitCode = 1;
     if (!isJson && notCopied > shown) {
-      process.stderr.write(`… and ${notCopied - shown} more; --json names all\n`);
+      tellLine(`… and ${notCopied - shown} more; --json names all`);
     }
     insistOnKnown(counts);
   } finally {

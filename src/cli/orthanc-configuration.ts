@@ -74,36 +74,72 @@ function parseFile(
   return getNodeValue(root) as object;
 }
 
-const BLANK = String.raw`[ \t\r\n]`;
-const COMMENT = String.raw`\/\/[^\r\n]*|\/\*[\s\S]*?\*\/`;
-const STRING = String.raw`"(?:\\[\s\S]|[^"\\])*"`;
-const NUMBER = String.raw`[-+\d]\d*(?:\.\d*)?(?:[eE][-+]?\d*)?`;
+// Each is tried at one place only. What ends nowhere is left as it is, with all behind it: it is no JSON either.
+const STRING = /"(?:\\[\s\S]|[^"\\])*"/y;
+const NUMBER = /[-+\d]\d*(?:\.\d*)?(?:[eE][-+]?\d*)?/y;
+const BLANKS = /[ \t\r\n]+/y;
+const LINE_COMMENT = /\/\/[^\r\n]*/y;
+const ANYTHING_ELSE = /[^"\d+\-/ \t\r\n]+/y;
 
 /** Orthanc's parser, jsoncpp, takes more than JSON, and comments not everywhere. This makes what it takes JSON, but for commas behind the
  *  last element, and leaves as it is what it refuses. Each line stays the one that it was, for messages.
  *  @param onControlCharacter is called once if a text holds any: jsoncpp takes them up to 1.9.6, which is in Debian 13 and in the official
  *    images */
 function prepare(text: string, onControlCharacter: () => void): string {
-  const withoutMark = text.replace(/^\uFEFF/, '');
+  const json = text.replace(/^\uFEFF/, '');
   let isTold = false;
-  return withoutMark.replace(
-    new RegExp(`(${STRING})|(${BLANK}*(?:(?:${COMMENT})${BLANK}*)+)|${NUMBER}`, 'g'),
-    (token, string: string | undefined, comments: string | undefined, offset: number) => {
-      if (string !== undefined) {
-        const escaped = escapeControlCharacters(string);
-        if (escaped !== string && !isTold) {
-          isTold = true;
-          onControlCharacter();
-        }
-        return escaped;
+  let prepared = '';
+  for (let at = 0; at < json.length; ) {
+    const string = take(STRING, json, at);
+    const number = take(NUMBER, json, at);
+    const { gap, hasComment } = takeGap(json, at);
+    if (string !== '') {
+      const escaped = escapeControlCharacters(string);
+      if (escaped !== string && !isTold) {
+        isTold = true;
+        onControlCharacter();
       }
-      if (comments === undefined) return toJsonNumber(token);
-      const before = withoutMark[offset - 1];
-      const after = withoutMark[offset + token.length];
+      prepared += escaped;
+    } else if (number !== '') {
+      prepared += toJsonNumber(number);
+    } else if (gap !== '') {
+      const before = json[at - 1];
+      const after = json[at + gap.length];
       const isRefused = after === ':' || (after === ']' && (before === '[' || before === ','));
-      return isRefused ? token : token.replace(/[^\n]/g, ' ');
-    },
-  );
+      prepared += !hasComment || isRefused ? gap : gap.replace(/[^\n]/g, ' ');
+    } else {
+      const rest = take(ANYTHING_ELSE, json, at);
+      if (rest === '') return prepared + json.slice(at);
+      prepared += rest;
+      at += rest.length;
+    }
+    at += string.length || number.length || gap.length;
+  }
+  return prepared;
+}
+
+/** Blanks and comments. */
+function takeGap(json: string, start: number): { gap: string; hasComment: boolean } {
+  let hasComment = false;
+  for (let end = start; ; ) {
+    const blanks = take(BLANKS, json, end);
+    const comment = take(LINE_COMMENT, json, end) || takeBlockComment(json, end);
+    if (blanks === '' && comment === '') return { gap: json.slice(start, end), hasComment };
+    hasComment ||= comment !== '';
+    end += blanks.length || comment.length;
+  }
+}
+
+function takeBlockComment(json: string, at: number): string {
+  const end = json.startsWith('/*', at) ? json.indexOf('*/', at + 2) : -1;
+  return end < 0 ? '' : json.slice(at, end + 2);
+}
+
+/** @param pattern with the flag y
+ *  @returns what it matches at that place; empty: nothing */
+function take(pattern: RegExp, text: string, at: number): string {
+  pattern.lastIndex = at;
+  return pattern.exec(text)?.[0] ?? '';
 }
 
 /** Behind a backslash they are refused. */
@@ -126,13 +162,55 @@ function toJsonNumber(token: string): string {
 
 /** As Orthanc's Toolbox::SubstituteVariables: a default may stand in quotes, which are not part of it, and hold none otherwise. */
 function substituteVariables(file: string, text: string, environment: NodeJS.ProcessEnv): string {
-  return text.replace(
-    /\$\{([^:]*?)(?::-(?:"([^"]*?)"|'([^']*?)'|([^'"]*?)))?\}/g,
-    (_, name: string, ...defaults: readonly (string | undefined)[]) => {
-      if (name === '') throw badConfig(`${file}: "\${" is followed by no name of a variable`);
-      return environment[name] ?? defaults.slice(0, 3).find((text) => text !== undefined) ?? '';
-    },
-  );
+  const find = createFinder(text);
+  let prepared = '';
+  let end = 0;
+  for (let at = text.indexOf('${'); at >= 0; at = text.indexOf('${', Math.max(at + 1, end))) {
+    const variable = readVariable(text, at + 2, find);
+    if (variable === undefined) continue;
+    if (variable.name === '') {
+      throw badConfig(`${file}: "\${" is followed by no name of a variable`);
+    }
+    prepared += text.slice(end, at) + (environment[variable.name] ?? variable.otherwise);
+    ({ end } = variable);
+  }
+  return prepared + text.slice(end);
+}
+
+/** @param start behind "${"
+ *  @returns undefined: it is no variable */
+function readVariable(text: string, start: number, find: Finder) {
+  const brace = find('}', start);
+  const colon = find(':', start);
+  if (brace < colon) return { name: text.slice(start, brace), otherwise: '', end: brace + 1 };
+  if (!text.startsWith(':-', colon)) return undefined;
+  const name = text.slice(start, colon);
+  const from = colon + 2;
+  const first = text[from];
+  if (first === '"' || first === "'") {
+    const quote = find(first, from + 1);
+    return text[quote + 1] === '}'
+      ? { name, otherwise: text.slice(from + 1, quote), end: quote + 2 }
+      : undefined;
+  }
+  return brace < Math.min(find('"', from), find("'", from))
+    ? { name, otherwise: text.slice(from, brace), end: brace + 1 }
+    : undefined;
+}
+
+type Finder = (what: string, from: number) => number;
+
+/** As indexOf, but infinite where there is none; and what it has found it does not look for again. */
+function createFinder(text: string): Finder {
+  const found = new Map<string, { readonly from: number; readonly at: number }>();
+  return (what, from) => {
+    const last = found.get(what);
+    if (last !== undefined && last.from <= from && from <= last.at) return last.at;
+    const index = text.indexOf(what, from);
+    const at = index < 0 ? Number.POSITIVE_INFINITY : index;
+    found.set(what, { from, at });
+    return at;
+  };
 }
 
 function unreadable(path: string, error: unknown): StorageError {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { clearProgress, isTerminal, tellProgress } from './output.ts';
+
 /** A line on a terminal that says how far a command is. Nothing where standard error is a file or a pipe. */
 export interface ProgressLine {
   show(text: () => string): void;
@@ -7,18 +9,17 @@ export interface ProgressLine {
 }
 
 const INTERVAL_MS = 200;
-const CLEAR = '\r\u001b[K';
 
-export function createProgressLine(isShown = process.stderr.isTTY === true): ProgressLine {
+export function createProgressLine(isShown = isTerminal()): ProgressLine {
   let nextMs = 0;
   return {
     show(text) {
       if (!isShown || performance.now() < nextMs) return;
       nextMs = performance.now() + INTERVAL_MS;
-      process.stderr.write(`${CLEAR}${text().slice(0, (process.stderr.columns ?? 80) - 1)}`);
+      tellProgress(text());
     },
     clear() {
-      if (isShown) process.stderr.write(CLEAR);
+      if (isShown) clearProgress();
     },
   };
 }

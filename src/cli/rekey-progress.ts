@@ -3,6 +3,7 @@
 import type { RekeyedObject } from '../jobs/rekey.ts';
 import type { Side } from '../jobs/side.ts';
 import { folderOf } from '../naming.ts';
+import { isTerminal } from './output.ts';
 import { createProgressLine, formatBar } from './progress.ts';
 import type { RekeyState } from './rekey-state.ts';
 
@@ -18,7 +19,7 @@ export async function openRekeyProgress(
   state: RekeyState,
   signal: AbortSignal,
 ): Promise<RekeyProgressLine> {
-  const isShown = process.stderr.isTTY === true;
+  const isShown = isTerminal();
   let total = 0;
   if (isShown || state.progress().doneUpTo !== undefined) {
     const isDone = state.beginListing();

@@ -19,6 +19,7 @@ import {
   orthancOption,
   orthancPasswordFileOption,
 } from './orthanc-http.ts';
+import { printJson, printLine, tellLine } from './output.ts';
 import { openRekeyProgress, type RekeyProgressLine } from './rekey-progress.ts';
 import { openRekeyState, type RekeyState } from './rekey-state.ts';
 import { createCliLogger, loadCliSettings } from './settings.ts';
@@ -222,25 +223,24 @@ function report(state: RekeyState, filesLeft: number, options: Options): void {
   const isDryRun = options.dryRun === true;
   if (options.json === true) {
     const result = { dryRun: isDryRun, ...counts, bytes, filesLeft, failures };
-    process.stdout.write(`${JSON.stringify(result)}\n`);
+    printJson(result);
     return;
   }
   for (const [outcome, label] of Object.entries(LABELS)) {
     const text = isDryRun && outcome === 'rekeyed' ? 'would be encrypted anew' : label;
-    process.stdout.write(`${String(counts[outcome as RekeyOutcome]).padStart(10)}  ${text}\n`);
+    printLine(`${String(counts[outcome as RekeyOutcome]).padStart(10)}  ${text}`);
   }
-  process.stdout.write(
-    `${(bytes / 1e6).toFixed(1).padStart(10)}  MB of objects ${isDryRun ? 'to encrypt' : 'encrypted'} anew\n`,
+  printLine(
+    `${(bytes / 1e6).toFixed(1).padStart(10)}  MB of objects ${isDryRun ? 'to encrypt' : 'encrypted'} anew`,
   );
   if (filesLeft > 0) {
-    process.stdout.write(
-      `${String(filesLeft).padStart(10)}  files in StorageDirectory that are encrypted under earlier keys: move them into the bucket, then run rekey again\n`,
+    printLine(
+      `${String(filesLeft).padStart(10)}  files in StorageDirectory that are encrypted under earlier keys: move them into the bucket, then run rekey again`,
     );
   }
   const reasons = Object.values(failures);
-  for (const reason of reasons.slice(0, SHOWN_FAILURES))
-    process.stderr.write(`failed: ${reason}\n`);
+  for (const reason of reasons.slice(0, SHOWN_FAILURES)) tellLine(`failed: ${reason}`);
   if (reasons.length > SHOWN_FAILURES) {
-    process.stderr.write(`… and ${reasons.length - SHOWN_FAILURES} more; --json names all\n`);
+    tellLine(`… and ${reasons.length - SHOWN_FAILURES} more; --json names all`);
   }
 }

@@ -7,6 +7,7 @@ import { StorageError } from '../errors.ts';
 import { createLogger, type Logger } from '../log.ts';
 import { type OpenedConfiguration, openConfiguration } from '../open-configuration.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
+import { tellLine } from './output.ts';
 
 const ENVIRONMENT: ConfigurationEnvironment = {
   orthancVersion: undefined,
@@ -16,7 +17,7 @@ const ENVIRONMENT: ConfigurationEnvironment = {
 /** Errors and warnings go to standard error: standard output is for the result. */
 export function createCliLogger(): Logger {
   return createLogger((level, line) => {
-    if (level === 'error' || level === 'warning') process.stderr.write(`${level}: ${line}\n`);
+    if (level === 'error' || level === 'warning') tellLine(`${level}: ${line}`);
   });
 }
 

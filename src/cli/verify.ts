@@ -19,6 +19,7 @@ import {
   orthancOption,
   orthancPasswordFileOption,
 } from './orthanc-http.ts';
+import { isTerminal, printJson, printLine, tellLine } from './output.ts';
 import { createProgressLine, formatBar } from './progress.ts';
 import { openSides } from './sides.ts';
 
@@ -132,7 +133,7 @@ async function run(options: Options, command: Command): Promise<void> {
   const api = connectToOrthanc(options, { signal });
   const sides = await openSides(options.config, { withDisk: options.disk === true });
   const { bucket, files, disk } = sides;
-  const progress = createProgressLine(!isJson && process.stderr.isTTY === true);
+  const progress = createProgressLine(!isJson && isTerminal());
   const orphans: Orphan[] = [];
   let isStrange = false;
   try {
@@ -152,7 +153,8 @@ async function run(options: Options, command: Command): Promise<void> {
         report: (finding) => {
           if (finding.kind === 'orphan') orphans.push(finding);
           progress.clear();
-          process.stdout.write(`${isJson ? JSON.stringify(finding) : describeFinding(finding)}\n`);
+          if (isJson) printJson(finding);
+          else printLine(describeFinding(finding));
         },
         progress: (now) => {
           isStrange = now.alarm !== null;
@@ -175,11 +177,11 @@ async function run(options: Options, command: Command): Promise<void> {
     progress.clear();
     const hasUnreadFiles = files === undefined;
     const onDisk = disk === undefined ? [] : [describeFiles(counts, hasUnreadFiles)];
-    const result = isJson ? JSON.stringify(counts) : describe(counts, onDisk);
-    process.stdout.write(`${result}\n`);
+    if (isJson) printJson(counts);
+    else for (const line of describe(counts, onDisk)) printLine(line);
     if (reportFile !== undefined && isNoted === undefined) {
       writeOrphanReport(reportFile, bucket.name, Date.now(), orphans);
-      process.stderr.write(`${describeDryRun(reportFile, options, earlier)}\n`);
+      tellLine(describeDryRun(reportFile, options, earlier));
     }
     // Last of all, since none of a failure before may end as 0.
     const isUnconfirmed = options.confirm === true && isNoted === undefined;
@@ -285,7 +287,7 @@ function describeProgress({ indexed, objects, read }: VerifyCounts): string {
   return `${formatBar(share)}${indexed} attachments in the index, ${objects} objects`;
 }
 
-function describe(counts: VerifyCounts, onDisk: readonly string[]): string {
+function describe(counts: VerifyCounts, onDisk: readonly string[]): readonly string[] {
   return [
     `${counts.indexed} attachments in the index, ${counts.objects} objects in the bucket`,
     `${counts.missing} missing, ${counts.orphans} orphans, ${counts.wrongSize} of the wrong size, ${counts.corrupt} corrupt, ${counts.unreadable} unreadable`,
@@ -309,7 +311,7 @@ function describe(counts: VerifyCounts, onDisk: readonly string[]): string {
         ]),
     ...(counts.deletedOrphans === 0 ? [] : [`${counts.deletedOrphans} orphans deleted`]),
     ...(counts.alarm === null ? [] : [describeAlarm(counts.alarm)]),
-  ].join('\n');
+  ];
 }
 
 function describeFiles(counts: VerifyCounts, hasUnreadFiles: boolean): string {

@@ -2,7 +2,7 @@
 // Azure's connection strings as users have them. The SDK wants all parts, in its spelling; the C++ SDK, and so the strings in use, does with
 // fewer.
 
-import { withoutContainer } from './urls.ts';
+import { withoutContainer, withoutSlashes } from './urls.ts';
 
 /** The parts that concern Blob Storage. @see https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string */
 const PARTS = [
@@ -68,7 +68,7 @@ export function parseConnectionString(text: string, container = ''): ConnectionS
       problem: `has a BlobEndpoint= that holds the container, which ContainerName names; write BlobEndpoint=${corrected}`,
     };
   }
-  const endpoint = address.replace(/\/+$/, '/');
+  const endpoint = address.endsWith('/') ? `${withoutSlashes(address)}/` : address;
   if (key !== undefined) {
     if (account === undefined) return problem('lacks AccountName=');
     // Node decodes what it can and is silent about the rest: the signature would just be wrong.
@@ -98,10 +98,19 @@ function normalizeSignature(text: string): string {
     .replace(/^\?/, '')
     .split('&')
     .flatMap((pair) => {
-      const [, name = '', value = ''] = /^\s*([^=]*)=(.*?)\s*$/s.exec(pair) ?? [];
+      const { name, value } = splitPair(pair);
       return name === '' ? [] : `${name}=${encodeURIComponent(decode(value))}`;
     })
     .join('&');
+}
+
+/** At the first "=": values may hold others. Both are empty where there is none. */
+function splitPair(pair: string): { readonly name: string; readonly value: string } {
+  const at = pair.indexOf('=');
+  return {
+    name: pair.slice(0, Math.max(0, at)).trim(),
+    value: at < 0 ? '' : pair.slice(at + 1).trim(),
+  };
 }
 
 /** A "%" that escapes nothing is one. */
@@ -118,7 +127,7 @@ function readParts(text: string): ReadonlyMap<Part, string> {
   // "&amp;" is what a page or an XML file makes of "&".
   for (const item of text.replaceAll('&amp;', '&').split(';')) {
     // A key and a signature hold "=" themselves.
-    const [, name = '', value = ''] = /^\s*([^=]*?)\s*=\s*(.*?)\s*$/s.exec(item) ?? [];
+    const { name, value } = splitPair(item);
     const known = PARTS.find((part) => part.toLowerCase() === name.toLowerCase());
     if (known !== undefined && value !== '') parts.set(known, value);
   }

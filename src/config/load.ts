@@ -47,7 +47,7 @@ export function loadConfiguration(
   environment: ConfigurationEnvironment,
 ): PluginSettings {
   const { settings, problems } = readConfiguration(json, environment);
-  if (settings === undefined) throw new StorageError('BAD_CONFIG', problems.join('\n'));
+  if (settings === undefined) throw new StorageError('BAD_CONFIG', problems);
   return settings;
 }
 

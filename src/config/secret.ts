@@ -45,13 +45,23 @@ export function describeSecret(text: string): string | undefined {
   if (/(^|[?&;\s])(AccountKey|SharedAccess(Key|Signature)|sig|X-Amz-Signature)=/i.test(trimmed)) {
     return 'a connection string or a signature';
   }
-  if (/^([a-z][a-z0-9+.-]*:\/\/)?[^/:@\s]*:[^/@\s]+@/i.test(trimmed)) return 'a password';
+  if (holdsPassword(trimmed)) return 'a password';
   return isKey(trimmed) ? 'what looks like a key' : undefined;
+}
+
+/** "user:password@", with or without a scheme before it. */
+function holdsPassword(text: string): boolean {
+  const address = text.replace(/^[a-z][a-z0-9+.-]*:\/\//i, '');
+  const end = address.search(/[/@\s]/);
+  const colon = address.indexOf(':');
+  return address[end] === '@' && colon >= 0 && colon + 1 < end;
 }
 
 /** Bytes in base64 or hexadecimal, such as a master key, the secret keys of AWS and MinIO, and the account keys of Azure. */
 function isKey(text: string): boolean {
-  if (/^([0-9a-f]{48,}|[0-9A-F]{48,}|[a-z2-7]{48,})$/.test(text)) return /\d.*\d.*\d/.test(text);
+  if ([/^[0-9a-f]{48,}$/, /^[0-9A-F]{48,}$/, /^[a-z2-7]{48,}$/].some((kind) => kind.test(text))) {
+    return (text.match(/\d/g) ?? []).length >= 3;
+  }
   if (/^[A-Za-z0-9+/_-]{32,}={1,2}$/.test(text)) return true;
   if (!/^[A-Za-z0-9+/_-]{32,}$/.test(text)) return false;
   if (text.includes('+')) return true;

@@ -106,7 +106,7 @@ export function parseProxy(text: string): UrlResult {
   if (url === undefined || url.hostname === '' || url.pathname !== '/' || url.search !== '') {
     return { problem: `is not a proxy: ${howToWrite}` };
   }
-  const hasPort = /:\d+\/?$/.test(text);
+  const hasPort = /:\d{1,9}\/?$/.test(text);
   if (!hasPort) url.port = String(PROXY_DEFAULT_PORT);
   return { url: url.href.replace(/\/$/, '') };
 }
@@ -144,7 +144,14 @@ export function hasPath(url: string): boolean {
 }
 
 function withoutSlash(url: URL): string {
-  return `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, '')}`;
+  return `${url.protocol}//${url.host}${withoutSlashes(url.pathname)}`;
+}
+
+/** Without those at its end. */
+export function withoutSlashes(path: string): string {
+  let end = path.length;
+  while (path[end - 1] === '/') end -= 1;
+  return path.slice(0, end);
 }
 
 function toUrl(text: string): URL | undefined {

@@ -3,7 +3,7 @@
 // of their own, with status 200 and to any method. A write that such a page "acknowledges" would be lost.
 
 import type { Answer, Headers } from './transport.ts';
-import { oneLine } from './words.ts';
+import { oneLine, textOf } from './words.ts';
 
 /** Whether there is a header that only servers of one kind send. @param family of their names, such as /^x-ms-/ */
 export function hasHeaderOf(family: RegExp, headers: Headers): boolean {
@@ -28,7 +28,7 @@ export function describeRefusal(answer: Answer): string {
   const { status, headers, body } = answer;
   if (body.length === 0) return `status ${status} without a reason${namesOf(headers)}`;
   const isPlain = /^(text\/plain|application\/json)\b/i.test(headers['content-type'] ?? '');
-  const words = isPlain ? oneLine(Buffer.from(body).toString('utf8'), MAX_WORDS) : '';
+  const words = isPlain ? oneLine(textOf(body), MAX_WORDS) : '';
   const isShown = words !== '' && !/signature|authorization|credential|token/i.test(words);
   return `${describeAnswer(answer)}${isShown ? `: ${words}` : ''}`;
 }

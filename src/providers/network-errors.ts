@@ -3,7 +3,7 @@
 
 import type { StorageErrorCode } from '../errors.ts';
 import type { TransportError } from './transport.ts';
-import { oneLine } from './words.ts';
+import { oneLine, text } from './words.ts';
 
 export interface Explanation {
   readonly code: StorageErrorCode;
@@ -193,7 +193,10 @@ function explainAlert(alert: number, hostSettings: string): string {
 
 /** OpenSSL's word for the reason, without its files and lines. */
 function describeTls({ code, message }: TransportError): string {
-  const reason = /:SSL routines:[^:]*:([^:]+)/.exec(message)?.[1] ?? code;
+  // Such as "0A00010B:SSL routines:ssl3_get_record:wrong version number:../ssl/record.c:354:".
+  const parts = message.split(':');
+  const at = parts.indexOf('SSL routines');
+  const reason = (at < 0 ? undefined : text(parts[at + 2])) ?? code;
   return oneLine(reason.replace(/^(?:sslv3|tlsv1\d?|ssl\/tls) (?:alert )?/, ''));
 }
 

@@ -59,6 +59,9 @@ function addRange(ranges: BlockList, address: string, version: number, bits: str
 }
 
 function toName(entry: string) {
-  const [, host = entry, port] = /^(.+?)(?::(\d+))?$/.exec(entry) ?? [];
+  const colon = entry.lastIndexOf(':');
+  const isPort = colon > 0 && /^\d+$/.test(entry.slice(colon + 1));
+  const host = isPort ? entry.slice(0, colon) : entry;
+  const port = isPort ? entry.slice(colon + 1) : undefined;
   return { host: host.replace(/^\*?\./, '').replace(/^\[|\]$/g, ''), port };
 }

@@ -12,20 +12,30 @@ export function removalTimeoutMs(requestTimeoutMs: number): number {
   return Math.min(requestTimeoutMs, REMOVAL_TIMEOUT_MS);
 }
 
-/** What the providers' messages begin with. */
-const SUBJECT = /^cannot .*? (?:bucket|container) "[^"]*": /;
+/** What the providers' messages begin with ends with one of these and its name. */
+const SUBJECTS = [' bucket "', ' container "'];
 
 /** @param message that time is up
  *  @param last the last failure that was to be repeated, if there was one: it says more */
 export function timeUp(message: string, last: unknown, key?: string): StorageError {
   if (!(last instanceof StorageError)) return new StorageError('TIMEOUT', message, { key });
   const { requestId } = last;
-  const words = last.message.replace(SUBJECT, '');
+  const words = withoutSubject(last.message);
   return new StorageError('TIMEOUT', `${message}; the last attempt that failed: ${words}`, {
     key,
     requestId,
     cause: last,
   });
+}
+
+function withoutSubject(message: string): string {
+  if (!message.startsWith('cannot ')) return message;
+  for (const subject of SUBJECTS) {
+    const at = message.indexOf(subject);
+    const end = at < 0 ? -1 : message.indexOf('"', at + subject.length);
+    if (end >= 0 && message.startsWith('": ', end)) return message.slice(end + '": '.length);
+  }
+  return message;
 }
 
 /** No operation takes longer than so many milliseconds, removals at most REMOVAL_TIMEOUT_MS, retries and waits included; it then

@@ -11,8 +11,8 @@ import {
   errorFields,
   formatFields,
   type LogLevel,
-  redact,
 } from '../../src/log.ts';
+import { redact } from '../../src/safe-text.ts';
 
 function collect(secrets?: () => readonly Secret[]) {
   const lines: [LogLevel, string][] = [];

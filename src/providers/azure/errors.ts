@@ -4,6 +4,7 @@
 import { RestError } from '@azure/core-rest-pipeline';
 import type { AzureSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
+import { TEXT_MAX_CHARACTERS } from '../../safe-text.ts';
 import { describeBetween, describeRefusal } from '../genuine.ts';
 import {
   type Destination,
@@ -16,7 +17,7 @@ import {
 import type { Operation } from '../operation.ts';
 import { createProxyChoice } from '../proxies.ts';
 import { type Headers, TransportError } from '../transport.ts';
-import { describeClock, minutesAhead, oneLine } from '../words.ts';
+import { describeClock, minutesAhead, oneLine, oneName, readElement } from '../words.ts';
 import { type Access, accountSetting } from './account.ts';
 import { REDIRECT } from './client.ts';
 
@@ -86,7 +87,7 @@ interface Facts {
 function readFacts(thrown: unknown): Facts {
   const isRest = thrown instanceof RestError;
   const response = isRest ? thrown.response : undefined;
-  const body = response?.bodyAsText ?? '';
+  const body = (response?.bodyAsText ?? '').slice(0, TEXT_MAX_CHARACTERS);
   const headers: Headers = response?.headers.toJSON() ?? {};
   const date = headers['date'];
   const status = isRest ? (thrown.statusCode ?? response?.status) : undefined;
@@ -94,9 +95,7 @@ function readFacts(thrown: unknown): Facts {
   const hasWords =
     headers['x-ms-error-code'] !== undefined || readElement(body, 'Code') !== undefined;
   const name =
-    headers['x-ms-error-code'] ??
-    readElement(body, 'Code') ??
-    errorCodeOf(thrown) ??
+    oneName(headers['x-ms-error-code'] ?? readElement(body, 'Code') ?? errorCodeOf(thrown)) ??
     (thrown instanceof Error ? thrown.name : 'UnknownError');
   const words = firstLine(
     readElement(body, 'Message') ?? (hasWords || !(thrown instanceof Error) ? '' : thrown.message),
@@ -115,10 +114,6 @@ function readFacts(thrown: unknown): Facts {
     serverTime: date === undefined ? undefined : new Date(date),
     location: headers[REDIRECT],
   };
-}
-
-function readElement(xml: string, name: string): string | undefined {
-  return new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1];
 }
 
 /** A RestError holds the whole request, a URL with its signature included. */
@@ -448,5 +443,5 @@ const MAX_TOKEN_WORDS = 600;
 
 /** Azure adds request id and time in further lines. */
 function firstLine(words: string): string {
-  return oneLine(words.trim().split('\n', 1)[0] ?? '');
+  return oneLine(words.trimStart().split('\n', 1)[0] ?? '');
 }

@@ -10,7 +10,7 @@ import { readLocation } from '../network-errors.ts';
 import { isConnectError, isTransientFailure, type Repeatable, withRetries } from '../retry.ts';
 import type { Transport } from '../transport.ts';
 import { type Answer, type ExchangeRequest, type Headers, TransportError } from '../transport.ts';
-import { asRecord, oneLine, text } from '../words.ts';
+import { asRecord, oneLine, oneName, readElement, text, textOf } from '../words.ts';
 import { type Credentials, CredentialsError, TOKEN_SERVER } from './credentials.ts';
 
 export interface GoogleRequest
@@ -200,12 +200,15 @@ interface Words {
 
 /** JSON where Google says no to a request, XML or plain text where it says no to a download. */
 function readWords(body: Uint8Array): Words {
-  const words = Buffer.from(body.buffer, body.byteOffset, body.length).toString('utf8');
-  const error = parseError(words);
+  const error = parseError(Buffer.from(body.buffer, body.byteOffset, body.length).toString('utf8'));
   if (error !== undefined) return { ...error, message: oneLine(error.message), isOfApi: true };
-  const isXml = /<Error>/.test(words);
-  const message = isXml ? `${readTag(words, 'Message')} ${readTag(words, 'Details')}` : words;
-  const reason = isXml ? readTag(words, 'Code') : undefined;
+  const words = textOf(body);
+  const isXml = words.includes('<Error>');
+  const [code, said, details] = ['Code', 'Message', 'Details'].map((name) =>
+    readElement(words, name),
+  );
+  const message = isXml ? `${said ?? ''} ${details ?? ''}` : words;
+  const reason = isXml ? oneName(code) : undefined;
   return { message: oneLine(message) || 'no words', reason, isOfApi: isXml };
 }
 
@@ -220,12 +223,8 @@ function parseError(
     const { message, errors, status } = asRecord(error);
     if (typeof message !== 'string') return undefined;
     const first: unknown = Array.isArray(errors) ? errors[0] : undefined;
-    return { message, reason: text(asRecord(first)['reason']) ?? text(status) };
+    return { message, reason: oneName(text(asRecord(first)['reason']) ?? text(status)) };
   } catch {
     return undefined;
   }
-}
-
-function readTag(xml: string, name: string): string {
-  return new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1] ?? '';
 }

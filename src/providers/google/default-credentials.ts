@@ -5,8 +5,8 @@
 import { join } from 'node:path';
 import { describeSecret, showPath } from '../../config/secret.ts';
 import { StorageError } from '../../errors.ts';
-import { redact } from '../../log.ts';
 import { readRegularFile } from '../../regular-file.ts';
+import { redact, TEXT_MAX_CHARACTERS } from '../../safe-text.ts';
 import { oneLine } from '../words.ts';
 
 const VARIABLE = 'GOOGLE_APPLICATION_CREDENTIALS';
@@ -82,22 +82,42 @@ export function libraryWords(thrown: unknown): string {
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   const code = thrown instanceof Error && 'code' in thrown ? ` (${String(thrown.code)})` : '';
   return hideTokens(
-    message
-      .replace(/(?:Unexpected token )?['"][\s\S]* is not valid JSON/, 'no JSON')
-      .replace(
-        /The file at [\s\S]* does not exist, or it is not a file[\s\S]*/,
-        `a file does not exist, or is none${code}`,
-      )
-      .replace(/(an invalid response): [\s\S]*/, '$1'),
+    [withoutJson, (words: string) => withoutFile(words, code), withoutResponse].reduce(
+      (words, shorten) => shorten(words),
+      message,
+    ),
   );
+}
+
+function withoutJson(words: string): string {
+  const end = words.lastIndexOf(NO_JSON);
+  const quote = words.search(/['"]/);
+  if (quote < 0 || end < quote) return words;
+  const before = words.slice(0, quote);
+  const start = before.endsWith(UNEXPECTED) ? before.slice(0, -UNEXPECTED.length) : before;
+  return `${start}no JSON${words.slice(end + NO_JSON.length)}`;
+}
+
+const NO_JSON = ' is not valid JSON';
+const UNEXPECTED = 'Unexpected token ';
+
+function withoutFile(words: string, code: string): string {
+  const start = words.indexOf('The file at ');
+  const end = start < 0 ? -1 : words.indexOf(' does not exist, or it is not a file', start);
+  return end < 0 ? words : `${words.slice(0, start)}a file does not exist, or is none${code}`;
+}
+
+function withoutResponse(words: string): string {
+  const quoting = 'an invalid response: ';
+  const at = words.indexOf(quoting);
+  return at < 0 ? words : words.slice(0, at + quoting.length - ': '.length);
 }
 
 /** For words of servers and of programs as well. */
 export function hideTokens(words: string): string {
   return oneLine(
-    redact(words)
-      .replace(/\beyJ[\w-]{8,}[\w.-]*/g, HIDDEN)
-      .replace(/\b(?:ya29\.|1\/\/)[\w.-]{8,}/g, HIDDEN)
+    redact(words.slice(0, TEXT_MAX_CHARACTERS))
+      .replace(/\b(?:eyJ|ya29\.|1\/\/)[\w.-]{8,}/g, HIDDEN)
       .replace(/[A-Za-z0-9+_-]{48,}={0,2}/g, HIDDEN),
   );
 }

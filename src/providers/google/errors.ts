@@ -13,7 +13,7 @@ import {
 } from '../network-errors.ts';
 import type { Operation } from '../operation.ts';
 import { TransportError } from '../transport.ts';
-import { asRecord, describeClock, minutesAhead, text } from '../words.ts';
+import { asRecord, describeClock, isSaidOf, minutesAhead, text } from '../words.ts';
 import { AnswerError, causeOf, isMismatch, isThrottling, statusOf } from './client.ts';
 import { CredentialsError, TOKEN_SERVER } from './credentials.ts';
 import { describePlaces, hideTokens, libraryWords } from './default-credentials.ts';
@@ -270,10 +270,9 @@ function explainNotFound(
 ): Explanation {
   const { message } = error;
   // storage-testbench says "Live version of object bucket/key does not exist".
-  const isObject = /no such object|\bobject\b.*(does not|doesn't) exist/i.test(message);
-  const isBucket = /bucket.*(does not|doesn't) exist|NoSuchBucket/i.test(
-    `${message} ${error.reason}`,
-  );
+  const isObject = /no such object/i.test(message) || isSaidOf(message, /\bobject\b/gi, NO_LONGER);
+  const isBucket =
+    /NoSuchBucket/i.test(`${message} ${error.reason}`) || isSaidOf(message, /bucket/gi, NO_LONGER);
   const isAboutObject = operation.key !== undefined && operation.verb !== 'write';
   // Emulators do not say what there is not.
   if (isObject || (!isBucket && isAboutObject)) {
@@ -285,6 +284,8 @@ function explainNotFound(
     text: `there is no such bucket; correct GoogleCloudStorage.BucketName${where}, or create the bucket (${answer})`,
   };
 }
+
+const NO_LONGER = /(does not|doesn't) exist/i;
 
 /** Who may read objects but not list them is told of a missing one that the permission to list is missing.
  *  @see https://docs.cloud.google.com/storage/docs/troubleshooting (403 for objects that do not exist) */
@@ -312,7 +313,7 @@ export function isRetained(thrown: unknown): boolean {
 /** @returns the permission that Google's words name, such as "storage.objects.create" */
 export function permissionIn(thrown: unknown): string | undefined {
   if (!(thrown instanceof AnswerError)) return undefined;
-  return /\b(storage\.[a-zA-Z]+\.[a-zA-Z]+)\b/.exec(thrown.message)?.[1];
+  return /\bstorage\.[a-zA-Z]{1,40}\.[a-zA-Z]{1,40}\b/.exec(thrown.message)?.[0];
 }
 
 function permissionFor(verb: string): string {

@@ -16,7 +16,16 @@ import {
 import type { Operation } from '../operation.ts';
 import { createProxyChoice } from '../proxies.ts';
 import { type Answer, type Headers, TransportError } from '../transport.ts';
-import { asRecord, describeClock, minutesAhead, oneLine } from '../words.ts';
+import {
+  asRecord,
+  describeClock,
+  isSaidOf,
+  minutesAhead,
+  oneLine,
+  oneName,
+  readElement,
+  textOf,
+} from '../words.ts';
 import { explainCredentials } from './credential-errors.ts';
 import { CredentialsError } from './credentials.ts';
 
@@ -122,8 +131,10 @@ function readFacts(thrown: unknown): Facts {
 function readAnswer(answer: Answer): Facts | undefined {
   const { status, headers } = answer;
   const body = Buffer.from(answer.body.buffer, answer.body.byteOffset, answer.body.length);
-  const xml = body.includes('<Error') ? body.toString('utf8') : '';
-  const code = readElement(xml, 'Code');
+  // Behind blanks, where the server took its time.
+  const start = body.indexOf('<Error');
+  const xml = start < 0 ? '' : textOf(body, start);
+  const code = oneName(readElement(xml, 'Code'));
   // An error may come with status 200.
   if (code === undefined && status < 300) return undefined;
   const words = oneLine(readElement(xml, 'Message') ?? '');
@@ -132,13 +143,13 @@ function readAnswer(answer: Answer): Facts | undefined {
     name: code ?? 'UnknownError',
     status,
     headers,
-    requestId: requestIdOf(answer) ?? readElement(xml, 'RequestId'),
+    requestId: requestIdOf(answer) ?? oneName(readElement(xml, 'RequestId')),
     words: code === undefined ? describeRefusal(answer) : words || code,
     said:
       code === undefined
         ? describeRefusal(answer)
         : `status ${status}, ${code}${words === '' ? '' : `: ${words}`}`,
-    region: headers['x-amz-bucket-region'] ?? readElement(xml, 'Region'),
+    region: oneName(headers['x-amz-bucket-region'] ?? readElement(xml, 'Region')),
     bucket: readElement(xml, 'BucketName') ?? readElement(xml, 'Bucket'),
     endpoint: readElement(xml, 'Endpoint'),
     serverTime: serverTime === undefined ? undefined : new Date(serverTime),
@@ -149,24 +160,6 @@ function readAnswer(answer: Answer): Facts | undefined {
 function requestIdOf({ headers }: Answer): string | undefined {
   return (headers['x-amz-request-id'] ?? headers['x-amzn-requestid'])?.split(', ')[0];
 }
-
-function readElement(xml: string, name: string): string | undefined {
-  const found = new RegExp(`<${name}>([^<]+)</${name}>`).exec(xml)?.[1]?.trim();
-  return found?.replace(
-    /&(lt|gt|quot|apos|amp|#39|#34);/g,
-    (_, entity: string) => ENTITIES[entity] ?? '',
-  );
-}
-
-const ENTITIES: Readonly<Record<string, string>> = {
-  lt: '<',
-  gt: '>',
-  quot: '"',
-  '#34': '"',
-  apos: "'",
-  '#39': "'",
-  amp: '&',
-};
 
 /** Names are S3's error codes, or the SDK's own where it fails before it asks.
  *  @see https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */
@@ -351,19 +344,22 @@ function findWrongKey({ name, words, status }: Facts): WrongKey | undefined {
   const isRefusal = status === 400 || status === 401 || status === 403;
   if (!isRefusal || code === 'requesttimetooskewed') return undefined;
   if (
-    /\b(no such|unknown|invalid|malformed|unrecognized) access[ -]?key|access[ -]?key( id)?\b.{0,80}\b(does not exist|do not exist|not found|unknown|not valid|has length)/i.test(
-      words,
-    ) ||
+    /\b(no such|unknown|invalid|malformed|unrecognized) access[ -]?key/i.test(words) ||
+    isSaidOf(words, /access[ -]?key( id)?\b/gi, UNKNOWN, CLOSELY) ||
     (code === 'accessdenied' && /\bno such key\b/i.test(words))
   ) {
     return 'access key';
   }
-  return /\binvalid signature\b|\bsignature\b.{0,80}\b(does not match|doesn't match|not match|mismatch)/i.test(
-    words,
-  )
+  return /\binvalid signature\b/i.test(words) ||
+    isSaidOf(words, /\bsignature\b/gi, NO_MATCH, CLOSELY)
     ? 'secret key'
     : undefined;
 }
+
+/** Characters. */
+const CLOSELY = 100;
+const UNKNOWN = /\b(does not exist|do not exist|not found|unknown|not valid|has length)/i;
+const NO_MATCH = /\b(does not match|doesn't match|not match|mismatch)/i;
 
 function explainWrongKey(key: WrongKey, facts: Facts, settings: S3Settings): Explanation {
   if (key === 'access key') {
