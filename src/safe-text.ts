@@ -16,7 +16,7 @@ export const TEXT_MAX_CHARACTERS = 8 * 1024;
 const LINE_MAX_CHARACTERS = 2000;
 const HIDDEN = '[secret]';
 
-/** One line, whatever the text is. What has gone through it once stays as it is. */
+/** One line, whatever the text is. */
 export function safeLine(text: string, maxCharacters = LINE_MAX_CHARACTERS): SafeText {
   const line = escapeInvisible(redact(text.slice(0, TEXT_MAX_CHARACTERS)));
   const beyond = Math.max(0, text.length - TEXT_MAX_CHARACTERS);

@@ -74,6 +74,15 @@ export function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
+/** A copy that says only what may be said: errors of SDKs hold whole requests and answers, and a stack begins with the message. */
+export function rephrase(error: Error, name: string, words: string): Error {
+  const copy = new Error(words);
+  copy.name = name;
+  const frames = (error.stack ?? '').split('\n').filter((line) => line.startsWith('    at '));
+  copy.stack = [`${name}: ${words}`, ...frames].join('\n');
+  return copy;
+}
+
 /** @returns by how many minutes this machine's clock is ahead, or undefined where the server told no time */
 export function minutesAhead(serverTime: Date | undefined): number | undefined {
   if (serverTime === undefined) return undefined;

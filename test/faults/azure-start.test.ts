@@ -29,6 +29,7 @@ import {
 import { makeCertificate } from '../support/certificate.ts';
 import { withEnvironment } from '../support/environment.ts';
 import { type ForwardProxy, startProxy } from '../support/forward-proxy.ts';
+import { escapeXml } from '../support/hostile-words.ts';
 import { hang, type ScriptedServer, startScriptedServer } from '../support/scripted-server.ts';
 import {
   makeAzureSettings,
@@ -72,6 +73,7 @@ startFaults({
     const settings = makeAzureSettings(connectionStringOf({ endpoint }), changes);
     return createAzureStore(settings, { log });
   },
+  refuse: (words) => failAzure(403, 'AuthorizationFailure', { message: escapeXml(words) }),
   throttled: (seconds) =>
     failAzure(503, 'ServerBusy', { headers: { 'retry-after': String(seconds) } }),
   addressSetting: /AzureBlobStorage\.ConnectionString/,

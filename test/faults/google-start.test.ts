@@ -100,6 +100,7 @@ startFaults({
     const settings = makeGoogleSettings({ endpoint, serviceAccountFile, ...changes });
     return createGoogleStore(settings, { log: makeLogger() });
   },
+  refuse: (words) => failGoogle(403, words, 'forbidden'),
   throttled: (seconds) =>
     failGoogle(429, 'Too many', 'rateLimitExceeded', { 'retry-after': String(seconds) }),
   addressSetting: /GoogleCloudStorage\.Endpoint/,

@@ -15,6 +15,7 @@ import { expectFailure, makeBody, makeBytes, makeSink, never } from '../support/
 import { makeCertificate } from '../support/certificate.ts';
 import { withEnvironment } from '../support/environment.ts';
 import { startProxy } from '../support/forward-proxy.ts';
+import { escapeXml } from '../support/hostile-words.ts';
 import { answerS3, failS3 } from '../support/s3-memory.ts';
 import {
   GENUINE,
@@ -57,6 +58,7 @@ startFaults({
   checks: PROBING,
   create: (endpoint, changes) =>
     createS3Store(makeS3Settings({ endpoint, ...changes }), { log: makeLogger() }),
+  refuse: (words) => failS3(403, 'AccessDenied', { message: escapeXml(words) }),
   throttled: (seconds) => failS3(503, 'SlowDown', { headers: { 'retry-after': String(seconds) } }),
   addressSetting: /AwsS3Storage\.Endpoint/,
   mistakes: [

@@ -9,6 +9,7 @@ import type { TlsOptions } from 'node:tls';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { NetworkSettings } from '../../src/config/settings.ts';
+import { StorageError } from '../../src/errors.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import {
   expectFailure,
@@ -20,6 +21,7 @@ import {
 } from '../support/bodies.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { startProxy } from '../support/forward-proxy.ts';
+import { answerText, expectSafeLine, HOSTILE_WORDS } from '../support/hostile-words.ts';
 import {
   type AnswerFromMemory,
   GENUINE,
@@ -44,6 +46,8 @@ export interface StartTarget {
   readonly checks: readonly string[];
   /** Names the setting that holds the endpoint, in messages. */
   readonly addressSetting: RegExp;
+  /** The server's refusal, in its protocol, with words that the user is shown. */
+  readonly refuse: (words: string) => Step;
   /** "Come again in so many seconds." */
   readonly throttled: (retryAfterS: number) => Step;
   /** What the server says to a check, and what the user is told. */
@@ -82,6 +86,21 @@ export function startFaults(target: StartTarget): void {
     test.each(target.mistakes)('finds %s', async (_name, answer, code, message) => {
       server.always(answer);
       await expectFailure(check(open(server.endpoint)), code, message);
+    });
+
+    describe.each(HOSTILE_WORDS)('says nothing that must not be said: %s', (_name, words) => {
+      test.each([
+        ['of the server', target.refuse(words)],
+        ['of a gateway', answerText(words)],
+      ])('%s', async (_whose, answer) => {
+        server.always(answer);
+        const start = performance.now();
+        const thrown: unknown = await check(open(server.endpoint)).catch((error) => error);
+        expect(performance.now() - start).toBeLessThan(2_000);
+        expect(thrown).toBeInstanceOf(StorageError);
+        expectSafeLine((thrown as StorageError).message);
+        expect(inspect(thrown, { depth: 10 })).not.toContain('hunter2');
+      });
     });
 
     type Forge = (bytes: Buffer, first: number, last: number) => Buffer;

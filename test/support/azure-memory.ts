@@ -188,6 +188,8 @@ function answerRead(
 export interface AzureErrorOptions {
   readonly headers?: Readonly<Record<string, string>>;
   readonly xml?: string;
+  /** The server's words. */
+  readonly message?: string;
 }
 
 /** An error as Azure writes it. */
@@ -197,7 +199,7 @@ export function answerAzureError(
   code: string,
   options: AzureErrorOptions = {},
 ): void {
-  const xml = `\uFEFF<?xml version="1.0" encoding="utf-8"?><Error><Code>${code}</Code><Message>The message of ${code}.\nRequestId:${TEST_REQUEST_ID}\nTime:2026-11-24T08:00:00.0000000Z</Message>${
+  const xml = `\uFEFF<?xml version="1.0" encoding="utf-8"?><Error><Code>${code}</Code><Message>${options.message ?? `The message of ${code}.`}\nRequestId:${TEST_REQUEST_ID}\nTime:2026-11-24T08:00:00.0000000Z</Message>${
     options.xml ?? ''
   }</Error>`;
   response.writeHead(status, {

@@ -17,7 +17,7 @@ import {
 import type { Operation } from '../operation.ts';
 import { createProxyChoice } from '../proxies.ts';
 import { type Headers, TransportError } from '../transport.ts';
-import { describeClock, minutesAhead, oneLine, oneName, readElement } from '../words.ts';
+import { describeClock, minutesAhead, oneLine, oneName, readElement, rephrase } from '../words.ts';
 import { type Access, accountSetting } from './account.ts';
 import { REDIRECT } from './client.ts';
 
@@ -119,16 +119,8 @@ function readFacts(thrown: unknown): Facts {
 /** A RestError holds the whole request, a URL with its signature included. */
 function toCause(thrown: unknown, facts: Facts): unknown {
   if (!(thrown instanceof Error)) return thrown;
-  const cause = new Error(facts.words);
-  cause.name = thrown.name;
-  if (thrown.stack !== undefined) cause.stack = oneLineStack(thrown.stack, facts);
+  const cause = rephrase(thrown, thrown.name, facts.words);
   return Object.assign(cause, { code: facts.name, status: facts.status });
-}
-
-/** The first lines of a stack are the message. */
-function oneLineStack(stack: string, facts: Facts): string {
-  const frames = stack.split('\n').filter((line) => /^\s+at /.test(line));
-  return [`${facts.name}: ${facts.words}`, ...frames].join('\n');
 }
 
 /** MSAL and the SDK's policies wrap what the transport threw. */

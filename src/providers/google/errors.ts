@@ -13,7 +13,7 @@ import {
 } from '../network-errors.ts';
 import type { Operation } from '../operation.ts';
 import { TransportError } from '../transport.ts';
-import { asRecord, describeClock, isSaidOf, minutesAhead, text } from '../words.ts';
+import { asRecord, describeClock, isSaidOf, minutesAhead, rephrase, text } from '../words.ts';
 import { AnswerError, causeOf, isMismatch, isThrottling, statusOf } from './client.ts';
 import { CredentialsError, TOKEN_SERVER } from './credentials.ts';
 import { describePlaces, hideTokens, libraryWords } from './default-credentials.ts';
@@ -60,11 +60,8 @@ function explain(
 function withoutRequest(error: CredentialsError): Error {
   const { cause } = error;
   if (causeOf(error) instanceof TransportError) return causeOf(error) as TransportError;
-  const copy = new Error(libraryWords(error));
-  copy.name = cause instanceof Error ? cause.name : error.name;
-  // The stack begins with the message.
-  const frames = cause instanceof Error ? cause.stack?.match(/^ {4}at .*$/gm) : undefined;
-  copy.stack = [`${copy.name}: ${copy.message}`, ...(frames ?? [])].join('\n');
+  const original = cause instanceof Error ? cause : error;
+  const copy = rephrase(original, original.name, libraryWords(error));
   return Object.assign(copy, { status: statusOf(cause) });
 }
 

@@ -24,6 +24,7 @@ import {
   oneLine,
   oneName,
   readElement,
+  rephrase,
   textOf,
 } from '../words.ts';
 import { explainCredentials } from './credential-errors.ts';
@@ -95,12 +96,7 @@ export function toS3Error(
  *  for credentials its arguments. */
 function toCause(thrown: unknown, facts: Facts): unknown {
   if (thrown instanceof TransportError || !(thrown instanceof Error)) return thrown;
-  const cause = new Error(facts.words);
-  cause.name = facts.name;
-  // The first lines of a stack are the message.
-  const frames = thrown.stack?.split('\n').filter((line) => /^\s+at /.test(line)) ?? [];
-  cause.stack = [`${facts.name}: ${facts.words}`, ...frames].join('\n');
-  return Object.assign(cause, { status: facts.status });
+  return Object.assign(rephrase(thrown, facts.name, facts.words), { status: facts.status });
 }
 
 /** From the answer itself wherever there is one: the SDK takes much for XML that is none, and speaks of its parser then. */
