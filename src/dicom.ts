@@ -205,7 +205,10 @@ function textOf(value: Buffer | undefined): string {
 
 /** As Orthanc has it: what is before the first NUL, without the spaces behind it. */
 function trim(text: string): string {
-  return (text.split('\0', 1)[0] ?? '').replace(/ +$/, '');
+  const value = text.split('\0', 1)[0] ?? '';
+  let end = value.length;
+  while (value[end - 1] === ' ') end -= 1;
+  return value.slice(0, end);
 }
 
 /** @returns undefined for characters whose set would have to be guessed: another id would be worse than none */

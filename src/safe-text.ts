@@ -202,7 +202,7 @@ function hideUserInfo(text: string): string {
       if (index === 0 || index % 2 === 1) return part;
       const end = part.search(/[/\s"'<>]/);
       const at = (end < 0 ? part : part.slice(0, end)).lastIndexOf('@');
-      const isSecret = at > 0 && !/^user:password$/i.test(part.slice(0, at));
+      const isSecret = at > 0 && !/^user(?::password)?$/i.test(part.slice(0, at));
       return isSecret ? `${HIDDEN}${part.slice(at)}` : part;
     })
     .join('');

@@ -72,7 +72,8 @@ HttpsCACertificates of the configuration.`;
 /** For commander: an address that would go wrong is refused before anybody is asked for its host.
  *  @throws CommanderError, which does not repeat it */
 export function parseOrthancUrl(text: string): URL {
-  const [, rest] = /^https?:\/\/[^/?#\\]+(.*)$/is.exec(text) ?? [];
+  const [host] = /^https?:\/\/[^/?#\\]+/i.exec(text) ?? [];
+  const rest = host === undefined ? undefined : text.slice(host.length);
   if (rest !== undefined && /[?#\\@]/.test(rest)) {
     throw wrongUsage(
       `holds "?", "#", "\\", or an "@" behind a "/", so that it is no address of Orthanc's. If that is a password, leave it out: write --orthanc http://USER@host:8042, and the password into the environment variable ${PASSWORD_VARIABLE}, or into a file for --orthanc-password-file`,

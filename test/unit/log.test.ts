@@ -216,6 +216,7 @@ describe('redact', () => {
     'AwsS3Storage.SecretKey: is missing, while "AccessKey" is there; write both or neither',
     'The SecretKey does not belong to the AccessKey (SignatureDoesNotMatch)',
     'https://s3.example.org:9000/bucket?list-type=2&prefix=a',
+    'write --orthanc http://USER@host:8042',
     'write BlobEndpoint=https://a; SharedAccessSignature=sv=…&sig=…; or "http://user:password@host:3128"',
     'Basic authentication is off, and the server cannot negotiate',
     'the Account is 123456789012 (account_id=123456789012)',

@@ -118,11 +118,13 @@ export function hideTokens(words: string): string {
   return oneLine(
     redact(words.slice(0, TEXT_MAX_CHARACTERS))
       .replace(/\b(?:eyJ|ya29\.|1\/\/)[\w.-]{8,}/g, HIDDEN)
-      .replace(/[A-Za-z0-9+_-]{48,}={0,2}/g, HIDDEN),
+      .replace(/[A-Za-z0-9+_-]+/g, (word) => (word.length < KEY_MIN_CHARACTERS ? word : HIDDEN)),
   );
 }
 
 const HIDDEN = '[secret]';
+/** No word of a message is as long. */
+const KEY_MIN_CHARACTERS = 48;
 
 /** As the library finds it. */
 function gcloudFile(): string | undefined {
