@@ -9,6 +9,7 @@ import {
 } from '../foreign.ts';
 import { hasHeaderOf, isPage } from '../genuine.ts';
 import type { Answer, Headers } from '../transport.ts';
+import { readElement } from '../words.ts';
 import { NAME_METADATA } from './requests.ts';
 
 /** Not those of what stands in front of servers of any kind: CloudFront, API Gateway, the web application firewall. */
@@ -67,8 +68,4 @@ export interface SentRequest {
   readonly method: string;
   readonly key: string;
   readonly headers: Headers;
-}
-
-function readElement(xml: string, name: string): string | undefined {
-  return new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1];
 }
