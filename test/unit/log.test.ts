@@ -226,30 +226,31 @@ describe('redact', () => {
   });
 
   const KEYWORDS = [
-    ...['Authorization', 'password', 'sig', 'X-Amz-Signature=', 'x-amz-security-token:', 'Cookie'],
-    ...[
-      '"token":"',
-      "id_token: '",
-      'Bearer ',
-      'Basic ',
-      'eyJ',
-      'ya29.',
-      '-----BEGIN PRIVATE KEY-----',
-    ],
-    ...[
-      '-----BEGIN ',
-      '-----END ',
-      '://',
-      'http://a@',
-      'AccountKey=&#',
-      'sig%3D',
-      '\\"password\\": \\"',
-      '',
-    ],
+    'Authorization',
+    'password',
+    'sig',
+    'X-Amz-Signature=',
+    'x-amz-security-token:',
+    'Cookie',
+    '"token":"',
+    "id_token: '",
+    'Bearer ',
+    'Basic ',
+    'eyJ',
+    'ya29.',
+    '-----BEGIN PRIVATE KEY-----',
+    '-----BEGIN ',
+    '-----END ',
+    '://',
+    'http://a@',
+    'AccountKey=&#',
+    'sig%3D',
+    '\\"password\\": \\"',
+    '',
   ];
-  const CHARACTERS = [
-    ...'\\"\'\t\n\r :=@/&;#%-_.,<>{}[]()a0\u0000\u001b\u0085\u202e\u2028\ud800\ue000',
-  ];
+  const CHARACTERS = Array.from(
+    '\\"\'\t\n\r :=@/&;#%-_.,<>{}[]()a0\u0000\u001b\u0085\u202e\u2028\ud800\ue000',
+  );
 
   test.each(KEYWORDS)('takes no longer than the text is long, whatever is around %j', (keyword) => {
     for (const character of CHARACTERS) {
