@@ -254,17 +254,17 @@ describe('redact', () => {
 
   test.each(KEYWORDS)('takes no longer than the text is long, whatever is around %j', (keyword) => {
     for (const character of CHARACTERS) {
-      const many = character.repeat(100_000);
+      const many = character.repeat(20_000);
       for (const text of [
         keyword + many,
         many + keyword,
         keyword + many + keyword,
-        (keyword + character).repeat(20_000),
+        (keyword + character).repeat(2_000),
         `${keyword}${'\\'.repeat(60)}${character}`,
       ]) {
         const start = performance.now();
         redact(text);
-        expect(performance.now() - start, JSON.stringify(text.slice(0, 40))).toBeLessThan(1_000);
+        expect(performance.now() - start, JSON.stringify(text.slice(0, 40))).toBeLessThan(500);
       }
     }
   });
