@@ -18,7 +18,8 @@ export default defineConfig({
     // What it says about Node 20 is known, and hides what the tests say.
     env: { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: 'true' },
     projects: [
-      suite('unit', 10_000),
+      // Some try a hundred cases each, and run beside compilers.
+      suite('unit', 30_000),
       // Half of the work is that of servers and commands.
       { test: { ...suite('interop', 120_000).test, maxWorkers: 2 } },
       { test: { ...suite('conformance', 120_000).test, maxWorkers: 2 } },
