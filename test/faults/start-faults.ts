@@ -103,6 +103,23 @@ export function startFaults(target: StartTarget): void {
       });
     });
 
+    test.each([200, 400, 502])('nor what headers must not say, status %i', async (status) => {
+      server.always(async ({ readBody, response }) => {
+        await readBody();
+        response.writeHead(status, {
+          'content-type': 'text/html; a=\u009b31m',
+          server: 'nginx https://a.test/?sig=hunter2',
+          via: '1.1 \u0085proxy http://user:hunter2@proxy.test',
+        });
+        response.end('<html>');
+      });
+      const failing = check(open(server.endpoint, { maxRetries: 0 }));
+      const thrown: unknown = await failing.catch((error) => error);
+      expect(thrown).toBeInstanceOf(StorageError);
+      expect((thrown as StorageError).message).toContain('sig=[secret]');
+      expectSafeLine((thrown as StorageError).message);
+    });
+
     type Forge = (bytes: Buffer, first: number, last: number) => Buffer;
 
     /** Answers reads with every header right. */

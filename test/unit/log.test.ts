@@ -272,7 +272,8 @@ describe('redact', () => {
   test('400,000 blanks, and whatever else a log is given, take a moment', () => {
     const start = performance.now();
     lineOf(`password${' '.repeat(400_000)}=${' '.repeat(400_000)}"`);
-    oneLine(`${' '.repeat(400_000)}x${' '.repeat(400_000)}`);
+    // Nothing looks at what is so far behind.
+    expect(oneLine(`${' '.repeat(400_000)}x${' '.repeat(400_000)}`)).toBe('');
     expect(performance.now() - start).toBeLessThan(100);
   });
 });

@@ -241,3 +241,17 @@ test.each([
   expect(reading).toThrow(/^--config \(not shown/);
   expect(reading).not.toThrow(/hunter2/);
 });
+
+test.each([
+  ['blanks', ' '.repeat(400_000)],
+  ['beginnings of variables', '${'.repeat(200_000)],
+  ['beginnings of variables with defaults', '${a:-'.repeat(80_000)],
+  ['beginnings of comments', '/* '.repeat(130_000)],
+  ['quotes within a text that does not end', `"${'\\"'.repeat(200_000)}`],
+  ['digits and signs', '-+1e'.repeat(100_000)],
+])('very many %s take a moment', (_name, text) => {
+  write('orthanc.json', `{ "Name": "x", ${text}`);
+  const start = performance.now();
+  expect(() => read()).toThrow(/no JSON/);
+  expect(performance.now() - start).toBeLessThan(2_000);
+});
