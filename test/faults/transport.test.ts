@@ -65,13 +65,21 @@ const send = (
 
 const upload = (transport: Transport, origin: string) => send(transport, origin, 'PUT', SIZE_BYTES);
 
+const certificate = makeCertificate(['store.test']);
+let folder: string;
+let caCertificatesFile: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'oos-transport-'));
+  caCertificatesFile = join(folder, 'ca.pem');
+  await writeFile(caCertificatesFile, certificate.cert);
+});
+
+afterAll(() => rm(folder, { recursive: true }));
+
 test('over TLS, the answer to the last byte is a success, however fast it comes', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'oos-transport-'));
-  const certificate = makeCertificate();
-  const authorities = join(folder, 'ca.pem');
-  await writeFile(authorities, certificate.cert);
   const server = new Worker(TLS_SERVER, { eval: true, workerData: certificate });
-  const transport = connect({ caCertificatesFile: authorities });
+  const transport = connect({ caCertificatesFile });
   try {
     const [port]: number[] = await once(server, 'message');
     for (let count = 0; count < UPLOADS; count += 4) {
@@ -83,7 +91,6 @@ test('over TLS, the answer to the last byte is a success, however fast it comes'
   } finally {
     await transport.close();
     await server.terminate();
-    await rm(folder, { recursive: true });
   }
 });
 
@@ -105,17 +112,6 @@ test('a success that comes before the content has gone is none', async () => {
 describe('answers before the last one', () => {
   const closing = useClosing();
   const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
-  const certificate = makeCertificate(['store.test']);
-  let folder: string;
-  let caCertificatesFile: string;
-
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'oos-transport-'));
-    caCertificatesFile = join(folder, 'ca.pem');
-    await writeFile(caCertificatesFile, certificate.cert);
-  });
-
-  afterAll(() => rm(folder, { recursive: true }));
 
   /** Says it before anything of the content is read, and once more after that. The body looks like such an answer too. */
   function interrupt(interim: string, isSplit = false): Step {
@@ -200,18 +196,6 @@ describe('answers before the last one', () => {
 
 describe('answers that nobody asked for', () => {
   const closing = useClosing();
-  const certificate = makeCertificate(['store.test']);
-  let folder: string;
-  let caCertificatesFile: string;
-
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'oos-transport-'));
-    caCertificatesFile = join(folder, 'ca.pem');
-    await writeFile(caCertificatesFile, certificate.cert);
-  });
-
-  afterAll(() => rm(folder, { recursive: true }));
-
   const OK = 'HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n';
   const STRAY = 'HTTP/1.1 200 OK\r\nx-stray: yes\r\ncontent-length: 0\r\n\r\n';
   const WAYS = ['http', 'https', 'http proxy', 'https proxy'] as const;
