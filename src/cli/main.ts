@@ -11,7 +11,7 @@ import { exitWhenInterrupted } from './interruption.ts';
 import { keygenCommand } from './keygen.ts';
 import { locateCommand } from './locate.ts';
 import { migrateCommand } from './migrate.ts';
-import { endWithReader, tellFailure, tellLine } from './output.ts';
+import { endWithReader, tellError, tellLine } from './output.ts';
 import { rekeyCommand } from './rekey.ts';
 import { verifyCommand } from './verify.ts';
 
@@ -73,7 +73,7 @@ program.parseAsync().catch(fail);
 
 function fail(error: unknown): void {
   const message = error instanceof Error ? error.message : String(error);
-  tellFailure(error instanceof StorageError ? error.message : safeLine(message));
+  tellError(error instanceof StorageError ? error.message : safeLine(message));
   // An interruption has set its own; 0 can only be of what came before.
   process.exitCode ||= error instanceof CommanderError ? EXIT_USAGE : EXIT_FAILURE;
 }

@@ -30,7 +30,7 @@ export function tellLine(line: string): void {
 }
 
 /** Why a command failed. @param message of several lines, where they are ours */
-export function tellFailure(message: SafeText): void {
+export function tellError(message: SafeText): void {
   process.stderr.write(`${message}\n`);
 }
 

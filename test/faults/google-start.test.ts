@@ -67,6 +67,19 @@ function open(
 /** A token as OpenID Connect knows them, by its look. */
 const TOKEN_TEXT = `eyJhbGciOiJSUzI1NiJ9.${'eyJzdWIiOiJvcnRoYW5jIn0'}.c2lnbmF0dXJlLXRoYXQtbm8tbG9nLW1heS1zaG93`;
 
+/** Where GOOGLE_APPLICATION_CREDENTIALS may point for workload identity. */
+async function writeExternalAccount(credentialSource: unknown): Promise<void> {
+  const account = {
+    type: 'external_account',
+    audience:
+      '//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x',
+    subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
+    token_url: 'https://sts.googleapis.com/token',
+    credential_source: credentialSource,
+  };
+  await writeFile(join(folder, 'adc.json'), JSON.stringify(account));
+}
+
 /** Neither in the message nor in what lies beneath. */
 function expectNoSecret(error: unknown): void {
   const everything = inspect(error, { depth: 10 });
@@ -543,17 +556,7 @@ describe('Google over TLS, through HttpProxy', () => {
 
   test('workload identity: a configuration file and a token of another cloud', async () => {
     await writeFile(join(folder, 'subject'), 'subject-token');
-    await writeFile(
-      join(folder, 'adc.json'),
-      JSON.stringify({
-        type: 'external_account',
-        audience:
-          '//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x',
-        subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
-        token_url: 'https://sts.googleapis.com/token',
-        credential_source: { file: join(folder, 'subject') },
-      }),
-    );
+    await writeExternalAccount({ file: join(folder, 'subject') });
     const GOOGLE_APPLICATION_CREDENTIALS = join(folder, 'adc.json');
     await withEnvironment({ GOOGLE_APPLICATION_CREDENTIALS }, async () => {
       const store = open(settings({ serviceAccountFile: undefined }));
@@ -730,17 +733,7 @@ describe('application default credentials', () => {
         /exit code: 3.*login to the vault failed/,
       ],
     ])('where %s, that is told without the token', async (_name, write, message) => {
-      await writeFile(
-        join(folder, 'adc.json'),
-        JSON.stringify({
-          type: 'external_account',
-          audience:
-            '//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x',
-          subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
-          token_url: 'https://sts.googleapis.com/token',
-          credential_source: await write(),
-        }),
-      );
+      await writeExternalAccount(await write());
       const variables = {
         GOOGLE_APPLICATION_CREDENTIALS: join(folder, 'adc.json'),
         GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES: '1',
