@@ -450,26 +450,34 @@ TEST_F(HostTest, Restricted) {
   expectServes();
 }
 
+/** Ends the process where it cannot: for children of fork. */
+[[noreturn]] void execute(std::vector<const char*> words) {
+  words.push_back(nullptr);
+  execv(words[0], const_cast<char* const*>(words.data()));
+  _exit(EXIT_FAILURE);
+}
+
+void expectSuccessOf(pid_t child) {
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), EXIT_SUCCESS);
+}
+
 /** @param restriction for `restricted`; empty: none
  *  @param reason empty: it starts all the same */
 void expectRefusalOf(const std::string& restriction, const std::string& reason) {
   const pid_t child = fork();
   if (child == 0) {
     setenv("REFUSED_BECAUSE", reason.c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
-    std::vector<const char*> words{"/proc/self/exe", "--gtest_filter=HostTest.Restricted", nullptr};
+    const std::string self = std::filesystem::read_symlink("/proc/self/exe");
+    std::vector<const char*> words{self.c_str(), "--gtest_filter=HostTest.Restricted"};
     if (!restriction.empty()) {
-      const std::string self = std::filesystem::read_symlink(words[0]);
-      words[0] = self.c_str();
       words.insert(words.begin(), {RESTRICTED, restriction.c_str()});
-      execv(words[0], const_cast<char* const*>(words.data()));
     }
-    execv(words[0], const_cast<char* const*>(words.data()));
-    _exit(EXIT_FAILURE);
+    execute(words);
   }
-  int status = -1;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
-  EXPECT_EQ(WEXITSTATUS(status), EXIT_SUCCESS);
+  expectSuccessOf(child);
 }
 
 TEST(HostTestRestricted, MemoryThatMayNotBecomeExecutable) {
@@ -516,15 +524,9 @@ TEST(HostTestRestricted, AnotherProgramInTheSameProcessStarts) {
   if (child == 0) {
     setenv("EXECUTE_ANEW", "1", 1);  // NOLINT(concurrency-mt-unsafe)
     unsetenv("REFUSED_BECAUSE");     // NOLINT(concurrency-mt-unsafe)
-    std::array<const char*, 3> words{
-        "/proc/self/exe", "--gtest_filter=HostTest.StartsAndExecutesItselfAnew", nullptr};
-    execv(words[0], const_cast<char* const*>(words.data()));
-    _exit(EXIT_FAILURE);
+    execute({"/proc/self/exe", "--gtest_filter=HostTest.StartsAndExecutesItselfAnew"});
   }
-  int status = -1;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
-  EXPECT_EQ(WEXITSTATUS(status), EXIT_SUCCESS);
+  expectSuccessOf(child);
 }
 
 TEST_F(HostTest, CallsBeforeAndAfterOrthancRuns) {
