@@ -43,30 +43,26 @@ export function refuseOtherObject(key: string, told: string | undefined, server:
   );
 }
 
-/** The numbers of the last answers, and the connection that each came by. */
-const connectionOf = new Map<string, WeakRef<object>>();
+/** The numbers of the last answers, and the connection that each came by; undefined: by several, as of servers that give all answers the
+ *  same one (S3Proxy). */
+const connectionOf = new Map<string, WeakRef<object> | undefined>();
 const KEPT_IDS = 1_000;
 /** Shorter ones are those of emulators, and may be the same for all. */
 const MIN_ID_LENGTH = 16;
-/** Of servers that give all answers the same one, as S3Proxy does. */
-const constantIds = new Set<string>();
 
 /** Servers number their answers: one whose number came before, by the same connection, is that one again. A number that comes by another
  *  connection too is none.
  *  @throws TransportError */
 export function refuseRepetition(connection: object, id: string | undefined): void {
-  if (id === undefined || id.length < MIN_ID_LENGTH || constantIds.has(id)) return;
-  const earlier = connectionOf.get(id);
-  if (earlier === undefined) {
-    connectionOf.set(id, new WeakRef(connection));
-    const [oldest = ''] = connectionOf.keys();
-    if (connectionOf.size > KEPT_IDS) connectionOf.delete(oldest);
-  } else if (earlier.deref() === connection) {
-    refuse('an earlier one came again');
-  } else {
-    connectionOf.delete(id);
-    constantIds.add(id);
-  }
+  if (id === undefined || id.length < MIN_ID_LENGTH) return;
+  const isKnown = connectionOf.has(id);
+  if (isKnown && connectionOf.get(id)?.deref() === connection) refuse('an earlier one came again');
+  // Behind all others: the first one is that which has not come for the longest time.
+  connectionOf.delete(id);
+  connectionOf.set(id, isKnown ? undefined : new WeakRef(connection));
+  if (connectionOf.size <= KEPT_IDS) return;
+  const [oldest = ''] = connectionOf.keys();
+  connectionOf.delete(oldest);
 }
 
 export function refuse(words: string): never {
