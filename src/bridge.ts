@@ -9,6 +9,7 @@ import {
   type NativeSegments,
 } from './encryption/native-ciphers.ts';
 import {
+  errorCode,
   ORTHANC_ERROR_NAMES,
   type OrthancErrorName,
   StorageError,
@@ -376,5 +377,5 @@ function whileAlive<T>(work: () => T): T {
 }
 
 function isRequestOver(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'REQUEST_OVER';
+  return errorCode(error) === 'REQUEST_OVER';
 }

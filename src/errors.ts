@@ -91,3 +91,15 @@ export function toStorageError(thrown: unknown): StorageError {
   const message = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
   return new StorageError('INTERNAL', message, { cause: thrown });
 }
+
+/** The code of an error of Node's, such as ENOENT; undefined where it has none. */
+export function errorCode(thrown: unknown): string | undefined {
+  return thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string'
+    ? thrown.code
+    : undefined;
+}
+
+/** For reports that have no place for more. */
+export function codeAndMessage({ code, message }: StorageError): string {
+  return `${code}: ${message}`;
+}

@@ -6,13 +6,8 @@ import type { Envelope } from './encryption/envelope.ts';
 import { headOf, readHead } from './encryption/inspect.ts';
 import { ORTHANC_NAMING, objectKey } from './naming.ts';
 import { storeOf } from './store/body-store.ts';
-import type {
-  Body,
-  LocalFiles,
-  ObjectStore,
-  OperationOptions,
-  Sink,
-} from './store/object-store.ts';
+import { NOWHERE } from './store/memory-sink.ts';
+import type { Body, LocalFiles, ObjectStore, OperationOptions } from './store/object-store.ts';
 
 /** Writes files as they are, whatever the other side is, so that Orthanc itself can read them. The C++ plugins encrypt what goes to the
  *  disk, too, and their move-storage leaves there what it took from the bucket, as it was; that is read by the envelope. So that nothing
@@ -94,9 +89,8 @@ async function verify(
   envelope: Envelope,
   { signal }: OperationOptions,
 ): Promise<void> {
-  const nowhere: Sink = { begin: () => undefined, write: () => undefined };
   const options = { signal, plain: 'refuse' } as const;
-  await envelope.get(storeOf(file), keyOf(attachment), undefined, nowhere, attachment, options);
+  await envelope.get(storeOf(file), keyOf(attachment), undefined, NOWHERE, attachment, options);
 }
 
 function keyOf({ uuid, contentType }: Attachment): string {

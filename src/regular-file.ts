@@ -2,6 +2,7 @@
 // Files that a path names, and nothing else: to open a pipe would wait for somebody who writes to it, to read a device might never end.
 
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { errorCode } from './errors.ts';
 
 const { O_NONBLOCK, O_NOFOLLOW } = constants;
 
@@ -27,5 +28,25 @@ export function readRegularFile(path: string, flags = 0): string {
     return readFileSync(descriptor, 'utf8');
   } finally {
     closeSync(descriptor);
+  }
+}
+
+/** What a message says of a file that Orthanc's user has named, after its path.
+ *  @param thrown by `readRegularFile` */
+export function describeReadFailure(thrown: unknown): string {
+  const code = errorCode(thrown) ?? 'unknown';
+  switch (code) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return 'does not exist; in a container, mount it there';
+    case 'EACCES':
+    case 'EPERM':
+      return 'may not be read by the user that runs Orthanc';
+    case 'EISDIR':
+      return 'is a folder; name the file in it';
+    case 'ENOTFILE':
+      return 'is a device or a pipe; name a file';
+    default:
+      return `cannot be read (${code})`;
   }
 }

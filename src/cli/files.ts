@@ -24,7 +24,7 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { addAbortSignal } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { StorageError } from '../errors.ts';
+import { errorCode, StorageError } from '../errors.ts';
 import type { Spool } from '../jobs/rekey.ts';
 import { openRegularFile, readRegularFile, UNLINKED } from '../regular-file.ts';
 import { abortReason } from '../store/abort.ts';
@@ -150,7 +150,7 @@ function isRunning(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return !(error instanceof Error && 'code' in error && error.code === 'ESRCH');
+    return errorCode(error) !== 'ESRCH';
   }
 }
 
@@ -308,7 +308,7 @@ export function attempt<T>(path: string, what: 'read' | 'written', work: () => T
     return work();
   } catch (cause) {
     if (cause instanceof StorageError) throw cause;
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : String(cause);
+    const code = errorCode(cause) ?? String(cause);
     const problem =
       code === 'ELOOP'
         ? 'is a symbolic link, which is not followed; give the path of the file itself'

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { Command } from 'commander';
-import { StorageError } from '../errors.ts';
+import { errorCode, StorageError } from '../errors.ts';
 import { printJson, printLine } from './output.ts';
 import { formatSection, planRotation, type Rotation } from './rotation.ts';
 
@@ -103,7 +103,7 @@ function writeKey(file: string): void {
   try {
     descriptor = openSync(file, 'wx', 0o600);
   } catch (cause) {
-    if (codeOf(cause) !== 'EEXIST') throw unwritable(file, cause);
+    if (errorCode(cause) !== 'EEXIST') throw unwritable(file, cause);
     throw new StorageError(
       'BAD_CONFIG',
       `${file}: is there already; a key that is overwritten takes all that it encrypted with it`,
@@ -132,16 +132,13 @@ function syncFolder(folder: string): void {
     fsyncSync(descriptor);
   } catch (error) {
     // Network file systems that cannot do this do it by themselves.
-    if (!['EINVAL', 'ENOTSUP', 'EBADF', 'EPERM'].includes(codeOf(error))) throw error;
+    if (!['EINVAL', 'ENOTSUP', 'EBADF', 'EPERM'].includes(errorCode(error) ?? '')) throw error;
   } finally {
     closeSync(descriptor);
   }
 }
 
 function unwritable(file: string, cause: unknown): StorageError {
-  return new StorageError('BAD_CONFIG', `${file}: cannot be written (${codeOf(cause)})`, { cause });
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : String(error);
+  const reason = errorCode(cause) ?? String(cause);
+  return new StorageError('BAD_CONFIG', `${file}: cannot be written (${reason})`, { cause });
 }

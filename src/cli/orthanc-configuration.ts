@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { getNodeValue, type ParseError, parseTree, printParseErrorCode } from 'jsonc-parser';
 import { showName, showPath } from '../config/secret.ts';
-import { StorageError } from '../errors.ts';
+import { errorCode, StorageError } from '../errors.ts';
 
 /** Reads a configuration as Orthanc does: a file, or all `.json` files of a folder with their top-level keys put together; JSON with
  *  comments, commas behind the last element, a byte order mark before it and anything behind it; `${NAME}` and `${NAME:-default}` in it
@@ -214,7 +214,7 @@ function createFinder(text: string): Finder {
 }
 
 function unreadable(path: string, error: unknown): StorageError {
-  const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+  const code = errorCode(error) ?? String(error);
   const reason = code === 'ENOENT' ? 'there is no such file' : code;
   return new StorageError('BAD_CONFIG', `--config ${showPath(path)}: can't be read (${reason})`, {
     cause: error,

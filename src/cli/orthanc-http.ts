@@ -8,7 +8,7 @@ import { unescape as unescapePercent } from 'node:querystring';
 import { CommanderError, Option } from 'commander';
 import { isObject, type RawSection } from '../config/sections.ts';
 import { isLoopback } from '../config/urls.ts';
-import { StorageError } from '../errors.ts';
+import { errorCode, StorageError } from '../errors.ts';
 import { createOrthancApi, type OrthancApi } from '../orthanc-api.ts';
 import {
   type Answer,
@@ -211,7 +211,7 @@ function readPassword(file: string): string {
   try {
     text = readFileSync(file, 'utf8');
   } catch (cause) {
-    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown';
+    const code = errorCode(cause) ?? 'unknown';
     throw new StorageError('BAD_CONFIG', `--orthanc-password-file: cannot be read (${code})`);
   }
   const [first = ''] = text.split(/\r?\n/, 1);

@@ -4,7 +4,7 @@
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { describeSecret, showPath } from '../config/secret.ts';
-import { StorageError } from '../errors.ts';
+import { errorCode, StorageError } from '../errors.ts';
 
 /** One entry of MasterKey or PreviousMasterKeys. */
 export interface KeyFile {
@@ -177,7 +177,7 @@ function describeOpenError(path: string, error: unknown): string {
   if (kind !== undefined) {
     return `holds the key itself (${kind}); write the path of a file that holds it, readable by its owner alone`;
   }
-  const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+  const code = errorCode(error) ?? String(error);
   switch (code) {
     case 'ENOENT':
       return `there is no file ${showPath(path)}`;

@@ -2,7 +2,7 @@
 // Whose an orphan is, by what is in it: the index does not know.
 
 import { type OrthancIds, orthancIdsOf, readDicomIdentifiers } from '../dicom.ts';
-import { toStorageError } from '../errors.ts';
+import { codeAndMessage, toStorageError } from '../errors.ts';
 import { ContentType, parseKey } from '../naming.ts';
 import { hasResource, type OrthancApi } from '../orthanc-api.ts';
 import { createMemorySink } from '../store/memory-sink.ts';
@@ -63,7 +63,6 @@ async function readIds(
     return 'it is no DICOM file, or none whose identifiers can be read';
   } catch (error) {
     if (options.signal.aborted) throw error;
-    const { code, message } = toStorageError(error);
-    return `${code}: ${message}`;
+    return codeAndMessage(toStorageError(error));
   }
 }

@@ -7,10 +7,11 @@ import type { Envelope } from '../encryption/envelope.ts';
 import { detectFormat, looksEncrypted } from '../encryption/header.ts';
 import { type Head, readHead } from '../encryption/inspect.ts';
 import { A2_HEADER_BYTES, keyIdOf } from '../encryption/sizes.ts';
-import { StorageError, toStorageError } from '../errors.ts';
+import { codeAndMessage, StorageError, toStorageError } from '../errors.ts';
 import { contentTypeOf, folderOf, type ParsedKey, parseKey } from '../naming.ts';
 import { linkSignals, untilAborted } from '../store/abort.ts';
-import type { ObjectInfo, OperationOptions, Sink } from '../store/object-store.ts';
+import { NOWHERE } from '../store/memory-sink.ts';
+import type { ObjectInfo, OperationOptions } from '../store/object-store.ts';
 import { forEachAtOnce } from './at-once.ts';
 import type { Side } from './side.ts';
 
@@ -141,9 +142,6 @@ export async function sampleKeys(
   }
 }
 
-const NOWHERE: Sink = { begin: () => undefined, write: () => undefined };
-
 function describe(error: unknown): string {
-  const { code, message } = toStorageError(error);
-  return `${code}: ${message}`;
+  return codeAndMessage(toStorageError(error));
 }

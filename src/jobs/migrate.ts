@@ -4,7 +4,7 @@
 import { setMaxListeners } from 'node:events';
 import { type Attachment, type AttachmentStore, createAttachmentStore } from '../attachments.ts';
 import { ciphertextSize } from '../encryption/sizes.ts';
-import { type StorageError, toStorageError } from '../errors.ts';
+import { codeAndMessage, type StorageError, toStorageError } from '../errors.ts';
 import { ContentType, folderOf, objectKey, type ParsedKey, parseKey } from '../naming.ts';
 import { abortReason } from '../store/abort.ts';
 import { createLimiter } from '../store/limit.ts';
@@ -134,9 +134,9 @@ export async function migrate(
     placeFailures.add(failure);
   }
 
-  function fail(key: string, { code, message }: StorageError): void {
+  function fail(key: string, failure: StorageError): void {
     counts.failed += 1;
-    deps.failed(key, `${code}: ${message}`);
+    deps.failed(key, codeAndMessage(failure));
   }
 
   async function migrateOne(object: ObjectInfo, parsed: ParsedKey): Promise<void> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // verify --deep: each content, read and decrypted, against the MD5 in Orthanc's index.
 
-import { toStorageError } from '../errors.ts';
+import { codeAndMessage, toStorageError } from '../errors.ts';
 import { contentTypeOf, objectKey } from '../naming.ts';
 import type { IndexedAttachment, Resource } from '../orthanc-api.ts';
 import { forEachAtOnce } from './at-once.ts';
@@ -55,14 +55,15 @@ async function findFault(
     return undefined;
   } catch (error) {
     if (signal.aborted) throw error;
-    const { code, message, key: failed } = toStorageError(error);
+    const failure = toStorageError(error);
+    const { code, key: failed } = failure;
     if (code === 'NOT_FOUND') return undefined;
     const isCorrupt = code === 'INTEGRITY' || code === 'SHORT_BODY';
     return {
       kind: isCorrupt ? 'corrupt' : 'unreadable',
       // Where nobody has said which, the name that it would have today.
       key: read ?? failed ?? objectKey(uuid, contentType, naming, format !== undefined),
-      reason: `${code}: ${message}`,
+      reason: codeAndMessage(failure),
     };
   }
 }

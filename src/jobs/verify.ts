@@ -3,7 +3,7 @@
 
 import { setMaxListeners } from 'node:events';
 import { ciphertextSize, type EncryptionFormat } from '../encryption/sizes.ts';
-import { StorageError, toStorageError } from '../errors.ts';
+import { codeAndMessage, StorageError, toStorageError } from '../errors.ts';
 import { alternateKeys, contentTypeOf, folderOf, objectKey, parseKey } from '../naming.ts';
 import type { IndexedAttachment, OrthancApi } from '../orthanc-api.ts';
 import { sleepUntilAborted } from '../store/abort.ts';
@@ -386,10 +386,11 @@ export async function verify(
     try {
       await store.delete(orphan.key, { signal });
     } catch (error) {
-      const { code, message } = toStorageError(error);
+      const failure = toStorageError(error);
       // One that must stay is no reason to keep the others.
-      if (code !== 'ACCESS_DENIED') throw error;
-      report({ kind: 'undeletable-orphan', key: orphan.key, reason: `${code}: ${message}` });
+      if (failure.code !== 'ACCESS_DENIED') throw error;
+      const reason = codeAndMessage(failure);
+      report({ kind: 'undeletable-orphan', key: orphan.key, reason });
       return;
     }
     counts.deletedOrphans += 1;

@@ -10,7 +10,7 @@ import Agent from 'undici/lib/dispatcher/agent.js';
 import Pool from 'undici/lib/dispatcher/pool.js';
 import ProxyAgent from 'undici/lib/dispatcher/proxy-agent.js';
 import type { NetworkSettings, ProxyServer } from '../config/settings.ts';
-import { StorageError } from '../errors.ts';
+import { errorCode, StorageError } from '../errors.ts';
 import { readRegularFile } from '../regular-file.ts';
 import { abortReason } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
@@ -189,7 +189,7 @@ function readAuthorities(file: string | undefined): string | undefined {
   try {
     pem = readRegularFile(file);
   } catch (cause) {
-    const isOther = cause instanceof Error && 'code' in cause && cause.code === 'ENOTFILE';
+    const isOther = errorCode(cause) === 'ENOTFILE';
     const problem = isOther ? `"${file}" is no file` : `cannot read the file "${file}"`;
     throw new StorageError('BAD_CONFIG', `HttpsCACertificates: ${problem}`, { cause });
   }
@@ -391,10 +391,7 @@ function toBodyError(thrown: unknown): unknown {
 
 function toTransportError(thrown: unknown): TransportError {
   if (thrown instanceof TransportError) return thrown;
-  const code =
-    thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string'
-      ? thrown.code
-      : 'UNKNOWN';
+  const code = errorCode(thrown) ?? 'UNKNOWN';
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   const isDefect = code === 'UNKNOWN' && !(thrown instanceof Error && thrown.name.includes('HTTP'));
   // undici gives this two codes, of a tunnel and of a plain request.

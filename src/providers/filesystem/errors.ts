@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What the file system reports, as StorageErrors that name StorageDirectory.
 
-import { StorageError, type StorageErrorCode } from '../../errors.ts';
+import { errorCode, StorageError, type StorageErrorCode } from '../../errors.ts';
 import type { Operation } from '../operation.ts';
 
 export function toFileSystemError(
@@ -69,12 +69,6 @@ function explain(thrown: unknown, verb: string): readonly [StorageErrorCode, str
     default:
       return ['INTERNAL', thrown instanceof Error ? thrown.message : String(thrown)];
   }
-}
-
-export function errorCode(thrown: unknown): string | undefined {
-  return thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string'
-    ? thrown.code
-    : undefined;
 }
 
 /** Nothing lies there. Whether that is so because the disk is away, Root.expectPresent tells. */

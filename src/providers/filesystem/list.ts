@@ -4,8 +4,9 @@
 import type { Dirent } from 'node:fs';
 import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { errorCode } from '../../errors.ts';
 import type { ObjectInfo } from '../../store/object-store.ts';
-import { errorCode, isGone } from './errors.ts';
+import { isGone } from './errors.ts';
 import { isTemporary, pathOf } from './paths.ts';
 import type { Root } from './root.ts';
 

@@ -5,10 +5,10 @@ import { randomUUID } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { errorCode } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
 import type { Body } from '../../store/object-store.ts';
 import { createPieceReader, PIECE_BYTES } from '../content.ts';
-import { errorCode } from './errors.ts';
 import { temporaryName } from './paths.ts';
 import type { Root } from './root.ts';
 

@@ -7,7 +7,8 @@ import type { GoogleSettings } from '../../config/settings.ts';
 import type { Logger } from '../../log.ts';
 import { bodyOf } from '../../store/bodies.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
-import type { ObjectStore, Sink } from '../../store/object-store.ts';
+import { NOWHERE } from '../../store/memory-sink.ts';
+import type { ObjectStore } from '../../store/object-store.ts';
 import type { Cleanups } from '../cleanups.ts';
 import { probeKey } from '../operation.ts';
 import { PROBE, verifyProbe, withRemoval } from '../probe.ts';
@@ -118,9 +119,8 @@ async function probe(deps: CheckDependencies, trial: Trial, signal: AbortSignal)
 }
 
 const readOnce: Trial = async (deps, key, signal) => {
-  const discard: Sink = { begin: () => undefined, write: () => undefined };
   try {
-    await deps.get(key, undefined, discard, { signal });
+    await deps.get(key, undefined, NOWHERE, { signal });
   } catch (thrown) {
     throw explain(deps, 'read', key, thrown);
   }

@@ -4,8 +4,8 @@
 
 import { join } from 'node:path';
 import { describeSecret, showPath } from '../../config/secret.ts';
-import { StorageError } from '../../errors.ts';
-import { readRegularFile } from '../../regular-file.ts';
+import { errorCode, StorageError } from '../../errors.ts';
+import { describeReadFailure, readRegularFile } from '../../regular-file.ts';
 import { redact, TEXT_MAX_CHARACTERS } from '../../safe-text.ts';
 import { oneLine } from '../words.ts';
 
@@ -39,21 +39,8 @@ function findProblem(file: string, mayBeMissing: boolean): string | undefined {
   try {
     json = readRegularFile(file);
   } catch (thrown) {
-    const code = thrown instanceof Error && 'code' in thrown ? String(thrown.code) : 'unknown';
-    switch (code) {
-      case 'ENOENT':
-      case 'ENOTDIR':
-        return mayBeMissing ? undefined : 'does not exist; in a container, mount it there';
-      case 'EACCES':
-      case 'EPERM':
-        return 'may not be read by the user that runs Orthanc';
-      case 'EISDIR':
-        return 'is a folder; name the file in it';
-      case 'ENOTFILE':
-        return 'is a device or a pipe; name a file';
-      default:
-        return `cannot be read (${code})`;
-    }
+    const isMissing = ['ENOENT', 'ENOTDIR'].includes(errorCode(thrown) ?? '');
+    return mayBeMissing && isMissing ? undefined : describeReadFailure(thrown);
   }
   try {
     JSON.parse(json);

@@ -4,7 +4,7 @@
 import { createPrivateKey } from 'node:crypto';
 import { describeSecret, showPath } from '../../config/secret.ts';
 import { StorageError } from '../../errors.ts';
-import { readRegularFile } from '../../regular-file.ts';
+import { describeReadFailure, readRegularFile } from '../../regular-file.ts';
 
 export interface ServiceAccount {
   readonly type: 'service_account';
@@ -68,21 +68,7 @@ function readText(file: string): string {
         `${SETTING}: holds the key itself (${kind}); write the path of a file that holds it`,
       );
     }
-    const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
-    switch (code) {
-      case 'ENOENT':
-      case 'ENOTDIR':
-        throw wrong(file, 'does not exist; in a container, mount it there', cause);
-      case 'EACCES':
-      case 'EPERM':
-        throw wrong(file, 'may not be read by the user that runs Orthanc', cause);
-      case 'EISDIR':
-        throw wrong(file, 'is a folder; name the file in it', cause);
-      case 'ENOTFILE':
-        throw wrong(file, 'is a device or a pipe; name a file', cause);
-      default:
-        throw wrong(file, `cannot be read (${String(code)})`, cause);
-    }
+    throw wrong(file, describeReadFailure(cause), cause);
   }
 }
 

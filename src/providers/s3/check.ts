@@ -14,7 +14,7 @@ import type { S3Settings } from '../../config/settings.ts';
 import type { Logger } from '../../log.ts';
 import { viewOf } from '../../store/bodies.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
-import { createMemorySink } from '../../store/memory-sink.ts';
+import { NOWHERE } from '../../store/memory-sink.ts';
 import type { ByteRange, Sink } from '../../store/object-store.ts';
 import { encodeCrc32 } from '../checksums.ts';
 import { probeKey } from '../operation.ts';
@@ -172,7 +172,7 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
   /** @returns false where that is not known yet */
   async function isReadable(): Promise<boolean> {
     try {
-      await read(undefined, createMemorySink().sink);
+      await read(undefined, NOWHERE);
       return true;
     } catch (thrown) {
       const error = toS3Error(thrown, { verb: 'check', key: undefined }, settings);
