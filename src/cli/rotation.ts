@@ -161,14 +161,23 @@ function pick(
 /** @param paths what Orthanc itself writes or reads, the best evidence first */
 function ownerOf(paths: readonly (string | undefined)[]): Owner | undefined {
   for (const path of paths) {
-    const stat = path === undefined ? undefined : statSync(path, { throwIfNoEntry: false });
-    if (stat !== undefined) return { uid: stat.uid, name: nameOf(stat.uid) };
+    const uid = path === undefined ? undefined : unlessHidden(() => statSync(path).uid);
+    if (uid !== undefined) return { uid, name: nameOf(uid) };
   }
   return undefined;
 }
 
 function nameOf(uid: number): string {
-  const users = readFileSync('/etc/passwd', 'utf8').split('\n');
+  const users = (unlessHidden(() => readFileSync('/etc/passwd', 'utf8')) ?? '').split('\n');
   const found = users.map((line) => line.split(':')).find(([, , id]) => id === String(uid));
   return found?.[0] ?? String(uid);
+}
+
+/** Who may not see a file gets a key all the same. */
+function unlessHidden<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch {
+    return undefined;
+  }
 }

@@ -200,6 +200,18 @@ describe('keygen', () => {
     expect(keygen('owned.json', 'root.key').stdout.toString()).not.toContain('chown');
   });
 
+  test('a folder of Orthanc’s that cannot be looked at tells no owner, and stops nothing', () => {
+    const StorageDirectory = path('leads-to-itself');
+    symlinkSync(StorageDirectory, StorageDirectory);
+    writeFileSync(
+      path('hidden.json'),
+      JSON.stringify({ StorageDirectory, AwsS3Storage: { BucketName: 'b' } }),
+    );
+    const { code, stdout } = keygen('hidden.json', 'hidden.key');
+    expect([code, stdout.toString()]).toEqual([0, expect.stringContaining('with the id 1.')]);
+    expect(stdout.toString()).not.toContain('chown 0');
+  });
+
   test('a full disk leaves no empty file, in whose place no key could be made again', () => {
     const before = readdirSync(folder);
     const command = 'ulimit -f 0; node cli.cjs keygen full.key 2>&1 | cat';
