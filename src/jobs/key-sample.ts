@@ -38,8 +38,8 @@ export interface KeyFinding {
   readonly kind: 'missing' | 'wrong';
   readonly keyId: number;
   count: number;
-  /** The key of one of them. */
-  readonly example: string;
+  /** The first of their keys, in the order of the alphabet: two runs name the same one. */
+  example: string;
 }
 
 /** Writes nothing. */
@@ -70,7 +70,8 @@ export async function sampleKeys(
     clearTimeout(timer);
     link.release();
   }
-  return { lookedAt, plain, findings: [...findings.values()], failure };
+  const sorted = [...findings.values()].sort((a, b) => (a.example < b.example ? -1 : 1));
+  return { lookedAt, plain, findings: sorted, failure };
 
   async function lookAtSome(): Promise<void> {
     const listed: (readonly [ObjectInfo, ParsedKey])[] = [];
@@ -116,6 +117,7 @@ export async function sampleKeys(
     const keyId = keyIdOf(head.bytes);
     const finding = findings.get(`${kind} ${keyId}`) ?? { kind, keyId, count: 0, example: key };
     finding.count += 1;
+    if (key < finding.example) finding.example = key;
     findings.set(`${kind} ${keyId}`, finding);
   }
 

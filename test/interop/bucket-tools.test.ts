@@ -132,12 +132,12 @@ describe.each(PROVIDERS)('%s', (provider) => {
     expect(stdout).not.toContain('fine');
     const key = (number: number) => `keys/${uuidOf(number)}\\.dcm\\.enc`;
     const lines = stderr.trimEnd().split('\n');
-    expect(lines.toSorted()).toEqual([
+    expect(lines).toEqual([
       expect.stringMatching(
         `: 1 of 6 objects that were looked at, such as ${key(1)}, cannot be read: they are encrypted with master key 9, which is not configured; add it to PreviousMasterKeys$`,
       ),
       expect.stringMatching(
-        `: 2 of 6 objects that were looked at, such as (${key(2)}|${key(3)}), cannot be read: they name master key 2, and the key that is configured with this id does not decrypt them`,
+        `: 2 of 6 objects that were looked at, such as ${key(2)}, cannot be read: they name master key 2, and the key that is configured with this id does not decrypt them`,
       ),
     ]);
     expect(stderr).not.toContain('notes.txt');
@@ -148,7 +148,7 @@ describe.each(PROVIDERS)('%s', (provider) => {
       objects: object;
     };
     expect(objects).toEqual({ lookedAt: 6, plain: 1 });
-    expect(warnings.map((warning) => `warning: ${warning}`).toSorted()).toEqual(lines.toSorted());
+    expect(warnings.map((warning) => `warning: ${warning}`)).toEqual(lines);
 
     const keyless = check({ StorageEncryption: undefined });
     expect(keyless.code).toBe(0);
