@@ -13,7 +13,7 @@
 
 namespace cloudstore {
 
-/** What Orthanc asks. The numbers are those of src/bridge.ts. */
+/** What Orthanc asks. The numbers are those of src/plugin/bridge.ts. */
 enum class Operation : uint8_t {
   kCreate = 0,
   kReadWhole = 1,
@@ -57,7 +57,7 @@ struct RestAnswer {
   std::string body;
 };
 
-/** No status of HTTP: Orthanc was not asked, since it is stopping. src/bridge.ts knows it, too. */
+/** No status of HTTP: Orthanc was not asked, since it is stopping. src/plugin/bridge.ts knows it, too. */
 constexpr uint16_t kNotCalled = 0;
 inline RestAnswer notCalled() { return {kNotCalled, {}, "Orthanc is stopping"}; }
 

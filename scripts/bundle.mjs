@@ -91,7 +91,7 @@ async function bundlePlugin() {
   const { sourcemap: _, supported, ...split } = common;
   const result = await build({
     ...split,
-    entryPoints: { plugin: 'src/main.ts' },
+    entryPoints: { plugin: 'src/plugin/main.ts' },
     outdir: bundleFolder,
     outExtension: { '.js': '.cjs' },
     format: 'esm',

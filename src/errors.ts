@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { type SafeText, safeLines } from './safe-text.ts';
+import { type SafeText, safeLines } from './text/safe-text.ts';
 
 /** The closed set of reasons for which a storage operation fails. The codes are API: logs and tests go by them; messages are
  *  prose. */

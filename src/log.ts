@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import type { Secret } from './config/secret.ts';
 import { StorageError } from './errors.ts';
-import { hideSecrets, type SafeText, safeLine } from './safe-text.ts';
+import { hideSecrets, type SafeText, safeLine } from './text/safe-text.ts';
+import type { Secret } from './text/secret.ts';
 
 /** By consequence: an error means data at risk or a refused operation, a warning something degraded, info one line per start or
  *  stop, debug one line per request. */

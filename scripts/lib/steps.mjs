@@ -36,14 +36,14 @@ import { spawnGuarded, waitForExit } from './run.mjs';
 const testsAtOnce = '4';
 /** Those that encrypt or decrypt. */
 const encryptionTests = [
-  'test/unit/encrypted-attachments.test.ts',
+  'test/unit/attachments/encrypted-attachments.test.ts',
   'test/unit/encryption/encrypted-body.test.ts',
   'test/unit/encryption/envelope.test.ts',
   'test/unit/encryption/fuzz.test.ts',
   'test/unit/encryption/opened-object.test.ts',
   'test/unit/encryption/tampering.test.ts',
   'test/unit/encryption/vectors.test.ts',
-  'test/unit/jobs/rekey.test.ts',
+  'test/unit/tools/rekey/rekey.test.ts',
 ];
 /** Where reports and logs of the steps are. */
 const reportFolder = inProject('build', 'test');

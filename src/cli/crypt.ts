@@ -2,6 +2,7 @@
 // `encrypt` and `decrypt`: files, standard streams, and objects in the bucket.
 
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { ContentType, parseKey } from '../attachments/naming.ts';
 import type { NamingSettings } from '../config/settings.ts';
 import type { ObjectIdentity } from '../encryption/a2.ts';
 import type { Envelope } from '../encryption/envelope.ts';
@@ -9,17 +10,22 @@ import { isLookalike } from '../encryption/header.ts';
 import { headOf } from '../encryption/inspect.ts';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError } from '../errors.ts';
-import { ContentType, parseKey } from '../naming.ts';
 import { bodyOf } from '../store/bodies.ts';
 import { pour, storeOf } from '../store/body-store.ts';
 import { createMemorySink } from '../store/memory-sink.ts';
 import type { Body, ObjectStore, Sink } from '../store/object-store.ts';
-import { openBucket } from './bucket.ts';
-import { type Input, type Output, openInput, openOutput, STANDARD_STREAM } from './files.ts';
-import { abortWhenInterrupted } from './interruption.ts';
+import { openBucket } from '../tools/common/bucket.ts';
+import {
+  type Input,
+  type Output,
+  openInput,
+  openOutput,
+  STANDARD_STREAM,
+} from '../tools/common/files.ts';
+import { abortWhenInterrupted } from '../tools/common/interruption.ts';
+import { printJson } from '../tools/common/output.ts';
+import { createCliLogger, loadCliSettings } from '../tools/common/settings.ts';
 import { BUCKET_PREFIX, keyOf, parseName, refuseMisleadingKey, sourceKey } from './operands.ts';
-import { printJson } from './output.ts';
-import { createCliLogger, loadCliSettings } from './settings.ts';
 
 interface Options {
   readonly config: string;

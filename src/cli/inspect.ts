@@ -8,13 +8,13 @@ import {
   readHead,
 } from '../encryption/inspect.ts';
 import { toStorageError } from '../errors.ts';
-import { safeLine } from '../safe-text.ts';
 import type { ObjectStore, OperationOptions } from '../store/object-store.ts';
-import { openBucket } from './bucket.ts';
-import { isFile, openInput } from './files.ts';
-import { abortWhenInterrupted } from './interruption.ts';
-import { printJson, printLine } from './output.ts';
-import { loadProvider } from './settings.ts';
+import { safeLine } from '../text/safe-text.ts';
+import { openBucket } from '../tools/common/bucket.ts';
+import { isFile, openInput } from '../tools/common/files.ts';
+import { abortWhenInterrupted } from '../tools/common/interruption.ts';
+import { printJson, printLine } from '../tools/common/output.ts';
+import { loadProvider } from '../tools/common/settings.ts';
 
 interface Options {
   readonly config?: string;

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Argument, Command } from 'commander';
+import { type LocatedAttachment, locate } from '../attachments/locate.ts';
 import { StorageError } from '../errors.ts';
-import { type LocatedAttachment, locate } from '../locate.ts';
-import { LEVELS, type Level } from '../orthanc-api.ts';
-import { abortWhenInterrupted } from './interruption.ts';
+import { LEVELS, type Level } from '../orthanc/api.ts';
+import { abortWhenInterrupted } from '../tools/common/interruption.ts';
 import {
   connectToOrthanc,
   ORTHANC_HELP,
   type OrthancOptions,
   orthancOption,
   orthancPasswordFileOption,
-} from './orthanc-http.ts';
-import { printJson, printLine } from './output.ts';
-import { openSides } from './sides.ts';
+} from '../tools/common/orthanc-http.ts';
+import { printJson, printLine } from '../tools/common/output.ts';
+import { openSides } from '../tools/common/sides.ts';
 
 interface Options extends OrthancOptions {
   readonly json?: true;

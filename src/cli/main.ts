@@ -3,17 +3,17 @@
 
 import { Command, CommanderError } from 'commander';
 import { StorageError } from '../errors.ts';
-import { safeLine } from '../safe-text.ts';
-import { checkCommand } from './check.ts';
+import { safeLine } from '../text/safe-text.ts';
+import { checkCommand } from '../tools/check/command.ts';
+import { exitWhenInterrupted } from '../tools/common/interruption.ts';
+import { endWithReader, tellError, tellLine } from '../tools/common/output.ts';
+import { keygenCommand } from '../tools/keygen/command.ts';
+import { migrateCommand } from '../tools/migrate/command.ts';
+import { rekeyCommand } from '../tools/rekey/command.ts';
+import { verifyCommand } from '../tools/verify/command.ts';
 import { decryptCommand, encryptCommand } from './crypt.ts';
 import { inspectCommand } from './inspect.ts';
-import { exitWhenInterrupted } from './interruption.ts';
-import { keygenCommand } from './keygen.ts';
 import { locateCommand } from './locate.ts';
-import { migrateCommand } from './migrate.ts';
-import { endWithReader, tellError, tellLine } from './output.ts';
-import { rekeyCommand } from './rekey.ts';
-import { verifyCommand } from './verify.ts';
 
 // Set by scripts/bundle.mjs.
 declare const __VERSION__: string;

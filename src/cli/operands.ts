@@ -2,9 +2,9 @@
 // IN and OUT of `encrypt` and `decrypt`: which of them are objects in the bucket, and what their names tell.
 
 import { basename } from 'node:path';
+import { type ParsedKey, parseKey } from '../attachments/naming.ts';
 import { StorageError } from '../errors.ts';
-import { type ParsedKey, parseKey } from '../naming.ts';
-import { isFile } from './files.ts';
+import { isFile } from '../tools/common/files.ts';
 
 /** Before an operand: an object in the bucket, also where a file has that name. */
 export const BUCKET_PREFIX = 'bucket:';

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Which server the settings and the environment name, and whether it is wise to send patient data there by it.
 
+import { describeSecret } from '../text/secret.ts';
 import { firstOf, type Variables } from './environment.ts';
 import type { Report } from './problems.ts';
-import { describeSecret } from './secret.ts';
 import type { S3Settings } from './settings.ts';
 import { hasPath, isAddressOrLocalhost, isLoopback, parseS3Endpoint } from './urls.ts';
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Environment variables decide something without being in the configuration: the log names those that do.
 
+import { describeSecret } from '../text/secret.ts';
 import type { Report } from './problems.ts';
-import { describeSecret } from './secret.ts';
 import type { ProviderSettings } from './settings.ts';
 
 export type Variables = Readonly<Record<string, string | undefined>>;

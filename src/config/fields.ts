@@ -3,7 +3,7 @@
 // parse: a bucket "2026" as a number, true as "true"), and words its own error: the schemas use zod/mini, which has no texts.
 
 import * as z from 'zod/mini';
-import { describeSecret, Secret } from './secret.ts';
+import { describeSecret, Secret } from '../text/secret.ts';
 import { suggest } from './suggest.ts';
 
 /** What docs/configuration.md and the JSON Schema say of a setting, beside what its schema says. */

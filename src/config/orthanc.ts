@@ -2,11 +2,11 @@
 // What Orthanc's own settings and its version mean for the plugin.
 
 import { isAbsolute } from 'node:path';
-import { compareVersions } from '../version.ts';
+import { compareVersions } from '../orthanc/version.ts';
+import { describeSecret } from '../text/secret.ts';
 import type { Variables } from './environment.ts';
 import type { Report } from './problems.ts';
 import { readProxies } from './proxies.ts';
-import { describeSecret } from './secret.ts';
 import type { OrthancNetwork, RawSection } from './sections.ts';
 import type { FileSystemSettings } from './settings.ts';
 

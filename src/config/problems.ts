@@ -2,7 +2,7 @@
 // zod's issues as lines for the user: which setting, what is wrong, what to write instead.
 
 import type * as z from 'zod/mini';
-import { showName } from './secret.ts';
+import { showName } from '../text/secret.ts';
 import { suggest, suggestForName } from './suggest.ts';
 
 /** What a reading of the configuration has to say, in the order in which it was found. */

@@ -2,9 +2,9 @@
 // Which proxies there are: Orthanc's HttpProxy, else what the environment names, by the variables that libcurl and so the C++ plugins
 // obey.
 
+import { Secret } from '../text/secret.ts';
 import { firstOf, type Variables } from './environment.ts';
 import type { Report } from './problems.ts';
-import { Secret } from './secret.ts';
 import type { ProxyServer, ProxySettings } from './settings.ts';
 import { parseProxy } from './urls.ts';
 

@@ -3,6 +3,7 @@
 // a millisecond or two, and Orthanc waits while it starts.
 
 import * as z from 'zod/mini';
+import { describeSecret, showName } from '../text/secret.ts';
 import { parseConnectionString } from './connection-string.ts';
 import {
   blankToUndefined,
@@ -23,7 +24,6 @@ import {
   wholeNumberSchema,
   withoutSecret,
 } from './fields.ts';
-import { describeSecret, showName } from './secret.ts';
 import { parseAccountUrl, parseEndpoint, parseS3Endpoint, type UrlResult } from './urls.ts';
 
 export const S3_STORAGE_CLASSES = [

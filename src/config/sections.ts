@@ -2,6 +2,7 @@
 // The provider sections: a new provider is a schema (schema.ts), an entry here, and its settings (settings.ts).
 
 import * as z from 'zod/mini';
+import { Secret } from '../text/secret.ts';
 import { parseConnectionString } from './connection-string.ts';
 import { readS3Address, refuseBucketInAddress, warnOfEndpoint } from './endpoints.ts';
 import type { Variables } from './environment.ts';
@@ -16,7 +17,6 @@ import {
   S3_STORAGE_CLASSES,
   s3Schema,
 } from './schema.ts';
-import { Secret } from './secret.ts';
 import type {
   AzureSettings,
   HybridSettings,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What the configuration means once it is read and checked. Orthanc's PascalCase keys end in this folder.
 
+import type { Secret } from '../text/secret.ts';
 import type { EncryptionSettings } from './encryption.ts';
-import type { Secret } from './secret.ts';
 
 /** What each provider needs to talk to its server. */
 export interface NetworkSettings {

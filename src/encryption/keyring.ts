@@ -3,8 +3,8 @@
 
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { describeSecret, showPath } from '../config/secret.ts';
 import { errorCode, StorageError } from '../errors.ts';
+import { describeSecret, showPath } from '../text/secret.ts';
 
 /** One entry of MasterKey or PreviousMasterKeys. */
 export interface KeyFile {

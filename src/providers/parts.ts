@@ -2,9 +2,9 @@
 // Large contents in parts, several under way at once, none ever held as a whole.
 
 import { setMaxListeners } from 'node:events';
+import { window } from '../http/content.ts';
 import { linkSignals } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
-import { window } from './content.ts';
 
 const MIB = 1024 * 1024;
 

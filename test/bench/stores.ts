@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The three stores for a bench, and content and target as the bridge has them.
 
-import { Secret } from '../../src/config/secret.ts';
 import { createAzureStore } from '../../src/providers/azure/store.ts';
 import { createGoogleStore } from '../../src/providers/google/store.ts';
 import { createS3Store } from '../../src/providers/s3/store.ts';
 import type { Body, ObjectStore, Sink } from '../../src/store/object-store.ts';
+import { Secret } from '../../src/text/secret.ts';
 import { makeAzureSettings, makeS3Settings, NETWORK } from '../support/settings.ts';
 
 export interface Access {

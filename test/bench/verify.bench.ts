@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // verify over an index and a bucket of any size that exist only as arithmetic. Arguments: how many objects.
 
-import { createAttachmentStore } from '../../src/attachments.ts';
-import { verify } from '../../src/jobs/verify.ts';
-import { objectKey } from '../../src/naming.ts';
-import { createOrthancApi } from '../../src/orthanc-api.ts';
+import { createAttachmentStore } from '../../src/attachments/attachments.ts';
+import { objectKey } from '../../src/attachments/naming.ts';
+import { createOrthancApi } from '../../src/orthanc/api.ts';
+import { verify } from '../../src/tools/verify/verify.ts';
 import { createMemoryStore } from '../support/memory-store.ts';
 
 const count = Number(process.argv[2] ?? 100_000);

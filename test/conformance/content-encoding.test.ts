@@ -7,10 +7,10 @@ import { PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { BlobServiceClient } from '@azure/storage-blob';
 import { expect, test } from 'vitest';
 import { startAzure, startS3 } from '../../scripts/services.mjs';
-import { Secret } from '../../src/config/secret.ts';
 import { createAzureStore } from '../../src/providers/azure/store.ts';
 import { createS3Store } from '../../src/providers/s3/store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
+import { Secret } from '../../src/text/secret.ts';
 import { expectSameBytes, makeSink, never } from '../support/bodies.ts';
 import { makeAzureSettings, makeLogger, makeS3Settings } from '../support/settings.ts';
 

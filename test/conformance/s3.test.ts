@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { type S3Service, startS3 } from '../../scripts/services.mjs';
-import { Secret } from '../../src/config/secret.ts';
 import type { S3Settings } from '../../src/config/settings.ts';
 import { createS3Store } from '../../src/providers/s3/store.ts';
+import { Secret } from '../../src/text/secret.ts';
 import { makeLogger, makeS3Settings } from '../support/settings.ts';
 import { type ConformanceTarget, type Mistake, storeConformance } from './store-conformance.ts';
 

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ensureBox } from '../../scripts/lib/box.mjs';
-import { orthancIdsOf, readDicomIdentifiers } from '../../src/dicom.ts';
+import { orthancIdsOf, readDicomIdentifiers } from '../../src/tools/verify/dicom.ts';
 import { type DicomFile, makeDicom, readDicomFiles } from '../support/dicom.ts';
 import { type Orthanc, startOrthanc, type Upload } from '../support/orthanc.ts';
 import { boxName } from '../support/world.ts';

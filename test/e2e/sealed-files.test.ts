@@ -6,9 +6,9 @@ import { createSecretKey, randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ContentType } from '../../src/attachments/naming.ts';
 import { createEnvelope, type Envelope } from '../../src/encryption/envelope.ts';
 import { createKeyring } from '../../src/encryption/keyring.ts';
-import { ContentType } from '../../src/naming.ts';
 import {
   createArchive,
   expectAll,

@@ -4,12 +4,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setLogLevel } from '@azure/logger';
 import { describe, expect, test } from 'vitest';
-import { Secret } from '../../src/config/secret.ts';
+import { crc32, encodeCrc32 } from '../../src/checksums/checksums.ts';
 import type { AzureSettings } from '../../src/config/settings.ts';
 import { type AzureDependencies, createAzureStore } from '../../src/providers/azure/store.ts';
-import { crc32, encodeCrc32 } from '../../src/providers/checksums.ts';
 import { withDeadline } from '../../src/store/deadline.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
+import { Secret } from '../../src/text/secret.ts';
 import {
   answerAzure,
   answerAzureError,

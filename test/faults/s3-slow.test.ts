@@ -3,7 +3,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { crc32, encodeCrc32 } from '../../src/providers/checksums.ts';
+import { crc32, encodeCrc32 } from '../../src/checksums/checksums.ts';
 import { createS3Store } from '../../src/providers/s3/store.ts';
 import type { ObjectStore, Sink } from '../../src/store/object-store.ts';
 import {

@@ -2,8 +2,8 @@
 // StartTimeout: what waiting may mend is waited for when Orthanc starts, and nothing else.
 
 import { describe, expect, test } from 'vitest';
+import { checkStores } from '../../src/attachments/open-stores.ts';
 import type { StorageErrorCode } from '../../src/errors.ts';
-import { checkStores } from '../../src/open-stores.ts';
 import { createS3Store } from '../../src/providers/s3/store.ts';
 import { expectFailure } from '../support/bodies.ts';
 import { answerS3, failS3 } from '../support/s3-memory.ts';

@@ -9,11 +9,7 @@ import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { NetworkSettings } from '../../src/config/settings.ts';
-import {
-  createTransport,
-  type ExchangeRequest,
-  type Transport,
-} from '../../src/providers/transport.ts';
+import { createTransport, type ExchangeRequest, type Transport } from '../../src/http/transport.ts';
 import { makeBody, makeBytes } from '../support/bodies.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { startProxy } from '../support/forward-proxy.ts';

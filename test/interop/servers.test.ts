@@ -11,10 +11,10 @@ import {
   startGcpStorageEmulator,
   startOtherS3,
 } from '../../scripts/services.mjs';
-import { Secret } from '../../src/config/secret.ts';
 import type { S3Settings } from '../../src/config/settings.ts';
 import { createGoogleStore } from '../../src/providers/google/store.ts';
 import { createS3Store } from '../../src/providers/s3/store.ts';
+import { Secret } from '../../src/text/secret.ts';
 import { type ConformanceTarget, storeConformance } from '../conformance/store-conformance.ts';
 import { makeGoogleSettings } from '../support/google.ts';
 import { makeLogger, makeS3Settings } from '../support/settings.ts';

@@ -2,7 +2,7 @@
 // What Orthanc's REST API tells of its index, for tests without Orthanc.
 
 import { createHash } from 'node:crypto';
-import { createOrthancApi, type OrthancApi, type Resource } from '../../src/orthanc-api.ts';
+import { createOrthancApi, type OrthancApi, type Resource } from '../../src/orthanc/api.ts';
 
 export interface FakeAttachment {
   readonly resource: Resource;

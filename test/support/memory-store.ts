@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // An ObjectStore that is a Map, which notes what it was asked and can be told to fail.
 
-import { createAttachmentStore } from '../../src/attachments.ts';
+import { createAttachmentStore } from '../../src/attachments/attachments.ts';
+import { createFileAttachments } from '../../src/attachments/file-attachments.ts';
+import type { Side } from '../../src/attachments/side.ts';
 import type { NamingSettings } from '../../src/config/settings.ts';
 import type { Envelope } from '../../src/encryption/envelope.ts';
 import { StorageError, type StorageErrorCode } from '../../src/errors.ts';
-import { createFileAttachments } from '../../src/file-attachments.ts';
-import type { Side } from '../../src/jobs/side.ts';
 import { abortReason } from '../../src/store/abort.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 

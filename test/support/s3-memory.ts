@@ -3,7 +3,7 @@
 
 import { randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
-import { crc32 as checksumOf, encodeCrc32 } from '../../src/providers/checksums.ts';
+import { crc32 as checksumOf, encodeCrc32 } from '../../src/checksums/checksums.ts';
 import type { AnswerFromMemory, RecordedRequest, Step } from './scripted-server.ts';
 
 export const TEST_REQUEST_ID = 'REQUEST0ID';

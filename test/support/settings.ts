@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { parseConnectionString } from '../../src/config/connection-string.ts';
-import { Secret } from '../../src/config/secret.ts';
 import type {
   AzureSettings,
   NetworkSettings,
@@ -9,6 +8,7 @@ import type {
   S3Settings,
 } from '../../src/config/settings.ts';
 import type { Logger } from '../../src/log.ts';
+import { Secret } from '../../src/text/secret.ts';
 
 export const TEST_ACCESS_KEY = 'test-access-key';
 export const TEST_SECRET_KEY = 'test-secret-key-that-no-log-may-show';

@@ -3,8 +3,8 @@
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Secret, secretsIn } from '../../src/config/secret.ts';
 import { StorageError } from '../../src/errors.ts';
+import { oneLine } from '../../src/http/words.ts';
 import {
   createLogger,
   describeError,
@@ -12,8 +12,8 @@ import {
   formatFields,
   type LogLevel,
 } from '../../src/log.ts';
-import { oneLine } from '../../src/providers/words.ts';
-import { redact, safeJson, safeLine } from '../../src/safe-text.ts';
+import { redact, safeJson, safeLine } from '../../src/text/safe-text.ts';
+import { Secret, secretsIn } from '../../src/text/secret.ts';
 
 function collect(secrets?: () => readonly Secret[]) {
   const lines: [LogLevel, string][] = [];

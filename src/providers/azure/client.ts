@@ -5,12 +5,12 @@ import { Readable } from 'node:stream';
 import { AzureLogger } from '@azure/logger';
 import { BlobServiceClient, type ContainerClient, newPipeline } from '@azure/storage-blob';
 import type { AzureSettings } from '../../config/settings.ts';
+import { readLocation } from '../../http/network-errors.ts';
+import type { ExchangeRequest, Headers, Receiver, Transport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
 import { linkSignals } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
-import { readLocation } from '../network-errors.ts';
-import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
 import { assertOurs, isGenuine, REQUEST_ID } from './requests.ts';
 import { createDefaultChain, type TokenSource } from './tokens.ts';
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import type { BlobRequestConditions } from '@azure/storage-blob';
-import type { Headers } from '../transport.ts';
+import type { Headers } from '../../http/transport.ts';
 
 /** Of a write that replaces one version of a blob only, for both ways of sending. */
 export function conditionOf(onlyIfVersion: string | undefined): {

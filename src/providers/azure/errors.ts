@@ -4,8 +4,7 @@
 import { RestError } from '@azure/core-rest-pipeline';
 import type { AzureSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
-import { TEXT_MAX_CHARACTERS } from '../../safe-text.ts';
-import { describeBetween, describeRefusal } from '../genuine.ts';
+import { describeBetween, describeRefusal } from '../../http/genuine.ts';
 import {
   type Destination,
   describeUnderscore,
@@ -13,11 +12,19 @@ import {
   explainRedirect,
   explainTooLarge,
   explainTransport,
-} from '../network-errors.ts';
+} from '../../http/network-errors.ts';
+import { createProxyChoice } from '../../http/proxies.ts';
+import { type Headers, TransportError } from '../../http/transport.ts';
+import {
+  describeClock,
+  minutesAhead,
+  oneLine,
+  oneName,
+  readElement,
+  rephrase,
+} from '../../http/words.ts';
+import { TEXT_MAX_CHARACTERS } from '../../text/safe-text.ts';
 import type { Operation } from '../operation.ts';
-import { createProxyChoice } from '../proxies.ts';
-import { type Headers, TransportError } from '../transport.ts';
-import { describeClock, minutesAhead, oneLine, oneName, readElement, rephrase } from '../words.ts';
 import { type Access, accountSetting } from './account.ts';
 import { REDIRECT } from './client.ts';
 

@@ -17,10 +17,10 @@ import {
   type TokenCredential,
   WorkloadIdentityCredential,
 } from '@azure/identity';
+import { type ExchangeRequest, type Transport, TransportError } from '../../http/transport.ts';
 import { linkSignals } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
-import { type ExchangeRequest, type Transport, TransportError } from '../transport.ts';
 
 export type { AccessToken, GetTokenOptions, TokenCredential };
 

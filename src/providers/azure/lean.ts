@@ -11,8 +11,8 @@ import {
 } from '@azure/core-rest-pipeline';
 import { StorageOAuthScopes, StorageSharedKeyCredential } from '@azure/storage-blob';
 import { StorageError } from '../../errors.ts';
-import { attemptOnce, type Lean } from '../lean.ts';
-import type { Answer, ExchangeRequest, Headers, Transport } from '../transport.ts';
+import { attemptOnce, type Lean } from '../../http/lean.ts';
+import type { Answer, ExchangeRequest, Headers, Transport } from '../../http/transport.ts';
 import type { Connection } from './client.ts';
 import type { TokenCredential } from './identity.ts';
 import { assertOurs, isGenuine, REQUEST_ID } from './requests.ts';

@@ -6,19 +6,19 @@ import type {
   BlockBlobCommitBlockListOptions,
   BlockBlobUploadOptions,
 } from '@azure/storage-blob';
+import { CRC32, encodeCrc32 } from '../../checksums/checksums.ts';
 import type { AzureSettings } from '../../config/settings.ts';
-import type { Body, ByteRange } from '../../store/object-store.ts';
-import { CRC32, encodeCrc32 } from '../checksums.ts';
-import { digest } from '../content.ts';
-import { nameOf, refuseOther, refuseOtherObject } from '../foreign.ts';
+import { digest } from '../../http/content.ts';
+import { nameOf, refuseOther, refuseOtherObject } from '../../http/foreign.ts';
 import {
   createCrcVerifier,
   createHashVerifier,
   type ReceiveOptions,
   receive,
   type Verifier,
-} from '../receive.ts';
-import type { Answer, Headers, Receiver } from '../transport.ts';
+} from '../../http/receive.ts';
+import type { Answer, Headers, Receiver } from '../../http/transport.ts';
+import type { Body, ByteRange } from '../../store/object-store.ts';
 
 const CONTENT_TYPE = 'application/octet-stream';
 /** Azure computes the MD5 of ranges up to here, and refuses to beyond. */

@@ -2,7 +2,12 @@
 // Which failures another attempt may change.
 
 import { RestError } from '@azure/core-rest-pipeline';
-import { isConnectError, isTransientFailure, type Repeatable, withRetries } from '../retry.ts';
+import {
+  isConnectError,
+  isTransientFailure,
+  type Repeatable,
+  withRetries,
+} from '../../http/retry.ts';
 import type { Connection, SendOptions } from './client.ts';
 import { errorCodeOf, findTransportError } from './errors.ts';
 

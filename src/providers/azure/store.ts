@@ -4,13 +4,13 @@
 import { setMaxListeners } from 'node:events';
 import type { AzureSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
+import { hold } from '../../http/content.ts';
+import type { ReceiveOptions } from '../../http/receive.ts';
+import { removalRetries } from '../../http/retry.ts';
+import { createTransport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
 import type { Body, ObjectInfo, ObjectStore, PutOptions } from '../../store/object-store.ts';
-import { hold } from '../content.ts';
 import { createRun, listPages, toldSize, unlessMissing } from '../operation.ts';
-import type { ReceiveOptions } from '../receive.ts';
-import { removalRetries } from '../retry.ts';
-import { createTransport } from '../transport.ts';
 import { describeAccess } from './account.ts';
 import { type BlockSizes, createBlocks } from './blocks.ts';
 import { checkContainer } from './check.ts';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Tokens for AccountUrl. @azure/identity is loaded when the first one is needed, and not at all with a connection string.
 
-import { type Transport, TransportError } from '../transport.ts';
+import { type Transport, TransportError } from '../../http/transport.ts';
 import type { AccessToken, GetTokenOptions, TokenCredential } from './identity.ts';
 
 export interface TokenSource extends TokenCredential {

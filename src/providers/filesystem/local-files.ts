@@ -4,9 +4,9 @@
 import { constants, ftruncateSync, readSync, writeSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { StorageError } from '../../errors.ts';
-import { UNLINKED } from '../../regular-file.ts';
 import { bodyFrom } from '../../store/bodies.ts';
 import type { OpenFile, Sink } from '../../store/object-store.ts';
+import { UNLINKED } from '../../store/regular-file.ts';
 
 /** @returns undefined where there is something else than a file */
 export async function openFile(path: string): Promise<OpenFile | undefined> {

@@ -6,9 +6,9 @@ import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errorCode } from '../../errors.ts';
+import { createPieceReader, PIECE_BYTES } from '../../http/content.ts';
 import { abortReason } from '../../store/abort.ts';
 import type { Body } from '../../store/object-store.ts';
-import { createPieceReader, PIECE_BYTES } from '../content.ts';
 import { temporaryName } from './paths.ts';
 import type { Root } from './root.ts';
 

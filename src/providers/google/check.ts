@@ -4,6 +4,9 @@
 // says little of what they do.
 
 import type { GoogleSettings } from '../../config/settings.ts';
+import { isConnectError } from '../../http/retry.ts';
+import { TransportError } from '../../http/transport.ts';
+import { oneLine } from '../../http/words.ts';
 import type { Logger } from '../../log.ts';
 import { bodyOf } from '../../store/bodies.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
@@ -12,9 +15,6 @@ import type { ObjectStore } from '../../store/object-store.ts';
 import type { Cleanups } from '../cleanups.ts';
 import { probeKey } from '../operation.ts';
 import { PROBE, verifyProbe, withRemoval } from '../probe.ts';
-import { isConnectError } from '../retry.ts';
-import { TransportError } from '../transport.ts';
-import { oneLine } from '../words.ts';
 import { AnswerError, type Client, causeOf, isThrottling } from './client.ts';
 import { CredentialsError } from './credentials.ts';
 import { isRetained, permissionIn, toGoogleError } from './errors.ts';

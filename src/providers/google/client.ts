@@ -4,13 +4,23 @@
 // @see https://docs.cloud.google.com/storage/docs/json_api/v1
 
 import { StorageError } from '../../errors.ts';
+import { describeRefusal, hasHeaderOf } from '../../http/genuine.ts';
+import { readLocation } from '../../http/network-errors.ts';
+import {
+  isConnectError,
+  isTransientFailure,
+  type Repeatable,
+  withRetries,
+} from '../../http/retry.ts';
+import type { Transport } from '../../http/transport.ts';
+import {
+  type Answer,
+  type ExchangeRequest,
+  type Headers,
+  TransportError,
+} from '../../http/transport.ts';
+import { asRecord, oneLine, oneName, readElement, text, textOf } from '../../http/words.ts';
 import type { Silent } from '../../store/check-timeout.ts';
-import { describeRefusal, hasHeaderOf } from '../genuine.ts';
-import { readLocation } from '../network-errors.ts';
-import { isConnectError, isTransientFailure, type Repeatable, withRetries } from '../retry.ts';
-import type { Transport } from '../transport.ts';
-import { type Answer, type ExchangeRequest, type Headers, TransportError } from '../transport.ts';
-import { asRecord, oneLine, oneName, readElement, text, textOf } from '../words.ts';
 import { type Credentials, CredentialsError, TOKEN_SERVER } from './credentials.ts';
 
 export interface GoogleRequest

@@ -3,9 +3,9 @@
 // HttpsCACertificates hold for them too.
 
 import { type AuthClient, GoogleAuth, gaxios, JWT } from 'google-auth-library';
+import type { ExchangeRequest, Headers, Transport } from '../../http/transport.ts';
 import { untilAborted } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
-import type { ExchangeRequest, Headers, Transport } from '../transport.ts';
 import { checkDefaultFile } from './default-credentials.ts';
 import { readServiceAccount, type ServiceAccount } from './service-account.ts';
 

@@ -3,11 +3,11 @@
 // it cannot read, and the variable where somebody wrote the key itself into it.
 
 import { join } from 'node:path';
-import { describeSecret, showPath } from '../../config/secret.ts';
 import { errorCode, StorageError } from '../../errors.ts';
-import { describeReadFailure, readRegularFile } from '../../regular-file.ts';
-import { redact, TEXT_MAX_CHARACTERS } from '../../safe-text.ts';
-import { oneLine } from '../words.ts';
+import { oneLine } from '../../http/words.ts';
+import { describeReadFailure, readRegularFile } from '../../store/regular-file.ts';
+import { redact, TEXT_MAX_CHARACTERS } from '../../text/safe-text.ts';
+import { describeSecret, showPath } from '../../text/secret.ts';
 
 const VARIABLE = 'GOOGLE_APPLICATION_CREDENTIALS';
 

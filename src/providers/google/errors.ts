@@ -10,10 +10,17 @@ import {
   explainRedirect,
   explainTooLarge,
   explainTransport,
-} from '../network-errors.ts';
+} from '../../http/network-errors.ts';
+import { TransportError } from '../../http/transport.ts';
+import {
+  asRecord,
+  describeClock,
+  isSaidOf,
+  minutesAhead,
+  rephrase,
+  text,
+} from '../../http/words.ts';
 import type { Operation } from '../operation.ts';
-import { TransportError } from '../transport.ts';
-import { asRecord, describeClock, isSaidOf, minutesAhead, rephrase, text } from '../words.ts';
 import { AnswerError, causeOf, isMismatch, isThrottling, statusOf } from './client.ts';
 import { CredentialsError, TOKEN_SERVER } from './credentials.ts';
 import { describePlaces, hideTokens, libraryWords } from './default-credentials.ts';

@@ -2,8 +2,8 @@
 // What Google offers for the verification of a read.
 
 import { StorageError } from '../../errors.ts';
-import { type ReceiveOptions, receive as receiveFrom, type Verifier } from '../receive.ts';
-import type { Headers, Receiver } from '../transport.ts';
+import { type ReceiveOptions, receive as receiveFrom, type Verifier } from '../../http/receive.ts';
+import type { Headers, Receiver } from '../../http/transport.ts';
 import type { CreateChecksum } from './crc32c.ts';
 
 /** @throws StorageError as all providers do; INTEGRITY also for an object that Google unpacks on the way */

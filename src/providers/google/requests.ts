@@ -5,6 +5,18 @@ import { randomUUID } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import type { GoogleSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
+import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from '../../http/content.ts';
+import {
+  refuse,
+  refuseOther,
+  refuseOtherKey,
+  refuseOtherObject,
+  refuseRepetition,
+  uuidOf,
+} from '../../http/foreign.ts';
+import { isPage } from '../../http/genuine.ts';
+import type { Answer, Headers } from '../../http/transport.ts';
+import { asRecord, text } from '../../http/words.ts';
 import { abortReason } from '../../store/abort.ts';
 import { bodyFrom, viewOf } from '../../store/bodies.ts';
 import type {
@@ -14,19 +26,7 @@ import type {
   ObjectInfo,
   PutOptions,
 } from '../../store/object-store.ts';
-import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from '../content.ts';
-import {
-  refuse,
-  refuseOther,
-  refuseOtherKey,
-  refuseOtherObject,
-  refuseRepetition,
-  uuidOf,
-} from '../foreign.ts';
-import { isPage } from '../genuine.ts';
 import { type ListPage, toldSize } from '../operation.ts';
-import type { Answer, Headers } from '../transport.ts';
-import { asRecord, text } from '../words.ts';
 import { type Client, type GoogleRequest, isMarked } from './client.ts';
 import type { CreateChecksum } from './crc32c.ts';
 

@@ -2,9 +2,9 @@
 // The file that ServiceAccountFile names. People put many other files there, and hear which one it is.
 
 import { createPrivateKey } from 'node:crypto';
-import { describeSecret, showPath } from '../../config/secret.ts';
 import { StorageError } from '../../errors.ts';
-import { describeReadFailure, readRegularFile } from '../../regular-file.ts';
+import { describeReadFailure, readRegularFile } from '../../store/regular-file.ts';
+import { describeSecret, showPath } from '../../text/secret.ts';
 
 export interface ServiceAccount {
   readonly type: 'service_account';

@@ -4,6 +4,8 @@
 import { setMaxListeners } from 'node:events';
 import type { GoogleSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
+import { removalRetries } from '../../http/retry.ts';
+import { createTransport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
 import type {
   Body,
@@ -15,8 +17,6 @@ import type {
 } from '../../store/object-store.ts';
 import { createCleanups } from '../cleanups.ts';
 import { createRun, listPages, unlessMissing } from '../operation.ts';
-import { removalRetries } from '../retry.ts';
-import { createTransport } from '../transport.ts';
 import { checkBucket } from './check.ts';
 import { type Client, createClient } from './client.ts';
 import { loadCrc32c } from './crc32c.ts';

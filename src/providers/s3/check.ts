@@ -10,16 +10,16 @@ import {
   PutObjectCommand,
   type S3Client,
 } from '@aws-sdk/client-s3';
+import { encodeCrc32 } from '../../checksums/checksums.ts';
 import type { S3Settings } from '../../config/settings.ts';
+import type { Headers, Transport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
 import { viewOf } from '../../store/bodies.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
 import { NOWHERE } from '../../store/memory-sink.ts';
 import type { ByteRange, Sink } from '../../store/object-store.ts';
-import { encodeCrc32 } from '../checksums.ts';
 import { probeKey } from '../operation.ts';
 import { PROBE, verifyProbe, withRemoval } from '../probe.ts';
-import type { Headers, Transport } from '../transport.ts';
 import { connect, type SendOptions, withHeaders } from './client.ts';
 import type { Credentials } from './credentials.ts';
 import { describeServer, toS3Error } from './errors.ts';

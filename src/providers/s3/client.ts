@@ -4,10 +4,10 @@
 import { Readable } from 'node:stream';
 import { S3Client } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../../config/settings.ts';
+import type { ExchangeRequest, Headers, Receiver, Transport } from '../../http/transport.ts';
 import { tellFailure } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
-import type { ExchangeRequest, Headers, Receiver, Transport } from '../transport.ts';
 import type { Credentials } from './credentials.ts';
 import { encode } from './encode.ts';
 import { assertOurs, isGenuine } from './genuine.ts';

@@ -3,9 +3,9 @@
 // what the words are about: the bucket has not been asked.
 
 import type { Variables } from '../../config/environment.ts';
-import { type Explanation, explainTransport } from '../network-errors.ts';
-import { TransportError } from '../transport.ts';
-import { asRecord, text } from '../words.ts';
+import { type Explanation, explainTransport } from '../../http/network-errors.ts';
+import { TransportError } from '../../http/transport.ts';
+import { asRecord, text } from '../../http/words.ts';
 import { SilenceError, STS, STS_ADDRESS } from './credential-places.ts';
 import type { CredentialsError } from './credentials.ts';
 

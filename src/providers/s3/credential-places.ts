@@ -9,8 +9,8 @@ import { basename, join } from 'node:path';
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
 import { loadSharedConfigFiles } from '@smithy/core/config';
 import type { Variables } from '../../config/environment.ts';
+import { asRecord, oneLine, text } from '../../http/words.ts';
 import type { Silent } from '../../store/check-timeout.ts';
-import { asRecord, oneLine, text } from '../words.ts';
 import type { SdkLogger } from './sdk-log.ts';
 
 type Provider = Extract<

@@ -3,8 +3,8 @@
 
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../../config/settings.ts';
+import { asRecord } from '../../http/words.ts';
 import type { Silent } from '../../store/check-timeout.ts';
-import { asRecord } from '../words.ts';
 import {
   createPlaces,
   type Credentials as FoundCredentials,

@@ -3,7 +3,7 @@
 
 import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
-import { describeAnswer, describeBetween, describeRefusal } from '../genuine.ts';
+import { describeAnswer, describeBetween, describeRefusal } from '../../http/genuine.ts';
 import {
   type Destination,
   describeUnderscore,
@@ -12,10 +12,9 @@ import {
   explainTooLarge,
   explainTransport,
   readLocation,
-} from '../network-errors.ts';
-import type { Operation } from '../operation.ts';
-import { createProxyChoice } from '../proxies.ts';
-import { type Answer, type Headers, TransportError } from '../transport.ts';
+} from '../../http/network-errors.ts';
+import { createProxyChoice } from '../../http/proxies.ts';
+import { type Answer, type Headers, TransportError } from '../../http/transport.ts';
 import {
   asRecord,
   describeClock,
@@ -26,7 +25,8 @@ import {
   readElement,
   rephrase,
   textOf,
-} from '../words.ts';
+} from '../../http/words.ts';
+import type { Operation } from '../operation.ts';
 import { explainCredentials } from './credential-errors.ts';
 import { CredentialsError } from './credentials.ts';
 

@@ -6,10 +6,10 @@ import {
   refuseOtherKey,
   refuseOtherObject,
   refuseRepetition,
-} from '../foreign.ts';
-import { hasHeaderOf, isPage } from '../genuine.ts';
-import type { Answer, Headers } from '../transport.ts';
-import { readElement } from '../words.ts';
+} from '../../http/foreign.ts';
+import { hasHeaderOf, isPage } from '../../http/genuine.ts';
+import type { Answer, Headers } from '../../http/transport.ts';
+import { readElement } from '../../http/words.ts';
 import { NAME_METADATA } from './requests.ts';
 
 /** Not those of what stands in front of servers of any kind: CloudFront, API Gateway, the web application firewall. */

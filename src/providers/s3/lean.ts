@@ -5,8 +5,8 @@
 
 import { GetObjectCommand, type S3Client } from '@aws-sdk/client-s3';
 import { StorageError } from '../../errors.ts';
-import { attemptOnce, type Lean } from '../lean.ts';
-import type { ExchangeRequest, Headers, Transport } from '../transport.ts';
+import { attemptOnce, type Lean } from '../../http/lean.ts';
+import type { ExchangeRequest, Headers, Transport } from '../../http/transport.ts';
 import { type AnyMiddleware, withMiddleware } from './client.ts';
 import { encode } from './encode.ts';
 import { AnswerError } from './errors.ts';

@@ -11,13 +11,13 @@ import {
   type S3Client,
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
+import { combineCrc32, encodeCrc32 } from '../../checksums/checksums.ts';
 import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
+import { digest, window } from '../../http/content.ts';
 import type { Logger } from '../../log.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
-import { combineCrc32, encodeCrc32 } from '../checksums.ts';
 import { createCleanups } from '../cleanups.ts';
-import { digest, window } from '../content.ts';
 import { type PartPlan, planParts, sendParts } from '../parts.ts';
 import { type SendOptions, withHeaders } from './client.ts';
 import { CRC32_METADATA, type RequestHeaders } from './requests.ts';

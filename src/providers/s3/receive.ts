@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What a read is verified by: the CRC32 that this plugin gives each object, or what the server keeps of others' objects.
 
-import { CRC32 } from '../checksums.ts';
+import { CRC32 } from '../../checksums/checksums.ts';
+import { createCrc32c, createCrc64Nvme } from '../../checksums/slow-checksums.ts';
 import {
   createCrcVerifier,
   createHashVerifier,
   receive as receiveFrom,
   type ReceiveOptions as SharedOptions,
   type Verifier,
-} from '../receive.ts';
-import { createCrc32c, createCrc64Nvme } from '../slow-checksums.ts';
-import type { Headers, Receiver } from '../transport.ts';
+} from '../../http/receive.ts';
+import type { Headers, Receiver } from '../../http/transport.ts';
 import { CRC32_METADATA } from './requests.ts';
 
 export interface ReceiveOptions

@@ -2,12 +2,12 @@
 // The headers that the settings add to each kind of request, once for both ways of sending (the SDK's commands and lean.ts), and the
 // checksum that each object takes along.
 
+import { encodeCrc32 } from '../../checksums/checksums.ts';
 import type { S3Settings } from '../../config/settings.ts';
+import { digest } from '../../http/content.ts';
+import { nameOf } from '../../http/foreign.ts';
+import type { Headers } from '../../http/transport.ts';
 import type { Body, ByteRange } from '../../store/object-store.ts';
-import { encodeCrc32 } from '../checksums.ts';
-import { digest } from '../content.ts';
-import { nameOf } from '../foreign.ts';
-import type { Headers } from '../transport.ts';
 import { encode } from './encode.ts';
 
 /** SHA-256 of nothing, for requests without content. */

@@ -4,7 +4,13 @@
 // be what the user set, and an instance would be refused that the next attempt might have stored.
 
 import { setTimeout } from 'node:timers/promises';
-import { delayMs, isConnectError, isDoubtful, isTransientFailure, MAX_DOUBTS } from '../retry.ts';
+import {
+  delayMs,
+  isConnectError,
+  isDoubtful,
+  isTransientFailure,
+  MAX_DOUBTS,
+} from '../../http/retry.ts';
 
 /** The SDK waits for getRetryDelay, but its timer outlives an abort and keeps the event loop from ending; so the waiting is done
  *  here and the delay is 0. */

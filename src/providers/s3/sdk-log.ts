@@ -3,8 +3,8 @@
 // outputs and error objects with whole requests in them, so they are never printed as they come.
 
 import type { S3Settings } from '../../config/settings.ts';
+import { asRecord } from '../../http/words.ts';
 import type { Logger } from '../../log.ts';
-import { asRecord } from '../words.ts';
 
 /** The SDK's interface Logger. */
 export type SdkLogger = Readonly<

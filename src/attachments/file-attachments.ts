@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The attachments in Orthanc's own folder: as they are, save what the C++ plugins have left there encrypted, and what would pass for that.
+
+import type { Envelope } from '../encryption/envelope.ts';
+import { headOf, readHead } from '../encryption/inspect.ts';
+import { storeOf } from '../store/body-store.ts';
+import { NOWHERE } from '../store/memory-sink.ts';
+import type { Body, LocalFiles, ObjectStore, OperationOptions } from '../store/object-store.ts';
+import { type Attachment, type AttachmentStore, createAttachmentStore } from './attachments.ts';
+import { ORTHANC_NAMING, objectKey } from './naming.ts';
+
+/** Writes files as they are, whatever the other side is, so that Orthanc itself can read them. The C++ plugins encrypt what goes to the
+ *  disk, too, and their move-storage leaves there what it took from the bucket, as it was; that is read by the envelope. So that nothing
+ *  else is, a content that would pass for encrypted is encrypted (`putPlain`).
+ *  @param envelope undefined: there are no keys, or Orthanc alone reads the folder; each file is written, and taken, as it is */
+export function createFileAttachments(
+  store: ObjectStore,
+  envelope: Envelope | undefined,
+): AttachmentStore {
+  const naming = ORTHANC_NAMING;
+  if (envelope === undefined) return createAttachmentStore({ store, naming });
+  const { files } = store;
+  return {
+    ...createAttachmentStore({ store, naming, envelope: { ...envelope, format: undefined } }),
+
+    // To look first costs no request here, and a part of a plain file is read without what is around it.
+    async get(attachment, range, sink, options) {
+      const key = keyOf(attachment);
+      if (range !== undefined && range.start === range.end) {
+        sink.begin(0, 0);
+      } else if (envelope.looksEncrypted(await readHead(store, key, options))) {
+        const { signal } = options;
+        await envelope.get(store, key, range, sink, attachment, { signal, plain: 'refuse' });
+      } else {
+        await store.get(key, range, sink, options);
+      }
+      return key;
+    },
+
+    ...(files === undefined ? {} : { files: withEncryptedOnes(files, envelope) }),
+  };
+}
+
+function withEncryptedOnes(
+  files: LocalFiles,
+  envelope: Envelope,
+): NonNullable<AttachmentStore['files']> {
+  return {
+    receive: (attachment, fill, options) =>
+      files.receive(
+        keyOf(attachment),
+        async (sink) => {
+          const receiving = envelope.receivePlain(sink, attachment);
+          try {
+            await fill(receiving);
+            receiving.finish();
+          } finally {
+            receiving.wipe();
+          }
+        },
+        options,
+      ),
+
+    async open(attachment, options) {
+      const file = await files.open(keyOf(attachment), options);
+      try {
+        if (!envelope.looksEncrypted(headOf(file.body))) return file;
+        await verify(file.body, attachment, envelope, options);
+        const opened = envelope.open(file.body, attachment);
+        return {
+          body: opened.content,
+          async close() {
+            opened.wipe();
+            await file.close();
+          },
+        };
+      } catch (error) {
+        await file.close();
+        throw error;
+      }
+    },
+  };
+}
+
+/** As a whole, before a part of it goes anywhere: of A1 nothing less can be. */
+async function verify(
+  file: Body,
+  attachment: Attachment,
+  envelope: Envelope,
+  { signal }: OperationOptions,
+): Promise<void> {
+  const options = { signal, plain: 'refuse' } as const;
+  await envelope.get(storeOf(file), keyOf(attachment), undefined, NOWHERE, attachment, options);
+}
+
+function keyOf({ uuid, contentType }: Attachment): string {
+  return objectKey(uuid, contentType, ORTHANC_NAMING, false);
+}

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Two stores as one, for the time in which files lie in both: HybridMode, and migration from the file system.
+
+import { type AttachmentStore, firstFound } from './attachments.ts';
+import type { Moves } from './moves.ts';
+
+/** New attachments go to the first store; reads try it first, then the second; removes clear both.
+ *
+ *  Only "not there" leads on to the second store: any other failure of the first ends the read, since an attachment that it could not
+ *  give may well be there. */
+export function createHybridStore(
+  first: AttachmentStore,
+  second: AttachmentStore,
+  moves: Moves,
+): AttachmentStore {
+  return {
+    put: (attachment, body, options) => first.put(attachment, body, options),
+    async get(attachment, range, sink, options) {
+      let key = '';
+      // Once more at the end: between the two, a move may have brought it to the first.
+      await firstFound([first, second, first], async (store) => {
+        key = await store.get(attachment, range, sink, options);
+      });
+      return key;
+    },
+    async remove(attachment, options) {
+      const end = moves.beginRemoval(attachment.uuid);
+      // Both are tried whatever the other says, so that what can be cleared is.
+      const [key, other] = await Promise.allSettled([
+        first.remove(attachment, options),
+        second.remove(attachment, options),
+      ]);
+      end();
+      if (key.status === 'rejected') throw key.reason;
+      if (other.status === 'rejected') throw other.reason;
+      return key.value;
+    },
+    find: async (attachment, options) =>
+      (await first.find(attachment, options)) ?? (await second.find(attachment, options)),
+  };
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import {
+  attachmentsOf,
+  descendantsOf,
+  hasResource,
+  type Level,
+  type OrthancApi,
+  type Resource,
+} from '../orthanc/api.ts';
+import { createLimiter } from '../store/limit.ts';
+import type { OperationOptions } from '../store/object-store.ts';
+import type { AttachmentStore, FoundObject } from './attachments.ts';
+import { contentTypeOf } from './naming.ts';
+
+/** Where an attachment of a resource lies. */
+export interface LocatedAttachment {
+  readonly level: Level;
+  readonly resource: string;
+  readonly name: string;
+  readonly uuid: string;
+  /** Orthanc's number. */
+  readonly contentType: number;
+  /** Of the content that Orthanc stored. */
+  readonly plainBytes: number;
+  /** Those that hold it; none: it is lost. */
+  readonly stores: readonly LocatedObject[];
+}
+
+export interface LocatedObject {
+  readonly store: string;
+  readonly key: string;
+  readonly storedBytes: number;
+  /** null: as it is. */
+  readonly encryption: { readonly format: string; readonly keyId: number } | null;
+}
+
+export interface NamedStore {
+  /** "file-system", or the provider's kind. */
+  readonly name: string;
+  readonly attachments: AttachmentStore;
+}
+
+/** So many requests of the stores at once. */
+const AT_ONCE = 16;
+
+/** The attachments of a resource and of all below it.
+ *  @returns undefined where Orthanc has no such resource
+ *  @throws StorageError what a store throws: an answer that may be incomplete would be taken for the truth */
+export async function locate(
+  deps: { readonly api: OrthancApi; readonly stores: readonly NamedStore[] },
+  resource: Resource,
+  options: OperationOptions,
+): Promise<readonly LocatedAttachment[] | undefined> {
+  if (!(await hasResource(deps.api, resource))) return undefined;
+  const limiter = createLimiter(AT_ONCE);
+  const family = await descendantsOf(deps.api, resource);
+  const found = await Promise.all(
+    family.map((member) =>
+      limiter.run(options.signal, async () => {
+        const located: LocatedAttachment[] = [];
+        for (const indexed of await attachmentsOf(deps.api, member)) {
+          const { uuid, contentType, contentBytes, name } = indexed;
+          const attachment = { uuid, contentType: contentTypeOf(contentType) };
+          const stores: LocatedObject[] = [];
+          for (const store of deps.stores) {
+            const object = await store.attachments.find(attachment, options);
+            if (object !== undefined) {
+              const { key, storedBytes } = object;
+              const encryption = encryptionOf(object);
+              stores.push({ store: store.name, key, storedBytes, encryption });
+            }
+          }
+          const { level, id } = member;
+          const plainBytes = contentBytes;
+          located.push({ level, resource: id, name, uuid, contentType, plainBytes, stores });
+        }
+        return located;
+      }),
+    ),
+  );
+  return found.flat();
+}
+
+function encryptionOf({ encryption }: FoundObject): LocatedObject['encryption'] {
+  return encryption === undefined ? null : { format: encryption.format, keyId: encryption.keyId };
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Configuration and key files, read together, so that one message has all their problems: what the plugin's start and the commands
+// begin with.
+
+import type { EncryptionSettings } from '../config/encryption.ts';
+import { type ConfigurationEnvironment, readConfiguration } from '../config/load.ts';
+import type { PluginSettings } from '../config/settings.ts';
+import { type Ciphers, nodeCiphers } from '../encryption/ciphers.ts';
+import { createEnvelope, type Envelope } from '../encryption/envelope.ts';
+import { createKeyring, type MasterKey, readKeyFiles } from '../encryption/keyring.ts';
+import { StorageError } from '../errors.ts';
+
+export interface OpenedConfiguration {
+  readonly settings: PluginSettings;
+  /** Such as of a key file that others can read. */
+  readonly keyWarnings: readonly string[];
+  /** undefined: no encryption, and no keys to read what was encrypted before. */
+  readonly envelope: Envelope | undefined;
+}
+
+export interface OpenOptions {
+  /** Makes of the settings what this process needs, before anything is opened. */
+  readonly adapt?: (settings: PluginSettings) => PluginSettings;
+  readonly ciphers?: Ciphers;
+}
+
+/** @param json Orthanc's whole configuration
+ *  @throws StorageError BAD_CONFIG with one line per problem: encryption that is asked for and cannot be had never becomes plaintext */
+export function openConfiguration(
+  json: string,
+  environment: ConfigurationEnvironment,
+  { adapt = (settings) => settings, ciphers = nodeCiphers }: OpenOptions = {},
+): OpenedConfiguration {
+  const { settings: written, problems, keyFiles } = readConfiguration(json, environment);
+  const read = readKeyFiles(keyFiles);
+  if (written === undefined || read.problems.length > 0) throw badConfig(problems, read.problems);
+  const settings = adapt(written);
+  const { encryption } = settings;
+  return {
+    settings,
+    keyWarnings: read.warnings,
+    envelope: encryption === undefined ? undefined : openEnvelope(encryption, read.keys, ciphers),
+  };
+}
+
+function openEnvelope(
+  settings: EncryptionSettings,
+  keys: readonly MasterKey[],
+  ciphers: Ciphers,
+): Envelope {
+  const { format, master, maxInputBytes } = settings;
+  return createEnvelope({
+    keyring: createKeyring(keys, master?.id),
+    ciphers,
+    format,
+    maxInputBytes,
+    now: () => performance.now(),
+  });
+}
+
+export function badConfig(...problems: readonly (readonly string[])[]): StorageError {
+  return new StorageError('BAD_CONFIG', problems.flat());
+}

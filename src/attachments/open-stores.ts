@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { setTimeout } from 'node:timers/promises';
+import type { NamingSettings, PluginSettings, ProviderSettings } from '../config/settings.ts';
+import { StorageError, toStorageError } from '../errors.ts';
+import { mayPass } from '../http/retry.ts';
+import type { Logger } from '../log.ts';
+import {
+  createFileSystemStore,
+  createStore,
+  type ProviderDependencies,
+} from '../providers/index.ts';
+import { withCheckTimeout } from '../store/check-timeout.ts';
+import { withDeadline } from '../store/deadline.ts';
+import type { ObjectStore } from '../store/object-store.ts';
+import { ORTHANC_NAMING, parseKey } from './naming.ts';
+import { insistOnTwoPlaces, mayBeOnePlace } from './same-place.ts';
+
+export interface Stores {
+  readonly objects: ObjectStore;
+  /** Orthanc's own folder, with hybrid storage. */
+  readonly files: ObjectStore | undefined;
+}
+
+type Dependencies = Omit<ProviderDependencies, 'probePrefix' | 'readsSeveralNames'>;
+
+/** The stores that attachments lie in, not yet tried. */
+export async function openStores(
+  settings: PluginSettings,
+  provider: ProviderSettings,
+  deps: Dependencies,
+): Promise<Stores> {
+  const { hybrid, requestTimeoutMs } = settings;
+  return {
+    objects: await openObjects(settings, provider, deps),
+    files:
+      hybrid === undefined
+        ? undefined
+        : withDeadline(createFileSystemStore(hybrid.fileSystem), requestTimeoutMs),
+  };
+}
+
+/** The provider's store alone, tried.
+ *  @throws as `checkStores` */
+export async function openCheckedObjects(
+  settings: PluginSettings,
+  provider: ProviderSettings,
+  deps: Dependencies,
+): Promise<ObjectStore> {
+  const objects = await openObjects(settings, provider, deps);
+  await checkStores({ objects, files: undefined }, settings.naming, deps.log);
+  return objects;
+}
+
+function openObjects(
+  { naming, hybrid, encryption }: PluginSettings,
+  provider: ProviderSettings,
+  deps: Dependencies,
+): Promise<ObjectStore> {
+  return createStore(provider, {
+    ...deps,
+    probePrefix: naming.rootPath,
+    readsSeveralNames:
+      hybrid !== undefined || encryption !== undefined || naming.legacyUnknownFiles,
+  });
+}
+
+/** What a store that cannot be reached yet is waited for, at Orthanc's start. */
+export interface Patience {
+  /** StartTimeout. */
+  readonly timeoutMs: number;
+  /** Called before each attempt. */
+  readonly onWait: () => void;
+}
+
+/** Resolves when they can be used; else they are closed.
+ *  @param patience absent: what cannot be reached is not waited for
+ *  @throws StorageError that says which setting to change */
+export async function checkStores(
+  stores: Stores,
+  naming: NamingSettings,
+  log: Logger,
+  patience: Patience = { timeoutMs: 0, onWait: () => undefined },
+): Promise<void> {
+  const { objects, files } = stores;
+  try {
+    await checkPatiently(objects, log, patience);
+    if (files === undefined) return;
+    await checkFolder({ files, objects }, naming);
+    // Nothing tells a new folder from the mount point of a disk that is not mounted.
+    if (await isEmpty(files)) {
+      log.warning(
+        'StorageDirectory is empty: if files of Orthanc should be in it, mount its disk and restart Orthanc, since they now read as lost',
+      );
+    }
+  } catch (error) {
+    await closeStores(stores);
+    throw error;
+  }
+}
+
+const ATTEMPT_INTERVAL_MS = 1_000;
+const WAITING_NOTICE_MS = 10_000;
+
+/** At a machine's boot the network, the name server or the store may come up later than Orthanc. */
+async function checkPatiently(
+  store: ObjectStore,
+  log: Logger,
+  { timeoutMs, onWait }: Patience,
+): Promise<void> {
+  const { signal } = new AbortController();
+  const startMs = performance.now();
+  let noticeMs = 0;
+  for (;;) {
+    try {
+      await store.check({ signal });
+      return;
+    } catch (thrown) {
+      const error = toStorageError(thrown);
+      const waitedMs = performance.now() - startMs;
+      if (timeoutMs === 0 || !mayPass(error)) throw error;
+      if (waitedMs + ATTEMPT_INTERVAL_MS > timeoutMs) throw waitedInVain(error, timeoutMs);
+      if (waitedMs >= noticeMs) {
+        noticeMs += WAITING_NOTICE_MS;
+        const soFar = `${Math.floor(waitedMs / 1000)} of ${timeoutMs / 1000} s (StartTimeout)`;
+        log.warning(`Orthanc's start waits for the store, ${soFar} so far: ${error.message}`);
+      }
+    }
+    onWait();
+    await setTimeout(ATTEMPT_INTERVAL_MS);
+  }
+}
+
+function waitedInVain(error: StorageError, timeoutMs: number): StorageError {
+  const { code, message, key, requestId } = error;
+  return new StorageError(code, `${message}; waited for ${timeoutMs / 1000} s (StartTimeout)`, {
+    key,
+    requestId,
+    cause: error,
+  });
+}
+
+/** @throws StorageError where it cannot be used, or is the bucket itself */
+export async function checkFolder(
+  places: { readonly files: ObjectStore; readonly objects: ObjectStore },
+  naming: NamingSettings,
+): Promise<void> {
+  // Checks of stores keep a time of their own.
+  const { signal } = new AbortController();
+  await places.files.check({ signal });
+  if (!mayBeOnePlace(naming)) return;
+  await withCheckTimeout(
+    'whether StorageDirectory is the bucket itself',
+    () => ({ name: 'the disk or the bucket', settings: 'StorageDirectory' }),
+    signal,
+    (limited) => insistOnTwoPlaces(places, naming, { signal: limited }),
+  );
+}
+
+export async function closeStores({ objects, files }: Stores): Promise<void> {
+  await Promise.all([objects.close(), files?.close()]);
+}
+
+/** Enough to find a file in a folder that has some; the start of Orthanc waits for it. */
+const LOOK_TIMEOUT_MS = 1_000;
+
+/** An Orthanc that has files already, and then gets the plugin, does not find them any more: its index names them, and nobody looks there.
+ *  @returns what to tell the user, where there are such files */
+export async function describeUnreadFiles({
+  unreadFolder: folder,
+  provider,
+}: PluginSettings): Promise<string | undefined> {
+  if (folder === undefined || provider === undefined) return undefined;
+  const files = createFileSystemStore({ folder, isSynchronous: false });
+  try {
+    const signal = AbortSignal.timeout(LOOK_TIMEOUT_MS);
+    for await (const { key } of files.list('', { signal })) {
+      if (parseKey(key, ORTHANC_NAMING) === undefined) continue;
+      return `StorageDirectory: "${folder}" holds attachments, such as ${key}, which are not read while ${provider.section}.HybridMode is "Disabled": images that are only there answer 404. Write "HybridMode": "WriteToObjectStorage" to have them read, until "migrate" or /move-storage has brought them into the bucket; where that is done, a DELETE leaves them there: "verify --disk" tells of each whether it is needed, docs/operations.md how to remove them`;
+    }
+  } catch {
+    // No such folder, or a disk that does not answer: then this Orthanc has no files there that it could miss.
+  } finally {
+    await files.close();
+  }
+  return undefined;
+}
+
+async function isEmpty(store: ObjectStore): Promise<boolean> {
+  for await (const _first of store.list('', { signal: new AbortController().signal })) return false;
+  return true;
+}

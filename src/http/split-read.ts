@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// A large read whose one connection is slow gets help: other connections fetch pieces from its end, the first one goes on from its
+// start, and hangs up where they meet. Over a fast network nothing of this begins (one connection keeps the loop busy), and small
+// objects stay one request.
+
+import { setMaxListeners } from 'node:events';
+import { crc32 } from '../checksums/checksums.ts';
+import { StorageError } from '../errors.ts';
+import { abortReason, linkSignals } from '../store/abort.ts';
+import type { ByteRange, Sink } from '../store/object-store.ts';
+import type { Receiver } from './transport.ts';
+
+const MIB = 1024 * 1024;
+/** A piece is long enough for its connection to come up to speed. */
+const PIECE_BYTES = 8 * MIB;
+/** What takes longer than this is worth more connections. */
+const PATIENCE_MS = 1_000;
+/** Less than this is done before help arrives. */
+const WORTHWHILE_BYTES = 2 * PIECE_BYTES;
+
+export interface SplitRead {
+  /** Called at each attempt's answer. */
+  wrap(receiver: Receiver, answer: SplitAnswer): Receiver;
+}
+
+export interface SplitAnswer {
+  /** Where in the object the answer begins. */
+  readonly start: number;
+  readonly sizeBytes: number;
+  /** The ETag; without one, pieces could be of different versions. */
+  readonly version: string | undefined;
+  /** Told what the other connections fetched, in order, before the receiver's `end`. */
+  takeRest(pieces: readonly Piece[]): void;
+}
+
+export interface Piece {
+  readonly start: number;
+  readonly sizeBytes: number;
+  readonly crc32: number;
+}
+
+export interface SplitOptions {
+  /** Takes bytes in any order. */
+  readonly sink: Sink;
+  /** How many other connections may help. */
+  readonly helpers: number;
+  readonly signal: AbortSignal;
+  now(): number;
+  /** Reads a range of one version of the object, retries included. */
+  fetch(range: ByteRange, sink: Sink, version: string, signal: AbortSignal): Promise<void>;
+}
+
+/** Thrown from a receiver to hang up; nothing repeats what was aborted. Made once, since an error's stack costs a tenth of a small
+ *  read. */
+const ENOUGH = new StorageError('ABORTED', 'the rest came over other connections');
+
+/** Help for one attempt. */
+interface Help {
+  /** Where the pieces claimed by helpers begin, within the answer; its end once a helper has failed. */
+  claimedFrom(): number;
+  /** Resolves with the pieces in order once all are there, or with undefined when a helper failed. */
+  finish(): Promise<readonly Piece[] | undefined>;
+  stop(): void;
+}
+
+/** A helper's failure is not the read's: the first connection then goes on alone, or all is read again by one.
+ *  @param read reads the whole, its retries included, with help where a split is given */
+export async function withSplit(
+  options: SplitOptions,
+  read: (split: SplitRead | undefined) => Promise<void>,
+): Promise<void> {
+  let help: Help | undefined;
+  let complete: (() => Promise<boolean>) | undefined;
+
+  const wrap: SplitRead['wrap'] = (receiver, answer) => {
+    // An attempt after a broken one: what its helpers fetched was for the sink's last beginning.
+    help?.stop();
+    help = undefined;
+    const { version } = answer;
+    if (version === undefined || options.helpers < 1) return receiver;
+    const startMs = options.now();
+    let received = 0;
+    return {
+      write(chunk) {
+        const limit = help?.claimedFrom() ?? answer.sizeBytes;
+        const taken = Math.min(chunk.length, limit - received);
+        if (taken > 0) receiver.write(taken === chunk.length ? chunk : chunk.subarray(0, taken));
+        received += taken;
+        if (help !== undefined && received === limit && limit < answer.sizeBytes) {
+          const helped = help;
+          complete = async () => {
+            const pieces = await helped.finish();
+            if (pieces === undefined) return false;
+            answer.takeRest(pieces);
+            receiver.end();
+            return true;
+          };
+          throw ENOUGH;
+        }
+        const isSlow =
+          help === undefined &&
+          answer.sizeBytes - received >= WORTHWHILE_BYTES &&
+          options.now() - startMs > PATIENCE_MS;
+        if (isSlow) help = startHelp(options, answer, version, () => received);
+      },
+      end() {
+        receiver.end();
+      },
+    };
+  };
+
+  try {
+    await read({ wrap });
+  } catch (thrown) {
+    if (thrown !== ENOUGH || complete === undefined) throw thrown;
+    if (!(await complete())) await read(undefined);
+  } finally {
+    help?.stop();
+  }
+}
+
+function startHelp(
+  options: SplitOptions,
+  answer: SplitAnswer,
+  version: string,
+  received: () => number,
+): Help {
+  const { sink } = options;
+  const link = linkSignals(options.signal);
+  setMaxListeners(0, link.controller.signal);
+  const pieces: Piece[] = [];
+  let claimedFrom = answer.sizeBytes;
+  let hasFailed = false;
+
+  async function fetchPiece(start: number, end: number): Promise<void> {
+    let checksum = 0;
+    const range = { start: answer.start + start, end: answer.start + end };
+    const pieceSink: Sink = {
+      begin: () => {
+        checksum = 0;
+      },
+      write: (offset, bytes) => {
+        checksum = crc32(bytes, checksum);
+        sink.write(start + offset, bytes);
+      },
+    };
+    await options.fetch(range, pieceSink, version, link.controller.signal);
+    pieces.push({ start, sizeBytes: end - start, crc32: checksum });
+  }
+
+  async function helper(): Promise<void> {
+    // The first connection reads on meanwhile; close to it, a piece would come later than its own bytes.
+    while (claimedFrom - received() >= WORTHWHILE_BYTES && !link.controller.signal.aborted) {
+      const end = claimedFrom;
+      claimedFrom -= PIECE_BYTES;
+      await fetchPiece(end - PIECE_BYTES, end);
+    }
+  }
+
+  const work = Promise.all(Array.from({ length: options.helpers }, helper)).catch(() => {
+    hasFailed = true;
+    link.controller.abort();
+  });
+  return {
+    claimedFrom: () => (hasFailed ? answer.sizeBytes : claimedFrom),
+    async finish() {
+      await work;
+      if (options.signal.aborted) throw abortReason(options.signal);
+      if (hasFailed) return undefined;
+      return pieces.sort((a, b) => a.start - b.start);
+    },
+    stop() {
+      link.release();
+      link.controller.abort();
+    },
+  };
+}

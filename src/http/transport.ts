@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// One HTTP exchange over pooled connections: content read from a Body piece by piece, the answer's bytes handed on as they
+// arrive. Knows neither providers nor retries.
+
+import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
+import type { Dispatcher } from 'undici';
+import connectThrough from 'undici/lib/api/api-connect.js';
+import Agent from 'undici/lib/dispatcher/agent.js';
+import Pool from 'undici/lib/dispatcher/pool.js';
+import ProxyAgent from 'undici/lib/dispatcher/proxy-agent.js';
+import type { NetworkSettings, ProxyServer } from '../config/settings.ts';
+import { errorCode, StorageError } from '../errors.ts';
+import { abortReason } from '../store/abort.ts';
+import type { Body } from '../store/object-store.ts';
+import { readRegularFile } from '../store/regular-file.ts';
+import { type Connector, createConnector, isSending, socketOf, trust, within } from './connect.ts';
+import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from './content.ts';
+import { describeAnswer, isClaim } from './genuine.ts';
+import { createProxyChoice } from './proxies.ts';
+
+/** Of a success that nobody receives, a listing mostly: a page of 1,000 keys of 1,024 bytes stays far below. */
+const MAX_COLLECTED_BYTES = 16 * 1024 * 1024;
+/** Of an error, the status and its first words are what counts; all requests under way may meet one at the same time. */
+const MAX_ERROR_BYTES = 64 * 1024;
+/** S3 and most gateways close idle connections after 20 s or later; a request on one that is just being closed costs a retry. */
+const KEEP_ALIVE_MS = 15_000;
+
+/** Beyond MaxConnections, so that removals need not wait for large contents (store/limit.ts). Orthanc removes one file after another,
+ *  under the two to four names that it may have at once. */
+const REMOVAL_CONNECTIONS = 4;
+
+export type Headers = Readonly<Record<string, string>>;
+
+/** Where the bytes of a successful answer go. Both throw StorageErrors, which end the exchange. */
+export interface Receiver {
+  write(chunk: Uint8Array): void;
+  /** All bytes are there: the place to verify them. */
+  end(): void;
+}
+
+export interface ExchangeRequest {
+  /** Scheme, host and port. */
+  readonly origin: string;
+  readonly method: 'GET' | 'PUT' | 'POST' | 'DELETE' | 'HEAD';
+  /** Path and query as they go over the wire. */
+  readonly path: string;
+  readonly headers: Headers;
+  readonly content: Body | undefined;
+  /** Asked at the head of each 2xx answer; without it the answer's body is collected. */
+  readonly receive: ((status: number, headers: Headers) => Receiver) | undefined;
+  /** Asked of each answer that would decide something (isClaim), and with a receiver at its head. undefined: whoever asks finds out by
+   *  the content. */
+  readonly isGenuine: ((answer: Answer) => boolean) | undefined;
+  /** Asked of each answer, with a receiver at its head. Throws for one to another request.
+   *  @param connection the same object for all answers over one connection */
+  readonly assertOurs?: (answer: Answer, connection: object) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  /** Empty where a receiver took the bytes; of an error the beginning. */
+  readonly body: Uint8Array;
+}
+
+export interface Transport {
+  /** Resolves with any complete answer, whatever its status. Once it has settled, neither the content is read nor the receiver
+   *  called.
+   *  @throws TransportError; whatever the receiver threw; the signal's reason as a StorageError */
+  exchange(request: ExchangeRequest): Promise<Answer>;
+  /** Breaks what is under way and ends all connections. */
+  close(): Promise<void>;
+}
+
+/** A request that got no complete answer. */
+export class TransportError extends Error {
+  override readonly name = 'TransportError';
+  /** Node's, OpenSSL's or undici's code (ECONNREFUSED, CERT_HAS_EXPIRED, UND_ERR_CONNECT_TIMEOUT …), or one of ours:
+   *  BODY_BROKEN, EARLY_SUCCESS, ANSWER_TOO_LARGE, PROXY_AUTHENTICATION, STRANGER, FOREIGN; of Google's uploads NO_SESSION,
+   *  NO_PROGRESS and SESSION_LOST. */
+  readonly code: string;
+  /** Another attempt may succeed: true for what networks do, false for certificates and for defects of ours. */
+  readonly transient: boolean;
+  /** The setting that names the proxy on the way; undefined: there was none. */
+  proxySetting: string | undefined;
+
+  constructor(code: string, message: string, transient: boolean, cause: unknown) {
+    super(message, { cause });
+    this.code = code;
+    this.transient = transient;
+  }
+}
+
+/** @throws StorageError BAD_CONFIG for a file of authorities that cannot be read, or a proxy that is no URL */
+export function createTransport(settings: NetworkSettings): Transport {
+  const proxyFor = createProxyChoice(settings.proxies);
+  const general = createDispatchers(settings);
+  const maxConnections = Math.min(settings.maxConnections, REMOVAL_CONNECTIONS);
+  const removing = createDispatchers({ ...settings, maxConnections });
+  return {
+    exchange(request) {
+      const proxy = proxyFor(request.origin);
+      const { through } = request.method === 'DELETE' ? removing : general;
+      return exchange(through(proxy), request, proxy?.setting);
+    },
+    async close() {
+      await Promise.all([general.destroy(), removing.destroy()]);
+    },
+  };
+}
+
+interface Dispatchers {
+  readonly through: (proxy: ProxyServer | undefined) => Dispatcher;
+  destroy(): Promise<void>;
+}
+
+/** One for each way that the settings know. */
+function createDispatchers(settings: NetworkSettings): Dispatchers {
+  const options = createOptions(settings);
+  const direct = new Agent(options.pool);
+  const { http, https } = settings.proxies;
+  const proxies = [http, https].filter((proxy) => proxy !== undefined);
+  const proxied = new Map(proxies.map((proxy) => [proxy, createProxyAgent(proxy, options)]));
+  return {
+    through: (proxy) => (proxy === undefined ? undefined : proxied.get(proxy)) ?? direct,
+    async destroy() {
+      await Promise.all([direct, ...proxied.values()].map((dispatcher) => dispatcher.destroy()));
+    },
+  };
+}
+
+function createOptions(settings: NetworkSettings) {
+  const timeoutMs = settings.connectionTimeoutMs;
+  const tls = trust(readAuthorities(settings.caCertificatesFile));
+  // A connection that died without a word must leave time for another attempt within RequestTimeout.
+  const idleTimeoutMs = Math.max(1, Math.floor(settings.requestTimeoutMs / 4));
+  const pool = {
+    connections: settings.maxConnections,
+    pipelining: 1,
+    headersTimeout: idleTimeoutMs,
+    bodyTimeout: idleTimeoutMs,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    connect: createConnector(timeoutMs, tls),
+  };
+  return { pool, timeoutMs, tls };
+}
+
+function createProxyAgent(
+  proxy: ProxyServer,
+  { pool, timeoutMs, tls }: ReturnType<typeof createOptions>,
+): Dispatcher {
+  const { connect } = pool;
+  try {
+    const { href } = new URL(proxy.url.reveal());
+    return new ProxyAgent({
+      ...pool,
+      uri: href,
+      // undici's index gives each dispatcher its methods; of them, a tunnel needs `connect`.
+      clientFactory: (origin) =>
+        Object.assign(new Pool(origin, { connect, headersTimeout: timeoutMs }), {
+          connect: connectThrough,
+        }),
+      // For the proxy itself, which gets plain requests, and for each server behind a tunnel, with undici's way through it.
+      factory: (origin, options: { readonly connect?: Connector }) => {
+        const isProxy = String(origin) === href || options.connect === undefined;
+        return new Pool(origin, {
+          ...pool,
+          connect: isProxy ? connect : within(timeoutMs, options.connect),
+        });
+      },
+      requestTls: { ...tls, timeout: timeoutMs },
+      // Many proxies allow CONNECT to port 443 alone: plain HTTP goes as plain proxy requests.
+      proxyTunnel: false,
+    });
+  } catch {
+    // Without the cause: its message quotes the URL, password included.
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${proxy.setting}: is not a URL such as "http://user:password@host:3128"`,
+    );
+  }
+}
+
+function readAuthorities(file: string | undefined): string | undefined {
+  if (file === undefined) return undefined;
+  let pem: string;
+  try {
+    pem = readRegularFile(file);
+  } catch (cause) {
+    const isOther = errorCode(cause) === 'ENOTFILE';
+    const problem = isOther ? `"${file}" is no file` : `cannot read the file "${file}"`;
+    throw new StorageError('BAD_CONFIG', `HttpsCACertificates: ${problem}`, { cause });
+  }
+  if (!pem.includes('-----BEGIN')) {
+    throw new StorageError('BAD_CONFIG', `HttpsCACertificates: "${file}" holds no PEM certificate`);
+  }
+  return pem;
+}
+
+function exchange(
+  dispatcher: Dispatcher,
+  request: ExchangeRequest,
+  proxySetting: string | undefined,
+): Promise<Answer> {
+  const { signal, content, receive, isGenuine } = request;
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) {
+      reject(abortReason(signal));
+      return;
+    }
+    let settled = false;
+    let controller: Dispatcher.DispatchController | undefined;
+    let socket: Socket | undefined;
+    let status = 0;
+    let headers: Headers = {};
+    let receiver: Receiver | undefined;
+    const collected: Uint8Array[] = [];
+    let collectedBytes = 0;
+
+    const onAbort = () => {
+      fail(signal === undefined ? new Error('aborted') : abortReason(signal));
+    };
+    const settle = () => {
+      settled = true;
+      signal?.removeEventListener('abort', onAbort);
+    };
+    const fail = (thrown: unknown) => {
+      if (settled) return;
+      settle();
+      const error = thrown instanceof StorageError ? thrown : toTransportError(thrown);
+      if (error instanceof TransportError) error.proxySetting = proxySetting;
+      controller?.abort(error);
+      reject(error);
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
+    const examine = (answer: Answer) => {
+      refuseStranger(answer, isGenuine);
+      request.assertOurs?.(answer, socket ?? answer);
+    };
+    const finish = (isSent: boolean) => {
+      if (settled) return;
+      const answer = { status, headers, body: Buffer.concat(collected) };
+      try {
+        refuseSurplus(socket);
+        if (receiver === undefined) examine(answer);
+        if (status < 300 && !isSent) {
+          throw new TransportError(
+            'EARLY_SUCCESS',
+            'the server reported success before it had all bytes',
+            true,
+            undefined,
+          );
+        }
+        receiver?.end();
+      } catch (thrown) {
+        fail(thrown);
+        // Nobody knows whose answer comes there next.
+        socket?.destroy();
+        return;
+      }
+      settle();
+      resolve(answer);
+    };
+
+    const upload = content === undefined ? undefined : createUpload(content, () => settled);
+    const handler: Dispatcher.DispatchHandler = {
+      onRequestStart(started) {
+        // The request waited for a connection and was given up meanwhile: this drops it and spares the connection.
+        if (settled) throw new Error('aborted');
+        controller = started;
+      },
+      onResponseStart(answered, statusCode, responseHeaders) {
+        if (settled || statusCode < 200) return;
+        socket = socketOf(answered);
+        status = statusCode;
+        headers = flatten(responseHeaders);
+        if (receive === undefined || statusCode >= 300) return;
+        examine({ status, headers, body: new Uint8Array() });
+        receiver = receive(statusCode, headers);
+      },
+      onResponseData(_controller, chunk) {
+        if (settled) return;
+        if (receiver !== undefined) {
+          receiver.write(chunk);
+          return;
+        }
+        const room = (status < 300 ? MAX_COLLECTED_BYTES : MAX_ERROR_BYTES) - collectedBytes;
+        if (chunk.length > room && status < 300) {
+          throw new TransportError('ANSWER_TOO_LARGE', 'the answer is too large', false, undefined);
+        }
+        // Copied, since a view would keep the whole buffer of the socket.
+        collected.push(Uint8Array.from(chunk.subarray(0, room)));
+        collectedBytes += chunk.length;
+        if (chunk.length <= room) return;
+        finish(true);
+        controller?.abort(new Error('enough'));
+      },
+      onResponseEnd() {
+        const isSent = upload === undefined || (upload.isSent() && !isSending(socket));
+        // By then, what came together with the answer has been looked at.
+        queueMicrotask(() => {
+          finish(isSent);
+        });
+      },
+      onResponseError(_controller, error) {
+        fail(receiver === undefined ? error : toBodyError(error));
+      },
+    };
+    try {
+      dispatcher.dispatch(
+        {
+          origin: request.origin,
+          path: request.path,
+          method: request.method,
+          headers: request.headers,
+          body: upload?.body ?? null,
+        },
+        handler,
+      );
+    } catch (thrown) {
+      fail(thrown);
+    }
+  });
+}
+
+/** @throws TransportError for an answer that somebody on the way gave in the server's place */
+function refuseStranger(answer: Answer, isGenuine: ExchangeRequest['isGenuine']): void {
+  if (!isClaim(answer) || isGenuine === undefined || isGenuine(answer)) return;
+  throw new TransportError('STRANGER', describeAnswer(answer), true, undefined);
+}
+
+/** @throws TransportError where undici found more behind an answer than that: then nobody knows to which request it was one */
+function refuseSurplus(socket: Socket | undefined): void {
+  const { code, message }: NodeJS.ErrnoException = socket?.errored ?? new Error();
+  if (code === undefined || code === 'UND_ERR_INFO') return;
+  const words = `more came than the answer to one request (${message})`;
+  throw new TransportError('FOREIGN', words, true, undefined);
+}
+
+interface Upload {
+  readonly body: Uint8Array | Readable;
+  /** Whether the connection has been given all of it. */
+  isSent(): boolean;
+}
+
+function createUpload(content: Body, isOver: () => boolean): Upload {
+  if (content.sizeBytes <= ONE_PIECE_BYTES) {
+    return { body: content.read(0, content.sizeBytes), isSent: () => true };
+  }
+  const readPiece = createPieceReader(content);
+  let isSent = false;
+  async function* pieces(): AsyncGenerator<Uint8Array> {
+    for (let start = 0; start < content.sizeBytes; start += PIECE_BYTES) {
+      // undici asks for the next piece also after the socket broke; the content may be gone by then.
+      if (isOver()) throw new Error('aborted');
+      const piece = readPiece(start);
+      // Before it is yielded: over TLS the answer can arrive before undici asks for more.
+      isSent = start + piece.length === content.sizeBytes;
+      // undici asks for the next piece once the socket has passed this one on ('drain': a piece is larger than any socket's
+      // high-water mark), so that the memory is free again.
+      yield piece;
+    }
+  }
+  // undici takes any async iterable at run time (7.30, core/util.js isIterable), its types only a Readable.
+  return { body: pieces() as unknown as Readable, isSent: () => isSent };
+}
+
+function flatten(headers: Record<string, string | string[] | undefined>): Headers {
+  const flat: Record<string, string> = {};
+  for (const name in headers) {
+    const value = headers[name];
+    if (value !== undefined) flat[name] = typeof value === 'string' ? value : value.join(', ');
+  }
+  return flat;
+}
+
+/** Certificates and protocols do not get better by themselves. What TLS finds damaged on the way may. */
+const PERMANENT_CODE =
+  /^(CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_|ERR_SSL_(?!.*(BAD_RECORD_MAC|DECRYPT|DECODE))|EPROTO|UND_ERR_INVALID_ARG|UND_ERR_NOT_SUPPORTED|UND_ERR_PRX_TLS)/;
+
+/** A body that broke off is told from a server that cannot be reached. */
+function toBodyError(thrown: unknown): unknown {
+  if (thrown instanceof StorageError) return thrown;
+  const error = toTransportError(thrown);
+  const isTimeout = error.code === 'UND_ERR_BODY_TIMEOUT';
+  if (isTimeout || !error.transient) return error;
+  return new TransportError('BODY_BROKEN', error.message, true, error);
+}
+
+function toTransportError(thrown: unknown): TransportError {
+  if (thrown instanceof TransportError) return thrown;
+  const code = errorCode(thrown) ?? 'UNKNOWN';
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  const isDefect = code === 'UNKNOWN' && !(thrown instanceof Error && thrown.name.includes('HTTP'));
+  // undici gives this two codes, of a tunnel and of a plain request.
+  if (/^Proxy .*\(?407\)?/.test(message)) {
+    return new TransportError('PROXY_AUTHENTICATION', message, false, thrown);
+  }
+  return new TransportError(code, message, !isDefect && !PERMANENT_CODE.test(code), thrown);
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// How far a move is: what Orthanc shows of it, and keeps.
+
+import { StorageError } from '../errors.ts';
+import { field, type Resource } from '../orthanc/api.ts';
+import type { JobState } from './job.ts';
+
+export const MOVE_TARGETS = ['file-system', 'object-storage'] as const;
+export type MoveTarget = (typeof MOVE_TARGETS)[number];
+
+export interface MoveFailure {
+  readonly resource: Resource;
+  readonly name: string;
+  readonly uuid: string;
+  readonly reason: string;
+}
+
+/** Where a move stands; as JSON, what Orthanc keeps of it. */
+export interface Progress {
+  readonly version: 1;
+  readonly target: MoveTarget;
+  readonly resources: readonly Resource[];
+  /** Of `resources`, from the first, so many are done. */
+  readonly resourcesDone: number;
+  /** Of the family of the resource that comes next, up to this id all are done. */
+  readonly lastDone: string | undefined;
+  readonly counts: Counts;
+  readonly failures: readonly MoveFailure[];
+}
+
+export interface Counts {
+  readonly moved: number;
+  readonly movedBytes: number;
+  readonly alreadyThere: number;
+  /** From Orthanc's index, while the job was at it. */
+  readonly deletedMeanwhile: number;
+  readonly failed: number;
+}
+
+export interface Outcome {
+  readonly counts: Counts;
+  readonly failures: readonly MoveFailure[];
+}
+
+/** Listed; the others are counted. */
+const FAILURES_MAX = 100;
+
+export const NO_COUNTS: Counts = {
+  moved: 0,
+  movedBytes: 0,
+  alreadyThere: 0,
+  deletedMeanwhile: 0,
+  failed: 0,
+};
+
+/** The state of a job that has not begun. */
+export function newMove(target: MoveTarget, resources: readonly Resource[]): JobState {
+  return stateOf({
+    version: 1,
+    target,
+    resources,
+    resourcesDone: 0,
+    lastDone: undefined,
+    counts: NO_COUNTS,
+    failures: [],
+  });
+}
+
+export function failed(about: {
+  readonly resource: Resource;
+  readonly name: string;
+  readonly uuid: string;
+  readonly failure: StorageError;
+}): Outcome {
+  const { resource, name, uuid, failure } = about;
+  const reason = `${failure.code}: ${failure.message}`;
+  return {
+    counts: { ...NO_COUNTS, failed: 1 },
+    failures: [{ resource, name, uuid, reason }],
+  };
+}
+
+export function addCounts(counts: Counts, more: Partial<Counts>): Counts {
+  return {
+    moved: counts.moved + (more.moved ?? 0),
+    movedBytes: counts.movedBytes + (more.movedBytes ?? 0),
+    alreadyThere: counts.alreadyThere + (more.alreadyThere ?? 0),
+    deletedMeanwhile: counts.deletedMeanwhile + (more.deletedMeanwhile ?? 0),
+    failed: counts.failed + (more.failed ?? 0),
+  };
+}
+
+export function addOutcomes(outcome: Outcome, more: Outcome): Outcome {
+  return {
+    counts: addCounts(outcome.counts, more.counts),
+    failures: [...outcome.failures, ...more.failures].slice(0, FAILURES_MAX),
+  };
+}
+
+export function stateOf(progress: Progress, fraction = 0): JobState {
+  const { resources, resourcesDone, counts, failures, target } = progress;
+  const content = {
+    TargetStorage: target,
+    Resources: resources.length,
+    ResourcesDone: resourcesDone,
+    Moved: counts.moved,
+    MovedBytes: counts.movedBytes,
+    AlreadyThere: counts.alreadyThere,
+    DeletedMeanwhile: counts.deletedMeanwhile,
+    Failed: counts.failed,
+    Failures: failures.map(({ resource, name, uuid, reason }) => ({
+      Level: resource.level,
+      Resource: resource.id,
+      Attachment: name,
+      Uuid: uuid,
+      Reason: reason,
+    })),
+    Description: describe(progress),
+  };
+  return {
+    progress:
+      resources.length === 0 ? 1 : Math.min(1, (resourcesDone + fraction) / resources.length),
+    content: JSON.stringify(content),
+    serialized: JSON.stringify(progress),
+  };
+}
+
+function describe({ counts, resources, resourcesDone, target }: Progress): string {
+  if (resourcesDone < resources.length) return `Moving to the ${target}`;
+  if (counts.failed > 0) return `${counts.failed} could not be moved`;
+  return counts.moved === 0
+    ? `Nothing to move: all is in the ${target} already`
+    : `Moved ${counts.moved} attachments to the ${target}`;
+}
+
+export function withoutType(kept: string): string {
+  const { Type: _type, ...rest } = JSON.parse(kept) as Readonly<Record<string, unknown>>;
+  return JSON.stringify(rest);
+}
+
+/** @throws StorageError INTERNAL for what `stateOf` has not written */
+export function parseProgress(serialized: string): Progress {
+  const value: unknown = JSON.parse(serialized);
+  if (field(value, 'version') !== 1) {
+    throw new StorageError('INTERNAL', 'the job comes from another version of the plugin');
+  }
+  return value as Progress;
+}

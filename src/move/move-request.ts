@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { field, findResource, type OrthancApi, type Resource } from '../orthanc/api.ts';
+import { MOVE_TARGETS, type MoveTarget } from './move-progress.ts';
+
+export interface MoveRequest {
+  readonly target: MoveTarget;
+  readonly resources: readonly Resource[];
+  readonly synchronous: boolean;
+  readonly priority: number;
+}
+
+/** @returns the request, or in words why it is none */
+export async function parseMoveRequest(
+  body: string,
+  api: OrthancApi,
+): Promise<MoveRequest | { readonly problem: string }> {
+  let value: unknown;
+  try {
+    value = JSON.parse(body);
+  } catch {
+    return { problem: 'the body is no JSON' };
+  }
+  const ids = field(value, 'Resources');
+  if (!Array.isArray(ids) || ids.length === 0 || !ids.every((id) => typeof id === 'string')) {
+    return {
+      problem: '"Resources" must be a list of the ids of patients, studies, series or instances',
+    };
+  }
+  const target = MOVE_TARGETS.find((name) => name === field(value, 'TargetStorage'));
+  if (target === undefined) {
+    return {
+      problem: `"TargetStorage" must be one of ${MOVE_TARGETS.map((name) => `"${name}"`).join(', ')}`,
+    };
+  }
+  const priority = field(value, 'Priority') ?? 0;
+  if (!Number.isSafeInteger(priority)) return { problem: '"Priority" must be a whole number' };
+  const synchronous = field(value, 'Synchronous');
+  const asynchronous = field(value, 'Asynchronous');
+  for (const [name, flag] of [
+    ['Synchronous', synchronous],
+    ['Asynchronous', asynchronous],
+  ]) {
+    if (flag !== undefined && typeof flag !== 'boolean') {
+      return { problem: `"${String(name)}" must be true or false` };
+    }
+  }
+  const resources: Resource[] = [];
+  for (const id of new Set(ids as readonly string[])) {
+    const resource = await findResource(api, id);
+    if (resource === undefined) return { problem: `Orthanc has no resource "${id.slice(0, 80)}"` };
+    resources.push(resource);
+  }
+  return {
+    target,
+    resources,
+    synchronous: synchronous === undefined ? asynchronous !== true : synchronous === true,
+    priority: Number(priority),
+  };
+}

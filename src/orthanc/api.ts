@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Orthanc's REST API, as far as it tells which attachments its index knows.
+
+import { StorageError } from '../errors.ts';
+
+/** Reads of Orthanc's REST API. Never to be waited for in a storage operation: Orthanc may be waiting for that one. */
+export interface OrthancApi {
+  /** @returns the parsed answer; undefined for 404
+   *  @throws StorageError CLOSED once Orthanc is stopping, and is asked nothing any more; UNAVAILABLE for any other answer than 200 */
+  get(path: string): Promise<unknown>;
+}
+
+/** The status, which is none of HTTP, where the shim has not called Orthanc, since that is stopping. */
+export const NOT_CALLED = 0;
+
+export function orthancIsStopping(): StorageError {
+  return new StorageError('CLOSED', 'Orthanc is stopping');
+}
+
+/** @param call gives status and body of one request */
+export function createOrthancApi(
+  call: (
+    method: string,
+    path: string,
+  ) => Promise<{ readonly status: number; readonly body: Uint8Array }>,
+): OrthancApi {
+  return {
+    async get(path) {
+      const { status, body } = await call('GET', path);
+      if (status === NOT_CALLED) throw orthancIsStopping();
+      if (status === 404 || (status === 500 && NOT_FOUND_ERROR.test(textOf(body))))
+        return undefined;
+      if (status !== 200) {
+        throw new StorageError('UNAVAILABLE', `Orthanc answers ${status} to GET ${path}`);
+      }
+      try {
+        return JSON.parse(textOf(body)) as unknown;
+      } catch (error) {
+        throw new StorageError('UNAVAILABLE', `Orthanc's answer to GET ${path} is no JSON`, {
+          cause: error,
+        });
+      }
+    },
+  };
+}
+
+/** From within Orthanc there is no status for what it does not have, but UnknownResource or InexistentItem as the shim words them. */
+const NOT_FOUND_ERROR = /^Orthanc error (17|7)$/;
+
+function textOf(body: Uint8Array): string {
+  return Buffer.from(body).toString();
+}
+
+/** By the names of Orthanc's REST paths, from the top. */
+export const LEVELS = ['patients', 'studies', 'series', 'instances'] as const;
+export type Level = (typeof LEVELS)[number];
+
+export interface Resource {
+  readonly level: Level;
+  readonly id: string;
+}
+
+/** An attachment as the index has it. */
+export interface IndexedAttachment {
+  readonly resource: Resource;
+  /** "dicom", or a user-defined name or number. */
+  readonly name: string;
+  readonly uuid: string;
+  /** Orthanc's number. */
+  readonly contentType: number;
+  /** Of what Orthanc hands to its storage: compressed, with StorageCompression. */
+  readonly contentBytes: number;
+  /** Of the same; undefined where Orthanc keeps none (StoreMD5ForAttachments). */
+  readonly md5Hex: string | undefined;
+}
+
+// Orthanc's ids are SHA-1 sums in five groups.
+const RESOURCE_ID = /^[0-9a-f]{8}(-[0-9a-f]{8}){4}$/;
+
+export function isLevel(text: string): text is Level {
+  return (LEVELS as readonly string[]).includes(text);
+}
+
+/** @returns undefined where Orthanc has no such resource */
+export async function findResource(api: OrthancApi, id: string): Promise<Resource | undefined> {
+  // Not only to spare four requests: it becomes part of a path.
+  if (!RESOURCE_ID.test(id)) return undefined;
+  for (const level of LEVELS.toReversed()) {
+    if ((await api.get(`/${level}/${id}`)) !== undefined) return { level, id };
+  }
+  return undefined;
+}
+
+export async function hasResource(api: OrthancApi, { level, id }: Resource): Promise<boolean> {
+  return RESOURCE_ID.test(id) && (await api.get(`/${level}/${id}`)) !== undefined;
+}
+
+const PARENTS = {
+  patients: undefined,
+  studies: { key: 'ParentPatient', level: 'patients' },
+  series: { key: 'ParentStudy', level: 'studies' },
+  instances: { key: 'ParentSeries', level: 'series' },
+} as const satisfies Record<Level, { readonly key: string; readonly level: Level } | undefined>;
+
+const CHILDREN = {
+  patients: { key: 'Studies', level: 'studies' },
+  studies: { key: 'Series', level: 'series' },
+  series: { key: 'Instances', level: 'instances' },
+  instances: undefined,
+} as const satisfies Record<Level, { readonly key: string; readonly level: Level } | undefined>;
+
+/** @returns undefined for a patient, and where the resource has gone meanwhile */
+export async function parentOf(
+  api: OrthancApi,
+  { level, id }: Resource,
+): Promise<Resource | undefined> {
+  const parent = PARENTS[level];
+  if (parent === undefined) return undefined;
+  const parentId = field(await api.get(`/${level}/${id}`), parent.key);
+  return typeof parentId === 'string' ? { level: parent.level, id: parentId } : undefined;
+}
+
+/** The resource's parents, from the top. */
+export async function parentsOf(api: OrthancApi, resource: Resource): Promise<readonly Resource[]> {
+  const parent = await parentOf(api, resource);
+  return parent === undefined ? [] : [...(await parentsOf(api, parent)), parent];
+}
+
+/** The resource itself and all that is below it, always in the same order. */
+export async function descendantsOf(
+  api: OrthancApi,
+  resource: Resource,
+): Promise<readonly Resource[]> {
+  const children = CHILDREN[resource.level];
+  if (children === undefined) return [resource];
+  const ids = field(await api.get(`/${resource.level}/${resource.id}`), children.key);
+  const all: Resource[] = [resource];
+  for (const id of (Array.isArray(ids) ? ids : []).map(String).toSorted()) {
+    // Not as arguments of one push: from some 120,000 on, they are more than a call takes.
+    for (const below of await descendantsOf(api, { level: children.level, id })) all.push(below);
+  }
+  return all;
+}
+
+/** The resource's own attachments; none where it has gone meanwhile. */
+export async function attachmentsOf(
+  api: OrthancApi,
+  resource: Resource,
+): Promise<readonly IndexedAttachment[]> {
+  const path = `/${resource.level}/${resource.id}/attachments`;
+  const names = await api.get(path);
+  const found: IndexedAttachment[] = [];
+  for (const name of (Array.isArray(names) ? names : []).map(String)) {
+    const info = await api.get(`${path}/${encodeURIComponent(name)}/info`);
+    const attachment = toAttachment(resource, name, info);
+    if (attachment !== undefined) found.push(attachment);
+  }
+  return found;
+}
+
+/** @param info one element of Orthanc's answers about attachments */
+export function toAttachment(
+  resource: Resource,
+  name: string,
+  info: unknown,
+): IndexedAttachment | undefined {
+  const uuid = field(info, 'Uuid');
+  const contentType = field(info, 'ContentType');
+  const contentBytes = Number(field(info, 'CompressedSize'));
+  if (typeof uuid !== 'string' || typeof contentType !== 'number' || Number.isNaN(contentBytes)) {
+    return undefined;
+  }
+  const md5 = field(info, 'CompressedMD5');
+  return {
+    resource,
+    name,
+    uuid,
+    contentType,
+    contentBytes,
+    md5Hex: typeof md5 === 'string' && md5 !== '' ? md5 : undefined,
+  };
+}
+
+export function field(value: unknown, key: string): unknown {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, key)
+    ? (value as Readonly<Record<string, unknown>>)[key]
+    : undefined;
+}

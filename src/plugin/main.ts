@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The entry of the bundle that the shim embeds: configuration in, store built, requests answered.
+
+import { type AttachmentStore, createAttachmentStore } from '../attachments/attachments.ts';
+import { createFileAttachments } from '../attachments/file-attachments.ts';
+import { createHybridStore } from '../attachments/hybrid.ts';
+import type { NamedStore } from '../attachments/locate.ts';
+import { createMoves } from '../attachments/moves.ts';
+import { nameFailures } from '../attachments/name-failures.ts';
+import { openConfiguration } from '../attachments/open-configuration.ts';
+import {
+  checkStores,
+  closeStores,
+  describeUnreadFiles,
+  openStores,
+  type Stores,
+} from '../attachments/open-stores.ts';
+import { insistOnTwoPlaces, mayBeOnePlace } from '../attachments/same-place.ts';
+import type { PluginSettings } from '../config/settings.ts';
+import type { Envelope } from '../encryption/envelope.ts';
+import { toStorageError } from '../errors.ts';
+import { createLogger, describeError, type Logger } from '../log.ts';
+import type { JobRunner } from '../move/job.ts';
+import { createMoveRunner, createRefusingRunner } from '../move/move.ts';
+import { createOrthancApi, type OrthancApi } from '../orthanc/api.ts';
+import { compareVersions } from '../orthanc/version.ts';
+import { removalTimeoutMs } from '../store/deadline.ts';
+import { hideSecrets, safeLine, safeLines } from '../text/safe-text.ts';
+import { type Secret, secretsIn } from '../text/secret.ts';
+import {
+  type Binding,
+  createRequestCiphers,
+  type RuntimeSettings,
+  serveRequests,
+  writeLog,
+} from './bridge.ts';
+import { createCounters } from './counters.ts';
+import { createLaneFigures, shareOfLane } from './lanes.ts';
+import { createRequestHandler } from './requests.ts';
+import { createRestHandler } from './rest.ts';
+import { bucketOf, createStatus, formatMetrics } from './status.ts';
+
+// What the shim allows on top of RequestTimeout, which TypeScript itself keeps: for the way to Orthanc and back.
+const CALL_GRACE_MS = 5_000;
+// Likewise of a removal, which Orthanc waits for with its index locked.
+const REMOVE_GRACE_MS = 2_000;
+// Who collects metrics gives up after 10 s, mostly; and that no answer comes is one of them.
+const METRICS_TIMEOUT_MS = 2_000;
+// Nothing here computes for seconds; a loop that has not turned for that long never will.
+const WATCHDOG_MS = 30_000;
+// The first Orthanc that verifies the MD5 of what it reads.
+const FIRST_VERIFYING_ORTHANC = '1.13.0';
+
+/** Called by the shim once the bundle is loaded. Returns at once; the rest is up to the event loop. */
+export function main(binding: Binding): void {
+  let secrets: readonly Secret[] = [];
+  const log = createLogger(
+    (level, line) => {
+      writeLog(binding, level, line);
+    },
+    () => secrets,
+  );
+  installLastResorts(binding, log);
+  start(binding, log, (found) => {
+    secrets = found;
+  }).catch((error: unknown) => {
+    const { message } = toStorageError(error);
+    binding.ending(safeLine('it was refused'));
+    // From here on the shim may end this runtime at any moment.
+    const what = binding.restarted ? 'runtime does not start again' : 'plugin does not start';
+    const lines = [`The object storage ${what}:`, ...message.split('\n')];
+    binding.refuse(hideSecrets(safeLines(lines), secrets));
+    binding.release();
+  });
+}
+
+async function start(
+  binding: Binding,
+  log: Logger,
+  hide: (secrets: readonly Secret[]) => void,
+): Promise<void> {
+  const { settings, keyWarnings, envelope } = openConfiguration(
+    binding.configuration(),
+    { orthancVersion: binding.orthancVersion, environmentVariables: process.env },
+    { adapt: shareOfLane, ciphers: createRequestCiphers(binding) },
+  );
+  hide(secretsIn(settings));
+  const isFirst = binding.lane === 0;
+  if (isFirst) {
+    for (const warning of [...settings.warnings, ...keyWarnings]) log.warning(warning);
+    for (const note of settings.notes) log.info(note);
+  }
+  if (settings.provider === undefined) {
+    log.warning(
+      'No section AwsS3Storage, AzureBlobStorage or GoogleCloudStorage in the configuration: Orthanc keeps its own storage',
+    );
+    binding.ready({
+      storage: false,
+      rangeReads: false,
+      lanes: 1,
+      callTimeoutMs: 0,
+      removeTimeoutMs: 0,
+      metricsTimeoutMs: 0,
+      watchdogMs: 0,
+    });
+    return;
+  }
+  const stores = await openStores(settings, settings.provider, {
+    log,
+    verifyMd5: compareVersions(binding.orthancVersion, FIRST_VERIFYING_ORTHANC) < 0,
+  });
+  // Orthanc is up already where this runtime replaces another one: requests will tell whether the store is there.
+  if (isFirst && !binding.restarted) {
+    const patience = {
+      timeoutMs: settings.startTimeoutMs,
+      onWait: () => {
+        binding.starting();
+      },
+    };
+    await checkStores(stores, settings.naming, log, patience);
+    const unread = await describeUnreadFiles(settings);
+    if (unread !== undefined) log.warning(unread);
+  }
+  serve(binding, settings.provider, settings, { ...stores, envelope }, log);
+}
+
+interface SealedStores extends Stores {
+  /** Of the objects; undefined: they are plain. */
+  readonly envelope: Envelope | undefined;
+}
+
+function serve(
+  binding: Binding,
+  provider: NonNullable<PluginSettings['provider']>,
+  settings: PluginSettings,
+  stores: SealedStores,
+  log: Logger,
+): void {
+  const counters = createCounters();
+  const { hybrid, lanes } = settings;
+  const { envelope } = stores;
+  const figures = createLaneFigures({
+    lane: binding.lane,
+    lanes,
+    own: () => counters.snapshot(),
+    send: (lane, text) => {
+      binding.sendToLane(lane, text);
+    },
+  });
+  const status = createStatus({
+    version: binding.pluginVersion,
+    provider,
+    hybrid,
+    envelope,
+    lanes,
+    figures: () => figures.ofAll(),
+  });
+  const api = createOrthancApi((method, path) => binding.callOrthanc(method, path));
+  const { attachments, named, jobs } = composeAttachments(provider, settings, stores, api);
+  const runtime: RuntimeSettings = {
+    storage: true,
+    // A1 can only be verified, hence read, as a whole: Orthanc then keeps headers in attachments of their own.
+    rangeReads: envelope?.format !== 'A1',
+    lanes,
+    callTimeoutMs: settings.requestTimeoutMs + CALL_GRACE_MS,
+    removeTimeoutMs: removalTimeoutMs(settings.requestTimeoutMs) + REMOVE_GRACE_MS,
+    metricsTimeoutMs: METRICS_TIMEOUT_MS,
+    watchdogMs: WATCHDOG_MS,
+  };
+  serveRequests(
+    binding,
+    {
+      storage: createRequestHandler({
+        attachments,
+        log,
+        counters,
+        provider: provider.kind,
+        now: () => performance.now(),
+      }),
+      rest: createRestHandler({
+        api,
+        log,
+        status,
+        stores: named,
+        isHybrid: hybrid !== undefined,
+        submitJob: (type, priority, state) =>
+          binding.submitJob(type, priority, state.content, state.serialized),
+        waitMs: settings.requestTimeoutMs,
+      }),
+      jobs,
+      metrics: async () => formatMetrics(await figures.ofAll()),
+      message: (from, text) => {
+        figures.onMessage(from, text);
+      },
+      stop: async () => {
+        await jobs.close();
+        await closeStores(stores);
+      },
+    },
+    runtime,
+  );
+  if (binding.lane > 0) return;
+  const also = hybrid === undefined ? '' : `, also in ${hybrid.fileSystem.folder}`;
+  const first = hybrid === undefined ? '' : `; new ones go to the ${hybrid.writeTo}`;
+  const sealed =
+    envelope?.format === undefined ? ', not encrypted' : `, encrypted as ${envelope.format}`;
+  const over = lanes === 1 ? '' : `, by ${lanes} event loops`;
+  // Where patient data goes, everybody should see once, and Orthanc shows nothing below a warning unless asked to.
+  log[binding.restarted ? 'info' : 'warning'](
+    `Attachments are stored in ${provider.kind} "${bucketOf(provider)}"${sealed}${also}${first}${over}`,
+  );
+}
+
+function composeAttachments(
+  provider: NonNullable<PluginSettings['provider']>,
+  { naming, hybrid }: PluginSettings,
+  stores: SealedStores,
+  api: OrthancApi,
+): {
+  readonly attachments: AttachmentStore;
+  readonly named: readonly NamedStore[];
+  readonly jobs: JobRunner;
+} {
+  const objects = createAttachmentStore({
+    store: stores.objects,
+    naming,
+    envelope: stores.envelope,
+  });
+  const namedObjects = { name: provider.kind, attachments: objects };
+  if (hybrid === undefined || stores.files === undefined) {
+    return {
+      attachments: objects,
+      named: [namedObjects],
+      jobs: createRefusingRunner('HybridMode is Disabled: there is one store only'),
+    };
+  }
+  const places = { files: stores.files, objects: stores.objects };
+  const files = createFileAttachments(stores.files, stores.envelope);
+  const namedFiles = { name: 'file-system', attachments: files };
+  const moves = createMoves();
+  const named =
+    hybrid.writeTo === 'file-system'
+      ? ([namedFiles, namedObjects] as const)
+      : ([namedObjects, namedFiles] as const);
+  const [first, second] = named;
+  return {
+    attachments: createHybridStore(nameFailures(first), nameFailures(second), moves),
+    named,
+    jobs: createMoveRunner({
+      api,
+      stores: { 'file-system': files, 'object-storage': objects },
+      moves,
+      insistOnTwoPlaces: mayBeOnePlace(naming)
+        ? (options) => insistOnTwoPlaces(places, naming, options)
+        : undefined,
+    }),
+  };
+}
+
+/** A defect of ours ends the runtime, not Orthanc: those who wait hear the reason, and the shim starts a new one. */
+function installLastResorts(binding: Binding, log: Logger): void {
+  process.on('uncaughtException', (error) => {
+    log.error(`Uncaught error in the plugin's TypeScript: ${describeError(error)}`);
+    binding.ending(safeLine(`uncaught error: ${describeError(error)}`));
+    process.exit(1);
+  });
+  // Node's own listener, which writes to Orthanc's standard error.
+  process.removeAllListeners('warning');
+  process.on('warning', (warning) => {
+    log.info(`Node warns: ${warning.name}: ${warning.message}`);
+  });
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The one way in and out for what Orthanc asks: each request ends once, is counted, and logged in one line.
+
+import type { Attachment, AttachmentStore } from '../attachments/attachments.ts';
+import { contentTypeOf } from '../attachments/naming.ts';
+import { toStorageError } from '../errors.ts';
+import { errorFields, formatFields, type Logger } from '../log.ts';
+import type { StorageOperation, StorageRequest } from './bridge.ts';
+import type { Counters } from './counters.ts';
+
+const LOG_NAMES = {
+  create: 'create',
+  readWhole: 'read',
+  readRange: 'read-range',
+  remove: 'remove',
+} as const satisfies Record<StorageOperation, string>;
+
+/** @returns a handler that carries out one request
+ *  @throws StorageError (the handler), logged */
+export function createRequestHandler(deps: {
+  readonly attachments: AttachmentStore;
+  readonly log: Logger;
+  readonly counters: Counters;
+  /** Named in log lines, unless the failure itself names another store: s3, azure, google. */
+  readonly provider: string;
+  /** Milliseconds of a clock that only goes forward. */
+  readonly now: () => number;
+}): (request: StorageRequest) => Promise<void> {
+  const { attachments, log, counters, now } = deps;
+  return async (request) => {
+    const startedMs = now();
+    const end = counters.begin(request.operation, request.uuid);
+    const attachment = {
+      uuid: request.uuid,
+      contentType: contentTypeOf(request.contentType),
+    };
+    const fields = { op: LOG_NAMES[request.operation], uuid: request.uuid };
+    const measured = measureSink(request);
+    try {
+      const key = await perform(attachments, attachment, measured.request);
+      const bytes = measured.bytes();
+      end({ bytes });
+      log.debug(formatFields({ ...fields, key, bytes, ms: Math.round(now() - startedMs) }));
+    } catch (error) {
+      const failure = toStorageError(error);
+      const line = formatFields({
+        ...fields,
+        provider: failure.store ?? deps.provider,
+        ms: Math.round(now() - startedMs),
+        ...errorFields(failure),
+      });
+      // The shim has logged and counted what it gave up, maybe a moment before the signal tells so.
+      if (request.signal.aborted || failure.code === 'ABORTED') {
+        end('unanswered');
+        log.debug(line);
+      } else {
+        end({ failure });
+        log.error(line);
+      }
+      throw failure;
+    }
+  };
+}
+
+function perform(
+  attachments: AttachmentStore,
+  attachment: Attachment,
+  request: StorageRequest,
+): Promise<string> {
+  const { operation, range, sink, signal } = request;
+  switch (operation) {
+    case 'create':
+      return attachments.put(attachment, request.body, { signal });
+    case 'readWhole':
+      return attachments.get(attachment, undefined, sink, { signal });
+    case 'readRange':
+      return attachments.get(attachment, range, sink, { signal });
+    case 'remove':
+      return attachments.remove(attachment, { signal });
+    default:
+      return operation satisfies never;
+  }
+}
+
+/** The size of a read is known only when the store begins to answer. */
+function measureSink(request: StorageRequest): { request: StorageRequest; bytes(): number } {
+  if (request.operation === 'create') return { request, bytes: () => request.body.sizeBytes };
+  let sizeBytes = 0;
+  const { sink } = request;
+  return {
+    request: {
+      ...request,
+      sink: {
+        ...sink,
+        begin(size, total) {
+          sizeBytes = size;
+          sink.begin(size, total);
+        },
+      },
+    },
+    bytes: () => sizeBytes,
+  };
+}

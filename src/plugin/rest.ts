@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What the plugin answers under Orthanc's REST API. Paths and fields are API.
+
+import { locate, type NamedStore } from '../attachments/locate.ts';
+import { StorageError, toStorageError } from '../errors.ts';
+import { describeError, type Logger } from '../log.ts';
+import type { JobState } from '../move/job.ts';
+import { MOVE_JOB_TYPE } from '../move/move.ts';
+import { newMove } from '../move/move-progress.ts';
+import { parseMoveRequest } from '../move/move-request.ts';
+import {
+  field,
+  isLevel,
+  LEVELS,
+  NOT_CALLED,
+  type OrthancApi,
+  orthancIsStopping,
+} from '../orthanc/api.ts';
+import { sleepUntilAborted } from '../store/abort.ts';
+import { safeJson } from '../text/safe-text.ts';
+import type { OrthancAnswer, RestRequest, RestResponse } from './bridge.ts';
+
+export interface RestDependencies {
+  readonly api: OrthancApi;
+  readonly log: Logger;
+  readonly status: () => Promise<unknown>;
+  readonly stores: readonly NamedStore[];
+  /** False: there is only one store, hence nothing to move. */
+  readonly isHybrid: boolean;
+  readonly submitJob: (type: string, priority: number, state: JobState) => Promise<OrthancAnswer>;
+  /** How long a client may wait for a job. */
+  readonly waitMs: number;
+}
+
+/** 95,000 ids. A body is parsed in one go, for which all storage waits: 4 MB of "[" take 0.3 s, 60 MB took 6 s. */
+const BODY_MAX_BYTES = 4 * 1024 * 1024;
+const POLL_MS = 100;
+
+/** @returns the handler of all REST requests, which always answers */
+export function createRestHandler(
+  deps: RestDependencies,
+): (request: RestRequest) => Promise<RestResponse> {
+  return async (request) => {
+    try {
+      return await route(deps, request);
+    } catch (error) {
+      const failure = toStorageError(error);
+      // Orthanc's client has been told by the shim, or learns it now, and nothing is wrong here.
+      const isStopping = failure.code === 'CLOSED';
+      const level = isStopping || failure.code === 'ABORTED' ? 'debug' : 'error';
+      deps.log[level](`${request.method} ${pathOf(request)} failed: ${describeError(failure)}`);
+      return answer(isStopping ? 503 : 500, {
+        error: failure.message,
+        code: failure.code,
+      });
+    }
+  };
+}
+
+async function route(deps: RestDependencies, request: RestRequest): Promise<RestResponse> {
+  const path = pathOf(request);
+  if (path === '/move-storage') {
+    return request.method === 'POST' ? await move(deps, request) : onlyWith('POST');
+  }
+  if (path === '/object-storage/status') {
+    return request.method === 'GET' ? answer(200, await deps.status()) : onlyWith('GET');
+  }
+  const [, level, id] = /^\/object-storage\/locate\/([^/]+)\/([^/]+)\/?$/.exec(path) ?? [];
+  if (level === undefined || id === undefined) {
+    return answer(404, { error: `no such path: ${path}` });
+  }
+  return request.method === 'GET' ? await find(deps, request, level, id) : onlyWith('GET');
+}
+
+async function find(
+  deps: RestDependencies,
+  request: RestRequest,
+  level: string,
+  id: string,
+): Promise<RestResponse> {
+  if (!isLevel(level)) {
+    return answer(404, { error: `no such level: write one of ${LEVELS.join(', ')}` });
+  }
+  const found = await locate(deps, { level, id }, { signal: request.signal });
+  if (found === undefined)
+    return answer(404, { error: `Orthanc has no such resource in ${level}` });
+  return answer(200, found);
+}
+
+async function move(deps: RestDependencies, request: RestRequest): Promise<RestResponse> {
+  if (!deps.isHybrid) {
+    return answer(400, {
+      error:
+        'there is one store only: "HybridMode" or "MigrationFromFileSystemEnabled" makes it two',
+    });
+  }
+  const { sizeBytes } = request.body;
+  if (sizeBytes > BODY_MAX_BYTES) {
+    return answer(400, {
+      error: `the body has ${sizeBytes} bytes, ${BODY_MAX_BYTES} are the most: spread "Resources" over several requests, or name patients and studies instead of what is in them`,
+    });
+  }
+  const body = Buffer.from(request.body.read(0, request.body.sizeBytes)).toString();
+  const wanted = await parseMoveRequest(body, deps.api);
+  if ('problem' in wanted) return answer(400, { error: wanted.problem });
+  const submitted = await deps.submitJob(
+    MOVE_JOB_TYPE,
+    wanted.priority,
+    newMove(wanted.target, wanted.resources),
+  );
+  if (submitted.status === NOT_CALLED) throw orthancIsStopping();
+  const id = Buffer.from(submitted.body).toString();
+  if (submitted.status !== 200) throw new StorageError('UNAVAILABLE', id);
+  const job = { ID: id, Path: `/jobs/${id}` };
+  return wanted.synchronous ? await untilDone(deps, request, job) : answer(200, job);
+}
+
+/** As Orthanc's own jobs: the content of one that succeeded; 500 of one that did not; 202 where it goes on, if need be when
+ *  Orthanc is started again. */
+async function untilDone(
+  deps: RestDependencies,
+  request: RestRequest,
+  job: { readonly ID: string; readonly Path: string },
+): Promise<RestResponse> {
+  const endMs = performance.now() + deps.waitMs;
+  while (performance.now() < endMs) {
+    const info = await deps.api.get(job.Path).catch(unlessStopping);
+    if (info === STOPPING) break;
+    const content = field(info, 'Content');
+    if (field(info, 'State') === 'Success') return answer(200, content);
+    if (field(info, 'State') === 'Failure') return answer(500, content);
+    if (info === undefined) return answer(500, { error: `the job ${job.ID} is gone`, ...job });
+    await sleepUntilAborted(POLL_MS, request.signal);
+  }
+  // It goes on; only this request has to end.
+  return answer(202, job);
+}
+
+const STOPPING = Symbol('Orthanc is stopping');
+
+function unlessStopping(error: unknown): typeof STOPPING {
+  if (toStorageError(error).code === 'CLOSED') return STOPPING;
+  throw error;
+}
+
+function pathOf({ path }: RestRequest): string {
+  return path.split('?')[0] ?? '';
+}
+
+function onlyWith(method: string): RestResponse {
+  // The shim makes the header Allow of it.
+  return { status: 405, contentType: 'text/plain', body: Buffer.from(method) };
+}
+
+function answer(status: number, value: unknown): RestResponse {
+  return {
+    status,
+    contentType: 'application/json',
+    body: Buffer.from(`${safeJson(value, 2)}\n`),
+  };
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import type { HybridSettings, PluginSettings, ProviderSettings } from '../config/settings.ts';
+import type { Envelope } from '../encryption/envelope.ts';
+import type { CountersSnapshot } from './counters.ts';
+import type { LatencyMs } from './latencies.ts';
+
+export interface Status extends CountersSnapshot {
+  readonly version: string;
+  readonly provider: string;
+  readonly bucket: string;
+  /** Where new files go besides; null without hybrid storage. */
+  readonly hybrid: { readonly writeTo: HybridSettings['writeTo'] } | null;
+  /** null: objects are stored as they are. */
+  readonly encryption: EncryptionStatus | null;
+  readonly node: string;
+  /** Event loops; the figures are those of all. */
+  readonly lanes: number;
+  /** Since this runtime started. */
+  readonly uptimeSeconds: number;
+  readonly inFlight: number;
+}
+
+export interface EncryptionStatus {
+  readonly format: string;
+  readonly masterKeyId: number;
+}
+
+/** @returns what GET /object-storage/status answers; never a secret */
+export function createStatus(deps: {
+  readonly version: string;
+  readonly provider: NonNullable<PluginSettings['provider']>;
+  readonly hybrid: HybridSettings | undefined;
+  /** undefined: none, and no keys. */
+  readonly envelope: Pick<Envelope, 'format' | 'masterKeyId'> | undefined;
+  readonly lanes: number;
+  readonly figures: () => Promise<CountersSnapshot>;
+}): () => Promise<Status> {
+  const startedMs = performance.now();
+  return async () => {
+    const figures = await deps.figures();
+    return {
+      version: deps.version,
+      provider: deps.provider.kind,
+      bucket: bucketOf(deps.provider),
+      hybrid: deps.hybrid === undefined ? null : { writeTo: deps.hybrid.writeTo },
+      encryption: encryptionOf(deps.envelope),
+      node: process.version,
+      lanes: deps.lanes,
+      uptimeSeconds: Math.round((performance.now() - startedMs) / 1000),
+      inFlight: Object.values(figures.operations).reduce((sum, { inFlight }) => sum + inFlight, 0),
+      ...figures,
+    };
+  };
+}
+
+const METRIC_NAMES = {
+  create: 'create',
+  readWhole: 'read',
+  readRange: 'read_range',
+  remove: 'remove',
+} as const satisfies Record<keyof CountersSnapshot['operations'], string>;
+
+type Metric = readonly [name: string, value: number | string];
+
+/** The same figures as lines of a metric's name and its value, for Orthanc's /tools/metrics-prometheus. */
+export function formatMetrics({ operations, errors }: CountersSnapshot): string {
+  const metrics: Metric[] = [];
+  for (const [operation, name] of Object.entries(METRIC_NAMES)) {
+    const counts = operations[operation as keyof typeof METRIC_NAMES];
+    metrics.push([`${name}_count`, counts.succeeded]);
+    metrics.push([`${name}_failed_count`, counts.failed]);
+    metrics.push([`${name}_bytes`, counts.bytes]);
+    metrics.push([`${name}_in_flight`, counts.inFlight]);
+    const { last5Minutes, sinceStart } = counts.latencyMs;
+    metrics.push(...durations(`${name}_duration`, last5Minutes));
+    metrics.push(...durations(`${name}_duration_since_start`, sinceStart));
+  }
+  for (const [code, count] of Object.entries(errors)) {
+    metrics.push([`errors_${code.toLowerCase()}`, count]);
+  }
+  return metrics.map(([name, value]) => `orthanc_object_storage_${name} ${value}\n`).join('');
+}
+
+function durations(name: string, { count: _count, ...figures }: LatencyMs): readonly Metric[] {
+  // The point makes it a float for the shim.
+  return Object.entries(figures).map(([figure, ms]) => [`${name}_${figure}_ms`, ms.toFixed(3)]);
+}
+
+function encryptionOf(
+  envelope: Pick<Envelope, 'format' | 'masterKeyId'> | undefined,
+): EncryptionStatus | null {
+  const { format, masterKeyId } = envelope ?? {};
+  return format === undefined || masterKeyId === undefined ? null : { format, masterKeyId };
+}
+
+/** @returns what the provider calls it: a bucket, or Azure's container */
+export function bucketOf({ kind, settings }: ProviderSettings): string {
+  return kind === 'azure' ? settings.containerName : settings.bucketName;
+}

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Files as bodies and sinks. A command does one thing at a time, so that all of it may be synchronous.
+
+import { randomBytes } from 'node:crypto';
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { addAbortSignal } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
+import { errorCode, StorageError } from '../../errors.ts';
+import { abortReason } from '../../store/abort.ts';
+import { bodyOf } from '../../store/bodies.ts';
+import { createMemorySink } from '../../store/memory-sink.ts';
+import type { Body, OperationOptions, Sink } from '../../store/object-store.ts';
+import { openRegularFile, readRegularFile, UNLINKED } from '../../store/regular-file.ts';
+import type { Spool } from '../rekey/rekey.ts';
+import { printBytes } from './output.ts';
+
+/** For the user who runs the command alone. */
+const OWN_MODE = 0o600;
+/** Stands for standard input or output. */
+export const STANDARD_STREAM = '-';
+
+export interface Input {
+  readonly body: Body;
+  close(): void;
+}
+
+/** Takes bytes; they are there for others once it is committed, or not at all. */
+export interface Output {
+  readonly sink: Sink;
+  commit(): Promise<void>;
+  /** After a commit does nothing. */
+  discard(): void;
+}
+
+/** @param path of a file, or "-" for standard input, which is then held in memory: its size must be known before its first byte
+ *  is encrypted */
+export async function openInput(path: string, { signal }: OperationOptions): Promise<Input> {
+  if (path === STANDARD_STREAM) {
+    return { body: bodyOf(await readStandardInput(signal)), close: () => undefined };
+  }
+  const descriptor = attempt(path, 'read', () => openSync(path, 'r'));
+  const stat = fstatSync(descriptor);
+  if (!stat.isFile()) {
+    closeSync(descriptor);
+    throw new StorageError('BAD_CONFIG', `${path}: is not a file`);
+  }
+  return {
+    body: {
+      sizeBytes: stat.size,
+      read: (start, end) => readFully(path, descriptor, start, end),
+    },
+    close: () => {
+      closeSync(descriptor);
+    },
+  };
+}
+
+async function readStandardInput(signal: AbortSignal): Promise<Uint8Array> {
+  try {
+    // Destroyed by the signal: it would keep the process waiting for who writes to it.
+    return await buffer(addAbortSignal(signal, process.stdin));
+  } catch (error) {
+    throw signal.aborted ? abortReason(signal) : error;
+  }
+}
+
+export function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+}
+
+/** Written beside its place and renamed when it is whole, so that a failure or a Ctrl-C leaves nothing under the name.
+ *  @param path of a file, or "-" for standard output, which gets its first byte when all of them are known to be right
+ *  @throws StorageError BAD_CONFIG where there is such a file, unless it may be replaced, and where there is something else */
+export function openOutput(path: string, mayReplace: boolean): Output {
+  if (path === STANDARD_STREAM) return openStandardOutput();
+  const target = attempt(path, 'written', () => targetOf(path, mayReplace));
+  attempt(path, 'written', () => {
+    removeLeftovers(dirname(target));
+  });
+  const temporary = temporaryName(target);
+  const descriptor = attempt(path, 'written', () => openSync(temporary, 'wx', 0o600));
+  const file = createFileSink(path, descriptor);
+  let isOpen = true;
+  const discard = () => {
+    process.removeListener('exit', discard);
+    if (!isOpen) return;
+    isOpen = false;
+    closeSync(descriptor);
+    unlinkSync(temporary);
+  };
+  // Commander's exits and ours end here too.
+  process.once('exit', discard);
+  return {
+    sink: file.sink,
+    async commit() {
+      const sizeBytes = file.insistOnWritten();
+      attempt(path, 'written', () => {
+        // Of a first attempt at the transfer there may be more.
+        ftruncateSync(descriptor, sizeBytes);
+        fsyncSync(descriptor);
+        renameSync(temporary, target);
+      });
+      process.removeListener('exit', discard);
+      isOpen = false;
+      closeSync(descriptor);
+    },
+    discard,
+  };
+}
+
+/** Tells whose it is, for `removeLeftovers`. */
+function temporaryName(target: string): string {
+  return `${target}.${process.pid}-${randomBytes(4).toString('hex')}.part`;
+}
+
+/** What a run that was killed has left, which may be a content in the clear. */
+function removeLeftovers(folder: string): void {
+  for (const name of readdirSync(folder)) {
+    const pid = /\.(\d{1,10})-[0-9a-f]{8}\.part$/.exec(name)?.[1];
+    if (pid === undefined || isRunning(Number(pid))) continue;
+    const path = join(folder, name);
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found?.isFile() === true && found.uid === process.geteuid?.()) {
+      rmSync(path, { force: true });
+    }
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errorCode(error) !== 'ESRCH';
+  }
+}
+
+/** A file that a command keeps for its next run: state, journal or report. Others are not to read what is in it, nor to have it written to
+ *  another place by a link. @returns its descriptor, for reading and for writing at its end
+ *  @throws StorageError BAD_CONFIG */
+export function openOwnFile(path: string): number {
+  const { O_APPEND, O_CREAT, O_RDWR } = constants;
+  return attempt(path, 'written', () => {
+    const descriptor = openRegularFile(path, O_APPEND | O_CREAT | O_RDWR | UNLINKED, OWN_MODE);
+    fchmodSync(descriptor, OWN_MODE);
+    return descriptor;
+  });
+}
+
+/** @returns undefined where there is none
+ *  @throws StorageError BAD_CONFIG */
+export function readOwnFile(path: string): string | undefined {
+  if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
+  return attempt(path, 'read', () => readRegularFile(path, UNLINKED));
+}
+
+/** There once it is whole, in place of an older one. @throws StorageError BAD_CONFIG */
+export function writeOwnFile(path: string, text: string): void {
+  attempt(path, 'written', () => {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found !== undefined && !found.isFile()) {
+      throw Object.assign(new Error('no file'), {
+        code: found.isSymbolicLink() ? 'ELOOP' : 'ENOTFILE',
+      });
+    }
+    const temporary = temporaryName(path);
+    const descriptor = openSync(temporary, 'wx', OWN_MODE);
+    try {
+      writeFully(descriptor, 0, Buffer.from(text));
+      fsyncSync(descriptor);
+      renameSync(temporary, path);
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw error;
+    } finally {
+      closeSync(descriptor);
+    }
+  });
+}
+
+/** @returns where the file lies; behind a link, what it leads to: a rename would replace the link itself, or a device */
+function targetOf(path: string, mayReplace: boolean): string {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) {
+    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return path;
+    throw new StorageError('BAD_CONFIG', `${path}: is a link to a file that is not there`);
+  }
+  if (!found.isFile()) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${path}: is no file but a folder, a device or a pipe; for standard output write "${STANDARD_STREAM}"`,
+    );
+  }
+  if (!mayReplace) {
+    throw new StorageError('BAD_CONFIG', `${path}: is there already; --force replaces it`);
+  }
+  return realpathSync(path);
+}
+
+function openStandardOutput(): Output {
+  const memory = createMemorySink();
+  return {
+    sink: memory.sink,
+    commit: () => printBytes(memory.bytes()),
+    discard: () => undefined,
+  };
+}
+
+/** Keeps a failure of the disk until somebody asks: a store would take it for one of the transfer, which is to be repeated.
+ *  @param subject of the message: the file */
+function createFileSink(subject: string, descriptor: number) {
+  let sizeBytes = 0;
+  let failure: unknown;
+  const sink: Sink = {
+    anyOrder: true,
+    begin: (size) => {
+      sizeBytes = size;
+    },
+    write: (offset, bytes) => {
+      if (failure !== undefined) return;
+      try {
+        writeFully(descriptor, offset, bytes);
+      } catch (error) {
+        failure = error;
+      }
+    },
+  };
+  return {
+    sink,
+    /** @returns how much was announced
+     *  @throws StorageError BAD_CONFIG */
+    insistOnWritten: (): number => {
+      attempt(subject, 'written', () => {
+        if (failure !== undefined) throw failure;
+      });
+      return sizeBytes;
+    },
+  };
+}
+
+/** For one object, encrypted as it is in the bucket. The file has no name any more when its first byte is written: nobody else can open
+ *  it, and it is gone with the process, whatever ends that. */
+export function openSpool(folder: string): Spool {
+  const path = join(folder, `orthanc-object-storage-${randomBytes(8).toString('hex')}`);
+  const subject = `a temporary file in ${folder} (TMPDIR)`;
+  const descriptor = attempt(subject, 'written', () => openSync(path, 'wx+', 0o600));
+  unlinkSync(path);
+  const file = createFileSink(subject, descriptor);
+  return {
+    sink: file.sink,
+    body: () => ({
+      sizeBytes: file.insistOnWritten(),
+      read: (start, end) => readFully(subject, descriptor, start, end),
+    }),
+    close: () => {
+      closeSync(descriptor);
+    },
+  };
+}
+
+function writeFully(descriptor: number, offset: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) {
+    at += writeSync(descriptor, bytes, at, bytes.length - at, offset + at);
+  }
+}
+
+function readFully(path: string, descriptor: number, start: number, end: number): Uint8Array {
+  const bytes = Buffer.allocUnsafeSlow(end - start);
+  for (let at = 0; at < bytes.length; ) {
+    const count = readSync(descriptor, bytes, at, bytes.length - at, start + at);
+    if (count === 0) throw new StorageError('SHORT_BODY', `${path}: became shorter meanwhile`);
+    at += count;
+  }
+  return bytes;
+}
+
+/** That a file can be written, before the work whose result will be in it.
+ *  @throws StorageError BAD_CONFIG */
+export function insistOnWritable(path: string): void {
+  attempt(path, 'written', () => {
+    accessSync(dirname(resolve(path)), constants.W_OK);
+  });
+}
+
+/** @param what such as "written"
+ *  @throws StorageError BAD_CONFIG that names the file, for whatever the work threw */
+export function attempt<T>(path: string, what: 'read' | 'written', work: () => T): T {
+  try {
+    return work();
+  } catch (cause) {
+    if (cause instanceof StorageError) throw cause;
+    const code = errorCode(cause) ?? String(cause);
+    const problem =
+      code === 'ELOOP'
+        ? 'is a symbolic link, which is not followed; give the path of the file itself'
+        : code === 'ENOTFILE' || code === 'EISDIR'
+          ? 'is no file but a folder, a device or a pipe'
+          : `cannot be ${what} (${code})`;
+    throw new StorageError('BAD_CONFIG', `${path}: ${problem}`, { cause });
+  }
+}

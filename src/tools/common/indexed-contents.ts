@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import type { Expected } from '../../attachments/digest.ts';
+import { type ContentType, contentTypeOf } from '../../attachments/naming.ts';
+import type { OrthancApi } from '../../orthanc/api.ts';
+import { listIndex } from '../../orthanc/index-list.ts';
+import { createUuidTable } from './uuid-table.ts';
+
+/** What Orthanc's index said of all attachments when it was read: what names may not tell, and whether contents are what they were. */
+export interface IndexedContents {
+  readonly size: number;
+  find(uuid: string): IndexedContent | undefined;
+  /** Reads the index anew. @returns those that it still has */
+  stillKnown(uuids: ReadonlySet<string>): Promise<ReadonlySet<string>>;
+}
+
+export interface IndexedContent extends Expected {
+  readonly contentType: ContentType;
+}
+
+/** @throws as `listIndex` */
+export async function readIndexedContents(api: OrthancApi): Promise<IndexedContents> {
+  const table = createUuidTable();
+  for await (const { uuid, contentType, contentBytes, md5Hex } of listIndex(api)) {
+    table.set(uuid, contentBytes, contentTypeOf(contentType));
+    if (md5Hex !== undefined) table.setMd5(uuid, md5Hex);
+  }
+  return {
+    size: table.size,
+    find(uuid) {
+      const known = table.get(uuid);
+      if (known === undefined) return undefined;
+      const { sizeBytes, tag } = known;
+      return { contentType: contentTypeOf(tag), sizeBytes, md5Hex: table.md5Of(uuid) };
+    },
+    async stillKnown(uuids) {
+      const found = new Set<string>();
+      for await (const { uuid } of listIndex(api)) if (uuids.has(uuid)) found.add(uuid);
+      return found;
+    },
+  };
+}

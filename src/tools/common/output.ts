@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The one way out of what commands say. Keys and messages in it are of others, and a terminal obeys what it is told.
+
+import { type SafeText, safeJson, safeLine, TEXT_MAX_CHARACTERS } from '../../text/safe-text.ts';
+
+/** A line of the result. */
+export function printLine(line: string): void {
+  // Two keys of 1,024 characters each have room, whatever they are.
+  process.stdout.write(`${safeLine(line, TEXT_MAX_CHARACTERS)}\n`);
+}
+
+/** A line of the result as JSON, or several with an indent. */
+export function printJson(value: unknown, indent?: number): void {
+  process.stdout.write(`${safeJson(value, indent)}\n`);
+}
+
+/** Contents, as they are. */
+export function printBytes(bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(bytes, (error) => {
+      if (error === null || error === undefined) resolve();
+      else reject(error);
+    });
+  });
+}
+
+/** A line beside the result, on standard error. */
+export function tellLine(line: string): void {
+  process.stderr.write(`${safeLine(line, TEXT_MAX_CHARACTERS)}\n`);
+}
+
+/** Why a command failed. @param message of several lines, where they are ours */
+export function tellError(message: SafeText): void {
+  process.stderr.write(`${message}\n`);
+}
+
+const CLEAR = '\r\u001b[K';
+
+/** In place of the one before, on a terminal. */
+export function tellProgress(line: string): void {
+  process.stderr.write(`${CLEAR}${safeLine(line).slice(0, (process.stderr.columns ?? 80) - 1)}`);
+}
+
+export function clearProgress(): void {
+  process.stderr.write(CLEAR);
+}
+
+/** Whether somebody may be looking at what is told. */
+export function isTerminal(): boolean {
+  return process.stderr.isTTY === true;
+}
+
+/** Ends the process where nobody takes what it prints. */
+export function endWithReader(exitCode: number): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      // EPIPE: who reads has enough, as in `verify | head`.
+      if (stream === process.stdout && error.code !== 'EPIPE') {
+        tellLine(`standard output: ${error.message}`);
+      }
+      process.exit(exitCode);
+    });
+  }
+}

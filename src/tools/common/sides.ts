@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The two places that commands work on: the bucket and the folder of one Orthanc's configuration.
+
+import { statSync } from 'node:fs';
+import { createAttachmentStore } from '../../attachments/attachments.ts';
+import { createFileAttachments } from '../../attachments/file-attachments.ts';
+import { ORTHANC_NAMING } from '../../attachments/naming.ts';
+import { badConfig } from '../../attachments/open-configuration.ts';
+import {
+  checkFolder,
+  checkStores,
+  closeStores,
+  openCheckedObjects,
+  openStores,
+} from '../../attachments/open-stores.ts';
+import type { Side } from '../../attachments/side.ts';
+import { readFileSystem } from '../../config/orthanc.ts';
+import type { Report } from '../../config/problems.ts';
+import { isObject } from '../../config/sections.ts';
+import type {
+  FileSystemSettings,
+  NamingSettings,
+  ProviderSettings,
+} from '../../config/settings.ts';
+import type { Envelope } from '../../encryption/envelope.ts';
+import { StorageError } from '../../errors.ts';
+import { bucketOf } from '../../plugin/status.ts';
+import { createFileSystemStore } from '../../providers/index.ts';
+import type { ObjectStore } from '../../store/object-store.ts';
+import { readOrthancConfiguration } from './orthanc-configuration.ts';
+import { createCliLogger, loadCliSettings } from './settings.ts';
+
+/** All places of one Orthanc. */
+export interface Sides {
+  readonly provider: ProviderSettings;
+  readonly bucket: Side;
+  /** With HybridMode. */
+  readonly files: Side | undefined;
+  /** The same folder, where it was asked for, with HybridMode or without. */
+  readonly disk: Side | undefined;
+  close(): Promise<void>;
+}
+
+/** Opens the bucket, and with HybridMode the folder, and tries them.
+ *  @param options `withDisk`: the folder also without HybridMode
+ *  @throws StorageError BAD_CONFIG */
+export async function openSides(
+  configPath: string,
+  { withDisk = false }: { readonly withDisk?: boolean } = {},
+): Promise<Sides> {
+  const log = createCliLogger();
+  const { provider, settings, envelope } = loadCliSettings(configPath, log);
+  const { naming, hybrid } = settings;
+  const folder = hybrid?.fileSystem ?? (withDisk ? readFolder(configPath) : undefined);
+  const stores = await openStores(settings, provider, { log });
+  await checkStores(stores, naming, log);
+  const { objects } = stores;
+  const files = stores.files ?? (folder && createFileSystemStore(folder));
+  if (stores.files === undefined && files !== undefined) {
+    await checkFolderOrClose({ objects, files }, naming);
+  }
+  const disk = files && folder && fileSide(files, folder, envelope);
+  return {
+    provider,
+    bucket: bucketSide(objects, provider, naming, envelope),
+    files: hybrid === undefined ? undefined : disk,
+    disk: withDisk ? disk : undefined,
+    close: () => closeStores({ objects, files }),
+  };
+}
+
+async function checkFolderOrClose(
+  stores: { readonly files: ObjectStore; readonly objects: ObjectStore },
+  naming: NamingSettings,
+): Promise<void> {
+  try {
+    await checkFolder(stores, naming);
+  } catch (error) {
+    await closeStores(stores);
+    throw error;
+  }
+}
+
+/** Opens the bucket, with its keys, and tries it. @throws StorageError BAD_CONFIG */
+export async function openBucketSide(configPath: string): Promise<Side> {
+  const log = createCliLogger();
+  const { provider, settings, envelope } = loadCliSettings(configPath, log);
+  const store = await openCheckedObjects(settings, provider, { log });
+  return bucketSide(store, provider, settings.naming, envelope);
+}
+
+function bucketSide(
+  store: ObjectStore,
+  provider: ProviderSettings,
+  naming: NamingSettings,
+  envelope: Envelope | undefined,
+): Side {
+  return {
+    name: bucketNameOf(provider, naming),
+    store,
+    naming,
+    attachments: createAttachmentStore({ store, naming, envelope }),
+    isFileSystem: false,
+    hasKeys: envelope !== undefined,
+    format: envelope?.format,
+    // Flat names tell what is encrypted.
+    lookalikeFormat: naming.structure === 'legacy' ? envelope?.lookalikeFormat : envelope?.format,
+  };
+}
+
+/** Opens the bucket, with its keys, and Orthanc's StorageDirectory, whatever HybridMode is, and tries them. Without HybridMode, Orthanc
+ *  alone will read what is written there, so that it knows of no keys then.
+ *  @throws StorageError BAD_CONFIG */
+export async function openBucketAndFiles(
+  configPath: string,
+  { writesFiles }: { readonly writesFiles: boolean },
+): Promise<{ readonly bucket: Side; readonly files: Side }> {
+  const log = createCliLogger();
+  const { provider, settings, envelope } = loadCliSettings(configPath, log);
+  const folder = readFolder(configPath);
+  refuseRootForOthers(folder);
+  const isForOrthancAlone = writesFiles && settings.hybrid === undefined;
+  const objects = await openCheckedObjects(settings, provider, { log });
+  const files = createFileSystemStore(folder);
+  await checkFolderOrClose({ files, objects }, settings.naming);
+  const bucket = bucketSide(objects, provider, settings.naming, envelope);
+  const forPlugin = fileSide(files, folder, envelope);
+  if (!isForOrthancAlone) return { bucket, files: forPlugin };
+  const decrypting = forPlugin.attachments;
+  return { bucket, files: { ...fileSide(files, folder, undefined), decrypting } };
+}
+
+/** @throws StorageError BAD_CONFIG */
+function readFolder(configPath: string): FileSystemSettings {
+  const orthanc: unknown = JSON.parse(readOrthancConfiguration(configPath, process.env));
+  const report: Report = { problems: [], warnings: [], notes: [] };
+  const folder = isObject(orthanc) ? readFileSystem(orthanc, report) : undefined;
+  if (folder === undefined) throw badConfig(report.problems);
+  return folder;
+}
+
+/** Folders that root makes belong to root: Orthanc, as another user, could neither store in them nor remove anything from them. And what
+ *  that user has put there could lead root elsewhere.
+ *  @throws StorageError BAD_CONFIG */
+function refuseRootForOthers({ folder }: FileSystemSettings): void {
+  const owner = statSync(folder, { throwIfNoEntry: false })?.uid ?? 0;
+  if (owner === 0 || process.geteuid?.() !== 0) return;
+  throw new StorageError(
+    'BAD_CONFIG',
+    `StorageDirectory "${folder}": belongs to user ${owner}: what root puts into it Orthanc could not change, and root could read more there than Orthanc; run the command as that user, by sudo -u '#${owner}'`,
+  );
+}
+
+function fileSide(
+  store: ObjectStore,
+  { folder }: FileSystemSettings,
+  envelope: Envelope | undefined,
+): Side {
+  return {
+    name: `file-system ${folder}`,
+    store,
+    naming: ORTHANC_NAMING,
+    attachments: createFileAttachments(store, envelope),
+    isFileSystem: true,
+    hasKeys: envelope !== undefined,
+    format: undefined,
+    lookalikeFormat: envelope?.lookalikeFormat,
+  };
+}
+
+/** With all that tells it from other buckets, and no secret. */
+export function bucketNameOf(provider: ProviderSettings, { rootPath }: NamingSettings): string {
+  const parts = [provider.kind, placeOf(provider), bucketOf(provider), rootPath];
+  return parts.filter((part) => part !== '').join(' ');
+}
+
+function placeOf({ kind, settings }: ProviderSettings): string {
+  switch (kind) {
+    case 's3':
+      return settings.endpoint ?? settings.region;
+    case 'azure': {
+      const { account } = settings;
+      if (account.kind === 'default-chain') return account.accountUrl;
+      // Of a connection string nothing else may be seen.
+      const text = account.connectionString.reveal();
+      return /(?:AccountName|BlobEndpoint)=([^;?]*)/i.exec(text)?.[1] ?? '';
+    }
+    case 'google':
+      return settings.endpoint ?? '';
+    default:
+      return kind satisfies never;
+  }
+}

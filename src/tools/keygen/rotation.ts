@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What a new key means for the configuration: its id, the section StorageEncryption with it, and whose file it must be.
+
+import { readFileSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import * as z from 'zod/mini';
+import { absoluteFolderIn } from '../../config/orthanc.ts';
+import { type encryptionSchema, masterKeySchema } from '../../config/schema.ts';
+import {
+  ENCRYPTION_KEY,
+  isObject,
+  PROVIDER_SECTIONS,
+  type RawSection,
+} from '../../config/sections.ts';
+import { StorageError } from '../../errors.ts';
+import { describeSecret } from '../../text/secret.ts';
+import { readOrthancConfiguration } from '../common/orthanc-configuration.ts';
+
+/** [id, path], as in the configuration. */
+type KeyEntry = readonly [number, string];
+
+export interface Rotation {
+  /** Such as "AwsS3Storage.StorageEncryption". */
+  readonly setting: string;
+  readonly id: number;
+  /** The section StorageEncryption as it is to be, in turn; none where the configuration names the file already. */
+  readonly steps: readonly RotationStep[];
+  /** Of the user that Orthanc seems to run as; undefined where nothing tells. */
+  readonly owner: Owner | undefined;
+}
+
+export interface RotationStep {
+  readonly purpose: string;
+  readonly section: RawSection;
+}
+
+export interface Owner {
+  readonly uid: number;
+  /** Or the number, where it has none here. */
+  readonly name: string;
+}
+
+const UINT32_MAX = 0xffff_ffff;
+
+/** @param file of the key that is about to be made
+ *  @throws StorageError BAD_CONFIG where the configuration does not tell which ids are taken */
+export function planRotation(configPath: string, file: string): Rotation {
+  const orthanc: unknown = JSON.parse(readOrthancConfiguration(configPath, process.env));
+  const configuration = isObject(orthanc) ? orthanc : {};
+  const { setting, raw } = encryptionIn(configuration, configPath);
+  const path = resolve(file);
+  const master =
+    raw['MasterKey'] === undefined ? [] : [parseKey(`${setting}.MasterKey`, raw['MasterKey'])];
+  const previous = previousIn(setting, raw['PreviousMasterKeys']);
+  const keys = [...master, ...previous];
+  const owner = ownerOf([absoluteFolderIn(configuration), ...keys.map(([, key]) => key)]);
+  const named = keys.find(([, key]) => resolve(key) === path);
+  if (named !== undefined) return { setting, id: named[0], steps: [], owner };
+  const id = nextId(keys.map(([known]) => known));
+  const entry: KeyEntry = [id, path];
+  const write = (MasterKey: KeyEntry, previousKeys: readonly KeyEntry[]): RawSection => ({
+    Enable: true,
+    MasterKey,
+    ...(previousKeys.length === 0 ? {} : { PreviousMasterKeys: previousKeys }),
+    // As they are written: of others than its own keys, nothing is repeated.
+    ...pick(raw, ['Format', 'MaxConcurrentInputSize']),
+  });
+  const [current] = master;
+  const last = write(entry, keys);
+  const steps =
+    current === undefined
+      ? [{ purpose: 'From then on, new objects are encrypted.', section: last }]
+      : [
+          {
+            purpose:
+              'First, where several Orthancs share the bucket: all of them can read what one will write with the new key.',
+            section: write(current, [...previous, entry]),
+          },
+          {
+            purpose: 'Then: new objects are under the new key, and all others are still read.',
+            section: last,
+          },
+        ];
+  return { setting, id, steps, owner };
+}
+
+/** Each key on a line of its own, to be pasted. */
+export function formatSection(section: RawSection): string {
+  const lines = Object.entries(section).map(
+    ([key, value]) => `  ${JSON.stringify(key)}: ${formatValue(value)}`,
+  );
+  return `"${ENCRYPTION_KEY}": {\n${lines.join(',\n')}\n}`;
+}
+
+function formatValue(value: unknown): string {
+  return Array.isArray(value)
+    ? `[${value.map(formatValue).join(', ')}]`
+    : (JSON.stringify(value) ?? 'null');
+}
+
+function encryptionIn(configuration: RawSection, configPath: string) {
+  const present = PROVIDER_SECTIONS.filter(({ section }) => Object.hasOwn(configuration, section));
+  const [first, second] = present;
+  if (first === undefined || second !== undefined) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      first === undefined
+        ? `${configPath} has no section AwsS3Storage, AzureBlobStorage or GoogleCloudStorage`
+        : `${present.map(({ section }) => section).join(', ')}: more than one storage section; keep the one to store in`,
+    );
+  }
+  const section = configuration[first.section];
+  const setting = `${first.section}.${ENCRYPTION_KEY}`;
+  const raw = isObject(section) ? (section[ENCRYPTION_KEY] ?? {}) : undefined;
+  if (!isObject(raw)) throw unknownIds(isObject(section) ? setting : first.section, 'is no object');
+  return { setting, raw };
+}
+
+function previousIn(setting: string, raw: unknown): readonly KeyEntry[] {
+  if (raw === undefined) return [];
+  const name = `${setting}.PreviousMasterKeys`;
+  if (!Array.isArray(raw)) throw unknownIds(name, 'is no list of [id, path]');
+  return raw.map((entry: unknown, index) => parseKey(`${name}[${index}]`, entry));
+}
+
+function parseKey(setting: string, entry: unknown): KeyEntry {
+  const result = z.safeParse(masterKeySchema(), entry, { jitless: true });
+  if (!result.success) throw unknownIds(setting, 'is not [id, "path of the key file"]');
+  const [id, path] = result.data;
+  if (describeSecret(path) !== undefined)
+    throw unknownIds(setting, 'holds a key itself, not its file');
+  return [id, path];
+}
+
+function unknownIds(setting: string, problem: string): StorageError {
+  return new StorageError(
+    'BAD_CONFIG',
+    `${setting}: ${problem}, so that nobody knows which ids are taken; correct it first ("check" tells how), or leave out --config`,
+  );
+}
+
+/** Behind all others: one that is in no use any more may still be that of old objects. */
+function nextId(ids: readonly number[]): number {
+  const next = Math.max(0, ...ids) + 1;
+  if (next <= UINT32_MAX) return next;
+  const known = new Set(ids);
+  let free = 1;
+  while (known.has(free)) free += 1;
+  return free;
+}
+
+function pick(
+  raw: RawSection,
+  names: readonly (keyof ReturnType<typeof encryptionSchema>['shape'])[],
+) {
+  return Object.fromEntries(
+    names.filter((name) => raw[name] !== undefined).map((name) => [name, raw[name]]),
+  );
+}
+
+/** @param paths what Orthanc itself writes or reads, the best evidence first */
+function ownerOf(paths: readonly (string | undefined)[]): Owner | undefined {
+  for (const path of paths) {
+    const uid = path === undefined ? undefined : unlessHidden(() => statSync(path).uid);
+    if (uid !== undefined) return { uid, name: nameOf(uid) };
+  }
+  return undefined;
+}
+
+function nameOf(uid: number): string {
+  const users = (unlessHidden(() => readFileSync('/etc/passwd', 'utf8')) ?? '').split('\n');
+  const found = users.map((line) => line.split(':')).find(([, , id]) => id === String(uid));
+  return found?.[0] ?? String(uid);
+}
+
+/** Who may not see a file gets a key all the same. */
+function unlessHidden<T>(look: () => T): T | undefined {
+  try {
+    return look();
+  } catch {
+    return undefined;
+  }
+}

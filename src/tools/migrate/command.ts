@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { Command, Option } from 'commander';
+import type { Side } from '../../attachments/side.ts';
+import { StorageError } from '../../errors.ts';
+import { sleepUntilAborted } from '../../store/abort.ts';
+import { type IndexedContents, readIndexedContents } from '../common/indexed-contents.ts';
+import { abortWhenInterrupted } from '../common/interruption.ts';
+import { decimalNumber, parallelNumber } from '../common/numbers.ts';
+import {
+  connectToOrthanc,
+  ORTHANC_HELP,
+  type OrthancOptions,
+  orthancOption,
+  orthancPasswordFileOption,
+} from '../common/orthanc-http.ts';
+import { isTerminal, printJson, printLine, tellLine } from '../common/output.ts';
+import { createProgressLine, formatBar } from '../common/progress.ts';
+import { openBucketAndFiles, openBucketSide } from '../common/sides.ts';
+import { openJournal } from './journal.ts';
+import { type MigrateCounts, migrate } from './migrate.ts';
+import { needsTypes } from './source.ts';
+
+interface Options extends Partial<OrthancOptions> {
+  readonly config: string;
+  readonly fromConfig?: string;
+  readonly to: 'bucket' | 'file-system';
+  readonly journal?: string;
+  readonly parallel: number;
+  readonly bandwidth?: number;
+  readonly dryRun?: true;
+  readonly json?: true;
+}
+
+const PARALLEL_DEFAULT = 24;
+const BANDWIDTH_MIN = 0.001;
+const BYTES_PER_MB = 1024 * 1024;
+const FAILURES_SHOWN = 20;
+
+/** `migrate`: all files of one place into another. */
+export function migrateCommand(): Command {
+  return new Command('migrate')
+    .description(
+      "Copies all of Orthanc's files into the bucket, out of it, or from one bucket into another. Deletes nothing where it copies from.",
+    )
+    .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
+    .addOption(
+      new Option('--to <place>', 'where to; the other of the two is where from')
+        .choices(['bucket', 'file-system'])
+        .default('bucket'),
+    )
+    .option('--from-config <path>', 'from the bucket of this configuration instead')
+    .addOption(
+      orthancOption(
+        'Its index knows types, sizes and MD5 of files: each is compared before it is copied. Needed from a folder into a bucket with StorageStructure "flat" (the default) or encryption',
+      ),
+    )
+    .addOption(orthancPasswordFileOption())
+    .option('--journal <file>', 'notes what is done, so that a later run does not read it again')
+    .addOption(
+      new Option('--parallel <number>', 'files at once')
+        .argParser(parallelNumber)
+        .default(PARALLEL_DEFAULT),
+    )
+    .addOption(
+      new Option(
+        '--bandwidth <MB/s>',
+        'at most so many MB (of 1,048,576 bytes) a second are copied, or read to be compared, on average: each file goes as fast as it can, the next one waits',
+      ).argParser(decimalNumber(BANDWIDTH_MIN)),
+    )
+    .addOption(new Option('--read-back', 'what it does now in any case').hideHelp())
+    .option('--dry-run', 'writes nothing, tells what would be copied')
+    .option('--json', 'print the result as JSON')
+    .addHelpText(
+      'after',
+      `
+Each copy is read back and compared, and a listing at the end must show each with its size. What is read from a bucket
+must be what was stored: by the MD5 in Orthanc's index with --orthanc, else by the checksum that the object or its
+server has; what nothing vouches for is not copied, and named. What is there already with the same size and MD5 is left
+alone, so that the command can be ended at any time and run again. With --journal it trusts what it has noted of this
+target, and only looks at sizes.
+
+What is there with another content is left alone, too, named and counted: nobody knows which of the two is damaged. With
+--orthanc the index does: a source that is not as it was stored is not copied, one that is replaces the damaged copy.
+With --orthanc, what a running Orthanc deletes meanwhile does not stay: migrate removes the copy that it has made of it.
+
+50 failures in a row that are those of the disk, the server or the credentials end the run.
+
+Where it reads or writes Orthanc's StorageDirectory, run it as the user that Orthanc runs as.
+
+Examples:
+  sudo -u orthanc orthanc-object-storage migrate --config /etc/orthanc --orthanc --dry-run
+  sudo -u orthanc orthanc-object-storage migrate --config /etc/orthanc --orthanc --journal /var/lib/orthanc/migrate.txt
+  sudo -u orthanc orthanc-object-storage migrate --config /etc/orthanc --to file-system
+  orthanc-object-storage migrate --config new.json --from-config old.json --bandwidth 50
+${ORTHANC_HELP}
+
+Exit codes: 0 all is there, 1 something could not be copied or is there with another content, 2 wrong usage, 130 ended by Ctrl-C.`,
+    )
+    .action(run);
+}
+
+async function run(options: Options, command: Command): Promise<void> {
+  if (options.fromConfig !== undefined && options.to === 'file-system') {
+    command.error('error: --from-config goes with --to bucket only');
+  }
+  const route = await openRoute(options);
+  try {
+    await copyAll(options, route);
+  } finally {
+    await Promise.all([route.from.store.close(), route.to.store.close()]);
+  }
+}
+
+async function copyAll(options: Options, route: Route): Promise<void> {
+  const { from, to } = route;
+  const isJson = options.json === true;
+  const progress = createProgressLine(!isJson && isTerminal());
+  const failures: { readonly key: string; readonly reason: string }[] = [];
+  let shown = 0;
+  const journal = openJournal(options.dryRun === true ? undefined : options.journal, to);
+  const startedMs = performance.now();
+  try {
+    const index = await readIndex(options, route);
+    const interruption = abortWhenInterrupted();
+    const { signal } = interruption;
+    const counts = await migrate(
+      {
+        from,
+        to,
+        index,
+        failed: (key, reason) => {
+          if (isJson) {
+            failures.push({ key, reason });
+          } else if (shown < FAILURES_SHOWN) {
+            shown += 1;
+            progress.clear();
+            tellLine(`${key}: ${reason}`);
+          }
+        },
+        progress: (now) => {
+          progress.show(() => describeProgress(now, index?.size, performance.now() - startedMs));
+        },
+      },
+      {
+        atOnce: options.parallel,
+        dryRun: options.dryRun === true,
+        isDone: (key) => journal.isDone(key),
+        onDone: (key) => {
+          try {
+            journal.add(key);
+          } catch (error) {
+            // Not into the copy, which is done all the same; without its journal, nobody would want to go on.
+            interruption.abort(error);
+          }
+        },
+        throttle: createThrottle(options.bandwidth, signal),
+        signal,
+      },
+    );
+    progress.clear();
+    const dryRun = options.dryRun === true;
+    if (isJson) printJson({ ...counts, dryRun, failures });
+    else printLine(describe(counts, dryRun));
+    const notCopied = counts.failed + counts.differs;
+    if (notCopied > 0) process.exitCode = 1;
+    if (!isJson && notCopied > shown) {
+      tellLine(`… and ${notCopied - shown} more; --json names all`);
+    }
+    insistOnKnown(counts);
+  } finally {
+    journal.close();
+  }
+}
+
+interface Route {
+  readonly from: Side;
+  readonly to: Side;
+}
+
+async function openRoute(options: Options): Promise<Route> {
+  const { config, fromConfig } = options;
+  if (fromConfig === undefined) {
+    const isWayBack = options.to === 'file-system';
+    const { bucket, files } = await openBucketAndFiles(config, { writesFiles: isWayBack });
+    return isWayBack ? { from: bucket, to: files } : { from: files, to: bucket };
+  }
+  const to = await openBucketSide(config);
+  try {
+    return { from: await openBucketSide(fromConfig), to };
+  } catch (error) {
+    await to.store.close();
+    throw error;
+  }
+}
+
+async function readIndex(
+  options: Options,
+  { from, to }: Route,
+): Promise<IndexedContents | undefined> {
+  const { orthanc } = options;
+  if (orthanc === undefined) {
+    if (!needsTypes({ from, to })) return undefined;
+    throw new StorageError(
+      'BAD_CONFIG',
+      'flat names and encryption depend on the types of the files, which only Orthanc knows: say --orthanc, alone for the one of this configuration on this machine, or with its address',
+    );
+  }
+  return await readIndexedContents(connectToOrthanc({ ...options, orthanc }));
+}
+
+/** An orphan or two are usual, as is what was stored since.
+ *  @throws StorageError BAD_CONFIG where the index knows none of the files */
+function insistOnKnown({ unknown, seen, foreign, indexFiles }: MigrateCounts): void {
+  if (unknown === 0 || unknown < seen - foreign - indexFiles) return;
+  throw new StorageError(
+    'BAD_CONFIG',
+    'the Orthanc of --orthanc knows none of these files: give the address of the one that they belong to',
+  );
+}
+
+/** So that the average keeps to the limit, whatever the sizes of files. */
+function createThrottle(
+  mbPerSecond: number | undefined,
+  signal: AbortSignal,
+): (bytes: number) => Promise<void> {
+  if (mbPerSecond === undefined) return () => Promise.resolve();
+  const bytesPerMs = (mbPerSecond * BYTES_PER_MB) / 1000;
+  let freeAtMs = performance.now();
+  return async (bytes) => {
+    const nowMs = performance.now();
+    const startMs = Math.max(nowMs, freeAtMs);
+    freeAtMs = startMs + bytes / bytesPerMs;
+    if (startMs > nowMs) await sleepUntilAborted(startMs - nowMs, signal);
+  };
+}
+
+function describeProgress(counts: MigrateCounts, total: number | undefined, ms: number): string {
+  const share = total === undefined || total === 0 ? undefined : counts.seen / total;
+  const mb = counts.copiedBytes / BYTES_PER_MB;
+  const rate = `${((counts.seen * 1000) / ms).toFixed(0)}/s, ${((mb * 1000) / ms).toFixed(1)} MB/s`;
+  return `${formatBar(share)}${counts.seen} files, ${counts.copied} copied (${mb.toFixed(0)} MB), ${counts.failed} failed; ${rate}`;
+}
+
+function describe(counts: MigrateCounts, isDryRun: boolean): string {
+  const copied = `${counts.copied} files ${isDryRun ? 'to copy' : 'copied'} (${counts.copiedBytes} bytes)`;
+  const there = `${counts.alreadyThere + counts.skipped} there already`;
+  const index =
+    counts.indexFiles === 0 ? '' : `, ${counts.indexFiles} of Orthanc's index, which stay`;
+  const foreign = counts.foreign === 0 ? '' : `, ${counts.foreign} that are not Orthanc's`;
+  const gone = counts.gone === 0 ? '' : `, ${counts.gone} removed meanwhile`;
+  const unknown =
+    counts.unknown === 0
+      ? ''
+      : `, ${counts.unknown} left that Orthanc's index did not know (orphans, or stored since it was read)`;
+  const differs = counts.differs === 0 ? '' : `, ${counts.differs} there with another content`;
+  const failed = counts.failed === 0 ? '' : `, ${counts.failed} failed`;
+  return `${copied}, ${there}${index}${foreign}${gone}${unknown}${differs}${failed}`;
+}

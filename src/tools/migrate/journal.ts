@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { appendFileSync, closeSync, readSync } from 'node:fs';
+import { StringDecoder } from 'node:string_decoder';
+import { parseKey } from '../../attachments/naming.ts';
+import type { Side } from '../../attachments/side.ts';
+import { StorageError } from '../../errors.ts';
+import { field } from '../../orthanc/api.ts';
+import { attempt, openOwnFile } from '../common/files.ts';
+import { parseJsonLine } from '../common/json-lines.ts';
+import { createUuidTable } from '../common/uuid-table.ts';
+
+/** What earlier runs of a migration have copied and verified: behind a first line that tells where to, one key a line; the last one may
+ *  be torn. */
+export interface Journal {
+  isDone(key: string): boolean;
+  /** @throws StorageError BAD_CONFIG where it cannot be written any more */
+  add(key: string): void;
+  close(): void;
+}
+
+const MARK = 'copies of migrate';
+const BATCH = 100;
+/** A journal of ten million lines is no string that Node could hold. */
+const PIECE_BYTES = 1024 * 1024;
+
+/** @throws StorageError BAD_CONFIG, also for a file that is something else, or a journal of another place: what is done there is not done
+ *  here */
+export function openJournal(
+  path: string | undefined,
+  { name, naming }: Pick<Side, 'name' | 'naming'>,
+): Journal {
+  if (path === undefined) {
+    return { isDone: () => false, add: () => undefined, close: () => undefined };
+  }
+  const done = createUuidTable();
+  const file = openOwnFile(path);
+  let isFirst = true;
+  const torn = readLines(file, (line) => {
+    if (isFirst) insistOnPlace(path, line, name);
+    isFirst = false;
+    const uuid = parseKey(line, naming)?.uuid;
+    if (uuid !== undefined) done.set(uuid, 0, 0);
+  });
+  // A single line without an end is none of ours.
+  if (isFirst && torn !== '') insistOnPlace(path, torn, name);
+  // A torn line must not become the beginning of the next.
+  let lines = torn === '' ? [] : ['\n'];
+  if (isFirst) lines.push(`${JSON.stringify({ journal: MARK, target: name })}\n`);
+  const flush = () => {
+    const text = lines.join('');
+    lines = [];
+    attempt(path, 'written', () => {
+      appendFileSync(file, text);
+    });
+  };
+  flush();
+  // Where Ctrl-C comes twice, nothing closes it.
+  process.once('exit', flush);
+  return {
+    isDone: (key) => {
+      const uuid = parseKey(key, naming)?.uuid;
+      return uuid !== undefined && done.get(uuid) !== undefined;
+    },
+    add(key) {
+      lines.push(`${key}\n`);
+      if (lines.length >= BATCH) flush();
+    },
+    close() {
+      process.removeListener('exit', flush);
+      flush();
+      closeSync(file);
+    },
+  };
+}
+
+/** @throws StorageError BAD_CONFIG */
+function insistOnPlace(path: string, line: string, name: string): void {
+  const head = parseJsonLine(line);
+  if (field(head, 'journal') !== MARK) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${path}: is no journal, or one of an earlier version, which does not tell the bucket that it is of; name another file: what is copied already is then read and compared once`,
+    );
+  }
+  const target = String(field(head, 'target'));
+  if (target !== name) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${path}: is the journal of copies into ${target}, not into ${name}; name another file`,
+    );
+  }
+}
+
+/** @returns what is behind the last end of a line */
+function readLines(file: number, onLine: (line: string) => void): string {
+  const decoder = new StringDecoder('utf8');
+  const buffer = Buffer.alloc(PIECE_BYTES);
+  let rest = '';
+  for (let position = 0; ; ) {
+    const length = readSync(file, buffer, 0, buffer.length, position);
+    if (length === 0) return rest;
+    position += length;
+    const lines = (rest + decoder.write(buffer.subarray(0, length))).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) onLine(line);
+  }
+}

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { tmpdir } from 'node:os';
+import { Command, Option } from 'commander';
+import { checkStores, closeStores, openStores } from '../../attachments/open-stores.ts';
+import type { EncryptionFormat } from '../../encryption/sizes.ts';
+import { StorageError } from '../../errors.ts';
+import type { Logger } from '../../log.ts';
+import { openSpool } from '../common/files.ts';
+import { readIndexedContents } from '../common/indexed-contents.ts';
+import { abortWhenInterrupted } from '../common/interruption.ts';
+import { parallelNumber, wholeNumber } from '../common/numbers.ts';
+import {
+  connectToOrthanc,
+  ORTHANC_HELP,
+  type OrthancOptions,
+  orthancOption,
+  orthancPasswordFileOption,
+} from '../common/orthanc-http.ts';
+import { printJson, printLine, tellLine } from '../common/output.ts';
+import { createCliLogger, loadCliSettings } from '../common/settings.ts';
+import { bucketNameOf } from '../common/sides.ts';
+import { openRekeyProgress, type RekeyProgressLine } from './progress.ts';
+import { type RekeyOutcome, rekey } from './rekey.ts';
+import { countSealedFiles } from './sealed-files.ts';
+import { openRekeyState, type RekeyState } from './state.ts';
+
+interface Options extends Partial<OrthancOptions> {
+  readonly config: string;
+  readonly from?: number;
+  readonly to?: EncryptionFormat;
+  readonly concurrency: number;
+  readonly dryRun?: true;
+  readonly state?: string;
+  readonly json?: true;
+}
+
+const SAVE_INTERVAL_MS = 2_000;
+const SHOWN_FAILURES = 20;
+const UINT32_MAX = 0xffff_ffff;
+const CONCURRENCY_DEFAULT = 8;
+
+/** `rekey`: objects under old keys to the master key. */
+export function rekeyCommand(): Command {
+  return new Command('rekey')
+    .description(
+      'Encrypts objects in the bucket anew: those under earlier master keys with the present one, each with a new key of its own.',
+    )
+    .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
+    .addOption(
+      new Option(
+        '--from <id>',
+        'only objects under this key id; default: all but the master key',
+      ).argParser(wholeNumber(0, UINT32_MAX)),
+    )
+    .addOption(
+      new Option('--to <format>', 'converts, also what is under the master key already').choices([
+        'A1',
+        'A2',
+      ]),
+    )
+    .addOption(
+      orthancOption(
+        'Its index knows the types of files; needed to convert to A2 with StorageStructure "legacy"',
+      ),
+    )
+    .addOption(orthancPasswordFileOption())
+    .addOption(
+      new Option('--concurrency <n>', 'objects at once')
+        .argParser(parallelNumber)
+        .default(CONCURRENCY_DEFAULT),
+    )
+    .option('--state <file>', 'keeps how far it has come, and goes on there')
+    .option('--dry-run', 'reads headers only, and tells what would be done')
+    .option('--json', 'print the result as JSON')
+    .addHelpText(
+      'after',
+      `
+Each object is read and verified, encrypted, written, read back and compared. Orthanc may run meanwhile, with
+the same keys: an object is replaced only if Orthanc has not removed it since it was read. (Some servers cannot
+do that; rekey then warns, and what comes back so, verify finds.) A run that was ended in whatever way is just
+begun again: what is done is left alone, and with --state not even looked at. Objects that failed are tried again.
+50 failures in a row that are those of the disk, the server or the credentials end the run.
+
+With HybridMode it also counts the files in StorageDirectory that are encrypted under earlier keys (by the C++ plugins). It
+leaves them as they are: move them into the bucket, then run it again.
+
+Objects under way lie in the folder for temporary files (TMPDIR), encrypted as they are in the bucket, in files
+without a name: as many as --concurrency says. Memory does not grow with their size.
+
+Examples:
+  orthanc-object-storage rekey --config /etc/orthanc --dry-run
+  orthanc-object-storage rekey --config /etc/orthanc --state rekey.json
+  orthanc-object-storage rekey --config /etc/orthanc --from 1 --to A2
+  TMPDIR=/big/disk orthanc-object-storage rekey --config /etc/orthanc --concurrency 32
+${ORTHANC_HELP}
+
+Exit codes: 0 done, 1 some objects failed, files are left under earlier keys, or nothing could be done, 2 wrong usage, 130 ended by Ctrl-C.`,
+    )
+    .action(run);
+}
+
+async function run(options: Options): Promise<void> {
+  const log = createCliLogger();
+  const { provider, settings, envelope, masterKeyId } = openKeys(options, log);
+  const { naming } = settings;
+  const isDryRun = options.dryRun === true;
+  // Else each object would fail by itself.
+  if (!isDryRun) openSpool(tmpdir()).close();
+  // A dry run does nothing that another run could go on from.
+  const state = openRekeyState(isDryRun ? undefined : options.state, {
+    bucket: bucketNameOf(provider, naming),
+    from: options.from,
+    to: options.to,
+    master: masterKeyId,
+  });
+  const { orthanc } = options;
+  const index =
+    orthanc === undefined
+      ? undefined
+      : await readIndexedContents(connectToOrthanc({ ...options, orthanc }));
+  const stores = await openStores(settings, provider, { log });
+  await checkStores(stores, naming, log);
+  const { objects: store, files } = stores;
+  const interruption = abortWhenInterrupted();
+  const { signal } = interruption;
+  const save = () => {
+    try {
+      state.save();
+    } catch (error) {
+      // What is done is done all the same; without its state, nobody would want to go on.
+      interruption.abort(error);
+    }
+  };
+  // Where Ctrl-C comes twice.
+  process.once('exit', save);
+  const saving = setInterval(save, SAVE_INTERVAL_MS);
+  let progress: RekeyProgressLine | undefined;
+  let filesLeft = 0;
+  try {
+    progress = await openRekeyProgress({ store, naming }, state, signal);
+    await rekey({
+      store,
+      naming,
+      envelope,
+      plan: {
+        fromKeyId: options.from,
+        toFormat: options.to,
+        isDryRun,
+        concurrency: options.concurrency,
+      },
+      openSpool: () => openSpool(tmpdir()),
+      typeOf: (uuid) => index?.find(uuid)?.contentType,
+      isDone: state.beginListing(),
+      onObject: (object) => {
+        state.add(object);
+        progress?.add(object);
+      },
+      onUnconditional: () => {
+        log.warning(
+          'The server does not heed conditions of a write (If-Match): an object that Orthanc removes in the moment in which it is written anew comes back. Afterwards, verify finds those',
+        );
+      },
+      signal,
+    });
+    state.finish();
+    const isLeft = (keyId: number) =>
+      options.from === undefined ? keyId !== masterKeyId : keyId === options.from;
+    if (files !== undefined)
+      filesLeft = await countSealedFiles(files, envelope, isLeft, { signal });
+  } catch (error) {
+    save();
+    throw error;
+  } finally {
+    progress?.clear();
+    clearInterval(saving);
+    process.removeListener('exit', save);
+    await closeStores(stores);
+  }
+  report(state, filesLeft, options);
+}
+
+/** @throws StorageError BAD_CONFIG, also for options that make no sense with this configuration */
+function openKeys(options: Options, log: Logger) {
+  const { provider, settings, envelope } = loadCliSettings(options.config, log);
+  const masterKeyId = envelope?.masterKeyId;
+  if (envelope === undefined || masterKeyId === undefined) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${provider.section}.StorageEncryption.MasterKey: is missing; rekey encrypts with it`,
+    );
+  }
+  if (options.from === masterKeyId && options.to === undefined) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `key ${masterKeyId} is the master key: there is nothing to do without --to`,
+    );
+  }
+  if (
+    options.to === 'A2' &&
+    settings.naming.structure === 'legacy' &&
+    options.orthanc === undefined
+  ) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${provider.section}.StorageStructure: names of the structure "legacy" do not tell the content type, which A2 is bound to; ask Orthanc, whose index knows it: --orthanc alone for the one of this configuration on this machine, or with its address`,
+    );
+  }
+  return { provider, settings, envelope, masterKeyId };
+}
+
+const LABELS = {
+  rekeyed: 'encrypted anew',
+  kept: 'left as they are',
+  foreign: 'not encrypted, or not of the plugin',
+  gone: 'removed meanwhile',
+  failed: 'failed',
+} as const satisfies Record<RekeyOutcome, string>;
+
+function report(state: RekeyState, filesLeft: number, options: Options): void {
+  const { counts, bytes, failures } = state.progress();
+  if (counts.failed + filesLeft > 0) process.exitCode = 1;
+  const isDryRun = options.dryRun === true;
+  if (options.json === true) {
+    const result = { dryRun: isDryRun, ...counts, bytes, filesLeft, failures };
+    printJson(result);
+    return;
+  }
+  for (const [outcome, label] of Object.entries(LABELS)) {
+    const text = isDryRun && outcome === 'rekeyed' ? 'would be encrypted anew' : label;
+    printLine(`${String(counts[outcome as RekeyOutcome]).padStart(10)}  ${text}`);
+  }
+  printLine(
+    `${(bytes / 1e6).toFixed(1).padStart(10)}  MB of objects ${isDryRun ? 'to encrypt' : 'encrypted'} anew`,
+  );
+  if (filesLeft > 0) {
+    printLine(
+      `${String(filesLeft).padStart(10)}  files in StorageDirectory that are encrypted under earlier keys: move them into the bucket, then run rekey again`,
+    );
+  }
+  const reasons = Object.values(failures);
+  for (const reason of reasons.slice(0, SHOWN_FAILURES)) tellLine(`failed: ${reason}`);
+  if (reasons.length > SHOWN_FAILURES) {
+    tellLine(`… and ${reasons.length - SHOWN_FAILURES} more; --json names all`);
+  }
+}

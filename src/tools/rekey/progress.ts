@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { folderOf } from '../../attachments/naming.ts';
+import type { Side } from '../../attachments/side.ts';
+import { isTerminal } from '../common/output.ts';
+import { createProgressLine, formatBar } from '../common/progress.ts';
+import type { RekeyedObject } from './rekey.ts';
+import type { RekeyState } from './state.ts';
+
+export interface RekeyProgressLine {
+  add(object: RekeyedObject): void;
+  clear(): void;
+}
+
+/** Lists first, where somebody looks or an earlier run is gone on with: to count, and to see whether the server lists in order, without
+ *  which nothing can be skipped. Listings give a thousand objects per request, so that it costs little. */
+export async function openRekeyProgress(
+  { store, naming }: Pick<Side, 'store' | 'naming'>,
+  state: RekeyState,
+  signal: AbortSignal,
+): Promise<RekeyProgressLine> {
+  const isShown = isTerminal();
+  let total = 0;
+  if (isShown || state.progress().doneUpTo !== undefined) {
+    const isDone = state.beginListing();
+    for await (const { key } of store.list(folderOf(naming), { signal })) {
+      if (!isDone(key)) total += 1;
+    }
+  }
+  const line = createProgressLine(isShown);
+  const startedMs = performance.now();
+  let count = 0;
+  let bytes = 0;
+  return {
+    add({ outcome, sizeBytes }) {
+      count += 1;
+      if (outcome === 'rekeyed') bytes += sizeBytes;
+      line.show(() =>
+        describeRekeyProgress({ count, total, bytes }, (performance.now() - startedMs) / 1000),
+      );
+    },
+    clear: () => {
+      line.clear();
+    },
+  };
+}
+
+/** @param done `bytes` of the objects that were encrypted anew, `count` of all that were looked at */
+export function describeRekeyProgress(
+  done: { readonly count: number; readonly total: number; readonly bytes: number },
+  seconds: number,
+): string {
+  const { count, total, bytes } = done;
+  const rate = seconds === 0 ? 0 : bytes / 1e6 / seconds;
+  const left = count === 0 ? 0 : (seconds / count) * Math.max(0, total - count);
+  return `${formatBar(total === 0 ? 1 : count / total)}${count} of ${total}, ${rate.toFixed(1)} MB/s, ${formatSeconds(left)} left`;
+}
+
+function formatSeconds(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds)} s`;
+  if (seconds < 5400) return `${Math.ceil(seconds / 60)} min`;
+  return `${(seconds / 3600).toFixed(1)} h`;
+}

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Re-encrypts objects: to the master key, to another format, each with a key of its own. Beside a running Orthanc: an object is
+// replaced in one put, so that whoever reads finds the old one or the new one, and both are readable; and only the version that was
+// read is replaced, where the provider can do that, so that what Orthanc removes meanwhile does not come back.
+
+import { setMaxListeners } from 'node:events';
+import { createDigester, type Digest } from '../../attachments/digest.ts';
+import {
+  ContentType,
+  contentTypeOf,
+  folderOf,
+  type ParsedKey,
+  parseKey,
+} from '../../attachments/naming.ts';
+import { createPlaceFailures } from '../../attachments/place-failures.ts';
+import type { NamingSettings } from '../../config/settings.ts';
+import type { ObjectIdentity } from '../../encryption/a2.ts';
+import type { Envelope } from '../../encryption/envelope.ts';
+import {
+  describeEncryption,
+  type EncryptionDescription,
+  readHead,
+} from '../../encryption/inspect.ts';
+import type { EncryptionFormat } from '../../encryption/sizes.ts';
+import { StorageError, toStorageError } from '../../errors.ts';
+import { abortReason } from '../../store/abort.ts';
+import { storeOf } from '../../store/body-store.ts';
+import type { Body, ObjectInfo, ObjectStore, Sink } from '../../store/object-store.ts';
+import { type ConditionCheck, createConditionCheck } from './condition-check.ts';
+
+export interface RekeyPlan {
+  /** Only objects under this key id; undefined: all that are not under the master key. */
+  readonly fromKeyId: number | undefined;
+  /** Undefined: each object keeps its format. Else objects under the master key are converted too. */
+  readonly toFormat: EncryptionFormat | undefined;
+  /** Reads headers only. */
+  readonly isDryRun: boolean;
+  readonly concurrency: number;
+}
+
+/** Where one object lies, as encrypted as it is in the bucket, while it is verified and encrypted anew. */
+export interface Spool {
+  readonly sink: Sink;
+  /** What was written. @throws StorageError where it could not be */
+  body(): Body;
+  close(): void;
+}
+
+/** What became of one object. */
+export type RekeyOutcome =
+  /** Plain, or another program's. */
+  | 'foreign'
+  /** Under another key id than the one asked for, or already as it shall be. */
+  | 'kept'
+  | 'rekeyed'
+  /** Orthanc removed it meanwhile. */
+  | 'gone'
+  | 'failed';
+
+export interface RekeyedObject {
+  readonly key: string;
+  readonly sizeBytes: number;
+  readonly outcome: RekeyOutcome;
+  /** Of one that failed. */
+  readonly failure?: StorageError;
+}
+
+export interface RekeyDependencies {
+  readonly store: ObjectStore;
+  readonly naming: NamingSettings;
+  readonly envelope: Envelope;
+  readonly plan: RekeyPlan;
+  readonly openSpool: () => Spool;
+  /** By Orthanc's index, for objects whose names do not tell. */
+  readonly typeOf: (uuid: string) => ContentType | undefined;
+  /** Objects that need not be looked at again. */
+  readonly isDone: (key: string) => boolean;
+  /** Told of each object, in the order of the listing: what is behind the last one that was told of is not done. */
+  readonly onObject: (object: RekeyedObject) => void;
+  /** Told once, before the first object is written, where a removal by Orthanc during a write would go unnoticed. */
+  readonly onUnconditional: () => void;
+  readonly signal: AbortSignal;
+}
+
+/** Goes through the bucket once. A failure of one object does not end it.
+ *  @throws StorageError where listing fails, or so many objects in a row that it is the place that fails; the signal's reason */
+export async function rekey(deps: RekeyDependencies): Promise<void> {
+  const { store, naming, plan, isDone, onObject, onUnconditional, signal } = deps;
+  // Each object under way listens; from eleven on, Node would warn of a leak.
+  setMaxListeners(0, signal);
+  const underWay: Promise<RekeyedObject>[] = [];
+  const placeFailures = createPlaceFailures();
+  const isConditional = createConditionCheck(store, folderOf(naming), onUnconditional);
+
+  const tellOldest = async () => {
+    const object = await underWay.shift();
+    if (signal.aborted) throw abortReason(signal);
+    if (object === undefined) return;
+    onObject(object);
+    if (object.failure !== undefined) placeFailures.add(object.failure);
+    // What is not of the plugin was not even read.
+    else if (object.outcome !== 'foreign') placeFailures.succeeded();
+  };
+
+  try {
+    for await (const info of store.list(folderOf(naming), { signal })) {
+      if (isDone(info.key)) continue;
+      underWay.push(rekeyOne(deps, info, isConditional));
+      if (underWay.length >= plan.concurrency) await tellOldest();
+    }
+    while (underWay.length > 0) await tellOldest();
+  } finally {
+    // They clean up behind themselves, and the store is closed next.
+    await Promise.all(underWay);
+  }
+}
+
+async function rekeyOne(
+  deps: RekeyDependencies,
+  { key, sizeBytes }: ObjectInfo,
+  isConditional: ConditionCheck,
+): Promise<RekeyedObject> {
+  const { store, naming, plan, envelope, signal } = deps;
+  try {
+    const parsed = parseKey(key, naming);
+    if (parsed === undefined || parsed.encrypted === false) {
+      return { key, sizeBytes, outcome: 'foreign' };
+    }
+    const head = await readHead(store, key, { signal });
+    // Where names do not tell, as reads take it: a plain content may begin like an encrypted object.
+    const isPlain = parsed.encrypted === undefined && !envelope.looksEncrypted(head);
+    const description = isPlain ? undefined : describeEncryption(head.bytes, head.totalBytes);
+    if (description === undefined) return notEncrypted(key, sizeBytes, parsed);
+    if (!isWanted(plan, description, envelope.masterKeyId)) {
+      return { key, sizeBytes, outcome: 'kept' };
+    }
+    const identity = identityOf(deps, key, parsed, description);
+    if (!plan.isDryRun)
+      await replace(deps, key, description, identity, await isConditional(signal));
+    return { key, sizeBytes, outcome: 'rekeyed' };
+  } catch (error) {
+    const failure = toStorageError(error);
+    if (failure.code === 'NOT_FOUND') return { key, sizeBytes, outcome: 'gone' };
+    return { key, sizeBytes, outcome: 'failed', failure };
+  }
+}
+
+function notEncrypted(key: string, sizeBytes: number, parsed: ParsedKey): RekeyedObject {
+  // Where names do not tell, it is a plain object; else somebody put it there.
+  if (parsed.encrypted === undefined) return { key, sizeBytes, outcome: 'foreign' };
+  const reason = `"${key}": its name says that it is encrypted, and it is not`;
+  return { key, sizeBytes, outcome: 'failed', failure: new StorageError('INTEGRITY', reason) };
+}
+
+function isWanted(
+  { fromKeyId, toFormat }: RekeyPlan,
+  { keyId, format }: EncryptionDescription,
+  masterKeyId: number | undefined,
+): boolean {
+  if (fromKeyId !== undefined && keyId !== fromKeyId) return false;
+  return keyId !== masterKeyId || (toFormat !== undefined && format !== toFormat);
+}
+
+/** @throws StorageError BAD_CONFIG where the new format needs the content type and nothing tells it */
+function identityOf(
+  { plan, typeOf }: RekeyDependencies,
+  key: string,
+  { uuid, contentType }: ParsedKey,
+  old: EncryptionDescription,
+): ObjectIdentity {
+  const type = contentType ?? typeOf(uuid);
+  // An A2 object tells it itself: it can be decrypted by one type only.
+  if (type === undefined && old.format === 'A1' && plan.toFormat === 'A2') {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `"${key}" cannot become A2, which is bound to the content type: the name does not tell it, and Orthanc's index, where --orthanc names it, does not know the object (an orphan, or stored since rekey began: run it again)`,
+    );
+  }
+  return { uuid, contentType: type };
+}
+
+/** Reads and verifies the old object, writes the new one, reads it back and compares. */
+async function replace(
+  deps: RekeyDependencies,
+  key: string,
+  old: EncryptionDescription,
+  identity: ObjectIdentity,
+  isConditional: boolean,
+): Promise<void> {
+  const { store, envelope, plan, openSpool, signal } = deps;
+  const version = await lookUpVersion(deps, key);
+  const onlyIfVersion = isConditional ? version : undefined;
+  const spool = openSpool();
+  try {
+    await store.get(key, undefined, spool.sink, { signal });
+    const object = spool.body();
+    const found = await verify(deps, key, object, old, identity);
+    const opened = envelope.open(object, found.identity);
+    try {
+      // The shortest time in which a removal by Orthanc goes unnoticed: that of the put.
+      if (onlyIfVersion === undefined) await lookUpVersion(deps, key);
+      const format = plan.toFormat ?? old.format;
+      const options = { signal, format, onlyIfVersion };
+      await envelope.put(store, key, opened.content, found.identity, options);
+      await insistOnWritten(deps, key, format);
+    } catch (error) {
+      if (toStorageError(error).code !== 'NOT_FOUND') throw error;
+      await insistOnReplaced(deps, key);
+    } finally {
+      opened.wipe();
+    }
+    const written = await digestOf(deps, store, key, found.identity);
+    if (written.sizeBytes !== found.digest.sizeBytes || written.md5Hex !== found.digest.md5Hex) {
+      throw new StorageError(
+        'INTEGRITY',
+        `"${key}": what was written reads back as something else`,
+      );
+    }
+  } finally {
+    spool.close();
+  }
+}
+
+/** @throws StorageError NOT_FOUND */
+async function lookUpVersion(
+  { store, signal }: RekeyDependencies,
+  key: string,
+): Promise<string | undefined> {
+  const head = await store.head(key, { signal });
+  if (head === undefined) throw new StorageError('NOT_FOUND', `"${key}" is gone`, { key });
+  return head.version;
+}
+
+/** The content alone does not tell: the old object has the same.
+ *  @throws StorageError INTEGRITY */
+async function insistOnWritten(
+  { store, envelope, signal }: RekeyDependencies,
+  key: string,
+  format: EncryptionFormat,
+): Promise<void> {
+  const head = await readHead(store, key, { signal });
+  const now = describeEncryption(head.bytes, head.totalBytes);
+  if (now?.keyId === envelope.masterKeyId && now?.format === format) return;
+  throw new StorageError(
+    'INTEGRITY',
+    `"${key}": the server says that it was written, and still has the old object: look for a proxy or cache in between, then run rekey again`,
+    { key },
+  );
+}
+
+/** The version that was read is not there any more: the object was removed, or replaced by another run, or by this one, where the answer
+ *  to its put got lost. What is there now tells.
+ *  @throws StorageError NOT_FOUND, or UNAVAILABLE where it is to be replaced still */
+async function insistOnReplaced(
+  { store, plan, envelope, signal }: RekeyDependencies,
+  key: string,
+): Promise<void> {
+  const head = await readHead(store, key, { signal });
+  const now = describeEncryption(head.bytes, head.totalBytes);
+  if (now !== undefined && !isWanted(plan, now, envelope.masterKeyId)) return;
+  throw new StorageError('UNAVAILABLE', `"${key}" was changed meanwhile; run rekey again`, { key });
+}
+
+type KnownIdentity = ObjectIdentity & { readonly contentType: ContentType };
+
+/** @returns the digest of the content, and the identity by which the object could be read: of A2 the right one, of A1, which is bound to
+ *  none, whichever
+ *  @throws StorageError INTEGRITY, UNKNOWN_KEY */
+async function verify(
+  deps: RekeyDependencies,
+  key: string,
+  object: Body,
+  old: EncryptionDescription,
+  { uuid, contentType }: ObjectIdentity,
+): Promise<{ readonly identity: KnownIdentity; readonly digest: Digest }> {
+  const isKnown = contentType !== undefined || old.format === 'A1';
+  const candidates = isKnown ? [contentTypeOf(contentType ?? 0)] : Object.values(ContentType);
+  let failure: unknown;
+  for (const candidate of candidates) {
+    const identity = { uuid, contentType: candidate };
+    try {
+      return { identity, digest: await digestOf(deps, storeOf(object), key, identity) };
+    } catch (error) {
+      failure = error;
+      if (toStorageError(error).code !== 'INTEGRITY') throw error;
+    }
+  }
+  throw failure;
+}
+
+async function digestOf(
+  { envelope, signal }: RekeyDependencies,
+  store: Pick<ObjectStore, 'get' | 'head'>,
+  key: string,
+  identity: ObjectIdentity,
+): Promise<Digest> {
+  const digester = createDigester();
+  const options = { signal, plain: 'refuse' } as const;
+  await envelope.get(store, key, undefined, digester.sink, identity, options);
+  return digester.digest();
+}

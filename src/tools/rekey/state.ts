@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// How far a rekey has come, so that it goes on there after Ctrl-C or a crash.
+
+import { rmSync } from 'node:fs';
+import { StorageError } from '../../errors.ts';
+import { insistOnWritable, readOwnFile, writeOwnFile } from '../common/files.ts';
+import type { RekeyedObject, RekeyOutcome } from './rekey.ts';
+
+export interface RekeyProgress {
+  /** All keys up to this one, in the order of their UTF-8 bytes, are done, but for the failed ones. */
+  readonly doneUpTo: string | undefined;
+  readonly counts: Readonly<Record<RekeyOutcome, number>>;
+  readonly bytes: number;
+  readonly failures: Readonly<Record<string, string>>;
+}
+
+export interface RekeyState {
+  /** @returns whether a key need not be looked at again, to be asked of each key of one listing, in its order */
+  beginListing(): (key: string) => boolean;
+  add(object: RekeyedObject): void;
+  progress(): RekeyProgress;
+  /** Whole or not at all.
+   *  @throws StorageError BAD_CONFIG where it can't be written */
+  save(): void;
+  /** To be called at the end of the bucket: what failed is kept; without that there is nothing to go on from. */
+  finish(): void;
+}
+
+/** Of 2, the task names the bucket. */
+const VERSION = 2;
+const NONE: RekeyProgress = {
+  doneUpTo: undefined,
+  counts: { foreign: 0, kept: 0, rekeyed: 0, gone: 0, failed: 0 },
+  bytes: 0,
+  failures: {},
+};
+
+/** @param path undefined: nothing is kept
+ *  @param task what distinguishes this run from others, above all its bucket: a state of another one is refused
+ *  @throws StorageError BAD_CONFIG, also where it can't be written later */
+export function openRekeyState(path: string | undefined, task: object): RekeyState {
+  const found = path === undefined ? NONE : read(path, JSON.stringify(task));
+  const counts = { ...found.counts, failed: 0 };
+  // Failed ones are tried again.
+  const retried = new Set(Object.keys(found.failures));
+  const failures: Record<string, string> = {};
+  let { doneUpTo, bytes } = found;
+  /** Up to where the earlier run has come. */
+  let position = doneUpTo;
+  let isOrdered = true;
+
+  /** Not every server lists in order (S3's directory buckets do not): then a key tells nothing of others, and each header is read again,
+   *  which changes nothing. */
+  function noteDisorder(): void {
+    isOrdered = false;
+    position = undefined;
+    doneUpTo = undefined;
+  }
+
+  function compare(a: string, b: string): number {
+    return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  }
+
+  const state: RekeyState = {
+    beginListing() {
+      let last: string | undefined;
+      return (key) => {
+        if (last !== undefined && compare(key, last) < 0) noteDisorder();
+        last = key;
+        return position !== undefined && compare(key, position) <= 0 && !retried.has(key);
+      };
+    },
+    add({ key, sizeBytes, outcome, failure }) {
+      counts[outcome] += 1;
+      if (outcome === 'rekeyed') bytes += sizeBytes;
+      if (failure !== undefined) failures[key] = failure.message;
+      if (retried.delete(key)) return;
+      if (doneUpTo !== undefined && compare(key, doneUpTo) < 0) noteDisorder();
+      if (isOrdered) doneUpTo = key;
+    },
+    progress: () => ({ doneUpTo, counts, bytes, failures }),
+    save() {
+      if (path === undefined) return;
+      // Failures that were not yet tried again are still failures.
+      const untried = Object.fromEntries([...retried].map((key) => [key, found.failures[key]]));
+      const progress = { ...state.progress(), failures: { ...untried, ...failures } };
+      const text = JSON.stringify({ version: VERSION, task, progress }, undefined, 1);
+      writeOwnFile(path, `${text}\n`);
+    },
+    finish() {
+      if (counts.failed > 0) state.save();
+      else if (path !== undefined) rmSync(path, { force: true });
+    },
+  };
+  return state;
+}
+
+function read(path: string, task: string): RekeyProgress {
+  insistOnWritable(path);
+  const text = readOwnFile(path);
+  if (text === undefined) return NONE;
+  const state = parse(text);
+  if (state?.version === 1) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${path}: is of an earlier version of rekey, which did not note the bucket that it is of; remove it and begin anew: what is encrypted anew already is left as it is`,
+    );
+  }
+  if (state?.version !== VERSION || JSON.stringify(state.task) !== task) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${path}: is the state of another run; remove it to begin anew, or name another file`,
+    );
+  }
+  return { ...NONE, ...state.progress };
+}
+
+function parse(text: string) {
+  try {
+    const state: { version?: number; task?: object; progress?: Partial<RekeyProgress> } | null =
+      JSON.parse(text);
+    return state;
+  } catch {
+    return undefined;
+  }
+}

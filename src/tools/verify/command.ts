@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { Command, Option } from 'commander';
+import type { ProviderSettings } from '../../config/settings.ts';
+import { StorageError } from '../../errors.ts';
+import { field, type OrthancApi } from '../../orthanc/api.ts';
+import { bucketOf } from '../../plugin/status.ts';
+import { insistOnWritable } from '../common/files.ts';
+import { abortWhenInterrupted } from '../common/interruption.ts';
+import { decimalNumber, parallelNumber, wholeNumber } from '../common/numbers.ts';
+import {
+  connectToOrthanc,
+  ORTHANC_HELP,
+  type OrthancOptions,
+  orthancOption,
+  orthancPasswordFileOption,
+} from '../common/orthanc-http.ts';
+import { isTerminal, printJson, printLine, tellLine } from '../common/output.ts';
+import { createProgressLine, formatBar } from '../common/progress.ts';
+import { openSides } from '../common/sides.ts';
+import type { Identity } from './identify.ts';
+import { readOrphanReport, writeOrphanReport } from './orphan-report.ts';
+import type { Owner } from './owners.ts';
+import { type Finding, type Orphan, type VerifyCounts, verify } from './verify.ts';
+
+interface Options extends OrthancOptions {
+  readonly deep?: true;
+  readonly disk?: true;
+  readonly identify?: true;
+  readonly minAgeHours: number;
+  readonly deleteOrphans?: string;
+  readonly max: number;
+  readonly confirm?: true;
+  readonly parallel: number;
+  readonly json?: true;
+}
+
+const MS_PER_HOUR = 3_600_000;
+const MIN_AGE_HOURS = 24;
+const DELETE_MAX = 1000;
+const PARALLEL_DEFAULT = 16;
+// Documented in --help.
+const EXIT_FOUND = 1;
+const EXIT_NOT_CONFIRMED = 3;
+const EXIT_INCOMPLETE = 4;
+const EXIT_STRANGE_INDEX = 5;
+
+/** `verify`: the bucket against Orthanc's index. */
+export function verifyCommand(): Command {
+  return new Command('verify')
+    .description(
+      "Compares the bucket with Orthanc's index: what is missing, orphaned, or not as it was stored.",
+    )
+    .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
+    .addOption(orthancOption())
+    .addOption(orthancPasswordFileOption())
+    .option(
+      '--deep',
+      'reads each content, in the bucket and with HybridMode on the disk, and compares its MD5',
+    )
+    .option(
+      '--disk',
+      'looks through StorageDirectory as well, whatever HybridMode is, for files that nobody reads or removes any more; deletes none',
+    )
+    .option(
+      '--identify',
+      "reads orphans that are DICOM files, and names their instance, series and study by Orthanc's ids",
+    )
+    .addOption(
+      new Option(
+        '--min-age-hours <hours>',
+        'younger objects are no orphans: Orthanc may be about to index them',
+      )
+        .argParser(decimalNumber(1))
+        .default(MIN_AGE_HOURS),
+    )
+    .option(
+      '--delete-orphans <report>',
+      'notes in this file which orphans it would delete; with --confirm it deletes those that are in it',
+    )
+    .addOption(
+      new Option('--max <number>', 'deletes at most so many')
+        .argParser(wholeNumber(1))
+        .default(DELETE_MAX),
+    )
+    .option('--confirm', 'with --delete-orphans: really, by the report of an earlier run')
+    .addOption(
+      new Option('--parallel <number>', 'reads at once, with --deep')
+        .argParser(parallelNumber)
+        .default(PARALLEL_DEFAULT),
+    )
+    .option('--json', 'print findings and the result as JSON, one object a line')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  orthanc-object-storage verify --config /etc/orthanc
+  orthanc-object-storage verify --config /etc/orthanc --orthanc http://alice@pacs.example.org:8042 --deep
+  orthanc-object-storage verify --config /etc/orthanc --disk
+  orthanc-object-storage verify --config /etc/orthanc --identify
+  orthanc-object-storage verify --config /etc/orthanc --delete-orphans orphans.txt
+  orthanc-object-storage verify --config /etc/orthanc --delete-orphans orphans.txt --confirm --max 100
+
+--confirm deletes only what an earlier run without it has noted, of the same bucket and not more than 24 hours ago, and
+what is still an orphan, unchanged. Take out of the report what shall stay. Without such a report --confirm makes one.
+It refuses where that Orthanc stores in another bucket, or its index knows nothing of what is in this one.
+
+An object that another Orthanc uses is an orphan to this one: never delete orphans in a bucket, or a RootPath,
+that two indexes share.
+
+Where the index knows less than a fifth of what lies in the bucket, of whatever age, it is hardly the bucket's: it was lost, or
+is a new one, or --orthanc is another Orthanc. That is an ALARM, with exit code 5, and --delete-orphans refuses.
+
+What is wrong is named with the ids that Orthanc has for its instance, series and study, never with a patient's data. The index knows
+no orphan's: --identify reads them in the object, decrypted, and tells whether Orthanc has that instance.
+${ORTHANC_HELP}
+
+Exit codes: 0 all is well, 1 something is missing, orphaned, under another name, of the wrong size, corrupt or
+unreadable, left on the disk, or could not be asked, 2 wrong usage, 3 nothing was deleted in spite of --confirm, since there was no report to
+go by, 4 there are more suspects than one run can look at (100,000): run again, 5 the index knows next to nothing of
+the bucket, 130 ended by Ctrl-C.`,
+    )
+    .action(run);
+}
+
+async function run(options: Options, command: Command): Promise<void> {
+  const { deleteOrphans: reportFile } = options;
+  if (options.confirm === true && reportFile === undefined) {
+    command.error('error: --confirm goes with --delete-orphans');
+  }
+  const isJson = options.json === true;
+  const { signal } = abortWhenInterrupted();
+  const api = connectToOrthanc(options, { signal });
+  const sides = await openSides(options.config, { withDisk: options.disk === true });
+  const { bucket, files, disk } = sides;
+  const progress = createProgressLine(!isJson && isTerminal());
+  const orphans: Orphan[] = [];
+  let isStrange = false;
+  try {
+    if (reportFile !== undefined) {
+      insistOnWritable(reportFile);
+      await insistOnOwnIndex(api, sides.provider);
+    }
+    const earlier =
+      reportFile === undefined ? undefined : readOrphanReport(reportFile, bucket.name, Date.now());
+    const isNoted = options.confirm === true && typeof earlier === 'function' ? earlier : undefined;
+    const counts = await verify(
+      {
+        api,
+        bucket,
+        files,
+        disk,
+        report: (finding) => {
+          if (finding.kind === 'orphan') orphans.push(finding);
+          progress.clear();
+          if (isJson) printJson(finding);
+          else printLine(describeFinding(finding));
+        },
+        progress: (now) => {
+          isStrange = now.alarm !== null;
+          progress.show(() => describeProgress(now));
+        },
+      },
+      {
+        deep: options.deep === true,
+        identify: options.identify === true,
+        minAgeMs: options.minAgeHours * MS_PER_HOUR,
+        deletion:
+          reportFile === undefined
+            ? undefined
+            : { max: options.max, isNoted: isNoted ?? (() => false) },
+        atOnce: options.parallel,
+        signal,
+        now: () => Date.now(),
+      },
+    );
+    progress.clear();
+    const hasUnreadFiles = files === undefined;
+    const onDisk = disk === undefined ? [] : [describeFiles(counts, hasUnreadFiles)];
+    if (isJson) printJson(counts);
+    else for (const line of describe(counts, onDisk)) printLine(line);
+    if (reportFile !== undefined && isNoted === undefined) {
+      writeOrphanReport(reportFile, bucket.name, Date.now(), orphans);
+      tellLine(describeDryRun(reportFile, options, earlier));
+    }
+    // Last of all, since none of a failure before may end as 0.
+    const isUnconfirmed = options.confirm === true && isNoted === undefined;
+    process.exitCode = isUnconfirmed ? EXIT_NOT_CONFIRMED : exitCodeOf(counts, hasUnreadFiles);
+  } finally {
+    // Also where it has refused to delete.
+    if (isStrange) process.exitCode = EXIT_STRANGE_INDEX;
+    await sides.close();
+  }
+}
+
+/** What an index does not know goes, so that it must be the bucket's own. Of an Orthanc without this plugin nobody can say.
+ *  @throws StorageError BAD_CONFIG */
+async function insistOnOwnIndex(api: OrthancApi, provider: ProviderSettings): Promise<void> {
+  const status = await api.get('/object-storage/status');
+  if (status === undefined) return;
+  const theirs = `${String(field(status, 'provider'))} ${String(field(status, 'bucket'))}`;
+  const ours = `${provider.kind} ${bucketOf(provider)}`;
+  if (theirs === ours) return;
+  throw new StorageError(
+    'BAD_CONFIG',
+    `the Orthanc at --orthanc stores in ${theirs}, not in ${ours}: all objects would be orphans to it; give the address of the bucket's own`,
+  );
+}
+
+/** @param hasUnreadFiles without HybridMode */
+function exitCodeOf(counts: VerifyCounts, hasUnreadFiles: boolean): number {
+  if (counts.notLookedAt > 0) return EXIT_INCOMPLETE;
+  const faults = [
+    counts.missing,
+    counts.otherName,
+    counts.wrongSize,
+    counts.corrupt,
+    counts.unreadable,
+    counts.orphans - counts.deletedOrphans,
+    counts.orphansOnDisk,
+    counts.onlyOnDisk,
+    hasUnreadFiles ? counts.copiesOnDisk : 0,
+  ];
+  return faults.some((count) => count > 0) ? EXIT_FOUND : 0;
+}
+
+/** @param earlier in words, why an earlier report was of no use */
+function describeDryRun(reportFile: string, { confirm }: Options, earlier: unknown): string {
+  const why =
+    confirm === true && typeof earlier === 'string'
+      ? ` although --confirm is given: ${earlier}`
+      : '';
+  return `Nothing was deleted${why}. The orphans are noted in ${reportFile}: look at it, then run again with --confirm within 24 hours`;
+}
+
+function describeFinding(finding: Finding): string {
+  switch (finding.kind) {
+    case 'missing':
+      return `missing: ${finding.key}${describeOwner(finding)}`;
+    case 'orphan':
+      return `orphan: ${describeOrphan(finding)}`;
+    case 'other-name':
+      return `other name: ${finding.key} is of an attachment that these settings call ${finding.expectedKey}${describeOwner(finding)}`;
+    case 'wrong-size':
+      return `wrong size: ${finding.store} ${finding.key} has ${finding.sizeBytes} bytes instead of ${finding.expectedBytes}${describeOwner(finding)}`;
+    case 'corrupt':
+    case 'unreadable':
+      return `${finding.kind}: ${finding.store} ${finding.key}: ${finding.reason}${describeOwner(finding)}`;
+    case 'deleted-orphan':
+      return `deleted: ${finding.key}`;
+    case 'undeletable-orphan':
+      return `not deleted: ${finding.key}: ${finding.reason}`;
+    case 'orphan-on-disk':
+      return `orphan on the disk: ${describeOrphan(finding)}`;
+    case 'copy-on-disk':
+      return `copy on the disk: ${finding.key} (${finding.sizeBytes} bytes)`;
+    case 'only-on-disk':
+      return `only on the disk: ${finding.key}${describeOwner(finding)}`;
+    default:
+      return finding satisfies never;
+  }
+}
+
+function describeAlarm({ known, unknown }: NonNullable<VerifyCounts['alarm']>): string {
+  return `ALARM: the index of this Orthanc knows ${known} of the ${known + unknown} attachments that are there. Either it was lost, or is a new one, or this is not the bucket's own Orthanc (--orthanc, --config). Delete no orphans. Stop that Orthanc and bring back its index from the backup, or give the right address`;
+}
+
+function describeOwner({ instance, series, study, patient }: Owner): string {
+  const ids = Object.entries({ instance, series, study, patient })
+    .filter(([, id]) => id !== undefined)
+    .map(([name, id]) => `${name} ${id}`);
+  return ids.length === 0 ? '' : ` (${ids.join(', ')})`;
+}
+
+function describeOrphan(orphan: Orphan & Identity): string {
+  const { key, sizeBytes, modified, unidentified, isKnown } = orphan;
+  const file = `${key} (${sizeBytes} bytes, ${modified})`;
+  if (unidentified !== undefined) return `${file}: not identified: ${unidentified}`;
+  if (isKnown === undefined) return file;
+  const whether = isKnown ? 'Orthanc has this instance' : 'Orthanc does not have this instance';
+  return `${file}: ${whether}${describeOwner(orphan)}`;
+}
+
+function describeProgress({ indexed, objects, read }: VerifyCounts): string {
+  if (read > 0) return `${formatBar(read / indexed)}${read} of ${indexed} attachments read`;
+  const share = objects === 0 || indexed === 0 ? undefined : objects / indexed;
+  return `${formatBar(share)}${indexed} attachments in the index, ${objects} objects`;
+}
+
+function describe(counts: VerifyCounts, onDisk: readonly string[]): readonly string[] {
+  return [
+    `${counts.indexed} attachments in the index, ${counts.objects} objects in the bucket`,
+    `${counts.missing} missing, ${counts.orphans} orphans, ${counts.wrongSize} of the wrong size, ${counts.corrupt} corrupt, ${counts.unreadable} unreadable`,
+    `${counts.elsewhere} in the file system, ${counts.recent} too young to tell, ${counts.foreign} that are not Orthanc's`,
+    ...(counts.otherName === 0
+      ? []
+      : [
+          `${counts.otherName} of attachments that the index knows, under names that these settings do not make: the configuration may lack what they were written with, StorageEncryption (its keys) or EnableLegacyUnknownFiles; none of them is deleted`,
+        ]),
+    ...onDisk,
+    ...(counts.read === 0 ? [] : [`${counts.read} read`]),
+    ...(counts.notCompared === 0
+      ? []
+      : [
+          `${counts.notCompared} of them compared by their sizes only: Orthanc's index has no MD5 of them (StoreMD5ForAttachments)`,
+        ]),
+    ...(counts.notLookedAt === 0
+      ? []
+      : [
+          `${counts.notLookedAt} more seem to be missing or orphaned: too many for one run; settle those above, then run again`,
+        ]),
+    ...(counts.deletedOrphans === 0 ? [] : [`${counts.deletedOrphans} orphans deleted`]),
+    ...(counts.alarm === null ? [] : [describeAlarm(counts.alarm)]),
+  ];
+}
+
+function describeFiles(counts: VerifyCounts, hasUnreadFiles: boolean): string {
+  const { files, orphansOnDisk, copiesOnDisk, onlyOnDisk, elsewhere } = counts;
+  const rest = hasUnreadFiles ? onlyOnDisk : elsewhere;
+  const found = `${files} attachments on the disk: ${orphansOnDisk} that the index does not know, ${copiesOnDisk} that the bucket has as well, ${rest} that only the disk has`;
+  return hasUnreadFiles && files > 0
+    ? `${found}; while HybridMode is "Disabled", Orthanc reads none of them, and a DELETE leaves them there`
+    : found;
+}

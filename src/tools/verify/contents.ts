@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// verify --deep: each content, read and decrypted, against the MD5 in Orthanc's index.
+
+import { createDigester, insist } from '../../attachments/digest.ts';
+import { contentTypeOf, objectKey } from '../../attachments/naming.ts';
+import type { Side } from '../../attachments/side.ts';
+import { codeAndMessage, toStorageError } from '../../errors.ts';
+import type { IndexedAttachment, Resource } from '../../orthanc/api.ts';
+import { listIndex } from '../../orthanc/index-list.ts';
+import { forEachAtOnce } from '../../store/at-once.ts';
+import type { Owner } from './owners.ts';
+import type { VerifyCounts, VerifyDependencies, VerifyOptions } from './verify.ts';
+
+/** Where an attachment lies in both stores of a hybrid storage, both are read. */
+export async function verifyContents(
+  { api, bucket, files, report, progress }: VerifyDependencies,
+  { atOnce, signal }: VerifyOptions,
+  counts: VerifyCounts,
+  ownerOf: (resource: Resource) => Promise<Owner>,
+): Promise<void> {
+  const sides = files === undefined ? [bucket] : [bucket, files];
+  await forEachAtOnce(listIndex(api), atOnce, async (indexed) => {
+    for (const side of sides) {
+      const fault = await findFault(side, indexed, signal);
+      if (fault === undefined) continue;
+      counts[fault.kind] += 1;
+      const store = side.isFileSystem ? 'file-system' : 'object-storage';
+      report({ ...fault, store, ...(await ownerOf(indexed.resource)) });
+    }
+    counts.read += 1;
+    if (indexed.md5Hex === undefined) counts.notCompared += 1;
+    progress(counts);
+  });
+}
+
+interface Fault {
+  /** Of the object that was read. */
+  readonly key: string;
+  readonly kind: 'corrupt' | 'unreadable';
+  readonly reason: string;
+}
+
+/** @returns undefined where it is as it should be, and where it is not: whether it should be is another question */
+async function findFault(
+  { attachments, naming, format }: Side,
+  { uuid, contentType: number, contentBytes, md5Hex }: IndexedAttachment,
+  signal: AbortSignal,
+): Promise<Fault | undefined> {
+  const contentType = contentTypeOf(number);
+  const digester = createDigester();
+  let read: string | undefined;
+  try {
+    read = await attachments.get({ uuid, contentType }, undefined, digester.sink, { signal });
+    insist(digester.digest(), { sizeBytes: contentBytes, md5Hex }, 'it');
+    return undefined;
+  } catch (error) {
+    if (signal.aborted) throw error;
+    const failure = toStorageError(error);
+    const { code, key: failed } = failure;
+    if (code === 'NOT_FOUND') return undefined;
+    const isCorrupt = code === 'INTEGRITY' || code === 'SHORT_BODY';
+    return {
+      kind: isCorrupt ? 'corrupt' : 'unreadable',
+      // Where nobody has said which, the name that it would have today.
+      key: read ?? failed ?? objectKey(uuid, contentType, naming, format !== undefined),
+      reason: codeAndMessage(failure),
+    };
+  }
+}

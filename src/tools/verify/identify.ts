@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Whose an orphan is, by what is in it: the index does not know.
+
+import { ContentType, parseKey } from '../../attachments/naming.ts';
+import type { Side } from '../../attachments/side.ts';
+import { codeAndMessage, toStorageError } from '../../errors.ts';
+import { hasResource, type OrthancApi } from '../../orthanc/api.ts';
+import { createMemorySink } from '../../store/memory-sink.ts';
+import type { ObjectInfo, OperationOptions } from '../../store/object-store.ts';
+import { type OrthancIds, orthancIdsOf, readDicomIdentifiers } from './dicom.ts';
+
+/** The ids, or why there are none. */
+export interface Identity extends Partial<OrthancIds> {
+  /** Orthanc has that instance, under another attachment. */
+  readonly isKnown?: boolean;
+  readonly unidentified?: string;
+}
+
+/** The identifiers mostly stand in the first of these. */
+const HEADS_BYTES = [65_536, 4_194_304] as const;
+
+/** Reads the object's first bytes: of A1 all, since nothing less can be verified.
+ *  @throws StorageError where it was aborted, or Orthanc fails */
+export async function identify(
+  side: Side,
+  { key }: Pick<ObjectInfo, 'key'>,
+  api: OrthancApi,
+  options: OperationOptions,
+): Promise<Identity> {
+  const ids = await readIds(side, key, options);
+  if (typeof ids === 'string') return { unidentified: ids };
+  const isKnown = await hasResource(api, { level: 'instances', id: ids.instance });
+  return { ...ids, isKnown };
+}
+
+/** @returns in words, why there are none */
+async function readIds(
+  { naming, attachments, hasKeys }: Side,
+  key: string,
+  options: OperationOptions,
+): Promise<OrthancIds | string> {
+  const parsed = parseKey(key, naming);
+  if (parsed === undefined) return 'its name is none of an attachment';
+  const { uuid, contentType = ContentType.Dicom, encrypted } = parsed;
+  if (contentType === ContentType.DicomAsJson || contentType === ContentType.Unknown) {
+    return 'it is no DICOM file by its name';
+  }
+  if (encrypted === true && !hasKeys) return 'it is encrypted, and the configuration has no keys';
+  try {
+    const attachment = { uuid, contentType };
+    const found = await attachments.find(attachment, options);
+    if (found === undefined) return 'it is gone';
+    const totalBytes = found.encryption?.contentBytes ?? found.storedBytes;
+    for (const headBytes of HEADS_BYTES) {
+      const head = createMemorySink();
+      const range = { start: 0, end: Math.min(headBytes, totalBytes) };
+      await attachments.get(attachment, range, head.sink, options);
+      const read = readDicomIdentifiers(head.bytes());
+      if (read === undefined) break;
+      if (read !== 'incomplete') return orthancIdsOf(read);
+      if (headBytes >= totalBytes) break;
+    }
+    return 'it is no DICOM file, or none whose identifiers can be read';
+  } catch (error) {
+    if (options.signal.aborted) throw error;
+    return codeAndMessage(toStorageError(error));
+  }
+}

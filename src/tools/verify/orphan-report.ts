@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What a dry run of --delete-orphans has found, and the only objects that a run with --confirm deletes. Lines may be taken out by hand.
+
+import { StorageError } from '../../errors.ts';
+import { field } from '../../orthanc/api.ts';
+import { readOwnFile, writeOwnFile } from '../common/files.ts';
+import { parseJsonLine } from '../common/json-lines.ts';
+import type { Orphan } from './verify.ts';
+
+const MARK = 'orphans of verify --delete-orphans';
+/** Older ones know too little of what has come since. */
+const AGE_MAX_HOURS = 24;
+const MS_PER_HOUR = 3_600_000;
+
+/** @param bucket its name, with all that tells it from others
+ *  @returns whether the report has an object as it is now; in words, why there is no report to go by
+ *  @throws StorageError BAD_CONFIG for a file that is something else */
+export function readOrphanReport(
+  path: string,
+  bucket: string,
+  nowMs: number,
+): ((orphan: Orphan) => boolean) | string {
+  const text = readOwnFile(path);
+  if (text === undefined) return 'there was no dry run yet';
+  const [first, ...lines] = text.trimEnd().split('\n').map(parseJsonLine);
+  if (field(first, 'report') !== MARK) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `${path}: is no report of --delete-orphans; give the name of another file`,
+    );
+  }
+  const other = String(field(first, 'bucket'));
+  if (other !== bucket) return `the dry run was of ${other}, not of ${bucket}`;
+  const ageMs = nowMs - Date.parse(String(field(first, 'created')));
+  // Also where the clock was set back, or the time is none.
+  if (!(ageMs >= 0 && ageMs <= AGE_MAX_HOURS * MS_PER_HOUR)) {
+    return `the dry run was more than ${AGE_MAX_HOURS} hours ago`;
+  }
+  const noted = new Set(lines.map(identify));
+  return (orphan) => noted.has(identify(orphan));
+}
+
+/** There once it is whole, in place of an older one. @throws StorageError BAD_CONFIG */
+export function writeOrphanReport(
+  path: string,
+  bucket: string,
+  nowMs: number,
+  orphans: readonly Orphan[],
+): void {
+  const head = { report: MARK, bucket, created: new Date(nowMs).toISOString() };
+  const lines = [head, ...orphans].map((line) => `${JSON.stringify(line)}\n`);
+  writeOwnFile(path, lines.join(''));
+}
+
+/** Of an object that has been written anew since, nobody has said that it may go. */
+function identify(orphan: unknown): string {
+  return JSON.stringify(['key', 'sizeBytes', 'modified'].map((name) => field(orphan, name)));
+}

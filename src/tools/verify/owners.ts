@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Whose an attachment is, in Orthanc's own ids: whoever may look them up in Orthanc sees the patient, and nobody else does.
+
+import { type Level, type OrthancApi, parentOf, type Resource } from '../../orthanc/api.ts';
+
+/** The resource that an attachment belongs to, and those above it up to the study. A patient's own has the patient alone. */
+export interface Owner {
+  readonly instance?: string;
+  readonly series?: string;
+  readonly study?: string;
+  readonly patient?: string;
+}
+
+const NAMES = {
+  instances: 'instance',
+  series: 'series',
+  studies: 'study',
+  patients: 'patient',
+} as const satisfies Record<Level, keyof Owner>;
+
+/** So many series are remembered: one request for each instance then, not two. */
+const REMEMBERED_MAX = 100_000;
+
+/** One or two requests for each. */
+export function createOwnerLookup(api: OrthancApi): (resource: Resource) => Promise<Owner> {
+  const studies = new Map<string, Promise<Resource | undefined>>();
+
+  function above(resource: Resource): Promise<Resource | undefined> {
+    const { level, id } = resource;
+    if (level !== 'series') return parentOf(api, resource);
+    let study = studies.get(id);
+    if (study === undefined) {
+      if (studies.size >= REMEMBERED_MAX) studies.clear();
+      study = parentOf(api, resource);
+      studies.set(id, study);
+    }
+    return study;
+  }
+
+  return async (resource) => {
+    const owner: { -readonly [name in keyof Owner]: string } = {};
+    let current: Resource | undefined = resource;
+    while (current !== undefined) {
+      owner[NAMES[current.level]] = current.id;
+      current = current.level === 'studies' ? undefined : await above(current);
+    }
+    return owner;
+  };
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { loadConfiguration } from '../../../src/config/load.ts';
+import { StorageError } from '../../../src/errors.ts';
+import { createCounters } from '../../../src/plugin/counters.ts';
+import {
+  createLaneFigures,
+  type LaneFigures,
+  shareOfLane,
+  sumUp,
+} from '../../../src/plugin/lanes.ts';
+
+const SECTIONS = {
+  AwsS3Storage: { BucketName: 'bucket', Region: 'us-east-1' },
+  AzureBlobStorage: {
+    AccountUrl: 'https://account.blob.core.windows.net',
+    ContainerName: 'bucket',
+  },
+  GoogleCloudStorage: { BucketName: 'bucket' },
+};
+
+const settingsOf = (section: keyof typeof SECTIONS, values: object) =>
+  loadConfiguration(JSON.stringify({ [section]: { ...SECTIONS[section], ...values } }), {
+    orthancVersion: '1.13.0',
+    environmentVariables: {},
+  });
+
+test.each(['AwsS3Storage', 'AzureBlobStorage', 'GoogleCloudStorage'] as const)(
+  '%s: all loops together keep to the limits',
+  (section) => {
+    const StorageEncryption = { MasterKey: [1, '/key'], MaxConcurrentInputSize: 100 };
+    const settings = settingsOf(section, { Lanes: 4, MaxConnections: 26, StorageEncryption });
+    const { provider, encryption } = shareOfLane(settings);
+    expect(JSON.stringify(provider)).toContain('"maxConnections":6');
+    expect(encryption?.maxInputBytes).toBe(25 * 1024 * 1024);
+    expect(shareOfLane({ ...settings, lanes: 1 })).toEqual({ ...settings, lanes: 1 });
+  },
+);
+
+test('a loop can always do something', () => {
+  const settings = settingsOf('AwsS3Storage', { Lanes: 4, MaxConnections: 2 });
+  expect(JSON.stringify(shareOfLane(settings).provider)).toContain('"maxConnections":1');
+});
+
+test('the figures of all are added up, the slowest tells the latencies', () => {
+  let nowMs = 0;
+  const [one, other] = [createCounters(() => nowMs), createCounters(() => nowMs)];
+  const end = one.begin('create', 'a');
+  const endLater = other.begin('create', 'b');
+  other.begin('create', 'c');
+  nowMs = 10;
+  end({ bytes: 5 });
+  nowMs = 20;
+  endLater({ failure: new StorageError('TIMEOUT', 'too late') });
+  one.begin('remove', 'd')({ failure: new StorageError('TIMEOUT', 'too late as well') });
+
+  const sum = sumUp([one.snapshot(), other.snapshot()]);
+  expect(sum.operations.create).toMatchObject({ inFlight: 1, succeeded: 1, failed: 1, bytes: 5 });
+  expect(sum.operations.create.latencyMs.sinceStart.count).toBe(2);
+  expect(sum.operations.create.latencyMs.sinceStart.p50).toBeCloseTo(20, 0);
+  expect(sum.errors).toEqual({ TIMEOUT: 2 });
+  expect(sum.recentErrors.map(({ uuid }) => uuid).toSorted()).toEqual(['b', 'd']);
+  expect(sumUp([one.snapshot()])).toEqual(one.snapshot());
+});
+
+describe('the figures of loops that tell each other', () => {
+  const lanes = 3;
+  /** Loops of which each has created as many as its number says. */
+  let loops: readonly LaneFigures[];
+  /** Those that don't hear what they are told. */
+  let deaf: readonly number[];
+  const createdBy = async (loop: LaneFigures | undefined) =>
+    (await loop?.ofAll())?.operations.create.succeeded;
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+    deaf = [];
+    loops = Array.from({ length: lanes }, (_, lane) => {
+      const counters = createCounters();
+      for (let i = 0; i < lane; i += 1) counters.begin('create', 'x')({ bytes: 1 });
+      return createLaneFigures({
+        lane,
+        lanes,
+        own: () => counters.snapshot(),
+        send: (to, text) => {
+          if (!deaf.includes(to)) queueMicrotask(() => loops[to]?.onMessage(lane, text));
+        },
+      });
+    });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  test('are added up, whoever asks, and however many at once', async () => {
+    expect(await Promise.all([...loops, ...loops].map(createdBy))).toEqual(Array(6).fill(3));
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test('are those of the others where one does not answer, after a second', async () => {
+    deaf = [2];
+    const created = createdBy(loops[0]);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(await created).toBe(1);
+    deaf = [];
+    expect(await createdBy(loops[0])).toBe(3);
+  });
+});

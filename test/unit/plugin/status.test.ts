@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { beforeEach, expect, test } from 'vitest';
+import { loadConfiguration } from '../../../src/config/load.ts';
+import type { PluginSettings } from '../../../src/config/settings.ts';
+import { StorageError } from '../../../src/errors.ts';
+import { type Counters, createCounters } from '../../../src/plugin/counters.ts';
+import { createStatus, formatMetrics } from '../../../src/plugin/status.ts';
+
+const SECRET = 'a-Secret+that/nobody=may.see';
+const SECTIONS = {
+  s3: { AwsS3Storage: { BucketName: 'bucket', Region: 'r', AccessKey: 'a', SecretKey: SECRET } },
+  azure: {
+    AzureBlobStorage: {
+      ConnectionString: `DefaultEndpointsProtocol=https;AccountName=a;AccountKey=${Buffer.from(SECRET).toString('base64')}`,
+      ContainerName: 'bucket',
+    },
+  },
+  google: { GoogleCloudStorage: { BucketName: 'bucket' } },
+} as const;
+
+let counters: Counters;
+
+beforeEach(() => {
+  counters = createCounters();
+});
+
+function settingsOf(provider: keyof typeof SECTIONS, section: object = {}): PluginSettings {
+  const [[name, values] = ['', {}]] = Object.entries(SECTIONS[provider]);
+  return loadConfiguration(
+    JSON.stringify({ StorageDirectory: '/var/lib/orthanc', [name]: { ...values, ...section } }),
+    { orthancVersion: '1.13.0', environmentVariables: {} },
+  );
+}
+
+function statusOf(settings: PluginSettings, envelope?: { format: 'A2'; masterKeyId: number }) {
+  const { provider, hybrid } = settings;
+  if (provider === undefined) throw new Error('no provider');
+  const figures = () => Promise.resolve(counters.snapshot());
+  return createStatus({ version: '1.2.3', provider, hybrid, envelope, lanes: 1, figures })();
+}
+
+test.each(['s3', 'azure', 'google'] as const)('of %s, without a secret', async (provider) => {
+  const status = await statusOf(settingsOf(provider));
+  expect(status).toMatchObject({
+    version: '1.2.3',
+    provider,
+    bucket: 'bucket',
+    hybrid: null,
+    encryption: null,
+    node: process.version,
+    inFlight: 0,
+  });
+  const text = JSON.stringify(status);
+  expect(text).not.toContain(SECRET);
+  expect(text).not.toContain(Buffer.from(SECRET).toString('base64'));
+});
+
+test('with hybrid storage and encryption', async () => {
+  const settings = settingsOf('s3', { HybridMode: 'WriteToFileSystem' });
+  expect(await statusOf(settings, { format: 'A2', masterKeyId: 7 })).toMatchObject({
+    hybrid: { writeTo: 'file-system' },
+    encryption: { format: 'A2', masterKeyId: 7 },
+  });
+});
+
+test('what is under way, and errors without what must not be seen', async () => {
+  counters.begin('create', 'x');
+  counters.begin('remove', 'y');
+  const message = 'GET https://host/key?X-Amz-Signature=0123456789abcdef0123456789abcdef failed';
+  counters.begin('readWhole', 'z')({ failure: new StorageError('UNAVAILABLE', message) });
+  const status = await statusOf(settingsOf('s3'));
+  expect(status).toMatchObject({ inFlight: 2, errors: { UNAVAILABLE: 1 } });
+  expect(JSON.stringify(status)).not.toContain('0123456789abcdef');
+});
+
+test('the metrics are the same figures, each in a line that the shim understands', () => {
+  counters.begin('create', 'x')({ bytes: 500 });
+  counters.begin('readRange', 'x');
+  counters.begin('remove', 'x')({ failure: new StorageError('ACCESS_DENIED', 'no') });
+  const snapshot = counters.snapshot();
+  const lines = formatMetrics(snapshot).trimEnd().split('\n');
+  for (const line of lines) {
+    expect(line).toMatch(/^orthanc_object_storage_[a-z0-9_]+ \d+(\.\d{3})?$/);
+  }
+  const values = new Map(lines.map((line) => line.split(' ') as [string, string]));
+  const value = (name: string) => values.get(`orthanc_object_storage_${name}`);
+  expect(value('create_count')).toBe('1');
+  expect(value('create_bytes')).toBe('500');
+  expect(value('read_range_in_flight')).toBe('1');
+  expect(value('remove_failed_count')).toBe('1');
+  expect(value('errors_access_denied')).toBe('1');
+  const { last5Minutes, sinceStart } = snapshot.operations.create.latencyMs;
+  expect(value('create_duration_p99_ms')).toBe(last5Minutes.p99.toFixed(3));
+  expect(value('create_duration_since_start_p99_ms')).toBe(sinceStart.p99.toFixed(3));
+  expect(value('read_duration_max_ms')).toBe('0.000');
+});
