@@ -65,7 +65,8 @@ export const createNodeAes: CreateAes = (mode, key) => {
     updateFrom(content, start, target) {
       for (let at = 0; at < target.length; at += PIECE_BYTES) {
         const piece = target.subarray(at, at + PIECE_BYTES);
-        update(readPiece(content, start + at, piece), piece);
+        content.readInto(start + at, piece);
+        update(piece, piece);
       }
     },
     seal(tag) {
@@ -88,13 +89,6 @@ export const createNodeAes: CreateAes = (mode, key) => {
     },
   };
 };
-
-/** @returns the bytes of a content that fill the target, in the target or elsewhere */
-export function readPiece(content: Body, start: number, target: Uint8Array): Uint8Array {
-  if (content.readInto === undefined) return content.read(start, start + target.length);
-  content.readInto(start, target);
-  return target;
-}
 
 function begin(mode: AesMode, key: Uint8Array, nonce: Uint8Array, additional: Uint8Array): Message {
   switch (mode) {

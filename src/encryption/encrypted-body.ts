@@ -30,10 +30,8 @@ import {
   TAG_BYTES,
 } from './sizes.ts';
 
-/** Reads the same bytes each time. Those of a small content are views of one buffer rather than copies: what the store does with
- *  them (sums, sends) leaves them as they are. */
+/** Reads the same bytes each time. */
 export interface EncryptedBody extends Body {
-  readInto(start: number, target: Uint8Array): void;
   /** Ends the secrets; from then on a read throws. */
   wipe(): void;
 }

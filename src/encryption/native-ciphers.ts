@@ -2,7 +2,7 @@
 // The TypeScript twin of native/aes_object.cpp and native/segments_object.cpp.
 
 import type { Body } from '../store/object-store.ts';
-import { type AesMode, readPiece } from './aes.ts';
+import type { AesMode } from './aes.ts';
 import type { Ciphers } from './ciphers.ts';
 import { contentInSegments } from './sizes.ts';
 
@@ -61,7 +61,8 @@ export function createNativeCiphers(
         },
         updateFrom: (content, start, target) => {
           if (inPlace.encrypt(content, start, target, aes)) return;
-          aes.update(readPiece(content, start, target), target);
+          content.readInto(start, target);
+          aes.update(target, target);
         },
         seal: (tag) => {
           aes.seal(tag);

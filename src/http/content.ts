@@ -21,22 +21,21 @@ export function hold(body: Body): Body {
 
 /** Bytes [start, end) of a body as a body of its own. */
 export function window(body: Body, start: number, end: number): Body {
-  const part: Body = {
+  return {
     sizeBytes: end - start,
     read: (from, to) => body.read(start + from, start + to),
+    readInto: (from, target) => {
+      body.readInto(start + from, target);
+    },
   };
-  if (body.readInto === undefined) return part;
-  return { ...part, readInto: (from, target) => body.readInto?.(start + from, target) };
 }
 
 /** Reads pieces one after the other; each is valid until the next is read, since they may share their memory. */
 export function createPieceReader(body: Body): (start: number) => Uint8Array {
-  const lengthAt = (start: number) => Math.min(PIECE_BYTES, body.sizeBytes - start);
-  if (body.readInto === undefined) return (start) => body.read(start, start + lengthAt(start));
   const buffer = new Uint8Array(Math.min(PIECE_BYTES, body.sizeBytes));
   return (start) => {
-    const piece = buffer.subarray(0, lengthAt(start));
-    body.readInto?.(start, piece);
+    const piece = buffer.subarray(0, body.sizeBytes - start);
+    body.readInto(start, piece);
     return piece;
   };
 }

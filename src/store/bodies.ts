@@ -4,7 +4,7 @@
 import type { Body } from './object-store.ts';
 
 /** @param readInto fills the whole target with the bytes from `start` on */
-export function bodyFrom(sizeBytes: number, readInto: Required<Body>['readInto']): Required<Body> {
+export function bodyFrom(sizeBytes: number, readInto: Body['readInto']): Body {
   return {
     sizeBytes,
     readInto,
@@ -16,14 +16,14 @@ export function bodyFrom(sizeBytes: number, readInto: Required<Body>['readInto']
   };
 }
 
-/** Of bytes that are in memory anyway. */
-export function bodyOf(bytes: Uint8Array): Required<Body> {
+/** Of bytes in memory, which the reader gets copies of. */
+export function bodyOf(bytes: Uint8Array): Body {
   return bodyFrom(bytes.length, copierOf(bytes));
 }
 
-/** Bytes that nobody changes any more. What is read is their own memory: to copy them for each attempt would be the most that a small
- *  request costs. */
-export function viewOf(bytes: Uint8Array): Required<Body> {
+/** Of bytes in memory that nobody changes any more. A read gives their own memory: a copy for each attempt would be the most that a
+ *  small request costs. */
+export function viewOf(bytes: Uint8Array): Body {
   return {
     sizeBytes: bytes.length,
     readInto: copierOf(bytes),
@@ -32,7 +32,7 @@ export function viewOf(bytes: Uint8Array): Required<Body> {
   };
 }
 
-function copierOf(bytes: Uint8Array): Required<Body>['readInto'] {
+function copierOf(bytes: Uint8Array): Body['readInto'] {
   return (start, target) => {
     target.set(bytes.subarray(start, start + target.length));
   };

@@ -4,13 +4,12 @@
  *  copy of the whole. */
 export interface Body {
   readonly sizeBytes: number;
-  /** @returns a newly allocated copy of bytes [start, end), 0 <= start <= end <= sizeBytes; owned by the caller
+  /** @returns bytes [start, end), 0 <= start <= end <= sizeBytes. They may be the body's own memory: the caller must not change them
    *  @throws StorageError ABORTED once the request that the body belongs to is over */
   read(start: number, end: number): Uint8Array;
-  /** The same bytes [start, start + target.length) into memory of the caller's. Where it is given, contents of any size are sent
-   *  through one small buffer, instead of through garbage that V8 collects only after some 32 MB (its limit for external memory
-   *  of the young generation). */
-  readInto?(start: number, target: Uint8Array): void;
+  /** Copies bytes [start, start + target.length) into the caller's memory. A large content is sent through one small buffer by it:
+   *  V8 collects what `read` allocates only after some 32 MB. @throws as `read` */
+  readInto(start: number, target: Uint8Array): void;
 }
 
 /** Half-open range of bytes [start, end), 0 <= start < end. */

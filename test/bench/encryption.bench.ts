@@ -238,7 +238,7 @@ function createStore(objects: readonly Uint8Array[]): ObjectStore {
     async put(_key, body) {
       for (let start = 0; start < body.sizeBytes; start += PIECE_BYTES) {
         const length = Math.min(PIECE_BYTES, body.sizeBytes - start);
-        body.readInto?.(start, piece.subarray(0, length));
+        body.readInto(start, piece.subarray(0, length));
         await setImmediate();
       }
     },

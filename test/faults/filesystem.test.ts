@@ -12,6 +12,7 @@ import { StorageError } from '../../src/errors.ts';
 import { toFileSystemError } from '../../src/providers/filesystem/errors.ts';
 import { temporaryName } from '../../src/providers/filesystem/paths.ts';
 import { createFileSystemStore } from '../../src/providers/filesystem/store.ts';
+import { bodyFrom } from '../../src/store/bodies.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import {
   expectFailure,
@@ -157,13 +158,11 @@ describe('layout', () => {
 
 describe('whole or nothing', () => {
   test('a body that fails leaves neither file nor folder, and the old file as it was', async () => {
-    const broken = (sizeBytes: number) => ({
-      sizeBytes,
-      read: (start: number, end: number) => {
+    const broken = (sizeBytes: number) =>
+      bodyFrom(sizeBytes, (start, target) => {
         if (start > 0) throw new StorageError('ABORTED', 'the request is over');
-        return makeBytes(end - start);
-      },
-    });
+        target.set(makeBytes(target.length));
+      });
     await expectFailure(store.put(KEY, broken(1_000_000), { signal }), 'ABORTED');
     expect(await filesIn(root)).toEqual([]);
     await put(KEY, makeBytes(10));

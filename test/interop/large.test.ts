@@ -9,6 +9,7 @@ import { createDecryptingSink } from '../../src/encryption/decrypting-sink.ts';
 import { encryptBody } from '../../src/encryption/encrypted-body.ts';
 import { createPacer } from '../../src/encryption/pacer.ts';
 import { ciphertextSize } from '../../src/encryption/sizes.ts';
+import { bodyFrom } from '../../src/store/bodies.ts';
 import type { Body } from '../../src/store/object-store.ts';
 import { makeBytes, never } from '../support/bodies.ts';
 import { ciphers } from '../support/ciphers.ts';
@@ -29,21 +30,16 @@ function collector(): () => void {
 function createVirtualBody(): Body & { largestRead(): number } {
   const block = makeBytes(MB);
   let largest = 0;
-  return {
-    sizeBytes: GB,
-    largestRead: () => largest,
-    read(start, end) {
-      largest = Math.max(largest, end - start);
-      const bytes = new Uint8Array(end - start);
-      for (let at = start; at < end; ) {
-        const from = at % MB;
-        const part = block.subarray(from, Math.min(MB, from + end - at));
-        bytes.set(part, at - start);
-        at += part.length;
-      }
-      return bytes;
-    },
-  };
+  const body = bodyFrom(GB, (start, target) => {
+    largest = Math.max(largest, target.length);
+    for (let at = 0; at < target.length; ) {
+      const from = (start + at) % MB;
+      const part = block.subarray(from, Math.min(MB, from + target.length - at));
+      target.set(part, at);
+      at += part.length;
+    }
+  });
+  return { ...body, largestRead: () => largest };
 }
 
 test.each(['A1', 'A2'] as const)('%s: 1 GB there and back', async (format) => {

@@ -39,11 +39,7 @@ export interface TestBody extends Body {
   readsAfterEnd(): number;
 }
 
-/** @param options readInto false leaves the optional method out */
-export function makeBody(
-  bytes: Uint8Array,
-  options: { readonly readInto?: boolean } = {},
-): TestBody {
+export function makeBody(bytes: Uint8Array): TestBody {
   let readBytes = 0;
   let largest = 0;
   let ended = false;
@@ -62,13 +58,9 @@ export function makeBody(
       largest = Math.max(largest, end - start);
       return bytes.slice(start, end);
     },
-    ...(options.readInto === false
-      ? {}
-      : {
-          readInto(start: number, target: Uint8Array) {
-            target.set(this.read(start, start + target.length));
-          },
-        }),
+    readInto(start, target) {
+      target.set(this.read(start, start + target.length));
+    },
     readBytes: () => readBytes,
     largestRead: () => largest,
     end: () => {

@@ -16,7 +16,7 @@ export async function openFile(path: string): Promise<OpenFile | undefined> {
     await file.close();
     return undefined;
   }
-  const readInto = (start: number, target: Uint8Array) => {
+  const body = bodyFrom(found.size, (start, target) => {
     for (let at = 0; at < target.length; ) {
       const count = readSync(file.fd, target, at, target.length - at, start + at);
       if (count === 0) {
@@ -24,11 +24,8 @@ export async function openFile(path: string): Promise<OpenFile | undefined> {
       }
       at += count;
     }
-  };
-  return {
-    body: bodyFrom(found.size, readInto),
-    close: () => file.close(),
-  };
+  });
+  return { body, close: () => file.close() };
 }
 
 /** @param translate whatever writing threw: the store that the bytes come from must not take it for an error of its own */

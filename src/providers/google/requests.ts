@@ -106,8 +106,7 @@ export function createRequests(
     const tail = frameTail(boundary);
     const bytes = Buffer.allocUnsafe(headBytes + body.sizeBytes + tail.length);
     const content = bytes.subarray(headBytes, headBytes + body.sizeBytes);
-    if (body.readInto === undefined) content.set(body.read(0, body.sizeBytes));
-    else body.readInto(0, content);
+    body.readInto(0, content);
     const sum = createChecksum();
     sum.update(content);
     const crc32c = sum.toBase64();
@@ -322,11 +321,7 @@ function joinBodies(parts: readonly Body[]): Body {
     for (const part of parts) {
       const from = Math.max(start, partStart);
       const to = Math.min(start + target.length, partStart + part.sizeBytes);
-      if (from < to) {
-        const into = target.subarray(from - start, to - start);
-        if (part.readInto === undefined) into.set(part.read(from - partStart, to - partStart));
-        else part.readInto(from - partStart, into);
-      }
+      if (from < to) part.readInto(from - partStart, target.subarray(from - start, to - start));
       partStart += part.sizeBytes;
     }
   };

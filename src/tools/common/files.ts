@@ -26,7 +26,7 @@ import { addAbortSignal } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { errorCode, StorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
-import { bodyOf } from '../../store/bodies.ts';
+import { bodyFrom, bodyOf } from '../../store/bodies.ts';
 import { createMemorySink } from '../../store/memory-sink.ts';
 import type { Body, OperationOptions, Sink } from '../../store/object-store.ts';
 import { openRegularFile, readRegularFile, UNLINKED } from '../../store/regular-file.ts';
@@ -64,10 +64,9 @@ export async function openInput(path: string, { signal }: OperationOptions): Pro
     throw new StorageError('BAD_CONFIG', `${path}: is not a file`);
   }
   return {
-    body: {
-      sizeBytes: stat.size,
-      read: (start, end) => readFully(path, descriptor, start, end),
-    },
+    body: bodyFrom(stat.size, (start, target) => {
+      readFully(path, descriptor, start, target);
+    }),
     close: () => {
       closeSync(descriptor);
     },
@@ -267,10 +266,10 @@ export function openSpool(folder: string): Spool {
   const file = createFileSink(subject, descriptor);
   return {
     sink: file.sink,
-    body: () => ({
-      sizeBytes: file.insistOnWritten(),
-      read: (start, end) => readFully(subject, descriptor, start, end),
-    }),
+    body: () =>
+      bodyFrom(file.insistOnWritten(), (start, target) => {
+        readFully(subject, descriptor, start, target);
+      }),
     close: () => {
       closeSync(descriptor);
     },
@@ -283,14 +282,12 @@ function writeFully(descriptor: number, offset: number, bytes: Uint8Array): void
   }
 }
 
-function readFully(path: string, descriptor: number, start: number, end: number): Uint8Array {
-  const bytes = Buffer.allocUnsafeSlow(end - start);
-  for (let at = 0; at < bytes.length; ) {
-    const count = readSync(descriptor, bytes, at, bytes.length - at, start + at);
+function readFully(path: string, descriptor: number, start: number, target: Uint8Array): void {
+  for (let at = 0; at < target.length; ) {
+    const count = readSync(descriptor, target, at, target.length - at, start + at);
     if (count === 0) throw new StorageError('SHORT_BODY', `${path}: became shorter meanwhile`);
     at += count;
   }
-  return bytes;
 }
 
 /** That a file can be written, before the work whose result will be in it.

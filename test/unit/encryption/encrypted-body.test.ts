@@ -16,6 +16,7 @@ import {
   SEGMENT_BYTES,
 } from '../../../src/encryption/sizes.ts';
 import { StorageError } from '../../../src/errors.ts';
+import { bodyFrom } from '../../../src/store/bodies.ts';
 import type { Body } from '../../../src/store/object-store.ts';
 import {
   expectFailure,
@@ -170,13 +171,11 @@ describe.each(['A1', 'A2'] as const)('%s', (format) => {
   test('a content that cannot be read for once is not gone on with', async () => {
     const bytes = makeBytes(LARGE);
     let failures = 1;
-    const content: Body = {
-      sizeBytes: LARGE,
-      read(start, end) {
-        if (end > 1_000_000 && failures-- > 0) throw new StorageError('UNAVAILABLE', 'try again');
-        return bytes.slice(start, end);
-      },
-    };
+    const content = bodyFrom(LARGE, (start, target) => {
+      const end = start + target.length;
+      if (end > 1_000_000 && failures-- > 0) throw new StorageError('UNAVAILABLE', 'try again');
+      target.set(bytes.subarray(start, end));
+    });
     const body = await encrypt(format, content);
     body.read(0, 500_000);
     expect(failureOf(() => body.read(500_000, 1_200_000))).toBe('UNAVAILABLE');
@@ -203,12 +202,9 @@ describe.each(['A1', 'A2'] as const)('%s', (format) => {
   });
 
   test('too large a content is refused before any of it is read', async () => {
-    const content: Body = {
-      sizeBytes: 2 ** 49,
-      read: () => {
-        throw new Error('read');
-      },
-    };
+    const content = bodyFrom(2 ** 49, () => {
+      throw new Error('read');
+    });
     await expectFailure(encrypt(format, content), 'INTERNAL', /too large for encryption format/);
   });
 });
