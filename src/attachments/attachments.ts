@@ -127,7 +127,7 @@ export function createAttachmentStore(deps: {
           : envelope.get(store, key, range, sink, attachment, {
               signal: options.signal,
               // What is encrypted is authenticated besides.
-              insistOnChecksum: content === 'either' && options.insistOnChecksum === true,
+              requireChecksum: content === 'either' && options.requireChecksum === true,
               plain: content === 'either' ? 'accept' : 'refuse',
             }),
       );

@@ -94,7 +94,7 @@ async function openContent(copy: Copy, options: GetOptions): Promise<Content> {
 
 /** For reads of a source. */
 export function insistOnProof({ md5Hex }: Expected, options: OperationOptions): GetOptions {
-  return { ...options, insistOnChecksum: md5Hex === undefined };
+  return { ...options, requireChecksum: md5Hex === undefined };
 }
 
 function mayBeLarge({ sizeBytes }: Expected): boolean {

@@ -124,7 +124,7 @@ interface GetRequest {
   readonly sink: Sink;
   readonly source: DecryptionSource;
   readonly signal: AbortSignal;
-  readonly insistOnChecksum: boolean | undefined;
+  readonly requireChecksum: boolean | undefined;
 }
 
 /** Of a content that size, as it goes through: small ones are held, of large ones less than that is in memory at a time. */
@@ -190,8 +190,8 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
       if (failure.code === 'UNKNOWN_KEY') link.controller.abort(failure);
     });
     try {
-      const { insistOnChecksum } = request;
-      await store.get(key, range, sink, { signal: link.controller.signal, insistOnChecksum });
+      const { requireChecksum } = request;
+      await store.get(key, range, sink, { signal: link.controller.signal, requireChecksum });
       return sink.finish();
     } catch (error) {
       // From a store that knows no open ranges; the object is smaller than the range, so that the whole is no more.
@@ -289,9 +289,9 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
       });
     },
 
-    async get(store, key, range, sink, identity, { signal, insistOnChecksum, plain }) {
+    async get(store, key, range, sink, identity, { signal, requireChecksum, plain }) {
       const source: DecryptionSource = { find, hasKey, ciphers, identity, plain, wanted: range };
-      const request: GetRequest = { store, key, sink, source, signal, insistOnChecksum };
+      const request: GetRequest = { store, key, sink, source, signal, requireChecksum };
       try {
         if (range === undefined) await getWhole(request);
         else if (coveringSegments(range).start < NEAR_SEGMENTS) await getNear(request, range);

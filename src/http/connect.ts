@@ -87,7 +87,7 @@ export function within(
         if (socket.readableLength > 0) {
           socket.destroy();
           const error = new Error(`${target.hostname} answered before anything was asked`);
-          callback(Object.assign(error, { code: 'FOREIGN' }), null);
+          callback(Object.assign(error, { code: 'MISMATCHED_ANSWER' }), null);
           return;
         }
         callback(null, socket);

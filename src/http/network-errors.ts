@@ -81,7 +81,7 @@ export function explainTransport(error: TransportError, destination: Destination
       text: `${proxy} asks for a user and a password, or for others; write them into its URL`,
     };
   }
-  if (code === 'STRANGER') {
+  if (code === 'FOREIGN_ANSWER') {
     const stranger = `no store answers at ${target}, but something else does (${error.message})`;
     return {
       code: 'UNAVAILABLE',
@@ -92,7 +92,7 @@ export function explainTransport(error: TransportError, destination: Destination
           }, or let the proxy, gateway or web filter between pass these requests on${describeUnderscore(endpoint)}`,
     };
   }
-  if (code === 'FOREIGN') {
+  if (code === 'MISMATCHED_ANSWER') {
     return {
       code: 'UNAVAILABLE',
       text: `what answers at ${target}${through} gave the answer to another request (${error.message}); a proxy, gateway or load balancer between answers twice, or mixes answers up: replace it, or go past it by ${addressSetting}`,

@@ -17,7 +17,7 @@ export interface ReceiveOptions {
   /** What to verify beyond the length; told whether all of the object is coming. */
   createVerifier(headers: Headers, isWhole: boolean): Verifier | undefined;
   /** Refuse what nothing can vouch for. */
-  readonly insistOnChecksum?: boolean | undefined;
+  readonly requireChecksum?: boolean | undefined;
   /** Fetches the rest over other connections when this one is slow. */
   readonly split?: SplitRead;
 }
@@ -36,7 +36,7 @@ export function receive(options: ReceiveOptions, status: number, headers: Header
   const { key, sink, server } = options;
   const extent = readExtent(options, status, headers);
   const verifier = options.createVerifier(headers, extent.isWhole);
-  if (verifier === undefined && options.insistOnChecksum === true) {
+  if (verifier === undefined && options.requireChecksum === true) {
     throw new StorageError(
       'INTEGRITY',
       `neither "${key}" nor ${server} has a checksum of it, so that nothing tells whether it comes as it was stored`,

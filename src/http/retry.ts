@@ -51,15 +51,15 @@ export function isTransientFailure(thrown: unknown): boolean | undefined {
 }
 
 /** How often a doubtful answer is asked for again, whatever MaxRetries says. */
-export const MAX_DOUBTS = 1;
+export const MAX_WRONG_ANSWERS = 1;
 
 /** An answer that came whole and is not what it should be, or not the server's. If it was altered on the way, or given by a gateway
  *  that just restarts, the next one is right. An object that is damaged where it lies and a web filter that blocks stay as they
  *  are, and each attempt may be a large download. */
-export function isDoubtful(thrown: unknown): boolean {
+export function isWrongAnswer(thrown: unknown): boolean {
   return (
     (thrown instanceof StorageError && thrown.code === 'INTEGRITY') ||
-    (thrown instanceof TransportError && thrown.code === 'STRANGER')
+    (thrown instanceof TransportError && thrown.code === 'FOREIGN_ANSWER')
   );
 }
 
@@ -76,8 +76,8 @@ export function isConnectError(error: unknown): boolean {
 /** Whether waiting may mend what a check found: a store that is not up yet, or cannot be reached. Not a mistake, which a page of somebody
  *  else's mostly is. */
 export function mayPass(error: StorageError): boolean {
-  const isStranger = error.cause instanceof TransportError && error.cause.code === 'STRANGER';
-  return ['UNAVAILABLE', 'TIMEOUT', 'THROTTLED'].includes(error.code) && !isStranger;
+  const isForeign = error.cause instanceof TransportError && error.cause.code === 'FOREIGN_ANSWER';
+  return ['UNAVAILABLE', 'TIMEOUT', 'THROTTLED'].includes(error.code) && !isForeign;
 }
 
 /** Repeats an attempt up to so many times, for as long as `judge` finds reason to. For SDKs whose own retries cannot be made to
@@ -99,8 +99,8 @@ export async function withRetries<T>(
       return await attempt();
     } catch (thrown) {
       const reason = signal.aborted ? undefined : options.judge(thrown);
-      if (isDoubtful(thrown)) doubts += 1;
-      if (reason === undefined || retries === options.maxRetries || doubts > MAX_DOUBTS) {
+      if (isWrongAnswer(thrown)) doubts += 1;
+      if (reason === undefined || retries === options.maxRetries || doubts > MAX_WRONG_ANSWERS) {
         throw thrown;
       }
       retries += 1;

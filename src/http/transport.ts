@@ -16,7 +16,7 @@ import type { Body } from '../store/object-store.ts';
 import { readRegularFile } from '../store/regular-file.ts';
 import { type Connector, createConnector, isSending, socketOf, trust, within } from './connect.ts';
 import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from './content.ts';
-import { describeAnswer, isClaim } from './genuine.ts';
+import { describeAnswer, mustBeFromStore } from './foreign-answers.ts';
 import { createProxyChoice } from './proxies.ts';
 
 /** Of a success that nobody receives, a listing mostly: a page of 1,000 keys of 1,024 bytes stays far below. */
@@ -49,12 +49,12 @@ export interface ExchangeRequest {
   readonly content: Body | undefined;
   /** Asked at the head of each 2xx answer; without it the answer's body is collected. */
   readonly receive: ((status: number, headers: Headers) => Receiver) | undefined;
-  /** Asked of each answer that would decide something (isClaim), and with a receiver at its head. undefined: whoever asks finds out by
-   *  the content. */
-  readonly isGenuine: ((answer: Answer) => boolean) | undefined;
-  /** Asked of each answer, with a receiver at its head. Throws for one to another request.
+  /** Asked of each answer that must be the store's own (mustBeFromStore); with a receiver, at its head. undefined: the caller finds out
+   *  by the content. */
+  readonly isFromStore: ((answer: Answer) => boolean) | undefined;
+  /** Throws for an answer to another request. Asked of each answer; with a receiver, at its head.
    *  @param connection the same object for all answers over one connection */
-  readonly assertOurs?: (answer: Answer, connection: object) => void;
+  readonly assertMatches?: (answer: Answer, connection: object) => void;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -78,7 +78,7 @@ export interface Transport {
 export class TransportError extends Error {
   override readonly name = 'TransportError';
   /** Node's, OpenSSL's or undici's code (ECONNREFUSED, CERT_HAS_EXPIRED, UND_ERR_CONNECT_TIMEOUT …), or one of ours:
-   *  BODY_BROKEN, EARLY_SUCCESS, ANSWER_TOO_LARGE, PROXY_AUTHENTICATION, STRANGER, FOREIGN; of Google's uploads NO_SESSION,
+   *  BODY_BROKEN, EARLY_SUCCESS, ANSWER_TOO_LARGE, PROXY_AUTHENTICATION, FOREIGN_ANSWER, MISMATCHED_ANSWER; of Google's uploads NO_SESSION,
    *  NO_PROGRESS and SESSION_LOST. */
   readonly code: string;
   /** Another attempt may succeed: true for what networks do, false for certificates and for defects of ours. */
@@ -204,7 +204,7 @@ function exchange(
   request: ExchangeRequest,
   proxySetting: string | undefined,
 ): Promise<Answer> {
-  const { signal, content, receive, isGenuine } = request;
+  const { signal, content, receive, isFromStore } = request;
   return new Promise((resolve, reject) => {
     if (signal?.aborted) {
       reject(abortReason(signal));
@@ -236,8 +236,8 @@ function exchange(
     };
     signal?.addEventListener('abort', onAbort, { once: true });
     const examine = (answer: Answer) => {
-      refuseStranger(answer, isGenuine);
-      request.assertOurs?.(answer, socket ?? answer);
+      refuseForeign(answer, isFromStore);
+      request.assertMatches?.(answer, socket ?? answer);
     };
     const finish = (isSent: boolean) => {
       if (settled) return;
@@ -326,9 +326,9 @@ function exchange(
 }
 
 /** @throws TransportError for an answer that somebody on the way gave in the server's place */
-function refuseStranger(answer: Answer, isGenuine: ExchangeRequest['isGenuine']): void {
-  if (!isClaim(answer) || isGenuine === undefined || isGenuine(answer)) return;
-  throw new TransportError('STRANGER', describeAnswer(answer), true, undefined);
+function refuseForeign(answer: Answer, isFromStore: ExchangeRequest['isFromStore']): void {
+  if (!mustBeFromStore(answer) || isFromStore === undefined || isFromStore(answer)) return;
+  throw new TransportError('FOREIGN_ANSWER', describeAnswer(answer), true, undefined);
 }
 
 /** @throws TransportError where undici found more behind an answer than that: then nobody knows to which request it was one */
@@ -336,7 +336,7 @@ function refuseSurplus(socket: Socket | undefined): void {
   const { code, message }: NodeJS.ErrnoException = socket?.errored ?? new Error();
   if (code === undefined || code === 'UND_ERR_INFO') return;
   const words = `more came than the answer to one request (${message})`;
-  throw new TransportError('FOREIGN', words, true, undefined);
+  throw new TransportError('MISMATCHED_ANSWER', words, true, undefined);
 }
 
 interface Upload {

@@ -60,7 +60,7 @@ export async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined>
 
 /** The size in an answer to a look-up.
  *  @throws StorageError UNAVAILABLE where there is none: it must not be taken for that of an empty object */
-export function toldSize(key: string, sizeBytes: number | undefined): number {
+export function requireSize(key: string, sizeBytes: number | undefined): number {
   if (sizeBytes !== undefined) return sizeBytes;
   throw new StorageError('UNAVAILABLE', `the server told no size of "${key}"`, { key });
 }

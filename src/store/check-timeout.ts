@@ -7,8 +7,8 @@ import { timeUp } from './deadline.ts';
 /** Orthanc waits for the check at its start. */
 const CHECK_TIMEOUT_MS = 9_000;
 
-/** Whom no answer came from. */
-export interface Silent {
+/** The server that a check waits for. */
+export interface AwaitedServer {
   readonly name: string;
   /** What to correct then; undefined: all that a user could say of it is right, or is somebody else's. */
   readonly settings: string | undefined;
@@ -19,7 +19,7 @@ export interface Silent {
  *  @param explain of an attempt that failed and is repeated */
 export async function withCheckTimeout(
   subject: string,
-  describeWait: () => Silent,
+  describeWait: () => AwaitedServer,
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<void>,
   explain: (failure: unknown) => StorageError = toStorageError,

@@ -40,7 +40,7 @@ export interface OperationOptions {
 
 export interface GetOptions extends OperationOptions {
   /** Fail with INTEGRITY where no checksum, neither ours nor the store's, vouches for the content, instead of trusting its length. */
-  readonly insistOnChecksum?: boolean | undefined;
+  readonly requireChecksum?: boolean | undefined;
 }
 
 export interface PutOptions extends OperationOptions {

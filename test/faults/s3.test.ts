@@ -576,7 +576,7 @@ describe.each([
         test('who insists on a checksum is refused, or given what an ETag vouches for', async () => {
           const store = open({ maxRetries: 0 });
           const insist = () =>
-            store.get('key', undefined, makeSink(), { signal: never(), insistOnChecksum: true });
+            store.get('key', undefined, makeSink(), { signal: never(), requireChecksum: true });
           etagOf = md5Of;
           answerEtags();
           await put(store);

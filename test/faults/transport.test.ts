@@ -55,7 +55,7 @@ const send = (
     headers: sizeBytes === undefined ? {} : { 'content-length': String(sizeBytes) },
     content: sizeBytes === undefined ? undefined : makeBody(makeBytes(sizeBytes)),
     receive: undefined,
-    isGenuine: undefined,
+    isFromStore: undefined,
     signal: undefined,
   });
 
@@ -232,7 +232,8 @@ describe('answers that nobody asked for', () => {
       const sending = send(transport, origin, method, sizeBytes);
       // undici ends the connection behind each HEAD.
       if (method === 'HEAD') await sending;
-      else await expect(sending).rejects.toMatchObject({ code: 'FOREIGN', transient: true });
+      else
+        await expect(sending).rejects.toMatchObject({ code: 'MISMATCHED_ANSWER', transient: true });
       const { headers } = await send(transport, origin, method, sizeBytes);
       expect([method, headers['x-stray']]).toEqual([method, undefined]);
     }
@@ -261,7 +262,7 @@ describe('answers that nobody asked for', () => {
       server.greet(STRAY);
       for (const [method, sizeBytes] of METHODS) {
         const sending = send(transport, origin, method, sizeBytes);
-        await expect(sending).rejects.toMatchObject({ code: 'FOREIGN', transient: true });
+        await expect(sending).rejects.toMatchObject({ code: 'MISMATCHED_ANSWER', transient: true });
       }
       expect(server.requests).toEqual([]);
       server.greet(undefined);

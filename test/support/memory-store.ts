@@ -82,11 +82,11 @@ export function createMemoryStore(): MemoryStore {
       objects.set(key, body.read(0, body.sizeBytes));
       modified.set(key, new Date());
     },
-    async get(key, range, sink, { signal, insistOnChecksum }) {
+    async get(key, range, sink, { signal, requireChecksum }) {
       await enter(`get ${key}`, signal);
       const all = objects.get(key);
       if (all === undefined) throw new StorageError('NOT_FOUND', `no ${key}`, { key });
-      if (insistOnChecksum === true && unproven.has(key)) {
+      if (requireChecksum === true && unproven.has(key)) {
         throw new StorageError('INTEGRITY', `nothing vouches for ${key}`, { key });
       }
       if (range !== undefined && range.end > all.length) {

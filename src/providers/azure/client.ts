@@ -11,7 +11,7 @@ import type { Logger } from '../../log.ts';
 import { linkSignals } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
-import { assertOurs, isGenuine, REQUEST_ID } from './requests.ts';
+import { assertMatches, isFromStore, REQUEST_ID } from './requests.ts';
 import { createDefaultChain, type TokenSource } from './tokens.ts';
 
 /** What a request takes past the SDK, which sees heads only: so a repetition reads the content anew, and bytes that arrive go
@@ -93,9 +93,9 @@ function createHttpClient(transport: Transport, sent: WeakMap<object, SentOption
         headers: request.headers.rawHeaders(),
         content: options?.content ?? toBody(request.body),
         receive: options?.receive,
-        isGenuine,
-        assertOurs: (given) => {
-          assertOurs(decodeURIComponent(url.pathname), request.headers.get(REQUEST_ID), given);
+        isFromStore,
+        assertMatches: (given) => {
+          assertMatches(decodeURIComponent(url.pathname), request.headers.get(REQUEST_ID), given);
         },
         signal: options?.signal,
       });

@@ -4,7 +4,7 @@
 import { RestError } from '@azure/core-rest-pipeline';
 import type { AzureSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
-import { describeBetween, describeRefusal } from '../../http/genuine.ts';
+import { describeBetween, describeRefusal } from '../../http/foreign-answers.ts';
 import {
   type Destination,
   describeUnderscore,

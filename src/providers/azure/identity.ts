@@ -63,7 +63,7 @@ function createHttpClient(transport: Transport): HttpClient {
           headers: request.headers.toJSON(),
           content: toBody(request.body),
           receive: undefined,
-          isGenuine: undefined,
+          isFromStore: undefined,
           signal: link.controller.signal,
         });
         return {

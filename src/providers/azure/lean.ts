@@ -15,7 +15,7 @@ import { attemptOnce, type Lean } from '../../http/lean.ts';
 import type { Answer, ExchangeRequest, Headers, Transport } from '../../http/transport.ts';
 import type { Connection } from './client.ts';
 import type { TokenCredential } from './identity.ts';
-import { assertOurs, isGenuine, REQUEST_ID } from './requests.ts';
+import { assertMatches, isFromStore, REQUEST_ID } from './requests.ts';
 
 /** The first that knows all access tiers; not the SDK's own, which follows the newest cloud. */
 const SERVICE_VERSION = '2021-12-02';
@@ -44,9 +44,9 @@ export function createLean(
         method,
         path,
         headers: signed,
-        isGenuine,
-        assertOurs: (answer) => {
-          assertOurs(key, id, answer);
+        isFromStore,
+        assertMatches: (answer) => {
+          assertMatches(key, id, answer);
         },
       });
     return await attemptOnce(

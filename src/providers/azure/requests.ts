@@ -9,7 +9,7 @@ import type {
 import { CRC32, encodeCrc32 } from '../../checksums/checksums.ts';
 import type { AzureSettings } from '../../config/settings.ts';
 import { digest } from '../../http/content.ts';
-import { nameOf, refuseOther, refuseOtherObject } from '../../http/foreign.ts';
+import { nameOf, refuseOther, refuseOtherObject } from '../../http/mismatched-answers.ts';
 import {
   createCrcVerifier,
   createHashVerifier,
@@ -29,12 +29,12 @@ const SMALL_RANGE_BYTES = 64 * 1024;
 /** Metadata of a blob: what its bytes are verified by at each read of the whole, which costs a sixth of the MD5 that Azure keeps.
  *  Blobs of other programs have the MD5 alone. */
 export const CRC32_METADATA = 'orthanc_crc32';
-/** Metadata of a blob: what it is called (foreign.ts), so that no read takes it for another one. */
+/** Metadata of a blob: what it is called (mismatched-answers.ts), so that no read takes it for another one. */
 const NAME_METADATA = 'orthanc_name';
 const verifyCrc32 = createCrcVerifier(CRC32);
 
 /** Whether an answer is that of a blob service, which numbers each. */
-export function isGenuine({ headers }: Answer): boolean {
+export function isFromStore({ headers }: Answer): boolean {
   return headers['x-ms-request-id'] !== undefined;
 }
 
@@ -43,7 +43,7 @@ export const REQUEST_ID = 'x-ms-client-request-id';
 
 /** Not every emulator gives the id back; the name is in what this plugin stored.
  *  @throws TransportError, StorageError for an answer to another request */
-export function assertOurs(
+export function assertMatches(
   key: string,
   requestId: string | undefined,
   { status, headers }: Answer,
@@ -81,7 +81,7 @@ export interface Requests {
     readonly sdk: BlobDownloadOptions;
   };
   receive(
-    options: Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'insistOnChecksum'>,
+    options: Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'requireChecksum'>,
   ): (status: number, headers: Headers) => Receiver;
 }
 
@@ -95,7 +95,7 @@ export function createRequests(settings: AzureSettings, verifyMd5: boolean): Req
   function createVerifier(
     headers: Headers,
     isWhole: boolean,
-    { range, insistOnChecksum }: Pick<ReceiveOptions, 'range' | 'insistOnChecksum'>,
+    { range, requireChecksum }: Pick<ReceiveOptions, 'range' | 'requireChecksum'>,
   ): Verifier | undefined {
     const crc32 = headers[`x-ms-meta-${CRC32_METADATA}`];
     if (isWhole && crc32 !== undefined) {
@@ -105,7 +105,7 @@ export function createRequests(settings: AzureSettings, verifyMd5: boolean): Req
     const isOfRange = range !== undefined && isRangeVerified(range);
     const expected =
       range === undefined || isOfRange ? headers['content-md5'] : headers['x-ms-blob-content-md5'];
-    const isWanted = isOfRange || (isWhole && (verifyMd5 || insistOnChecksum === true));
+    const isWanted = isOfRange || (isWhole && (verifyMd5 || requireChecksum === true));
     return isWanted && expected !== undefined
       ? createHashVerifier('md5', 'base64', expected, 'MD5 (Content-MD5)')
       : undefined;

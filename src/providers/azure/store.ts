@@ -10,7 +10,7 @@ import { removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
 import type { Body, ObjectInfo, ObjectStore, PutOptions } from '../../store/object-store.ts';
-import { createRun, listPages, toldSize, unlessMissing } from '../operation.ts';
+import { createRun, listPages, requireSize, unlessMissing } from '../operation.ts';
 import { describeAccess } from './account.ts';
 import { type BlockSizes, createBlocks } from './blocks.ts';
 import { checkContainer } from './check.ts';
@@ -81,7 +81,7 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
   }
 
   async function read(
-    options: Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'insistOnChecksum'>,
+    options: Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'requireChecksum'>,
     signal: AbortSignal,
   ): Promise<void> {
     const { key, range } = options;
@@ -120,7 +120,7 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
       .filter(({ metadata }) => metadata?.['hdi_isfolder'] !== 'true')
       .map(({ name, properties }) => ({
         key: name,
-        sizeBytes: toldSize(name, properties.contentLength),
+        sizeBytes: requireSize(name, properties.contentLength),
         modified: properties.lastModified,
       }));
     return { objects, next: continuationToken === '' ? undefined : continuationToken };
@@ -134,8 +134,8 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
           : putWhole(key, body, { ...options, signal }),
       ),
 
-    get: (key, range, sink, { signal, insistOnChecksum }) =>
-      run('read', key, signal, (linked) => read({ key, range, sink, insistOnChecksum }, linked)),
+    get: (key, range, sink, { signal, requireChecksum }) =>
+      run('read', key, signal, (linked) => read({ key, range, sink, requireChecksum }, linked)),
 
     head: (key, { signal }) =>
       run('look up', key, signal, async (linked) => {
@@ -144,7 +144,7 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
             container.getBlockBlobClient(key).getProperties({ abortSignal }),
           );
           const { contentLength, etag } = properties;
-          return { sizeBytes: toldSize(key, contentLength), version: etag };
+          return { sizeBytes: requireSize(key, contentLength), version: etag };
         } catch (thrown) {
           if (errorCodeOf(thrown) === 'BlobNotFound') return undefined;
           throw thrown;

@@ -157,7 +157,7 @@ function wasRefused(thrown: unknown): boolean {
 
 function isUnsupported(thrown: unknown): boolean {
   if (thrown instanceof AnswerError) return [400, 404, 405, 501].includes(thrown.status);
-  return thrown instanceof TransportError && ['NO_SESSION', 'STRANGER'].includes(thrown.code);
+  return thrown instanceof TransportError && ['NO_SESSION', 'FOREIGN_ANSWER'].includes(thrown.code);
 }
 
 /** The server's words are about one request, all else about the way to it. */

@@ -4,7 +4,7 @@
 // @see https://docs.cloud.google.com/storage/docs/json_api/v1
 
 import { StorageError } from '../../errors.ts';
-import { describeRefusal, hasHeaderOf } from '../../http/genuine.ts';
+import { describeRefusal, hasHeaderOf } from '../../http/foreign-answers.ts';
 import { readLocation } from '../../http/network-errors.ts';
 import {
   isConnectError,
@@ -20,11 +20,11 @@ import {
   TransportError,
 } from '../../http/transport.ts';
 import { asRecord, oneLine, oneName, readElement, text, textOf } from '../../http/words.ts';
-import type { Silent } from '../../store/check-timeout.ts';
+import type { AwaitedServer } from '../../store/check-timeout.ts';
 import { type Credentials, CredentialsError, TOKEN_SERVER } from './credentials.ts';
 
 export interface GoogleRequest
-  extends Pick<ExchangeRequest, 'method' | 'path' | 'content' | 'receive' | 'assertOurs'> {
+  extends Pick<ExchangeRequest, 'method' | 'path' | 'content' | 'receive' | 'assertMatches'> {
   readonly headers?: Headers;
   /** A status, other than 2xx, that is an answer and no failure. */
   readonly accept?: number;
@@ -43,7 +43,7 @@ export interface Client {
   /** Where requests go, for messages. */
   readonly target: string;
   /** What is being waited for when nothing happens. */
-  readonly describeWait: () => Silent;
+  readonly describeWait: () => AwaitedServer;
 }
 
 export interface ClientOptions {
@@ -101,9 +101,9 @@ export function createClient(options: ClientOptions): Client {
       headers: { ...headers, ...request.headers },
       content: request.content,
       receive: request.receive,
-      isGenuine: (given) =>
+      isFromStore: (given) =>
         isMarked(given) || (given.status < 300 ? request.isAnswer(given) : isRefusal(given)),
-      ...(request.assertOurs === undefined ? {} : { assertOurs: request.assertOurs }),
+      ...(request.assertMatches === undefined ? {} : { assertMatches: request.assertMatches }),
       signal,
     });
     if ((answer.status >= 200 && answer.status < 300) || answer.status === request.accept) {

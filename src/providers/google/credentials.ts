@@ -173,7 +173,7 @@ function createFetch({ transport }: CredentialsDependencies): Fetch {
         content === undefined ? headers : { ...headers, 'content-length': String(content.length) },
       content: content === undefined ? undefined : viewOf(content),
       receive: undefined,
-      isGenuine: undefined,
+      isFromStore: undefined,
       signal: init.signal ?? undefined,
     });
     const body = answer.body.length === 0 ? null : answer.body;

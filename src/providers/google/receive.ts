@@ -8,7 +8,7 @@ import type { CreateChecksum } from './crc32c.ts';
 
 /** @throws StorageError as all providers do; INTEGRITY also for an object that Google unpacks on the way */
 export function receive(
-  options: Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'insistOnChecksum'>,
+  options: Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'requireChecksum'>,
   createChecksum: CreateChecksum,
   status: number,
   headers: Headers,

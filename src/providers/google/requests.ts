@@ -6,6 +6,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { GoogleSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from '../../http/content.ts';
+import { isPage } from '../../http/foreign-answers.ts';
 import {
   refuse,
   refuseOther,
@@ -13,8 +14,7 @@ import {
   refuseOtherObject,
   refuseRepetition,
   uuidOf,
-} from '../../http/foreign.ts';
-import { isPage } from '../../http/genuine.ts';
+} from '../../http/mismatched-answers.ts';
 import type { Answer, Headers } from '../../http/transport.ts';
 import { asRecord, text } from '../../http/words.ts';
 import { abortReason } from '../../store/abort.ts';
@@ -26,7 +26,7 @@ import type {
   ObjectInfo,
   PutOptions,
 } from '../../store/object-store.ts';
-import { type ListPage, toldSize } from '../operation.ts';
+import { type ListPage, requireSize } from '../operation.ts';
 import { type Client, type GoogleRequest, isMarked } from './client.ts';
 import type { CreateChecksum } from './crc32c.ts';
 
@@ -39,7 +39,7 @@ const CHECKSUM_PLACEHOLDER = 'AAAAAA==';
 /** Of what an upload answers, only what is compared, and what an empty object without a size is told by. */
 const UPLOAD_FIELDS = 'fields=kind%2Cname%2Csize%2Ccrc32c';
 const HEAD_FIELDS = 'fields=kind%2Cname%2Csize%2Ccrc32c%2Cgeneration';
-/** What an object is called (foreign.ts), so that no read takes it for another one. Others' need not be its name. */
+/** What an object is called (mismatched-answers.ts), so that no read takes it for another one. Others' need not be its name. */
 const NAME_START = 'attachment; filename="orthanc-';
 const OBJECT_KIND = 'storage#object';
 const NOT_FOUND = 404;
@@ -148,7 +148,7 @@ export function createRequests(
           content: framed.body,
           receive: undefined,
           isAnswer: isOfUpload,
-          assertOurs: assertOurs(key),
+          assertMatches: assertMatches(key),
         },
       };
     },
@@ -176,23 +176,23 @@ export function createRequests(
       headers: readHeaders(range),
       content: undefined,
       isAnswer: (answer) => isOfDownload(answer, range !== undefined),
-      assertOurs: (answer) => {
-        assertOurs(key)(answer);
+      assertMatches: (answer) => {
+        assertMatches(key)(answer);
         refuseKind('a description', answer);
       },
     }),
     head: (key) => ({
       ...plain('GET', `${object(key)}?${HEAD_FIELDS}`),
-      assertOurs: (answer) => {
-        assertOurs(key)(answer);
+      assertMatches: (answer) => {
+        assertMatches(key)(answer);
         refuseKind('a content', answer);
       },
     }),
     remove: (key) => ({
       ...plain('DELETE', object(key)),
-      assertOurs: (answer, connection) => {
+      assertMatches: (answer, connection) => {
         refuseRepetition(connection, answer.headers['x-guploader-uploadid']);
-        assertOurs(key)(answer);
+        assertMatches(key)(answer);
       },
       isAnswer: (answer) => isRemoval(answer) || isVague(answer),
     }),
@@ -227,7 +227,7 @@ function plain(method: 'GET' | 'DELETE', path: string): GoogleRequest {
 
 /** By the name that a download or a description tells, and by the key of what is not there.
  *  @returns what throws TransportError, StorageError for an answer to another request */
-export function assertOurs(key: string): (answer: Answer) => void {
+export function assertMatches(key: string): (answer: Answer) => void {
   return (answer) => {
     const disposition = answer.headers['content-disposition'];
     if (answer.status === NOT_FOUND) {
@@ -394,7 +394,7 @@ export function readHead(key: string, answer: Answer): ObjectHead {
   const object = parse(answer);
   const { generation } = object;
   return {
-    sizeBytes: toldSize(key, readSize(object)),
+    sizeBytes: requireSize(key, readSize(object)),
     version: typeof generation === 'string' ? generation : undefined,
   };
 }
@@ -421,7 +421,7 @@ function readItem(item: unknown): ObjectInfo {
   const { name } = object;
   // What is not listed would count as lost.
   if (typeof name !== 'string') throw notOfGoogle('the listing has an object without a name');
-  const sizeBytes = toldSize(name, readSize({ kind: OBJECT_KIND, ...object }));
+  const sizeBytes = requireSize(name, readSize({ kind: OBJECT_KIND, ...object }));
   return { key: name, sizeBytes, modified: readModified(object) };
 }
 

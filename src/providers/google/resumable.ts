@@ -9,7 +9,7 @@ import type { Logger } from '../../log.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
 import type { Cleanups } from '../cleanups.ts';
 import { AnswerError, type Client, type GoogleRequest } from './client.ts';
-import { assertOurs, isOfUpload, type Requests, readSession, verifyStored } from './requests.ts';
+import { assertMatches, isOfUpload, type Requests, readSession, verifyStored } from './requests.ts';
 
 /** "Go on": the server has a part. */
 const RESUME_INCOMPLETE = 308;
@@ -67,7 +67,7 @@ export function createResumable(deps: {
         receive: undefined,
         accept: RESUME_INCOMPLETE,
         isAnswer: isOfUpload,
-        assertOurs: assertOurs(key),
+        assertMatches: assertMatches(key),
       },
       signal,
     );

@@ -89,14 +89,14 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
     key: string,
     range: ByteRange | undefined,
     sink: Sink,
-    { signal, insistOnChecksum }: GetOptions,
+    { signal, requireChecksum }: GetOptions,
   ): Promise<void> {
     const { requests, createChecksum } = await opening;
     await client.send(
       {
         ...requests.read(key, range),
         receive: (status, headers) =>
-          receive({ key, range, sink, insistOnChecksum }, createChecksum, status, headers),
+          receive({ key, range, sink, requireChecksum }, createChecksum, status, headers),
       },
       signal,
     );

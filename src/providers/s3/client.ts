@@ -10,7 +10,7 @@ import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
 import type { Credentials } from './credentials.ts';
 import { encode } from './encode.ts';
-import { assertOurs, isGenuine } from './genuine.ts';
+import { assertMatches, isFromStore } from './genuine.ts';
 import { createRetryStrategy } from './retry.ts';
 import type { SdkLogger } from './sdk-log.ts';
 
@@ -156,13 +156,17 @@ function createHandler(transport: Transport) {
         headers: request.headers,
         content: options.content ?? toBody(request.body),
         receive: options.receive,
-        isGenuine: isForBucket
-          ? (given) => isGenuine(request.method, given, isDocument)
+        isFromStore: isForBucket
+          ? (given) => isFromStore(request.method, given, isDocument)
           : undefined,
-        assertOurs: (given, connection) => {
+        assertMatches: (given, connection) => {
           if (!isForBucket) return;
           const key = decodeURIComponent(request.path);
-          assertOurs({ method: request.method, key, headers: request.headers }, given, connection);
+          assertMatches(
+            { method: request.method, key, headers: request.headers },
+            given,
+            connection,
+          );
         },
         signal: options.abortSignal,
       });

@@ -10,7 +10,7 @@ import type { S3ClientConfig } from '@aws-sdk/client-s3';
 import { loadSharedConfigFiles } from '@smithy/core/config';
 import type { Variables } from '../../config/environment.ts';
 import { asRecord, oneLine, text } from '../../http/words.ts';
-import type { Silent } from '../../store/check-timeout.ts';
+import type { AwaitedServer } from '../../store/check-timeout.ts';
 import type { SdkLogger } from './sdk-log.ts';
 
 type Provider = Extract<
@@ -25,7 +25,7 @@ export interface Place {
   /** Such as "the environment". */
   readonly name: string;
   /** For as long as it does not answer. */
-  readonly silent: Silent;
+  readonly silent: AwaitedServer;
   find(identity: Identity): Promise<Credentials>;
   /** In a few words, of what `find` threw: why there are none here. Nothing secret. */
   explain(thrown: unknown): string;
@@ -59,12 +59,12 @@ class NotSetError extends Error {
 export class SilenceError extends Error {
   override readonly name = 'SilenceError';
 
-  constructor({ name }: Silent) {
+  constructor({ name }: AwaitedServer) {
     super(`no answer from ${name}`);
   }
 }
 
-const nobody: Silent = { name: 'what gives out credentials', settings: undefined };
+const nobody: AwaitedServer = { name: 'what gives out credentials', settings: undefined };
 
 function environment(variables: Variables, logger: SdkLogger): Place {
   const missing = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'].filter(
@@ -147,7 +147,7 @@ function findSource(name: string, profiles: Profiles): Source {
 export const STS = 'the service that gives out temporary credentials (STS)';
 export const STS_ADDRESS = 'the environment variable AWS_ENDPOINT_URL_STS';
 
-function silentOf({ kind, profile, command }: Source): Silent {
+function silentOf({ kind, profile, command }: Source): AwaitedServer {
   const settings = `the profile "${profile}"`;
   switch (kind) {
     case 'process':

@@ -4,7 +4,7 @@
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
 import type { S3Settings } from '../../config/settings.ts';
 import { asRecord } from '../../http/words.ts';
-import type { Silent } from '../../store/check-timeout.ts';
+import type { AwaitedServer } from '../../store/check-timeout.ts';
 import {
   createPlaces,
   type Credentials as FoundCredentials,
@@ -22,7 +22,7 @@ export interface Credentials {
   /** For the SDK. Throws CredentialsError. */
   readonly provider: NonNullable<S3ClientConfig['credentials']>;
   /** What has been asked and has not answered. */
-  waitsFor(): Silent | undefined;
+  waitsFor(): AwaitedServer | undefined;
 }
 
 /** The chain found no credentials, or could not get them: nothing that the bucket or its server is to blame for. The cause is

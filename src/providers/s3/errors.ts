@@ -3,7 +3,7 @@
 
 import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
-import { describeAnswer, describeBetween, describeRefusal } from '../../http/genuine.ts';
+import { describeAnswer, describeBetween, describeRefusal } from '../../http/foreign-answers.ts';
 import {
   type Destination,
   describeUnderscore,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { hasHeaderOf, isPage } from '../../http/foreign-answers.ts';
 import {
   refuse,
   refuseOther,
   refuseOtherKey,
   refuseOtherObject,
   refuseRepetition,
-} from '../../http/foreign.ts';
-import { hasHeaderOf, isPage } from '../../http/genuine.ts';
+} from '../../http/mismatched-answers.ts';
 import type { Answer, Headers } from '../../http/transport.ts';
 import { readElement } from '../../http/words.ts';
 import { NAME_METADATA } from './requests.ts';
@@ -21,7 +21,7 @@ const ELEMENTS = ['ListBucketResult', 'UploadId>', 'CompleteMultipartUploadResul
 
 /** Whether an answer is that of an S3 server. Servers other than AWS need not send any x-amz- header, and not all have ETags.
  *  @param isDocument it must say something in XML; else the headers say all */
-export function isGenuine(method: string, answer: Answer, isDocument: boolean): boolean {
+export function isFromStore(method: string, answer: Answer, isDocument: boolean): boolean {
   const { status, headers, body } = answer;
   const text = Buffer.from(body.buffer, body.byteOffset, body.length);
   if (ELEMENTS.some((element) => text.includes(element))) return true;
@@ -40,7 +40,7 @@ const CHECKSUM = 'x-amz-checksum-crc32';
 /** By what binds an answer to its request, where it has that: its number, the checksum of what was stored, the name of what is read, the
  *  key of what is not there or was uploaded in parts.
  *  @throws TransportError, StorageError for an answer to another request */
-export function assertOurs(
+export function assertMatches(
   { method, key, headers: sent }: SentRequest,
   { status, headers, body }: Answer,
   connection: object,

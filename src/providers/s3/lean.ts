@@ -10,7 +10,7 @@ import type { ExchangeRequest, Headers, Transport } from '../../http/transport.t
 import { type AnyMiddleware, withMiddleware } from './client.ts';
 import { encode } from './encode.ts';
 import { AnswerError } from './errors.ts';
-import { assertOurs, isGenuine } from './genuine.ts';
+import { assertMatches, isFromStore } from './genuine.ts';
 import { EMPTY_SHA256 } from './requests.ts';
 
 export interface LeanDependencies {
@@ -67,9 +67,9 @@ export function createLean({ client, bucketName, transport }: LeanDependencies):
         method,
         path,
         headers: signed.headers,
-        isGenuine: (answer) => isGenuine(method, answer, false),
-        assertOurs: (answer, connection) => {
-          assertOurs({ method, key, headers }, answer, connection);
+        isFromStore: (answer) => isFromStore(method, answer, false),
+        assertMatches: (answer, connection) => {
+          assertMatches({ method, key, headers }, answer, connection);
         },
       });
     };

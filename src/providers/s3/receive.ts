@@ -14,7 +14,7 @@ import type { Headers, Receiver } from '../../http/transport.ts';
 import { CRC32_METADATA } from './requests.ts';
 
 export interface ReceiveOptions
-  extends Pick<SharedOptions, 'key' | 'range' | 'sink' | 'split' | 'insistOnChecksum'> {
+  extends Pick<SharedOptions, 'key' | 'range' | 'sink' | 'split' | 'requireChecksum'> {
   /** Where there is no checksum, the MD5 is compared with the ETag, if that may be one; notes here that it did not match. Undefined: it
    *  is not compared. */
   readonly etag: { isMismatch: boolean } | undefined;

@@ -5,7 +5,7 @@
 import { encodeCrc32 } from '../../checksums/checksums.ts';
 import type { S3Settings } from '../../config/settings.ts';
 import { digest } from '../../http/content.ts';
-import { nameOf } from '../../http/foreign.ts';
+import { nameOf } from '../../http/mismatched-answers.ts';
 import type { Headers } from '../../http/transport.ts';
 import type { Body, ByteRange } from '../../store/object-store.ts';
 import { encode } from './encode.ts';
@@ -17,7 +17,7 @@ export const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca49
  *  uploaded in parts, and their ETags need not be MD5s. With hyphens: proxies drop headers with underscores (nginx does by default). */
 export const CRC32_METADATA = 'orthanc-crc32';
 
-/** Metadata of an object: what it is called (foreign.ts), so that no read takes it for another one. */
+/** Metadata of an object: what it is called (mismatched-answers.ts), so that no read takes it for another one. */
 export const NAME_METADATA = 'orthanc-name';
 
 export interface RequestHeaders {

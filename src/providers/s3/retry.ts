@@ -7,9 +7,9 @@ import { setTimeout } from 'node:timers/promises';
 import {
   delayMs,
   isConnectError,
-  isDoubtful,
   isTransientFailure,
-  MAX_DOUBTS,
+  isWrongAnswer,
+  MAX_WRONG_ANSWERS,
 } from '../../http/retry.ts';
 
 /** The SDK waits for getRetryDelay, but its timer outlives an abort and keeps the event loop from ending; so the waiting is done
@@ -49,9 +49,9 @@ export function createRetryStrategy(options: {
     acquireInitialRetryToken: () => Promise.resolve(createToken(0, 0)),
     async refreshRetryTokenForRetry(token, info) {
       const retries = token.getRetryCount() + 1;
-      const doubts = token.doubts + (isDoubtful(info.error) ? 1 : 0);
+      const doubts = token.doubts + (isWrongAnswer(info.error) ? 1 : 0);
       const isAllowed =
-        (options.retryConnecting || !isConnectError(info.error)) && doubts <= MAX_DOUBTS;
+        (options.retryConnecting || !isConnectError(info.error)) && doubts <= MAX_WRONG_ANSWERS;
       if (retries > options.maxRetries || !isAllowed || !isTransient(info)) {
         throw new Error('no further attempt');
       }

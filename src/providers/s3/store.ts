@@ -18,7 +18,7 @@ import { createTransport, type Headers } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
 import { viewOf } from '../../store/bodies.ts';
 import type { Body, ObjectInfo, ObjectStore, PutOptions } from '../../store/object-store.ts';
-import { createRun, listPages, probeKey, toldSize, unlessMissing } from '../operation.ts';
+import { createRun, listPages, probeKey, requireSize, unlessMissing } from '../operation.ts';
 import { PROBE } from '../probe.ts';
 import { checkBucket } from './check.ts';
 import { connect, type SendOptions, withHeaders } from './client.ts';
@@ -126,7 +126,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
     options: Omit<ReceiveOptions, 'etag' | 'checksums'>,
     signal: AbortSignal,
   ): Promise<void> {
-    const isWanted = deps.verifyMd5 === true || options.insistOnChecksum === true;
+    const isWanted = deps.verifyMd5 === true || options.requireChecksum === true;
     const etag = isWanted && etags.mayBeMd5() ? { isMismatch: false } : undefined;
     try {
       await read({ ...options, checksums, etag }, signal);
@@ -192,9 +192,9 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
           : putWhole(key, body, { ...options, signal }),
       ),
 
-    get: (key, range, sink, { signal, insistOnChecksum }) =>
+    get: (key, range, sink, { signal, requireChecksum }) =>
       run('read', key, signal, (linked) =>
-        readVerified({ key, range, sink, insistOnChecksum }, linked),
+        readVerified({ key, range, sink, requireChecksum }, linked),
       ),
 
     head: (key, { signal }) =>
@@ -205,7 +205,7 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
             new HeadObjectCommand({ Bucket: bucket, Key: key }),
             options,
           );
-          return { sizeBytes: toldSize(key, head.ContentLength), version: head.ETag };
+          return { sizeBytes: requireSize(key, head.ContentLength), version: head.ETag };
         } catch (thrown) {
           // A HEAD's answer has no body to say NoSuchKey, only its status.
           if (thrown instanceof Error && thrown.name === 'NotFound') return undefined;

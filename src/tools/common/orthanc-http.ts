@@ -117,7 +117,7 @@ export function connectToOrthanc(
         headers,
         content: undefined,
         receive: undefined,
-        isGenuine: undefined,
+        isFromStore: undefined,
         signal,
       });
       refuseStrange(answer, base, url, login);

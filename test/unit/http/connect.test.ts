@@ -139,7 +139,7 @@ describe('ConnectionTimeout', () => {
       headers: {},
       content: undefined,
       receive: undefined,
-      isGenuine: undefined,
+      isFromStore: undefined,
       signal: undefined,
     });
     await expect(exchanging).rejects.toMatchObject({ code: 'UND_ERR_CONNECT_TIMEOUT' });

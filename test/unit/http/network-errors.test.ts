@@ -32,7 +32,7 @@ async function explain(scheme: string, answer: (socket: Socket) => void) {
       headers: {},
       content: undefined,
       receive: undefined,
-      isGenuine: undefined,
+      isFromStore: undefined,
       signal: undefined,
     });
   } catch (thrown) {

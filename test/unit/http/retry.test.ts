@@ -62,7 +62,7 @@ describe('the strategy given to the SDK', () => {
     ['a refusal', new Error('x'), 'CLIENT_ERROR', 0],
     ['a short body', new StorageError('SHORT_BODY', 'x'), 'CLIENT_ERROR', 3],
     ['an altered body', new StorageError('INTEGRITY', 'x'), 'CLIENT_ERROR', 1],
-    ["somebody else's answer", transport('STRANGER', true), 'CLIENT_ERROR', 1],
+    ["somebody else's answer", transport('FOREIGN_ANSWER', true), 'CLIENT_ERROR', 1],
     ['a range past the end', new StorageError('BAD_RANGE', 'x'), 'CLIENT_ERROR', 0],
     ['an abort', new StorageError('ABORTED', 'x'), 'CLIENT_ERROR', 0],
   ])('repeats %s as often as it should', async (_name, error, type, retries) => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// How an answer of the store's is told from one that was given in its place: proxies, web filters, gateways and portals answer pages
-// of their own, with status 200 and to any method. A write that such a page "acknowledges" would be lost.
+// Foreign answers: those that somebody else gives in the store's place. Proxies, web filters, gateways and portals answer pages of their
+// own, with status 200 and to any method. A write that such a page "acknowledges" would be lost.
 
 import type { Answer, Headers } from './transport.ts';
 import { oneLine, textOf } from './words.ts';
@@ -15,15 +15,15 @@ export function isPage(headers: Headers): boolean {
   return /^text\/html\b/i.test(headers['content-type'] ?? '');
 }
 
-/** Whether an answer would be believed: a success, or a refusal as a page, such as "403 Forbidden" of a filter or "413 Request Entity
- *  Too Large" of a gateway. Other errors are repeated and explained by their status, whosever they are. */
-export function isClaim({ status, headers }: Answer): boolean {
+/** Whether an answer must be the store's own: a success, or a refusal as a page, such as "403 Forbidden" of a filter or "413 Request
+ *  Entity Too Large" of a gateway. Other errors are repeated and explained by their status, whoever gave them. */
+export function mustBeFromStore({ status, headers }: Answer): boolean {
   const isRefusal = status >= 400 && status < 500 && status !== 408 && status !== 429;
   return (status >= 200 && status < 300) || (isRefusal && isPage(headers));
 }
 
-/** A refusal that is not in the protocol's words: what a gateway says, such as "no healthy upstream", or an answer to HEAD, which has no
- *  words at all. Nothing of a page, and nothing of what was signed. */
+/** For messages: a refusal that is not in the protocol's words, such as a gateway's "no healthy upstream" or the empty answer to a HEAD.
+ *  Shows nothing of a page, and nothing of what was signed. */
 export function describeRefusal(answer: Answer): string {
   const { status, headers, body } = answer;
   if (body.length === 0) return `status ${status} without a reason${namesOf(headers)}`;
@@ -39,7 +39,7 @@ const MAX_VALUE = 80;
 const GATEWAYS =
   /nginx|openresty|apache|haproxy|envoy|caddy|traefik|cloudflare|squid|varnish|awselb|akamai|big-?ip|iis|kong/i;
 
-/** Whom the way to a server leads past, as far as an answer and the settings tell.
+/** For messages: the proxies and gateways that an answer and the settings tell of.
  *  @param proxySetting that names the proxy */
 export function describeBetween(
   { via, server = '' }: Headers,
@@ -53,7 +53,7 @@ export function describeBetween(
   return seen.length === 0 ? '' : ` (${seen.join(', ')})`;
 }
 
-/** Who that was, as far as he says. Never the body: it is somebody's page. */
+/** For messages: status, type and the names that the answer gives. The body is left out, since it may be anybody's page. */
 export function describeAnswer({ status, headers }: Answer): string {
   const { 'content-type': type = 'no Content-Type' } = headers;
   return `status ${status}, ${type.slice(0, MAX_VALUE)}${namesOf(headers)}`;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// How an answer to another request is told from ours. Gateways that answer twice, or mix up their connections, give whole and genuine
-// ones: a write that another one's answer "acknowledges" would be lost, and a read would show another patient.
+// Mismatched answers: the store's own, but to another request. Gateways that answer twice or mix up their connections give them. A write
+// that such an answer "acknowledges" would be lost, and a read would show another patient.
 
 import { createHash } from 'node:crypto';
 import { StorageError } from '../errors.ts';
@@ -66,7 +66,7 @@ export function refuseRepetition(connection: object, id: string | undefined): vo
 }
 
 export function refuse(words: string): never {
-  throw new TransportError('FOREIGN', words, true, undefined);
+  throw new TransportError('MISMATCHED_ANSWER', words, true, undefined);
 }
 
 /** @throws TransportError where the answer tells something else than the request said; what either leaves out is not compared */
