@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// When and how soon a request is repeated: the same for all providers, whoever does the repeating.
+// When and how soon a request is repeated: the same for all providers.
 
 import { StorageError } from '../errors.ts';
 import { abortReason, sleepUntilAborted, tellFailure } from '../store/abort.ts';
+import { AnswerError } from './answer-error.ts';
 import { TransportError } from './transport.ts';
 
 /** First delay; doubles with each attempt. */
@@ -50,7 +51,7 @@ export function isTransientFailure(thrown: unknown): boolean | undefined {
   return undefined;
 }
 
-/** How often a doubtful answer is asked for again, whatever MaxRetries says. */
+/** How often a wrong answer is asked for again, whatever MaxRetries says. */
 export const MAX_WRONG_ANSWERS = 1;
 
 /** An answer that came whole and is not what it should be, or not the server's. If it was altered on the way, or given by a gateway
@@ -73,12 +74,97 @@ export function isConnectError(error: unknown): boolean {
   );
 }
 
-/** Whether waiting may mend what a check found: a store that is not up yet, or cannot be reached. Not a mistake, which a page of somebody
- *  else's mostly is. */
+/** Whether waiting may help with what a check found: a store that is not up yet, or cannot be reached. A foreign answer is mostly a
+ *  mistake of the configuration. */
 export function mayPass(error: StorageError): boolean {
   const isForeign = error.cause instanceof TransportError && error.cause.code === 'FOREIGN_ANSWER';
   return ['UNAVAILABLE', 'TIMEOUT', 'THROTTLED'].includes(error.code) && !isForeign;
 }
+
+/** Why an attempt may be repeated: the server asks for fewer requests, or the next attempt may have more luck. */
+export type RetryReason = 'throttled' | 'transient';
+
+export interface RetryOptions {
+  readonly maxRetries: number;
+  /** False at start: nobody listens, and the user waits for the message. */
+  readonly retryConnecting: boolean;
+  /** What the provider knows beyond what holds for all: its codes for failures that pass, and errors of its SDK. */
+  readonly classify?: (thrown: unknown) => RetryReason | undefined;
+  /** Repairs what made the server refuse, such as an expired token, once for each status.
+   *  @returns true where another attempt at once makes sense */
+  readonly recover?: (error: AnswerError) => boolean | Promise<boolean>;
+  /** For tests. */
+  readonly random?: () => number;
+}
+
+/** Repeats an attempt as the settings say.
+ *  @throws what the last attempt threw; what the signal says */
+export type Retry = <T>(signal: AbortSignal, attempt: () => Promise<T>) => Promise<T>;
+
+export function createRetry(options: RetryOptions): Retry {
+  const { maxRetries, random = Math.random } = options;
+
+  function judge(thrown: unknown, failure: unknown): RetryReason | undefined {
+    if (!options.retryConnecting && isConnectError(failure)) return undefined;
+    return options.classify?.(thrown) ?? reasonToRepeat(failure);
+  }
+
+  return async (signal, attempt) => {
+    const recovered = new Set<number>();
+    let wrongAnswers = 0;
+    for (let retries = 0; ; ) {
+      if (signal.aborted) throw abortReason(signal);
+      try {
+        return await attempt();
+      } catch (thrown) {
+        if (signal.aborted) throw thrown;
+        const failure = failureBeneath(thrown);
+        const answer = failure instanceof AnswerError ? failure : undefined;
+        if (answer !== undefined && !recovered.has(answer.status)) {
+          recovered.add(answer.status);
+          if ((await options.recover?.(answer)) === true) continue;
+        }
+        if (isWrongAnswer(failure)) wrongAnswers += 1;
+        const reason = judge(thrown, failure);
+        if (reason === undefined || retries === maxRetries || wrongAnswers > MAX_WRONG_ANSWERS) {
+          throw thrown;
+        }
+        retries += 1;
+        tellFailure(signal, thrown);
+        const isThrottled = reason === 'throttled';
+        const retryAfterMs = answer?.retryAfterMs;
+        await sleepUntilAborted(delayMs(retries, { isThrottled, retryAfterMs }, random), signal);
+      }
+    }
+  };
+}
+
+const TRANSIENT_STATUS: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
+
+function reasonToRepeat(failure: unknown): RetryReason | undefined {
+  if (failure instanceof AnswerError) {
+    if (failure.status === 429 || failure.status === 503) return 'throttled';
+    return TRANSIENT_STATUS.has(failure.status) ? 'transient' : undefined;
+  }
+  return isTransientFailure(failure) === true ? 'transient' : undefined;
+}
+
+/** SDKs wrap what the transport threw, some of them twice.
+ *  @returns the error of ours beneath, else the one given */
+export function failureBeneath(thrown: unknown): unknown {
+  let current = thrown;
+  for (let depth = 0; depth < MAX_WRAPPINGS && current instanceof Error; depth++) {
+    const isOurs =
+      current instanceof TransportError ||
+      current instanceof StorageError ||
+      current instanceof AnswerError;
+    if (isOurs) return current;
+    current = current.cause;
+  }
+  return thrown;
+}
+
+const MAX_WRAPPINGS = 5;
 
 /** Repeats an attempt up to so many times, for as long as `judge` finds reason to. For SDKs whose own retries cannot be made to
  *  follow MaxRetries, Retry-After and the signal. */
