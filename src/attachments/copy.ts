@@ -2,8 +2,7 @@
 // One attachment from one store into another.
 
 import { toStorageError } from '../errors.ts';
-import { bodyOf } from '../store/bodies.ts';
-import { createMemorySink } from '../store/memory-sink.ts';
+import { bodyOf, createMemorySink } from '../store/bodies.ts';
 import type { Body, GetOptions, OperationOptions, Sink } from '../store/object-store.ts';
 import type { Attachment, AttachmentStore } from './attachments.ts';
 import { createDigester, type Digest, digestOf, type Expected, insist } from './digest.ts';

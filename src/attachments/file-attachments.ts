@@ -3,8 +3,7 @@
 
 import type { Envelope } from '../encryption/envelope.ts';
 import { headOf, readHead } from '../encryption/inspect.ts';
-import { storeOf } from '../store/body-store.ts';
-import { NOWHERE } from '../store/memory-sink.ts';
+import { NOWHERE, storeOf } from '../store/bodies.ts';
 import type { Body, LocalFiles, ObjectStore, OperationOptions } from '../store/object-store.ts';
 import { type Attachment, type AttachmentStore, createAttachmentStore } from './attachments.ts';
 import { ORTHANC_NAMING, objectKey } from './naming.ts';

@@ -10,9 +10,7 @@ import { isLookalike } from '../encryption/header.ts';
 import { headOf } from '../encryption/inspect.ts';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError } from '../errors.ts';
-import { bodyOf } from '../store/bodies.ts';
-import { pour, storeOf } from '../store/body-store.ts';
-import { createMemorySink } from '../store/memory-sink.ts';
+import { bodyOf, createMemorySink, pour, storeOf } from '../store/bodies.ts';
 import type { Body, ObjectStore, Sink } from '../store/object-store.ts';
 import { openBucket } from '../tools/common/bucket.ts';
 import {

@@ -3,6 +3,7 @@
 
 import { StorageError, type StorageErrorCode, toStorageError } from '../errors.ts';
 import { linkSignals } from '../store/abort.ts';
+import { createSemaphore } from '../store/limit.ts';
 import type {
   Body,
   ByteRange,
@@ -12,7 +13,6 @@ import type {
   Sink,
 } from '../store/object-store.ts';
 import { isWrappedBy, type ObjectIdentity, readA2Header } from './a2.ts';
-import { createByteBudget } from './byte-budget.ts';
 import type { Ciphers } from './ciphers.ts';
 import {
   badRangeError,
@@ -138,7 +138,8 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
   const { keyring, ciphers } = deps;
   const find = (id: number) => keyring.find(id);
   const hasKey = (id: number) => keyring.ids.includes(id);
-  const budget = createByteBudget(deps.maxInputBytes);
+  // MaxConcurrentInputSize: how many bytes are in memory at once to be encrypted or decrypted.
+  const budget = createSemaphore(deps.maxInputBytes);
   const pacer = createPacer(PACER_SLICE_MS, deps.now);
   const lookalikeFormat = deps.format ?? 'A1';
 
@@ -163,14 +164,14 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
     options: PutOptions,
   ): Promise<void> {
     const { signal, onlyIfVersion } = options;
-    const lease = await budget.acquire(inMemory(content.sizeBytes), signal);
+    const release = await budget.acquire(signal, inMemory(content.sizeBytes));
     let body: EncryptedBody | undefined;
     try {
       body = await encryptBody(content, target, pacer, signal);
       await store.put(key, body, { signal, onlyIfVersion });
     } finally {
       body?.wipe();
-      lease.release();
+      release();
     }
   }
 
@@ -183,7 +184,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
   ): Promise<boolean> {
     const { store, key } = request;
     const sizeBytes = range === undefined ? HELD_MAX_BYTES : range.end - range.start;
-    const lease = await budget.acquire(inMemory(sizeBytes), request.signal);
+    const release = await budget.acquire(request.signal, inMemory(sizeBytes));
     const link = linkSignals(request.signal);
     const sink = createDecryptingSink(request.sink, request.source, fetched, (failure) => {
       // No other attempt would find the key, and the rest of the object may be a gigabyte.
@@ -200,7 +201,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
     } finally {
       link.release();
       sink.wipe();
-      lease.release();
+      release();
     }
   }
 
@@ -264,7 +265,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
       if (detectFormat(bytes) === 'A1') return 'untold';
       return isWrappedBy(find(keyId), bytes) ? 'right' : 'wrong';
     },
-    bytesInProcess: () => budget.bytesInProcess(),
+    bytesInProcess: () => budget.weightInUse(),
 
     async put(store, key, content, identity, { format = deps.format, ...options }) {
       const target = targetOf(format, keyring.master, identity);

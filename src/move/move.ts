@@ -18,7 +18,7 @@ import {
   type Resource,
 } from '../orthanc/api.ts';
 import { abortReason, sleepUntilAborted } from '../store/abort.ts';
-import { createLimiter } from '../store/limit.ts';
+import { createSemaphore } from '../store/limit.ts';
 import { type JobRunner, type JobState, type StepResult, StepStatus } from './job.ts';
 import {
   addCounts,
@@ -106,7 +106,7 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
     insistOnTwoPlaces === undefined
       ? undefined
       : createPlaceGuard(stores, insistOnTwoPlaces, signal);
-  const large = createLimiter(1);
+  const large = createSemaphore(1);
   const placeFailures = createPlaceFailures();
   let progress = begun;
   /** How much of the present resource's family is done, from 0 to 1. */

@@ -3,7 +3,7 @@
 // headers is what it sends. Ceph RGW 18.2 with its dbstore backend answers a range with the right Content-Range and the first bytes.
 
 import { StorageError, type StorageErrorCode, toStorageError } from '../errors.ts';
-import { createMemorySink } from '../store/memory-sink.ts';
+import { createMemorySink } from '../store/bodies.ts';
 import type { ByteRange, Sink } from '../store/object-store.ts';
 
 const PROBE_PAIRS = 512;

@@ -1,7 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { setMaxListeners } from 'node:events';
 import { setTimeout } from 'node:timers/promises';
 import { StorageError } from '../errors.ts';
+
+/** An AbortController that any number of operations may listen to: from eleven on, Node would warn of a leak. */
+export function createAbortController(): AbortController {
+  const controller = new AbortController();
+  setMaxListeners(0, controller.signal);
+  return controller;
+}
 
 /** What an operation rejects with once its signal is aborted: the reason, where that is a StorageError, else ABORTED. */
 export function abortReason(signal: AbortSignal): StorageError {
@@ -19,27 +27,27 @@ export async function sleepUntilAborted(ms: number, signal: AbortSignal): Promis
   }
 }
 
-/** By the signal of the work; each entry lives as long as its signal. */
+/** Each entry lives as long as its signal. */
 const failureListeners = new WeakMap<AbortSignal, (failure: unknown) => void>();
 
-/** An attempt failed and there will be another: whoever ends the work can then say what was wrong. As aborts go inward along linked
- *  signals, failures go outward. */
+/** An attempt failed and there will be another: whoever ends the work can then say what was wrong. Failures go outward along linked
+ *  signals, as aborts go inward. */
 export function tellFailure(signal: AbortSignal, failure: unknown): void {
   failureListeners.get(signal)?.(failure);
 }
 
-/** @param listener hears of the failures under this signal, in place of outer ones */
+/** @param listener hears of the failures of work under this signal. Outer signals then hear of none */
 export function hearFailures(signal: AbortSignal, listener: (failure: unknown) => void): void {
   failureListeners.set(signal, listener);
 }
 
-/** An own AbortController that also follows outer signals; `release` must be called when the work is done, else each outer signal
+/** An AbortController that also follows outer signals. `release` must be called when the work is done, else each outer signal
  *  keeps a listener. Unlike AbortSignal.any it needs no garbage collector to let go (nodejs/node#54614). */
 export function linkSignals(...outer: readonly AbortSignal[]): {
   readonly controller: AbortController;
   release(): void;
 } {
-  const controller = new AbortController();
+  const controller = createAbortController();
   const listeners = outer.map((signal) => {
     const listener = () => {
       controller.abort(signal.reason);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Bodies of what is in memory, or can be brought there.
+// Bodies of what is at hand, and sinks that keep it there.
 
-import type { Body } from './object-store.ts';
+import { setImmediate } from 'node:timers/promises';
+import { abortReason } from './abort.ts';
+import type { Body, ByteRange, ObjectStore, OperationOptions, Sink } from './object-store.ts';
 
 /** @param readInto fills the whole target with the bytes from `start` on */
 export function bodyFrom(sizeBytes: number, readInto: Body['readInto']): Body {
@@ -37,3 +39,48 @@ function copierOf(bytes: Uint8Array): Body['readInto'] {
     target.set(bytes.subarray(start, start + target.length));
   };
 }
+
+const PIECE_BYTES = 256 * 1024;
+
+/** A store that has this body under every key, for code that reads from stores. */
+export function storeOf(body: Body): Pick<ObjectStore, 'get' | 'head'> {
+  return {
+    head: () => Promise.resolve({ sizeBytes: body.sizeBytes }),
+    get: (_key, range, sink, options) => pour(body, sink, options, range),
+  };
+}
+
+/** Hands a body on in pieces. The event loop turns between them: other work goes on, and Ctrl-C is heard. */
+export async function pour(
+  body: Body,
+  sink: Sink,
+  { signal }: OperationOptions,
+  { start, end }: ByteRange = { start: 0, end: body.sizeBytes },
+): Promise<void> {
+  sink.begin(end - start, body.sizeBytes);
+  for (let at = start; at < end; at += PIECE_BYTES) {
+    sink.write(at - start, body.read(at, Math.min(at + PIECE_BYTES, end)));
+    await setImmediate();
+    if (signal.aborted) throw abortReason(signal);
+  }
+}
+
+/** For contents that are needed as a whole. */
+export function createMemorySink(): { readonly sink: Sink; bytes(): Uint8Array } {
+  let bytes = new Uint8Array();
+  return {
+    sink: {
+      begin: (sizeBytes) => {
+        // Nobody reads it before each byte is written.
+        bytes = Buffer.allocUnsafeSlow(sizeBytes);
+      },
+      write: (offset, piece) => {
+        bytes.set(piece, offset);
+      },
+    },
+    bytes: () => bytes,
+  };
+}
+
+/** For reads of which only the success counts. */
+export const NOWHERE: Sink = { begin: () => undefined, write: () => undefined };

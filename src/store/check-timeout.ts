@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { type StorageError, toStorageError } from '../errors.ts';
-import { hearFailures, linkSignals, untilAborted } from './abort.ts';
-import { timeUp } from './deadline.ts';
+import { timeUp, withTimeLimit } from './deadline.ts';
 
 /** Orthanc waits for the check at its start. */
 const CHECK_TIMEOUT_MS = 9_000;
@@ -24,27 +23,21 @@ export async function withCheckTimeout(
   work: (signal: AbortSignal) => Promise<void>,
   explain: (failure: unknown) => StorageError = toStorageError,
 ): Promise<void> {
-  const link = linkSignals(signal);
   let last: StorageError | undefined;
-  hearFailures(link.controller.signal, (failure) => {
-    const error = explain(failure);
-    // Silence is what the words below are about.
-    if (error.code !== 'TIMEOUT') last = error;
+  await withTimeLimit(CHECK_TIMEOUT_MS, signal, work, {
+    hear: (failure) => {
+      const error = explain(failure);
+      // The message is about missing answers already.
+      if (error.code !== 'TIMEOUT') last = error;
+    },
+    describe: () => {
+      const { name, settings } = describeWait();
+      const correction = settings === undefined ? '' : `correct ${settings}, or `;
+      const late =
+        last === undefined
+          ? `no answer from ${name} within ${CHECK_TIMEOUT_MS / 1000} s; ${correction}look for a firewall or proxy between`
+          : `not done within ${CHECK_TIMEOUT_MS / 1000} s`;
+      return timeUp(`cannot check ${subject}: ${late}`, last);
+    },
   });
-  const timer = setTimeout(() => {
-    const { name, settings } = describeWait();
-    const correction = settings === undefined ? '' : `correct ${settings}, or `;
-    const late =
-      last === undefined
-        ? `no answer from ${name} within ${CHECK_TIMEOUT_MS / 1000} s; ${correction}look for a firewall or proxy between`
-        : `not done within ${CHECK_TIMEOUT_MS / 1000} s`;
-    link.controller.abort(timeUp(`cannot check ${subject}: ${late}`, last));
-  }, CHECK_TIMEOUT_MS);
-  try {
-    // Not all that gives out credentials listens to a signal.
-    await untilAborted(work(link.controller.signal), link.controller.signal);
-  } finally {
-    clearTimeout(timer);
-    link.release();
-  }
 }

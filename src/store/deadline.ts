@@ -38,6 +38,28 @@ function withoutSubject(message: string): string {
   return message;
 }
 
+/** Ends the work when its time is up: it then rejects with `describe()`, and its signal is aborted.
+ *  @param hear told of each attempt that failed and is repeated */
+export async function withTimeLimit<T>(
+  ms: number,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+  { hear, describe }: { hear(failure: unknown): void; describe(): StorageError },
+): Promise<T> {
+  const { controller, release } = linkSignals(signal);
+  hearFailures(controller.signal, hear);
+  const timer = setTimeout(() => {
+    controller.abort(describe());
+  }, ms);
+  try {
+    // Not all work listens to a signal.
+    return await untilAborted(work(controller.signal), controller.signal);
+  } finally {
+    clearTimeout(timer);
+    release();
+  }
+}
+
 /** No operation takes longer than so many milliseconds, removals at most REMOVAL_TIMEOUT_MS, retries and waits included; it then
  *  fails with TIMEOUT and its signal is aborted. For a listing that holds for each step. `check` keeps a time of its own. */
 export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore {
@@ -49,29 +71,23 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
     advice: ', for which Orthanc waits; if the object is left, it is an orphan that "verify" finds',
   };
 
-  async function run<T>(
+  function run<T>(
     what: string,
     key: string,
     options: OperationOptions,
     work: (options: OperationOptions) => Promise<T>,
     limit: TimeLimit = requestTimeout,
   ): Promise<T> {
-    const link = linkSignals(options.signal);
-    const { controller } = link;
     let last: unknown;
-    hearFailures(controller.signal, (failure) => {
-      last = failure;
+    return withTimeLimit(limit.ms, options.signal, (signal) => work({ signal }), {
+      hear: (failure) => {
+        last = failure;
+      },
+      describe: () => {
+        const late = `not done within ${limit.name} (${limit.ms / 1000} s)${limit.advice}`;
+        return timeUp(`cannot ${what} "${key}": ${late}`, last, key);
+      },
     });
-    const timer = setTimeout(() => {
-      const late = `not done within ${limit.name} (${limit.ms / 1000} s)${limit.advice}`;
-      controller.abort(timeUp(`cannot ${what} "${key}": ${late}`, last, key));
-    }, limit.ms);
-    try {
-      return await untilAborted(work({ signal: controller.signal }), controller.signal);
-    } finally {
-      clearTimeout(timer);
-      link.release();
-    }
   }
 
   return {

@@ -1,85 +1,145 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+// How much runs at once: requests of a store, bytes in memory, objects of a tool.
 
 import { abortReason } from './abort.ts';
 import type { ObjectStore } from './object-store.ts';
 
-interface Waiter {
-  start(): void;
-}
+type Release = () => void;
 
-export interface Limiter {
-  /** Runs the work once fewer than the maximum run, in the order of asking.
-   *  @throws the signal's reason when it is aborted while waiting; the work is then never begun */
+export interface Semaphore {
+  /** Waits until the weight fits, in the order of asking: nobody overtakes, however small. What is heavier than the limit waits until
+   *  it is alone.
+   *  @returns gives the share back; further calls do nothing
+   *  @throws the signal's reason when it is aborted while waiting */
+  acquire(signal: AbortSignal | undefined, weight?: number): Promise<Release>;
+  /** Does the work as soon as it fits, with a weight of 1. @throws as `acquire`: the work is then never begun */
   run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T>;
+  weightInUse(): number;
 }
 
-export function createLimiter(maxAtOnce: number): Limiter {
-  let running = 0;
+interface Waiter {
+  readonly weight: number;
+  start(release: Release): void;
+}
+
+export function createSemaphore(limit: number): Semaphore {
+  let holders = 0;
+  let inUse = 0;
   // A set keeps the order and lets a waiter leave from anywhere.
   const waiting = new Set<Waiter>();
 
-  function enter(signal: AbortSignal): Promise<void> | undefined {
-    if (signal.aborted) throw abortReason(signal);
-    if (running < maxAtOnce) {
-      running += 1;
-      return undefined;
+  const fits = (weight: number) => holders === 0 || inUse + weight <= limit;
+
+  function grant(weight: number): Release {
+    holders += 1;
+    inUse += weight;
+    let isHeld = true;
+    return () => {
+      if (!isHeld) return;
+      isHeld = false;
+      holders -= 1;
+      inUse -= weight;
+      admit();
+    };
+  }
+
+  function admit(): void {
+    for (const waiter of waiting) {
+      if (!fits(waiter.weight)) return;
+      waiting.delete(waiter);
+      waiter.start(grant(waiter.weight));
     }
+  }
+
+  /** @returns at once where it fits, so that free work begins in the same turn */
+  function enter(signal: AbortSignal | undefined, weight: number): Release | Promise<Release> {
+    if (signal?.aborted === true) throw abortReason(signal);
+    if (waiting.size === 0 && fits(weight)) return grant(weight);
     return new Promise((resolve, reject) => {
       const onAbort = () => {
         waiting.delete(waiter);
-        reject(abortReason(signal));
+        if (signal !== undefined) reject(abortReason(signal));
+        // It may have been a heavy one at the head that kept all others waiting.
+        admit();
       };
-      // The slot passes on without `running` changing, so that nobody overtakes.
       const waiter: Waiter = {
-        start: () => {
-          signal.removeEventListener('abort', onAbort);
-          resolve();
+        weight,
+        start: (release) => {
+          signal?.removeEventListener('abort', onAbort);
+          resolve(release);
         },
       };
-      signal.addEventListener('abort', onAbort, { once: true });
+      signal?.addEventListener('abort', onAbort, { once: true });
       waiting.add(waiter);
     });
   }
 
-  function leave(): void {
-    const [first] = waiting;
-    if (first === undefined) {
-      running -= 1;
-      return;
-    }
-    waiting.delete(first);
-    first.start();
-  }
-
   return {
+    acquire: async (signal, weight = 1) => enter(signal, weight),
     async run(signal, work) {
-      const turn = enter(signal);
-      if (turn !== undefined) await turn;
+      const entered = enter(signal, 1);
+      const release = entered instanceof Promise ? await entered : entered;
       try {
         return await work();
       } finally {
-        leave();
+        release();
       }
     },
+    weightInUse: () => inUse,
   };
 }
 
-/** At most so many operations at once; the others wait their turn. `check` and `close` never wait, nor do removals, which hold the
- *  lock of Orthanc's index: behind a few large reads, they would keep everybody from everything. A listing takes a turn for each
+/** Does the work for each item, so many at once, in their order. The items may be far more than fit into memory.
+ *  @throws what failed first, the list or the work, once nothing is under way any more; the items that are left are not begun */
+export async function forEachAtOnce<T>(
+  items: AsyncIterable<T> | Iterable<T>,
+  atOnce: number,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  const slots = createSemaphore(atOnce);
+  const failures: unknown[] = [];
+  const begin = async (item: T, release: Release) => {
+    try {
+      await work(item);
+    } catch (error) {
+      failures.push(error);
+    } finally {
+      release();
+    }
+  };
+  try {
+    for await (const item of items) {
+      const release = await slots.acquire(undefined);
+      if (failures.length > 0) {
+        release();
+        break;
+      }
+      void begin(item, release);
+    }
+  } catch (error) {
+    failures.push(error);
+  }
+  // All of it: nothing is under way any more.
+  await slots.acquire(undefined, atOnce);
+  if (failures.length > 0) throw failures[0];
+}
+
+/** At most so many operations at once; the others wait their turn. `check` and `close` never wait. Removals neither: Orthanc holds the
+ *  lock of its index meanwhile, and behind a few large reads they would keep everybody from everything. A listing takes a turn for each
  *  page rather than for as long as its consumer takes. */
 export function withLimit(store: ObjectStore, maxAtOnce: number): ObjectStore {
-  const limiter = createLimiter(maxAtOnce);
+  const slots = createSemaphore(maxAtOnce);
   return {
-    put: (key, body, options) => limiter.run(options.signal, () => store.put(key, body, options)),
+    put: (key, body, options) => slots.run(options.signal, () => store.put(key, body, options)),
     get: (key, range, sink, options) =>
-      limiter.run(options.signal, () => store.get(key, range, sink, options)),
-    head: (key, options) => limiter.run(options.signal, () => store.head(key, options)),
+      slots.run(options.signal, () => store.get(key, range, sink, options)),
+    head: (key, options) => slots.run(options.signal, () => store.head(key, options)),
     delete: (key, options) => store.delete(key, options),
     async *list(prefix, options) {
       const objects = store.list(prefix, options)[Symbol.asyncIterator]();
       try {
         for (;;) {
-          const next = await limiter.run(options.signal, () => objects.next());
+          const next = await slots.run(options.signal, () => objects.next());
           if (next.done === true) return;
           yield next.value;
         }

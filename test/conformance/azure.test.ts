@@ -6,7 +6,7 @@ import { type AzureService, startAzure } from '../../scripts/services.mjs';
 import { loadConfiguration } from '../../src/config/load.ts';
 import type { AzureSettings } from '../../src/config/settings.ts';
 import { type AzureDependencies, createAzureStore } from '../../src/providers/azure/store.ts';
-import { createMemorySink } from '../../src/store/memory-sink.ts';
+import { createMemorySink } from '../../src/store/bodies.ts';
 import { expectSameBytes, makeBody } from '../support/bodies.ts';
 import { makeAzureSettings, makeLogger, TEST_ACCOUNT_KEY } from '../support/settings.ts';
 import {

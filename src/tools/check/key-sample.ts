@@ -11,8 +11,8 @@ import { type Head, readHead } from '../../encryption/inspect.ts';
 import { A2_HEADER_BYTES, keyIdOf } from '../../encryption/sizes.ts';
 import { codeAndMessage, StorageError, toStorageError } from '../../errors.ts';
 import { linkSignals, untilAborted } from '../../store/abort.ts';
-import { forEachAtOnce } from '../../store/at-once.ts';
-import { NOWHERE } from '../../store/memory-sink.ts';
+import { NOWHERE } from '../../store/bodies.ts';
+import { forEachAtOnce } from '../../store/limit.ts';
 import type { ObjectInfo, OperationOptions } from '../../store/object-store.ts';
 
 /** One page of the providers' listings. Names begin with random digits: the first ones are of any age. */

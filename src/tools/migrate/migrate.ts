@@ -21,8 +21,7 @@ import type { Side } from '../../attachments/side.ts';
 import { ciphertextSize } from '../../encryption/sizes.ts';
 import { codeAndMessage, type StorageError, toStorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
-import { forEachAtOnce } from '../../store/at-once.ts';
-import { createLimiter } from '../../store/limit.ts';
+import { createSemaphore, forEachAtOnce } from '../../store/limit.ts';
 import type { ObjectInfo } from '../../store/object-store.ts';
 import type { IndexedContents } from '../common/indexed-contents.ts';
 import { createUuidTable, type UuidTable } from '../common/uuid-table.ts';
@@ -102,7 +101,7 @@ export async function migrate(
     gone: 0,
     failed: 0,
   };
-  const large = createLimiter(1);
+  const large = createSemaphore(1);
   const placeFailures = createPlaceFailures();
   const copies = createMigratedCopies(deps);
   const asTheyLie = createAttachmentStore({ store: from.store, naming: from.naming });

@@ -24,7 +24,7 @@ import {
 import type { EncryptionFormat } from '../../encryption/sizes.ts';
 import { StorageError, toStorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
-import { storeOf } from '../../store/body-store.ts';
+import { storeOf } from '../../store/bodies.ts';
 import type { Body, ObjectInfo, ObjectStore, Sink } from '../../store/object-store.ts';
 import { type ConditionCheck, createConditionCheck } from './condition-check.ts';
 

@@ -5,7 +5,7 @@ import type { Envelope } from '../../encryption/envelope.ts';
 import { readHead } from '../../encryption/inspect.ts';
 import { A2_HEADER_BYTES, keyIdOf } from '../../encryption/sizes.ts';
 import { toStorageError } from '../../errors.ts';
-import { forEachAtOnce } from '../../store/at-once.ts';
+import { forEachAtOnce } from '../../store/limit.ts';
 import type { ObjectStore, OperationOptions } from '../../store/object-store.ts';
 
 const AT_ONCE = 16;

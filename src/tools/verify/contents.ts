@@ -7,7 +7,7 @@ import type { Side } from '../../attachments/side.ts';
 import { codeAndMessage, toStorageError } from '../../errors.ts';
 import type { IndexedAttachment, Resource } from '../../orthanc/api.ts';
 import { listIndex } from '../../orthanc/index-list.ts';
-import { forEachAtOnce } from '../../store/at-once.ts';
+import { forEachAtOnce } from '../../store/limit.ts';
 import type { Owner } from './owners.ts';
 import type { VerifyCounts, VerifyDependencies, VerifyOptions } from './verify.ts';
 

@@ -5,7 +5,7 @@ import { ContentType, parseKey } from '../../attachments/naming.ts';
 import type { Side } from '../../attachments/side.ts';
 import { codeAndMessage, toStorageError } from '../../errors.ts';
 import { hasResource, type OrthancApi } from '../../orthanc/api.ts';
-import { createMemorySink } from '../../store/memory-sink.ts';
+import { createMemorySink } from '../../store/bodies.ts';
 import type { ObjectInfo, OperationOptions } from '../../store/object-store.ts';
 import { type OrthancIds, orthancIdsOf, readDicomIdentifiers } from './dicom.ts';
 

@@ -15,7 +15,7 @@ import { codeAndMessage, StorageError, toStorageError } from '../../errors.ts';
 import type { IndexedAttachment, OrthancApi } from '../../orthanc/api.ts';
 import { listIndex } from '../../orthanc/index-list.ts';
 import { sleepUntilAborted } from '../../store/abort.ts';
-import { forEachAtOnce } from '../../store/at-once.ts';
+import { forEachAtOnce } from '../../store/limit.ts';
 import type { ObjectInfo } from '../../store/object-store.ts';
 import { createUuidTable, type UuidEntry, type UuidTable } from '../common/uuid-table.ts';
 import { verifyContents } from './contents.ts';
