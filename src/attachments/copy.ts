@@ -5,7 +5,7 @@ import { toStorageError } from '../errors.ts';
 import { bodyOf, createMemorySink } from '../store/bodies.ts';
 import type { Body, GetOptions, OperationOptions, Sink } from '../store/object-store.ts';
 import type { Attachment, AttachmentStore } from './attachments.ts';
-import { createDigester, type Digest, digestOf, type Expected, insist } from './digest.ts';
+import { createDigester, type Digest, digestOf, type Expected, requireDigest } from './digest.ts';
 
 export interface Copy {
   readonly attachment: Attachment;
@@ -25,7 +25,7 @@ export async function copyVerified(copy: Copy, options: OperationOptions): Promi
   const { attachment, to } = copy;
   const digest = await copyDigested(copy, options);
   try {
-    insist(await digestOf(to, attachment, options), digest, 'the copy, read back,');
+    requireDigest(await digestOf(to, attachment, options), digest, 'the copy, read back,');
   } catch (error) {
     const { code } = toStorageError(error);
     if (code === 'INTEGRITY' || code === 'SHORT_BODY') await to.remove(attachment, options);
@@ -36,9 +36,9 @@ export async function copyVerified(copy: Copy, options: OperationOptions): Promi
 
 async function copyDigested(copy: Copy, outer: OperationOptions): Promise<Digest> {
   const { attachment, from, to, expected } = copy;
-  const options = insistOnProof(expected, outer);
+  const options = readOptionsFor(expected, outer);
   const check = (digest: Digest) => {
-    insist(digest, expected, 'the source');
+    requireDigest(digest, expected, 'the source');
     return digest;
   };
   if (mayBeLarge(expected) && to.files !== undefined) {
@@ -92,7 +92,7 @@ async function openContent(copy: Copy, options: GetOptions): Promise<Content> {
 }
 
 /** For reads of a source. */
-export function insistOnProof({ md5Hex }: Expected, options: OperationOptions): GetOptions {
+export function readOptionsFor({ md5Hex }: Expected, options: OperationOptions): GetOptions {
   return { ...options, requireChecksum: md5Hex === undefined };
 }
 

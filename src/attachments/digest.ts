@@ -33,7 +33,7 @@ export async function digestOf(
 
 /** @param what its subject in the message
  *  @throws StorageError INTEGRITY */
-export function insist(actual: Digest, expected: Expected, what: string): void {
+export function requireDigest(actual: Digest, expected: Expected, what: string): void {
   if (expected.sizeBytes !== undefined && actual.sizeBytes !== expected.sizeBytes) {
     throw new StorageError(
       'INTEGRITY',

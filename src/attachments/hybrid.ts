@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Two stores as one, for the time in which files lie in both: HybridMode, and migration from the file system.
 
+import { StorageError, toStorageError } from '../errors.ts';
 import { type AttachmentStore, firstFound } from './attachments.ts';
+import type { NamedStore } from './locate.ts';
 import type { Moves } from './moves.ts';
 
 /** New attachments go to the first store; reads try it first, then the second; removes clear both.
@@ -37,5 +39,24 @@ export function createHybridStore(
     },
     find: async (attachment, options) =>
       (await first.find(attachment, options)) ?? (await second.find(attachment, options)),
+  };
+}
+
+/** One of two stores: its failures tell which of them failed. */
+export function nameFailures({ name, attachments }: NamedStore): AttachmentStore {
+  async function named<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      const { code, message, key, requestId, isFinal, cause } = toStorageError(error);
+      const store = name;
+      throw new StorageError(code, message, { key, requestId, isFinal, cause, store });
+    }
+  }
+  return {
+    put: (...request) => named(attachments.put(...request)),
+    get: (...request) => named(attachments.get(...request)),
+    remove: (...request) => named(attachments.remove(...request)),
+    find: (...request) => named(attachments.find(...request)),
   };
 }

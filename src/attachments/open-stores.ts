@@ -14,7 +14,7 @@ import { withCheckTimeout } from '../store/check-timeout.ts';
 import { withDeadline } from '../store/deadline.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { ORTHANC_NAMING, parseKey } from './naming.ts';
-import { insistOnTwoPlaces, mayBeOnePlace } from './same-place.ts';
+import { mayBeOnePlace, requireTwoPlaces } from './same-place.ts';
 
 export interface Stores {
   readonly objects: ObjectStore;
@@ -153,7 +153,7 @@ export async function checkFolder(
     'whether StorageDirectory is the bucket itself',
     () => ({ name: 'the disk or the bucket', settings: 'StorageDirectory' }),
     signal,
-    (limited) => insistOnTwoPlaces(places, naming, { signal: limited }),
+    (limited) => requireTwoPlaces(places, naming, { signal: limited }),
   );
 }
 

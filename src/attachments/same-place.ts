@@ -27,7 +27,7 @@ export function mayBeOnePlace({ structure }: NamingSettings): boolean {
  *  reading.
  *  @param patienceMs for how long the file is looked for
  *  @throws StorageError BAD_CONFIG where they are one */
-export async function insistOnTwoPlaces(
+export async function requireTwoPlaces(
   { files, objects }: TwoStores,
   naming: NamingSettings,
   { signal, patienceMs = 0 }: { readonly signal: AbortSignal; readonly patienceMs?: number },

@@ -12,7 +12,6 @@ import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { StorageError } from '../errors.ts';
 import { bodyOf, createMemorySink, pour, storeOf } from '../store/bodies.ts';
 import type { Body, ObjectStore, Sink } from '../store/object-store.ts';
-import { openBucket } from '../tools/common/bucket.ts';
 import {
   type Input,
   type Output,
@@ -21,8 +20,9 @@ import {
   STANDARD_STREAM,
 } from '../tools/common/files.ts';
 import { abortWhenInterrupted } from '../tools/common/interruption.ts';
+import { configOption } from '../tools/common/options.ts';
 import { printJson } from '../tools/common/output.ts';
-import { createCliLogger, loadCliSettings } from '../tools/common/settings.ts';
+import { createCliLogger, loadCliSettings, openBucket } from '../tools/common/settings.ts';
 import { BUCKET_PREFIX, keyOf, parseName, refuseMisleadingKey, sourceKey } from './operands.ts';
 
 interface Options {
@@ -84,7 +84,7 @@ ${EXIT_CODES}`,
 
 function common(command: Command): Command {
   return command
-    .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
+    .addOption(configOption())
     .option('--uuid <uuid>', "Orthanc's uuid of the attachment, for A2")
     .addOption(
       new Option(

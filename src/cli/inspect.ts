@@ -10,11 +10,10 @@ import {
 import { toStorageError } from '../errors.ts';
 import type { ObjectStore, OperationOptions } from '../store/object-store.ts';
 import { safeLine } from '../text/safe-text.ts';
-import { openBucket } from '../tools/common/bucket.ts';
 import { isFile, openInput } from '../tools/common/files.ts';
 import { abortWhenInterrupted } from '../tools/common/interruption.ts';
 import { printJson, printLine } from '../tools/common/output.ts';
-import { loadProvider } from '../tools/common/settings.ts';
+import { loadProvider, openBucket } from '../tools/common/settings.ts';
 
 interface Options {
   readonly config?: string;

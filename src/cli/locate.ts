@@ -5,6 +5,7 @@ import { type LocatedAttachment, locate } from '../attachments/locate.ts';
 import { StorageError } from '../errors.ts';
 import { LEVELS, type Level } from '../orthanc/api.ts';
 import { abortWhenInterrupted } from '../tools/common/interruption.ts';
+import { configOption } from '../tools/common/options.ts';
 import {
   connectToOrthanc,
   ORTHANC_HELP,
@@ -25,7 +26,7 @@ export function locateCommand(): Command {
     .description('Tells where each attachment of a resource of Orthanc lies.')
     .addArgument(new Argument('<level>').choices(LEVELS))
     .argument('<id>', "Orthanc's id of the resource")
-    .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
+    .addOption(configOption())
     .addOption(orthancOption())
     .addOption(orthancPasswordFileOption())
     .option('--json', 'print the result as JSON')

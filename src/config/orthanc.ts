@@ -2,7 +2,7 @@
 // What Orthanc's own settings and its version mean for the plugin.
 
 import { isAbsolute } from 'node:path';
-import { compareVersions } from '../orthanc/version.ts';
+import { compareVersions } from '../orthanc/api.ts';
 import { describeSecret } from '../text/secret.ts';
 import type { Variables } from './environment.ts';
 import type { Report } from './problems.ts';

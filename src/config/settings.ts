@@ -137,3 +137,8 @@ export interface PluginSettings {
   /** Worth a line at the info level: what from outside the configuration has a say. */
   readonly notes: readonly string[];
 }
+
+/** @returns what the provider calls it: a bucket, or Azure's container */
+export function bucketOf({ kind, settings }: ProviderSettings): string {
+  return kind === 'azure' ? settings.containerName : settings.bucketName;
+}

@@ -34,7 +34,7 @@ import {
   stateOf,
   withoutType,
 } from './move-progress.ts';
-import { createPlaceGuard, type InsistOnTwoPlaces } from './place-guard.ts';
+import { createPlaceGuard, type RequireTwoPlaces } from './place-guard.ts';
 
 export const MOVE_JOB_TYPE = 'MoveStorage';
 
@@ -43,7 +43,7 @@ export interface MoveDependencies {
   readonly stores: Readonly<Record<MoveTarget, AttachmentStore>>;
   readonly moves: Moves;
   /** Undefined where the stores' names differ, so that they may share a place. */
-  readonly insistOnTwoPlaces: InsistOnTwoPlaces | undefined;
+  readonly requireTwoPlaces: RequireTwoPlaces | undefined;
   /** Milliseconds before the second, third, … attempt at an attachment. */
   readonly retryDelaysMs?: readonly number[];
   /** How long a step works before Orthanc may pause or cancel the job. */
@@ -93,7 +93,7 @@ interface Move {
 }
 
 function startMove(deps: MoveDependencies, begun: Progress): Move {
-  const { stores, moves, insistOnTwoPlaces } = deps;
+  const { stores, moves, requireTwoPlaces } = deps;
   const retryDelaysMs = deps.retryDelaysMs ?? RETRY_DELAYS_MS;
   const controller = new AbortController();
   const api = endingWith(deps.api, controller);
@@ -103,9 +103,7 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
   const source = stores[begun.target === 'file-system' ? 'object-storage' : 'file-system'];
   const target = stores[begun.target];
   const guard =
-    insistOnTwoPlaces === undefined
-      ? undefined
-      : createPlaceGuard(stores, insistOnTwoPlaces, signal);
+    requireTwoPlaces === undefined ? undefined : createPlaceGuard(stores, requireTwoPlaces, signal);
   const large = createSemaphore(1);
   const placeFailures = createPlaceFailures();
   let progress = begun;

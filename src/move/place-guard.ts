@@ -6,7 +6,7 @@ import type { MoveTarget } from './move-progress.ts';
 
 /** Throws BAD_CONFIG where both stores are one place, in which a move would remove what it has just copied.
  *  @param options `patienceMs`: how long the answer may take; the longer, the surer */
-export type InsistOnTwoPlaces = (options: {
+export type RequireTwoPlaces = (options: {
   readonly signal: AbortSignal;
   readonly patienceMs: number;
 }) => Promise<void>;
@@ -18,11 +18,11 @@ const PATIENCE_MS = 30_000;
  *  attachment is seen on both sides: left so by a move that was interrupted, or one file that is seen twice. */
 export function createPlaceGuard(
   stores: Readonly<Record<MoveTarget, AttachmentStore>>,
-  insistOnTwoPlaces: InsistOnTwoPlaces,
+  requireTwoPlaces: RequireTwoPlaces,
   signal: AbortSignal,
 ): (attachment: Attachment) => Promise<void> {
-  const askQuickly = once(() => insistOnTwoPlaces({ signal, patienceMs: 0 }));
-  const askPatiently = once(() => insistOnTwoPlaces({ signal, patienceMs: PATIENCE_MS }));
+  const askQuickly = once(() => requireTwoPlaces({ signal, patienceMs: 0 }));
+  const askPatiently = once(() => requireTwoPlaces({ signal, patienceMs: PATIENCE_MS }));
 
   async function isOnBothSides(attachment: Attachment): Promise<boolean> {
     for (const side of ['file-system', 'object-storage'] as const) {

@@ -3,10 +3,9 @@
 
 import { type AttachmentStore, createAttachmentStore } from '../attachments/attachments.ts';
 import { createFileAttachments } from '../attachments/file-attachments.ts';
-import { createHybridStore } from '../attachments/hybrid.ts';
+import { createHybridStore, nameFailures } from '../attachments/hybrid.ts';
 import type { NamedStore } from '../attachments/locate.ts';
 import { createMoves } from '../attachments/moves.ts';
-import { nameFailures } from '../attachments/name-failures.ts';
 import { openConfiguration } from '../attachments/open-configuration.ts';
 import {
   checkStores,
@@ -15,15 +14,14 @@ import {
   openStores,
   type Stores,
 } from '../attachments/open-stores.ts';
-import { insistOnTwoPlaces, mayBeOnePlace } from '../attachments/same-place.ts';
-import type { PluginSettings } from '../config/settings.ts';
+import { mayBeOnePlace, requireTwoPlaces } from '../attachments/same-place.ts';
+import { bucketOf, type PluginSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
 import { toStorageError } from '../errors.ts';
 import { createLogger, describeError, type Logger } from '../log.ts';
 import type { JobRunner } from '../move/job.ts';
 import { createMoveRunner, createRefusingRunner } from '../move/move.ts';
-import { createOrthancApi, type OrthancApi } from '../orthanc/api.ts';
-import { compareVersions } from '../orthanc/version.ts';
+import { compareVersions, createOrthancApi, type OrthancApi } from '../orthanc/api.ts';
 import { removalTimeoutMs } from '../store/deadline.ts';
 import { hideSecrets, safeLine, safeLines } from '../text/safe-text.ts';
 import { type Secret, secretsIn } from '../text/secret.ts';
@@ -38,7 +36,7 @@ import { createCounters } from './counters.ts';
 import { createLaneFigures, shareOfLane } from './lanes.ts';
 import { createRequestHandler } from './requests.ts';
 import { createRestHandler } from './rest.ts';
-import { bucketOf, createStatus, formatMetrics } from './status.ts';
+import { createStatus, formatMetrics } from './status.ts';
 
 // What the shim allows on top of RequestTimeout, which TypeScript itself keeps: for the way to Orthanc and back.
 const CALL_GRACE_MS = 5_000;
@@ -250,8 +248,8 @@ function composeAttachments(
       api,
       stores: { 'file-system': files, 'object-storage': objects },
       moves,
-      insistOnTwoPlaces: mayBeOnePlace(naming)
-        ? (options) => insistOnTwoPlaces(places, naming, options)
+      requireTwoPlaces: mayBeOnePlace(naming)
+        ? (options) => requireTwoPlaces(places, naming, options)
         : undefined,
     }),
   };

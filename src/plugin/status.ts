@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import type { HybridSettings, PluginSettings, ProviderSettings } from '../config/settings.ts';
+import { bucketOf, type HybridSettings, type PluginSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
 import type { CountersSnapshot } from './counters.ts';
 import type { LatencyMs } from './latencies.ts';
@@ -92,9 +92,4 @@ function encryptionOf(
 ): EncryptionStatus | null {
   const { format, masterKeyId } = envelope ?? {};
   return format === undefined || masterKeyId === undefined ? null : { format, masterKeyId };
-}
-
-/** @returns what the provider calls it: a bucket, or Azure's container */
-export function bucketOf({ kind, settings }: ProviderSettings): string {
-  return kind === 'azure' ? settings.containerName : settings.bucketName;
 }

@@ -38,25 +38,28 @@ function withoutSubject(message: string): string {
   return message;
 }
 
-/** Ends the work when its time is up: it then rejects with `describe()`, and its signal is aborted.
- *  @param hear told of each attempt that failed and is repeated */
+/** Ends the work when its time is up: it then rejects with `told.describe()`, and its signal is aborted.
+ *  @param told `hear` is told of each attempt that failed and is repeated */
 export async function withTimeLimit<T>(
   ms: number,
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<T>,
-  { hear, describe }: { hear(failure: unknown): void; describe(): StorageError },
+  told: { hear(failure: unknown): void; describe(): StorageError },
 ): Promise<T> {
-  const { controller, release } = linkSignals(signal);
-  hearFailures(controller.signal, hear);
+  const link = linkSignals(signal);
+  const { controller } = link;
+  hearFailures(controller.signal, (failure) => {
+    told.hear(failure);
+  });
   const timer = setTimeout(() => {
-    controller.abort(describe());
+    controller.abort(told.describe());
   }, ms);
   try {
     // Not all work listens to a signal.
     return await untilAborted(work(controller.signal), controller.signal);
   } finally {
     clearTimeout(timer);
-    release();
+    link.release();
   }
 }
 

@@ -3,12 +3,12 @@
 
 import { createAttachmentStore } from '../../src/attachments/attachments.ts';
 import { createFileAttachments } from '../../src/attachments/file-attachments.ts';
-import type { Side } from '../../src/attachments/side.ts';
 import type { NamingSettings } from '../../src/config/settings.ts';
 import type { Envelope } from '../../src/encryption/envelope.ts';
 import { StorageError, type StorageErrorCode } from '../../src/errors.ts';
 import { abortReason } from '../../src/store/abort.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
+import type { Side } from '../../src/tools/common/sides.ts';
 
 export interface MemoryStore extends ObjectStore {
   readonly objects: Map<string, Uint8Array>;

@@ -12,11 +12,11 @@ import {
   type Repeatable,
   withRetries,
 } from '../../http/retry.ts';
-import type { Transport } from '../../http/transport.ts';
 import {
   type Answer,
   type ExchangeRequest,
   type Headers,
+  type Transport,
   TransportError,
 } from '../../http/transport.ts';
 import { asRecord, oneLine, oneName, readElement, text, textOf } from '../../http/words.ts';

@@ -8,6 +8,7 @@ import {
   openStores,
 } from '../../attachments/open-stores.ts';
 import type { Envelope } from '../../encryption/envelope.ts';
+import { configOption } from '../common/options.ts';
 import { printJson, printLine } from '../common/output.ts';
 import { createCliLogger, loadCliSettings } from '../common/settings.ts';
 import { type KeyFinding, type KeySample, sampleKeys } from './key-sample.ts';
@@ -23,7 +24,7 @@ export function checkCommand(): Command {
     .description(
       'Reads the configuration and the key files and tries the store, as the plugin does when Orthanc starts.',
     )
-    .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
+    .addOption(configOption())
     .option('--json', 'print the result as JSON')
     .addHelpText(
       'after',

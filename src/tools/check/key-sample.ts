@@ -4,7 +4,6 @@
 
 import { setMaxListeners } from 'node:events';
 import { contentTypeOf, folderOf, type ParsedKey, parseKey } from '../../attachments/naming.ts';
-import type { Side } from '../../attachments/side.ts';
 import type { Envelope } from '../../encryption/envelope.ts';
 import { detectFormat, looksEncrypted } from '../../encryption/header.ts';
 import { type Head, readHead } from '../../encryption/inspect.ts';
@@ -14,6 +13,7 @@ import { linkSignals, untilAborted } from '../../store/abort.ts';
 import { NOWHERE } from '../../store/bodies.ts';
 import { forEachAtOnce } from '../../store/limit.ts';
 import type { ObjectInfo, OperationOptions } from '../../store/object-store.ts';
+import type { Side } from '../common/sides.ts';
 
 /** One page of the providers' listings. Names begin with random digits: the first ones are of any age. */
 const LISTED_MAX = 1_000;

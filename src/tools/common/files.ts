@@ -29,7 +29,6 @@ import { abortReason } from '../../store/abort.ts';
 import { bodyFrom, bodyOf, createMemorySink } from '../../store/bodies.ts';
 import type { Body, OperationOptions, Sink } from '../../store/object-store.ts';
 import { openRegularFile, readRegularFile, UNLINKED } from '../../store/regular-file.ts';
-import type { Spool } from '../rekey/rekey.ts';
 import { printBytes } from './output.ts';
 
 /** For the user who runs the command alone. */
@@ -110,7 +109,7 @@ export function openOutput(path: string, mayReplace: boolean): Output {
   return {
     sink: file.sink,
     async commit() {
-      const sizeBytes = file.insistOnWritten();
+      const sizeBytes = file.requireWritten();
       attempt(path, 'written', () => {
         // Of a first attempt at the transfer there may be more.
         ftruncateSync(descriptor, sizeBytes);
@@ -246,13 +245,21 @@ function createFileSink(subject: string, descriptor: number) {
     sink,
     /** @returns how much was announced
      *  @throws StorageError BAD_CONFIG */
-    insistOnWritten: (): number => {
+    requireWritten: (): number => {
       attempt(subject, 'written', () => {
         if (failure !== undefined) throw failure;
       });
       return sizeBytes;
     },
   };
+}
+
+/** Where one object lies, as encrypted as it is in the bucket, while it is verified and encrypted anew. */
+export interface Spool {
+  readonly sink: Sink;
+  /** What was written. @throws StorageError where it could not be */
+  body(): Body;
+  close(): void;
 }
 
 /** For one object, encrypted as it is in the bucket. The file has no name any more when its first byte is written: nobody else can open
@@ -266,7 +273,7 @@ export function openSpool(folder: string): Spool {
   return {
     sink: file.sink,
     body: () =>
-      bodyFrom(file.insistOnWritten(), (start, target) => {
+      bodyFrom(file.requireWritten(), (start, target) => {
         readFully(subject, descriptor, start, target);
       }),
     close: () => {
@@ -291,7 +298,7 @@ function readFully(path: string, descriptor: number, start: number, target: Uint
 
 /** That a file can be written, before the work whose result will be in it.
  *  @throws StorageError BAD_CONFIG */
-export function insistOnWritable(path: string): void {
+export function requireWritable(path: string): void {
   attempt(path, 'written', () => {
     accessSync(dirname(resolve(path)), constants.W_OK);
   });
@@ -312,5 +319,14 @@ export function attempt<T>(path: string, what: 'read' | 'written', work: () => T
           ? 'is no file but a folder, a device or a pipe'
           : `cannot be ${what} (${code})`;
     throw new StorageError('BAD_CONFIG', `${path}: ${problem}`, { cause });
+  }
+}
+
+/** A line of a file that may be torn, or no JSON at all. @returns undefined then */
+export function parseJsonLine(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
   }
 }

@@ -6,9 +6,11 @@ import {
   openConfiguration,
 } from '../../attachments/open-configuration.ts';
 import { type ConfigurationEnvironment, loadConfiguration } from '../../config/load.ts';
-import type { PluginSettings, ProviderSettings } from '../../config/settings.ts';
+import { type PluginSettings, type ProviderSettings, withNetwork } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { createLogger, type Logger } from '../../log.ts';
+import { createStore } from '../../providers/index.ts';
+import type { ObjectStore } from '../../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
 import { tellLine } from './output.ts';
 
@@ -38,19 +40,28 @@ export function loadCliSettings(
   const opened = openConfiguration(json, ENVIRONMENT);
   for (const warning of opened.keyWarnings) log.warning(warning);
   const settings = { ...opened.settings, warnings: [...warnings, ...opened.settings.warnings] };
-  return { ...opened, settings, provider: insistOnProvider(settings, configPath) };
+  return { ...opened, settings, provider: requireProvider(settings, configPath) };
 }
 
 /** For who needs no key, and may not be allowed to read one. @throws StorageError BAD_CONFIG */
 export function loadProvider(configPath: string): ProviderSettings {
   const json = readOrthancConfiguration(configPath, process.env);
-  return insistOnProvider(loadConfiguration(json, ENVIRONMENT), configPath);
+  return requireProvider(loadConfiguration(json, ENVIRONMENT), configPath);
 }
 
-function insistOnProvider({ provider }: PluginSettings, configPath: string): ProviderSettings {
+function requireProvider({ provider }: PluginSettings, configPath: string): ProviderSettings {
   if (provider !== undefined) return provider;
   throw new StorageError(
     'BAD_CONFIG',
     `${configPath} has no section AwsS3Storage, AzureBlobStorage or GoogleCloudStorage`,
   );
+}
+
+/** Somebody waits: half a second of patience, where the plugin has half a minute. */
+const RETRIES = 3;
+
+/** Nothing is tried beforehand: the first request tells what is wrong. */
+export async function openBucket(provider: ProviderSettings): Promise<ObjectStore> {
+  const impatient = withNetwork(provider, { maxRetries: RETRIES });
+  return await createStore(impatient, { log: createCliLogger() });
 }

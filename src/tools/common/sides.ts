@@ -2,7 +2,7 @@
 // The two places that commands work on: the bucket and the folder of one Orthanc's configuration.
 
 import { statSync } from 'node:fs';
-import { createAttachmentStore } from '../../attachments/attachments.ts';
+import { type AttachmentStore, createAttachmentStore } from '../../attachments/attachments.ts';
 import { createFileAttachments } from '../../attachments/file-attachments.ts';
 import { ORTHANC_NAMING } from '../../attachments/naming.ts';
 import { badConfig } from '../../attachments/open-configuration.ts';
@@ -13,18 +13,18 @@ import {
   openCheckedObjects,
   openStores,
 } from '../../attachments/open-stores.ts';
-import type { Side } from '../../attachments/side.ts';
 import { readFileSystem } from '../../config/orthanc.ts';
 import type { Report } from '../../config/problems.ts';
 import { isObject } from '../../config/sections.ts';
-import type {
-  FileSystemSettings,
-  NamingSettings,
-  ProviderSettings,
+import {
+  bucketOf,
+  type FileSystemSettings,
+  type NamingSettings,
+  type ProviderSettings,
 } from '../../config/settings.ts';
 import type { Envelope } from '../../encryption/envelope.ts';
+import type { EncryptionFormat } from '../../encryption/sizes.ts';
 import { StorageError } from '../../errors.ts';
-import { bucketOf } from '../../plugin/status.ts';
 import { createFileSystemStore } from '../../providers/index.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
@@ -190,4 +190,23 @@ function placeOf({ kind, settings }: ProviderSettings): string {
     default:
       return kind satisfies never;
   }
+}
+
+/** One of the places that files lie in, as its objects and as Orthanc's attachments. */
+export interface Side {
+  /** Tells it from all others, for people and in files of earlier runs. */
+  readonly name: string;
+  readonly store: ObjectStore;
+  readonly naming: NamingSettings;
+  readonly attachments: AttachmentStore;
+  /** Of a folder that Orthanc alone will read: what finds in it what is encrypted, and shall be so no more. */
+  readonly decrypting?: AttachmentStore | undefined;
+  /** Orthanc's own folder, in which nothing is encrypted but what the C++ plugins have left there so, and lookalikes. */
+  readonly isFileSystem: boolean;
+  /** Whether there are keys to read what is encrypted. */
+  readonly hasKeys: boolean;
+  /** Of new objects; undefined: they are stored as they are. */
+  readonly format: EncryptionFormat | undefined;
+  /** Of new objects whose content would pass for an encrypted one. */
+  readonly lookalikeFormat: EncryptionFormat | undefined;
 }

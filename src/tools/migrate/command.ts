@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Command, Option } from 'commander';
-import type { Side } from '../../attachments/side.ts';
 import { StorageError } from '../../errors.ts';
 import { sleepUntilAborted } from '../../store/abort.ts';
 import { type IndexedContents, readIndexedContents } from '../common/indexed-contents.ts';
 import { abortWhenInterrupted } from '../common/interruption.ts';
-import { decimalNumber, parallelNumber } from '../common/numbers.ts';
+import { configOption, decimalNumber, parallelNumber } from '../common/options.ts';
 import {
   connectToOrthanc,
   ORTHANC_HELP,
@@ -14,9 +13,15 @@ import {
   orthancOption,
   orthancPasswordFileOption,
 } from '../common/orthanc-http.ts';
-import { isTerminal, printJson, printLine, tellLine } from '../common/output.ts';
-import { createProgressLine, formatBar } from '../common/progress.ts';
-import { openBucketAndFiles, openBucketSide } from '../common/sides.ts';
+import {
+  createProgressLine,
+  formatBar,
+  isTerminal,
+  printJson,
+  printLine,
+  tellLine,
+} from '../common/output.ts';
+import { openBucketAndFiles, openBucketSide, type Side } from '../common/sides.ts';
 import { openJournal } from './journal.ts';
 import { type MigrateCounts, migrate } from './migrate.ts';
 import { needsTypes } from './source.ts';
@@ -43,7 +48,7 @@ export function migrateCommand(): Command {
     .description(
       "Copies all of Orthanc's files into the bucket, out of it, or from one bucket into another. Deletes nothing where it copies from.",
     )
-    .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
+    .addOption(configOption())
     .addOption(
       new Option('--to <place>', 'where to; the other of the two is where from')
         .choices(['bucket', 'file-system'])
@@ -167,7 +172,7 @@ async function copyAll(options: Options, route: Route): Promise<void> {
     if (!isJson && notCopied > shown) {
       tellLine(`… and ${notCopied - shown} more; --json names all`);
     }
-    insistOnKnown(counts);
+    requireKnown(counts);
   } finally {
     journal.close();
   }
@@ -211,7 +216,7 @@ async function readIndex(
 
 /** An orphan or two are usual, as is what was stored since.
  *  @throws StorageError BAD_CONFIG where the index knows none of the files */
-function insistOnKnown({ unknown, seen, foreign, indexFiles }: MigrateCounts): void {
+function requireKnown({ unknown, seen, foreign, indexFiles }: MigrateCounts): void {
   if (unknown === 0 || unknown < seen - foreign - indexFiles) return;
   throw new StorageError(
     'BAD_CONFIG',

@@ -3,10 +3,10 @@
 
 import type { Attachment } from '../../attachments/attachments.ts';
 import { contentTypeOf, folderOf, objectKey, parseKey } from '../../attachments/naming.ts';
-import type { Side } from '../../attachments/side.ts';
 import { StorageError } from '../../errors.ts';
 import type { OperationOptions } from '../../store/object-store.ts';
 import type { IndexedContents } from '../common/indexed-contents.ts';
+import type { Side } from '../common/sides.ts';
 import { createUuidTable } from '../common/uuid-table.ts';
 
 export interface MigratedCopies {

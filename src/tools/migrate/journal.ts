@@ -3,11 +3,10 @@
 import { appendFileSync, closeSync, readSync } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
 import { parseKey } from '../../attachments/naming.ts';
-import type { Side } from '../../attachments/side.ts';
 import { StorageError } from '../../errors.ts';
 import { field } from '../../orthanc/api.ts';
-import { attempt, openOwnFile } from '../common/files.ts';
-import { parseJsonLine } from '../common/json-lines.ts';
+import { attempt, openOwnFile, parseJsonLine } from '../common/files.ts';
+import type { Side } from '../common/sides.ts';
 import { createUuidTable } from '../common/uuid-table.ts';
 
 /** What earlier runs of a migration have copied and verified: behind a first line that tells where to, one key a line; the last one may
@@ -37,13 +36,13 @@ export function openJournal(
   const file = openOwnFile(path);
   let isFirst = true;
   const torn = readLines(file, (line) => {
-    if (isFirst) insistOnPlace(path, line, name);
+    if (isFirst) requirePlace(path, line, name);
     isFirst = false;
     const uuid = parseKey(line, naming)?.uuid;
     if (uuid !== undefined) done.set(uuid, 0, 0);
   });
   // A single line without an end is none of ours.
-  if (isFirst && torn !== '') insistOnPlace(path, torn, name);
+  if (isFirst && torn !== '') requirePlace(path, torn, name);
   // A torn line must not become the beginning of the next.
   let lines = torn === '' ? [] : ['\n'];
   if (isFirst) lines.push(`${JSON.stringify({ journal: MARK, target: name })}\n`);
@@ -75,7 +74,7 @@ export function openJournal(
 }
 
 /** @throws StorageError BAD_CONFIG */
-function insistOnPlace(path: string, line: string, name: string): void {
+function requirePlace(path: string, line: string, name: string): void {
   const head = parseJsonLine(line);
   if (field(head, 'journal') !== MARK) {
     throw new StorageError(

@@ -7,8 +7,8 @@ import {
   type AttachmentStore,
   createAttachmentStore,
 } from '../../attachments/attachments.ts';
-import { copyVerified, insistOnProof } from '../../attachments/copy.ts';
-import { type Digest, digestOf, type Expected, insist } from '../../attachments/digest.ts';
+import { copyVerified, readOptionsFor } from '../../attachments/copy.ts';
+import { type Digest, digestOf, type Expected, requireDigest } from '../../attachments/digest.ts';
 import {
   ContentType,
   folderOf,
@@ -17,16 +17,16 @@ import {
   parseKey,
 } from '../../attachments/naming.ts';
 import { createPlaceFailures } from '../../attachments/place-failures.ts';
-import type { Side } from '../../attachments/side.ts';
 import { ciphertextSize } from '../../encryption/sizes.ts';
 import { codeAndMessage, type StorageError, toStorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
 import { createSemaphore, forEachAtOnce } from '../../store/limit.ts';
 import type { ObjectInfo } from '../../store/object-store.ts';
 import type { IndexedContents } from '../common/indexed-contents.ts';
+import type { Side } from '../common/sides.ts';
 import { createUuidTable, type UuidTable } from '../common/uuid-table.ts';
 import { createMigratedCopies } from './copies.ts';
-import { contentBytesOf, insistOnKeys, needsTypes } from './source.ts';
+import { contentBytesOf, needsTypes, requireKeys } from './source.ts';
 
 /** Above, one at a time: from bucket to bucket each is in memory as a whole. */
 const LARGE_BYTES = 32 * 1024 * 1024;
@@ -153,7 +153,7 @@ export async function migrate(
     const known = index?.find(uuid);
     // An encrypted object is larger than its content: one of the content's own size is plain, whatever it begins with.
     const isPlain = parsed.encrypted === undefined && known?.sizeBytes === object.sizeBytes;
-    if (!isPlain) await insistOnKeys(from, object, parsed, { signal });
+    if (!isPlain) await requireKeys(from, object, parsed, { signal });
     const source = isPlain ? asTheyLie : from.attachments;
     const contentType =
       parsed.contentType ??
@@ -191,11 +191,11 @@ export async function migrate(
     }
     await options.throttle(sizeBytes);
     const [mine, theirs] = await Promise.all([
-      digestOf(source, attachment, insistOnProof(expected, { signal })),
+      digestOf(source, attachment, readOptionsFor(expected, { signal })),
       digestOfCopy(to.attachments, attachment),
     ]);
     placeFailures.succeeded();
-    insist(mine, expected, 'the source');
+    requireDigest(mine, expected, 'the source');
     if (theirs === undefined) return false;
     if (theirs !== 'damaged' && isEqual(mine, theirs)) {
       // Else it is encrypted where it is not to be, or the other way round.

@@ -3,12 +3,12 @@
 
 import type { Attachment } from '../../attachments/attachments.ts';
 import type { ParsedKey } from '../../attachments/naming.ts';
-import type { Side } from '../../attachments/side.ts';
 import { looksEncrypted } from '../../encryption/header.ts';
 import { readHead } from '../../encryption/inspect.ts';
 import { A2_HEADER_BYTES } from '../../encryption/sizes.ts';
 import { StorageError } from '../../errors.ts';
 import type { ObjectInfo, OperationOptions } from '../../store/object-store.ts';
+import type { Side } from '../common/sides.ts';
 
 /** Whether the types of files must be known beside their names: flat names have them, and objects of A2 are bound to them. */
 export function needsTypes({ from, to }: { readonly from: Side; readonly to: Side }): boolean {
@@ -34,7 +34,7 @@ export async function contentBytesOf(
 
 /** What is encrypted must not be taken for a content.
  *  @throws StorageError UNKNOWN_KEY */
-export async function insistOnKeys(
+export async function requireKeys(
   side: Side,
   object: ObjectInfo,
   parsed: ParsedKey,

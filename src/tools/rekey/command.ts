@@ -9,7 +9,7 @@ import type { Logger } from '../../log.ts';
 import { openSpool } from '../common/files.ts';
 import { readIndexedContents } from '../common/indexed-contents.ts';
 import { abortWhenInterrupted } from '../common/interruption.ts';
-import { parallelNumber, wholeNumber } from '../common/numbers.ts';
+import { configOption, parallelNumber, wholeNumber } from '../common/options.ts';
 import {
   connectToOrthanc,
   ORTHANC_HELP,
@@ -46,7 +46,7 @@ export function rekeyCommand(): Command {
     .description(
       'Encrypts objects in the bucket anew: those under earlier master keys with the present one, each with a new key of its own.',
     )
-    .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
+    .addOption(configOption())
     .addOption(
       new Option(
         '--from <id>',

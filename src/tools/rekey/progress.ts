@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { folderOf } from '../../attachments/naming.ts';
-import type { Side } from '../../attachments/side.ts';
-import { isTerminal } from '../common/output.ts';
-import { createProgressLine, formatBar } from '../common/progress.ts';
+import { createProgressLine, formatBar, isTerminal } from '../common/output.ts';
+import type { Side } from '../common/sides.ts';
 import type { RekeyedObject } from './rekey.ts';
 import type { RekeyState } from './state.ts';
 

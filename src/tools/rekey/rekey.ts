@@ -25,7 +25,8 @@ import type { EncryptionFormat } from '../../encryption/sizes.ts';
 import { StorageError, toStorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
 import { storeOf } from '../../store/bodies.ts';
-import type { Body, ObjectInfo, ObjectStore, Sink } from '../../store/object-store.ts';
+import type { Body, ObjectInfo, ObjectStore } from '../../store/object-store.ts';
+import type { Spool } from '../common/files.ts';
 import { type ConditionCheck, createConditionCheck } from './condition-check.ts';
 
 export interface RekeyPlan {
@@ -36,14 +37,6 @@ export interface RekeyPlan {
   /** Reads headers only. */
   readonly isDryRun: boolean;
   readonly concurrency: number;
-}
-
-/** Where one object lies, as encrypted as it is in the bucket, while it is verified and encrypted anew. */
-export interface Spool {
-  readonly sink: Sink;
-  /** What was written. @throws StorageError where it could not be */
-  body(): Body;
-  close(): void;
 }
 
 /** What became of one object. */
@@ -202,10 +195,10 @@ async function replace(
       const format = plan.toFormat ?? old.format;
       const options = { signal, format, onlyIfVersion };
       await envelope.put(store, key, opened.content, found.identity, options);
-      await insistOnWritten(deps, key, format);
+      await requireWritten(deps, key, format);
     } catch (error) {
       if (toStorageError(error).code !== 'NOT_FOUND') throw error;
-      await insistOnReplaced(deps, key);
+      await requireReplaced(deps, key);
     } finally {
       opened.wipe();
     }
@@ -233,7 +226,7 @@ async function lookUpVersion(
 
 /** The content alone does not tell: the old object has the same.
  *  @throws StorageError INTEGRITY */
-async function insistOnWritten(
+async function requireWritten(
   { store, envelope, signal }: RekeyDependencies,
   key: string,
   format: EncryptionFormat,
@@ -251,7 +244,7 @@ async function insistOnWritten(
 /** The version that was read is not there any more: the object was removed, or replaced by another run, or by this one, where the answer
  *  to its put got lost. What is there now tells.
  *  @throws StorageError NOT_FOUND, or UNAVAILABLE where it is to be replaced still */
-async function insistOnReplaced(
+async function requireReplaced(
   { store, plan, envelope, signal }: RekeyDependencies,
   key: string,
 ): Promise<void> {

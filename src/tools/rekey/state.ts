@@ -3,7 +3,7 @@
 
 import { rmSync } from 'node:fs';
 import { StorageError } from '../../errors.ts';
-import { insistOnWritable, readOwnFile, writeOwnFile } from '../common/files.ts';
+import { readOwnFile, requireWritable, writeOwnFile } from '../common/files.ts';
 import type { RekeyedObject, RekeyOutcome } from './rekey.ts';
 
 export interface RekeyProgress {
@@ -96,7 +96,7 @@ export function openRekeyState(path: string | undefined, task: object): RekeySta
 }
 
 function read(path: string, task: string): RekeyProgress {
-  insistOnWritable(path);
+  requireWritable(path);
   const text = readOwnFile(path);
   if (text === undefined) return NONE;
   const state = parse(text);

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Command, Option } from 'commander';
-import type { ProviderSettings } from '../../config/settings.ts';
+import { bucketOf, type ProviderSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { field, type OrthancApi } from '../../orthanc/api.ts';
-import { bucketOf } from '../../plugin/status.ts';
-import { insistOnWritable } from '../common/files.ts';
+import { requireWritable } from '../common/files.ts';
 import { abortWhenInterrupted } from '../common/interruption.ts';
-import { decimalNumber, parallelNumber, wholeNumber } from '../common/numbers.ts';
+import { configOption, decimalNumber, parallelNumber, wholeNumber } from '../common/options.ts';
 import {
   connectToOrthanc,
   ORTHANC_HELP,
@@ -15,8 +14,14 @@ import {
   orthancOption,
   orthancPasswordFileOption,
 } from '../common/orthanc-http.ts';
-import { isTerminal, printJson, printLine, tellLine } from '../common/output.ts';
-import { createProgressLine, formatBar } from '../common/progress.ts';
+import {
+  createProgressLine,
+  formatBar,
+  isTerminal,
+  printJson,
+  printLine,
+  tellLine,
+} from '../common/output.ts';
 import { openSides } from '../common/sides.ts';
 import type { Identity } from './identify.ts';
 import { readOrphanReport, writeOrphanReport } from './orphan-report.ts';
@@ -51,7 +56,7 @@ export function verifyCommand(): Command {
     .description(
       "Compares the bucket with Orthanc's index: what is missing, orphaned, or not as it was stored.",
     )
-    .requiredOption('--config <path>', "Orthanc's configuration file, or its folder of files")
+    .addOption(configOption())
     .addOption(orthancOption())
     .addOption(orthancPasswordFileOption())
     .option(
@@ -138,8 +143,8 @@ async function run(options: Options, command: Command): Promise<void> {
   let isStrange = false;
   try {
     if (reportFile !== undefined) {
-      insistOnWritable(reportFile);
-      await insistOnOwnIndex(api, sides.provider);
+      requireWritable(reportFile);
+      await requireOwnIndex(api, sides.provider);
     }
     const earlier =
       reportFile === undefined ? undefined : readOrphanReport(reportFile, bucket.name, Date.now());
@@ -195,7 +200,7 @@ async function run(options: Options, command: Command): Promise<void> {
 
 /** What an index does not know goes, so that it must be the bucket's own. Of an Orthanc without this plugin nobody can say.
  *  @throws StorageError BAD_CONFIG */
-async function insistOnOwnIndex(api: OrthancApi, provider: ProviderSettings): Promise<void> {
+async function requireOwnIndex(api: OrthancApi, provider: ProviderSettings): Promise<void> {
   const status = await api.get('/object-storage/status');
   if (status === undefined) return;
   const theirs = `${String(field(status, 'provider'))} ${String(field(status, 'bucket'))}`;

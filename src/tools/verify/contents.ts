@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // verify --deep: each content, read and decrypted, against the MD5 in Orthanc's index.
 
-import { createDigester, insist } from '../../attachments/digest.ts';
+import { createDigester, requireDigest } from '../../attachments/digest.ts';
 import { contentTypeOf, objectKey } from '../../attachments/naming.ts';
-import type { Side } from '../../attachments/side.ts';
 import { codeAndMessage, toStorageError } from '../../errors.ts';
 import type { IndexedAttachment, Resource } from '../../orthanc/api.ts';
 import { listIndex } from '../../orthanc/index-list.ts';
 import { forEachAtOnce } from '../../store/limit.ts';
+import type { Side } from '../common/sides.ts';
 import type { Owner } from './owners.ts';
 import type { VerifyCounts, VerifyDependencies, VerifyOptions } from './verify.ts';
 
@@ -51,7 +51,7 @@ async function findFault(
   let read: string | undefined;
   try {
     read = await attachments.get({ uuid, contentType }, undefined, digester.sink, { signal });
-    insist(digester.digest(), { sizeBytes: contentBytes, md5Hex }, 'it');
+    requireDigest(digester.digest(), { sizeBytes: contentBytes, md5Hex }, 'it');
     return undefined;
   } catch (error) {
     if (signal.aborted) throw error;

@@ -2,11 +2,11 @@
 // Whose an orphan is, by what is in it: the index does not know.
 
 import { ContentType, parseKey } from '../../attachments/naming.ts';
-import type { Side } from '../../attachments/side.ts';
 import { codeAndMessage, toStorageError } from '../../errors.ts';
 import { hasResource, type OrthancApi } from '../../orthanc/api.ts';
 import { createMemorySink } from '../../store/bodies.ts';
 import type { ObjectInfo, OperationOptions } from '../../store/object-store.ts';
+import type { Side } from '../common/sides.ts';
 import { type OrthancIds, orthancIdsOf, readDicomIdentifiers } from './dicom.ts';
 
 /** The ids, or why there are none. */

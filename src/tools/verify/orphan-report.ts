@@ -3,8 +3,7 @@
 
 import { StorageError } from '../../errors.ts';
 import { field } from '../../orthanc/api.ts';
-import { readOwnFile, writeOwnFile } from '../common/files.ts';
-import { parseJsonLine } from '../common/json-lines.ts';
+import { parseJsonLine, readOwnFile, writeOwnFile } from '../common/files.ts';
 import type { Orphan } from './verify.ts';
 
 const MARK = 'orphans of verify --delete-orphans';

@@ -9,7 +9,6 @@ import {
   objectKey,
   parseKey,
 } from '../../attachments/naming.ts';
-import type { Side } from '../../attachments/side.ts';
 import { ciphertextSize, type EncryptionFormat } from '../../encryption/sizes.ts';
 import { codeAndMessage, StorageError, toStorageError } from '../../errors.ts';
 import type { IndexedAttachment, OrthancApi } from '../../orthanc/api.ts';
@@ -17,6 +16,7 @@ import { listIndex } from '../../orthanc/index-list.ts';
 import { sleepUntilAborted } from '../../store/abort.ts';
 import { forEachAtOnce } from '../../store/limit.ts';
 import type { ObjectInfo } from '../../store/object-store.ts';
+import type { Side } from '../common/sides.ts';
 import { createUuidTable, type UuidEntry, type UuidTable } from '../common/uuid-table.ts';
 import { verifyContents } from './contents.ts';
 import { type Identity, identify } from './identify.ts';
@@ -299,7 +299,7 @@ export async function verify(
     if (files !== undefined) await letBeIndexed(orphansOnDisk);
     const known = await readIndexOf(api, uuids);
     if (isStrange) soundAlarm(known);
-    insistOnOwnIndex();
+    requireOwnIndex();
     await forEachAtOnce(wrongSizes, atOnce, async ({ uuid, ...wrong }) => {
       const indexed = known.get(uuid);
       if (indexed === undefined) return;
@@ -370,7 +370,7 @@ export async function verify(
   }
 
   /** @throws StorageError BAD_CONFIG where something shall be deleted by an index that is hardly the bucket's */
-  function insistOnOwnIndex(): void {
+  function requireOwnIndex(): void {
     const { known, objects, alarm } = counts;
     if (deletion === undefined) return;
     if (alarm === null && !(known === 0 && orphans.length > 0)) return;

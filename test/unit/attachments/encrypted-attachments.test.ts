@@ -2,8 +2,10 @@
 
 import { deflateSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
-import type { AttachmentStore } from '../../../src/attachments/attachments.ts';
-import { createAttachmentStore } from '../../../src/attachments/attachments.ts';
+import {
+  type AttachmentStore,
+  createAttachmentStore,
+} from '../../../src/attachments/attachments.ts';
 import type { NamingSettings } from '../../../src/config/settings.ts';
 import { createEnvelope } from '../../../src/encryption/envelope.ts';
 import type { EncryptionFormat } from '../../../src/encryption/sizes.ts';

@@ -5,9 +5,8 @@ import {
   type AttachmentStore,
   createAttachmentStore,
 } from '../../../src/attachments/attachments.ts';
-import { createHybridStore } from '../../../src/attachments/hybrid.ts';
+import { createHybridStore, nameFailures } from '../../../src/attachments/hybrid.ts';
 import { createMoves } from '../../../src/attachments/moves.ts';
-import { nameFailures } from '../../../src/attachments/name-failures.ts';
 import { ContentType, ORTHANC_NAMING } from '../../../src/attachments/naming.ts';
 import { createFileSystemStore } from '../../../src/providers/index.ts';
 import { expectFailure, makeBody, makeSink, never } from '../../support/bodies.ts';

@@ -55,7 +55,7 @@ function createStores() {
       },
       stores,
       moves,
-      insistOnTwoPlaces: undefined,
+      requireTwoPlaces: undefined,
       retryDelaysMs: [1, 1, 1, 1],
       stepMs: 20,
     }),

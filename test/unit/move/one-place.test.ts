@@ -5,12 +5,12 @@ import { beforeEach, expect, test } from 'vitest';
 import { createAttachmentStore } from '../../../src/attachments/attachments.ts';
 import { createMoves } from '../../../src/attachments/moves.ts';
 import { ORTHANC_NAMING } from '../../../src/attachments/naming.ts';
-import { insistOnTwoPlaces } from '../../../src/attachments/same-place.ts';
+import { requireTwoPlaces } from '../../../src/attachments/same-place.ts';
 import { StorageError } from '../../../src/errors.ts';
 import { StepStatus } from '../../../src/move/job.ts';
 import { createMoveRunner } from '../../../src/move/move.ts';
 import { type MoveTarget, newMove } from '../../../src/move/move-progress.ts';
-import type { InsistOnTwoPlaces } from '../../../src/move/place-guard.ts';
+import type { RequireTwoPlaces } from '../../../src/move/place-guard.ts';
 import { never } from '../../support/bodies.ts';
 import { createFakeIndex } from '../../support/fake-index.ts';
 import { createMemoryStore, type MemoryStore } from '../../support/memory-store.ts';
@@ -27,7 +27,7 @@ beforeEach(() => {
   for (const { uuid, bytes } of index.attachments) disk.objects.set(keyOf(uuid), bytes);
 });
 
-async function move(target: MoveTarget, objects: MemoryStore, insist: InsistOnTwoPlaces) {
+async function move(target: MoveTarget, objects: MemoryStore, insist: RequireTwoPlaces) {
   const runner = createMoveRunner({
     api: index.api,
     stores: {
@@ -35,7 +35,7 @@ async function move(target: MoveTarget, objects: MemoryStore, insist: InsistOnTw
       'object-storage': createAttachmentStore({ store: objects, naming: ORTHANC_NAMING }),
     },
     moves: createMoves(),
-    insistOnTwoPlaces: insist,
+    requireTwoPlaces: insist,
     retryDelaysMs: [1, 1],
   });
   let { serialized } = newMove(target, [index.patient]);
@@ -51,7 +51,7 @@ test.each<MoveTarget>(['object-storage', 'file-system'])(
   async (target) => {
     const before = new Map(disk.objects);
     const content = await move(target, disk, (options) =>
-      insistOnTwoPlaces({ files: disk, objects: disk }, ORTHANC_NAMING, options),
+      requireTwoPlaces({ files: disk, objects: disk }, ORTHANC_NAMING, options),
     );
     expect(content).toMatchObject({ Moved: 0, Failed: before.size });
     expect(JSON.stringify(content)).toMatch(/BAD_CONFIG: .*Leave HybridMode/);
@@ -88,7 +88,7 @@ test('what an interrupted move has left on both sides is moved', async () => {
 
 test('a disk that fails says so itself, not the removal of the probe', async () => {
   disk.failWhen((call) => (call.startsWith('put') ? 'TIMEOUT' : 'UNAVAILABLE'));
-  const asked = insistOnTwoPlaces({ files: disk, objects: bucket }, ORTHANC_NAMING, {
+  const asked = requireTwoPlaces({ files: disk, objects: bucket }, ORTHANC_NAMING, {
     signal: never(),
   });
   await expect(asked).rejects.toMatchObject({ code: 'TIMEOUT' });
@@ -104,8 +104,8 @@ test('a file that shows in the bucket after a while is found by who waits', asyn
   };
   const naming = { ...ORTHANC_NAMING, rootPath: 'archive' };
   const places = { files: late, objects: bucket };
-  await insistOnTwoPlaces(places, naming, { signal: never() });
-  const patient = insistOnTwoPlaces(places, naming, { signal: never(), patienceMs: 5000 });
+  await requireTwoPlaces(places, naming, { signal: never() });
+  const patient = requireTwoPlaces(places, naming, { signal: never(), patienceMs: 5000 });
   await expect(patient).rejects.toMatchObject({ code: 'BAD_CONFIG' });
   expect(disk.objects.size).toBe(index.attachments.length);
 });
@@ -115,6 +115,6 @@ test('a bucket that denies what is not there, as S3 does without s3:ListBucket, 
     head: () => Promise.reject(new StorageError('ACCESS_DENIED', 'denied')),
   };
   const before = new Map(disk.objects);
-  await insistOnTwoPlaces({ files: disk, objects: denies }, ORTHANC_NAMING, { signal: never() });
+  await requireTwoPlaces({ files: disk, objects: denies }, ORTHANC_NAMING, { signal: never() });
   expect(disk.objects).toEqual(before);
 });

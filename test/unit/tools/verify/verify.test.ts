@@ -3,11 +3,11 @@
 import { createSecretKey, randomBytes } from 'node:crypto';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { contentTypeOf, ORTHANC_NAMING } from '../../../../src/attachments/naming.ts';
-import type { Side } from '../../../../src/attachments/side.ts';
 import { createEnvelope, type Envelope } from '../../../../src/encryption/envelope.ts';
 import { createKeyring } from '../../../../src/encryption/keyring.ts';
 import type { EncryptionFormat } from '../../../../src/encryption/sizes.ts';
 import type { OrthancApi } from '../../../../src/orthanc/api.ts';
+import type { Side } from '../../../../src/tools/common/sides.ts';
 import { orthancIdsOf, readDicomIdentifiers } from '../../../../src/tools/verify/dicom.ts';
 import {
   type Finding,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Numbers on the command line, for commander.
+// What several commands take on the command line, for commander.
 
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 
 /** More at once than any store takes connections for. */
 const PARALLEL_MAX = 256;
@@ -24,4 +24,11 @@ export function decimalNumber(min: number): (text: string) => number {
     if (value >= min) return value;
     throw new InvalidArgumentError(`It must be a number from ${min} on.`);
   };
+}
+
+export function configOption(): Option {
+  return new Option(
+    '--config <path>',
+    "Orthanc's configuration file, or its folder of files",
+  ).makeOptionMandatory();
 }
