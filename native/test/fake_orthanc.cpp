@@ -14,6 +14,9 @@
 namespace cloudstore {
 namespace {
 
+/** For what comes at once, on a machine with other things to do. */
+constexpr std::chrono::seconds kLogLimit(30);
+
 /** Orthanc's memory. Global, as the plugin frees it without saying whose it is. */
 class Memory {
  public:
@@ -236,19 +239,19 @@ std::vector<FakeOrthanc::LogLine> FakeOrthanc::log() const {
 }
 
 bool FakeOrthanc::hasLogged(const std::string& part) const {
-  return awaitLog(part, std::chrono::milliseconds(0));
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return linesWithLocked(part) > 0;
 }
 
-bool FakeOrthanc::awaitLog(const std::string& part, std::chrono::milliseconds limit) const {
+bool FakeOrthanc::awaitLog(const std::string& part, size_t lines) const {
   std::unique_lock<std::mutex> lock(mutex_);
-  return logged_.wait_for(lock, limit, [&] {
-    for (const LogLine& line : log_) {
-      if (line.text.find(part) != std::string::npos) {
-        return true;
-      }
-    }
-    return false;
-  });
+  return logged_.wait_for(lock, kLogLimit, [&] { return linesWithLocked(part) >= lines; });
+}
+
+size_t FakeOrthanc::linesWithLocked(const std::string& part) const {
+  return static_cast<size_t>(std::count_if(log_.begin(), log_.end(), [&](const LogLine& line) {
+    return line.text.find(part) != std::string::npos;
+  }));
 }
 
 void FakeOrthanc::clearLog() {

@@ -98,9 +98,8 @@ class FakeOrthanc {
 
   [[nodiscard]] std::vector<LogLine> log() const;
   [[nodiscard]] bool hasLogged(const std::string& part) const;
-  /** @returns false if it has not come after the time */
-  bool awaitLog(const std::string& part,
-                std::chrono::milliseconds limit = std::chrono::seconds(10)) const;
+  /** @returns false if so many lines with it have not come within half a minute */
+  bool awaitLog(const std::string& part, size_t lines = 1) const;
   void clearLog();
 
   /** @returns what went wrong with memory and contexts so far, one a line; empty if nothing */
@@ -124,6 +123,8 @@ class FakeOrthanc {
                                        const void* parameters);
   OrthancPluginErrorCode serve(_OrthancPluginService service, const void* parameters);
   void freeJob(const OrthancPluginJob* job);
+  /** To be called with mutex_ held. */
+  [[nodiscard]] size_t linesWithLocked(const std::string& part) const;
   OrthancPluginErrorCode callRestApi(const _OrthancPluginCallRestApi& call);
   template <typename Function>
   Function find(const char* name) const;

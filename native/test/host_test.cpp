@@ -700,7 +700,7 @@ TEST_F(HostTest, ALoopThatHangsIsNotUp) {
   const auto storage = orthanc.storage();
   const InFlight<OrthancPluginErrorCode> spinning(
       [&] { return storage.create("!spin", nullptr, 0, OrthancPluginContentType_Dicom); });
-  std::this_thread::sleep_for(milliseconds(100));
+  ASSERT_TRUE(orthanc.awaitLog("takes !spin"));
   EXPECT_EQ(orthanc.metrics()["orthanc_object_storage_up"], 0);
   orthanc.finalize();
 }
@@ -724,7 +724,7 @@ TEST_F(HostTest, FinalizeWhileOrthancAnswersACallIsBounded) {
   const auto storage = orthanc.storage();
   InFlight<OrthancPluginErrorCode> call(
       [&] { return storage.remove("!callThenWait", OrthancPluginContentType_Dicom); });
-  std::this_thread::sleep_for(milliseconds(200));
+  ASSERT_TRUE(orthanc.awaitLog("takes !silent"));
   const Stopwatch watch;
   orthanc.finalize();
   EXPECT_LT(watch.elapsed(), seconds(8));
@@ -748,7 +748,7 @@ TEST_P(CrashTest, OrthancLives) {
     EXPECT_EQ(orthanc.remove("!exit"), kLost);
   }
   InFlight<OrthancPluginErrorCode> waiting([this] { return orthanc.remove("!silent"); });
-  std::this_thread::sleep_for(milliseconds(50));
+  ASSERT_TRUE(orthanc.awaitLog("takes !silent"));
   EXPECT_EQ(orthanc.remove(command), kLost);
   EXPECT_EQ(waiting.outcome(), kLost);
   expectServes();
@@ -968,7 +968,7 @@ TEST_F(HostTest, FinalizeLetsRequestsUnderWayFinish) {
   const auto storage = orthanc.storage();
   InFlight<OrthancPluginErrorCode> slow(
       [&] { return storage.remove("!slow", OrthancPluginContentType_Dicom); });
-  std::this_thread::sleep_for(milliseconds(50));
+  ASSERT_TRUE(orthanc.awaitLog("takes !slow"));
   orthanc.finalize();
   EXPECT_TRUE(slow.done());
   EXPECT_EQ(slow.outcome(), kSuccess);
@@ -984,7 +984,7 @@ TEST_F(HostTest, FinalizeFailsRequestsThatHang) {
     hanging.push_back(std::make_unique<InFlight<OrthancPluginErrorCode>>(
         [&] { return storage.remove("!silent", OrthancPluginContentType_Dicom); }));
   }
-  std::this_thread::sleep_for(milliseconds(100));
+  ASSERT_TRUE(orthanc.awaitLog("takes !silent", kHanging));
   const Stopwatch watch;
   orthanc.finalize();
   EXPECT_LT(watch.elapsed(), seconds(4));
@@ -1008,7 +1008,7 @@ TEST_F(HostTest, FinalizeEndsALoopThatSpins) {
   const auto storage = orthanc.storage();
   InFlight<OrthancPluginErrorCode> spinning(
       [&] { return storage.remove("!spin", OrthancPluginContentType_Dicom); });
-  std::this_thread::sleep_for(milliseconds(100));
+  ASSERT_TRUE(orthanc.awaitLog("takes !spin"));
   const Stopwatch watch;
   orthanc.finalize();
   EXPECT_LT(watch.elapsed(), seconds(8));
@@ -1018,7 +1018,7 @@ TEST_F(HostTest, FinalizeEndsALoopThatSpins) {
 TEST_F(HostTest, WhenOrthancStopsHangingRequestsEndAfterTheGrace) {
   start(R"({"callTimeoutMs": 60000})");
   InFlight<OrthancPluginErrorCode> hanging([this] { return orthanc.remove("!late"); });
-  std::this_thread::sleep_for(milliseconds(100));
+  ASSERT_TRUE(orthanc.awaitLog("takes !late"));
   const Stopwatch watch;
   orthanc.change(OrthancPluginChangeType_OrthancStopped);
   EXPECT_EQ(hanging.outcome(), OrthancPluginErrorCode_Plugin);
@@ -1088,8 +1088,10 @@ TEST_F(HostTest, WhenOrthancStopsNoCallOfItBegins) {
 TEST_F(HostTest, WhenOrthancStopsTheCallUnderWayIsWaitedForAndTheOthersAreDropped) {
   start();
   HeldCall held(orthanc);
+  constexpr int kQueued = 3;
   std::vector<HeldCall::Asked> queued;
-  for (int i = 0; i < 3; ++i) {
+  queued.reserve(kQueued);
+  for (int i = 0; i < kQueued; ++i) {
     queued.push_back(HeldCall::ask(orthanc));
   }
   std::this_thread::sleep_for(milliseconds(100));

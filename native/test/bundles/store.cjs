@@ -285,8 +285,10 @@ exports.main = (binding) => {
       if (operation === 6) binding.respond(id, 200, 'text/plain', Buffer.from('oos_bytes 5000000001\noos_ms 1.500\n'));
       else if (operation === 5) onJob(id, method, uuid, readAll(id, size));
       else if (operation === 4) onRest(id, method, uuid, readAll(id, size));
-      else if (uuid[0] === '!') commands[uuid.slice(1)](id, size);
-      else onStorage[operation](id, uuid, size, start);
+      else if (uuid[0] === '!') {
+        binding.log(INFO, `takes ${uuid}`);
+        commands[uuid.slice(1)](id, size);
+      } else onStorage[operation](id, uuid, size, start);
     },
     onMessage(from, text) {
       binding.log(INFO, `lane ${from} says to lane ${binding.lane}: ${text}`);
