@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Writes docs/configuration.md and docs/configuration.schema.json from the schemas in src/config.
+// Writes docs/configuration.md and docs/configuration.schema.json from the settings in src/config and src/providers.
 //   node scripts/generate-docs.mjs           writes them
 //   node scripts/generate-docs.mjs --check   exits with 1 when they are not what it would write
 
@@ -9,22 +9,42 @@ import { inProject } from './lib/paths.mjs';
 
 const isCheck = process.argv.includes('--check');
 
+/**
+ * The stores, and the SDKs with them, are imported when a provider is opened.
+ * @type {import('esbuild').Plugin}
+ */
+const withoutStores = {
+  name: 'without-stores',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\./ }, ({ kind, path }) =>
+      kind === 'dynamic-import' ? { path, external: true } : undefined,
+    );
+  },
+};
+
 // Node 20 reads no TypeScript. The bundle imports nothing but Node's own modules, so that it needs no place in the file system.
 const { outputFiles } = await build({
-  entryPoints: [inProject('src/config/docs.ts')],
+  stdin: {
+    contents:
+      "export * from './src/config/docs.ts'; export { PROVIDERS } from './src/providers/index.ts';",
+    resolveDir: inProject('.'),
+  },
   bundle: true,
   platform: 'node',
   format: 'esm',
   target: 'node20',
   write: false,
   logLevel: 'error',
+  plugins: [withoutStores],
 });
 const code = Buffer.from(outputFiles[0].contents).toString('base64');
-const { renderMarkdown, renderJsonSchema } = await import(`data:text/javascript;base64,${code}`);
+const { renderMarkdown, renderJsonSchema, PROVIDERS } = await import(
+  `data:text/javascript;base64,${code}`
+);
 
 const files = {
-  'docs/configuration.md': renderMarkdown(),
-  'docs/configuration.schema.json': renderJsonSchema(),
+  'docs/configuration.md': renderMarkdown(PROVIDERS),
+  'docs/configuration.schema.json': renderJsonSchema(PROVIDERS),
 };
 
 const stale = [];

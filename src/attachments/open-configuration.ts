@@ -4,11 +4,13 @@
 
 import type { EncryptionSettings } from '../config/encryption.ts';
 import { type ConfigurationEnvironment, readConfiguration } from '../config/load.ts';
+import type { Provider } from '../config/sections.ts';
 import type { PluginSettings } from '../config/settings.ts';
 import { type Ciphers, nodeCiphers } from '../encryption/ciphers.ts';
 import { createEnvelope, type Envelope } from '../encryption/envelope.ts';
 import { createKeyring, type MasterKey, readKeyFiles } from '../encryption/keyring.ts';
 import { StorageError } from '../errors.ts';
+import { PROVIDERS } from '../providers/index.ts';
 
 export interface OpenedConfiguration {
   readonly settings: PluginSettings;
@@ -22,6 +24,8 @@ export interface OpenOptions {
   /** Makes of the settings what this process needs, before anything is opened. */
   readonly adapt?: (settings: PluginSettings) => PluginSettings;
   readonly ciphers?: Ciphers;
+  /** All that there are, by default. */
+  readonly providers?: readonly Provider[];
 }
 
 /** @param json Orthanc's whole configuration
@@ -29,9 +33,14 @@ export interface OpenOptions {
 export function openConfiguration(
   json: string,
   environment: ConfigurationEnvironment,
-  { adapt = (settings) => settings, ciphers = nodeCiphers }: OpenOptions = {},
+  {
+    adapt = (settings) => settings,
+    ciphers = nodeCiphers,
+    providers = PROVIDERS,
+  }: OpenOptions = {},
 ): OpenedConfiguration {
-  const { settings: written, problems, keyFiles } = readConfiguration(json, environment);
+  const reading = readConfiguration(json, environment, providers);
+  const { settings: written, problems, keyFiles } = reading;
   const read = readKeyFiles(keyFiles);
   if (written === undefined || read.problems.length > 0) throw badConfig(problems, read.problems);
   const settings = adapt(written);

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { setTimeout } from 'node:timers/promises';
-import type { NamingSettings, PluginSettings, ProviderSettings } from '../config/settings.ts';
+import type {
+  NamingSettings,
+  PluginSettings,
+  ProviderSettings,
+  StoreDependencies,
+} from '../config/settings.ts';
 import { StorageError, toStorageError } from '../errors.ts';
 import { mayPass } from '../http/retry.ts';
 import type { Logger } from '../log.ts';
-import {
-  createFileSystemStore,
-  createStore,
-  type ProviderDependencies,
-} from '../providers/index.ts';
+import { createFileSystemStore, createStore } from '../providers/index.ts';
 import { withCheckTimeout } from '../store/check-timeout.ts';
 import { withDeadline } from '../store/deadline.ts';
 import type { ObjectStore } from '../store/object-store.ts';
@@ -22,7 +23,7 @@ export interface Stores {
   readonly files: ObjectStore | undefined;
 }
 
-type Dependencies = Omit<ProviderDependencies, 'probePrefix' | 'readsSeveralNames'>;
+type Dependencies = Omit<StoreDependencies, 'probePrefix' | 'readsSeveralNames'>;
 
 /** The stores that attachments lie in, not yet tried. */
 export async function openStores(

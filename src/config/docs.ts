@@ -3,25 +3,20 @@
 // nothing of this is in the plugin.
 
 import * as z from 'zod/mini';
+import { commonFields } from './common.ts';
+import { encryptionSchema } from './encryption.ts';
 import { type SettingDoc, settingDocs } from './fields.ts';
-import {
-  azureSchema,
-  commonSettings,
-  encryptionSchema,
-  googleSchema,
-  oldAzureSchema,
-  s3Schema,
-} from './schema.ts';
-import { PROVIDER_SECTIONS } from './sections.ts';
+import { type ProviderSection, sectionNames, sectionSchema } from './sections.ts';
 
 type Shape = Readonly<Record<string, z.core.$ZodType>>;
 type JsonSchema = z.core.JSONSchema.BaseSchema;
 
 /** A JSON Schema of Orthanc's configuration file, as far as it is ours: editors complete and check by it. */
-export function renderJsonSchema(): string {
-  const properties = PROVIDER_SECTIONS.map(({ section, replacedBy, schema }) => {
-    const { $schema: _, ...json } = toJsonSchema(schema());
-    return [section, { ...json, ...(replacedBy === undefined ? {} : { deprecated: true }) }];
+export function renderJsonSchema(providers: readonly ProviderSection[]): string {
+  const properties = providers.map((provider) => {
+    const { $schema: _, ...json } = toJsonSchema(sectionSchema(provider));
+    const isOld = provider.replacedBy !== undefined;
+    return [provider.section, { ...json, ...(isOld ? { deprecated: true } : {}) }];
   });
   const document = {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
@@ -33,20 +28,12 @@ export function renderJsonSchema(): string {
 }
 
 /** The page that users read. */
-export function renderMarkdown(): string {
+export function renderMarkdown(providers: readonly ProviderSection[]): string {
   return [
-    INTRODUCTION,
-    '## AwsS3Storage\n',
-    table(ownSettings(s3Schema().shape)),
-    S3_EXAMPLES,
-    '## AzureBlobStorage\n',
-    table(ownSettings(azureSchema().shape)),
-    'Its old name `BlobStorage` is read too, with these keys beside the ones above:\n',
-    table(onlyIn(oldAzureSchema().shape, azureSchema().shape)),
-    '## GoogleCloudStorage\n',
-    table(ownSettings(googleSchema().shape)),
+    introduction(providers),
+    ...providers.flatMap((provider) => describeSection(provider, providers)),
     '## In each of these sections\n',
-    table(commonSettings()),
+    table(commonFields()),
     ROOT_PATH_NOTES,
     '## StorageEncryption\n',
     "A section inside the provider's ([encryption.md](encryption.md)):\n",
@@ -55,8 +42,17 @@ export function renderMarkdown(): string {
   ].join('\n');
 }
 
-function ownSettings(shape: Shape): Shape {
-  return onlyIn(shape, commonSettings());
+function describeSection(
+  { section, replacedBy, fields, notes = [] }: ProviderSection,
+  providers: readonly ProviderSection[],
+): readonly string[] {
+  const present = providers.find((other) => other.section === replacedBy);
+  if (present === undefined) return [`## ${section}\n`, table(fields()), ...notes];
+  return [
+    `Its old name \`${section}\` is read too, with these keys beside the ones above:\n`,
+    table(onlyIn(fields(), present.fields())),
+    ...notes,
+  ];
 }
 
 function onlyIn(shape: Shape, other: Shape): Shape {
@@ -136,11 +132,13 @@ function addKeys(shape: Shape, json: JsonSchema) {
   else delete json.required;
 }
 
-const INTRODUCTION = `<!-- Generated from src/config by scripts/generate-docs.mjs. Do not edit. -->
+const introduction = (
+  providers: readonly ProviderSection[],
+) => `<!-- Generated from src/config and src/providers by scripts/generate-docs.mjs. Do not edit. -->
 # Configuration
 
-The plugin is set up in Orthanc's own configuration file, by one section named after the provider: \`AwsS3Storage\`,
-\`AzureBlobStorage\` or \`GoogleCloudStorage\`. With none of them it leaves Orthanc's own storage alone; two are an error.
+The plugin is set up in Orthanc's own configuration file, by one section named after the provider:
+${sectionNames(providers, '`')}. With none of them it leaves Orthanc's own storage alone; two are an error.
 
 \`\`\`json
 {
@@ -168,20 +166,6 @@ The plugin is set up in Orthanc's own configuration file, by one section named a
 - Secrets are never logged, not even one that was written into the wrong setting: the message names the setting alone. A key, a
   connection string or a service account's JSON where a name or a path belongs stops Orthanc.
 - [configuration.schema.json](configuration.schema.json) is a JSON Schema, for editors that complete and check by one.
-`;
-
-const S3_EXAMPLES = `A server of one's own, such as MinIO:
-
-\`\`\`json
-"AwsS3Storage": {
-  "BucketName": "my-orthanc",
-  "Region": "us-east-1",
-  "Endpoint": "http://minio:9000",
-  "VirtualAddressing": false,
-  "AccessKey": "…",
-  "SecretKey": "…"
-}
-\`\`\`
 `;
 
 const ROOT_PATH_NOTES = `**RootPath** is joined to what follows by one "/": \`"a"\` and \`"a/"\` are the same. It must not start with "/", nor hold "." or

@@ -1,16 +1,36 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// StorageEncryption: from the section as written to settings. Touches no file: readKeyFiles reads those of the keys.
+// The section StorageEncryption of a provider's section. Touches no file: readKeyFiles reads those of the keys.
 
 import * as z from 'zod/mini';
-import type { KeyFile } from '../encryption/keyring.ts';
-import type { EncryptionFormat } from '../encryption/sizes.ts';
+import {
+  BYTES_PER_MB,
+  butNot,
+  choice,
+  documented,
+  isObject,
+  optionalFlag,
+  type RawSection,
+  textSchema,
+  wholeNumber,
+  wholeNumberSchema,
+} from './fields.ts';
 import type { Report } from './problems.ts';
-import { encryptionSchema, masterKeySchema } from './schema.ts';
-import { BYTES_PER_MB, isObject, type RawSection } from './sections.ts';
+
+export const ENCRYPTION_KEY = 'StorageEncryption';
+
+/** One entry of MasterKey or PreviousMasterKeys. */
+export interface KeyFile {
+  /** As a message names it, such as "AwsS3Storage.StorageEncryption.PreviousMasterKeys[0]". */
+  readonly setting: string;
+  readonly id: number;
+  readonly path: string;
+  /** Ends what is said of a file that cannot be used. */
+  readonly remark?: string;
+}
 
 export interface EncryptionSettings {
   /** The format of new objects; undefined: they are stored as they are, and keys are there to read what was encrypted before. */
-  readonly format: EncryptionFormat | undefined;
+  readonly format: 'A1' | 'A2' | undefined;
   readonly master: KeyFile | undefined;
   readonly previous: readonly KeyFile[];
   /** MaxConcurrentInputSize. */
@@ -23,6 +43,45 @@ export interface EncryptionReading {
   /** All that are written as they should be, also where something else is wrong: so that what is wrong with the files can be told
    *  together with the rest. */
   readonly keyFiles: readonly KeyFile[];
+}
+
+const UINT32_MAX = 0xffff_ffff;
+
+export function encryptionSchema() {
+  return z.strictObject(
+    {
+      Enable: optionalFlag(
+        'Absent: true where the section holds anything else, as in the C++ plugins; false where it is empty. With false, the keys are read all the same, for what was encrypted before: where nothing was, leave them out.',
+      ),
+      MasterKey: documented(z.optional(masterKeySchema()), {
+        description:
+          'The key for new objects: [id, path of the key file]. The file holds 32 bytes in base64.',
+      }),
+      PreviousMasterKeys: documented(
+        z._default(z.array(masterKeySchema(), { error: 'must be a list of [id, path]' }), []),
+        {
+          description: 'Earlier keys, for reading what they encrypted: [[id, path], …].',
+          default: [],
+        },
+      ),
+      MaxConcurrentInputSize: wholeNumber(
+        'Bytes in memory of contents that are encrypted or decrypted at once, in MB of 1,048,576 bytes: 1 MB at most of each.',
+        { min: 1, max: 1_048_576, unit: 'MB', default: 1024 },
+      ),
+      Format: choice(
+        '"A1" is the format of the C++ plugins; "A2" allows reading parts of an object.',
+        ['A1', 'A2'],
+        'A1',
+      ),
+    },
+    { error: (issue) => `must be an object${butNot(issue.input)}` },
+  );
+}
+
+export function masterKeySchema() {
+  return z.tuple([wholeNumberSchema(0, UINT32_MAX), textSchema()], {
+    error: 'must be [id, "path of the key file"]',
+  });
 }
 
 // Samples of configurations keep paths of keys beside "Enable": false.

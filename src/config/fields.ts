@@ -5,6 +5,13 @@
 import * as z from 'zod/mini';
 import { describeSecret, Secret } from '../text/secret.ts';
 import { suggest } from './suggest.ts';
+import type { UrlResult } from './urls.ts';
+
+/** A section as the user wrote it. */
+export type RawSection = Readonly<Record<string, unknown>>;
+
+// The C++ plugins' MB, in TransferBufferSize and MaxConcurrentInputSize alike.
+export const BYTES_PER_MB = 1024 * 1024;
 
 /** What docs/configuration.md and the JSON Schema say of a setting, beside what its schema says. */
 export interface SettingDoc {
@@ -33,7 +40,7 @@ export function requiredText(description: string, whatToWrite: string, rule?: Ru
   return documented(schema, { description, required: true });
 }
 
-/** "" counts as absent: that is what an unset variable in a compose file leaves behind. */
+/** "" counts as absent. */
 export function optionalText(description: string, rule?: Rule) {
   return optionalAnyText(description, withoutSecret(rule));
 }
@@ -60,6 +67,28 @@ export function optionalSecret(description: string, rule?: Rule) {
     value === undefined ? undefined : new Secret(value),
   );
   return documented(z.optional(z.pipe(text, secret)), { description });
+}
+
+export function optionalUrl(description: string, parse: (text: string) => UrlResult) {
+  const text = z.pipe(z.transform(blankToUndefined), z.optional(textSchema(withoutSecret())));
+  const url = z.transform((value: string | undefined, context) => {
+    if (value === undefined) return undefined;
+    const result = parse(value);
+    if ('url' in result) return result.url;
+    context.issues.push(ruleIssue(result.problem));
+    return undefined;
+  });
+  return documented(z.optional(z.pipe(text, url)), { description });
+}
+
+/** The name of a bucket of S3 or Google's. */
+export function bucketRule(value: string): string | undefined {
+  const hint = "write the bucket's name alone, a folder belongs in RootPath";
+  if (/^[a-z0-9]+:\/\//i.test(value)) return `must not be a URL: ${hint}`;
+  if (/\s/.test(value)) return 'must not hold white space';
+  // ARNs of access points hold slashes.
+  if (value.includes('/') && !value.startsWith('arn:')) return `must not hold "/": ${hint}`;
+  return undefined;
 }
 
 export function flag(description: string, fallback: boolean) {
@@ -185,11 +214,20 @@ function kindOf(input: unknown): string {
   return Array.isArray(input) ? 'a list' : 'an object';
 }
 
+export function isObject(value: unknown): value is RawSection {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** "" is what an unset variable in a compose file leaves behind. */
+export function isGiven(value: unknown): boolean {
+  return value !== undefined && !isBlank(value);
+}
+
 function textFromJson(value: unknown): unknown {
   return Number.isSafeInteger(value) ? String(value) : value;
 }
 
-export function blankToUndefined(value: unknown): unknown {
+function blankToUndefined(value: unknown): unknown {
   return isBlank(value) ? undefined : value;
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import type { KeyFile } from '../encryption/keyring.ts';
 import { StorageError } from '../errors.ts';
-import { readEncryption } from './encryption.ts';
+import { ENCRYPTION_KEY, type KeyFile, readEncryption } from './encryption.ts';
 import { noteEnvironment, type Variables } from './environment.ts';
+import { isObject, type RawSection } from './fields.ts';
 import { reportMisplaced } from './misplaced.ts';
 import {
   absoluteFolderIn,
@@ -12,15 +12,7 @@ import {
   warnOfOrthancSettings,
 } from './orthanc.ts';
 import type { Report } from './problems.ts';
-import {
-  ENCRYPTION_KEY,
-  isObject,
-  PROVIDER_SECTIONS,
-  type ProviderSection,
-  type RawSection,
-  type SectionSettings,
-  type Surroundings,
-} from './sections.ts';
+import { type Provider, readSection, type SectionSettings, type Surroundings } from './sections.ts';
 import type { PluginSettings } from './settings.ts';
 import { isSlipOf } from './suggest.ts';
 
@@ -45,8 +37,9 @@ export interface ConfigurationReading {
 export function loadConfiguration(
   json: string,
   environment: ConfigurationEnvironment,
+  providers: readonly Provider[],
 ): PluginSettings {
-  const { settings, problems } = readConfiguration(json, environment);
+  const { settings, problems } = readConfiguration(json, environment, providers);
   if (settings === undefined) throw new StorageError('BAD_CONFIG', problems);
   return settings;
 }
@@ -57,21 +50,23 @@ export function loadConfiguration(
 export function readConfiguration(
   json: string,
   environment: ConfigurationEnvironment,
+  providers: readonly Provider[],
 ): ConfigurationReading {
   const report: Report = { problems: [], warnings: [], notes: [] };
   const orthanc = parseJson(json);
-  const { section, keyFiles } = readSections(orthanc, environment.environmentVariables, report);
+  const { orthancVersion, environmentVariables: variables } = environment;
+  const { section, keyFiles } = readSections(orthanc, { providers, variables, report });
   const writeTo = section?.writeTo;
   const fileSystem = writeTo === undefined ? undefined : readFileSystem(orthanc, report);
   if (section !== undefined) {
     const isEncrypted = section.encryption?.format !== undefined;
-    warnOfOrthancSettings(orthanc, environment.orthancVersion, isEncrypted, report);
+    warnOfOrthancSettings(orthanc, orthancVersion, isEncrypted, report);
     if (writeTo === 'file-system' && isEncrypted) {
       report.warnings.push(
         `${section.provider.section}.HybridMode: "WriteToFileSystem" leaves files in the clear in StorageDirectory although StorageEncryption is on, which encrypts objects only; encrypt the disk, or write "WriteToObjectStorage"`,
       );
     }
-    noteEnvironment(section.provider, environment.environmentVariables, report);
+    noteEnvironment(section, variables, report);
   }
   if (report.problems.length > 0) {
     return { settings: undefined, problems: [...new Set(report.problems)], keyFiles };
@@ -132,11 +127,14 @@ interface SectionsReading extends Pick<ConfigurationReading, 'keyFiles'> {
 
 const NO_SECTION: SectionsReading = { section: undefined, keyFiles: [] };
 
-function readSections(orthanc: RawSection, variables: Variables, report: Report): SectionsReading {
-  const present = PROVIDER_SECTIONS.filter(({ section }) => Object.hasOwn(orthanc, section));
-  reportMisplaced(orthanc, present, report);
+function readSections(
+  orthanc: RawSection,
+  { providers, variables, report }: Omit<Surroundings, 'network'>,
+): SectionsReading {
+  const present = providers.filter(({ section }) => Object.hasOwn(orthanc, section));
+  reportMisplaced(orthanc, present, providers, report);
   if (present.length === 0) {
-    refuseMisspeltSections(orthanc, report);
+    refuseMisspeltSections(orthanc, providers, report);
     return NO_SECTION;
   }
   if (present.length > 1) {
@@ -145,18 +143,19 @@ function readSections(orthanc: RawSection, variables: Variables, report: Report)
   }
   const network = readOrthancNetwork(orthanc, variables, report);
   const [first = NO_SECTION, ...others] = present.map((provider) =>
-    readSection(provider, orthanc[provider.section], { network, variables }, report),
+    readPresent(provider, orthanc[provider.section], { providers, network, variables, report }),
   );
   // Of several sections nobody knows which one's keys count.
   return others.length === 0 ? first : NO_SECTION;
 }
 
-function readSection(
-  { section, replacedBy, read }: ProviderSection,
+function readPresent(
+  provider: Provider,
   raw: unknown,
   surroundings: Surroundings,
-  report: Report,
 ): SectionsReading {
+  const { section, replacedBy } = provider;
+  const { report } = surroundings;
   if (!isObject(raw)) {
     report.problems.push(`${section}: must be an object, { … }`);
     return NO_SECTION;
@@ -164,19 +163,20 @@ function readSection(
   if (replacedBy !== undefined) {
     report.warnings.push(`${section}: is the old name of "${replacedBy}"; write that`);
   }
-  const { settings: encryption, keyFiles } = readEncryption(
-    `${section}.${ENCRYPTION_KEY}`,
-    raw[ENCRYPTION_KEY],
-    report,
-  );
-  const settings = read(raw, surroundings, report);
-  return { section: settings === undefined ? undefined : { ...settings, encryption }, keyFiles };
+  const encryption = readEncryption(`${section}.${ENCRYPTION_KEY}`, raw[ENCRYPTION_KEY], report);
+  const { settings, keyFiles } = encryption;
+  const read = readSection(provider, raw, surroundings);
+  return { section: read && { ...read, encryption: settings }, keyFiles };
 }
 
 /** A misspelt section would leave the plugin idle and the files on Orthanc's disk, without a word. */
-function refuseMisspeltSections(orthanc: RawSection, report: Report) {
+function refuseMisspeltSections(
+  orthanc: RawSection,
+  providers: readonly Provider[],
+  report: Report,
+) {
   for (const key of Object.keys(orthanc)) {
-    const meant = PROVIDER_SECTIONS.find(({ section }) => isSlipOf(key, section));
+    const meant = providers.find(({ section }) => isSlipOf(key, section));
     if (meant !== undefined) {
       report.problems.push(`${key}: unknown section, did you mean "${meant.section}"?`);
     }

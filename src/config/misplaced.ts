@@ -3,15 +3,10 @@
 // know. Docker's ORTHANC__STORAGE_ENCRYPTION__… leads there, and there StorageEncryption was before version 1.0.0 of the C++
 // plugins.
 
+import { ENCRYPTION_KEY } from './encryption.ts';
+import { isObject, type RawSection } from './fields.ts';
 import type { Report } from './problems.ts';
-import {
-  ENCRYPTION_KEY,
-  isObject,
-  PROVIDER_SECTIONS,
-  type ProviderSection,
-  type RawSection,
-  sectionKeys,
-} from './sections.ts';
+import { type ProviderSection, sectionKeys } from './sections.ts';
 import { isSlipOf } from './suggest.ts';
 
 // Each alone says that files are to be encrypted: to go on without would store them in the clear.
@@ -23,12 +18,11 @@ const ASKING_FOR_ENCRYPTION = [ENCRYPTION_KEY, 'MasterKey'];
 export function reportMisplaced(
   orthanc: RawSection,
   present: readonly ProviderSection[],
+  providers: readonly ProviderSection[],
   report: Report,
 ) {
   const possible =
-    present.length > 0
-      ? present
-      : PROVIDER_SECTIONS.filter(({ replacedBy }) => replacedBy === undefined);
+    present.length > 0 ? present : providers.filter(({ replacedBy }) => replacedBy === undefined);
   const known = possible.flatMap(sectionKeys);
   for (const key of Object.keys(orthanc)) {
     const setting = isSlipOf(key, ENCRYPTION_KEY) ? ENCRYPTION_KEY : key;

@@ -3,12 +3,12 @@
 
 import { isAbsolute } from 'node:path';
 import { compareVersions } from '../orthanc/api.ts';
-import { describeSecret } from '../text/secret.ts';
-import type { Variables } from './environment.ts';
+import { describeSecret, Secret } from '../text/secret.ts';
+import { firstOf, type Variables } from './environment.ts';
+import type { RawSection } from './fields.ts';
 import type { Report } from './problems.ts';
-import { readProxies } from './proxies.ts';
-import type { OrthancNetwork, RawSection } from './sections.ts';
-import type { FileSystemSettings } from './settings.ts';
+import type { FileSystemSettings, OrthancNetwork, ProxyServer, ProxySettings } from './settings.ts';
+import { parseProxy } from './urls.ts';
 
 /** Orthanc's settings that apply to the provider. */
 export function readOrthancNetwork(
@@ -34,6 +34,35 @@ function textOf(orthanc: RawSection, key: string, report: Report): string | unde
   if (value === undefined || value === '') return undefined;
   if (typeof value === 'string') return value;
   report.problems.push(`${key}: must be text in quotes`);
+  return undefined;
+}
+
+/** By the environment's variables that libcurl and so the C++ plugins obey, where there is no HttpProxy. */
+function readProxies(
+  httpProxy: string | undefined,
+  variables: Variables,
+  report: Report,
+): ProxySettings {
+  const exceptions = firstOf(['no_proxy', 'NO_PROXY'], variables)?.value ?? '';
+  if (httpProxy !== undefined) {
+    const proxy = toProxy('HttpProxy', httpProxy, report);
+    return { http: proxy, https: proxy, exceptions };
+  }
+  const fromEnvironment = (...names: readonly string[]) => {
+    const found = firstOf([...names, 'all_proxy', 'ALL_PROXY'], variables);
+    return found === undefined ? undefined : toProxy(found.name, found.value, report);
+  };
+  return {
+    http: fromEnvironment('http_proxy', 'HTTP_PROXY'),
+    https: fromEnvironment('https_proxy', 'HTTPS_PROXY'),
+    exceptions,
+  };
+}
+
+function toProxy(setting: string, text: string, report: Report): ProxyServer | undefined {
+  const result = parseProxy(text);
+  if ('url' in result) return { url: new Secret(result.url), setting };
+  report.problems.push(`${setting}: ${result.problem}`);
   return undefined;
 }
 

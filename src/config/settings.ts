@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What the configuration means once it is read and checked. Orthanc's PascalCase keys end in this folder.
 
+import type { Logger } from '../log.ts';
+import type { ObjectStore } from '../store/object-store.ts';
 import type { Secret } from '../text/secret.ts';
 import type { EncryptionSettings } from './encryption.ts';
 
@@ -34,63 +36,40 @@ export interface ProxyServer {
   readonly setting: string;
 }
 
-export interface S3Settings extends NetworkSettings {
-  readonly bucketName: string;
-  readonly region: string;
-  /** undefined: the SDK's chain (environment, profiles, web identity, container and instance roles). */
-  readonly credentials: { readonly accessKey: string; readonly secretKey: Secret } | undefined;
-  /** A URL with its scheme, without a slash at its end; undefined is AWS. */
-  readonly endpoint: string | undefined;
-  /** Where it is or would be set, for messages: "AwsS3Storage.Endpoint", or the name of an environment variable. */
-  readonly endpointSetting: string;
-  /** Host style (bucket.host) or path style (host/bucket). */
-  readonly virtualAddressing: boolean;
-  readonly storageClass: string | undefined;
-  readonly tags: Readonly<Record<string, string>>;
-  readonly serverSideEncryption: string | undefined;
-  readonly kmsKeyId: string | undefined;
-  readonly checksumMode: 'WhenSupported' | 'WhenRequired';
-  readonly transfer: {
-    /** True: every content larger than one part goes in parts. False: only above the size from which a single PUT is unwise. */
-    readonly always: boolean;
-    /** Parts under way at once, for one object. */
-    readonly poolSize: number;
-    readonly partSizeBytes: number;
-  };
-  readonly enableSdkLogs: boolean;
+/** The part of it that is Orthanc's own. */
+export type OrthancNetwork = Pick<NetworkSettings, 'caCertificatesFile' | 'proxies'>;
+
+/** A provider and what its section says. */
+export interface ProviderSettings {
+  /** The provider's name, such as "s3". */
+  readonly kind: string;
+  /** The section's name, as the user wrote it. */
+  readonly section: string;
+  /** The name of the bucket, or of what the provider has instead. */
+  readonly bucket: string;
+  /** Tells the bucket from others of its name, by an address or a region; "" where nothing does. No secret. */
+  readonly place: string;
+  readonly settings: NetworkSettings;
+  /** Loads the provider's code. For its own settings alone: `createStore` calls it. */
+  open(settings: NetworkSettings, deps: StoreDependencies): Promise<ObjectStore>;
 }
 
-export interface AzureSettings extends NetworkSettings {
-  /** How to reach the account: a connection string (account key or SAS) with the address of its blob service, or the account's URL
-   *  with the default credential chain. */
-  readonly account:
-    | { readonly kind: 'connection-string'; readonly connectionString: Secret }
-    | { readonly kind: 'default-chain'; readonly accountUrl: string };
-  readonly containerName: string;
-  readonly createContainerIfNotExists: boolean;
-  readonly accessTier: string | undefined;
+/** What a provider's store needs beside its settings. */
+export interface StoreDependencies {
+  readonly log: Logger;
+  /** The RootPath: where the check at start may write a probe object. */
+  readonly probePrefix?: string;
+  /** A file that is not where it is looked for first may be under another name or in another store. */
+  readonly readsSeveralNames?: boolean;
+  /** True where Orthanc does not verify the MD5 of what it reads. */
+  readonly verifyMd5?: boolean;
 }
-
-export interface GoogleSettings extends NetworkSettings {
-  readonly bucketName: string;
-  /** undefined: application default credentials. */
-  readonly serviceAccountFile: string | undefined;
-  /** A URL with its scheme, without a path; undefined is Google. */
-  readonly endpoint: string | undefined;
-  readonly storageClass: string | undefined;
-}
-
-/** `section` is the name that the user wrote. */
-export type ProviderSettings =
-  | { readonly kind: 's3'; readonly section: string; readonly settings: S3Settings }
-  | { readonly kind: 'azure'; readonly section: string; readonly settings: AzureSettings }
-  | { readonly kind: 'google'; readonly section: string; readonly settings: GoogleSettings };
 
 /** The same provider with other limits. */
-export function withNetwork<Provider extends ProviderSettings>(
-  provider: Provider,
+export function withNetwork(
+  provider: ProviderSettings,
   changes: Partial<NetworkSettings>,
-): Provider {
+): ProviderSettings {
   return { ...provider, settings: { ...provider.settings, ...changes } };
 }
 
@@ -136,9 +115,4 @@ export interface PluginSettings {
   readonly warnings: readonly string[];
   /** Worth a line at the info level: what from outside the configuration has a say. */
   readonly notes: readonly string[];
-}
-
-/** @returns what the provider calls it: a bucket, or Azure's container */
-export function bucketOf({ kind, settings }: ProviderSettings): string {
-  return kind === 'azure' ? settings.containerName : settings.bucketName;
 }

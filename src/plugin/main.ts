@@ -15,7 +15,7 @@ import {
   type Stores,
 } from '../attachments/open-stores.ts';
 import { mayBeOnePlace, requireTwoPlaces } from '../attachments/same-place.ts';
-import { bucketOf, type PluginSettings } from '../config/settings.ts';
+import type { PluginSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
 import { toStorageError } from '../errors.ts';
 import { createLogger, describeError, type Logger } from '../log.ts';
@@ -205,7 +205,7 @@ function serve(
   const over = lanes === 1 ? '' : `, by ${lanes} event loops`;
   // Where patient data goes, everybody should see once, and Orthanc shows nothing below a warning unless asked to.
   log[binding.restarted ? 'info' : 'warning'](
-    `Attachments are stored in ${provider.kind} "${bucketOf(provider)}"${sealed}${also}${first}${over}`,
+    `Attachments are stored in ${provider.kind} "${provider.bucket}"${sealed}${also}${first}${over}`,
   );
 }
 

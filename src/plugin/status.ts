@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { bucketOf, type HybridSettings, type PluginSettings } from '../config/settings.ts';
+import type { HybridSettings, PluginSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
 import type { CountersSnapshot } from './counters.ts';
 import type { LatencyMs } from './latencies.ts';
@@ -42,7 +42,7 @@ export function createStatus(deps: {
     return {
       version: deps.version,
       provider: deps.provider.kind,
-      bucket: bucketOf(deps.provider),
+      bucket: deps.provider.bucket,
       hybrid: deps.hybrid === undefined ? null : { writeTo: deps.hybrid.writeTo },
       encryption: encryptionOf(deps.envelope),
       node: process.version,

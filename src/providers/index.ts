@@ -1,47 +1,44 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// From settings to a store. Each provider's folder, and so its SDK, is loaded only when it is configured.
+// The providers, each a folder and a line here. Its code, and so its SDK, is loaded only when it is configured.
 
-import type { ProviderSettings } from '../config/settings.ts';
-import type { Logger } from '../log.ts';
+import type { Fields, Provider, ProviderSection } from '../config/sections.ts';
+import type { NetworkSettings, ProviderSettings, StoreDependencies } from '../config/settings.ts';
 import { withDeadline } from '../store/deadline.ts';
 import { withLimit } from '../store/limit.ts';
 import type { ObjectStore } from '../store/object-store.ts';
+import { azureSection, oldAzureSection } from './azure/settings.ts';
+import { googleSection } from './google/settings.ts';
+import { s3Section } from './s3/settings.ts';
 
 export { createFileSystemStore } from './filesystem/store.ts';
 
-export interface ProviderDependencies {
-  readonly log: Logger;
-  /** The RootPath: where the check at start may write a probe object. */
-  readonly probePrefix?: string;
-  /** A file that is not where it is looked for first may be under another name or in another store. */
-  readonly readsSeveralNames?: boolean;
-  /** True where Orthanc does not verify the MD5 of what it reads. */
-  readonly verifyMd5?: boolean;
+const loadAzure = async () => (await import('./azure/store.ts')).createAzureStore;
+
+export const PROVIDERS: readonly Provider[] = [
+  defineProvider(s3Section, async () => (await import('./s3/store.ts')).createS3Store),
+  defineProvider(azureSection, loadAzure),
+  defineProvider(oldAzureSection, loadAzure),
+  defineProvider(googleSection, async () => (await import('./google/store.ts')).createGoogleStore),
+];
+
+/** @param load imports what makes a store of the section's settings */
+export function defineProvider<F extends () => Fields, Settings extends NetworkSettings>(
+  section: ProviderSection<F, Settings>,
+  load: () => Promise<(settings: Settings, deps: StoreDependencies) => ObjectStore>,
+): Provider {
+  return {
+    ...section,
+    open: async (settings: Settings, deps) => (await load())(settings, deps),
+  };
 }
 
 /** The configured provider's store, under the settings' limits: at most MaxConnections operations at once beside removals, none longer
  *  than RequestTimeout, its wait for a connection included. */
 export async function createStore(
   provider: ProviderSettings,
-  deps: ProviderDependencies,
+  deps: StoreDependencies,
 ): Promise<ObjectStore> {
   const { maxConnections, requestTimeoutMs } = provider.settings;
-  const store = await createBareStore(provider, deps);
+  const store = await provider.open(provider.settings, deps);
   return withDeadline(withLimit(store, maxConnections), requestTimeoutMs);
-}
-
-async function createBareStore(
-  { kind, settings }: ProviderSettings,
-  deps: ProviderDependencies,
-): Promise<ObjectStore> {
-  switch (kind) {
-    case 's3':
-      return (await import('./s3/store.ts')).createS3Store(settings, deps);
-    case 'azure':
-      return (await import('./azure/store.ts')).createAzureStore(settings, deps);
-    case 'google':
-      return (await import('./google/store.ts')).createGoogleStore(settings, deps);
-    default:
-      return kind satisfies never;
-  }
 }

@@ -4,8 +4,9 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type AzureService, startAzure } from '../../scripts/services.mjs';
 import { loadConfiguration } from '../../src/config/load.ts';
-import type { AzureSettings } from '../../src/config/settings.ts';
+import type { AzureSettings } from '../../src/providers/azure/settings.ts';
 import { type AzureDependencies, createAzureStore } from '../../src/providers/azure/store.ts';
+import { PROVIDERS } from '../../src/providers/index.ts';
 import { createMemorySink } from '../../src/store/bodies.ts';
 import { expectSameBytes, makeBody } from '../support/bodies.ts';
 import { makeAzureSettings, makeLogger, TEST_ACCOUNT_KEY } from '../support/settings.ts';
@@ -160,6 +161,7 @@ describe('a shared access signature as people copy it', () => {
         AzureBlobStorage: { ContainerName: container, ConnectionString: written(right) },
       }),
       { orthancVersion: '1.12.7', environmentVariables: {} },
+      PROVIDERS,
     );
     if (provider?.kind !== 'azure') throw new Error('not Azure');
     const { signal } = new AbortController();
@@ -169,7 +171,7 @@ describe('a shared access signature as people copy it', () => {
     const owner = createAzureStore(settings, { log });
     await owner.check({ signal });
     await owner.close();
-    const store = createAzureStore(provider.settings, {
+    const store = createAzureStore(provider.settings as AzureSettings, {
       log,
       sizes: { singlePutMaxBytes: 1024, blockBytes: 1024, listPage: 10 },
     });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { type GoogleService, startGoogle } from '../../scripts/services.mjs';
-import type { GoogleSettings } from '../../src/config/settings.ts';
+import type { GoogleSettings } from '../../src/providers/google/settings.ts';
 import { createGoogleStore } from '../../src/providers/google/store.ts';
 import { makeGoogleSettings } from '../support/google.ts';
 import { makeLogger } from '../support/settings.ts';

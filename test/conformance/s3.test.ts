@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { type S3Service, startS3 } from '../../scripts/services.mjs';
-import type { S3Settings } from '../../src/config/settings.ts';
+import type { S3Settings } from '../../src/providers/s3/settings.ts';
 import { createS3Store } from '../../src/providers/s3/store.ts';
 import { Secret } from '../../src/text/secret.ts';
 import { makeLogger, makeS3Settings } from '../support/settings.ts';

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { AzureSettings } from '../../src/config/settings.ts';
+import type { AzureSettings } from '../../src/providers/azure/settings.ts';
 import { type AzureDependencies, createAzureStore } from '../../src/providers/azure/store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import {

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { setLogLevel } from '@azure/logger';
 import { describe, expect, test } from 'vitest';
 import { crc32, encodeCrc32 } from '../../src/checksums/checksums.ts';
-import type { AzureSettings } from '../../src/config/settings.ts';
+import type { AzureSettings } from '../../src/providers/azure/settings.ts';
 import { type AzureDependencies, createAzureStore } from '../../src/providers/azure/store.ts';
 import { withDeadline } from '../../src/store/deadline.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';

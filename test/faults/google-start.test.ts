@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { GoogleSettings } from '../../src/config/settings.ts';
 import type { StorageErrorCode } from '../../src/errors.ts';
+import type { GoogleSettings } from '../../src/providers/google/settings.ts';
 import { createGoogleStore, type GoogleDependencies } from '../../src/providers/google/store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import {

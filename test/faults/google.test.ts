@@ -3,7 +3,7 @@
 
 import { setTimeout } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import type { GoogleSettings } from '../../src/config/settings.ts';
+import type { GoogleSettings } from '../../src/providers/google/settings.ts';
 import { createGoogleStore } from '../../src/providers/google/store.ts';
 import { withDeadline } from '../../src/store/deadline.ts';
 import { expectFailure, expectSameBytes, makeBody, makeBytes, never } from '../support/bodies.ts';

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { crc32, encodeCrc32 } from '../../src/checksums/checksums.ts';
-import type { S3Settings } from '../../src/config/settings.ts';
+import type { S3Settings } from '../../src/providers/s3/settings.ts';
 import { createS3Store, type S3Dependencies } from '../../src/providers/s3/store.ts';
 import { withDeadline } from '../../src/store/deadline.ts';
 import {

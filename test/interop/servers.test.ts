@@ -11,8 +11,8 @@ import {
   startGcpStorageEmulator,
   startOtherS3,
 } from '../../scripts/services.mjs';
-import type { S3Settings } from '../../src/config/settings.ts';
 import { createGoogleStore } from '../../src/providers/google/store.ts';
+import type { S3Settings } from '../../src/providers/s3/settings.ts';
 import { createS3Store } from '../../src/providers/s3/store.ts';
 import { Secret } from '../../src/text/secret.ts';
 import { type ConformanceTarget, storeConformance } from '../conformance/store-conformance.ts';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { generateKeyPairSync } from 'node:crypto';
-import type { GoogleSettings } from '../../src/config/settings.ts';
+import type { GoogleSettings } from '../../src/providers/google/settings.ts';
 import { NETWORK } from './settings.ts';
 
 /** Settings of a local server. */

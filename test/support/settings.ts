@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { parseConnectionString } from '../../src/config/connection-string.ts';
-import type {
-  AzureSettings,
-  NetworkSettings,
-  ProxySettings,
-  S3Settings,
-} from '../../src/config/settings.ts';
+import type { NetworkSettings, ProxySettings } from '../../src/config/settings.ts';
 import type { Logger } from '../../src/log.ts';
+import { parseConnectionString } from '../../src/providers/azure/addresses.ts';
+import type { AzureSettings } from '../../src/providers/azure/settings.ts';
+import type { S3Settings } from '../../src/providers/s3/settings.ts';
 import { Secret } from '../../src/text/secret.ts';
 
 export const TEST_ACCESS_KEY = 'test-access-key';

@@ -13,10 +13,9 @@ import { BlobServiceClient } from '@azure/storage-blob';
 import { Storage } from '@google-cloud/storage';
 
 import { startAzure, startGoogle, startS3 } from '../../scripts/services.mjs';
-import type { ProviderSettings } from '../../src/config/settings.ts';
 import type { Configuration } from './orthanc.ts';
 
-export type Provider = ProviderSettings['kind'];
+export type Provider = 's3' | 'azure' | 'google';
 
 export const PROVIDERS: readonly Provider[] = ['s3', 'azure', 'google'];
 

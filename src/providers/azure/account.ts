@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What the settings say about how the account is reached, for messages and for the check at start.
 
-import type { AzureSettings } from '../../config/settings.ts';
+import type { AzureSettings } from './settings.ts';
 
 /** The setting that holds the credentials. */
 export function accountSetting({ account }: AzureSettings): string {

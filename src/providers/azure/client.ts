@@ -4,7 +4,6 @@
 import { Readable } from 'node:stream';
 import { AzureLogger } from '@azure/logger';
 import { BlobServiceClient, type ContainerClient, newPipeline } from '@azure/storage-blob';
-import type { AzureSettings } from '../../config/settings.ts';
 import { readLocation } from '../../http/network-errors.ts';
 import type { ExchangeRequest, Headers, Receiver, Transport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
@@ -12,6 +11,7 @@ import { linkSignals } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
 import { assertMatches, isFromStore, REQUEST_ID } from './requests.ts';
+import type { AzureSettings } from './settings.ts';
 import { createDefaultChain, type TokenSource } from './tokens.ts';
 
 /** What a request takes past the SDK, which sees heads only: so a repetition reads the content anew, and bytes that arrive go

@@ -2,7 +2,6 @@
 // The one place where what the SDK, Entra ID or the network reports becomes a StorageError.
 
 import { RestError } from '@azure/core-rest-pipeline';
-import type { AzureSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { describeBetween, describeRefusal } from '../../http/foreign-answers.ts';
 import {
@@ -27,6 +26,7 @@ import { TEXT_MAX_CHARACTERS } from '../../text/safe-text.ts';
 import type { Operation } from '../operation.ts';
 import { type Access, accountSetting } from './account.ts';
 import { REDIRECT } from './client.ts';
+import type { AzureSettings } from './settings.ts';
 
 /** What messages are made of beside the error itself. */
 export interface ErrorContext {

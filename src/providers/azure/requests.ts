@@ -7,7 +7,6 @@ import type {
   BlockBlobUploadOptions,
 } from '@azure/storage-blob';
 import { CRC32, encodeCrc32 } from '../../checksums/checksums.ts';
-import type { AzureSettings } from '../../config/settings.ts';
 import { digest } from '../../http/content.ts';
 import { nameOf, refuseOther, refuseOtherObject } from '../../http/mismatched-answers.ts';
 import {
@@ -19,6 +18,7 @@ import {
 } from '../../http/receive.ts';
 import type { Answer, Headers, Receiver } from '../../http/transport.ts';
 import type { Body, ByteRange } from '../../store/object-store.ts';
+import type { AzureSettings } from './settings.ts';
 
 const CONTENT_TYPE = 'application/octet-stream';
 /** Azure computes the MD5 of ranges up to here, and refuses to beyond. */

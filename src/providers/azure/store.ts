@@ -2,7 +2,6 @@
 // The ObjectStore over one container of Azure Blob Storage.
 
 import { setMaxListeners } from 'node:events';
-import type { AzureSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { hold } from '../../http/content.ts';
 import type { ReceiveOptions } from '../../http/receive.ts';
@@ -20,6 +19,7 @@ import { type ErrorContext, errorCodeOf, toAzureError } from './errors.ts';
 import { createLean } from './lean.ts';
 import { createRequests, digestBlob } from './requests.ts';
 import { createPerform } from './retry.ts';
+import type { AzureSettings } from './settings.ts';
 
 /** Enough at start to survive one lost connection or a stumbling server. */
 const CHECK_RETRIES = 2;

@@ -3,7 +3,6 @@
 // bucket nor a listing can be asked for; which permissions one has, anybody may ask Google. Other servers are tried: what they answer
 // says little of what they do.
 
-import type { GoogleSettings } from '../../config/settings.ts';
 import { isConnectError } from '../../http/retry.ts';
 import { TransportError } from '../../http/transport.ts';
 import { oneLine } from '../../http/words.ts';
@@ -19,6 +18,7 @@ import { CredentialsError } from './credentials.ts';
 import { isRetained, permissionIn, toGoogleError } from './errors.ts';
 import { type Requests, readGranted, removeObject } from './requests.ts';
 import type { Resumable } from './resumable.ts';
+import type { GoogleSettings } from './settings.ts';
 
 const NEEDED = ['storage.objects.create', 'storage.objects.get', 'storage.objects.delete'] as const;
 /** For what a check that is over has left. */

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The one place where what Google, its library or the network reports becomes a StorageError.
 
-import type { GoogleSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import {
   type Destination,
@@ -24,6 +23,7 @@ import type { Operation } from '../operation.ts';
 import { AnswerError, causeOf, isMismatch, isThrottling, statusOf } from './client.ts';
 import { CredentialsError, TOKEN_SERVER } from './credentials.ts';
 import { describePlaces, hideTokens, libraryWords } from './default-credentials.ts';
+import type { GoogleSettings } from './settings.ts';
 
 /** @param target where requests go */
 export function toGoogleError(

@@ -3,7 +3,6 @@
 
 import { randomUUID } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
-import type { GoogleSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from '../../http/content.ts';
 import { isPage } from '../../http/foreign-answers.ts';
@@ -29,6 +28,7 @@ import type {
 import { type ListPage, requireSize } from '../operation.ts';
 import { type Client, type GoogleRequest, isMarked } from './client.ts';
 import type { CreateChecksum } from './crc32c.ts';
+import type { GoogleSettings } from './settings.ts';
 
 /** The most that a page of a listing may hold. */
 const PAGE_OBJECTS = 1_000;

@@ -2,7 +2,6 @@
 // The ObjectStore over one bucket of Google Cloud Storage.
 
 import { setMaxListeners } from 'node:events';
-import type { GoogleSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
@@ -25,6 +24,7 @@ import { isAnonymous, toGoogleError } from './errors.ts';
 import { receive } from './receive.ts';
 import { createRequests, readHead, readPage, removeObject, verifyStored } from './requests.ts';
 import { createResumable } from './resumable.ts';
+import type { GoogleSettings } from './settings.ts';
 
 /** Up to here a content goes in one request. A session takes one request more, which for less does not pay; a break near the end of
  *  this much costs a second or two. */

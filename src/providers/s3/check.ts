@@ -11,7 +11,6 @@ import {
   type S3Client,
 } from '@aws-sdk/client-s3';
 import { encodeCrc32 } from '../../checksums/checksums.ts';
-import type { S3Settings } from '../../config/settings.ts';
 import type { Headers, Transport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
 import { NOWHERE, viewOf } from '../../store/bodies.ts';
@@ -27,6 +26,7 @@ import { type Checksums, receive } from './receive.ts';
 import type { RequestHeaders } from './requests.ts';
 import { isMismatch } from './retry.ts';
 import { createSdkLogger } from './sdk-log.ts';
+import type { S3Settings } from './settings.ts';
 
 /** Enough to survive one lost connection or a stumbling server. */
 const CHECK_RETRIES = 2;

@@ -3,7 +3,6 @@
 
 import { Readable } from 'node:stream';
 import { S3Client } from '@aws-sdk/client-s3';
-import type { S3Settings } from '../../config/settings.ts';
 import type { ExchangeRequest, Headers, Receiver, Transport } from '../../http/transport.ts';
 import { tellFailure } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
@@ -13,6 +12,7 @@ import { encode } from './encode.ts';
 import { assertMatches, isFromStore } from './genuine.ts';
 import { createRetryStrategy } from './retry.ts';
 import type { SdkLogger } from './sdk-log.ts';
+import type { S3Settings } from './settings.ts';
 
 /** What `client.send` takes beside the command. Contents and answers' bodies go past the SDK: it signs and reads heads only, so
  *  that a retry reads the content anew and a broken body counts as a failed attempt. */

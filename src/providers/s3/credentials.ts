@@ -2,7 +2,6 @@
 // Who we are to S3: the keys of the configuration, or what AWS's chain finds.
 
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
-import type { S3Settings } from '../../config/settings.ts';
 import { asRecord } from '../../http/words.ts';
 import type { AwaitedServer } from '../../store/check-timeout.ts';
 import {
@@ -13,6 +12,7 @@ import {
   SilenceError,
 } from './credential-places.ts';
 import type { SdkLogger } from './sdk-log.ts';
+import type { S3Settings } from './settings.ts';
 
 /** The SDKs' time: what expires within it is asked for anew, and serves until then. */
 const RENEWAL_MS = 5 * 60_000;

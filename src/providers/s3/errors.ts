@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The one place where what the SDK or the network reports becomes a StorageError.
 
-import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { describeAnswer, describeBetween, describeRefusal } from '../../http/foreign-answers.ts';
 import {
@@ -29,6 +28,7 @@ import {
 import type { Operation } from '../operation.ts';
 import { explainCredentials } from './credential-errors.ts';
 import { CredentialsError } from './credentials.ts';
+import type { S3Settings } from './settings.ts';
 
 interface Facts {
   /** S3's code, or the error's name. */

@@ -12,7 +12,6 @@ import {
   UploadPartCommand,
 } from '@aws-sdk/client-s3';
 import { combineCrc32, encodeCrc32 } from '../../checksums/checksums.ts';
-import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { digest, window } from '../../http/content.ts';
 import type { Logger } from '../../log.ts';
@@ -21,6 +20,7 @@ import { createCleanups } from '../cleanups.ts';
 import { type PartPlan, planParts, sendParts } from '../parts.ts';
 import { type SendOptions, withHeaders } from './client.ts';
 import { CRC32_METADATA, type RequestHeaders } from './requests.ts';
+import type { S3Settings } from './settings.ts';
 
 const MIB = 1024 * 1024;
 /** S3's limits. @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html */

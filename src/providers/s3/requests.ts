@@ -3,12 +3,12 @@
 // checksum that each object takes along.
 
 import { encodeCrc32 } from '../../checksums/checksums.ts';
-import type { S3Settings } from '../../config/settings.ts';
 import { digest } from '../../http/content.ts';
 import { nameOf } from '../../http/mismatched-answers.ts';
 import type { Headers } from '../../http/transport.ts';
 import type { Body, ByteRange } from '../../store/object-store.ts';
 import { encode } from './encode.ts';
+import type { S3Settings } from './settings.ts';
 
 /** SHA-256 of nothing, for requests without content. */
 export const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';

@@ -2,9 +2,9 @@
 // EnableAwsSdkLogs: one line per command, built from fields that are known to be harmless. The SDK's own records hold inputs,
 // outputs and error objects with whole requests in them, so they are never printed as they come.
 
-import type { S3Settings } from '../../config/settings.ts';
 import { asRecord } from '../../http/words.ts';
 import type { Logger } from '../../log.ts';
+import type { S3Settings } from './settings.ts';
 
 /** The SDK's interface Logger. */
 export type SdkLogger = Readonly<

@@ -9,7 +9,6 @@ import {
   ListObjectsV2Command,
   PutObjectCommand,
 } from '@aws-sdk/client-s3';
-import type { S3Settings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { hold } from '../../http/content.ts';
 import { removalRetries } from '../../http/retry.ts';
@@ -30,6 +29,7 @@ import { createMultipart } from './multipart.ts';
 import { createChecksums, type ReceiveOptions, receive } from './receive.ts';
 import { createRequestHeaders } from './requests.ts';
 import { createSdkLogger } from './sdk-log.ts';
+import type { S3Settings } from './settings.ts';
 
 /** How long a failed multipart upload may still be cleaned up behind. */
 const CLEANUP_GRACE_MS = 2_000;

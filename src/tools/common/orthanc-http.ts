@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
 import { unescape as unescapePercent } from 'node:querystring';
 import { CommanderError, Option } from 'commander';
-import { isObject, type RawSection } from '../../config/sections.ts';
+import { isObject, type RawSection } from '../../config/fields.ts';
 import { isLoopback } from '../../config/urls.ts';
 import { errorCode, StorageError } from '../../errors.ts';
 import {

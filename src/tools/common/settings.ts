@@ -6,10 +6,11 @@ import {
   openConfiguration,
 } from '../../attachments/open-configuration.ts';
 import { type ConfigurationEnvironment, loadConfiguration } from '../../config/load.ts';
+import { sectionNames } from '../../config/sections.ts';
 import { type PluginSettings, type ProviderSettings, withNetwork } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { createLogger, type Logger } from '../../log.ts';
-import { createStore } from '../../providers/index.ts';
+import { createStore, PROVIDERS } from '../../providers/index.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
 import { tellLine } from './output.ts';
@@ -46,15 +47,12 @@ export function loadCliSettings(
 /** For who needs no key, and may not be allowed to read one. @throws StorageError BAD_CONFIG */
 export function loadProvider(configPath: string): ProviderSettings {
   const json = readOrthancConfiguration(configPath, process.env);
-  return requireProvider(loadConfiguration(json, ENVIRONMENT), configPath);
+  return requireProvider(loadConfiguration(json, ENVIRONMENT, PROVIDERS), configPath);
 }
 
 function requireProvider({ provider }: PluginSettings, configPath: string): ProviderSettings {
   if (provider !== undefined) return provider;
-  throw new StorageError(
-    'BAD_CONFIG',
-    `${configPath} has no section AwsS3Storage, AzureBlobStorage or GoogleCloudStorage`,
-  );
+  throw new StorageError('BAD_CONFIG', `${configPath} has no section ${sectionNames(PROVIDERS)}`);
 }
 
 /** Somebody waits: half a second of patience, where the plugin has half a minute. */

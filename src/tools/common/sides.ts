@@ -13,14 +13,13 @@ import {
   openCheckedObjects,
   openStores,
 } from '../../attachments/open-stores.ts';
+import { isObject } from '../../config/fields.ts';
 import { readFileSystem } from '../../config/orthanc.ts';
 import type { Report } from '../../config/problems.ts';
-import { isObject } from '../../config/sections.ts';
-import {
-  bucketOf,
-  type FileSystemSettings,
-  type NamingSettings,
-  type ProviderSettings,
+import type {
+  FileSystemSettings,
+  NamingSettings,
+  ProviderSettings,
 } from '../../config/settings.ts';
 import type { Envelope } from '../../encryption/envelope.ts';
 import type { EncryptionFormat } from '../../encryption/sizes.ts';
@@ -170,26 +169,8 @@ function fileSide(
 
 /** With all that tells it from other buckets, and no secret. */
 export function bucketNameOf(provider: ProviderSettings, { rootPath }: NamingSettings): string {
-  const parts = [provider.kind, placeOf(provider), bucketOf(provider), rootPath];
+  const parts = [provider.kind, provider.place, provider.bucket, rootPath];
   return parts.filter((part) => part !== '').join(' ');
-}
-
-function placeOf({ kind, settings }: ProviderSettings): string {
-  switch (kind) {
-    case 's3':
-      return settings.endpoint ?? settings.region;
-    case 'azure': {
-      const { account } = settings;
-      if (account.kind === 'default-chain') return account.accountUrl;
-      // Of a connection string nothing else may be seen.
-      const text = account.connectionString.reveal();
-      return /(?:AccountName|BlobEndpoint)=([^;?]*)/i.exec(text)?.[1] ?? '';
-    }
-    case 'google':
-      return settings.endpoint ?? '';
-    default:
-      return kind satisfies never;
-  }
 }
 
 /** One of the places that files lie in, as its objects and as Orthanc's attachments. */

@@ -4,15 +4,12 @@
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import * as z from 'zod/mini';
+import { ENCRYPTION_KEY, type encryptionSchema, masterKeySchema } from '../../config/encryption.ts';
+import { isObject, type RawSection } from '../../config/fields.ts';
 import { absoluteFolderIn } from '../../config/orthanc.ts';
-import { type encryptionSchema, masterKeySchema } from '../../config/schema.ts';
-import {
-  ENCRYPTION_KEY,
-  isObject,
-  PROVIDER_SECTIONS,
-  type RawSection,
-} from '../../config/sections.ts';
+import { sectionNames } from '../../config/sections.ts';
 import { StorageError } from '../../errors.ts';
+import { PROVIDERS } from '../../providers/index.ts';
 import { describeSecret } from '../../text/secret.ts';
 import { readOrthancConfiguration } from '../common/orthanc-configuration.ts';
 
@@ -99,13 +96,13 @@ function formatValue(value: unknown): string {
 }
 
 function encryptionIn(configuration: RawSection, configPath: string) {
-  const present = PROVIDER_SECTIONS.filter(({ section }) => Object.hasOwn(configuration, section));
+  const present = PROVIDERS.filter(({ section }) => Object.hasOwn(configuration, section));
   const [first, second] = present;
   if (first === undefined || second !== undefined) {
     throw new StorageError(
       'BAD_CONFIG',
       first === undefined
-        ? `${configPath} has no section AwsS3Storage, AzureBlobStorage or GoogleCloudStorage`
+        ? `${configPath} has no section ${sectionNames(PROVIDERS)}`
         : `${present.map(({ section }) => section).join(', ')}: more than one storage section; keep the one to store in`,
     );
   }

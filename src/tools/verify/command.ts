@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Command, Option } from 'commander';
-import { bucketOf, type ProviderSettings } from '../../config/settings.ts';
+import type { ProviderSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { field, type OrthancApi } from '../../orthanc/api.ts';
 import { requireWritable } from '../common/files.ts';
@@ -204,7 +204,7 @@ async function requireOwnIndex(api: OrthancApi, provider: ProviderSettings): Pro
   const status = await api.get('/object-storage/status');
   if (status === undefined) return;
   const theirs = `${String(field(status, 'provider'))} ${String(field(status, 'bucket'))}`;
-  const ours = `${provider.kind} ${bucketOf(provider)}`;
+  const ours = `${provider.kind} ${provider.bucket}`;
   if (theirs === ours) return;
   throw new StorageError(
     'BAD_CONFIG',

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { readConfiguration } from '../../../src/config/load.ts';
+import { PROVIDERS } from '../../../src/providers/index.ts';
 
 const NAME = 'AwsS3Storage.StorageEncryption';
 
@@ -10,6 +11,7 @@ function read(raw: unknown) {
   const { settings, keyFiles, problems } = readConfiguration(
     JSON.stringify({ AwsS3Storage: section }),
     { orthancVersion: '1.12.7', environmentVariables: {} },
+    PROVIDERS,
   );
   return { settings: settings?.encryption, keyFiles, problems };
 }

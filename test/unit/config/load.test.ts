@@ -4,9 +4,12 @@ import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { loadConfiguration, readConfiguration } from '../../../src/config/load.ts';
-import { knownSections, PROVIDER_SECTIONS } from '../../../src/config/sections.ts';
-import type { PluginSettings, S3Settings } from '../../../src/config/settings.ts';
+import { knownSections } from '../../../src/config/sections.ts';
+import type { PluginSettings } from '../../../src/config/settings.ts';
 import { StorageError } from '../../../src/errors.ts';
+import type { AzureSettings } from '../../../src/providers/azure/settings.ts';
+import { PROVIDERS } from '../../../src/providers/index.ts';
+import type { S3Settings } from '../../../src/providers/s3/settings.ts';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -18,7 +21,11 @@ function load(
   configuration: Json,
   { orthancVersion = '1.12.7', environmentVariables = {} as NodeJS.ProcessEnv } = {},
 ): PluginSettings {
-  return loadConfiguration(JSON.stringify(configuration), { orthancVersion, environmentVariables });
+  return loadConfiguration(
+    JSON.stringify(configuration),
+    { orthancVersion, environmentVariables },
+    PROVIDERS,
+  );
 }
 
 /** The problems of an AwsS3Storage section, in their order. */
@@ -39,7 +46,7 @@ function problemsIn(configuration: Json): readonly string[] {
 function s3(section: Json, rest: Json = {}): S3Settings {
   const { provider } = load({ ...rest, AwsS3Storage: { ...MINIMAL, ...section } });
   if (provider?.kind !== 's3') throw new Error('not S3');
-  return provider.settings;
+  return provider.settings as S3Settings;
 }
 
 describe('a section of the least', () => {
@@ -48,6 +55,9 @@ describe('a section of the least', () => {
       provider: {
         kind: 's3',
         section: 'AwsS3Storage',
+        bucket: 'bucket',
+        place: 'eu-central-1',
+        open: expect.any(Function),
         settings: {
           bucketName: 'bucket',
           region: 'eu-central-1',
@@ -120,7 +130,8 @@ describe('a section of the least', () => {
       maxConnections: 50,
       maxRetries: 0,
     });
-    expect(provider.settings.credentials?.secretKey.reveal()).toBe('RhYYYY');
+    const { credentials } = provider.settings as S3Settings;
+    expect(credentials?.secretKey.reveal()).toBe('RhYYYY');
     expect(naming).toEqual({ rootPath: 'a/b', structure: 'legacy', legacyUnknownFiles: true });
     expect(requestTimeoutMs).toBe(600_000);
     expect(warnings).toEqual([]);
@@ -160,7 +171,7 @@ describe('what Docker makes of values', () => {
   test('digits that JSON has rounded are refused, not guessed', () => {
     const json = `{"AwsS3Storage": {"BucketName": "b", "Region": "r", "AccessKey": "a", "SecretKey": 12345678901234567890}}`;
     const read = () =>
-      loadConfiguration(json, { orthancVersion: '1.12.7', environmentVariables: {} });
+      loadConfiguration(json, { orthancVersion: '1.12.7', environmentVariables: {} }, PROVIDERS);
     expect(read).toThrow(
       'AwsS3Storage.SecretKey: is a number that is not kept exactly: put it in quotes',
     );
@@ -545,7 +556,7 @@ describe('Azure and Google', () => {
       AzureBlobStorage: { ...azure, RequestTimeout: 60 },
     });
     if (provider?.kind !== 'azure') throw new Error('not Azure');
-    const { account, ...others } = provider.settings;
+    const { account, ...others } = provider.settings as AzureSettings;
     if (account.kind !== 'connection-string') throw new Error('no connection string');
     expect(account.connectionString.reveal()).toBe(
       'DefaultEndpointsProtocol=https;AccountName=a;AccountKey=a2V5;BlobEndpoint=https://a.blob.core.windows.net',
@@ -692,7 +703,7 @@ describe('sections', () => {
     'a configuration of %j',
     (json) => {
       const read = () =>
-        loadConfiguration(json, { orthancVersion: '1.12.7', environmentVariables: {} });
+        loadConfiguration(json, { orthancVersion: '1.12.7', environmentVariables: {} }, PROVIDERS);
       expect(read).toThrow(/^the configuration is not (a JSON object|valid JSON)$/);
     },
   );
@@ -779,7 +790,7 @@ describe('warnings', () => {
     const json = JSON.stringify({ AwsS3Storage: MINIMAL, StoreMD5ForAttachments: false });
     const unknown = { orthancVersion: undefined, environmentVariables: {} };
     // Not StorageLoaderThreadsCount: most Orthancs that nobody has asked are older ones, which do not have it.
-    expect(loadConfiguration(json, unknown).warnings).toEqual([
+    expect(loadConfiguration(json, unknown, PROVIDERS).warnings).toEqual([
       expect.stringMatching(/^StoreMD5ForAttachments: with false, Orthanc 1.13.0 answers/),
     ]);
   });
@@ -1114,7 +1125,7 @@ describe('AWS_ENDPOINT_URL', () => {
   const addressIn = (environmentVariables: NodeJS.ProcessEnv, section: Json = {}) => {
     const { provider } = read(environmentVariables, section);
     if (provider?.kind !== 's3') throw new Error('not S3');
-    const { endpoint, endpointSetting } = provider.settings;
+    const { endpoint, endpointSetting } = provider.settings as S3Settings;
     return [endpoint, endpointSetting];
   };
 
@@ -1145,8 +1156,8 @@ describe('AWS_ENDPOINT_URL', () => {
 });
 
 describe('whatever the configuration', () => {
-  const sections = PROVIDER_SECTIONS.map(({ section }) => section);
-  const keys = [...new Set(knownSections().flatMap((known) => known.keys))];
+  const sections = PROVIDERS.map(({ section }) => section);
+  const keys = [...new Set(knownSections(PROVIDERS).flatMap((known) => known.keys))];
   const odd = fc.constantFrom('__proto__', 'toString', 'constructor', 'valueOf', 'hasOwnProperty');
   const value = fc.oneof(
     fc.jsonValue(),
@@ -1229,7 +1240,7 @@ describe('whatever the configuration', () => {
   // Where it is right, where Orthanc keeps it, and where who reads the file that it names keeps it: keyring.test.ts has those of keys.
   const mayHold =
     /^(SecretKey|ConnectionString|AccountKey|Tags|HttpProxy|AccessKey|ServiceAccountFile)$/;
-  const own = knownSections().flatMap(({ section: name, keys }) =>
+  const own = knownSections(PROVIDERS).flatMap(({ section: name, keys }) =>
     keys.map((key) => ({ name, key })),
   );
   const place = fc.constantFrom(...own);
@@ -1275,6 +1286,7 @@ describe('whatever the configuration', () => {
           const { problems, settings } = readConfiguration(
             JSON.stringify(configuration),
             ENVIRONMENT,
+            PROVIDERS,
           );
           const said = [...problems, ...(settings?.warnings ?? []), ...(settings?.notes ?? [])];
           for (const piece of pieces) expect(said.join('\n')).not.toContain(piece);
@@ -1282,6 +1294,7 @@ describe('whatever the configuration', () => {
         const { problems } = readConfiguration(
           JSON.stringify(withSecret(name, key, text)),
           ENVIRONMENT,
+          PROVIDERS,
         );
         if (!mayHold.test(key)) expect(problems).not.toEqual([]);
       }),
@@ -1290,7 +1303,8 @@ describe('whatever the configuration', () => {
   });
 
   test('a key with one slip is found again', { timeout: 60_000 }, () => {
-    const known = knownSections().find((other) => other.section === 'AwsS3Storage')?.keys ?? [];
+    const known =
+      knownSections(PROVIDERS).find((other) => other.section === 'AwsS3Storage')?.keys ?? [];
     const slip = fc.constantFrom(...known).chain((key) =>
       fc.tuple(fc.constant(key), fc.nat(key.length - 2)).map(([name, at]) => ({
         name,

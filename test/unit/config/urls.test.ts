@@ -4,7 +4,6 @@ import { describe, expect, test } from 'vitest';
 import {
   isAddressOrLocalhost,
   isLoopback,
-  parseAccountUrl,
   parseEndpoint,
   parseProxy,
   parseS3Endpoint,
@@ -51,29 +50,6 @@ test.each([
   ['minio:9000', 'https://minio:9000'],
 ])('parseS3Endpoint takes a path: %j is %j', (text, url) => {
   expect(parseS3Endpoint(text)).toEqual({ url });
-});
-
-describe('parseAccountUrl', () => {
-  test.each([
-    ['https://account.blob.core.windows.net/', 'https://account.blob.core.windows.net'],
-    ['https://127.0.0.1:10000/devstoreaccount1/', 'https://127.0.0.1:10000/devstoreaccount1'],
-  ])('%j is %j', (text, url) => {
-    expect(parseAccountUrl(text)).toEqual({ url });
-  });
-
-  test.each([
-    ['http://account.blob.core.windows.net', /without TLS/],
-    ['http://127.0.0.1:10000/devstoreaccount1', /without TLS/],
-    ['https://account.blob.core.windows.net/container', /path.*ContainerName/],
-    ['account', /is not the URL/],
-    ['account.blob.core.windows.net', /is not the URL/],
-    ['https://u:hunter2@account', /is not the URL/],
-    ['https://account.blob.core.windows.net/?sv=1&sig=hunter2', /ConnectionString/],
-  ])('%j is refused', (text, problem) => {
-    const result = parseAccountUrl(text);
-    expect(result).toEqual({ problem: expect.stringMatching(problem) });
-    expect(JSON.stringify(result)).not.toContain('hunter2');
-  });
 });
 
 describe('parseProxy', () => {

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createKeyring, type KeyFile, readKeyFiles } from '../../../src/encryption/keyring.ts';
+import type { KeyFile } from '../../../src/config/encryption.ts';
+import { createKeyring, readKeyFiles } from '../../../src/encryption/keyring.ts';
 
 let folder = '';
 beforeAll(() => {

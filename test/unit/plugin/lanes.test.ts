@@ -10,6 +10,7 @@ import {
   shareOfLane,
   sumUp,
 } from '../../../src/plugin/lanes.ts';
+import { PROVIDERS } from '../../../src/providers/index.ts';
 
 const SECTIONS = {
   AwsS3Storage: { BucketName: 'bucket', Region: 'us-east-1' },
@@ -21,10 +22,11 @@ const SECTIONS = {
 };
 
 const settingsOf = (section: keyof typeof SECTIONS, values: object) =>
-  loadConfiguration(JSON.stringify({ [section]: { ...SECTIONS[section], ...values } }), {
-    orthancVersion: '1.13.0',
-    environmentVariables: {},
-  });
+  loadConfiguration(
+    JSON.stringify({ [section]: { ...SECTIONS[section], ...values } }),
+    { orthancVersion: '1.13.0', environmentVariables: {} },
+    PROVIDERS,
+  );
 
 test.each(['AwsS3Storage', 'AzureBlobStorage', 'GoogleCloudStorage'] as const)(
   '%s: all loops together keep to the limits',

@@ -6,6 +6,7 @@ import type { PluginSettings } from '../../../src/config/settings.ts';
 import { StorageError } from '../../../src/errors.ts';
 import { type Counters, createCounters } from '../../../src/plugin/counters.ts';
 import { createStatus, formatMetrics } from '../../../src/plugin/status.ts';
+import { PROVIDERS } from '../../../src/providers/index.ts';
 
 const SECRET = 'a-Secret+that/nobody=may.see';
 const SECTIONS = {
@@ -30,6 +31,7 @@ function settingsOf(provider: keyof typeof SECTIONS, section: object = {}): Plug
   return loadConfiguration(
     JSON.stringify({ StorageDirectory: '/var/lib/orthanc', [name]: { ...values, ...section } }),
     { orthancVersion: '1.13.0', environmentVariables: {} },
+    PROVIDERS,
   );
 }
 

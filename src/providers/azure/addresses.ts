@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Azure's connection strings as users have them. The SDK wants all parts, in its spelling; the C++ SDK, and so the strings in use, does with
-// fewer.
+// How users name an account: by its URL, or by a connection string. Of that the SDK wants all parts, in its spelling; the C++ SDK, and so
+// the strings in use, does with fewer.
 
-import { withoutContainer, withoutSlashes } from './urls.ts';
+import {
+  isAddressOrLocalhost,
+  toUrl,
+  type UrlResult,
+  withoutSlash,
+  withoutSlashes,
+} from '../../config/urls.ts';
 
 /** The parts that concern Blob Storage. @see https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string */
 const PARTS = [
@@ -146,4 +152,56 @@ function problem(text: string): { readonly problem: string } {
   return {
     problem: `${text}; copy it whole from the Azure portal ("Access keys" or "Shared access signature")`,
   };
+}
+
+/** What Azure's `AccountUrl` means: the address of the blob service, which others than Azure may have below a path. Tokens go by https
+ *  only: the SDK sends none without TLS.
+ *  @returns the URL without a slash at its end */
+export function parseAccountUrl(text: string): UrlResult {
+  const example = 'write a URL like "https://account.blob.core.windows.net"';
+  if (/^http:\/\//i.test(text)) {
+    return {
+      problem: `must not start with "http://", since tokens are not sent without TLS: ${example}`,
+    };
+  }
+  const url = /^https:\/\//i.test(text) ? toUrl(text) : undefined;
+  if (url === undefined || url.username !== '' || url.password !== '') {
+    return { problem: `is not the URL of a storage account: ${example}` };
+  }
+  if (url.search !== '' || url.hash !== '') {
+    return {
+      problem: `must not hold "?" or "#": ${example}; a shared access signature belongs in ConnectionString`,
+    };
+  }
+  if (withoutContainer(url) !== undefined) {
+    return { problem: `must not hold a path: ${example}; the container belongs in ContainerName` };
+  }
+  return { url: withoutSlash(url) };
+}
+
+/** Azure's own hosts begin with the account, and nothing is below them but containers. Elsewhere a path may lead to the account.
+ *  @param rest what the user has chosen: the container, and the account where it is known
+ *  @returns the address without the container; undefined: it holds none */
+export function withoutContainer(
+  url: URL,
+  {
+    container,
+    account,
+  }: { readonly container?: string; readonly account?: string | undefined } = {},
+): string | undefined {
+  const segments = url.pathname.split('/').filter((segment) => segment !== '');
+  const isHostOfAccount = /(^|\.)blob\./.test(url.hostname);
+  const isFirstOfAccount = segments[0] === account || isPathOfAccount(url);
+  const at = isHostOfAccount
+    ? 0
+    : segments.findIndex((part, index) => part === container && !(index === 0 && isFirstOfAccount));
+  if (at < 0 || segments.length === 0) return undefined;
+  return `${url.protocol}//${[url.host, ...segments.slice(0, at)].join('/')}`;
+}
+
+/** True where Azure's SDK takes the first part of a path for the account (isIpEndpointStyle and PathStylePorts in its utils). */
+function isPathOfAccount({ href, hostname, port }: URL): boolean {
+  return (
+    isAddressOrLocalhost(href) || hostname === 'host.docker.internal' || /^1[01]\d{3}$/.test(port)
+  );
 }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { describe, expect, test } from 'vitest';
-import { parseConnectionString } from '../../../src/config/connection-string.ts';
+import {
+  parseAccountUrl,
+  parseConnectionString,
+} from '../../../../src/providers/azure/addresses.ts';
 
 const KEY = Buffer.from('a key of some length, even').toString('base64');
 
@@ -141,5 +144,28 @@ describe('parseConnectionString', () => {
     const result = parseConnectionString(text);
     expect(result).toEqual({ problem: expect.stringMatching(message) });
     expect(JSON.stringify(result)).not.toContain('hidden');
+  });
+});
+
+describe('parseAccountUrl', () => {
+  test.each([
+    ['https://account.blob.core.windows.net/', 'https://account.blob.core.windows.net'],
+    ['https://127.0.0.1:10000/devstoreaccount1/', 'https://127.0.0.1:10000/devstoreaccount1'],
+  ])('%j is %j', (text, url) => {
+    expect(parseAccountUrl(text)).toEqual({ url });
+  });
+
+  test.each([
+    ['http://account.blob.core.windows.net', /without TLS/],
+    ['http://127.0.0.1:10000/devstoreaccount1', /without TLS/],
+    ['https://account.blob.core.windows.net/container', /path.*ContainerName/],
+    ['account', /is not the URL/],
+    ['account.blob.core.windows.net', /is not the URL/],
+    ['https://u:hunter2@account', /is not the URL/],
+    ['https://account.blob.core.windows.net/?sv=1&sig=hunter2', /ConnectionString/],
+  ])('%j is refused', (text, problem) => {
+    const result = parseAccountUrl(text);
+    expect(result).toEqual({ problem: expect.stringMatching(problem) });
+    expect(JSON.stringify(result)).not.toContain('hunter2');
   });
 });

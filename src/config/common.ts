@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What every provider's section may hold.
+
+import * as z from 'zod/mini';
+import { showName } from '../text/secret.ts';
+import { ENCRYPTION_KEY, encryptionSchema } from './encryption.ts';
+import { choice, documented, exactTextSchema, flag, wholeNumber, withoutSecret } from './fields.ts';
+import type { Report } from './problems.ts';
+import type {
+  HybridSettings,
+  NamingSettings,
+  NetworkSettings,
+  OrthancNetwork,
+} from './settings.ts';
+
+const SECONDS_PER_DAY = 86_400;
+
+export interface CommonSettings {
+  readonly naming: NamingSettings;
+  /** Of hybrid storage; undefined: there is none. */
+  readonly writeTo: HybridSettings['writeTo'] | undefined;
+  readonly lanes: number;
+  readonly startTimeoutMs: number;
+}
+
+export type CommonValues = z.output<z.ZodMiniObject<ReturnType<typeof commonFields>>>;
+
+export function commonFields() {
+  return {
+    RootPath: documented(z._default(rootPathSchema(), ''), {
+      description:
+        'Folder in the bucket, without "/" at its start. Not to be changed once files are stored.',
+      default: '',
+    }),
+    StorageStructure: choice(
+      '"flat": uuid and extension. "legacy": Orthanc\'s own folders, no extension. Not to be changed once files are stored.',
+      ['flat', 'legacy'],
+      'flat',
+    ),
+    EnableLegacyUnknownFiles: flag(
+      'true: headers that C++ plugins 1.2.0 to 1.3.0 stored as ".unk" instead of ".dcm.head" are found too.',
+      false,
+    ),
+    MigrationFromFileSystemEnabled: flag('Old form of `HybridMode` "WriteToObjectStorage".', false),
+    HybridMode: choice(
+      "Reads from Orthanc's `StorageDirectory` and from the bucket, and writes to the one that it names.",
+      ['Disabled', 'WriteToFileSystem', 'WriteToObjectStorage'],
+      'Disabled',
+    ),
+    StartTimeout: wholeNumber(
+      'How long a store that cannot be reached, or fails, is waited for when Orthanc starts, in seconds. What waiting does not mend (a wrong setting, key or bucket) is refused at once. 0: so is everything.',
+      { min: 0, max: SECONDS_PER_DAY, unit: 'seconds', default: 30 },
+    ),
+    ConnectionTimeout: wholeNumber('Time to open a connection, in seconds.', {
+      min: 1,
+      max: 3600,
+      unit: 'seconds',
+      default: 30,
+      aliases: ['ConnectTimeout'],
+    }),
+    RequestTimeout: wholeNumber(
+      'Time that one read or write may take in all, retries included, in seconds. A removal has 8 at most, since Orthanc waits for it.',
+      { min: 1, max: SECONDS_PER_DAY, unit: 'seconds', default: 1200 },
+    ),
+    MaxConnections: wholeNumber(
+      'Connections to the provider at once; removals have up to 4 more.',
+      {
+        min: 1,
+        max: 1000,
+        unit: 'connections',
+        default: 25,
+      },
+    ),
+    MaxRetries: wholeNumber(
+      'How often a failed request is sent again; a removal 6 times at most.',
+      {
+        min: 0,
+        max: 100,
+        unit: 'retries',
+        default: 10,
+      },
+    ),
+    Lanes: wholeNumber(
+      'Event loops that serve requests, each on a thread of its own: more than 1 lets the plugin use more than one core, for 10 to 40 MB of memory each. They share `MaxConnections` and `MaxConcurrentInputSize`. Hybrid storage needs 1.',
+      { min: 1, max: 64, unit: 'threads', default: 1 },
+    ),
+    [ENCRYPTION_KEY]: documented(z.optional(encryptionSchema()), {
+      description:
+        'Encryption before anything leaves Orthanc: the section `StorageEncryption` below.',
+    }),
+  };
+}
+
+// Object keys may have 1,024 bytes with all three providers; the longest name behind RootPath has 51.
+const ROOT_PATH_MAX_BYTES = 900;
+
+function rootPathSchema() {
+  const rule = (value: string) => {
+    if (value.startsWith('/')) {
+      const rest = value.replace(/^\/+/, '');
+      return `must not start with "/": write ${showName(rest) === rest ? `"${rest}"` : 'it without'}`;
+    }
+    if (/[\p{Cc}\p{Cs}]/u.test(value)) return 'must not hold control characters';
+    if (/(^|\/)\.{1,2}(\/|$)/.test(value)) return 'must not hold "." or ".." as a folder';
+    if (Buffer.byteLength(value) > ROOT_PATH_MAX_BYTES) {
+      return `must not be longer than ${ROOT_PATH_MAX_BYTES} bytes`;
+    }
+    return undefined;
+  };
+  // One slash only, so that "a//" still names what it does in the C++ plugins.
+  return z.pipe(
+    exactTextSchema(withoutSecret(rule)),
+    z.transform((value: string) => value.replace(/\/$/, '')),
+  );
+}
+
+export function readNetwork(value: CommonValues, network: OrthancNetwork): NetworkSettings {
+  return {
+    connectionTimeoutMs: value.ConnectionTimeout * 1000,
+    requestTimeoutMs: value.RequestTimeout * 1000,
+    maxConnections: value.MaxConnections,
+    maxRetries: value.MaxRetries,
+    ...network,
+  };
+}
+
+export function readCommon(section: string, value: CommonValues, report: Report): CommonSettings {
+  const writeTo = readWriteTo(value);
+  if (writeTo === 'file-system' && value.MigrationFromFileSystemEnabled) {
+    report.problems.push(
+      `${section}.MigrationFromFileSystemEnabled: contradicts "HybridMode": "WriteToFileSystem"; remove it`,
+    );
+  }
+  if (writeTo !== undefined && value.Lanes > 1) {
+    report.problems.push(
+      `${section}.Lanes: must be 1 where files are in both places (HybridMode, MigrationFromFileSystemEnabled), since one event loop has to know of all moves`,
+    );
+  }
+  return {
+    naming: {
+      rootPath: value.RootPath,
+      structure: value.StorageStructure,
+      legacyUnknownFiles: value.EnableLegacyUnknownFiles,
+    },
+    writeTo,
+    lanes: value.Lanes,
+    startTimeoutMs: value.StartTimeout * 1000,
+  };
+}
+
+function readWriteTo(value: CommonValues): HybridSettings['writeTo'] | undefined {
+  if (value.HybridMode === 'WriteToFileSystem') return 'file-system';
+  return value.HybridMode === 'WriteToObjectStorage' || value.MigrationFromFileSystemEnabled
+    ? 'object-storage'
+    : undefined;
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The section AzureBlobStorage, and BlobStorage, its old form, which the C++ plugin still reads.
+
+import { warnOfEndpoint } from '../../config/endpoints.ts';
+import {
+  flag,
+  isGiven,
+  optionalChoice,
+  optionalSecret,
+  optionalText,
+  optionalUrl,
+  type RawSection,
+  requiredText,
+} from '../../config/fields.ts';
+import {
+  type CheckContext,
+  checkTogether,
+  defineSection,
+  type ReadContext,
+  type ValuesOf,
+} from '../../config/sections.ts';
+import type { NetworkSettings } from '../../config/settings.ts';
+import { Secret } from '../../text/secret.ts';
+import { parseAccountUrl, parseConnectionString, withoutContainer } from './addresses.ts';
+
+export interface AzureSettings extends NetworkSettings {
+  /** How to reach the account: a connection string (account key or SAS) with the address of its blob service, or the account's URL
+   *  with the default credential chain. */
+  readonly account:
+    | { readonly kind: 'connection-string'; readonly connectionString: Secret }
+    | { readonly kind: 'default-chain'; readonly accountUrl: string };
+  readonly containerName: string;
+  readonly createContainerIfNotExists: boolean;
+  readonly accessTier: string | undefined;
+}
+
+export const azureSection = defineSection({
+  kind: 'azure',
+  section: 'AzureBlobStorage',
+  fields,
+  checkWritten,
+  read,
+  obeyed: {
+    always: /^AZURE_LOG_LEVEL$/,
+    credentials: /^(AZURE|IDENTITY|MSI)_(?!LOG_LEVEL)/,
+    literal:
+      /^AZURE_(TENANT_ID|CLIENT_ID|CLIENT_SECRET|CLIENT_CERTIFICATE_PATH|FEDERATED_TOKEN_FILE)$/,
+  },
+});
+
+export const oldAzureSection = defineSection({
+  ...azureSection,
+  section: 'BlobStorage',
+  replacedBy: 'AzureBlobStorage',
+  fields: oldFields,
+  checkWritten: checkOldWritten,
+  read: readOld,
+});
+
+function fields() {
+  return {
+    ConnectionString: optionalSecret(
+      'As the Azure portal shows it, with an account key or a shared access signature.',
+      connectionStringRule,
+    ),
+    AccountUrl: optionalUrl(
+      'Instead of `ConnectionString`: the account\'s address, such as "https://account.blob.core.windows.net". Credentials then come from the default Azure chain: environment variables, workload identity, managed identity.',
+      parseAccountUrl,
+    ),
+    ...containerFields(),
+  };
+}
+
+function oldFields() {
+  return {
+    AccountName: optionalText(
+      'Old form of `ConnectionString`, together with `AccountKey`: the storage account.',
+    ),
+    AccountKey: optionalSecret('Old form of `ConnectionString`: the key of `AccountName`.'),
+    ConnectionString: optionalSecret('As in `AzureBlobStorage`.', connectionStringRule),
+    AccountUrl: optionalUrl('As in `AzureBlobStorage`.', parseAccountUrl),
+    ...containerFields(),
+  };
+}
+
+function containerFields() {
+  return {
+    ContainerName: requiredText('The container.', "the container's name", containerRule),
+    CreateContainerIfNotExists: flag('Creates the container at start if it is missing.', true),
+    AccessTier: optionalChoice("Access tier of new objects. Absent: the account's default.", [
+      'Hot',
+      'Cool',
+      'Cold',
+      'Archive',
+      'Premium',
+    ]),
+  };
+}
+
+function checkWritten(raw: RawSection, { section, report }: CheckContext) {
+  const isTwice = isGiven(raw['ConnectionString']) && isGiven(raw['AccountUrl']);
+  const isNeither = !isGiven(raw['ConnectionString']) && !isGiven(raw['AccountUrl']);
+  if (isTwice) report.problems.push(`${section}.AccountUrl: replaces "ConnectionString": keep one`);
+  if (isNeither) {
+    report.problems.push(
+      `${section}.ConnectionString: is missing; write it, or "AccountUrl" for the default credential chain`,
+    );
+  }
+}
+
+function checkOldWritten(raw: RawSection, context: CheckContext) {
+  const { section, report } = context;
+  checkTogether(raw, 'AccountName', 'AccountKey', context);
+  const ways = ['AccountName', 'ConnectionString', 'AccountUrl'].filter((key) => isGiven(raw[key]));
+  if (ways.length > 1) report.problems.push(`${section}: keep one of ${ways.join(', ')}`);
+  if (ways.length === 0) {
+    report.problems.push(
+      `${section}.ConnectionString: is missing; write it, or "AccountName" and "AccountKey"`,
+    );
+  }
+}
+
+type Values = ValuesOf<typeof fields>;
+
+function readOld(value: ValuesOf<typeof oldFields>, context: ReadContext) {
+  const { AccountName: name, AccountKey: key } = value;
+  if (name === undefined || key === undefined) return read(value, context);
+  // What the C++ plugin makes of the two.
+  const text = `DefaultEndpointsProtocol=https;AccountName=${name};AccountKey=${key.reveal()}`;
+  const ConnectionString = value.ConnectionString ?? new Secret(text);
+  return read({ ...value, ConnectionString }, context, 'AccountKey');
+}
+
+/** @param key for messages about the connection string */
+function read(value: Values, context: ReadContext, key = 'ConnectionString') {
+  const account = readAccount(value, context, key);
+  if (account === undefined) return undefined;
+  const settings: AzureSettings = {
+    ...context.network,
+    account,
+    containerName: value.ContainerName,
+    createContainerIfNotExists: value.CreateContainerIfNotExists,
+    accessTier: value.AccessTier,
+  };
+  return {
+    settings,
+    bucket: value.ContainerName,
+    place: placeOf(account),
+    findsCredentials: account.kind === 'default-chain',
+  };
+}
+
+function readAccount(
+  { ConnectionString: text, AccountUrl: accountUrl, ContainerName: container }: Values,
+  { section, report }: CheckContext,
+  key: string,
+): AzureSettings['account'] | undefined {
+  if (text === undefined) {
+    if (accountUrl === undefined) return undefined;
+    const corrected = withoutContainer(new URL(accountUrl), { container });
+    if (corrected !== undefined) {
+      report.problems.push(
+        `${section}.AccountUrl: must not hold the container, which ContainerName names; write "${corrected}"`,
+      );
+    }
+    return { kind: 'default-chain', accountUrl };
+  }
+  const setting = `${section}.${key}`;
+  const result = parseConnectionString(text.reveal(), container);
+  if ('problem' in result) {
+    report.problems.push(`${setting}: ${result.problem}`);
+    return undefined;
+  }
+  warnOfEndpoint(setting, result.endpoint, report);
+  return { kind: 'connection-string', connectionString: new Secret(result.connectionString) };
+}
+
+/** Of a connection string nothing else may be seen. */
+function placeOf(account: AzureSettings['account']): string {
+  if (account.kind === 'default-chain') return account.accountUrl;
+  const text = account.connectionString.reveal();
+  return /(?:AccountName|BlobEndpoint)=([^;?]*)/i.exec(text)?.[1] ?? '';
+}
+
+// https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
+function containerRule(value: string): string | undefined {
+  return /^(?=.{3,63}$)[a-z0-9]+(-[a-z0-9]+)*$/.test(value)
+    ? undefined
+    : 'must be 3 to 63 lower-case letters, digits and single hyphens';
+}
+
+function connectionStringRule(value: string): string | undefined {
+  const result = parseConnectionString(value);
+  return 'problem' in result ? result.problem : undefined;
+}

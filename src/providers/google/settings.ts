@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The section GoogleCloudStorage.
+
+import { refuseBucketInAddress, warnOfEndpoint } from '../../config/endpoints.ts';
+import {
+  bucketRule,
+  optionalAnyText,
+  optionalChoice,
+  optionalUrl,
+  requiredText,
+} from '../../config/fields.ts';
+import { defineSection, type ReadContext, type ValuesOf } from '../../config/sections.ts';
+import type { NetworkSettings } from '../../config/settings.ts';
+import { parseEndpoint } from '../../config/urls.ts';
+
+export interface GoogleSettings extends NetworkSettings {
+  readonly bucketName: string;
+  /** undefined: application default credentials. */
+  readonly serviceAccountFile: string | undefined;
+  /** A URL with its scheme, without a path; undefined is Google. */
+  readonly endpoint: string | undefined;
+  readonly storageClass: string | undefined;
+}
+
+export const googleSection = defineSection({
+  kind: 'google',
+  section: 'GoogleCloudStorage',
+  fields,
+  read,
+  obeyed: {
+    always: /^GOOGLE_CLOUD_QUOTA_PROJECT$/,
+    credentials:
+      /^(GOOGLE_APPLICATION_CREDENTIALS|GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES|GCE_METADATA_(HOST|IP)|METADATA_SERVER_DETECTION|CLOUDSDK_CONFIG)$/i,
+    literal: /^GOOGLE_APPLICATION_CREDENTIALS$/i,
+    repeated: /^GOOGLE_APPLICATION_CREDENTIALS$/i,
+  },
+});
+
+function fields() {
+  return {
+    BucketName: requiredText('The bucket, which must exist.', "the bucket's name", bucketRule),
+    ServiceAccountFile: optionalAnyText(
+      "Path of a service account's JSON key. Absent: application default credentials, workload identity included.",
+    ),
+    Endpoint: optionalUrl(
+      'The address of an emulator or a private endpoint: a host, host:port or URL; a bare host is reached by https. Absent or "": Google.',
+      parseEndpoint,
+    ),
+    StorageClass: optionalChoice("Storage class of new objects. Absent: the bucket's default.", [
+      'STANDARD',
+      'NEARLINE',
+      'COLDLINE',
+      'ARCHIVE',
+    ]),
+  };
+}
+
+function read(value: ValuesOf<typeof fields>, { section, network, report }: ReadContext) {
+  const {
+    BucketName: bucketName,
+    Endpoint: endpoint,
+    ServiceAccountFile: serviceAccountFile,
+  } = value;
+  const setting = `${section}.Endpoint`;
+  if (endpoint !== undefined) refuseBucketInAddress(setting, endpoint, bucketName, report);
+  warnOfEndpoint(setting, endpoint, report);
+  const settings: GoogleSettings = {
+    ...network,
+    bucketName,
+    serviceAccountFile,
+    endpoint,
+    storageClass: value.StorageClass,
+  };
+  return {
+    settings,
+    bucket: bucketName,
+    place: endpoint ?? '',
+    findsCredentials: serviceAccountFile === undefined,
+  };
+}

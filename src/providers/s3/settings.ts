@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The section AwsS3Storage: its settings, the environment variables that count beside them, and what both mean together.
+
+import * as z from 'zod/mini';
+import { refuseBucketInAddress, warnOfEndpoint } from '../../config/endpoints.ts';
+import { firstOf, type Variables } from '../../config/environment.ts';
+import {
+  BYTES_PER_MB,
+  bucketRule,
+  butNot,
+  choice,
+  documented,
+  flag,
+  isGiven,
+  optionalAnyText,
+  optionalChoice,
+  optionalSecret,
+  optionalText,
+  optionalUrl,
+  type RawSection,
+  requiredText,
+  wholeNumber,
+  wrongChoice,
+} from '../../config/fields.ts';
+import type { Report } from '../../config/problems.ts';
+import {
+  type CheckContext,
+  checkTogether,
+  defineSection,
+  type ReadContext,
+  type ValuesOf,
+} from '../../config/sections.ts';
+import type { NetworkSettings } from '../../config/settings.ts';
+import { hasPath, isAddressOrLocalhost, parseS3Endpoint } from '../../config/urls.ts';
+import { describeSecret, type Secret, showName } from '../../text/secret.ts';
+
+export interface S3Settings extends NetworkSettings {
+  readonly bucketName: string;
+  readonly region: string;
+  /** undefined: the SDK's chain (environment, profiles, web identity, container and instance roles). */
+  readonly credentials: { readonly accessKey: string; readonly secretKey: Secret } | undefined;
+  /** A URL with its scheme, without a slash at its end; undefined is AWS. */
+  readonly endpoint: string | undefined;
+  /** Where it is or would be set, for messages: "AwsS3Storage.Endpoint", or the name of an environment variable. */
+  readonly endpointSetting: string;
+  /** Host style (bucket.host) or path style (host/bucket). */
+  readonly virtualAddressing: boolean;
+  readonly storageClass: string | undefined;
+  readonly tags: Readonly<Record<string, string>>;
+  readonly serverSideEncryption: string | undefined;
+  readonly kmsKeyId: string | undefined;
+  readonly checksumMode: 'WhenSupported' | 'WhenRequired';
+  readonly transfer: {
+    /** True: every content larger than one part goes in parts. False: only above the size from which a single PUT is unwise. */
+    readonly always: boolean;
+    /** Parts under way at once, for one object. */
+    readonly poolSize: number;
+    readonly partSizeBytes: number;
+  };
+  readonly enableSdkLogs: boolean;
+}
+
+export const s3Section = defineSection({
+  kind: 's3',
+  section: 'AwsS3Storage',
+  fields,
+  checkWritten,
+  read,
+  obeyed: {
+    always:
+      /^AWS_(PROFILE|CONFIG_FILE|ENDPOINT_URL(_\w+)?|IGNORE_CONFIGURED_ENDPOINT_URLS|USE_(FIPS|DUALSTACK)_ENDPOINT|S3_(USE_ARN_REGION|DISABLE_EXPRESS_SESSION_AUTH)|DISABLE_CLOCK_SKEW_CORRECTION)$/,
+    credentials:
+      /^AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|CREDENTIAL_(EXPIRATION|SCOPE)|ACCOUNT_ID|SHARED_CREDENTIALS_FILE|LOGIN_CACHE_DIRECTORY|WEB_IDENTITY_TOKEN_FILE|ROLE_(ARN|SESSION_NAME)|CONTAINER_\w+|EC2_METADATA_\w+)$/,
+    literal:
+      /^AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|ROLE_ARN|WEB_IDENTITY_TOKEN_FILE|CONTAINER_AUTHORIZATION_TOKEN)$/,
+    repeated: /^AWS_(PROFILE|ROLE_(ARN|SESSION_NAME))$/,
+  },
+  notes: [
+    `A server of one's own, such as MinIO:
+
+\`\`\`json
+"AwsS3Storage": {
+  "BucketName": "my-orthanc",
+  "Region": "us-east-1",
+  "Endpoint": "http://minio:9000",
+  "VirtualAddressing": false,
+  "AccessKey": "…",
+  "SecretKey": "…"
+}
+\`\`\`
+`,
+  ],
+});
+
+const STORAGE_CLASSES = [
+  'STANDARD',
+  'REDUCED_REDUNDANCY',
+  'STANDARD_IA',
+  'ONEZONE_IA',
+  'INTELLIGENT_TIERING',
+  'GLACIER',
+  'DEEP_ARCHIVE',
+  'OUTPOSTS',
+  'GLACIER_IR',
+  'SNOW',
+  'EXPRESS_ONEZONE',
+] as const;
+
+/** Objects in these cannot be read until somebody restores them. */
+const OFFLINE_CLASSES: readonly string[] = ['GLACIER', 'DEEP_ARCHIVE'];
+
+function fields() {
+  return {
+    BucketName: requiredText('The bucket, which must exist.', "the bucket's name", bucketRule),
+    Region: requiredText(
+      'The bucket\'s region, such as "eu-central-1". Servers other than AWS often take any; "us-east-1" is the usual one.',
+      'the region, such as "eu-central-1"',
+      (value) =>
+        /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(value)
+          ? undefined
+          : 'must be a region such as "eu-central-1"',
+    ),
+    AccessKey: optionalAnyText(
+      "The id of the access key. Without it and `SecretKey`, AWS's own chain finds credentials: environment variables, profiles, web identity, container and instance roles.",
+      accessKeyRule,
+    ),
+    SecretKey: optionalSecret('The secret that belongs to `AccessKey`.'),
+    Endpoint: optionalUrl(
+      'The address of a server other than AWS: a host, host:port or URL. A bare host is reached by https; write "http://…" for a server without TLS. Absent or "": what `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` in the environment say, else AWS.',
+      parseS3Endpoint,
+    ),
+    VirtualAddressing: flag(
+      'true: the bucket is part of the host name (bucket.host). false: of the path (host/bucket), which MinIO and most servers of one\'s own need. Always the path where the host is "localhost" or an IP address, where `Endpoint` has a path, where the bucket\'s name cannot be part of a host name, and over https where it has dots (the certificate would not match).',
+      true,
+    ),
+    StorageClass: optionalText(
+      `Storage class of new objects: one of ${STORAGE_CLASSES.map((name) => `"${name}"`).join(', ')}, or what your server calls its own. Absent: the bucket's default. ` +
+        '"GLACIER" and "DEEP_ARCHIVE" must be restored before Orthanc can read them.',
+    ),
+    Tags: documented(z._default(tagsSchema(), {}), {
+      description:
+        'Tags of new objects, sent in the same request: an object of at most 10 texts; names up to 128, values up to 256 characters.',
+      default: {},
+    }),
+    ServerSideEncryption: optionalChoice(
+      "Encryption that the server does: S3's own key, or one of the key management service. Absent: the bucket's default.",
+      ['AES256', 'aws:kms', 'aws:kms:dsse'],
+    ),
+    KmsKeyId: optionalText(
+      'Id or ARN of the key for `ServerSideEncryption` "aws:kms" or "aws:kms:dsse". Absent: the account\'s default key.',
+    ),
+    ChecksumMode: choice(
+      '"WhenRequired" is for servers that reject the CRC32 checksums of "WhenSupported": Content-MD5 is sent instead.',
+      ['WhenSupported', 'WhenRequired'],
+      'WhenSupported',
+    ),
+    UseTransferManager: flag(
+      'true: everything larger than `TransferBufferSize` is sent in parts, several at once. false: only what is too large for one good request.',
+      false,
+    ),
+    TransferPoolSize: wholeNumber('Parts of one object under way at once.', {
+      min: 1,
+      max: 100,
+      unit: 'parts',
+      default: 10,
+    }),
+    // 5 MB is S3's smallest part (all but the last); the C++ plugin reads the key in units of 1024 * 1024 bytes.
+    TransferBufferSize: wholeNumber('Size of a part, in MB of 1,048,576 bytes.', {
+      min: 5,
+      max: 1024,
+      unit: 'MB',
+      default: 5,
+    }),
+    EnableAwsSdkLogs: flag(
+      "Puts the AWS SDK's own log lines into Orthanc's log: failures as warnings, the rest as information, which Orthanc shows with `--verbose` only.",
+      false,
+    ),
+  };
+}
+
+type Values = ValuesOf<typeof fields>;
+
+function checkWritten(raw: RawSection, context: CheckContext) {
+  const { section, report } = context;
+  checkTogether(raw, 'AccessKey', 'SecretKey', context);
+  const encryption = raw['ServerSideEncryption'];
+  const isKms = typeof encryption === 'string' && encryption.trim().startsWith('aws:kms');
+  if (isGiven(raw['KmsKeyId']) && !isKms) {
+    report.problems.push(
+      `${section}.KmsKeyId: needs "ServerSideEncryption": "aws:kms" or "aws:kms:dsse"`,
+    );
+  }
+}
+
+function read(value: Values, context: ReadContext) {
+  const address = readAddress(value, context);
+  warnOfStorageClass(value.StorageClass, address.endpoint, context);
+  const { AccessKey: accessKey, SecretKey: secretKey } = value;
+  const credentials =
+    accessKey !== undefined && secretKey !== undefined ? { accessKey, secretKey } : undefined;
+  const settings: S3Settings = {
+    ...context.network,
+    bucketName: value.BucketName,
+    region: value.Region,
+    credentials,
+    ...address,
+    storageClass: value.StorageClass,
+    tags: value.Tags,
+    serverSideEncryption: value.ServerSideEncryption,
+    kmsKeyId: value.KmsKeyId,
+    checksumMode: value.ChecksumMode,
+    transfer: {
+      always: value.UseTransferManager,
+      poolSize: value.TransferPoolSize,
+      partSizeBytes: value.TransferBufferSize * BYTES_PER_MB,
+    },
+    enableSdkLogs: value.EnableAwsSdkLogs,
+  };
+  return {
+    settings,
+    bucket: value.BucketName,
+    place: address.endpoint ?? value.Region,
+    findsCredentials: credentials === undefined,
+  };
+}
+
+/** Such keys expire within hours, and there is no setting for the token that belongs to them.
+ *  @see https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html */
+function accessKeyRule(value: string): string | undefined {
+  // Ids have less, and are of many forms: only what is plainly a secret is told.
+  const kind = value.length < 40 ? undefined : describeSecret(value);
+  if (kind !== undefined) {
+    return `holds ${kind}; the id of the access key belongs there, and its secret in SecretKey`;
+  }
+  return /^ASIA[A-Z0-9]{16}$/.test(value)
+    ? 'is a temporary key: leave it and "SecretKey" out, and put both with their token into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN) or a profile'
+    : undefined;
+}
+
+function warnOfStorageClass(
+  storageClass: string | undefined,
+  endpoint: string | undefined,
+  { section, report }: CheckContext,
+) {
+  if (storageClass === undefined) return;
+  const name = `${section}.StorageClass`;
+  if (OFFLINE_CLASSES.includes(storageClass)) {
+    report.warnings.push(
+      `${name}: objects in ${storageClass} cannot be read until they are restored; "GLACIER_IR" can`,
+    );
+    return;
+  }
+  if ((STORAGE_CLASSES as readonly string[]).includes(storageClass)) return;
+  const problem = `${name}: ${wrongChoice(storageClass, STORAGE_CLASSES)}`;
+  // Other servers have classes of their own.
+  if (endpoint === undefined) report.problems.push(problem);
+  else report.warnings.push(`${problem} Sent to the server as it is.`);
+}
+
+type Endpoint = Pick<S3Settings, 'endpoint' | 'endpointSetting'>;
+
+function readAddress(
+  value: Values,
+  { section, variables, report }: ReadContext,
+): Endpoint & Pick<S3Settings, 'virtualAddressing'> {
+  const found = findEndpoint(section, value.Endpoint, variables, report);
+  const { endpoint, endpointSetting } = found;
+  const virtualAddressing = value.VirtualAddressing && canBePartOfHost(value.BucketName, endpoint);
+  if (endpoint !== undefined) {
+    refuseBucketInAddress(endpointSetting, endpoint, value.BucketName, report);
+  }
+  warnOfEndpoint(endpointSetting, endpoint, report);
+  warnOfVirtualHost(section, endpoint, virtualAddressing, report);
+  return { ...found, virtualAddressing };
+}
+
+/** The SDK's own order of names. A profile may hold an address, too; that one only the SDK sees. */
+const ENDPOINT_VARIABLES = ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL'];
+
+function findEndpoint(
+  section: string,
+  endpoint: string | undefined,
+  variables: Variables,
+  report: Report,
+): Endpoint {
+  const isIgnored = /^true$/i.test(variables['AWS_IGNORE_CONFIGURED_ENDPOINT_URLS'] ?? '');
+  const variable = isIgnored ? undefined : firstOf(ENDPOINT_VARIABLES, variables);
+  if (endpoint !== undefined || variable === undefined) {
+    return { endpoint, endpointSetting: `${section}.Endpoint` };
+  }
+  const { name, value } = variable;
+  const result = parseS3Endpoint(value);
+  if ('url' in result) return { endpoint: result.url, endpointSetting: name };
+  report.problems.push(`${name}: ${result.problem}`);
+  return { endpoint: undefined, endpointSetting: name };
+}
+
+/** "minio" in a compose file is no domain: nobody answers for "bucket.minio". */
+function warnOfVirtualHost(
+  section: string,
+  endpoint: string | undefined,
+  isVirtual: boolean,
+  report: Report,
+) {
+  if (!isVirtual || endpoint === undefined || new URL(endpoint).hostname.includes('.')) return;
+  report.warnings.push(
+    `${section}.VirtualAddressing: the bucket's name becomes part of the host's, which has no domain; unless that is set up in DNS, write false`,
+  );
+}
+
+/** @returns whether a certificate for *.host and DNS allow bucket.host; the AWS SDK has the same rule
+ *  (isVirtualHostableS3Bucket in its endpoint rules) */
+function canBePartOfHost(bucket: string, endpoint: string | undefined): boolean {
+  if (endpoint !== undefined && (isAddressOrLocalhost(endpoint) || hasPath(endpoint))) return false;
+  // The SDK takes the host of an access point from its ARN.
+  if (bucket.startsWith('arn:')) return true;
+  const isTls = endpoint === undefined || endpoint.startsWith('https://');
+  const label = isTls ? /^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/ : /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
+  return label.test(bucket);
+}
+
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
+const TAGS_MAX = 10;
+const TAG_KEY_MAX_CHARACTERS = 128;
+const TAG_VALUE_MAX_CHARACTERS = 256;
+const TAG_CHARACTERS = /^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$/u;
+
+function tagsSchema() {
+  const value = z.pipe(
+    z.transform((tag: unknown) =>
+      typeof tag === 'boolean' || Number.isSafeInteger(tag) ? String(tag) : tag,
+    ),
+    z.string({ error: (issue) => `must be text in quotes${butNot(issue.input)}` }).check(
+      z.refine((text: string) => tagProblem(text, TAG_VALUE_MAX_CHARACTERS) === undefined, {
+        error: (issue) => tagProblem(String(issue.input), TAG_VALUE_MAX_CHARACTERS) ?? '',
+      }),
+    ),
+  );
+  return z
+    .record(z.string(), value, {
+      error: 'must be an object of texts, such as {"project": "radiology"}',
+    })
+    .check((payload) => {
+      for (const problem of tagNameProblems(Object.keys(payload.value))) {
+        payload.issues.push({ code: 'custom', input: undefined, message: problem });
+      }
+    });
+}
+
+function tagNameProblems(names: readonly string[]): readonly string[] {
+  const problems: string[] = [];
+  if (names.length > TAGS_MAX) {
+    problems.push(`has ${names.length} tags; S3 allows ${TAGS_MAX}`);
+  }
+  for (const name of names) {
+    const problem =
+      name === ''
+        ? 'must not be empty'
+        : /^aws:/i.test(name)
+          ? 'must not start with "aws:"'
+          : tagProblem(name, TAG_KEY_MAX_CHARACTERS);
+    if (problem !== undefined) problems.push(`the name of tag "${showName(name)}" ${problem}`);
+  }
+  return problems;
+}
+
+function tagProblem(text: string, maxCharacters: number): string | undefined {
+  // In UTF-16 units, as S3 counts (same page).
+  if (text.length > maxCharacters) return `must not be longer than ${maxCharacters} characters`;
+  return TAG_CHARACTERS.test(text)
+    ? undefined
+    : 'may hold letters, digits, spaces and + - = . _ : / @ only';
+}
