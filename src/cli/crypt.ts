@@ -42,16 +42,16 @@ const TYPE_NAMES = {
 } as const satisfies Record<string, ContentType>;
 
 const OPERANDS = `
-IN and OUT are files, "-" for standard input and output, or ${BUCKET_PREFIX}KEY for an object in the bucket; an IN that is no file
-and has the form of a key is an object in the bucket, too.
-A2 objects are bound to Orthanc's uuid and content type: both are taken from the object's name
-(e1f2….dcm.enc), else from --uuid and --type.`;
+IN and OUT are files, "-" for standard input and output, or ${BUCKET_PREFIX}KEY for an object in the bucket. An IN that is no file and
+has the form of a key is an object in the bucket, too.
+A2 objects are bound to Orthanc's uuid and content type. Both are taken from the object's name (e1f2….dcm.enc), else from
+--uuid and --type.`;
 const EXIT_CODES =
-  '\nExit codes: 0 done, 1 failed and nothing written, 2 wrong usage, 130 ended by Ctrl-C.';
+  '\nExit codes: 0 done, 1 failed and nothing was written, 2 wrong usage, 130 ended by Ctrl-C.';
 
 export function decryptCommand(): Command {
   return common(new Command('decrypt'))
-    .description('Decrypts one object, whichever of the configured keys and formats it is in.')
+    .description('Decrypts one object, in any format, with any of the configured keys.')
     .addHelpText(
       'after',
       `${OPERANDS}
@@ -68,7 +68,10 @@ export function encryptCommand(): Command {
   return common(new Command('encrypt'))
     .description('Encrypts one content with the configured master key.')
     .addOption(
-      new Option('--format <format>', 'instead of the configured one').choices(['A1', 'A2']),
+      new Option('--format <format>', 'this format instead of the configured one').choices([
+        'A1',
+        'A2',
+      ]),
     )
     .addHelpText(
       'after',
@@ -92,8 +95,8 @@ function common(command: Command): Command {
         `content type, for A2: ${Object.keys(TYPE_NAMES).join(', ')}`,
       ).argParser(parseType),
     )
-    .option('--force', 'replace OUT if it is there')
-    .option('--json', 'print the result as JSON')
+    .option('--force', 'replaces OUT if it exists')
+    .option('--json', 'prints the result as JSON')
     .argument('<in>')
     .argument('<out>');
 }

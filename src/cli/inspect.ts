@@ -31,11 +31,11 @@ interface Inspection {
 export function inspectCommand(): Command {
   return new Command('inspect')
     .description(
-      "Tells each object's format, key id and sizes, by its own header: no key is needed, and nothing is verified.",
+      "Shows each object's format, key id and sizes, from its own header. It needs no key, and verifies nothing.",
     )
     .option('--config <path>', "Orthanc's configuration, for objects in the bucket")
-    .option('--json', 'print one JSON object per line')
-    .argument('<file|key...>', 'files, or with --config also keys of objects in the bucket')
+    .option('--json', 'prints one JSON object per line')
+    .argument('<file|key...>', 'files; with --config also keys of objects in the bucket')
     .addHelpText(
       'after',
       `

@@ -23,13 +23,13 @@ interface Options extends OrthancOptions {
 /** `locate`: where the files of a resource lie. */
 export function locateCommand(): Command {
   return new Command('locate')
-    .description('Tells where each attachment of a resource of Orthanc lies.')
+    .description('Shows where each attachment of a resource of Orthanc is stored.')
     .addArgument(new Argument('<level>').choices(LEVELS))
     .argument('<id>', "Orthanc's id of the resource")
     .addOption(configOption())
     .addOption(orthancOption())
     .addOption(orthancPasswordFileOption())
-    .option('--json', 'print the result as JSON')
+    .option('--json', 'prints the result as JSON')
     .addHelpText(
       'after',
       `
@@ -37,7 +37,7 @@ Example:
   orthanc-object-storage locate studies 66c8e41e-ac3a9029-0b85e42a-8195ee0a-92c2e62e --config /etc/orthanc
 ${ORTHANC_HELP}
 
-Exit codes: 0 each lies somewhere, 1 one is lost, or there is no such resource, 2 wrong usage.`,
+Exit codes: 0 each is stored somewhere, 1 one is lost, or there is no such resource, 2 wrong usage.`,
     )
     .action(run);
 }

@@ -38,7 +38,7 @@ const program = new Command('orthanc-object-storage')
   .exitOverride(exitWithUsage)
   .addHelpText(
     'after',
-    '\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C (128 and the number of the signal).',
+    '\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C (128 plus the number of the signal).',
   );
 
 // Of no use to who runs a command, and it would be in the way of what the command says.

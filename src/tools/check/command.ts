@@ -22,23 +22,22 @@ interface Options {
 export function checkCommand(): Command {
   return new Command('check')
     .description(
-      'Reads the configuration and the key files and tries the store, as the plugin does when Orthanc starts.',
+      'Tries the configuration, the key files and the store, as the plugin does when Orthanc starts.',
     )
     .addOption(configOption())
-    .option('--json', 'print the result as JSON')
+    .option('--json', 'prints the result as JSON')
     .addHelpText(
       'after',
       `
-Run it as the user that Orthanc runs as: others may be allowed to read other files.
+Run it as the user that Orthanc runs as: another user may read other files.
 
-Beyond what the plugin does, it lists the first objects in the bucket, and tells whether the keys are those that they are
-encrypted with: of up to 100 objects, for at most 10 s.
+It also lists the first objects in the bucket, up to 100, for at most 10 s, and tells whether the configured keys fit them.
 
 Examples:
   orthanc-object-storage check --config /etc/orthanc
   sudo -u orthanc orthanc-object-storage check --config /etc/orthanc --json
 
-Exit codes: 0 Orthanc would start, whatever there is to warn of, 1 it would not, and standard error says why, 2 wrong usage.`,
+Exit codes: 0 Orthanc would start, perhaps with warnings, 1 it would not, and standard error says why, 2 wrong usage.`,
     )
     .action(run);
 }

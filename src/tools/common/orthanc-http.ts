@@ -57,16 +57,16 @@ export function orthancOption(use?: string): Option {
 export function orthancPasswordFileOption(): Option {
   return new Option(
     '--orthanc-password-file <file>',
-    'its first line is the password of the user in --orthanc http://USER@host:8042',
+    'the first line of this file is the password of the user in --orthanc http://USER@host:8042',
   ).implies({ orthanc: true });
 }
 
 /** For --help, behind what is the command's own. */
 export const ORTHANC_HELP = `
-Where Orthanc asks for a password: of an Orthanc on this machine, the first user of RegisteredUsers in the configuration is
-taken, or the one in --orthanc http://USER@127.0.0.1:8042. Of another one, name the user so, and put the password
-into the environment variable ${PASSWORD_VARIABLE}, or into a file for --orthanc-password-file. (It can stand in the URL, too,
-where everybody on this machine sees it in the list of processes.) The certificate of https:// is also checked against
+If Orthanc asks for a password: for an Orthanc on this machine, the configuration has it (RegisteredUsers). The first user is
+taken, or the one in --orthanc http://USER@127.0.0.1:8042. For another Orthanc, put the user into the URL, and the password
+into the environment variable ${PASSWORD_VARIABLE}, or into a file for --orthanc-password-file. (It may be in the URL too, but
+everybody on this machine then sees it in the list of processes.) A certificate of https:// may also come from an authority in
 HttpsCACertificates of the configuration.`;
 
 /** For commander: an address that would go wrong is refused before anybody is asked for its host.

@@ -19,20 +19,21 @@ const KEY_BYTES = 32;
 export function keygenCommand(): Command {
   return new Command('keygen')
     .description('Makes a master key: 32 random bytes in base64, in a new file with mode 0600.')
-    .argument('<file>', 'the key file; it must not be there yet')
+    .argument('<file>', 'the key file; it must not exist yet')
     .option(
       '--config <path>',
-      "Orthanc's configuration: to tell the next free id, and how StorageEncryption is to be written now. It is not changed",
+      "Orthanc's configuration: shows the next free id, and the new section StorageEncryption. The file is not changed",
     )
-    .option('--json', 'print the result as JSON')
+    .option('--json', 'prints the result as JSON')
     .addHelpText(
       'after',
       `
 Example:
   orthanc-object-storage keygen --config /etc/orthanc /etc/orthanc/master-1.key
 
-Exit codes: 0 done, 1 failed (the file is there already, say) and no file is made, 2 wrong usage.
-Keep a copy of the key in a safe place: without it nothing that it encrypted can be read.`,
+Keep a copy of the key in a safe place: without it, nothing that it encrypted can be read.
+
+Exit codes: 0 done, 1 failed (the file exists, for example) and no file was made, 2 wrong usage.`,
     )
     .action((file: string, { config, json }: Options) => {
       const rotation = config === undefined ? undefined : planRotation(config, file);

@@ -46,52 +46,56 @@ const FAILURES_SHOWN = 20;
 export function migrateCommand(): Command {
   return new Command('migrate')
     .description(
-      "Copies all of Orthanc's files into the bucket, out of it, or from one bucket into another. Deletes nothing where it copies from.",
+      "Copies all of Orthanc's files into the bucket, out of it, or from one bucket into another. It deletes nothing at the source.",
     )
     .addOption(configOption())
     .addOption(
-      new Option('--to <place>', 'where to; the other of the two is where from')
+      new Option('--to <place>', 'the target; the other of the two is the source')
         .choices(['bucket', 'file-system'])
         .default('bucket'),
     )
-    .option('--from-config <path>', 'from the bucket of this configuration instead')
+    .option('--from-config <path>', 'takes the bucket of this configuration as the source')
     .addOption(
       orthancOption(
-        'Its index knows types, sizes and MD5 of files: each is compared before it is copied. Needed from a folder into a bucket with StorageStructure "flat" (the default) or encryption',
+        'Each file is compared with its index before it is copied. From a folder into a bucket with StorageStructure "flat" (the default) or encryption it is needed: the index knows the types of files',
       ),
     )
     .addOption(orthancPasswordFileOption())
-    .option('--journal <file>', 'notes what is done, so that a later run does not read it again')
+    .option(
+      '--journal <file>',
+      'notes each copied file, so that a later run does not read it again',
+    )
     .addOption(
-      new Option('--parallel <number>', 'files at once')
+      new Option('--parallel <number>', 'copies so many files at once')
         .argParser(parallelNumber)
         .default(PARALLEL_DEFAULT),
     )
     .addOption(
       new Option(
         '--bandwidth <MB/s>',
-        'at most so many MB (of 1,048,576 bytes) a second are copied, or read to be compared, on average: each file goes as fast as it can, the next one waits',
+        'copies or compares at most so many MB (of 1,048,576 bytes) a second, on average: each file goes as fast as it can, then the next one waits',
       ).argParser(decimalNumber(BANDWIDTH_MIN)),
     )
-    .addOption(new Option('--read-back', 'what it does now in any case').hideHelp())
-    .option('--dry-run', 'writes nothing, tells what would be copied')
-    .option('--json', 'print the result as JSON')
+    .addOption(new Option('--read-back', 'ignored: each copy is read back in any case').hideHelp())
+    .option('--dry-run', 'writes nothing, and shows what would be copied')
+    .option('--json', 'prints the result as JSON')
     .addHelpText(
       'after',
       `
-Each copy is read back and compared, and a listing at the end must show each with its size. What is read from a bucket
-must be what was stored: by the MD5 in Orthanc's index with --orthanc, else by the checksum that the object or its
-server has; what nothing vouches for is not copied, and named. What is there already with the same size and MD5 is left
-alone, so that the command can be ended at any time and run again. With --journal it trusts what it has noted of this
-target, and only looks at sizes.
+It can be ended at any time and run again: a file that the target has, with the same size and MD5, is left alone. With --journal
+it trusts its notes of this target, and looks only at sizes.
 
-What is there with another content is left alone, too, named and counted: nobody knows which of the two is damaged. With
---orthanc the index does: a source that is not as it was stored is not copied, one that is replaces the damaged copy.
-With --orthanc, what a running Orthanc deletes meanwhile does not stay: migrate removes the copy that it has made of it.
+Each copy is read back and compared. A listing at the end must show each with its size. What is read from a bucket is
+verified: with --orthanc by the MD5 in Orthanc's index, else by the checksum that the object or its server has. An object without
+any of these is not copied, but named.
 
-50 failures in a row that are those of the disk, the server or the credentials end the run.
+An object with another content in the target is left alone, named and counted: nobody knows which of the two is damaged. With
+--orthanc the index knows. A damaged source is then not copied, and a good one replaces the damaged copy. If a running
+Orthanc deletes a file meanwhile, migrate removes its copy.
 
-Where it reads or writes Orthanc's StorageDirectory, run it as the user that Orthanc runs as.
+50 failures in a row that come from the disk, the server or the credentials end the run.
+
+To read or write Orthanc's StorageDirectory, run it as the user that Orthanc runs as.
 
 Examples:
   sudo -u orthanc orthanc-object-storage migrate --config /etc/orthanc --orthanc --dry-run
@@ -100,7 +104,8 @@ Examples:
   orthanc-object-storage migrate --config new.json --from-config old.json --bandwidth 50
 ${ORTHANC_HELP}
 
-Exit codes: 0 all is there, 1 something could not be copied or is there with another content, 2 wrong usage, 130 ended by Ctrl-C.`,
+Exit codes: 0 the target has everything, 1 something could not be copied or has another content there, 2 wrong usage, 130 ended by
+Ctrl-C.`,
     )
     .action(run);
 }

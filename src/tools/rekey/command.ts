@@ -44,49 +44,50 @@ const CONCURRENCY_DEFAULT = 8;
 export function rekeyCommand(): Command {
   return new Command('rekey')
     .description(
-      'Encrypts objects in the bucket anew: those under earlier master keys with the present one, each with a new key of its own.',
+      'Encrypts objects in the bucket anew. Objects under earlier master keys get the present one, each with a new key of its own.',
     )
     .addOption(configOption())
     .addOption(
       new Option(
         '--from <id>',
-        'only objects under this key id; default: all but the master key',
+        'only objects under this key id; without it, all that are not under the master key',
       ).argParser(wholeNumber(0, UINT32_MAX)),
     )
     .addOption(
-      new Option('--to <format>', 'converts, also what is under the master key already').choices([
-        'A1',
-        'A2',
-      ]),
+      new Option(
+        '--to <format>',
+        'converts to this format, also objects that are under the master key already',
+      ).choices(['A1', 'A2']),
     )
     .addOption(
       orthancOption(
-        'Its index knows the types of files; needed to convert to A2 with StorageStructure "legacy"',
+        'Its index knows the types of files. It is needed to convert to A2 with StorageStructure "legacy"',
       ),
     )
     .addOption(orthancPasswordFileOption())
     .addOption(
-      new Option('--concurrency <n>', 'objects at once')
+      new Option('--concurrency <n>', 'so many objects at once')
         .argParser(parallelNumber)
         .default(CONCURRENCY_DEFAULT),
     )
-    .option('--state <file>', 'keeps how far it has come, and goes on there')
-    .option('--dry-run', 'reads headers only, and tells what would be done')
-    .option('--json', 'print the result as JSON')
+    .option('--state <file>', 'notes how far the run has come; a later run goes on there')
+    .option('--dry-run', 'reads headers only, and shows what would be done')
+    .option('--json', 'prints the result as JSON')
     .addHelpText(
       'after',
       `
-Each object is read and verified, encrypted, written, read back and compared. Orthanc may run meanwhile, with
-the same keys: an object is replaced only if Orthanc has not removed it since it was read. (Some servers cannot
-do that; rekey then warns, and what comes back so, verify finds.) A run that was ended in whatever way is just
-begun again: what is done is left alone, and with --state not even looked at. Objects that failed are tried again.
-50 failures in a row that are those of the disk, the server or the credentials end the run.
+Each object is read and verified, encrypted, written, read back and compared. Orthanc may run meanwhile, with the same keys: an
+object is replaced only if Orthanc has not removed it since it was read. Some servers cannot do that. rekey then warns, and an
+object that Orthanc removes in that moment comes back; verify finds it.
 
-With HybridMode it also counts the files in StorageDirectory that are encrypted under earlier keys (by the C++ plugins). It
-leaves them as they are: move them into the bucket, then run it again.
+It can be ended in any way and run again. Finished objects are left alone; with --state they are not even looked at. Objects
+that failed are tried again. 50 failures in a row that come from the disk, the server or the credentials end the run.
 
-Objects under way lie in the folder for temporary files (TMPDIR), encrypted as they are in the bucket, in files
-without a name: as many as --concurrency says. Memory does not grow with their size.
+With HybridMode it also counts the files in StorageDirectory that are encrypted under earlier keys (by the C++ plugins). It does
+not change them: move them into the bucket, then run it again.
+
+The folder for temporary files (TMPDIR) holds as many objects as --concurrency says, encrypted as in the bucket, in files without
+a name. Memory does not grow with their size.
 
 Examples:
   orthanc-object-storage rekey --config /etc/orthanc --dry-run
@@ -95,7 +96,8 @@ Examples:
   TMPDIR=/big/disk orthanc-object-storage rekey --config /etc/orthanc --concurrency 32
 ${ORTHANC_HELP}
 
-Exit codes: 0 done, 1 some objects failed, files are left under earlier keys, or nothing could be done, 2 wrong usage, 130 ended by Ctrl-C.`,
+Exit codes: 0 done, 1 some objects failed, files are left under earlier keys, or nothing could be done, 2 wrong usage, 130 ended by
+Ctrl-C.`,
     )
     .action(run);
 }

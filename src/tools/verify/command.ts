@@ -54,47 +54,47 @@ const EXIT_STRANGE_INDEX = 5;
 export function verifyCommand(): Command {
   return new Command('verify')
     .description(
-      "Compares the bucket with Orthanc's index: what is missing, orphaned, or not as it was stored.",
+      "Compares the bucket with Orthanc's index, and shows what is missing, orphaned, or not as it was stored.",
     )
     .addOption(configOption())
     .addOption(orthancOption())
     .addOption(orthancPasswordFileOption())
     .option(
       '--deep',
-      'reads each content, in the bucket and with HybridMode on the disk, and compares its MD5',
+      'reads each content and compares its MD5, in the bucket, and with HybridMode on the disk',
     )
     .option(
       '--disk',
-      'looks through StorageDirectory as well, whatever HybridMode is, for files that nobody reads or removes any more; deletes none',
+      'also looks in StorageDirectory, whatever HybridMode is, for files that nobody reads or removes any more; it deletes none',
     )
     .option(
       '--identify',
-      "reads orphans that are DICOM files, and names their instance, series and study by Orthanc's ids",
+      "reads orphans that are DICOM files, and shows Orthanc's ids of their instance, series and study",
     )
     .addOption(
       new Option(
         '--min-age-hours <hours>',
-        'younger objects are no orphans: Orthanc may be about to index them',
+        'younger objects do not count as orphans: Orthanc may be about to index them',
       )
         .argParser(decimalNumber(1))
         .default(MIN_AGE_HOURS),
     )
     .option(
       '--delete-orphans <report>',
-      'notes in this file which orphans it would delete; with --confirm it deletes those that are in it',
+      'writes into this file which orphans it would delete; with --confirm it deletes those in the file',
     )
     .addOption(
-      new Option('--max <number>', 'deletes at most so many')
+      new Option('--max <number>', 'deletes at most so many orphans')
         .argParser(wholeNumber(1))
         .default(DELETE_MAX),
     )
-    .option('--confirm', 'with --delete-orphans: really, by the report of an earlier run')
+    .option('--confirm', 'really deletes, by the report of an earlier run with --delete-orphans')
     .addOption(
-      new Option('--parallel <number>', 'reads at once, with --deep')
+      new Option('--parallel <number>', 'reads so many contents at once, with --deep')
         .argParser(parallelNumber)
         .default(PARALLEL_DEFAULT),
     )
-    .option('--json', 'print findings and the result as JSON, one object a line')
+    .option('--json', 'prints findings and the result as JSON, one object per line')
     .addHelpText(
       'after',
       `
@@ -106,24 +106,30 @@ Examples:
   orthanc-object-storage verify --config /etc/orthanc --delete-orphans orphans.txt
   orthanc-object-storage verify --config /etc/orthanc --delete-orphans orphans.txt --confirm --max 100
 
---confirm deletes only what an earlier run without it has noted, of the same bucket and not more than 24 hours ago, and
-what is still an orphan, unchanged. Take out of the report what shall stay. Without such a report --confirm makes one.
-It refuses where that Orthanc stores in another bucket, or its index knows nothing of what is in this one.
+To delete orphans, run it with --delete-orphans, take out of the report what must stay, and run it again with --confirm. It
+deletes only what is in the report and still an unchanged orphan. The report must be of the same bucket, and at most 24 hours old.
+Without one, --confirm only writes one. It refuses if that Orthanc stores in another bucket, or if its index knows nothing of
+this one.
 
-An object that another Orthanc uses is an orphan to this one: never delete orphans in a bucket, or a RootPath,
-that two indexes share.
+An object that another Orthanc uses is an orphan to this one: never delete orphans in a bucket, or a RootPath, that two indexes
+share.
 
-Where the index knows less than a fifth of what lies in the bucket, of whatever age, it is hardly the bucket's: it was lost, or
-is a new one, or --orthanc is another Orthanc. That is an ALARM, with exit code 5, and --delete-orphans refuses.
+If the index knows less than a fifth of what is in the bucket, of whatever age, it is probably not the bucket's: it was lost, or is
+a new one, or --orthanc is another Orthanc. That is an ALARM, with exit code 5, and --delete-orphans refuses.
 
-What is wrong is named with the ids that Orthanc has for its instance, series and study, never with a patient's data. The index knows
-no orphan's: --identify reads them in the object, decrypted, and tells whether Orthanc has that instance.
+What is wrong is named by Orthanc's ids of its instance, series and study, never by a patient's data. The index has no ids of
+orphans: --identify reads them from the object, decrypted, and tells whether Orthanc has that instance.
 ${ORTHANC_HELP}
 
-Exit codes: 0 all is well, 1 something is missing, orphaned, under another name, of the wrong size, corrupt or
-unreadable, left on the disk, or could not be asked, 2 wrong usage, 3 nothing was deleted in spite of --confirm, since there was no report to
-go by, 4 there are more suspects than one run can look at (100,000): run again, 5 the index knows next to nothing of
-the bucket, 130 ended by Ctrl-C.`,
+Exit codes:
+  0 all is well
+  1 something is missing, orphaned, under another name, of the wrong size, corrupt, unreadable, left on the disk, or could not be
+    asked
+  2 wrong usage
+  3 nothing was deleted in spite of --confirm: there was no report
+  4 there are more suspects than one run can look at (100,000): run it again
+  5 the index knows next to nothing of the bucket
+  130 ended by Ctrl-C`,
     )
     .action(run);
 }
