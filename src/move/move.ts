@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // POST /move-storage: brings all attachments of some resources from one store of a hybrid storage to the other.
 
-import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Attachment, AttachmentStore } from '../attachments/attachments.ts';
 import { copyVerified } from '../attachments/copy.ts';
@@ -17,8 +16,9 @@ import {
   parentsOf,
   type Resource,
 } from '../orthanc/api.ts';
-import { abortReason, sleepUntilAborted } from '../store/abort.ts';
-import { createSemaphore } from '../store/limit.ts';
+import { abortReason, createAbortController, sleepUntilAborted } from '../store/abort.ts';
+import { createSemaphore, forEachAtOnce } from '../store/limit.ts';
+import { once } from '../store/once.ts';
 import { type JobRunner, type JobState, type StepResult, StepStatus } from './job.ts';
 import {
   addCounts,
@@ -33,8 +33,7 @@ import {
   parseProgress,
   stateOf,
   withoutType,
-} from './move-progress.ts';
-import { createPlaceGuard, type RequireTwoPlaces } from './place-guard.ts';
+} from './progress.ts';
 
 export const MOVE_JOB_TYPE = 'MoveStorage';
 
@@ -50,12 +49,21 @@ export interface MoveDependencies {
   readonly stepMs?: number;
 }
 
+/** Throws BAD_CONFIG where both stores are one place, in which a move would remove what it has just copied.
+ *  @param options `patienceMs`: how long the answer may take; the longer, the surer */
+export type RequireTwoPlaces = (options: {
+  readonly signal: AbortSignal;
+  readonly patienceMs: number;
+}) => Promise<void>;
+
 const RETRY_DELAYS_MS = [1_000, 4_000];
 const STEP_MS = 400;
 /** Resources of a family at once. */
 const AT_ONCE = 8;
 /** Above, one at a time: it keeps network and disk busy alone, and what is sent in parts has some of them in memory. */
 const LARGE_BYTES = 32 * 1024 * 1024;
+/** Mounts with a cache show in the bucket later what was written to them: rclone's after 5 s, gateways after some more. */
+const PLACE_PATIENCE_MS = 30_000;
 
 export function createMoveRunner(deps: MoveDependencies): JobRunner {
   const running = new Map<string, Move>();
@@ -70,7 +78,7 @@ export function createMoveRunner(deps: MoveDependencies): JobRunner {
     async step(handle, serialized) {
       let move = running.get(handle);
       if (move === undefined) {
-        move = startMove(deps, parseProgress(serialized));
+        move = new Move(deps, parseProgress(serialized));
         running.set(handle, move);
       }
       return await move.wait(deps.stepMs ?? STEP_MS);
@@ -87,84 +95,166 @@ export function createMoveRunner(deps: MoveDependencies): JobRunner {
   };
 }
 
-interface Move {
-  wait(ms: number): Promise<StepResult>;
-  stop(): Promise<JobState>;
+/** For jobs that Orthanc has kept from a time with two stores. */
+export function createRefusingRunner(reason: string): JobRunner {
+  return {
+    step: (_handle, serialized) =>
+      Promise.resolve({
+        status: StepStatus.Failure,
+        state: { progress: 0, content: JSON.stringify({ Description: reason }), serialized },
+      }),
+    stop: () => Promise.resolve(undefined),
+    restore: (kept) => ({ progress: 0, content: '{}', serialized: withoutType(kept) }),
+    reset: (serialized) => ({ progress: 0, content: '{}', serialized }),
+    close: () => Promise.resolve(),
+  };
 }
 
-function startMove(deps: MoveDependencies, begun: Progress): Move {
-  const { stores, moves, requireTwoPlaces } = deps;
-  const retryDelaysMs = deps.retryDelaysMs ?? RETRY_DELAYS_MS;
-  const controller = new AbortController();
-  const api = endingWith(deps.api, controller);
-  const { signal } = controller;
-  // Each attachment under way listens; from eleven on, Node would warn of a leak.
-  setMaxListeners(0, signal);
-  const source = stores[begun.target === 'file-system' ? 'object-storage' : 'file-system'];
-  const target = stores[begun.target];
-  const guard =
-    requireTwoPlaces === undefined ? undefined : createPlaceGuard(stores, requireTwoPlaces, signal);
-  const large = createSemaphore(1);
-  const placeFailures = createPlaceFailures();
-  let progress = begun;
+/** One job. It works from its construction on, in the background. */
+class Move {
+  readonly #api: OrthancApi;
+  readonly #stores: MoveDependencies['stores'];
+  readonly #source: AttachmentStore;
+  readonly #target: AttachmentStore;
+  readonly #moves: Moves;
+  readonly #retryDelaysMs: readonly number[];
+  readonly #controller = createAbortController();
+  readonly #signal = this.#controller.signal;
+  readonly #large = createSemaphore(1);
+  readonly #placeFailures = createPlaceFailures();
+  /** Both are asked once for all attachments. */
+  readonly #placeChecks: { quick(): Promise<void>; patient(): Promise<void> } | undefined;
+  /** A series' study and patient are the same for all its neighbours in the list. */
+  readonly #done = new Set<string>();
+  #progress: Progress;
   /** How much of the present resource's family is done, from 0 to 1. */
-  let fraction = 0;
-  // A series' study and patient are the same for all its neighbours in the list.
-  const done = new Set<string>();
+  #fraction = 0;
+  /** Resolves when nothing is under way any more. */
+  readonly #over: Promise<void>;
 
-  async function moveOnce(
-    indexed: IndexedAttachment,
-    ongoing: OngoingMove,
-  ): Promise<Partial<Counts>> {
-    const attachment: Attachment = {
-      uuid: indexed.uuid,
-      contentType: contentTypeOf(indexed.contentType),
-    };
-    // Also of an earlier attempt: whoever removed it found no copy yet, or half of one.
-    const removeCopy = async () => {
-      await target.remove(attachment, { signal });
-      return { deletedMeanwhile: 1 };
-    };
-    if (ongoing.wasRemoved()) return await removeCopy();
-    await guard?.(attachment);
-    let sizeBytes: number;
-    try {
-      const expected = { sizeBytes: indexed.contentBytes, md5Hex: indexed.md5Hex };
-      const copy = { attachment, from: source, to: target, expected };
-      ({ sizeBytes } = await copyVerified(copy, { signal }));
-    } catch (error) {
-      if (toStorageError(error).code !== 'NOT_FOUND') throw error;
-      if ((await target.find(attachment, { signal })) !== undefined) return { alreadyThere: 1 };
-      throw error;
+  constructor(deps: MoveDependencies, begun: Progress) {
+    const { stores, moves, requireTwoPlaces } = deps;
+    this.#api = endingWith(deps.api, this.#controller);
+    this.#stores = stores;
+    this.#source = stores[begun.target === 'file-system' ? 'object-storage' : 'file-system'];
+    this.#target = stores[begun.target];
+    this.#moves = moves;
+    this.#retryDelaysMs = deps.retryDelaysMs ?? RETRY_DELAYS_MS;
+    this.#progress = begun;
+    if (requireTwoPlaces !== undefined) {
+      const check = (patienceMs: number) =>
+        once(
+          () => requireTwoPlaces({ signal: this.#signal, patienceMs }),
+          (failure) => toStorageError(failure).code === 'BAD_CONFIG',
+        );
+      this.#placeChecks = { quick: check(0), patient: check(PLACE_PATIENCE_MS) };
     }
-    if (ongoing.wasRemoved()) return await removeCopy();
-    await source.remove(attachment, { signal });
-    return { moved: 1, movedBytes: sizeBytes };
+    this.#over = this.#moveAll().catch(() => undefined);
   }
 
-  async function isStillIndexed({ resource, uuid }: IndexedAttachment): Promise<boolean> {
-    return (await attachmentsOf(api, resource)).some((attachment) => attachment.uuid === uuid);
+  async wait(ms: number): Promise<StepResult> {
+    const timer = new AbortController();
+    const pause = sleep(ms, false, { signal: timer.signal }).catch(() => false);
+    const isOver = this.#over.then(() => !isInterrupted(this.#signal) || pause);
+    const over = await Promise.race([isOver, pause]);
+    timer.abort();
+    if (!over) return { status: StepStatus.Continue, state: this.#state() };
+    const hasFailed = this.#progress.counts.failed > 0;
+    return { status: hasFailed ? StepStatus.Failure : StepStatus.Success, state: this.#state() };
   }
 
-  async function moveAttachment(indexed: IndexedAttachment): Promise<Outcome> {
-    const ongoing = await moves.begin(indexed.uuid, { signal });
+  async stop(): Promise<JobState> {
+    this.#controller.abort(new StorageError('ABORTED', 'the job was stopped'));
+    await this.#over;
+    return this.#state();
+  }
+
+  #state(): JobState {
+    return stateOf(this.#progress, this.#fraction);
+  }
+
+  #count(outcome: Outcome): void {
+    this.#progress = { ...this.#progress, ...addOutcomes(this.#progress, outcome) };
+  }
+
+  async #moveAll(): Promise<void> {
+    for (;;) {
+      const resource = this.#progress.resources[this.#progress.resourcesDone];
+      if (resource === undefined) return;
+      if (this.#signal.aborted) throw abortReason(this.#signal);
+      try {
+        await this.#moveFamily([
+          ...(await parentsOf(this.#api, resource)),
+          ...(await descendantsOf(this.#api, resource)),
+        ]);
+      } catch (error) {
+        if (this.#signal.aborted) throw abortReason(this.#signal);
+        this.#count(failedAsWhole(resource, error));
+      }
+      const resourcesDone = this.#progress.resourcesDone + 1;
+      this.#progress = { ...this.#progress, resourcesDone, lastDone: undefined };
+      this.#fraction = 0;
+    }
+  }
+
+  /** In order and several at once; progress grows only by what has nothing undone before it. */
+  async #moveFamily(family: readonly Resource[]): Promise<void> {
+    // Where the last one has gone meanwhile, from the start: what was moved is moved.
+    const start = family.findIndex(({ id }) => id === this.#progress.lastDone) + 1;
+    const outcomes = new Map<Resource, Outcome>();
+    let counted = start;
+    await forEachAtOnce(family.slice(start), AT_ONCE, async (resource) => {
+      outcomes.set(resource, await this.#moveResource(resource));
+      for (;;) {
+        const next = family[counted];
+        const outcome = next && outcomes.get(next);
+        if (next === undefined || outcome === undefined) return;
+        outcomes.delete(next);
+        this.#count(outcome);
+        this.#progress = { ...this.#progress, lastDone: next.id };
+        counted += 1;
+        this.#fraction = counted / family.length;
+      }
+    });
+  }
+
+  async #moveResource(resource: Resource): Promise<Outcome> {
+    let outcome: Outcome = { counts: NO_COUNTS, failures: [] };
+    if (this.#done.has(resource.id)) return outcome;
+    try {
+      for (const attachment of await attachmentsOf(this.#api, resource)) {
+        const work = () => this.#moveAttachment(attachment);
+        const isLarge = attachment.contentBytes > LARGE_BYTES;
+        const one = await (isLarge ? this.#large.run(this.#signal, work) : work());
+        outcome = addOutcomes(outcome, one);
+      }
+    } catch (error) {
+      if (this.#signal.aborted) throw abortReason(this.#signal);
+      outcome = addOutcomes(outcome, failedAsWhole(resource, error));
+    }
+    if (resource.level !== 'instances') this.#done.add(resource.id);
+    return outcome;
+  }
+
+  async #moveAttachment(indexed: IndexedAttachment): Promise<Outcome> {
+    const ongoing = await this.#moves.begin(indexed.uuid, { signal: this.#signal });
     try {
       for (let attempt = 0; ; attempt += 1) {
         try {
-          const counts = addCounts(NO_COUNTS, await moveOnce(indexed, ongoing));
-          placeFailures.succeeded();
+          const counts = addCounts(NO_COUNTS, await this.#moveOnce(indexed, ongoing));
+          this.#placeFailures.succeeded();
           return { counts, failures: [] };
         } catch (error) {
-          if (signal.aborted) throw abortReason(signal);
+          if (this.#signal.aborted) throw abortReason(this.#signal);
           const failure = toStorageError(error);
-          const isGone = failure.code === 'NOT_FOUND' && !(await isStillIndexed(indexed));
+          const isGone = failure.code === 'NOT_FOUND' && !(await this.#isStillIndexed(indexed));
           if (isGone) return { counts: { ...NO_COUNTS, deletedMeanwhile: 1 }, failures: [] };
-          noteFailure(failure);
-          const delayMs = retryDelaysMs[attempt];
+          this.#noteFailure(failure);
+          const delayMs = this.#retryDelaysMs[attempt];
           if (delayMs === undefined || failure.code === 'BAD_CONFIG') {
             return failed({ ...indexed, failure });
           }
-          await sleepUntilAborted(delayMs, signal);
+          await sleepUntilAborted(delayMs, this.#signal);
         }
       }
     } finally {
@@ -172,111 +262,64 @@ function startMove(deps: MoveDependencies, begun: Progress): Move {
     }
   }
 
-  /** The last one of so many in a row ends the move: whatever is left would meet the same. */
-  function noteFailure(failure: StorageError): void {
+  async #moveOnce(indexed: IndexedAttachment, ongoing: OngoingMove): Promise<Partial<Counts>> {
+    const { uuid, contentType, contentBytes, md5Hex } = indexed;
+    const attachment: Attachment = { uuid, contentType: contentTypeOf(contentType) };
+    const options = { signal: this.#signal };
+    // Also of an earlier attempt: whoever removed it found no copy yet, or half of one.
+    const removeCopy = async () => {
+      await this.#target.remove(attachment, options);
+      return { deletedMeanwhile: 1 };
+    };
+    if (ongoing.wasRemoved()) return await removeCopy();
+    await this.#requireTwoPlaces(attachment);
+    let sizeBytes: number;
     try {
-      placeFailures.add(failure);
+      const expected = { sizeBytes: contentBytes, md5Hex };
+      const copy = { attachment, from: this.#source, to: this.#target, expected };
+      ({ sizeBytes } = await copyVerified(copy, options));
     } catch (error) {
-      const resource = progress.resources[progress.resourcesDone];
-      if (resource !== undefined) {
-        const outcome = failed({ resource, name: '', uuid: '', failure: toStorageError(error) });
-        progress = { ...progress, ...addOutcomes(progress, outcome) };
-      }
-      controller.abort(error);
+      if (toStorageError(error).code !== 'NOT_FOUND') throw error;
+      if ((await this.#target.find(attachment, options)) !== undefined) return { alreadyThere: 1 };
+      throw error;
+    }
+    if (ongoing.wasRemoved()) return await removeCopy();
+    await this.#source.remove(attachment, options);
+    return { moved: 1, movedBytes: sizeBytes };
+  }
+
+  /** The patient answer is waited for only where an attachment is seen on both sides: a move that was interrupted has left it so, or it is
+   *  one file that is seen twice. */
+  async #requireTwoPlaces(attachment: Attachment): Promise<void> {
+    if (this.#placeChecks === undefined) return;
+    await this.#placeChecks.quick();
+    for (const side of ['file-system', 'object-storage'] as const) {
+      const found = await this.#stores[side].find(attachment, { signal: this.#signal });
+      if (found === undefined) return;
+    }
+    await this.#placeChecks.patient();
+  }
+
+  async #isStillIndexed({ resource, uuid }: IndexedAttachment): Promise<boolean> {
+    const attachments = await attachmentsOf(this.#api, resource);
+    return attachments.some((attachment) => attachment.uuid === uuid);
+  }
+
+  /** The last one of so many in a row ends the move: whatever is left would meet the same. */
+  #noteFailure(failure: StorageError): void {
+    try {
+      this.#placeFailures.add(failure);
+    } catch (error) {
+      const resource = this.#progress.resources[this.#progress.resourcesDone];
+      if (resource !== undefined) this.#count(failedAsWhole(resource, error));
+      this.#controller.abort(error);
       throw error;
     }
   }
+}
 
-  async function moveResource(resource: Resource): Promise<Outcome> {
-    let outcome: Outcome = { counts: NO_COUNTS, failures: [] };
-    if (done.has(resource.id)) return outcome;
-    try {
-      for (const attachment of await attachmentsOf(api, resource)) {
-        const work = () => moveAttachment(attachment);
-        const one =
-          attachment.contentBytes > LARGE_BYTES ? await large.run(signal, work) : await work();
-        outcome = addOutcomes(outcome, one);
-      }
-    } catch (error) {
-      if (signal.aborted) throw abortReason(signal);
-      const failure = toStorageError(error);
-      outcome = addOutcomes(outcome, failed({ resource, name: '', uuid: '', failure }));
-    }
-    if (resource.level !== 'instances') done.add(resource.id);
-    return outcome;
-  }
-
-  /** In order and several at once; progress grows only by what has nothing undone before it. */
-  async function moveFamily(family: readonly Resource[]): Promise<void> {
-    const outcomes = new Map<Resource, Outcome>();
-    // Where the last one has gone meanwhile, from the start: what was moved is moved.
-    const start = family.findIndex(({ id }) => id === progress.lastDone) + 1;
-    const rest = family.slice(start).values();
-    const uncounted = family.slice(start).values();
-    let first = uncounted.next();
-    let counted = start;
-    const worker = async () => {
-      for (const resource of rest) {
-        outcomes.set(resource, await moveResource(resource));
-        while (first.done !== true) {
-          const outcome = outcomes.get(first.value);
-          if (outcome === undefined) break;
-          outcomes.delete(first.value);
-          const lastDone = first.value.id;
-          progress = { ...progress, ...addOutcomes(progress, outcome), lastDone };
-          counted += 1;
-          fraction = counted / family.length;
-          first = uncounted.next();
-        }
-      }
-    };
-    const settled = await Promise.allSettled(Array.from({ length: AT_ONCE }, worker));
-    for (const result of settled) if (result.status === 'rejected') throw result.reason;
-  }
-
-  async function moveAll(): Promise<void> {
-    while (progress.resourcesDone < progress.resources.length) {
-      const resource = progress.resources[progress.resourcesDone];
-      if (resource === undefined) return;
-      if (signal.aborted) throw abortReason(signal);
-      try {
-        await moveFamily([
-          ...(await parentsOf(api, resource)),
-          ...(await descendantsOf(api, resource)),
-        ]);
-      } catch (error) {
-        if (signal.aborted) throw abortReason(signal);
-        const failure = toStorageError(error);
-        const outcome = failed({ resource, name: '', uuid: '', failure });
-        progress = { ...progress, ...addOutcomes(progress, outcome) };
-      }
-      const resourcesDone = progress.resourcesDone + 1;
-      progress = { ...progress, resourcesDone, lastDone: undefined };
-      fraction = 0;
-    }
-  }
-
-  const state = () => stateOf(progress, fraction);
-  const isOver = moveAll().then(
-    () => true,
-    () => true,
-  );
-  return {
-    async wait(ms) {
-      const timer = new AbortController();
-      const pause = sleep(ms, false, { signal: timer.signal }).catch(() => false);
-      const over = await Promise.race([isOver.then(() => !isInterrupted(signal) || pause), pause]);
-      timer.abort();
-      if (!over) return { status: StepStatus.Continue, state: state() };
-      const status = progress.counts.failed > 0 ? StepStatus.Failure : StepStatus.Success;
-      return { status, state: state() };
-    },
-    async stop() {
-      controller.abort(new StorageError('ABORTED', 'the job was stopped'));
-      await isOver;
-      return state();
-    },
-  };
+function failedAsWhole(resource: Resource, error: unknown): Outcome {
+  return failed({ resource, name: '', uuid: '', failure: toStorageError(error) });
 }
 
 /** Orthanc's API, of which one refusal ends a move at once, whatever is under way: Orthanc is stopping, and keeps the job as it was
@@ -297,19 +340,4 @@ function endingWith(api: OrthancApi, controller: AbortController): OrthancApi {
 /** Not over, though nothing is under way any more. */
 function isInterrupted(signal: AbortSignal): boolean {
   return signal.aborted && toStorageError(signal.reason).code === 'CLOSED';
-}
-
-/** For jobs that Orthanc has kept from a time with two stores. */
-export function createRefusingRunner(reason: string): JobRunner {
-  return {
-    step: (_handle, serialized) =>
-      Promise.resolve({
-        status: StepStatus.Failure,
-        state: { progress: 0, content: JSON.stringify({ Description: reason }), serialized },
-      }),
-    stop: () => Promise.resolve(undefined),
-    restore: (kept) => ({ progress: 0, content: '{}', serialized: withoutType(kept) }),
-    reset: (serialized) => ({ progress: 0, content: '{}', serialized }),
-    close: () => Promise.resolve(),
-  };
 }

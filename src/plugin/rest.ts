@@ -6,8 +6,8 @@ import { StorageError, toStorageError } from '../errors.ts';
 import { describeError, type Logger } from '../log.ts';
 import type { JobState } from '../move/job.ts';
 import { MOVE_JOB_TYPE } from '../move/move.ts';
-import { newMove } from '../move/move-progress.ts';
-import { parseMoveRequest } from '../move/move-request.ts';
+import { newMove } from '../move/progress.ts';
+import { parseMoveRequest } from '../move/request.ts';
 import {
   field,
   isLevel,

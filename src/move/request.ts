@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { field, findResource, type OrthancApi, type Resource } from '../orthanc/api.ts';
-import { MOVE_TARGETS, type MoveTarget } from './move-progress.ts';
+import { MOVE_TARGETS, type MoveTarget } from './progress.ts';
 
 export interface MoveRequest {
   readonly target: MoveTarget;
