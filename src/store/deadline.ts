@@ -44,13 +44,11 @@ export async function withTimeLimit<T>(
   ms: number,
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<T>,
-  told: { hear(failure: unknown): void; describe(): StorageError },
+  told: { hear?(failure: unknown): void; describe(): StorageError },
 ): Promise<T> {
   const link = linkSignals(signal);
   const { controller } = link;
-  hearFailures(controller.signal, (failure) => {
-    told.hear(failure);
-  });
+  if (told.hear !== undefined) hearFailures(controller.signal, (failure) => told.hear?.(failure));
   const timer = setTimeout(() => {
     controller.abort(told.describe());
   }, ms);

@@ -2,17 +2,17 @@
 // Some of the objects in a bucket against the keys that are configured: whether they could be read. A listing of all may take hours;
 // what one page of it has, and ten seconds, are enough to find keys that were forgotten.
 
-import { setMaxListeners } from 'node:events';
 import { contentTypeOf, folderOf, type ParsedKey, parseKey } from '../../attachments/naming.ts';
+import type { NamingSettings } from '../../config/settings.ts';
 import type { Envelope } from '../../encryption/envelope.ts';
 import { detectFormat, looksEncrypted } from '../../encryption/header.ts';
 import { type Head, readHead } from '../../encryption/inspect.ts';
 import { A2_HEADER_BYTES, keyIdOf } from '../../encryption/sizes.ts';
 import { codeAndMessage, StorageError, toStorageError } from '../../errors.ts';
-import { linkSignals, untilAborted } from '../../store/abort.ts';
 import { NOWHERE } from '../../store/bodies.ts';
+import { withTimeLimit } from '../../store/deadline.ts';
 import { forEachAtOnce } from '../../store/limit.ts';
-import type { ObjectInfo, OperationOptions } from '../../store/object-store.ts';
+import type { ObjectInfo, ObjectStore, OperationOptions } from '../../store/object-store.ts';
 import type { Side } from '../common/sides.ts';
 
 /** One page of the providers' listings. Names begin with random digits: the first ones are of any age. */
@@ -25,8 +25,8 @@ const WHOLE_MAX_BYTES = 1024 * 1024;
 const WHOLES_MAX_BYTES = 16 * 1024 * 1024;
 
 export interface KeySample {
-  lookedAt: number;
-  plain: number;
+  readonly lookedAt: number;
+  readonly plain: number;
   /** One for each id and problem. */
   readonly findings: readonly KeyFinding[];
   /** In words: why no more, or nothing, could be looked at. */
@@ -48,36 +48,44 @@ export async function sampleKeys(
   envelope: Envelope | undefined,
   options: OperationOptions,
 ): Promise<KeySample> {
-  const { store, naming } = side;
-  const findings = new Map<string, KeyFinding>();
-  let lookedAt = 0;
-  let plain = 0;
-  let wholeBytes = 0;
-  let failure: string | undefined;
-  const link = linkSignals(options.signal);
-  const { signal } = link.controller;
-  setMaxListeners(0, signal);
-  const timer = setTimeout(() => {
-    const seconds = TIMEOUT_MS / 1000;
-    link.controller.abort(new StorageError('TIMEOUT', `no more within ${seconds} s`));
-  }, TIMEOUT_MS);
-  try {
-    await untilAborted(lookAtSome(), signal);
-  } catch (error) {
-    if (options.signal.aborted) throw error;
-    failure = describe(error);
-  } finally {
-    clearTimeout(timer);
-    link.release();
-  }
-  const sorted = [...findings.values()].sort((a, b) => (a.example < b.example ? -1 : 1));
-  return { lookedAt, plain, findings: sorted, failure };
+  return await new Sampler(side, envelope).sample(options);
+}
 
-  async function lookAtSome(): Promise<void> {
+class Sampler {
+  readonly #store: ObjectStore;
+  readonly #naming: NamingSettings;
+  readonly #envelope: Envelope | undefined;
+  readonly #findings = new Map<string, KeyFinding>();
+  #lookedAt = 0;
+  #plain = 0;
+  #wholeBytes = 0;
+  #failure: string | undefined;
+
+  constructor({ store, naming }: Pick<Side, 'store' | 'naming'>, envelope: Envelope | undefined) {
+    this.#store = store;
+    this.#naming = naming;
+    this.#envelope = envelope;
+  }
+
+  async sample(options: OperationOptions): Promise<KeySample> {
+    const look = (signal: AbortSignal) => this.#lookAtSome({ signal });
+    try {
+      await withTimeLimit(TIMEOUT_MS, options.signal, look, {
+        describe: () => new StorageError('TIMEOUT', `no more within ${TIMEOUT_MS / 1000} s`),
+      });
+    } catch (error) {
+      if (options.signal.aborted) throw error;
+      this.#failure = describe(error);
+    }
+    const findings = [...this.#findings.values()].sort((a, b) => (a.example < b.example ? -1 : 1));
+    return { lookedAt: this.#lookedAt, plain: this.#plain, findings, failure: this.#failure };
+  }
+
+  async #lookAtSome(options: OperationOptions): Promise<void> {
     const listed: (readonly [ObjectInfo, ParsedKey])[] = [];
     let count = 0;
-    for await (const object of store.list(folderOf(naming), { signal })) {
-      const parsed = parseKey(object.key, naming);
+    for await (const object of this.#store.list(folderOf(this.#naming), options)) {
+      const parsed = parseKey(object.key, this.#naming);
       if (parsed !== undefined) listed.push([object, parsed]);
       count += 1;
       if (count === LISTED_MAX) break;
@@ -90,52 +98,60 @@ export async function sampleKeys(
     await forEachAtOnce(picked, AT_ONCE, async (one) => {
       if (one === undefined) return;
       try {
-        await lookAt(...one);
+        await this.#lookAt(...one, options);
       } catch (error) {
         // One may have been deleted meanwhile, or lie in an archive: that is no reason to know nothing of the others.
-        if (signal.aborted) throw error;
-        if (toStorageError(error).code !== 'NOT_FOUND') failure ??= describe(error);
+        if (options.signal.aborted) throw error;
+        if (toStorageError(error).code !== 'NOT_FOUND') this.#failure ??= describe(error);
       }
     });
   }
 
-  async function lookAt(object: ObjectInfo, parsed: ParsedKey): Promise<void> {
+  async #lookAt(object: ObjectInfo, parsed: ParsedKey, options: OperationOptions): Promise<void> {
     const { key, sizeBytes } = object;
     if (parsed.encrypted === false || sizeBytes < A2_HEADER_BYTES) {
-      lookedAt += 1;
-      plain += 1;
+      this.#lookedAt += 1;
+      this.#plain += 1;
       return;
     }
-    const head = await readHead(store, key, { signal });
-    lookedAt += 1;
-    if (!isSealed(head, parsed)) {
-      plain += 1;
+    const head = await readHead(this.#store, key, options);
+    this.#lookedAt += 1;
+    if (!this.#isSealed(head, parsed)) {
+      this.#plain += 1;
       return;
     }
-    const kind = await tryKey(object, parsed, head);
+    const kind = await this.#tryKey(object, parsed, head, options);
     if (kind !== 'missing' && kind !== 'wrong') return;
     const keyId = keyIdOf(head.bytes);
-    const finding = findings.get(`${kind} ${keyId}`) ?? { kind, keyId, count: 0, example: key };
+    const name = `${kind} ${keyId}`;
+    const finding = this.#findings.get(name) ?? { kind, keyId, count: 0, example: key };
     finding.count += 1;
     if (key < finding.example) finding.example = key;
-    findings.set(`${kind} ${keyId}`, finding);
+    this.#findings.set(name, finding);
   }
 
-  function isSealed(head: Head, { encrypted }: ParsedKey): boolean {
+  #isSealed(head: Head, { encrypted }: ParsedKey): boolean {
     if (encrypted === true) return detectFormat(head.bytes) !== undefined;
     return (
-      envelope?.looksEncrypted(head) ?? looksEncrypted(head.bytes, head.totalBytes, () => false)
+      this.#envelope?.looksEncrypted(head) ??
+      looksEncrypted(head.bytes, head.totalBytes, () => false)
     );
   }
 
-  async function tryKey({ key, sizeBytes }: ObjectInfo, parsed: ParsedKey, head: Head) {
-    const told = envelope?.tryKey(head) ?? 'missing';
-    if (told !== 'untold' || envelope === undefined) return told;
-    if (sizeBytes > WHOLE_MAX_BYTES || wholeBytes + sizeBytes > WHOLES_MAX_BYTES) return told;
-    wholeBytes += sizeBytes;
+  async #tryKey(
+    { key, sizeBytes }: ObjectInfo,
+    parsed: ParsedKey,
+    head: Head,
+    { signal }: OperationOptions,
+  ) {
+    const told = this.#envelope?.tryKey(head) ?? 'missing';
+    if (told !== 'untold' || this.#envelope === undefined) return told;
+    if (sizeBytes > WHOLE_MAX_BYTES || this.#wholeBytes + sizeBytes > WHOLES_MAX_BYTES) return told;
+    this.#wholeBytes += sizeBytes;
     const identity = { ...parsed, contentType: contentTypeOf(parsed.contentType ?? 0) };
+    const options = { signal, plain: 'refuse' } as const;
     try {
-      await envelope.get(store, key, undefined, NOWHERE, identity, { signal, plain: 'refuse' });
+      await this.#envelope.get(this.#store, key, undefined, NOWHERE, identity, options);
     } catch (error) {
       if (toStorageError(error).code !== 'INTEGRITY') throw error;
       return 'wrong';

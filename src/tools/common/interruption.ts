@@ -2,6 +2,7 @@
 // Ctrl-C, the end of a terminal or connection, and what service managers and schedulers send.
 
 import { StorageError } from '../../errors.ts';
+import { createAbortController } from '../../store/abort.ts';
 
 /** With the exit codes that shells give them: 128 and the signal's number. */
 const SIGNALS = [
@@ -21,7 +22,7 @@ export function exitWhenInterrupted(): void {
 /** From now on the first signal aborts instead, so that uploads under way leave no parts behind, nor files their first half. A second
  *  one ends the process at once. */
 export function abortWhenInterrupted(): AbortController {
-  const controller = new AbortController();
+  const controller = createAbortController();
   for (const [name, code] of SIGNALS) {
     process.removeAllListeners(name);
     process.once(name, () => {

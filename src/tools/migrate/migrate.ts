@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // All attachments of one store into another, beside Orthanc or without it.
 
-import { setMaxListeners } from 'node:events';
 import {
   type Attachment,
   type AttachmentStore,
@@ -21,11 +20,11 @@ import { ciphertextSize } from '../../encryption/sizes.ts';
 import { codeAndMessage, type StorageError, toStorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
 import { createSemaphore, forEachAtOnce } from '../../store/limit.ts';
-import type { ObjectInfo } from '../../store/object-store.ts';
+import type { ObjectInfo, OperationOptions } from '../../store/object-store.ts';
 import type { IndexedContents } from '../common/indexed-contents.ts';
 import type { Side } from '../common/sides.ts';
 import { createUuidTable, type UuidTable } from '../common/uuid-table.ts';
-import { createMigratedCopies } from './copies.ts';
+import { createMigratedCopies, type MigratedCopies } from './copies.ts';
 import { contentBytesOf, needsTypes, requireKeys } from './source.ts';
 
 /** Above, one at a time: from bucket to bucket each is in memory as a whole. */
@@ -84,11 +83,21 @@ export async function migrate(
   deps: MigrateDependencies,
   options: MigrateOptions,
 ): Promise<MigrateCounts> {
-  const { from, to, index } = deps;
-  const { signal } = options;
-  // Each object under way listens; from eleven on, Node would warn of a leak.
-  setMaxListeners(0, signal);
-  const counts: MigrateCounts = {
+  return await new Migration(deps, options, await listSizes(deps.to, options.signal)).run();
+}
+
+class Migration {
+  readonly #deps: MigrateDependencies;
+  readonly #options: MigrateOptions;
+  readonly #from: Side;
+  readonly #to: Side;
+  /** The source's objects, also encrypted ones, as they lie there. */
+  readonly #asTheyLie: AttachmentStore;
+  readonly #there: UuidTable;
+  readonly #copies: MigratedCopies;
+  readonly #large = createSemaphore(1);
+  readonly #placeFailures = createPlaceFailures();
+  readonly #counts: MigrateCounts = {
     seen: 0,
     copied: 0,
     copiedBytes: 0,
@@ -101,159 +110,179 @@ export async function migrate(
     gone: 0,
     failed: 0,
   };
-  const large = createSemaphore(1);
-  const placeFailures = createPlaceFailures();
-  const copies = createMigratedCopies(deps);
-  const asTheyLie = createAttachmentStore({ store: from.store, naming: from.naming });
-  const there = await listSizes(to, signal);
-  await forEachAtOnce(from.store.list(folderOf(from.naming), { signal }), options.atOnce, visit);
-  for (const { key, failure } of await copies.settle({ signal })) {
-    counts.copied -= 1;
-    if (failure === undefined) counts.gone += 1;
-    else fail(key, failure);
-  }
-  return counts;
 
-  async function visit(object: ObjectInfo): Promise<void> {
-    const parsed = parseKey(object.key, from.naming);
-    counts.seen += 1;
+  constructor(deps: MigrateDependencies, options: MigrateOptions, there: UuidTable) {
+    const { from, to } = deps;
+    this.#deps = deps;
+    this.#options = options;
+    this.#from = from;
+    this.#to = to;
+    this.#asTheyLie = createAttachmentStore({ store: from.store, naming: from.naming });
+    this.#there = there;
+    this.#copies = createMigratedCopies(deps);
+  }
+
+  async run(): Promise<MigrateCounts> {
+    const { signal, atOnce } = this.#options;
+    const objects = this.#from.store.list(folderOf(this.#from.naming), { signal });
+    await forEachAtOnce(objects, atOnce, (object) => this.#visit(object));
+    for (const { key, failure } of await this.#copies.settle({ signal })) {
+      this.#counts.copied -= 1;
+      if (failure === undefined) this.#counts.gone += 1;
+      else this.#fail(key, failure);
+    }
+    return this.#counts;
+  }
+
+  async #visit(object: ObjectInfo): Promise<void> {
+    const { signal } = this.#options;
+    const parsed = parseKey(object.key, this.#from.naming);
+    this.#counts.seen += 1;
     if (parsed === undefined) {
-      if (from.isFileSystem && INDEX_FILE.test(object.key)) counts.indexFiles += 1;
-      else counts.foreign += 1;
+      const isIndex = this.#from.isFileSystem && INDEX_FILE.test(object.key);
+      this.#counts[isIndex ? 'indexFiles' : 'foreign'] += 1;
     } else {
       try {
-        const copy = () => migrateOne(object, parsed);
-        await (object.sizeBytes > LARGE_BYTES ? large.run(signal, copy) : copy());
+        const work = () => this.#migrate(object, parsed);
+        await (object.sizeBytes > LARGE_BYTES ? this.#large.run(signal, work) : work());
       } catch (error) {
         if (signal.aborted) throw abortReason(signal);
-        await noteFailure(object.key, toStorageError(error));
+        await this.#noteFailure(object.key, toStorageError(error));
       }
     }
-    deps.progress(counts);
+    this.#deps.progress(this.#counts);
   }
 
-  async function noteFailure(key: string, failure: StorageError): Promise<void> {
-    const isGone =
-      failure.code === 'NOT_FOUND' && (await from.store.head(key, { signal })) === undefined;
-    if (isGone) {
-      counts.gone += 1;
+  async #noteFailure(key: string, failure: StorageError): Promise<void> {
+    if (failure.code === 'NOT_FOUND' && !(await this.#isAtSource(key))) {
+      this.#counts.gone += 1;
       return;
     }
-    fail(key, failure);
-    placeFailures.add(failure);
+    this.#fail(key, failure);
+    this.#placeFailures.add(failure);
   }
 
-  function fail(key: string, failure: StorageError): void {
-    counts.failed += 1;
-    deps.failed(key, codeAndMessage(failure));
+  async #isAtSource(key: string): Promise<boolean> {
+    return (await this.#from.store.head(key, { signal: this.#options.signal })) !== undefined;
   }
 
-  async function migrateOne(object: ObjectInfo, parsed: ParsedKey): Promise<void> {
+  #fail(key: string, failure: StorageError): void {
+    this.#counts.failed += 1;
+    this.#deps.failed(key, codeAndMessage(failure));
+  }
+
+  async #migrate(object: ObjectInfo, parsed: ParsedKey): Promise<void> {
+    const options = { signal: this.#options.signal };
     const { uuid } = parsed;
-    const known = index?.find(uuid);
+    const known = this.#deps.index?.find(uuid);
     // An encrypted object is larger than its content: one of the content's own size is plain, whatever it begins with.
     const isPlain = parsed.encrypted === undefined && known?.sizeBytes === object.sizeBytes;
-    if (!isPlain) await requireKeys(from, object, parsed, { signal });
-    const source = isPlain ? asTheyLie : from.attachments;
+    if (!isPlain) await requireKeys(this.#from, object, parsed, options);
     const contentType =
       parsed.contentType ??
       known?.contentType ??
-      (needsTypes({ from, to }) ? undefined : ContentType.Unknown);
+      (needsTypes(this.#deps) ? undefined : ContentType.Unknown);
     if (contentType === undefined) {
-      counts.unknown += 1;
+      this.#counts.unknown += 1;
       return;
     }
     const attachment = { uuid, contentType };
     const expected = known ?? {
-      sizeBytes: await contentBytesOf(from, object, attachment, { signal }),
+      sizeBytes: await contentBytesOf(this.#from, object, attachment, options),
       md5Hex: undefined,
     };
-    if (await isSettled(object, source, attachment, expected)) return;
-    if (!options.dryRun) await copy(object, source, attachment, expected);
-    placeFailures.succeeded();
-    counts.copied += 1;
-    counts.copiedBytes += object.sizeBytes;
+    const source = isPlain ? this.#asTheyLie : this.#from.attachments;
+    if (await this.#isSettled(object, source, attachment, expected)) return;
+    if (!this.#options.dryRun) await this.#copy(object, source, attachment, expected);
+    this.#placeFailures.succeeded();
+    this.#counts.copied += 1;
+    this.#counts.copiedBytes += object.sizeBytes;
   }
 
   /** @returns false where it is to be copied */
-  async function isSettled(
+  async #isSettled(
     { key: sourceKey, sizeBytes }: ObjectInfo,
     source: AttachmentStore,
     attachment: Attachment,
     expected: Expected,
   ): Promise<boolean> {
-    const storedBytes = there.get(attachment.uuid)?.sizeBytes;
+    const { signal, isDone, onDone, throttle } = this.#options;
+    const { attachments, decrypting } = this.#to;
+    const storedBytes = this.#there.get(attachment.uuid)?.sizeBytes;
     if (storedBytes === undefined) return false;
-    const key = keyOf(attachment);
-    if (mayBeStoredSo(to, storedBytes, expected) && options.isDone(key)) {
-      counts.skipped += 1;
+    const key = this.#keyOf(attachment);
+    if (mayBeStoredSo(this.#to, storedBytes, expected) && isDone(key)) {
+      this.#counts.skipped += 1;
       return true;
     }
-    await options.throttle(sizeBytes);
+    await throttle(sizeBytes);
     const [mine, theirs] = await Promise.all([
       digestOf(source, attachment, readOptionsFor(expected, { signal })),
-      digestOfCopy(to.attachments, attachment),
+      digestOfCopy(attachments, attachment, { signal }),
     ]);
-    placeFailures.succeeded();
+    this.#placeFailures.succeeded();
     requireDigest(mine, expected, 'the source');
     if (theirs === undefined) return false;
-    if (theirs !== 'damaged' && isEqual(mine, theirs)) {
+    if (isEqual(mine, theirs)) {
       // Else it is encrypted where it is not to be, or the other way round.
-      if (storedBytes !== sizeAt(to, mine)) return false;
-      counts.alreadyThere += 1;
-      options.onDone(key);
+      if (storedBytes !== sizeAt(this.#to, mine)) return false;
+      this.#counts.alreadyThere += 1;
+      onDone(key);
       return true;
     }
     // Compared with the index above: the source is right.
     if (expected.md5Hex !== undefined) return false;
-    const opened = to.decrypting && (await digestOfCopy(to.decrypting, attachment));
-    if (opened !== undefined && opened !== 'damaged' && isEqual(mine, opened)) return false;
-    counts.differs += 1;
-    deps.failed(
+    const opened = decrypting && (await digestOfCopy(decrypting, attachment, { signal }));
+    if (isEqual(mine, opened)) return false;
+    this.#counts.differs += 1;
+    this.#deps.failed(
       sourceKey,
       `differs: "${key}" is there with another content, and is left as it is; --orthanc tells which of the two is right, else delete the wrong one`,
     );
     return true;
   }
 
-  /** @returns undefined where it is under another name, if anywhere */
-  async function digestOfCopy(
-    attachments: AttachmentStore,
-    attachment: Attachment,
-  ): Promise<Digest | 'damaged' | undefined> {
-    try {
-      return await digestOf(attachments, attachment, { signal });
-    } catch (error) {
-      const { code } = toStorageError(error);
-      if (code === 'NOT_FOUND') return undefined;
-      if (code === 'INTEGRITY' || code === 'SHORT_BODY') return 'damaged';
-      throw error;
-    }
-  }
-
-  async function copy(
+  async #copy(
     { key, sizeBytes }: ObjectInfo,
     source: AttachmentStore,
     attachment: Attachment,
     expected: Expected,
   ): Promise<void> {
-    await options.throttle(sizeBytes);
-    const work = { attachment, from: source, to: to.attachments, expected };
-    copies.add(attachment, sizeAt(to, await copyVerified(work, { signal })));
+    const { signal, throttle, onDone } = this.#options;
+    await throttle(sizeBytes);
+    const work = { attachment, from: source, to: this.#to.attachments, expected };
+    this.#copies.add(attachment, sizeAt(this.#to, await copyVerified(work, { signal })));
     // On a disk, to look costs no request.
-    if (from.isFileSystem && (await from.store.head(key, { signal })) === undefined) {
-      copies.addSourceless(attachment);
+    if (this.#from.isFileSystem && !(await this.#isAtSource(key))) {
+      this.#copies.addSourceless(attachment);
       return;
     }
-    options.onDone(keyOf(attachment));
+    onDone(this.#keyOf(attachment));
   }
 
-  function keyOf({ uuid, contentType }: Attachment): string {
-    return objectKey(uuid, contentType, to.naming, false);
+  #keyOf({ uuid, contentType }: Attachment): string {
+    return objectKey(uuid, contentType, this.#to.naming, false);
   }
 }
 
-function isEqual(one: Digest, other: Digest): boolean {
+/** @returns undefined where it is under another name, if anywhere */
+async function digestOfCopy(
+  attachments: AttachmentStore,
+  attachment: Attachment,
+  options: OperationOptions,
+): Promise<Digest | 'damaged' | undefined> {
+  try {
+    return await digestOf(attachments, attachment, options);
+  } catch (error) {
+    const { code } = toStorageError(error);
+    if (code === 'NOT_FOUND') return undefined;
+    if (code === 'INTEGRITY' || code === 'SHORT_BODY') return 'damaged';
+    throw error;
+  }
+}
+
+function isEqual(one: Digest, other: Digest | 'damaged' | undefined): boolean {
+  if (other === undefined || other === 'damaged') return false;
   return one.sizeBytes === other.sizeBytes && one.md5Hex === other.md5Hex;
 }
 

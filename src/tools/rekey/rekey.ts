@@ -3,7 +3,6 @@
 // replaced in one put, so that whoever reads finds the old one or the new one, and both are readable; and only the version that was
 // read is replaced, where the provider can do that, so that what Orthanc removes meanwhile does not come back.
 
-import { setMaxListeners } from 'node:events';
 import { createDigester, type Digest } from '../../attachments/digest.ts';
 import {
   ContentType,
@@ -79,8 +78,6 @@ export interface RekeyDependencies {
  *  @throws StorageError where listing fails, or so many objects in a row that it is the place that fails; the signal's reason */
 export async function rekey(deps: RekeyDependencies): Promise<void> {
   const { store, naming, plan, isDone, onObject, onUnconditional, signal } = deps;
-  // Each object under way listens; from eleven on, Node would warn of a leak.
-  setMaxListeners(0, signal);
   const underWay: Promise<RekeyedObject>[] = [];
   const placeFailures = createPlaceFailures();
   const isConditional = createConditionCheck(store, folderOf(naming), onUnconditional);
