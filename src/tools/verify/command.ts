@@ -23,10 +23,15 @@ import {
   tellLine,
 } from '../common/output.ts';
 import { openSides } from '../common/sides.ts';
-import type { Identity } from './identify.ts';
+import {
+  describeCounts,
+  describeFiles,
+  describeFinding,
+  type Orphan,
+  type VerifyCounts,
+} from './findings.ts';
 import { readOrphanReport, writeOrphanReport } from './orphan-report.ts';
-import type { Owner } from './owners.ts';
-import { type Finding, type Orphan, type VerifyCounts, verify } from './verify.ts';
+import { verify } from './verify.ts';
 
 interface Options extends OrthancOptions {
   readonly deep?: true;
@@ -189,7 +194,7 @@ async function run(options: Options, command: Command): Promise<void> {
     const hasUnreadFiles = files === undefined;
     const onDisk = disk === undefined ? [] : [describeFiles(counts, hasUnreadFiles)];
     if (isJson) printJson(counts);
-    else for (const line of describe(counts, onDisk)) printLine(line);
+    else for (const line of describeCounts(counts, onDisk)) printLine(line);
     if (reportFile !== undefined && isNoted === undefined) {
       writeOrphanReport(reportFile, bucket.name, Date.now(), orphans);
       tellLine(describeDryRun(reportFile, options, earlier));
@@ -244,92 +249,8 @@ function describeDryRun(reportFile: string, { confirm }: Options, earlier: unkno
   return `Nothing was deleted${why}. The orphans are noted in ${reportFile}: look at it, then run again with --confirm within 24 hours`;
 }
 
-function describeFinding(finding: Finding): string {
-  switch (finding.kind) {
-    case 'missing':
-      return `missing: ${finding.key}${describeOwner(finding)}`;
-    case 'orphan':
-      return `orphan: ${describeOrphan(finding)}`;
-    case 'other-name':
-      return `other name: ${finding.key} is of an attachment that these settings call ${finding.expectedKey}${describeOwner(finding)}`;
-    case 'wrong-size':
-      return `wrong size: ${finding.store} ${finding.key} has ${finding.sizeBytes} bytes instead of ${finding.expectedBytes}${describeOwner(finding)}`;
-    case 'corrupt':
-    case 'unreadable':
-      return `${finding.kind}: ${finding.store} ${finding.key}: ${finding.reason}${describeOwner(finding)}`;
-    case 'deleted-orphan':
-      return `deleted: ${finding.key}`;
-    case 'undeletable-orphan':
-      return `not deleted: ${finding.key}: ${finding.reason}`;
-    case 'orphan-on-disk':
-      return `orphan on the disk: ${describeOrphan(finding)}`;
-    case 'copy-on-disk':
-      return `copy on the disk: ${finding.key} (${finding.sizeBytes} bytes)`;
-    case 'only-on-disk':
-      return `only on the disk: ${finding.key}${describeOwner(finding)}`;
-    default:
-      return finding satisfies never;
-  }
-}
-
-function describeAlarm({ known, unknown }: NonNullable<VerifyCounts['alarm']>): string {
-  return `ALARM: the index of this Orthanc knows ${known} of the ${known + unknown} attachments that are there. Either it was lost, or is a new one, or this is not the bucket's own Orthanc (--orthanc, --config). Delete no orphans. Stop that Orthanc and bring back its index from the backup, or give the right address`;
-}
-
-function describeOwner({ instance, series, study, patient }: Owner): string {
-  const ids = Object.entries({ instance, series, study, patient })
-    .filter(([, id]) => id !== undefined)
-    .map(([name, id]) => `${name} ${id}`);
-  return ids.length === 0 ? '' : ` (${ids.join(', ')})`;
-}
-
-function describeOrphan(orphan: Orphan & Identity): string {
-  const { key, sizeBytes, modified, unidentified, isKnown } = orphan;
-  const file = `${key} (${sizeBytes} bytes, ${modified})`;
-  if (unidentified !== undefined) return `${file}: not identified: ${unidentified}`;
-  if (isKnown === undefined) return file;
-  const whether = isKnown ? 'Orthanc has this instance' : 'Orthanc does not have this instance';
-  return `${file}: ${whether}${describeOwner(orphan)}`;
-}
-
 function describeProgress({ indexed, objects, read }: VerifyCounts): string {
   if (read > 0) return `${formatBar(read / indexed)}${read} of ${indexed} attachments read`;
   const share = objects === 0 || indexed === 0 ? undefined : objects / indexed;
   return `${formatBar(share)}${indexed} attachments in the index, ${objects} objects`;
-}
-
-function describe(counts: VerifyCounts, onDisk: readonly string[]): readonly string[] {
-  return [
-    `${counts.indexed} attachments in the index, ${counts.objects} objects in the bucket`,
-    `${counts.missing} missing, ${counts.orphans} orphans, ${counts.wrongSize} of the wrong size, ${counts.corrupt} corrupt, ${counts.unreadable} unreadable`,
-    `${counts.elsewhere} in the file system, ${counts.recent} too young to tell, ${counts.foreign} that are not Orthanc's`,
-    ...(counts.otherName === 0
-      ? []
-      : [
-          `${counts.otherName} of attachments that the index knows, under names that these settings do not make: the configuration may lack what they were written with, StorageEncryption (its keys) or EnableLegacyUnknownFiles; none of them is deleted`,
-        ]),
-    ...onDisk,
-    ...(counts.read === 0 ? [] : [`${counts.read} read`]),
-    ...(counts.notCompared === 0
-      ? []
-      : [
-          `${counts.notCompared} of them compared by their sizes only: Orthanc's index has no MD5 of them (StoreMD5ForAttachments)`,
-        ]),
-    ...(counts.notLookedAt === 0
-      ? []
-      : [
-          `${counts.notLookedAt} more seem to be missing or orphaned: too many for one run; settle those above, then run again`,
-        ]),
-    ...(counts.deletedOrphans === 0 ? [] : [`${counts.deletedOrphans} orphans deleted`]),
-    ...(counts.alarm === null ? [] : [describeAlarm(counts.alarm)]),
-  ];
-}
-
-function describeFiles(counts: VerifyCounts, hasUnreadFiles: boolean): string {
-  const { files, orphansOnDisk, copiesOnDisk, onlyOnDisk, elsewhere } = counts;
-  const rest = hasUnreadFiles ? onlyOnDisk : elsewhere;
-  const found = `${files} attachments on the disk: ${orphansOnDisk} that the index does not know, ${copiesOnDisk} that the bucket has as well, ${rest} that only the disk has`;
-  return hasUnreadFiles && files > 0
-    ? `${found}; while HybridMode is "Disabled", Orthanc reads none of them, and a DELETE leaves them there`
-    : found;
 }

@@ -8,8 +8,9 @@ import type { IndexedAttachment, Resource } from '../../orthanc/api.ts';
 import { listIndex } from '../../orthanc/index-list.ts';
 import { forEachAtOnce } from '../../store/limit.ts';
 import type { Side } from '../common/sides.ts';
+import type { VerifyCounts } from './findings.ts';
 import type { Owner } from './owners.ts';
-import type { VerifyCounts, VerifyDependencies, VerifyOptions } from './verify.ts';
+import type { VerifyDependencies, VerifyOptions } from './verify.ts';
 
 /** Where an attachment lies in both stores of a hybrid storage, both are read. */
 export async function verifyContents(

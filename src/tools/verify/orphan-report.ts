@@ -4,7 +4,7 @@
 import { StorageError } from '../../errors.ts';
 import { field } from '../../orthanc/api.ts';
 import { parseJsonLine, readOwnFile, writeOwnFile } from '../common/files.ts';
-import type { Orphan } from './verify.ts';
+import type { Orphan } from './findings.ts';
 
 const MARK = 'orphans of verify --delete-orphans';
 /** Older ones know too little of what has come since. */

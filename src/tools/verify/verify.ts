@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // A bucket against Orthanc's index: what is missing, what nobody knows, what is not as it was stored.
 
-import { setMaxListeners } from 'node:events';
 import {
   alternateKeys,
   contentTypeOf,
@@ -11,59 +10,23 @@ import {
 } from '../../attachments/naming.ts';
 import { ciphertextSize, type EncryptionFormat } from '../../encryption/sizes.ts';
 import { codeAndMessage, StorageError, toStorageError } from '../../errors.ts';
-import type { IndexedAttachment, OrthancApi } from '../../orthanc/api.ts';
+import type { IndexedAttachment, OrthancApi, Resource } from '../../orthanc/api.ts';
 import { listIndex } from '../../orthanc/index-list.ts';
 import { sleepUntilAborted } from '../../store/abort.ts';
 import { forEachAtOnce } from '../../store/limit.ts';
 import type { ObjectInfo } from '../../store/object-store.ts';
 import type { Side } from '../common/sides.ts';
-import { createUuidTable, type UuidEntry, type UuidTable } from '../common/uuid-table.ts';
+import { createUuidTable, type UuidEntry } from '../common/uuid-table.ts';
 import { verifyContents } from './contents.ts';
+import {
+  type Finding,
+  noCounts,
+  type Orphan,
+  type VerifyCounts,
+  type WrongSize,
+} from './findings.ts';
 import { type Identity, identify } from './identify.ts';
 import { createOwnerLookup, type Owner } from './owners.ts';
-
-export type Finding =
-  | ({ readonly kind: 'missing'; readonly uuid: string; readonly key: string } & Owner)
-  /** Its uuid is none of the index's. With `identify`, what it is. */
-  | ({ readonly kind: 'orphan' } & Orphan & Identity)
-  /** Its uuid is in the index, and by these settings it would have another key: the settings lack something, as StorageEncryption. */
-  | ({
-      readonly kind: 'other-name';
-      readonly key: string;
-      readonly expectedKey: string;
-    } & Owner)
-  | ({ readonly kind: 'wrong-size' } & WrongSize & Owner)
-  /** Corrupt is what was read and is not what was stored; unreadable, what nobody can tell of: a store that fails, a key that is missing. */
-  | ({
-      readonly kind: 'corrupt' | 'unreadable';
-      readonly store: StoreName;
-      readonly key: string;
-      readonly reason: string;
-    } & Owner)
-  | { readonly kind: 'deleted-orphan'; readonly key: string }
-  /** Retention, a hold, a lock: it stays an orphan. */
-  | { readonly kind: 'undeletable-orphan'; readonly key: string; readonly reason: string }
-  /** A file that the index does not know: nobody removes it. */
-  | ({ readonly kind: 'orphan-on-disk' } & Orphan & Identity)
-  /** A file of which the bucket has the object, while nobody reads or removes files (HybridMode off). */
-  | { readonly kind: 'copy-on-disk'; readonly key: string; readonly sizeBytes: number }
-  /** A file of which the bucket has no object, while nobody reads files. */
-  | ({ readonly kind: 'only-on-disk'; readonly uuid: string; readonly key: string } & Owner);
-
-export type StoreName = 'object-storage' | 'file-system';
-
-export interface Orphan {
-  readonly key: string;
-  readonly sizeBytes: number;
-  readonly modified: string;
-}
-
-export interface WrongSize {
-  readonly store: StoreName;
-  readonly key: string;
-  readonly sizeBytes: number;
-  readonly expectedBytes: number;
-}
 
 export interface VerifyOptions {
   /** Reads each object and compares its MD5 with the index's. */
@@ -88,42 +51,6 @@ export interface OrphanDeletion {
   readonly isNoted: (orphan: Orphan) => boolean;
 }
 
-export interface VerifyCounts {
-  indexed: number;
-  objects: number;
-  /** Objects in the bucket whose attachment the index knows, under whatever name. */
-  known: number;
-  /** The index is hardly the bucket's, so that what it does not know are no orphans: how many it knows of what is there, and how many not. */
-  alarm: { readonly known: number; readonly unknown: number } | null;
-  missing: number;
-  orphans: number;
-  /** Of attachments that the index knows, under names that these settings do not make. */
-  otherName: number;
-  /** Unknown to the index, but too young to tell. */
-  recent: number;
-  wrongSize: number;
-  corrupt: number;
-  unreadable: number;
-  /** With a key that the settings would never make. */
-  foreign: number;
-  /** In the other store of a hybrid storage. */
-  elsewhere: number;
-  deletedOrphans: number;
-  /** Seem to be orphaned or missing, and were too many to make sure: a further run finds them. */
-  notLookedAt: number;
-  /** Contents, with `deep`. */
-  read: number;
-  /** Of them, those whose MD5 the index does not have: only their sizes were compared. */
-  notCompared: number;
-  /** Attachments in Orthanc's own folder, where it is looked through; and what they are, beside those that the index knows and the bucket
-   *  has not. */
-  files: number;
-  orphansOnDisk: number;
-  copiesOnDisk: number;
-  /** While nobody reads them. */
-  onlyOnDisk: number;
-}
-
 export interface VerifyDependencies {
   readonly api: OrthancApi;
   readonly bucket: Side;
@@ -137,8 +64,7 @@ export interface VerifyDependencies {
 
 const FORMATS: readonly EncryptionFormat[] = ['A1', 'A2'];
 
-/** Orphans and missing ones are looked at a second time, since Orthanc goes on storing and deleting. They are kept meanwhile, so that
- *  there must be an end to it. */
+/** Orphans and missing ones are kept, to be looked at a second time: Orthanc goes on storing and deleting. */
 const SUSPECTS_MAX = 100_000;
 
 /** From the file that Orthanc writes to its index. */
@@ -157,293 +83,331 @@ export async function verify(
   deps: VerifyDependencies,
   options: VerifyOptions,
 ): Promise<VerifyCounts> {
-  const { api, bucket, files, disk, report } = deps;
-  const { store, naming } = bucket;
-  const { signal, atOnce, deletion, suspectsMax = SUSPECTS_MAX } = options;
-  // Each object under way listens; from eleven on, Node would warn of a leak.
-  setMaxListeners(0, signal);
-  const youngest = options.now() - options.minAgeMs;
-  const ownerOf = createOwnerLookup(api);
-  const counts = noCounts();
-  const index = await readIndex(api, (size) => {
-    counts.indexed = size;
-    deps.progress(counts);
-  });
-  const otherNames: ObjectInfo[] = [];
-  const orphans: ObjectInfo[] = [];
-  const orphansOnDisk: ObjectInfo[] = [];
-  const wrongSizes: (WrongSize & { readonly uuid: string })[] = [];
-  /** What the index does not know, of any age: how many, and the first of their uuids. */
-  const strangers = { count: 0, uuids: new Set<string>() };
-  await listBucket();
-  if (disk !== undefined) await listDisk(disk);
-  const missing = await findMissing();
-  await settle();
-  if (options.deep) await verifyContents(deps, options, counts, ownerOf);
-  deps.progress(counts);
-  return counts;
+  return await new Verification(deps, options).run();
+}
 
-  /** Marks in the index what the bucket has. */
-  async function listBucket(): Promise<void> {
-    for await (const object of store.list(folderOf(naming), { signal })) {
-      counts.objects += 1;
-      deps.progress(counts);
+class Verification {
+  readonly #deps: VerifyDependencies;
+  readonly #options: VerifyOptions;
+  readonly #bucket: Side;
+  readonly #counts = noCounts();
+  /** Those that the bucket has are marked. */
+  readonly #index = createUuidTable();
+  readonly #ownerOf: (resource: Resource) => Promise<Owner>;
+  readonly #suspectsMax: number;
+  /** Of objects that may be orphans. */
+  readonly #newestMs: number;
+  readonly #otherNames: ObjectInfo[] = [];
+  readonly #orphans: ObjectInfo[] = [];
+  readonly #orphansOnDisk: ObjectInfo[] = [];
+  readonly #missing: Missing[] = [];
+  readonly #wrongSizes: (WrongSize & { readonly uuid: string })[] = [];
+  /** What the index does not know, of any age: how many, and the first of their uuids. */
+  readonly #unknown = { count: 0, uuids: new Set<string>() };
+
+  constructor(deps: VerifyDependencies, options: VerifyOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#bucket = deps.bucket;
+    this.#ownerOf = createOwnerLookup(deps.api);
+    this.#suspectsMax = options.suspectsMax ?? SUSPECTS_MAX;
+    this.#newestMs = options.now() - options.minAgeMs;
+  }
+
+  async run(): Promise<VerifyCounts> {
+    const { disk, progress } = this.#deps;
+    await this.#readIndex();
+    await this.#listBucket();
+    if (disk !== undefined) await this.#listDisk(disk);
+    await this.#findMissing();
+    await this.#settle();
+    if (this.#options.deep) {
+      await verifyContents(this.#deps, this.#options, this.#counts, this.#ownerOf);
+    }
+    progress(this.#counts);
+    return this.#counts;
+  }
+
+  async #readIndex(): Promise<void> {
+    for await (const { uuid, contentBytes, contentType } of listIndex(this.#deps.api)) {
+      this.#index.set(uuid, contentBytes, contentTypeOf(contentType));
+      this.#counts.indexed = this.#index.size;
+      this.#deps.progress(this.#counts);
+    }
+  }
+
+  async #listBucket(): Promise<void> {
+    const { store, naming } = this.#bucket;
+    for await (const object of store.list(folderOf(naming), { signal: this.#options.signal })) {
+      this.#counts.objects += 1;
+      this.#deps.progress(this.#counts);
       const parsed = parseKey(object.key, naming);
       if (parsed === undefined) {
-        counts.foreign += 1;
+        this.#counts.foreign += 1;
         continue;
       }
       const { uuid, encrypted } = parsed;
-      const known = index.get(uuid);
+      const known = this.#index.get(uuid);
       if (known === undefined) {
-        noteStranger(uuid);
-        keepUnlessYoung(object, orphans);
+        this.#noteUnknown(uuid);
+        this.#keepUnlessYoung(object, this.#orphans);
         continue;
       }
-      counts.known += 1;
-      if (!isNameOf(bucket, object.key, uuid, known.tag)) {
-        keepUnlessYoung(object, otherNames);
+      this.#counts.known += 1;
+      if (!isNameOf(this.#bucket, object.key, uuid, known.tag)) {
+        this.#keepUnlessYoung(object, this.#otherNames);
         continue;
       }
-      index.mark(uuid);
+      this.#index.mark(uuid);
       const { key, sizeBytes } = object;
-      if (!sizesOf(bucket, encrypted, known.sizeBytes).includes(sizeBytes)) {
+      if (!sizesOf(this.#bucket, encrypted, known.sizeBytes).includes(sizeBytes)) {
         const expectedBytes = known.sizeBytes;
-        noteWrongSize(uuid, { store: 'object-storage', key, sizeBytes, expectedBytes });
+        this.#noteWrongSize(uuid, { store: 'object-storage', key, sizeBytes, expectedBytes });
       }
     }
   }
 
   /** What the bucket does not have of it is looked for later. */
-  async function listDisk({ store: folder, naming: layout }: Side): Promise<void> {
-    for await (const file of folder.list('', { signal })) {
+  async #listDisk({ store, naming }: Side): Promise<void> {
+    for await (const file of store.list('', { signal: this.#options.signal })) {
       const { key, sizeBytes } = file;
-      const uuid = parseKey(key, layout)?.uuid;
+      const uuid = parseKey(key, naming)?.uuid;
       // Orthanc's index lies there as well.
       if (uuid === undefined) continue;
-      counts.files += 1;
-      deps.progress(counts);
-      if (index.get(uuid) === undefined) {
-        noteStranger(uuid);
-        keep(file, orphansOnDisk);
-      } else if (index.isMarked(uuid)) {
-        counts.copiesOnDisk += 1;
-        if (files === undefined) report({ kind: 'copy-on-disk', key, sizeBytes });
+      this.#counts.files += 1;
+      this.#deps.progress(this.#counts);
+      if (this.#index.get(uuid) === undefined) {
+        this.#noteUnknown(uuid);
+        this.#keep(file, this.#orphansOnDisk);
+      } else if (this.#index.isMarked(uuid)) {
+        this.#counts.copiesOnDisk += 1;
+        if (this.#deps.files === undefined) {
+          this.#deps.report({ kind: 'copy-on-disk', key, sizeBytes });
+        }
       }
     }
   }
 
-  function noteStranger(uuid: string): void {
-    strangers.count += 1;
-    if (strangers.uuids.size < suspectsMax) strangers.uuids.add(uuid);
+  #noteUnknown(uuid: string): void {
+    this.#unknown.count += 1;
+    if (this.#unknown.uuids.size < this.#suspectsMax) this.#unknown.uuids.add(uuid);
   }
 
-  function keepUnlessYoung(object: ObjectInfo, suspects: ObjectInfo[]): void {
-    if (object.modified.getTime() > youngest) counts.recent += 1;
-    else keep(object, suspects);
+  #keepUnlessYoung(object: ObjectInfo, suspects: ObjectInfo[]): void {
+    if (object.modified.getTime() > this.#newestMs) this.#counts.recent += 1;
+    else this.#keep(object, suspects);
   }
 
-  function keep<T>(suspect: T, suspects: T[]): void {
-    if (suspects.length < suspectsMax) suspects.push(suspect);
-    else counts.notLookedAt += 1;
+  #keep<T>(suspect: T, suspects: T[]): void {
+    if (suspects.length < this.#suspectsMax) suspects.push(suspect);
+    else this.#counts.notLookedAt += 1;
+  }
+
+  #noteWrongSize(uuid: string, wrong: WrongSize): void {
+    if (this.#wrongSizes.length < this.#suspectsMax) {
+      this.#wrongSizes.push({ uuid, ...wrong });
+      return;
+    }
+    // Too many to be named with their owners.
+    this.#counts.wrongSize += 1;
+    this.#deps.report({ kind: 'wrong-size', ...wrong });
   }
 
   /** Of what the listing did not have, what is not on the disk, nor in the bucket by now. */
-  async function findMissing(): Promise<readonly Missing[]> {
-    const found: Missing[] = [];
-    await forEachAtOnce(index.unmarked(), atOnce, async (entry) => {
+  async #findMissing(): Promise<void> {
+    const { files } = this.#deps;
+    const { atOnce, signal } = this.#options;
+    await forEachAtOnce(this.#index.unmarked(), atOnce, async (entry) => {
       const { uuid, tag } = entry;
-      if (found.length >= suspectsMax) {
-        counts.notLookedAt += 1;
+      if (this.#missing.length >= this.#suspectsMax) {
+        this.#counts.notLookedAt += 1;
         return;
       }
-      const file = await findOnDisk(entry);
+      const file = await this.#findOnDisk(entry);
       if (file !== undefined && files !== undefined) {
-        counts.elsewhere += 1;
+        this.#counts.elsewhere += 1;
         return;
       }
-      if ((await bucket.attachments.find(attachmentOf(entry), { signal })) !== undefined) return;
+      const { attachments } = this.#bucket;
+      if ((await attachments.find(attachmentOf(entry), { signal })) !== undefined) return;
       // Others may have come meanwhile.
-      keep(
+      this.#keep(
         file === undefined
-          ? { kind: 'missing', uuid, key: nameOf(uuid, tag) }
+          ? { kind: 'missing', uuid, key: this.#nameOf(uuid, tag) }
           : { kind: 'only-on-disk', uuid, key: file },
-        found,
+        this.#missing,
       );
     });
-    return found;
   }
 
   /** @returns its key there */
-  async function findOnDisk(entry: UuidEntry): Promise<string | undefined> {
-    const found = await (files ?? disk)?.attachments.find(attachmentOf(entry), { signal });
+  async #findOnDisk(entry: UuidEntry): Promise<string | undefined> {
+    const side = this.#deps.files ?? this.#deps.disk;
+    const found = await side?.attachments.find(attachmentOf(entry), {
+      signal: this.#options.signal,
+    });
     if (found === undefined) return undefined;
     const { key, storedBytes, encryption } = found;
     const sizeBytes = encryption?.contentBytes ?? storedBytes;
     const expectedBytes = entry.sizeBytes;
     if (sizeBytes !== expectedBytes) {
-      noteWrongSize(entry.uuid, { store: 'file-system', key, sizeBytes, expectedBytes });
+      this.#noteWrongSize(entry.uuid, { store: 'file-system', key, sizeBytes, expectedBytes });
     }
     return key;
   }
 
   /** Reads the index once more, where all may have changed meanwhile, and tells of what stays. */
-  async function settle(): Promise<void> {
-    const isStrange = isHardlyOurs(countKnown(), strangers.count);
-    const suspects = [missing, otherNames, orphans, orphansOnDisk, wrongSizes];
-    if (!isStrange && suspects.every(({ length }) => length === 0)) return;
-    const uuids = new Set(isStrange ? strangers.uuids : []);
-    for (const { uuid } of [...missing, ...wrongSizes]) uuids.add(uuid);
-    for (const { key } of [...otherNames, ...orphans]) uuids.add(uuidOf(bucket, key));
-    for (const { key } of orphansOnDisk) uuids.add(uuidOf(disk, key));
-    if (files !== undefined) await letBeIndexed(orphansOnDisk);
-    const known = await readIndexOf(api, uuids);
-    if (isStrange) soundAlarm(known);
-    requireOwnIndex();
-    await forEachAtOnce(wrongSizes, atOnce, async ({ uuid, ...wrong }) => {
-      const indexed = known.get(uuid);
-      if (indexed === undefined) return;
-      const owner = await ownerOf(indexed.resource);
-      counts.wrongSize += 1;
-      report({ kind: 'wrong-size', ...wrong, ...owner });
-    });
-    await forEachAtOnce(missing, atOnce, async (lost) => {
-      const indexed = known.get(lost.uuid);
-      if (indexed === undefined) return;
-      const owner = await ownerOf(indexed.resource);
-      counts[lost.kind === 'missing' ? 'missing' : 'onlyOnDisk'] += 1;
-      report({ ...lost, ...owner });
-    });
-    const doubtful: ObjectInfo[] = [];
-    for (const object of [...otherNames, ...orphans]) {
-      const uuid = uuidOf(bucket, object.key);
-      const indexed = known.get(uuid);
-      if (indexed === undefined) {
-        doubtful.push(object);
-        continue;
-      }
-      const tag = contentTypeOf(indexed.contentType);
-      // Never an orphan: with the settings that it was written by, it is the attachment.
-      if (isNameOf(bucket, object.key, uuid, tag)) continue;
-      counts.otherName += 1;
-      const names = { key: object.key, expectedKey: nameOf(uuid, tag) };
-      report({ kind: 'other-name', ...names, ...(await ownerOf(indexed.resource)) });
+  async #settle(): Promise<void> {
+    const { api, files, disk } = this.#deps;
+    const isStrange = isHardlyOurs(this.#countKnown(), this.#unknown.count);
+    const found = [this.#otherNames, this.#orphans, this.#orphansOnDisk, this.#missing];
+    if (!isStrange && [...found, this.#wrongSizes].every(({ length }) => length === 0)) return;
+    const uuids = new Set(isStrange ? this.#unknown.uuids : []);
+    for (const { uuid } of [...this.#missing, ...this.#wrongSizes]) uuids.add(uuid);
+    for (const { key } of [...this.#otherNames, ...this.#orphans]) {
+      uuids.add(uuidOf(this.#bucket, key));
     }
-    await forEachAtOnce(doubtful, atOnce, async (object) => {
-      const orphan = await describeOrphan(bucket, object);
-      counts.orphans += 1;
-      report({ kind: 'orphan', ...orphan });
-    });
-    for (const object of doubtful) await deleteIfNoted(toOrphan(object));
-    if (disk === undefined) return;
-    const left = orphansOnDisk.filter(({ key }) => !known.has(uuidOf(disk, key)));
-    await forEachAtOnce(left, atOnce, async (file) => {
-      const orphan = await describeOrphan(disk, file);
-      counts.orphansOnDisk += 1;
-      report({ kind: 'orphan-on-disk', ...orphan });
-    });
+    for (const { key } of this.#orphansOnDisk) uuids.add(uuidOf(disk, key));
+    if (files !== undefined) await this.#letBeIndexed(this.#orphansOnDisk);
+    const known = await readIndexOf(api, uuids);
+    if (isStrange) this.#soundAlarm(known);
+    this.#requireOwnIndex();
+    await this.#tellWrongSizes(known);
+    await this.#tellMissing(known);
+    await this.#tellOrphans(await this.#tellOtherNames(known));
+    if (disk !== undefined) await this.#tellOrphansOnDisk(disk, known);
   }
 
   /** Files that are young because they were copied there must be found, those that Orthanc has just stored must not. */
-  async function letBeIndexed(found: readonly ObjectInfo[]): Promise<void> {
-    const { graceMs = GRACE_MS, now } = options;
+  async #letBeIndexed(found: readonly ObjectInfo[]): Promise<void> {
+    const { graceMs = GRACE_MS, now, signal } = this.#options;
     const newestMs = found.reduce((ms, { modified }) => Math.max(ms, modified.getTime()), 0);
     const leftMs = Math.min(newestMs + graceMs - now(), graceMs);
     if (leftMs > 0) await sleepUntilAborted(leftMs, signal);
   }
 
   /** Of the objects and files that were seen. */
-  function countKnown(): number {
-    const onlyOnDisk = missing.filter(({ kind }) => kind === 'only-on-disk').length;
-    return counts.known + counts.elsewhere + counts.copiesOnDisk + onlyOnDisk;
+  #countKnown(): number {
+    const { known, elsewhere, copiesOnDisk } = this.#counts;
+    const onlyOnDisk = this.#missing.filter(({ kind }) => kind === 'only-on-disk').length;
+    return known + elsewhere + copiesOnDisk + onlyOnDisk;
   }
 
-  function soundAlarm(indexed: ReadonlyMap<string, unknown>): void {
-    const { count, uuids } = strangers;
+  #soundAlarm(indexed: Known): void {
+    const { count, uuids } = this.#unknown;
     const stillUnknown = [...uuids].filter((uuid) => !indexed.has(uuid)).length;
     // Those that were kept stand for all.
     const unknown = Math.round((count * stillUnknown) / uuids.size);
-    const known = countKnown() + count - unknown;
+    const known = this.#countKnown() + count - unknown;
     if (!isHardlyOurs(known, unknown)) return;
-    counts.alarm = { known, unknown };
-    deps.progress(counts);
+    this.#counts.alarm = { known, unknown };
+    this.#deps.progress(this.#counts);
   }
 
   /** @throws StorageError BAD_CONFIG where something shall be deleted by an index that is hardly the bucket's */
-  function requireOwnIndex(): void {
-    const { known, objects, alarm } = counts;
-    if (deletion === undefined) return;
-    if (alarm === null && !(known === 0 && orphans.length > 0)) return;
+  #requireOwnIndex(): void {
+    const { known, objects, alarm } = this.#counts;
+    if (this.#options.deletion === undefined) return;
+    if (alarm === null && !(known === 0 && this.#orphans.length > 0)) return;
     throw new StorageError(
       'BAD_CONFIG',
       `the index of this Orthanc knows ${known === 0 ? 'none' : known} of the ${objects} objects in the bucket, so that it is hardly the bucket's: nothing is deleted, and nothing noted to be; give the address of the bucket's own Orthanc by --orthanc, and if its index was lost or is a new one, bring it back from its backup`,
     );
   }
 
-  async function describeOrphan(side: Side, object: ObjectInfo): Promise<Orphan & Identity> {
-    const orphan = toOrphan(object);
-    if (options.identify !== true) return orphan;
-    return { ...orphan, ...(await identify(side, object, api, { signal })) };
+  async #tellWrongSizes(known: Known): Promise<void> {
+    await forEachAtOnce(this.#wrongSizes, this.#options.atOnce, async ({ uuid, ...wrong }) => {
+      const indexed = known.get(uuid);
+      if (indexed === undefined) return;
+      const owner = await this.#ownerOf(indexed.resource);
+      this.#counts.wrongSize += 1;
+      this.#deps.report({ kind: 'wrong-size', ...wrong, ...owner });
+    });
   }
 
-  async function deleteIfNoted(orphan: Orphan): Promise<void> {
-    if (deletion === undefined || counts.deletedOrphans >= deletion.max) return;
+  async #tellMissing(known: Known): Promise<void> {
+    await forEachAtOnce(this.#missing, this.#options.atOnce, async (lost) => {
+      const indexed = known.get(lost.uuid);
+      if (indexed === undefined) return;
+      const owner = await this.#ownerOf(indexed.resource);
+      this.#counts[lost.kind === 'missing' ? 'missing' : 'onlyOnDisk'] += 1;
+      this.#deps.report({ ...lost, ...owner });
+    });
+  }
+
+  /** @returns those that the index still does not know */
+  async #tellOtherNames(known: Known): Promise<readonly ObjectInfo[]> {
+    const orphans: ObjectInfo[] = [];
+    for (const object of [...this.#otherNames, ...this.#orphans]) {
+      const uuid = uuidOf(this.#bucket, object.key);
+      const indexed = known.get(uuid);
+      if (indexed === undefined) {
+        orphans.push(object);
+        continue;
+      }
+      const tag = contentTypeOf(indexed.contentType);
+      // Never an orphan: with the settings that it was written by, it is the attachment.
+      if (isNameOf(this.#bucket, object.key, uuid, tag)) continue;
+      this.#counts.otherName += 1;
+      const names = { key: object.key, expectedKey: this.#nameOf(uuid, tag) };
+      const owner = await this.#ownerOf(indexed.resource);
+      this.#deps.report({ kind: 'other-name', ...names, ...owner });
+    }
+    return orphans;
+  }
+
+  async #tellOrphans(orphans: readonly ObjectInfo[]): Promise<void> {
+    await forEachAtOnce(orphans, this.#options.atOnce, async (object) => {
+      const orphan = await this.#describeOrphan(this.#bucket, object);
+      this.#counts.orphans += 1;
+      this.#deps.report({ kind: 'orphan', ...orphan });
+    });
+    for (const object of orphans) await this.#deleteIfNoted(toOrphan(object));
+  }
+
+  async #tellOrphansOnDisk(disk: Side, known: Known): Promise<void> {
+    const left = this.#orphansOnDisk.filter(({ key }) => !known.has(uuidOf(disk, key)));
+    await forEachAtOnce(left, this.#options.atOnce, async (file) => {
+      const orphan = await this.#describeOrphan(disk, file);
+      this.#counts.orphansOnDisk += 1;
+      this.#deps.report({ kind: 'orphan-on-disk', ...orphan });
+    });
+  }
+
+  async #describeOrphan(side: Side, object: ObjectInfo): Promise<Orphan & Identity> {
+    const orphan = toOrphan(object);
+    const { signal, identify: isWanted } = this.#options;
+    if (isWanted !== true) return orphan;
+    return { ...orphan, ...(await identify(side, object, this.#deps.api, { signal })) };
+  }
+
+  async #deleteIfNoted(orphan: Orphan): Promise<void> {
+    const { deletion, signal } = this.#options;
+    if (deletion === undefined || this.#counts.deletedOrphans >= deletion.max) return;
     if (!deletion.isNoted(orphan)) return;
+    const { key } = orphan;
     try {
-      await store.delete(orphan.key, { signal });
+      await this.#bucket.store.delete(key, { signal });
     } catch (error) {
       const failure = toStorageError(error);
       // One that must stay is no reason to keep the others.
       if (failure.code !== 'ACCESS_DENIED') throw error;
-      const reason = codeAndMessage(failure);
-      report({ kind: 'undeletable-orphan', key: orphan.key, reason });
+      this.#deps.report({ kind: 'undeletable-orphan', key, reason: codeAndMessage(failure) });
       return;
     }
-    counts.deletedOrphans += 1;
-    report({ kind: 'deleted-orphan', key: orphan.key });
+    this.#counts.deletedOrphans += 1;
+    this.#deps.report({ kind: 'deleted-orphan', key });
   }
 
   /** Of a new object. */
-  function nameOf(uuid: string, tag: number): string {
-    return objectKey(uuid, contentTypeOf(tag), naming, bucket.format !== undefined);
-  }
-
-  function noteWrongSize(uuid: string, wrong: WrongSize): void {
-    if (wrongSizes.length < suspectsMax) {
-      wrongSizes.push({ uuid, ...wrong });
-      return;
-    }
-    // Too many to be named with their owners.
-    counts.wrongSize += 1;
-    report({ kind: 'wrong-size', ...wrong });
+  #nameOf(uuid: string, tag: number): string {
+    const { naming, format } = this.#bucket;
+    return objectKey(uuid, contentTypeOf(tag), naming, format !== undefined);
   }
 }
 
-function noCounts(): VerifyCounts {
-  return {
-    indexed: 0,
-    objects: 0,
-    known: 0,
-    alarm: null,
-    missing: 0,
-    orphans: 0,
-    otherName: 0,
-    recent: 0,
-    wrongSize: 0,
-    corrupt: 0,
-    unreadable: 0,
-    foreign: 0,
-    elsewhere: 0,
-    deletedOrphans: 0,
-    notLookedAt: 0,
-    read: 0,
-    notCompared: 0,
-    files: 0,
-    orphansOnDisk: 0,
-    copiesOnDisk: 0,
-    onlyOnDisk: 0,
-  };
-}
+/** What the index has of some uuids. */
+type Known = ReadonlyMap<string, IndexedAttachment>;
 
 function isHardlyOurs(known: number, unknown: number): boolean {
   return known * KNOWN_ONE_IN < known + unknown;
@@ -457,25 +421,12 @@ function uuidOf(side: Side | undefined, key: string): string {
   return (side === undefined ? undefined : parseKey(key, side.naming))?.uuid ?? '';
 }
 
-/** What it has of these. */
-async function readIndexOf(
-  api: OrthancApi,
-  uuids: ReadonlySet<string>,
-): Promise<ReadonlyMap<string, IndexedAttachment>> {
+async function readIndexOf(api: OrthancApi, uuids: ReadonlySet<string>): Promise<Known> {
   const known = new Map<string, IndexedAttachment>();
   for await (const indexed of listIndex(api)) {
     if (uuids.has(indexed.uuid)) known.set(indexed.uuid, indexed);
   }
   return known;
-}
-
-async function readIndex(api: OrthancApi, progress: (size: number) => void): Promise<UuidTable> {
-  const table = createUuidTable();
-  for await (const { uuid, contentBytes, contentType } of listIndex(api)) {
-    table.set(uuid, contentBytes, contentTypeOf(contentType));
-    progress(table.size);
-  }
-  return table;
 }
 
 function attachmentOf({ uuid, tag }: UuidEntry) {

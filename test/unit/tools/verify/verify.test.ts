@@ -9,12 +9,8 @@ import type { EncryptionFormat } from '../../../../src/encryption/sizes.ts';
 import type { OrthancApi } from '../../../../src/orthanc/api.ts';
 import type { Side } from '../../../../src/tools/common/sides.ts';
 import { orthancIdsOf, readDicomIdentifiers } from '../../../../src/tools/verify/dicom.ts';
-import {
-  type Finding,
-  type OrphanDeletion,
-  type VerifyCounts,
-  verify,
-} from '../../../../src/tools/verify/verify.ts';
+import type { Finding, VerifyCounts } from '../../../../src/tools/verify/findings.ts';
+import { type OrphanDeletion, verify } from '../../../../src/tools/verify/verify.ts';
 import { damage, expectFailure, makeBody, never } from '../../../support/bodies.ts';
 import { ciphers } from '../../../support/ciphers.ts';
 import { makeDicom } from '../../../support/dicom.ts';

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What `verify` can find, what it counts, and how it says so.
+
+import type { Identity } from './identify.ts';
+import type { Owner } from './owners.ts';
+
+export type Finding =
+  | ({ readonly kind: 'missing'; readonly uuid: string; readonly key: string } & Owner)
+  /** Its uuid is none of the index's. With `identify`, what it is. */
+  | ({ readonly kind: 'orphan' } & Orphan & Identity)
+  /** Its uuid is in the index, and by these settings it would have another key: the settings lack something, as StorageEncryption. */
+  | ({
+      readonly kind: 'other-name';
+      readonly key: string;
+      readonly expectedKey: string;
+    } & Owner)
+  | ({ readonly kind: 'wrong-size' } & WrongSize & Owner)
+  /** Corrupt is what was read and is not what was stored; unreadable, what nobody can tell of: a store that fails, a key that is missing. */
+  | ({
+      readonly kind: 'corrupt' | 'unreadable';
+      readonly store: StoreName;
+      readonly key: string;
+      readonly reason: string;
+    } & Owner)
+  | { readonly kind: 'deleted-orphan'; readonly key: string }
+  /** Retention, a hold, a lock: it stays an orphan. */
+  | { readonly kind: 'undeletable-orphan'; readonly key: string; readonly reason: string }
+  /** A file that the index does not know: nobody removes it. */
+  | ({ readonly kind: 'orphan-on-disk' } & Orphan & Identity)
+  /** A file of which the bucket has the object, while nobody reads or removes files (HybridMode off). */
+  | { readonly kind: 'copy-on-disk'; readonly key: string; readonly sizeBytes: number }
+  /** A file of which the bucket has no object, while nobody reads files. */
+  | ({ readonly kind: 'only-on-disk'; readonly uuid: string; readonly key: string } & Owner);
+
+export type StoreName = 'object-storage' | 'file-system';
+
+export interface Orphan {
+  readonly key: string;
+  readonly sizeBytes: number;
+  readonly modified: string;
+}
+
+export interface WrongSize {
+  readonly store: StoreName;
+  readonly key: string;
+  readonly sizeBytes: number;
+  readonly expectedBytes: number;
+}
+
+export interface VerifyCounts {
+  indexed: number;
+  objects: number;
+  /** Objects in the bucket whose attachment the index knows, under whatever name. */
+  known: number;
+  /** The index is hardly the bucket's, so that what it does not know are no orphans: how many it knows of what is there, and how many not. */
+  alarm: { readonly known: number; readonly unknown: number } | null;
+  missing: number;
+  orphans: number;
+  /** Of attachments that the index knows, under names that these settings do not make. */
+  otherName: number;
+  /** Unknown to the index, but too young to tell. */
+  recent: number;
+  wrongSize: number;
+  corrupt: number;
+  unreadable: number;
+  /** With a key that the settings would never make. */
+  foreign: number;
+  /** In the other store of a hybrid storage. */
+  elsewhere: number;
+  deletedOrphans: number;
+  /** Seem to be orphaned or missing, and were too many to make sure: a further run finds them. */
+  notLookedAt: number;
+  /** Contents, with `deep`. */
+  read: number;
+  /** Of them, those whose MD5 the index does not have: only their sizes were compared. */
+  notCompared: number;
+  /** Attachments in Orthanc's own folder, where it is looked through; and what they are, beside those that the index knows and the bucket
+   *  has not. */
+  files: number;
+  orphansOnDisk: number;
+  copiesOnDisk: number;
+  /** While nobody reads them. */
+  onlyOnDisk: number;
+}
+
+export function noCounts(): VerifyCounts {
+  return {
+    indexed: 0,
+    objects: 0,
+    known: 0,
+    alarm: null,
+    missing: 0,
+    orphans: 0,
+    otherName: 0,
+    recent: 0,
+    wrongSize: 0,
+    corrupt: 0,
+    unreadable: 0,
+    foreign: 0,
+    elsewhere: 0,
+    deletedOrphans: 0,
+    notLookedAt: 0,
+    read: 0,
+    notCompared: 0,
+    files: 0,
+    orphansOnDisk: 0,
+    copiesOnDisk: 0,
+    onlyOnDisk: 0,
+  };
+}
+
+export function describeFinding(finding: Finding): string {
+  switch (finding.kind) {
+    case 'missing':
+      return `missing: ${finding.key}${describeOwner(finding)}`;
+    case 'orphan':
+      return `orphan: ${describeOrphan(finding)}`;
+    case 'other-name':
+      return `other name: ${finding.key} is of an attachment that these settings call ${finding.expectedKey}${describeOwner(finding)}`;
+    case 'wrong-size':
+      return `wrong size: ${finding.store} ${finding.key} has ${finding.sizeBytes} bytes instead of ${finding.expectedBytes}${describeOwner(finding)}`;
+    case 'corrupt':
+    case 'unreadable':
+      return `${finding.kind}: ${finding.store} ${finding.key}: ${finding.reason}${describeOwner(finding)}`;
+    case 'deleted-orphan':
+      return `deleted: ${finding.key}`;
+    case 'undeletable-orphan':
+      return `not deleted: ${finding.key}: ${finding.reason}`;
+    case 'orphan-on-disk':
+      return `orphan on the disk: ${describeOrphan(finding)}`;
+    case 'copy-on-disk':
+      return `copy on the disk: ${finding.key} (${finding.sizeBytes} bytes)`;
+    case 'only-on-disk':
+      return `only on the disk: ${finding.key}${describeOwner(finding)}`;
+    default:
+      return finding satisfies never;
+  }
+}
+
+function describeAlarm({ known, unknown }: NonNullable<VerifyCounts['alarm']>): string {
+  return `ALARM: the index of this Orthanc knows ${known} of the ${known + unknown} attachments that are there. Either it was lost, or is a new one, or this is not the bucket's own Orthanc (--orthanc, --config). Delete no orphans. Stop that Orthanc and bring back its index from the backup, or give the right address`;
+}
+
+function describeOwner({ instance, series, study, patient }: Owner): string {
+  const ids = Object.entries({ instance, series, study, patient })
+    .filter(([, id]) => id !== undefined)
+    .map(([name, id]) => `${name} ${id}`);
+  return ids.length === 0 ? '' : ` (${ids.join(', ')})`;
+}
+
+function describeOrphan(orphan: Orphan & Identity): string {
+  const { key, sizeBytes, modified, unidentified, isKnown } = orphan;
+  const file = `${key} (${sizeBytes} bytes, ${modified})`;
+  if (unidentified !== undefined) return `${file}: not identified: ${unidentified}`;
+  if (isKnown === undefined) return file;
+  const whether = isKnown ? 'Orthanc has this instance' : 'Orthanc does not have this instance';
+  return `${file}: ${whether}${describeOwner(orphan)}`;
+}
+
+export function describeCounts(counts: VerifyCounts, onDisk: readonly string[]): readonly string[] {
+  return [
+    `${counts.indexed} attachments in the index, ${counts.objects} objects in the bucket`,
+    `${counts.missing} missing, ${counts.orphans} orphans, ${counts.wrongSize} of the wrong size, ${counts.corrupt} corrupt, ${counts.unreadable} unreadable`,
+    `${counts.elsewhere} in the file system, ${counts.recent} too young to tell, ${counts.foreign} that are not Orthanc's`,
+    ...(counts.otherName === 0
+      ? []
+      : [
+          `${counts.otherName} of attachments that the index knows, under names that these settings do not make: the configuration may lack what they were written with, StorageEncryption (its keys) or EnableLegacyUnknownFiles; none of them is deleted`,
+        ]),
+    ...onDisk,
+    ...(counts.read === 0 ? [] : [`${counts.read} read`]),
+    ...(counts.notCompared === 0
+      ? []
+      : [
+          `${counts.notCompared} of them compared by their sizes only: Orthanc's index has no MD5 of them (StoreMD5ForAttachments)`,
+        ]),
+    ...(counts.notLookedAt === 0
+      ? []
+      : [
+          `${counts.notLookedAt} more seem to be missing or orphaned: too many for one run; settle those above, then run again`,
+        ]),
+    ...(counts.deletedOrphans === 0 ? [] : [`${counts.deletedOrphans} orphans deleted`]),
+    ...(counts.alarm === null ? [] : [describeAlarm(counts.alarm)]),
+  ];
+}
+
+export function describeFiles(counts: VerifyCounts, hasUnreadFiles: boolean): string {
+  const { files, orphansOnDisk, copiesOnDisk, onlyOnDisk, elsewhere } = counts;
+  const rest = hasUnreadFiles ? onlyOnDisk : elsewhere;
+  const found = `${files} attachments on the disk: ${orphansOnDisk} that the index does not know, ${copiesOnDisk} that the bucket has as well, ${rest} that only the disk has`;
+  return hasUnreadFiles && files > 0
+    ? `${found}; while HybridMode is "Disabled", Orthanc reads none of them, and a DELETE leaves them there`
+    : found;
+}
