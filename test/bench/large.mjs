@@ -146,7 +146,7 @@ try {
     const theirs = [];
     const ours = [];
     const authorities = tls.certificateFile;
-    const common = { provider, bucket, lean: true, authorities, serviceAccountFile };
+    const common = { provider, bucket, authorities, serviceAccountFile };
     const access = { ...common, ...target.access };
     const args = [
       '--no-warnings',

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // One measurement in one process: client CPU per operation. Started by providers.mjs, which bundles it and makes the table.
-// Arguments: provider (s3, azure, google), path (http, lean, sdk), operation (put, get), bytes, endpoint, file of authorities or "", a service
+// Arguments: provider (s3, azure, google), path (http, plugin, sdk), operation (put, get), bytes, endpoint, file of authorities or "", a service
 // account's key.
 
 import { readFileSync } from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
+import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import { BlobServiceClient } from '@azure/storage-blob';
 import { Storage } from '@google-cloud/storage';
 import { createBody, createSink, createStore } from './stores.ts';
 
 const WARM_UP_OPERATIONS = 300;
 const MEASURE_MS = 1_500;
 const CONCURRENCY = 4;
+const ACCESS_KEY = 'account';
+const SECRET_KEY = Buffer.alloc(64).toString('base64');
 
 const [
   provider = '',
@@ -32,14 +36,13 @@ const sink = createSink(target);
 
 function createOperation(): () => Promise<void> {
   if (path === 'http') return createHttpOperation();
-  if (provider === 'google' && path === 'sdk') return createGoogleSdkOperation();
+  if (path === 'sdk') return createSdkOperation();
   const store = createStore({
     provider,
     endpoint,
     bucket: 'bucket',
-    accessKey: 'account',
-    secretKey: Buffer.alloc(64).toString('base64'),
-    lean: path === 'lean',
+    accessKey: ACCESS_KEY,
+    secretKey: SECRET_KEY,
     authorities,
     serviceAccountFile,
   });
@@ -49,20 +52,49 @@ function createOperation(): () => Promise<void> {
     : () => store.get(key, undefined, sink, { signal });
 }
 
-/** Google's SDK as it comes, which this plugin does not contain. */
-function createGoogleSdkOperation(): () => Promise<void> {
-  const storage = new Storage({
-    apiEndpoint: endpoint,
-    projectId: 'none',
-    retryOptions: { autoRetry: false },
-  });
-  const file = storage.bucket('bucket').file(`key-${sizeBytes}`);
-  return operation === 'put'
-    ? () => file.save(Buffer.from(body.read(0, sizeBytes).buffer), { resumable: false })
-    : async () => {
-        const [bytes] = await file.download();
-        sink.write(0, bytes);
-      };
+/** The SDKs as they come, by their own HTTP clients. */
+function createSdkOperation(): () => Promise<void> {
+  const copy = () => Buffer.from(body.read(0, sizeBytes).buffer);
+  const Key = `key-${sizeBytes}`;
+  switch (provider) {
+    case 's3': {
+      const credentials = { accessKeyId: ACCESS_KEY, secretAccessKey: SECRET_KEY };
+      const options = { endpoint, credentials, region: 'r', forcePathStyle: true, maxAttempts: 1 };
+      const client = new S3Client(options);
+      const target = { Bucket: 'bucket', Key };
+      return operation === 'put'
+        ? async () => {
+            await client.send(new PutObjectCommand({ ...target, Body: copy() }));
+          }
+        : async () => {
+            const { Body } = await client.send(new GetObjectCommand(target));
+            sink.write(0, (await Body?.transformToByteArray()) ?? new Uint8Array());
+          };
+    }
+    case 'azure': {
+      const account = `AccountName=${ACCESS_KEY};AccountKey=${SECRET_KEY};BlobEndpoint=${endpoint}`;
+      const service = BlobServiceClient.fromConnectionString(account);
+      const blob = service.getContainerClient('bucket').getBlockBlobClient(Key);
+      return operation === 'put'
+        ? async () => {
+            await blob.upload(copy(), sizeBytes);
+          }
+        : async () => {
+            await blob.downloadToBuffer(target);
+          };
+    }
+    default: {
+      const retryOptions = { autoRetry: false };
+      const storage = new Storage({ apiEndpoint: endpoint, projectId: 'none', retryOptions });
+      const file = storage.bucket('bucket').file(Key);
+      return operation === 'put'
+        ? () => file.save(copy(), { resumable: false })
+        : async () => {
+            const [bytes] = await file.download();
+            sink.write(0, bytes);
+          };
+    }
+  }
 }
 
 /** The floor: the same bytes over Node's own client, without signature, checksum or checks. */

@@ -15,11 +15,11 @@ const rounds = Number(process.argv[2] ?? 3);
 
 const paths = [
   ['s3', 'http', 'node:http, nothing signed or checked'],
-  ['s3', 'lean', 'S3, lean path: signed, CRC32 both ways'],
-  ['s3', 'sdk', 'S3, SDK path: the same over our transport'],
-  ['azure', 'lean', 'Azure, lean path: signed, MD5 up, CRC32 down'],
-  ['azure', 'sdk', 'Azure, SDK path: the same over our transport'],
-  ['google', 'lean', 'Google: JSON API over our transport, CRC32C both ways'],
+  ['s3', 'plugin', 'S3: signed, CRC32 both ways'],
+  ['s3', 'sdk', 'S3, its SDK as it comes'],
+  ['azure', 'plugin', 'Azure: signed, MD5 up, CRC32 down'],
+  ['azure', 'sdk', 'Azure, its SDK as it comes'],
+  ['google', 'plugin', 'Google: JSON API over our transport, CRC32C both ways'],
   ['google', 'sdk', 'Google, its own SDK as it comes, without credentials'],
 ];
 const cases = [
@@ -49,7 +49,7 @@ try {
           for (const [operation, bytes, title] of cases) {
             const what = [provider, path, operation, String(bytes)];
             const args = ['--no-warnings', bundle, ...what, endpoint, authorities, keyFile];
-            // Google's SDK takes authorities from Node alone.
+            // The SDKs take authorities from Node alone.
             const env = { ...process.env, NODE_EXTRA_CA_CERTS: authorities };
             const { stdout } = await run(process.execPath, args, { env });
             const key = `${provider} ${path} ${title}`;

@@ -15,8 +15,6 @@ export interface Access {
   readonly bucket: string;
   readonly accessKey: string;
   readonly secretKey: string;
-  /** False: the SDK's way alone. */
-  readonly lean: boolean;
   /** File of certificates, or "". */
   readonly authorities: string;
   readonly serviceAccountFile: string | undefined;
@@ -34,7 +32,7 @@ export function createStore(access: Access): ObjectStore {
     maxRetries: 0,
     caCertificatesFile: access.authorities === '' ? undefined : access.authorities,
   };
-  const deps = { log, lean: access.lean, verifyMd5: true };
+  const deps = { log, verifyMd5: true };
   switch (access.provider) {
     case 's3': {
       const credentials = { accessKey, secretKey: new Secret(secretKey) };

@@ -118,9 +118,8 @@ storeConformance(
 );
 
 storeConformance(
-  createTarget('Azure (azurite) by shared access signature, over the SDK alone, in blocks', {
+  createTarget('Azure (azurite) by shared access signature, in blocks', {
     deps: {
-      lean: false,
       sizes: { singlePutMaxBytes: 5 * MIB, blockBytes: 5 * MIB, listPage: 400 },
     },
     multipartFromBytes: 5 * MIB,

@@ -291,51 +291,44 @@ describe('with AccountUrl', () => {
     proxy = closing(await startProxy({ targetPort: server.port }));
   });
 
-  const openAccount = (deps: Partial<AzureDependencies> = {}) =>
-    open(
-      '',
-      {
-        account,
-        caCertificatesFile,
-        proxies: makeProxies(`http://127.0.0.1:${proxy.port}`),
-        maxRetries: 1,
-      },
-      deps,
-    );
+  const openAccount = () =>
+    open('', {
+      account,
+      caCertificatesFile,
+      proxies: makeProxies(`http://127.0.0.1:${proxy.port}`),
+      maxRetries: 1,
+    });
 
   const blobRequests = () => server.requests.filter(({ headers }) => headers['host'] === BLOB_HOST);
   const tokenRequests = () => server.requests.filter(({ url }) => url.includes('/token'));
 
-  test.each([{ lean: true }, { lean: false }])(
-    'a client secret from the environment gives a token, once ($lean)',
-    async (deps) => {
-      await withEnvironment(secret, async () => {
-        const store = openAccount(deps);
-        await check(store);
-        const bytes = makeBytes(1_000);
-        await store.put('key', makeBody(bytes), { signal: never() });
-        const sink = makeSink();
-        await store.get('key', undefined, sink, { signal: never() });
-        expectSameBytes(sink.bytes(), bytes);
-        await store.delete('key', { signal: never() });
-        expect(new Set(blobRequests().map(({ headers }) => headers['authorization']))).toEqual(
-          new Set([`Bearer ${TEST_TOKEN}`]),
-        );
-        expect(blobRequests().map(({ method }) => method)).toEqual([
-          'GET',
-          'PUT',
-          'GET',
-          'GET',
-          'DELETE',
-          'PUT',
-          'GET',
-          'DELETE',
-        ]);
-        expect(tokenRequests()).toHaveLength(1);
-        expect(new Set(proxy.tunnels)).toEqual(new Set([ENTRA_HOST, BLOB_HOST]));
-      });
-    },
-  );
+  test('a client secret from the environment gives a token, once', async () => {
+    await withEnvironment(secret, async () => {
+      const store = openAccount();
+      await check(store);
+      const bytes = makeBytes(1_000);
+      await store.put('key', makeBody(bytes), { signal: never() });
+      const sink = makeSink();
+      await store.get('key', undefined, sink, { signal: never() });
+      expectSameBytes(sink.bytes(), bytes);
+      await store.delete('key', { signal: never() });
+      expect(new Set(blobRequests().map(({ headers }) => headers['authorization']))).toEqual(
+        new Set([`Bearer ${TEST_TOKEN}`]),
+      );
+      expect(blobRequests().map(({ method }) => method)).toEqual([
+        'GET',
+        'PUT',
+        'GET',
+        'GET',
+        'DELETE',
+        'PUT',
+        'GET',
+        'DELETE',
+      ]);
+      expect(tokenRequests()).toHaveLength(1);
+      expect(new Set(proxy.tunnels)).toEqual(new Set([ENTRA_HOST, BLOB_HOST]));
+    });
+  });
 
   test('tokens that do not come: the check gives up in time', async () => {
     server.always((exchange) =>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What a user notices when Azure, or the way to it, misbehaves. Each case runs with and without the lean path.
+// What a user notices when Azure, or the way to it, misbehaves.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setLogLevel } from '@azure/logger';
@@ -30,26 +30,23 @@ const PATH = '/account/container/key';
 const WRONG_MD5 = '1B2M2Y8AsgTpgAmY7PhCfg==';
 const IN_BLOCKS = { singlePutMaxBytes: 5 * MIB, blockBytes: 5 * MIB, listPage: 100 };
 
-const useAzure = (lean: boolean) =>
+const useAzure = () =>
   useBench<Partial<AzureSettings>, Partial<AzureDependencies>>({
     answer: answerAzure,
     create: (server, changes, log, deps) => {
       const usual = { maxRetries: 3, ...changes };
       const settings = makeAzureSettings(connectionStringOf(server), usual);
-      const store = createAzureStore(settings, { log, lean, verifyMd5: true, ...deps });
+      const store = createAzureStore(settings, { log, verifyMd5: true, ...deps });
       return withDeadline(store, settings.requestTimeoutMs);
     },
     secret: TEST_ACCOUNT_KEY,
   });
 
-describe.each([
-  { path: 'lean path', lean: true },
-  { path: 'SDK path', lean: false },
-])('Azure, $path', ({ lean }) => {
+describe('Azure', () => {
   storeFaults({
-    useBench: () => useAzure(lean),
+    useBench: useAzure,
     requests: [`PUT ${PATH}`, `GET ${PATH}`, `GET ${PATH}`, `DELETE ${PATH}`],
-    extraAttempts: lean ? 1 : 0,
+    extraAttempts: 0,
     internalError: failAzure(500, 'InternalError'),
     internalErrorWord: /InternalError/,
     requestId: TEST_REQUEST_ID,
@@ -112,7 +109,7 @@ describe.each([
   });
 
   describe('requests', () => {
-    const bench = useAzure(lean);
+    const bench = useAzure();
     const { open, put, get } = bench;
 
     test('a write carries MD5 and tier', async () => {
@@ -176,7 +173,7 @@ describe.each([
   });
 
   describe('faults of its own kind', () => {
-    const bench = useAzure(lean);
+    const bench = useAzure();
     const { open, put, get } = bench;
 
     test('a look-up in a bucket that is missing says so too', async () => {

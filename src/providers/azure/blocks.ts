@@ -2,14 +2,13 @@
 // Large contents in blocks. Not the SDK's uploadData or uploadStream: those hold a block each for all that are under way.
 
 import { randomBytes } from 'node:crypto';
-import type { BlockBlobClient } from '@azure/storage-blob';
+import { digest } from '../../http/content.ts';
 import { linkSignals } from '../../store/abort.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
 import { planParts, sendParts } from '../parts.ts';
-import { conditionOf } from './condition.ts';
+import type { Client } from './client.ts';
 import { errorCodeOf } from './errors.ts';
 import { digestBlob, type Requests } from './requests.ts';
-import type { Perform } from './retry.ts';
 
 const MIB = 1024 * 1024;
 /** Azure's limit. @see https://learn.microsoft.com/azure/storage/blobs/scalability-targets */
@@ -31,82 +30,65 @@ export interface Blocks {
   isFor(sizeBytes: number): boolean;
   /** A failed upload leaves nothing that needs an abort: Azure forgets uncommitted blocks after a week, or as soon as the object is
    *  written. */
-  put(blob: BlockBlobClient, body: Body, options: PutOptions): Promise<void>;
+  put(key: string, body: Body, options: PutOptions): Promise<void>;
 }
 
 export function createBlocks(deps: {
-  readonly perform: Perform;
-  readonly requests: Pick<Requests, 'commit'>;
+  readonly client: Client;
+  readonly requests: Requests;
   readonly sizes?: BlockSizes | undefined;
 }): Blocks {
-  const { perform, requests } = deps;
+  const { client, requests } = deps;
   const { singlePutMaxBytes, blockBytes } = deps.sizes ?? {
     singlePutMaxBytes: SINGLE_PUT_MAX_BYTES,
     blockBytes: BLOCK_BYTES,
   };
 
   async function sendBlock(
-    blob: BlockBlobClient,
+    key: string,
     id: string,
     content: Body,
     signal: AbortSignal,
   ): Promise<string> {
-    const { md5Base64 } = await digestBlob(content, signal);
-    const transactionalContentMD5 = Buffer.from(md5Base64, 'base64');
-    await perform(signal, { content }, (abortSignal) =>
-      blob.stageBlock(id, '', content.sizeBytes, { abortSignal, transactionalContentMD5 }),
-    );
+    const wanted = { crc32: false, md5: true, sha256: false };
+    const { md5Base64 = '' } = await digest(content, wanted, signal);
+    await client.send(requests.putBlock(key, id, content, md5Base64), signal);
     return id;
   }
 
-  function sendBlocks(
-    blob: BlockBlobClient,
-    body: Body,
-    signal: AbortSignal,
-  ): Promise<readonly string[]> {
+  function sendBlocks(key: string, body: Body, signal: AbortSignal): Promise<readonly string[]> {
     const plan = planParts(body.sizeBytes, blockBytes, { minPartBytes: MIB, maxParts: MAX_BLOCKS });
     const prefix = randomBytes(8).toString('hex');
-    return sendParts(body, plan, POOL_SIZE, signal, (index, content, linked) =>
-      // Azure wants all ids of a blob in base64 and of one length.
-      sendBlock(
-        blob,
-        Buffer.from(`${prefix}-${String(index).padStart(6, '0')}`).toString('base64'),
-        content,
-        linked,
-      ),
-    );
+    return sendParts(body, plan, POOL_SIZE, signal, (index, content, linked) => {
+      const name = `${prefix}-${String(index).padStart(6, '0')}`;
+      return sendBlock(key, Buffer.from(name).toString('base64'), content, linked);
+    });
   }
 
   async function upload(
-    blob: BlockBlobClient,
+    key: string,
     body: Body,
     { signal, onlyIfVersion }: PutOptions,
   ): Promise<void> {
     const link = linkSignals(signal);
     const linked = link.controller.signal;
     // Azure does not know the MD5 of the whole unless it is told; readers verify by it.
-    const work = [sendBlocks(blob, body, linked), digestBlob(body, linked)] as const;
+    const work = [sendBlocks(key, body, linked), digestBlob(body, linked)] as const;
     // Whichever fails ends the other: the body may be gone as soon as we give up.
     const [ids, digests] = await Promise.all(work).finally(() => {
       link.release();
       link.controller.abort();
     });
-    await perform(signal, {}, (abortSignal) =>
-      blob.commitBlockList([...ids], {
-        ...requests.commit(blob.name, digests),
-        ...conditionOf(onlyIfVersion).sdk,
-        abortSignal,
-      }),
-    );
+    await client.send(requests.commit(key, ids, digests, onlyIfVersion), signal);
   }
 
   return {
     isFor: (sizeBytes) => sizeBytes > singlePutMaxBytes,
 
-    async put(blob, body, options) {
+    async put(key, body, options) {
       for (let collisions = 0; ; collisions++) {
         try {
-          await upload(blob, body, options);
+          await upload(key, body, options);
           return;
         } catch (thrown) {
           if (errorCodeOf(thrown) !== 'InvalidBlockList' || collisions === MAX_COLLISIONS) {

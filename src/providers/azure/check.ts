@@ -2,22 +2,27 @@
 // The check at start. A role or signature may allow reading, writing and deleting objects under RootPath and nothing else, so the
 // container itself is not asked about. Azure itself is believed what it says; of other servers a probe tells whether they do it.
 
-import type { ContainerClient } from '@azure/storage-blob';
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { viewOf } from '../../store/bodies.ts';
+import { NOWHERE, viewOf } from '../../store/bodies.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
+
 import type { ByteRange, Sink } from '../../store/object-store.ts';
 import { probeKey } from '../operation.ts';
 import { PROBE, verifyProbe, withRemoval } from '../probe.ts';
 import { accountSetting, type SharedAccess } from './account.ts';
+import type { BlobRequest, Client } from './client.ts';
 import { type ErrorContext, errorCodeOf, TOKEN_WAIT, toAzureError } from './errors.ts';
 import { digestBlob, type Requests } from './requests.ts';
-import type { Perform } from './retry.ts';
-import type { TokenSource } from './tokens.ts';
 
 /** Azure's own addresses, of all its clouds. */
 const AZURE_HOST = /\.blob\.(core\.|storage\.azure\.net$)/;
+const CREATE_CONTAINER: BlobRequest = {
+  method: 'PUT',
+  key: undefined,
+  query: 'restype=container',
+  headers: { 'content-length': '0' },
+};
 const BLOCK_ID = Buffer.from('probe').toString('base64');
 /** Time enough to have a new signature made. */
 const EXPIRY_NOTICE_DAYS = 14;
@@ -25,10 +30,8 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 
 export interface CheckDependencies {
   readonly context: ErrorContext;
-  readonly container: ContainerClient;
+  readonly client: Client;
   readonly requests: Requests;
-  readonly perform: Perform;
-  readonly tokens: TokenSource | undefined;
   readonly log: Logger;
   /** The RootPath. */
   readonly probePrefix: string;
@@ -40,7 +43,7 @@ export async function checkContainer(deps: CheckDependencies, signal: AbortSigna
   await withCheckTimeout(
     `Azure container "${context.settings.containerName}"`,
     () =>
-      deps.tokens?.isWaiting() === true
+      deps.client.tokens?.isWaiting() === true
         ? TOKEN_WAIT
         : { name: context.origin, settings: accountSetting(context.settings) },
     signal,
@@ -64,15 +67,12 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
 
 /** Reads an object that cannot exist. */
 async function isContainerThere(
-  { container, context, perform }: CheckDependencies,
+  { client, context, requests }: CheckDependencies,
   key: string,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const discard = { write: () => undefined, end: () => undefined };
   try {
-    await perform(signal, { receive: () => discard }, (abortSignal) =>
-      container.getBlockBlobClient(key).download(0, undefined, { abortSignal }),
-    );
+    await client.send(requests.get({ key, range: undefined, sink: NOWHERE }), signal);
     return true;
   } catch (thrown) {
     const code = errorCodeOf(thrown);
@@ -84,12 +84,12 @@ async function isContainerThere(
 }
 
 async function createContainer(
-  { container, context, perform, log }: CheckDependencies,
+  { client, context, log }: CheckDependencies,
   signal: AbortSignal,
 ): Promise<void> {
   const name = context.settings.containerName;
   try {
-    await perform(signal, {}, (abortSignal) => container.create({ abortSignal }));
+    await client.send(CREATE_CONTAINER, signal);
     log.info(`Azure container "${name}" was missing and has been created`);
   } catch (thrown) {
     // Another Orthanc that starts at the same time.
@@ -135,18 +135,13 @@ async function probeWriting(
   key: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const { container, context, perform, requests, log } = deps;
-  const blob = container.getBlockBlobClient(key);
+  const { client, context, requests, log } = deps;
   const content = viewOf(PROBE);
-  const { sdk } = requests.put(key, content, await digestBlob(content, signal));
-  await attempt('write', () =>
-    perform(signal, { content }, (abortSignal) =>
-      blob.upload('', content.sizeBytes, { ...sdk, abortSignal }),
-    ),
-  );
+  const digests = await digestBlob(content, signal);
+  await attempt('write', () => client.send(requests.put(key, content, digests), signal));
   await withRemoval(tryOut, async () => {
     try {
-      await perform(signal, {}, (abortSignal) => blob.delete({ abortSignal }));
+      await client.send({ method: 'DELETE', key }, signal);
     } catch (thrown) {
       if (errorCodeOf(thrown) !== 'BlobImmutableDueToPolicy') throw explain('delete', thrown);
       log.warning(
@@ -161,18 +156,12 @@ async function probeWriting(
     if (isAzure(context)) return;
     // The first step of a large upload. A block that is not committed goes with the blob.
     await attempt('write a block of', () =>
-      perform(signal, { content }, (abortSignal) =>
-        blob.stageBlock(BLOCK_ID, '', content.sizeBytes, { abortSignal }),
-      ),
+      client.send(requests.putBlock(key, BLOCK_ID, content, digests.md5Base64), signal),
     );
   }
 
   async function read(range: ByteRange | undefined, sink: Sink): Promise<void> {
-    const receive = requests.receive({ key, range, sink });
-    const count = range === undefined ? undefined : range.end - range.start;
-    await perform(signal, { receive }, (abortSignal) =>
-      blob.download(range?.start, count, { ...requests.get(range).sdk, abortSignal }),
-    );
+    await client.send(requests.get({ key, range, sink }), signal);
   }
 
   async function attempt(verb: string, work: () => Promise<unknown>): Promise<void> {

@@ -1,73 +1,230 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The SDK's client as this provider needs it: our transport beneath, its credentials, its log in ours.
+// Requests to one container. The SDK's policies authorize and log them, our transport carries them, the shared retry repeats them.
+// Listings are read by the SDK's client, whose requests take the same way.
 
-import { Readable } from 'node:stream';
+import { randomUUID } from 'node:crypto';
+import { authorizeRequestOnTenantChallenge } from '@azure/core-client';
+import {
+  bearerTokenAuthenticationPolicy,
+  createEmptyPipeline,
+  createHttpHeaders,
+  createPipelineRequest,
+  logPolicy,
+  type Pipeline,
+  type PipelineRequest,
+  RestError,
+} from '@azure/core-rest-pipeline';
 import { AzureLogger } from '@azure/logger';
-import { BlobServiceClient, type ContainerClient, newPipeline } from '@azure/storage-blob';
-import { readLocation } from '../../http/network-errors.ts';
-import type { ExchangeRequest, Headers, Receiver, Transport } from '../../http/transport.ts';
+import {
+  BlobServiceClient,
+  ContainerClient,
+  newPipeline,
+  StorageOAuthScopes,
+  StorageSharedKeyCredential,
+} from '@azure/storage-blob';
+import { storageSharedKeyCredentialPolicy } from '@azure/storage-common';
+import { AnswerError } from '../../http/answer-error.ts';
+import { createRetry, type RetryOptions } from '../../http/retry.ts';
+import type { Answer, ExchangeRequest, Headers, Transport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
-import { linkSignals } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
-import type { Body } from '../../store/object-store.ts';
+import { readRefusal } from './errors.ts';
 import { assertMatches, isFromStore, REQUEST_ID } from './requests.ts';
 import type { AzureSettings } from './settings.ts';
 import { createDefaultChain, type TokenSource } from './tokens.ts';
 
-/** What a request takes past the SDK, which sees heads only: so a repetition reads the content anew, and bytes that arrive go
- *  straight to their place. */
-export interface SendOptions {
-  readonly content?: Body;
-  readonly receive?: (status: number, headers: Headers) => Receiver;
+/** The first that knows all access tiers; not the SDK's own, which follows the newest cloud. */
+const SERVICE_VERSION = '2021-12-02';
+
+export interface BlobRequest extends Partial<Pick<ExchangeRequest, 'content' | 'receive'>> {
+  readonly method: 'GET' | 'PUT' | 'HEAD' | 'DELETE';
+  /** undefined: the container itself. */
+  readonly key: string | undefined;
+  /** Without "?". */
+  readonly query?: string;
+  readonly headers?: Headers;
 }
 
-export interface Connection {
-  readonly container: ContainerClient;
+export interface Client {
+  /** One request, with retries.
+   *  @throws AnswerError, TransportError, StorageError, what gives out tokens */
+  send(request: BlobRequest, signal: AbortSignal): Promise<Answer>;
+  /** One call of the SDK's client, with retries. @param call must pass the signal on as `abortSignal` */
+  call<T>(signal: AbortSignal, call: (container: ContainerClient) => Promise<T>): Promise<T>;
+  /** The same with other retries. */
+  with(retries: Pick<RetryOptions, 'maxRetries' | 'retryConnecting'>): Client;
+  /** With the signature, where there is one. */
+  readonly url: string;
   /** Where tokens come from, with AccountUrl. */
   readonly tokens: TokenSource | undefined;
-  /** Runs one call of the SDK.
-   *  @param call gets the signal that it must pass to the SDK as `abortSignal`; it belongs to this one request */
-  send<T>(
-    signal: AbortSignal,
-    options: SendOptions,
-    call: (abortSignal: AbortSignal) => Promise<T>,
-  ): Promise<T>;
 }
 
-type SdkHttpClient = NonNullable<NonNullable<Parameters<typeof newPipeline>[1]>['httpClient']>;
-type SdkRequest = Parameters<SdkHttpClient['sendRequest']>[0];
-type SdkResponse = Awaited<ReturnType<SdkHttpClient['sendRequest']>>;
-type SentOptions = SendOptions & { readonly signal: AbortSignal };
-
-export function connect(settings: AzureSettings, transport: Transport, log: Logger): Connection {
+export function createClient(settings: AzureSettings, transport: Transport, log: Logger): Client {
   takeSdkLog(log);
-  // By signal, which is the one option of each call that the SDK hands on to the HTTP client as it is.
-  const sent = new WeakMap<object, SentOptions>();
-  const options = {
-    httpClient: createHttpClient(transport, sent),
-    // Repeated above it, by retry.ts: the SDK's policy knows neither 429 nor Retry-After, and waits 4 s at least.
-    retryOptions: { maxTries: 1 },
-  };
   const { account } = settings;
   const tokens = account.kind === 'default-chain' ? createDefaultChain(transport) : undefined;
   const service =
     account.kind === 'default-chain'
-      ? new BlobServiceClient(account.accountUrl, newPipeline(tokens, options))
-      : BlobServiceClient.fromConnectionString(account.connectionString.reveal(), options);
-  return {
-    container: service.getContainerClient(settings.containerName),
-    tokens,
-    async send(signal, sendOptions, call) {
-      const link = linkSignals(signal);
-      const own = link.controller.signal;
-      sent.set(own, { ...sendOptions, signal: own });
-      try {
-        return await call(own);
-      } finally {
-        link.release();
-      }
-    },
-  };
+      ? new BlobServiceClient(account.accountUrl)
+      : BlobServiceClient.fromConnectionString(account.connectionString.reveal());
+  const { url, credential } = service.getContainerClient(settings.containerName);
+  const { origin, pathname, search } = new URL(url);
+  const authorizing = createAuthorizing(tokens ?? credential);
+  const logging = authorizing.clone();
+  logging.addPolicy(logPolicy({ additionalAllowedHeaderNames: LOGGED_HEADERS }));
+
+  /** @param pipeline of policies, which may ask again after a challenge */
+  async function attempt(
+    pipeline: Pipeline,
+    request: PipelineRequest,
+    rest: Pick<ExchangeRequest, 'path' | 'content' | 'receive' | 'signal' | 'assertMatches'>,
+  ): Promise<Answer> {
+    let answer: Answer | undefined;
+    const exchange = async (authorized: PipelineRequest) => {
+      answer = await transport.exchange({
+        ...rest,
+        origin,
+        method: request.method as ExchangeRequest['method'],
+        headers: authorized.headers.toJSON(),
+        isFromStore,
+      });
+      const headers = createHttpHeaders(answer.headers);
+      return { request: authorized, status: answer.status, headers };
+    };
+    await pipeline.sendRequest({ sendRequest: exchange }, request);
+    if (answer === undefined) throw new Error('the policies sent nothing');
+    if (answer.status >= 200 && answer.status < 300) return answer;
+    throw new AnswerError(answer, readRefusal(answer));
+  }
+
+  function sendOnce(
+    { method, key, query, headers, content, receive }: BlobRequest,
+    signal: AbortSignal,
+  ): Promise<Answer> {
+    const id = randomUUID();
+    const name = key === undefined ? '' : `/${key.split('/').map(encodeURIComponent).join('/')}`;
+    const queries = query === undefined ? search : `${search === '' ? '?' : `${search}&`}${query}`;
+    const path = `${pathname}${name}${queries}`;
+    const request = createPipelineRequest({
+      method,
+      url: origin + path,
+      headers: createHttpHeaders({
+        ...headers,
+        'x-ms-version': SERVICE_VERSION,
+        [REQUEST_ID]: id,
+      }),
+      requestId: id,
+    });
+    return attempt(logging, request, {
+      path,
+      content,
+      receive,
+      signal,
+      assertMatches: (answer) => {
+        assertMatches(key, id, answer);
+      },
+    });
+  }
+
+  /** The SDK has logged what comes here. */
+  async function sendForSdk(request: SdkRequest) {
+    const { method, body, abortSignal } = request;
+    const { href, pathname, search } = new URL(request.url);
+    const answer = await attempt(
+      authorizing,
+      createPipelineRequest({
+        method,
+        url: href,
+        headers: createHttpHeaders(request.headers.rawHeaders()),
+      }),
+      {
+        path: pathname + search,
+        content: toBody(body),
+        receive: undefined,
+        signal: abortSignal instanceof AbortSignal ? abortSignal : undefined,
+        assertMatches: (given) => {
+          assertMatches(undefined, request.headers.get(REQUEST_ID), given);
+        },
+      },
+    );
+    return {
+      request,
+      status: answer.status,
+      headers: toSdkHeaders(request, answer.headers),
+      bodyAsText: Buffer.from(answer.body).toString('utf8'),
+    };
+  }
+
+  const container = new ContainerClient(
+    url,
+    newPipeline(undefined, { httpClient: { sendRequest: sendForSdk }, retryOptions: NO_RETRIES }),
+  );
+
+  function open(retries: Pick<RetryOptions, 'maxRetries' | 'retryConnecting'>): Client {
+    const retry = createRetry({
+      ...retries,
+      classify: (thrown) =>
+        isTransient(thrown, retries.retryConnecting) ? 'transient' : undefined,
+    });
+    return {
+      send: (request, signal) => retry(signal, () => sendOnce(request, signal)),
+      call: (signal, call) =>
+        retry(signal, async () => {
+          try {
+            return await call(container);
+          } catch (thrown) {
+            throw toAnswerError(thrown);
+          }
+        }),
+      with: open,
+      url,
+      tokens,
+    };
+  }
+
+  return open({ maxRetries: settings.maxRetries, retryConnecting: true });
+}
+
+const NO_RETRIES = { maxTries: 1 };
+const LOGGED_HEADERS = ['x-ms-error-code', 'x-ms-range', 'x-ms-version'];
+
+type SdkHttpClient = NonNullable<NonNullable<Parameters<typeof newPipeline>[1]>['httpClient']>;
+type SdkRequest = Parameters<SdkHttpClient['sendRequest']>[0];
+type SdkResponse = Awaited<ReturnType<SdkHttpClient['sendRequest']>>;
+
+/** The SDK's policy for what the settings name. A shared access signature is in the URL and needs none. */
+function createAuthorizing(credential: TokenSource | ContainerClient['credential']): Pipeline {
+  const pipeline = createEmptyPipeline();
+  if ('getToken' in credential) {
+    const challengeCallbacks = { authorizeRequestOnChallenge: authorizeRequestOnTenantChallenge };
+    const scopes = StorageOAuthScopes;
+    pipeline.addPolicy(bearerTokenAuthenticationPolicy({ credential, scopes, challengeCallbacks }));
+  } else if (credential instanceof StorageSharedKeyCredential) {
+    const { accountName } = credential;
+    const accountKey = credential['accountKey'];
+    pipeline.addPolicy(storageSharedKeyCredentialPolicy({ accountName, accountKey }));
+  }
+  return pipeline;
+}
+
+/** Failures that pass, beyond those of all servers. */
+function isTransient(thrown: unknown, retryConnecting: boolean): boolean {
+  // Altered on the way there; of a success, XML that broke off or is none.
+  if (thrown instanceof AnswerError) return thrown.code === 'Md5Mismatch' || thrown.status < 300;
+  // The machine's metadata service stumbles now and then; at start it may not be there at all.
+  const isTokenMissing =
+    thrown instanceof Error &&
+    (thrown.name === 'CredentialUnavailableError' ||
+      thrown.name === 'AggregateAuthenticationError');
+  return isTokenMissing && retryConnecting;
+}
+
+/** An answer that the SDK could not read. */
+function toAnswerError(thrown: unknown): unknown {
+  if (!(thrown instanceof RestError) || thrown.response === undefined) return thrown;
+  const { status, headers, bodyAsText } = thrown.response;
+  const body = Buffer.from(bodyAsText ?? '');
+  return new AnswerError({ status, headers: headers.toJSON(), body }, {});
 }
 
 /** AZURE_LOG_LEVEL makes the SDK print to stderr; the lines belong into Orthanc's log, past its net for secrets. The SDK itself
@@ -81,47 +238,6 @@ function takeSdkLog(log: Logger): void {
   };
 }
 
-function createHttpClient(transport: Transport, sent: WeakMap<object, SentOptions>): SdkHttpClient {
-  return {
-    async sendRequest(request) {
-      const options = request.abortSignal === undefined ? undefined : sent.get(request.abortSignal);
-      const url = new URL(request.url);
-      const answer = await transport.exchange({
-        origin: url.origin,
-        method: request.method as ExchangeRequest['method'],
-        path: url.pathname + url.search,
-        headers: request.headers.rawHeaders(),
-        content: options?.content ?? toBody(request.body),
-        receive: options?.receive,
-        isFromStore,
-        assertMatches: (given) => {
-          assertMatches(decodeURIComponent(url.pathname), request.headers.get(REQUEST_ID), given);
-        },
-        signal: options?.signal,
-      });
-      const isReceived = options?.receive !== undefined && answer.status < 300;
-      return {
-        request,
-        status: answer.status,
-        headers: toSdkHeaders(request, withoutRedirect(answer.headers)),
-        ...(isReceived
-          ? // The bytes have gone to the receiver. A stream that ended would make the SDK fetch the rest of them.
-            { readableStreamBody: new Readable({ read: () => undefined }) }
-          : { bodyAsText: Buffer.from(answer.body).toString('utf8') }),
-      };
-    },
-  };
-}
-
-/** The SDK would go where the header of that name leads, on the same host, up to 20 times. */
-function withoutRedirect({ location, ...headers }: Headers): Headers {
-  const seen = readLocation(location);
-  return seen === undefined ? headers : { ...headers, [REDIRECT]: seen };
-}
-
-/** Where a redirect leads, in what the SDK reports. */
-export const REDIRECT = 'orthanc-redirect';
-
 function toSdkHeaders(request: SdkRequest, headers: Headers): SdkResponse['headers'] {
   // The class is the SDK's secret; an instance is at hand.
   const copy = request.headers.clone();
@@ -130,7 +246,7 @@ function toSdkHeaders(request: SdkRequest, headers: Headers): SdkResponse['heade
   return copy;
 }
 
-function toBody(body: unknown): Body | undefined {
+function toBody(body: unknown) {
   if (body === undefined || body === null || body === '') return undefined;
   if (typeof body !== 'string') throw new TypeError('a request of the SDK has a streaming body');
   return viewOf(Buffer.from(body));

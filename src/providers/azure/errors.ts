@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The one place where what the SDK, Entra ID or the network reports becomes a StorageError.
+// The one place where what Azure, Entra ID or the network reports becomes a StorageError.
 
-import { RestError } from '@azure/core-rest-pipeline';
 import { StorageError } from '../../errors.ts';
-import { describeBetween, describeRefusal } from '../../http/foreign-answers.ts';
+import { AnswerError, type Refusal } from '../../http/answer-error.ts';
+import { describeBetween } from '../../http/foreign-answers.ts';
 import {
   type Destination,
   describeUnderscore,
@@ -13,7 +13,8 @@ import {
   explainTransport,
 } from '../../http/network-errors.ts';
 import { createProxyChoice } from '../../http/proxies.ts';
-import { type Headers, TransportError } from '../../http/transport.ts';
+import { failureBeneath } from '../../http/retry.ts';
+import { type Answer, TransportError } from '../../http/transport.ts';
 import {
   describeClock,
   minutesAhead,
@@ -21,11 +22,10 @@ import {
   oneName,
   readElement,
   rephrase,
+  textOf,
 } from '../../http/words.ts';
-import { TEXT_MAX_CHARACTERS } from '../../text/safe-text.ts';
 import type { Operation } from '../operation.ts';
 import { type Access, accountSetting } from './account.ts';
-import { REDIRECT } from './client.ts';
 import type { AzureSettings } from './settings.ts';
 
 /** What messages are made of beside the error itself. */
@@ -36,12 +36,18 @@ export interface ErrorContext {
   readonly origin: string;
 }
 
-/** Azure's word for what went wrong, such as "BlobNotFound".
+/** Azure's words in an answer that is no success. Of a HEAD's, which has no body, only the header tells.
  *  @see https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes */
+export function readRefusal({ headers, body }: Answer): Refusal {
+  const xml = textOf(body);
+  const code = oneName(headers['x-ms-error-code'] ?? readElement(xml, 'Code'));
+  const words = code === undefined ? undefined : firstLine(readElement(xml, 'Message') ?? '');
+  return { code, words, requestId: headers['x-ms-request-id'] };
+}
+
+/** Such as "BlobNotFound". */
 export function errorCodeOf(thrown: unknown): string | undefined {
-  if (!(thrown instanceof RestError)) return undefined;
-  // A HEAD's answer has no body, only the header.
-  return thrown.response?.headers.get('x-ms-error-code') ?? thrown.code;
+  return thrown instanceof AnswerError ? thrown.code : undefined;
 }
 
 export function toAzureError(
@@ -50,94 +56,45 @@ export function toAzureError(
   context: ErrorContext,
 ): StorageError {
   if (thrown instanceof StorageError) return thrown;
-  const facts = readFacts(thrown);
-  const network = findTransportError(thrown);
-  const explanation =
-    network !== undefined && facts.status === undefined
-      ? explainTransport(network, destinationOf(operation, context, thrown))
-      : (explainToken(thrown, context) ??
-        explainCode(facts, operation, context) ??
-        explainStatus(facts, context) ?? {
-          code: 'INTERNAL' as const,
-          text: `unexpected ${facts.name}: ${facts.words}`,
-        });
+  const failure = failureBeneath(thrown);
+  const { code, text } = explain(thrown, failure, operation, context);
   const container = `Azure container "${context.settings.containerName}"`;
   const subject = operation.key === undefined ? container : `"${operation.key}" in ${container}`;
-  return new StorageError(
-    explanation.code,
-    `cannot ${operation.verb} ${subject}: ${explanation.text}`,
-    {
-      key: operation.key ?? context.settings.containerName,
-      cause: network ?? toCause(thrown, facts),
-      ...(facts.requestId === undefined ? {} : { requestId: facts.requestId }),
-    },
-  );
+  return new StorageError(code, `cannot ${operation.verb} ${subject}: ${text}`, {
+    key: operation.key ?? context.settings.containerName,
+    cause: withoutRequest(failure),
+    ...(failure instanceof AnswerError ? { requestId: failure.requestId } : {}),
+  });
 }
 
-interface Facts {
-  /** Azure's code, or the error's name. */
-  readonly name: string;
-  readonly status: number | undefined;
-  readonly requestId: string | undefined;
-  /** The server's own words. */
-  readonly words: string;
-  /** All of it in short, for the end of a message. */
-  readonly said: string;
-  readonly headers: Headers;
-  /** What a 403 says in addition. It quotes what was signed, so it is only looked at. */
-  readonly detail: string;
-  readonly serverTime: Date | undefined;
-  /** Where a redirect leads. */
-  readonly location: string | undefined;
-}
-
-function readFacts(thrown: unknown): Facts {
-  const isRest = thrown instanceof RestError;
-  const response = isRest ? thrown.response : undefined;
-  const body = (response?.bodyAsText ?? '').slice(0, TEXT_MAX_CHARACTERS);
-  const headers: Headers = response?.headers.toJSON() ?? {};
-  const date = headers['date'];
-  const status = isRest ? (thrown.statusCode ?? response?.status) : undefined;
-  // The SDK's own, where the answer has none: "RestError", "PARSE_ERROR".
-  const hasWords =
-    headers['x-ms-error-code'] !== undefined || readElement(body, 'Code') !== undefined;
-  const name =
-    oneName(headers['x-ms-error-code'] ?? readElement(body, 'Code') ?? errorCodeOf(thrown)) ??
-    (thrown instanceof Error ? thrown.name : 'UnknownError');
-  const words = firstLine(
-    readElement(body, 'Message') ?? (hasWords || !(thrown instanceof Error) ? '' : thrown.message),
-  );
-  return {
-    name,
-    status,
-    requestId: headers['x-ms-request-id'],
-    words,
-    said:
-      status === undefined || hasWords
-        ? `status ${status}, ${name}: ${words}`
-        : describeRefusal({ status, headers, body: Buffer.from(body) }),
-    headers,
-    detail: readElement(body, 'AuthenticationErrorDetail') ?? '',
-    serverTime: date === undefined ? undefined : new Date(date),
-    location: headers[REDIRECT],
-  };
-}
-
-/** A RestError holds the whole request, a URL with its signature included. */
-function toCause(thrown: unknown, facts: Facts): unknown {
-  if (!(thrown instanceof Error)) return thrown;
-  const cause = rephrase(thrown, thrown.name, facts.words);
-  return Object.assign(cause, { code: facts.name, status: facts.status });
-}
-
-/** MSAL and the SDK's policies wrap what the transport threw. */
-export function findTransportError(thrown: unknown): TransportError | undefined {
-  let current: unknown = thrown;
-  for (let depth = 0; depth < 5 && current instanceof Error; depth++) {
-    if (current instanceof TransportError) return current;
-    current = current.cause;
+function explain(
+  thrown: unknown,
+  failure: unknown,
+  operation: Operation,
+  context: ErrorContext,
+): Explanation {
+  if (failure instanceof TransportError) {
+    return explainTransport(failure, destinationOf(operation, context, thrown));
   }
-  return undefined;
+  if (failure instanceof AnswerError) {
+    return explainCode(failure, operation, context) ?? explainStatus(failure, context);
+  }
+  return (
+    explainToken(thrown, context) ?? {
+      code: 'INTERNAL',
+      text:
+        thrown instanceof Error
+          ? `unexpected ${thrown.name}: ${firstLine(thrown.message)}`
+          : `unexpected ${String(thrown)}`,
+    }
+  );
+}
+
+/** Errors of the SDK hold the whole request, a URL with its signature included. */
+function withoutRequest(failure: unknown): unknown {
+  const isOurs = failure instanceof AnswerError || failure instanceof TransportError;
+  if (isOurs || !(failure instanceof Error)) return failure;
+  return rephrase(failure, failure.name, firstLine(failure.message));
 }
 
 /** What a token that does not come waits for. */
@@ -191,13 +148,13 @@ function explainToken(thrown: unknown, context: ErrorContext): Explanation | und
 }
 
 function explainCode(
-  facts: Facts,
+  error: AnswerError,
   operation: Operation,
   context: ErrorContext,
 ): Explanation | undefined {
   const { settings } = context;
   const setting = accountSetting(settings);
-  switch (facts.name) {
+  switch (error.code) {
     case 'BlobNotFound':
       return { code: 'NOT_FOUND', text: 'there is no such object' };
     case 'ConditionNotMet':
@@ -216,15 +173,15 @@ function explainCode(
     case 'AccountIsDisabled':
       return {
         code: 'ACCESS_DENIED',
-        text: `the storage account is disabled; look at its subscription in the Azure portal (${facts.words})`,
+        text: `the storage account is disabled; look at its subscription in the Azure portal (${error.message})`,
       };
     case 'AuthenticationFailed':
-      return explainAuthentication(facts, context);
+      return explainAuthentication(error, context);
     case 'InvalidAuthenticationInfo':
     case 'NoAuthenticationInformation':
       return {
         code: 'ACCESS_DENIED',
-        text: `the account does not accept how the request was signed; correct ${setting} (${facts.words})`,
+        text: `the account does not accept how the request was signed; correct ${setting} (${error.message})`,
       };
     case 'KeyBasedAuthenticationNotPermitted':
       return {
@@ -237,7 +194,7 @@ function explainCode(
         code: 'ACCESS_DENIED',
         text: `the account refuses requests from this network${
           context.access.kind === 'sas' ? ' or with this signature' : ''
-        }; allow this machine in the account's firewall ("Networking") or use a private endpoint, and see that ${setting} is right (${facts.words})`,
+        }; allow this machine in the account's firewall ("Networking") or use a private endpoint, and see that ${setting} is right (${error.message})`,
       };
     case 'AuthorizationPermissionMismatch':
     case 'InsufficientAccountPermissions':
@@ -255,21 +212,21 @@ function explainCode(
     case 'ResourceNotFound':
       return {
         code: 'BAD_CONFIG',
-        text: `${context.origin} knows no such account or container; correct ${setting} (${facts.words})`,
+        text: `${context.origin} knows no such account or container; correct ${setting} (${error.message})`,
       };
     case 'InvalidUri':
     case 'InvalidResourceName':
     case 'OutOfRangeInput':
       return {
         code: 'BAD_CONFIG',
-        text: `the account does not understand the address of the object; correct ${setting}, AzureBlobStorage.ContainerName or .RootPath (${facts.words})`,
+        text: `the account does not understand the address of the object; correct ${setting}, AzureBlobStorage.ContainerName or .RootPath (${error.message})`,
       };
     case 'BlobArchived':
     case 'BlobBeingRehydrated':
       return {
         code: 'ACCESS_DENIED',
         text:
-          facts.name === 'BlobArchived'
+          error.code === 'BlobArchived'
             ? 'the object is in the Archive tier; rehydrate it first (change its tier to Hot, Cool or Cold; this takes hours), or keep the container from archiving'
             : 'the object is being brought back from the Archive tier, which takes hours',
       };
@@ -277,7 +234,7 @@ function explainCode(
     case 'BlobAccessTierNotSupportedForAccountType':
       return {
         code: 'BAD_CONFIG',
-        text: `the account does not know AzureBlobStorage.AccessTier "${settings.accessTier ?? ''}" (${facts.words})`,
+        text: `the account does not know AzureBlobStorage.AccessTier "${settings.accessTier ?? ''}" (${error.message})`,
       };
     case 'BlobImmutableDueToPolicy':
       return {
@@ -303,31 +260,31 @@ function explainCode(
     case 'InvalidMd5':
       return {
         code: 'INTEGRITY',
-        text: `what arrived at the server is not what was sent (${facts.words})`,
+        text: `what arrived at the server is not what was sent (${error.message})`,
       };
     case 'ServerBusy':
     case 'TooManyRequests':
       return {
         code: 'THROTTLED',
-        text: `the account asks for fewer requests; lower AzureBlobStorage.MaxConnections if this persists (${facts.said})`,
+        text: `the account asks for fewer requests; lower AzureBlobStorage.MaxConnections if this persists (${error.said})`,
       };
     case 'OperationTimedOut':
       return { code: 'TIMEOUT', text: 'the server gave up waiting for the request' };
-    case 'AbortError':
-      return { code: 'ABORTED', text: 'the operation was cancelled' };
     default:
       return undefined;
   }
 }
 
 /** One code for a wrong key, a wrong clock and an expired signature; the detail tells them apart. */
-function explainAuthentication(facts: Facts, context: ErrorContext): Explanation {
+function explainAuthentication(error: AnswerError, context: ErrorContext): Explanation {
   const { access } = context;
-  const skew = describeSkew(facts);
+  const skew = describeSkew(error);
+  // It quotes what was signed, so it is only looked at.
+  const detail = readElement(textOf(error.answer.body), 'AuthenticationErrorDetail') ?? '';
   if (access.kind === 'sas') {
     return { code: 'ACCESS_DENIED', text: `${describeSignature(access, skew)}` };
   }
-  if (skew !== undefined || /date header/i.test(facts.detail)) {
+  if (skew !== undefined || /date header/i.test(detail)) {
     return {
       code: 'ACCESS_DENIED',
       text: `${skew ?? describeClock(undefined)}; set this machine's clock (NTP)`,
@@ -337,7 +294,7 @@ function explainAuthentication(facts: Facts, context: ErrorContext): Explanation
   return access.kind === 'key'
     ? {
         code: 'ACCESS_DENIED',
-        text: `the account key is wrong, or something between changes the requests; correct AccountName= and AccountKey= in AzureBlobStorage.ConnectionString (a rotated key is another key), or have proxies and gateways pass path and headers on as they are${describeBetween(facts.headers, proxy?.setting)}`,
+        text: `the account key is wrong, or something between changes the requests; correct AccountName= and AccountKey= in AzureBlobStorage.ConnectionString (a rotated key is another key), or have proxies and gateways pass path and headers on as they are${describeBetween(error.headers, proxy?.setting)}`,
       }
     : {
         code: 'ACCESS_DENIED',
@@ -364,7 +321,7 @@ function describeSignature(
 /** Azure refuses what is signed more than 15 minutes off. */
 const MAX_SKEW_MINUTES = 15;
 
-function describeSkew({ serverTime }: Facts): string | undefined {
+function describeSkew({ serverTime }: AnswerError): string | undefined {
   const minutes = minutesAhead(serverTime) ?? 0;
   return Math.abs(minutes) < MAX_SKEW_MINUTES ? undefined : describeClock(minutes);
 }
@@ -396,14 +353,14 @@ function explainPermission({ verb }: Operation, { access, settings }: ErrorConte
   return `the identity behind ${accountSetting(settings)} lacks a role for this (…/${action}); assign it "Storage Blob Data Contributor" on container "${settings.containerName}"; a new assignment takes up to ten minutes`;
 }
 
-function explainStatus(facts: Facts, context: ErrorContext): Explanation | undefined {
-  const { status } = facts;
-  if (status === undefined) return undefined;
+function explainStatus(
+  { status, location, said: answer }: AnswerError,
+  context: ErrorContext,
+): Explanation {
   const setting = accountSetting(context.settings);
-  const { said: answer } = facts;
   if (status >= 300 && status < 400) {
     const destination = { endpoint: context.origin, addressSetting: setting };
-    return explainRedirect(facts.location, destination, answer);
+    return explainRedirect(location, destination, answer);
   }
   if (status === 413) return explainTooLarge(BODY_LIMIT, answer);
   if (status === 401 || status === 403) {

@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What the settings add to each kind of request, once for both ways of sending (the SDK's clients and lean.ts).
+// The requests for blobs, with what the settings add to them, and how their answers are verified.
 
-import type {
-  BlobDownloadOptions,
-  BlockBlobCommitBlockListOptions,
-  BlockBlobUploadOptions,
-} from '@azure/storage-blob';
 import { CRC32, encodeCrc32 } from '../../checksums/checksums.ts';
 import { digest } from '../../http/content.ts';
 import { nameOf, refuseOther, refuseOtherObject } from '../../http/mismatched-answers.ts';
@@ -16,8 +11,10 @@ import {
   receive,
   type Verifier,
 } from '../../http/receive.ts';
-import type { Answer, Headers, Receiver } from '../../http/transport.ts';
+import type { Answer, Headers } from '../../http/transport.ts';
+import { viewOf } from '../../store/bodies.ts';
 import type { Body, ByteRange } from '../../store/object-store.ts';
+import type { BlobRequest } from './client.ts';
 import type { AzureSettings } from './settings.ts';
 
 const CONTENT_TYPE = 'application/octet-stream';
@@ -44,13 +41,13 @@ export const REQUEST_ID = 'x-ms-client-request-id';
 /** Not every emulator gives the id back; the name is in what this plugin stored.
  *  @throws TransportError, StorageError for an answer to another request */
 export function assertMatches(
-  key: string,
+  key: string | undefined,
   requestId: string | undefined,
   { status, headers }: Answer,
 ): void {
   refuseOther('request id', requestId, headers[REQUEST_ID]);
   const told = headers[`x-ms-meta-${NAME_METADATA}`];
-  if (status < 300) refuseOtherObject(key, told, 'Azure');
+  if (key !== undefined && status < 300) refuseOtherObject(key, told, 'Azure');
 }
 
 /** What goes along with each upload. */
@@ -65,37 +62,33 @@ export async function digestBlob(content: Body, signal: AbortSignal): Promise<Bl
   return { md5Base64, crc32 };
 }
 
+export type ReadOptions = Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'requireChecksum'>;
+
 /** Uploads carry an MD5, since it is what Azure verifies and stores with a blob. The other one that Azure knows, CRC64, costs 0.48 ms
  *  for 512 kB in the SDK's WebAssembly (MD5 0.68), and is not stored. */
 export interface Requests {
-  /** Of a content that goes in one request. */
-  put(
+  put(key: string, content: Body, digests: BlobDigests, onlyIfVersion?: string): BlobRequest;
+  /** A part of a large content. @param id in base64, and of one length for all blocks of a blob */
+  putBlock(key: string, id: string, content: Body, md5Base64: string): BlobRequest;
+  /** Makes the blob of its blocks. @param digests of the whole, whose MD5 Azure does not compute itself */
+  commit(
     key: string,
-    content: Body,
+    ids: readonly string[],
     digests: BlobDigests,
-  ): { readonly headers: Headers; readonly sdk: BlockBlobUploadOptions };
-  /** Of a content that went in blocks. */
-  commit(key: string, digests: BlobDigests): BlockBlobCommitBlockListOptions;
-  get(range: ByteRange | undefined): {
-    readonly headers: Headers;
-    readonly sdk: BlobDownloadOptions;
-  };
-  receive(
-    options: Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'requireChecksum'>,
-  ): (status: number, headers: Headers) => Receiver;
+    onlyIfVersion?: string,
+  ): BlobRequest;
+  get(options: ReadOptions): BlobRequest;
 }
 
 /** @param verifyMd5 compare whole reads with the MD5 where there is no CRC32: for an Orthanc that does not verify MD5s itself */
-export function createRequests(settings: AzureSettings, verifyMd5: boolean): Requests {
-  const { accessTier } = settings;
-  const tier = accessTier === undefined ? {} : { tier: accessTier };
+export function createRequests({ accessTier }: AzureSettings, verifyMd5: boolean): Requests {
   const isRangeVerified = ({ start, end }: ByteRange) =>
     end - start <= (verifyMd5 ? MAX_RANGE_MD5_BYTES : SMALL_RANGE_BYTES);
 
   function createVerifier(
     headers: Headers,
     isWhole: boolean,
-    { range, requireChecksum }: Pick<ReceiveOptions, 'range' | 'requireChecksum'>,
+    { range, requireChecksum }: ReadOptions,
   ): Verifier | undefined {
     const crc32 = headers[`x-ms-meta-${CRC32_METADATA}`];
     if (isWhole && crc32 !== undefined) {
@@ -111,61 +104,84 @@ export function createRequests(settings: AzureSettings, verifyMd5: boolean): Req
       : undefined;
   }
 
-  const metadataOf = (key: string, { crc32 }: BlobDigests) => ({
-    [CRC32_METADATA]: encodeCrc32(crc32),
-    [NAME_METADATA]: nameOf(key),
+  /** Of a new blob. */
+  const blobHeaders = (
+    key: string,
+    { crc32 }: BlobDigests,
+    onlyIfVersion: string | undefined,
+  ): Headers => ({
+    [`x-ms-meta-${CRC32_METADATA}`]: encodeCrc32(crc32),
+    [`x-ms-meta-${NAME_METADATA}`]: nameOf(key),
+    ...(accessTier === undefined ? {} : { 'x-ms-access-tier': accessTier }),
+    ...(onlyIfVersion === undefined ? {} : { 'if-match': onlyIfVersion }),
   });
 
   return {
-    put: (key, content, digests) => ({
+    put: (key, content, digests, onlyIfVersion) => ({
+      method: 'PUT',
+      key,
+      content,
       headers: {
+        ...blobHeaders(key, digests, onlyIfVersion),
         'content-length': String(content.sizeBytes),
         'content-type': CONTENT_TYPE,
         'content-md5': digests.md5Base64,
-        ...toHeaders(metadataOf(key, digests)),
         'x-ms-blob-type': 'BlockBlob',
-        ...(accessTier === undefined ? {} : { 'x-ms-access-tier': accessTier }),
-      },
-      sdk: {
-        transactionalContentMD5: Buffer.from(digests.md5Base64, 'base64'),
-        metadata: metadataOf(key, digests),
-        blobHTTPHeaders: { blobContentType: CONTENT_TYPE },
-        ...tier,
       },
     }),
-    commit: (key, digests) => ({
-      blobHTTPHeaders: {
-        blobContentType: CONTENT_TYPE,
-        blobContentMD5: Buffer.from(digests.md5Base64, 'base64'),
+    putBlock: (key, id, content, md5Base64) => ({
+      method: 'PUT',
+      key,
+      query: `comp=block&blockid=${encodeURIComponent(id)}`,
+      content,
+      headers: {
+        'content-length': String(content.sizeBytes),
+        'content-type': CONTENT_TYPE,
+        'content-md5': md5Base64,
       },
-      metadata: metadataOf(key, digests),
-      ...tier,
     }),
-    get: (range) => {
-      if (range === undefined) return { headers: {}, sdk: {} };
-      const withMd5 = isRangeVerified(range);
+    commit(key, ids, digests, onlyIfVersion) {
+      const blocks = ids.map((id) => `<Latest>${id}</Latest>`).join('');
+      const content = viewOf(
+        Buffer.from(`<?xml version="1.0" encoding="utf-8"?><BlockList>${blocks}</BlockList>`),
+      );
       return {
+        method: 'PUT',
+        key,
+        query: 'comp=blocklist',
+        content,
         headers: {
-          'x-ms-range': `bytes=${range.start}-${range.end - 1}`,
-          ...(withMd5 ? { 'x-ms-range-get-content-md5': 'true' } : {}),
+          ...blobHeaders(key, digests, onlyIfVersion),
+          'content-length': String(content.sizeBytes),
+          'content-type': 'application/xml',
+          'x-ms-blob-content-type': CONTENT_TYPE,
+          'x-ms-blob-content-md5': digests.md5Base64,
         },
-        sdk: withMd5 ? { rangeGetContentMD5: true } : {},
       };
     },
-    receive: (options) => (status, headers) =>
-      receive(
-        {
-          ...options,
-          server: 'Azure',
-          createVerifier: (answered, isWhole) => createVerifier(answered, isWhole, options),
-        },
-        status,
-        headers,
-      ),
+    get(options) {
+      const { key, range } = options;
+      return {
+        method: 'GET',
+        key,
+        headers:
+          range === undefined
+            ? {}
+            : {
+                'x-ms-range': `bytes=${range.start}-${range.end - 1}`,
+                ...(isRangeVerified(range) ? { 'x-ms-range-get-content-md5': 'true' } : {}),
+              },
+        receive: (status, headers) =>
+          receive(
+            {
+              ...options,
+              server: 'Azure',
+              createVerifier: (answered, isWhole) => createVerifier(answered, isWhole, options),
+            },
+            status,
+            headers,
+          ),
+      };
+    },
   };
-}
-
-function toHeaders(metadata: Readonly<Record<string, string>>): Headers {
-  const entries = Object.entries(metadata);
-  return Object.fromEntries(entries.map(([name, value]) => [`x-ms-meta-${name}`, value]));
 }
