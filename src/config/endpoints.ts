@@ -1,19 +1,32 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Which server the settings and the environment name, and whether it is wise to send patient data there by it.
+// Whether an address is one to send patient data to.
 
 import { describeSecret } from '../text/secret.ts';
 import type { Report } from './problems.ts';
 import { isLoopback } from './urls.ts';
 
-/** A server would take the bucket in the address for the bucket and the one behind it for the first folder of every object: all are lost
- *  from sight once the address is corrected.
- *  @param setting that holds the address, which is one of a server of S3 or Google's */
-export function refuseBucketInAddress(
+/** @param setting that holds the address, which is one of a server of S3 or Google's */
+export function checkEndpoint(
   setting: string,
-  endpoint: string,
+  endpoint: string | undefined,
   bucket: string,
   report: Report,
 ) {
+  if (endpoint === undefined) return;
+  refuseBucket(setting, endpoint, bucket, report);
+  warnOfPlainHttp(setting, endpoint, report);
+}
+
+export function warnOfPlainHttp(setting: string, endpoint: string, report: Report) {
+  if (!/^http:/i.test(endpoint) || isLoopback(endpoint)) return;
+  report.warnings.push(
+    `${setting}: without TLS everything, patient data included, crosses the network in the clear; write "https://…"`,
+  );
+}
+
+/** A server would take the bucket in the address for the bucket and the one behind it for the first folder of every object: all are lost
+ *  from sight once the address is corrected. */
+function refuseBucket(setting: string, endpoint: string, bucket: string, report: Report) {
   const url = new URL(endpoint);
   const rest = restOfHost(url.hostname, bucket);
   const isInHost = rest !== undefined && isHostOfStore(rest, bucket);
@@ -68,13 +81,4 @@ function isHostOfStore(rest: string, bucket: string): boolean {
 /** Supabase has its servers of S3 below this path, and a bucket may be called "storage". */
 function isPathOfService(url: URL): boolean {
   return /^\/storage\/v1\/s3$/.test(url.pathname);
-}
-
-/** @param setting that holds the address */
-export function warnOfEndpoint(setting: string, endpoint: string | undefined, report: Report) {
-  if (endpoint !== undefined && /^http:/i.test(endpoint) && !isLoopback(endpoint)) {
-    report.warnings.push(
-      `${setting}: without TLS everything, patient data included, crosses the network in the clear; write "https://…"`,
-    );
-  }
 }

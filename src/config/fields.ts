@@ -47,8 +47,12 @@ export function optionalText(description: string, rule?: Rule) {
 
 /** For what may look like a secret and is none: who reads it must not repeat it in a message. */
 export function optionalAnyText(description: string, rule?: Rule) {
-  const schema = z.pipe(z.transform(blankToUndefined), z.optional(textSchema(rule)));
-  return documented(z.optional(schema), { description });
+  return optional(description, textSchema(rule));
+}
+
+function optional<S extends z.core.$ZodType>(description: string, schema: S) {
+  const given = z.pipe(z.transform(blankToUndefined), z.optional(schema));
+  return documented(z.optional(given), { description });
 }
 
 /** What the provider or a log would repeat later must not be a secret. */
@@ -62,23 +66,18 @@ export function withoutSecret(rule?: Rule): Rule {
 }
 
 export function optionalSecret(description: string, rule?: Rule) {
-  const text = z.pipe(z.transform(blankToUndefined), z.optional(textSchema(rule)));
-  const secret = z.transform((value: string | undefined) =>
-    value === undefined ? undefined : new Secret(value),
-  );
-  return documented(z.optional(z.pipe(text, secret)), { description });
+  const secret = z.transform((text: string) => new Secret(text));
+  return optional(description, z.pipe(textSchema(rule), secret));
 }
 
 export function optionalUrl(description: string, parse: (text: string) => UrlResult) {
-  const text = z.pipe(z.transform(blankToUndefined), z.optional(textSchema(withoutSecret())));
-  const url = z.transform((value: string | undefined, context) => {
-    if (value === undefined) return undefined;
-    const result = parse(value);
+  const url = z.transform((text: string, context): string => {
+    const result = parse(text);
     if ('url' in result) return result.url;
     context.issues.push(ruleIssue(result.problem));
-    return undefined;
+    return z.NEVER;
   });
-  return documented(z.optional(z.pipe(text, url)), { description });
+  return optional(description, z.pipe(textSchema(withoutSecret()), url));
 }
 
 /** The name of a bucket of S3 or Google's. */
@@ -109,13 +108,9 @@ export function wholeNumber(
     readonly aliases?: readonly string[];
   },
 ) {
-  const { min, max, unit, aliases = [] } = range;
-  const schema = z._default(wholeNumberSchema(min, max, unit), range.default);
-  return documented(schema, {
-    description,
-    default: range.default,
-    aliases,
-  });
+  const { min, max, unit, ...doc } = range;
+  const schema = z._default(wholeNumberSchema(min, max, unit), doc.default);
+  return documented(schema, { description, ...doc });
 }
 
 export function wholeNumberSchema(min: number, max: number, unit?: string) {
@@ -144,41 +139,30 @@ export function optionalChoice<const T extends readonly [string, ...string[]]>(
   description: string,
   values: T,
 ) {
-  const schema = z.pipe(z.transform(blankToUndefined), z.optional(choiceSchema(values)));
-  return documented(z.optional(schema), { description });
+  return optional(description, choiceSchema(values));
 }
 
 /** Text that is trimmed, is not empty and keeps the rule. */
-export function textSchema(rule?: Rule, whatToWrite?: string) {
-  const checks: z.core.CheckFn<string>[] = [
-    (payload) => {
-      const problem =
-        payload.value === '' ? `must not be empty${hint(whatToWrite)}` : rule?.(payload.value);
-      if (problem !== undefined) payload.issues.push(ruleIssue(problem));
-    },
-  ];
-  return z.pipe(
-    z.transform(textFromJson),
-    z
-      .string({
-        error: ({ input }) =>
-          input === undefined ? `is missing${hint(whatToWrite)}` : wrongText(input),
-      })
-      .check(z.trim(), ...checks),
+export function textSchema(rule: Rule = () => undefined, whatToWrite?: string) {
+  const check = checkOf((text) =>
+    text === '' ? `must not be empty${hint(whatToWrite)}` : rule(text),
   );
+  const error = ({ input }: { readonly input?: unknown }) =>
+    input === undefined ? `is missing${hint(whatToWrite)}` : wrongText(input);
+  return z.pipe(z.transform(textFromJson), z.string({ error }).check(z.trim(), check));
 }
 
 /** Text that is taken as it is, white space and all. */
 export function exactTextSchema(rule: Rule) {
-  return z.pipe(
-    z.transform(textFromJson),
-    z
-      .string({ error: (issue) => wrongText(issue.input) })
-      .check((payload: z.core.ParsePayload<string>) => {
-        const problem = rule(payload.value);
-        if (problem !== undefined) payload.issues.push(ruleIssue(problem));
-      }),
-  );
+  const error = ({ input }: { readonly input?: unknown }) => wrongText(input);
+  return z.pipe(z.transform(textFromJson), z.string({ error }).check(checkOf(rule)));
+}
+
+function checkOf(rule: Rule): z.core.CheckFn<string> {
+  return ({ value, issues }) => {
+    const problem = rule(value);
+    if (problem !== undefined) issues.push(ruleIssue(problem));
+  };
 }
 
 // Shorter than any password or key that a provider accepts.

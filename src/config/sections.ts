@@ -15,8 +15,8 @@ export type ValuesOf<F extends () => Fields> = z.output<z.ZodMiniObject<ReturnTy
 
 /** All that the configuration has to know of a provider. One that has two names for its section has two of these. */
 export interface ProviderSection<
-  F extends () => Fields = () => Fields,
   Settings extends NetworkSettings = NetworkSettings,
+  F extends () => Fields = () => Fields,
 > {
   /** The provider's name in the log, the status and reports. */
   readonly kind: string;
@@ -66,13 +66,6 @@ export interface Surroundings {
 
 export interface SectionSettings extends CommonSettings, ObeyedVariables {
   readonly provider: ProviderSettings;
-}
-
-/** Has the compiler find the types. */
-export function defineSection<F extends () => Fields, Settings extends NetworkSettings>(
-  section: ProviderSection<F, Settings>,
-): ProviderSection<F, Settings> {
-  return section;
 }
 
 // Those of Orthanc's own settings which this plugin reads; a user may look for them in its section.

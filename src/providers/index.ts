@@ -22,8 +22,8 @@ export const PROVIDERS: readonly Provider[] = [
 ];
 
 /** @param load imports what makes a store of the section's settings */
-export function defineProvider<F extends () => Fields, Settings extends NetworkSettings>(
-  section: ProviderSection<F, Settings>,
+export function defineProvider<Settings extends NetworkSettings, F extends () => Fields>(
+  section: ProviderSection<Settings, F>,
   load: () => Promise<(settings: Settings, deps: StoreDependencies) => ObjectStore>,
 ): Provider {
   return {

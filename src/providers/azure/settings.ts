@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The section AzureBlobStorage, and BlobStorage, its old form, which the C++ plugin still reads.
 
-import { warnOfEndpoint } from '../../config/endpoints.ts';
+import { warnOfPlainHttp } from '../../config/endpoints.ts';
 import {
   flag,
   isGiven,
@@ -15,7 +15,7 @@ import {
 import {
   type CheckContext,
   checkTogether,
-  defineSection,
+  type ProviderSection,
   type ReadContext,
   type ValuesOf,
 } from '../../config/sections.ts';
@@ -34,7 +34,7 @@ export interface AzureSettings extends NetworkSettings {
   readonly accessTier: string | undefined;
 }
 
-export const azureSection = defineSection({
+export const azureSection: ProviderSection<AzureSettings, typeof fields> = {
   kind: 'azure',
   section: 'AzureBlobStorage',
   fields,
@@ -46,16 +46,16 @@ export const azureSection = defineSection({
     literal:
       /^AZURE_(TENANT_ID|CLIENT_ID|CLIENT_SECRET|CLIENT_CERTIFICATE_PATH|FEDERATED_TOKEN_FILE)$/,
   },
-});
+};
 
-export const oldAzureSection = defineSection({
+export const oldAzureSection: ProviderSection<AzureSettings, typeof oldFields> = {
   ...azureSection,
   section: 'BlobStorage',
   replacedBy: 'AzureBlobStorage',
   fields: oldFields,
   checkWritten: checkOldWritten,
   read: readOld,
-});
+};
 
 function fields() {
   return {
@@ -171,7 +171,7 @@ function readAccount(
     report.problems.push(`${setting}: ${result.problem}`);
     return undefined;
   }
-  warnOfEndpoint(setting, result.endpoint, report);
+  warnOfPlainHttp(setting, result.endpoint, report);
   return { kind: 'connection-string', connectionString: new Secret(result.connectionString) };
 }
 

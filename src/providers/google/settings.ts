@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The section GoogleCloudStorage.
 
-import { refuseBucketInAddress, warnOfEndpoint } from '../../config/endpoints.ts';
+import { checkEndpoint } from '../../config/endpoints.ts';
 import {
   bucketRule,
   optionalAnyText,
@@ -9,7 +9,7 @@ import {
   optionalUrl,
   requiredText,
 } from '../../config/fields.ts';
-import { defineSection, type ReadContext, type ValuesOf } from '../../config/sections.ts';
+import type { ProviderSection, ReadContext, ValuesOf } from '../../config/sections.ts';
 import type { NetworkSettings } from '../../config/settings.ts';
 import { parseEndpoint } from '../../config/urls.ts';
 
@@ -22,7 +22,7 @@ export interface GoogleSettings extends NetworkSettings {
   readonly storageClass: string | undefined;
 }
 
-export const googleSection = defineSection({
+export const googleSection: ProviderSection<GoogleSettings, typeof fields> = {
   kind: 'google',
   section: 'GoogleCloudStorage',
   fields,
@@ -34,7 +34,7 @@ export const googleSection = defineSection({
     literal: /^GOOGLE_APPLICATION_CREDENTIALS$/i,
     repeated: /^GOOGLE_APPLICATION_CREDENTIALS$/i,
   },
-});
+};
 
 function fields() {
   return {
@@ -61,9 +61,7 @@ function read(value: ValuesOf<typeof fields>, { section, network, report }: Read
     Endpoint: endpoint,
     ServiceAccountFile: serviceAccountFile,
   } = value;
-  const setting = `${section}.Endpoint`;
-  if (endpoint !== undefined) refuseBucketInAddress(setting, endpoint, bucketName, report);
-  warnOfEndpoint(setting, endpoint, report);
+  checkEndpoint(`${section}.Endpoint`, endpoint, bucketName, report);
   const settings: GoogleSettings = {
     ...network,
     bucketName,

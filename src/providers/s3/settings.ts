@@ -2,8 +2,8 @@
 // The section AwsS3Storage: its settings, the environment variables that count beside them, and what both mean together.
 
 import * as z from 'zod/mini';
-import { refuseBucketInAddress, warnOfEndpoint } from '../../config/endpoints.ts';
-import { firstOf, type Variables } from '../../config/environment.ts';
+import { checkEndpoint } from '../../config/endpoints.ts';
+import { firstOf } from '../../config/environment.ts';
 import {
   BYTES_PER_MB,
   bucketRule,
@@ -22,11 +22,10 @@ import {
   wholeNumber,
   wrongChoice,
 } from '../../config/fields.ts';
-import type { Report } from '../../config/problems.ts';
 import {
   type CheckContext,
   checkTogether,
-  defineSection,
+  type ProviderSection,
   type ReadContext,
   type ValuesOf,
 } from '../../config/sections.ts';
@@ -60,7 +59,7 @@ export interface S3Settings extends NetworkSettings {
   readonly enableSdkLogs: boolean;
 }
 
-export const s3Section = defineSection({
+export const s3Section: ProviderSection<S3Settings, typeof fields> = {
   kind: 's3',
   section: 'AwsS3Storage',
   fields,
@@ -90,7 +89,7 @@ export const s3Section = defineSection({
 \`\`\`
 `,
   ],
-});
+};
 
 const STORAGE_CLASSES = [
   'STANDARD',
@@ -257,32 +256,24 @@ function warnOfStorageClass(
   else report.warnings.push(`${problem} Sent to the server as it is.`);
 }
 
-type Endpoint = Pick<S3Settings, 'endpoint' | 'endpointSetting'>;
-
-function readAddress(
-  value: Values,
-  { section, variables, report }: ReadContext,
-): Endpoint & Pick<S3Settings, 'virtualAddressing'> {
-  const found = findEndpoint(section, value.Endpoint, variables, report);
-  const { endpoint, endpointSetting } = found;
+function readAddress(value: Values, context: ReadContext) {
+  const { section, report } = context;
+  const { endpoint, endpointSetting } = findEndpoint(value.Endpoint, context);
   const virtualAddressing = value.VirtualAddressing && canBePartOfHost(value.BucketName, endpoint);
-  if (endpoint !== undefined) {
-    refuseBucketInAddress(endpointSetting, endpoint, value.BucketName, report);
+  checkEndpoint(endpointSetting, endpoint, value.BucketName, report);
+  // "minio" in a compose file is no domain: nobody answers for "bucket.minio".
+  if (virtualAddressing && endpoint !== undefined && !new URL(endpoint).hostname.includes('.')) {
+    report.warnings.push(
+      `${section}.VirtualAddressing: the bucket's name becomes part of the host's, which has no domain; unless that is set up in DNS, write false`,
+    );
   }
-  warnOfEndpoint(endpointSetting, endpoint, report);
-  warnOfVirtualHost(section, endpoint, virtualAddressing, report);
-  return { ...found, virtualAddressing };
+  return { endpoint, endpointSetting, virtualAddressing };
 }
 
 /** The SDK's own order of names. A profile may hold an address, too; that one only the SDK sees. */
 const ENDPOINT_VARIABLES = ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL'];
 
-function findEndpoint(
-  section: string,
-  endpoint: string | undefined,
-  variables: Variables,
-  report: Report,
-): Endpoint {
+function findEndpoint(endpoint: string | undefined, { section, variables, report }: ReadContext) {
   const isIgnored = /^true$/i.test(variables['AWS_IGNORE_CONFIGURED_ENDPOINT_URLS'] ?? '');
   const variable = isIgnored ? undefined : firstOf(ENDPOINT_VARIABLES, variables);
   if (endpoint !== undefined || variable === undefined) {
@@ -293,19 +284,6 @@ function findEndpoint(
   if ('url' in result) return { endpoint: result.url, endpointSetting: name };
   report.problems.push(`${name}: ${result.problem}`);
   return { endpoint: undefined, endpointSetting: name };
-}
-
-/** "minio" in a compose file is no domain: nobody answers for "bucket.minio". */
-function warnOfVirtualHost(
-  section: string,
-  endpoint: string | undefined,
-  isVirtual: boolean,
-  report: Report,
-) {
-  if (!isVirtual || endpoint === undefined || new URL(endpoint).hostname.includes('.')) return;
-  report.warnings.push(
-    `${section}.VirtualAddressing: the bucket's name becomes part of the host's, which has no domain; unless that is set up in DNS, write false`,
-  );
 }
 
 /** @returns whether a certificate for *.host and DNS allow bucket.host; the AWS SDK has the same rule
