@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// CRC32 as S3 and Azure's tools mean it (ISO-HDLC, zlib's), piecewise, native where Node has it.
+// CRC32 as S3 and Azure's tools mean it (ISO-HDLC, zlib's), piecewise.
 
 import * as zlib from 'node:zlib';
 import type { SlicedCrc } from './slow-checksums.ts';
@@ -10,24 +10,7 @@ const POLYNOMIAL = 0xedb88320;
 /** Continues a checksum.
  *  @param previous the checksum of what came before, 0 at the start
  *  @returns an unsigned 32-bit number */
-export const crc32: (bytes: Uint8Array, previous: number) => number =
-  // zlib.crc32 came with Node 20.15; the table costs about ten times as much and no build should fail for it.
-  typeof zlib.crc32 === 'function' ? zlib.crc32 : createTableCrc32();
-
-/** The same by table, for a Node without zlib.crc32. */
-export function createTableCrc32(): (bytes: Uint8Array, previous: number) => number {
-  const table = new Uint32Array(256);
-  for (let index = 0; index < 256; index++) {
-    let value = index;
-    for (let bit = 0; bit < 8; bit++) value = value & 1 ? (value >>> 1) ^ POLYNOMIAL : value >>> 1;
-    table[index] = value;
-  }
-  return (bytes, previous) => {
-    let value = ~previous;
-    for (const byte of bytes) value = (table[(value ^ byte) & 0xff] ?? 0) ^ (value >>> 8);
-    return ~value >>> 0;
-  };
-}
+export const crc32: (bytes: Uint8Array, previous: number) => number = zlib.crc32;
 
 /** @returns the checksum of two stretches one after the other, from the checksum of each and the length of the second
  *  @see zlib's crc32_combine: appending n zero bytes is a linear map over GF(2), squared up to n */

@@ -3,7 +3,6 @@
 // start, and hangs up where they meet. Over a fast network nothing of this begins (one connection keeps the loop busy), and small
 // objects stay one request.
 
-import { setMaxListeners } from 'node:events';
 import { crc32 } from '../checksums/checksums.ts';
 import { StorageError } from '../errors.ts';
 import { abortReason, linkSignals } from '../store/abort.ts';
@@ -127,7 +126,6 @@ function startHelp(
 ): Help {
   const { sink } = options;
   const link = linkSignals(options.signal);
-  setMaxListeners(0, link.controller.signal);
   const pieces: Piece[] = [];
   let claimedFrom = answer.sizeBytes;
   let hasFailed = false;

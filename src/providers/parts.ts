@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Large contents in parts, several under way at once, none ever held as a whole.
 
-import { setMaxListeners } from 'node:events';
 import { window } from '../http/content.ts';
 import { linkSignals } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
@@ -34,8 +33,6 @@ export async function sendParts<Sent>(
   send: (index: number, content: Body, signal: AbortSignal) => Promise<Sent>,
 ): Promise<readonly Sent[]> {
   const link = linkSignals(signal);
-  // Each part under way listens; from eleven on, Node would warn of a leak.
-  setMaxListeners(0, link.controller.signal);
   const sent: Sent[] = [];
   let next = 0;
   const worker = async () => {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The ObjectStore over one container of Azure Blob Storage.
 
-import { setMaxListeners } from 'node:events';
 import { StorageError } from '../../errors.ts';
 import { hold } from '../../http/content.ts';
 import { removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
+import { createAbortController } from '../../store/abort.ts';
 import type {
   Body,
   ObjectHead,
@@ -38,9 +38,7 @@ export interface AzureDependencies {
 
 export function createAzureStore(settings: AzureSettings, deps: AzureDependencies): ObjectStore {
   const transport = createTransport(settings);
-  const closing = new AbortController();
-  // Each operation under way listens; from eleven on, Node would warn of a leak.
-  setMaxListeners(0, closing.signal);
+  const closing = createAbortController();
   const client = createClient(settings, transport, deps.log);
   const removing = client.with({
     maxRetries: removalRetries(settings.maxRetries),

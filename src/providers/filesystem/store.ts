@@ -2,14 +2,13 @@
 // The ObjectStore over a folder, with Orthanc's own layout where the keys are of the legacy structure.
 
 import { randomUUID } from 'node:crypto';
-import { setMaxListeners } from 'node:events';
 import { constants } from 'node:fs';
 import { lstat, open, stat, unlink } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { FileSystemSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { PIECE_BYTES } from '../../http/content.ts';
-import { abortReason } from '../../store/abort.ts';
+import { abortReason, createAbortController } from '../../store/abort.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
 import { createSemaphore } from '../../store/limit.ts';
 import type { ByteRange, ObjectStore, Sink } from '../../store/object-store.ts';
@@ -31,9 +30,7 @@ const MAX_AT_ONCE = 12;
 export function createFileSystemStore(settings: FileSystemSettings): ObjectStore {
   const root = createRoot(resolve(settings.folder));
   const { isSynchronous } = settings;
-  const closing = new AbortController();
-  // Each operation under way listens; from eleven on, Node would warn of a leak.
-  setMaxListeners(0, closing.signal);
+  const closing = createAbortController();
   const translate = (thrown: unknown, operation: Operation) =>
     toFileSystemError(thrown, operation, root.path);
   const untilGivenUp = createRun(closing.signal, translate);

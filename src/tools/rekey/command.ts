@@ -21,8 +21,7 @@ import { printJson, printLine, tellLine } from '../common/output.ts';
 import { createCliLogger, loadCliSettings } from '../common/settings.ts';
 import { bucketNameOf } from '../common/sides.ts';
 import { openRekeyProgress, type RekeyProgressLine } from './progress.ts';
-import { type RekeyOutcome, rekey } from './rekey.ts';
-import { countSealedFiles } from './sealed-files.ts';
+import { countSealedFiles, type RekeyOutcome, rekey } from './rekey.ts';
 import { openRekeyState, type RekeyState } from './state.ts';
 
 interface Options extends Partial<OrthancOptions> {

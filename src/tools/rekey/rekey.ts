@@ -3,11 +3,13 @@
 // replaced in one put, so that whoever reads finds the old one or the new one, and both are readable; and only the version that was
 // read is replaced, where the provider can do that, so that what Orthanc removes meanwhile does not come back.
 
+import { randomBytes } from 'node:crypto';
 import { createDigester, type Digest } from '../../attachments/digest.ts';
 import {
   ContentType,
   contentTypeOf,
   folderOf,
+  ORTHANC_NAMING,
   type ParsedKey,
   parseKey,
 } from '../../attachments/naming.ts';
@@ -20,13 +22,14 @@ import {
   type EncryptionDescription,
   readHead,
 } from '../../encryption/inspect.ts';
-import type { EncryptionFormat } from '../../encryption/sizes.ts';
+import { A2_HEADER_BYTES, type EncryptionFormat, keyIdOf } from '../../encryption/sizes.ts';
 import { StorageError, toStorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
-import { storeOf } from '../../store/bodies.ts';
-import type { Body, ObjectInfo, ObjectStore } from '../../store/object-store.ts';
+import { bodyOf, storeOf } from '../../store/bodies.ts';
+import { forEachAtOnce } from '../../store/limit.ts';
+import type { Body, ObjectInfo, ObjectStore, OperationOptions } from '../../store/object-store.ts';
+import { once } from '../../store/once.ts';
 import type { Spool } from '../common/files.ts';
-import { type ConditionCheck, createConditionCheck } from './condition-check.ts';
 
 export interface RekeyPlan {
   /** Only objects under this key id; undefined: all that are not under the master key. */
@@ -108,7 +111,7 @@ export async function rekey(deps: RekeyDependencies): Promise<void> {
 async function rekeyOne(
   deps: RekeyDependencies,
   { key, sizeBytes }: ObjectInfo,
-  isConditional: ConditionCheck,
+  isConditional: (signal: AbortSignal) => Promise<boolean>,
 ): Promise<RekeyedObject> {
   const { store, naming, plan, envelope, signal } = deps;
   try {
@@ -288,4 +291,64 @@ async function digestOf(
   const options = { signal, plain: 'refuse' } as const;
   await envelope.get(store, key, undefined, digester.sink, identity, options);
   return digester.digest();
+}
+
+const AT_ONCE = 16;
+
+/** How many files on the disk are encrypted (docs/formats.md) under keys that `isCounted` says yes to. */
+export async function countSealedFiles(
+  files: ObjectStore,
+  envelope: Pick<Envelope, 'looksEncrypted'>,
+  isCounted: (keyId: number) => boolean,
+  options: OperationOptions,
+): Promise<number> {
+  let count = 0;
+  await forEachAtOnce(files.list('', options), AT_ONCE, async ({ key, sizeBytes }) => {
+    if (sizeBytes < A2_HEADER_BYTES || parseKey(key, ORTHANC_NAMING) === undefined) return;
+    try {
+      const head = await readHead(files, key, options);
+      if (envelope.looksEncrypted(head) && isCounted(keyIdOf(head.bytes))) count += 1;
+    } catch (error) {
+      // Orthanc goes on deleting and moving meanwhile.
+      if (toStorageError(error).code !== 'NOT_FOUND') throw error;
+    }
+  });
+  return count;
+}
+
+/** Asks the server once whether it heeds `onlyIfVersion`: some that speak S3 ignore it.
+ *  @param folder where an object of our own may be, which goes again
+ *  @param onUnconditional told once, where it does not */
+function createConditionCheck(
+  store: Pick<ObjectStore, 'put' | 'head' | 'delete'>,
+  folder: string,
+  onUnconditional: () => void,
+): (signal: AbortSignal) => Promise<boolean> {
+  return once(async (signal: AbortSignal) => {
+    const isHeeded = await heedsVersions(store, folder, signal);
+    if (!isHeeded) onUnconditional();
+    return isHeeded;
+  });
+}
+
+async function heedsVersions(
+  store: Pick<ObjectStore, 'put' | 'head' | 'delete'>,
+  folder: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const key = `${folder}rekey-probe-${randomBytes(8).toString('hex')}`;
+  try {
+    await store.put(key, bodyOf(Buffer.from('first')), { signal });
+    const onlyIfVersion = (await store.head(key, { signal }))?.version;
+    if (onlyIfVersion === undefined) return false;
+    await store.put(key, bodyOf(Buffer.from('second')), { signal });
+    await store.put(key, bodyOf(Buffer.from('third')), { signal, onlyIfVersion });
+    return false;
+  } catch (error) {
+    if (toStorageError(error).code === 'NOT_FOUND') return true;
+    throw error;
+  } finally {
+    // Also where the signal has ended what was before.
+    await store.delete(key, { signal: new AbortController().signal });
+  }
 }

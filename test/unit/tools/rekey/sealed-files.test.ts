@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { createEnvelope } from '../../../../src/encryption/envelope.ts';
-import { countSealedFiles } from '../../../../src/tools/rekey/sealed-files.ts';
+import { countSealedFiles } from '../../../../src/tools/rekey/rekey.ts';
 import { never } from '../../../support/bodies.ts';
 import { ciphers } from '../../../support/ciphers.ts';
 import { createMemoryStore, encrypt, testKeyring } from '../../encryption/support.ts';
