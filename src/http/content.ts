@@ -19,6 +19,17 @@ export function hold(body: Body): Body {
   return viewOf(body.read(0, body.sizeBytes));
 }
 
+/** The content of a request that an SDK makes.
+ *  @throws TypeError for a stream */
+export function contentOf(given: unknown): Body | undefined {
+  if (given === undefined || given === null || given === '') return undefined;
+  if (given instanceof Uint8Array) return viewOf(given);
+  if (typeof given === 'string' || given instanceof URLSearchParams) {
+    return viewOf(Buffer.from(given.toString()));
+  }
+  throw new TypeError('a request of an SDK has a content of an unexpected kind');
+}
+
 /** Bytes [start, end) of a body as a body of its own. */
 export function window(body: Body, start: number, end: number): Body {
   return {

@@ -22,18 +22,15 @@ export function removalRetries(maxRetries: number): number {
   return Math.min(maxRetries, MAX_REMOVAL_RETRIES);
 }
 
-/** Why an attempt may be repeated. */
-export interface Repeatable {
-  readonly isThrottled: boolean;
-  /** What the server asked for. */
-  readonly retryAfterMs: number | undefined;
-}
-
 /** Full jitter, so that many clients do not come back together.
- *  @param retries 1 for the first repetition */
+ *  @param retries 1 for the first repetition
+ *  @param retryAfterMs what the server asked for */
 export function delayMs(
   retries: number,
-  { isThrottled, retryAfterMs = 0 }: Repeatable,
+  {
+    isThrottled,
+    retryAfterMs = 0,
+  }: { readonly isThrottled: boolean; readonly retryAfterMs: number | undefined },
   random: () => number,
 ): number {
   const base = isThrottled ? THROTTLED_BASE_DELAY_MS : BASE_DELAY_MS;
@@ -165,33 +162,3 @@ export function failureBeneath(thrown: unknown): unknown {
 }
 
 const MAX_WRAPPINGS = 5;
-
-/** Repeats an attempt up to so many times, for as long as `judge` finds reason to. For SDKs whose own retries cannot be made to
- *  follow MaxRetries, Retry-After and the signal. */
-export async function withRetries<T>(
-  options: {
-    readonly maxRetries: number;
-    readonly signal: AbortSignal;
-    readonly random: () => number;
-    judge(thrown: unknown): Repeatable | undefined;
-  },
-  attempt: () => Promise<T>,
-): Promise<T> {
-  const { signal } = options;
-  let doubts = 0;
-  for (let retries = 0; ; ) {
-    if (signal.aborted) throw abortReason(signal);
-    try {
-      return await attempt();
-    } catch (thrown) {
-      const reason = signal.aborted ? undefined : options.judge(thrown);
-      if (isWrongAnswer(thrown)) doubts += 1;
-      if (reason === undefined || retries === options.maxRetries || doubts > MAX_WRONG_ANSWERS) {
-        throw thrown;
-      }
-      retries += 1;
-      tellFailure(signal, thrown);
-      await sleepUntilAborted(delayMs(retries, reason, options.random), signal);
-    }
-  }
-}

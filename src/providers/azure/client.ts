@@ -24,10 +24,10 @@ import {
 } from '@azure/storage-blob';
 import { storageSharedKeyCredentialPolicy } from '@azure/storage-common';
 import { AnswerError } from '../../http/answer-error.ts';
+import { contentOf } from '../../http/content.ts';
 import { createRetry, type RetryOptions } from '../../http/retry.ts';
 import type { Answer, ExchangeRequest, Headers, Transport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
-import { viewOf } from '../../store/bodies.ts';
 import { readRefusal } from './errors.ts';
 import { assertMatches, isFromStore, REQUEST_ID } from './requests.ts';
 import type { AzureSettings } from './settings.ts';
@@ -139,7 +139,7 @@ export function createClient(settings: AzureSettings, transport: Transport, log:
       }),
       {
         path: pathname + search,
-        content: toBody(body),
+        content: contentOf(body),
         receive: undefined,
         signal: abortSignal instanceof AbortSignal ? abortSignal : undefined,
         assertMatches: (given) => {
@@ -244,10 +244,4 @@ function toSdkHeaders(request: SdkRequest, headers: Headers): SdkResponse['heade
   for (const name of copy.headerNames()) copy.remove(name);
   for (const [name, value] of Object.entries(headers)) copy.set(name, value);
   return copy;
-}
-
-function toBody(body: unknown) {
-  if (body === undefined || body === null || body === '') return undefined;
-  if (typeof body !== 'string') throw new TypeError('a request of the SDK has a streaming body');
-  return viewOf(Buffer.from(body));
 }

@@ -17,10 +17,9 @@ import {
   type TokenCredential,
   WorkloadIdentityCredential,
 } from '@azure/identity';
+import { contentOf } from '../../http/content.ts';
 import { type ExchangeRequest, type Transport, TransportError } from '../../http/transport.ts';
 import { linkSignals } from '../../store/abort.ts';
-import { viewOf } from '../../store/bodies.ts';
-import type { Body } from '../../store/object-store.ts';
 
 export type { AccessToken, GetTokenOptions, TokenCredential };
 
@@ -36,11 +35,11 @@ export function createCredential(transport: Transport, variables: Variables): To
     isSet(variables['AZURE_FEDERATED_TOKEN_FILE']) &&
     isSet(variables['AZURE_TENANT_ID']) &&
     isSet(clientId);
-  // What lasts longer is repeated above it, by retry.ts; by default this would take 7 s of a start.
-  const hasty = { ...options, retryOptions: { maxRetries: 1, retryDelayInMs: 500 } };
+  // What lasts longer is repeated above it, by http/retry.ts; by default this would take 7 s of a start.
+  const quick = { ...options, retryOptions: { maxRetries: 1, retryDelayInMs: 500 } };
   return new ChainedTokenCredential(
-    new EnvironmentCredential(hasty),
-    ...(hasWorkloadIdentity ? [new WorkloadIdentityCredential(hasty)] : []),
+    new EnvironmentCredential(quick),
+    ...(hasWorkloadIdentity ? [new WorkloadIdentityCredential(quick)] : []),
     new ManagedIdentityCredential(isSet(clientId) ? { ...options, clientId } : options),
   );
 }
@@ -61,7 +60,7 @@ function createHttpClient(transport: Transport): HttpClient {
           method: request.method as ExchangeRequest['method'],
           path: url.pathname + url.search,
           headers: request.headers.toJSON(),
-          content: toBody(request.body),
+          content: contentOf(request.body),
           receive: undefined,
           isFromStore: undefined,
           signal: link.controller.signal,
@@ -90,10 +89,4 @@ function signalsOf({ abortSignal, timeout }: PipelineRequest): readonly AbortSig
     ...(abortSignal instanceof AbortSignal ? [abortSignal] : []),
     ...(timeout > 0 ? [AbortSignal.timeout(timeout)] : []),
   ];
-}
-
-function toBody(body: unknown): Body | undefined {
-  if (body === undefined || body === null || body === '') return undefined;
-  if (typeof body !== 'string') throw new TypeError('a request for a token has no text for a body');
-  return viewOf(Buffer.from(body));
 }

@@ -3,7 +3,8 @@
 // bucket nor a listing can be asked for; which permissions one has, anybody may ask Google. Other servers are tried: what they answer
 // says little of what they do.
 
-import { isConnectError } from '../../http/retry.ts';
+import { AnswerError } from '../../http/answer-error.ts';
+import { failureBeneath, isConnectError } from '../../http/retry.ts';
 import { TransportError } from '../../http/transport.ts';
 import { oneLine } from '../../http/words.ts';
 import type { Logger } from '../../log.ts';
@@ -13,9 +14,9 @@ import type { ObjectStore } from '../../store/object-store.ts';
 import type { Cleanups } from '../cleanups.ts';
 import { probeKey } from '../operation.ts';
 import { PROBE, verifyProbe, withRemoval } from '../probe.ts';
-import { AnswerError, type Client, causeOf, isThrottling } from './client.ts';
+import type { Client } from './client.ts';
 import { CredentialsError } from './credentials.ts';
-import { isRetained, permissionIn, toGoogleError } from './errors.ts';
+import { isRetained, isThrottling, permissionIn, toGoogleError } from './errors.ts';
 import { type Requests, readGranted, removeObject } from './requests.ts';
 import type { Resumable } from './resumable.ts';
 import type { GoogleSettings } from './settings.ts';
@@ -161,6 +162,6 @@ function isUnsupported(thrown: unknown): boolean {
 
 /** The server's words are about one request, all else about the way to it. */
 function explain(deps: CheckDependencies, verb: string, key: string, thrown: unknown): unknown {
-  if (!(causeOf(thrown) instanceof AnswerError)) return thrown;
+  if (!(failureBeneath(thrown) instanceof AnswerError)) return thrown;
   return toGoogleError(thrown, { verb, key }, deps.settings, deps.client.target);
 }

@@ -3,9 +3,10 @@
 // HttpsCACertificates hold for them too.
 
 import { type AuthClient, GoogleAuth, gaxios, JWT } from 'google-auth-library';
+import { contentOf } from '../../http/content.ts';
 import type { ExchangeRequest, Headers, Transport } from '../../http/transport.ts';
+import { asRecord } from '../../http/words.ts';
 import { untilAborted } from '../../store/abort.ts';
-import { viewOf } from '../../store/bodies.ts';
 import { checkDefaultFile } from './default-credentials.ts';
 import { readServiceAccount, type ServiceAccount } from './service-account.ts';
 
@@ -41,6 +42,12 @@ export class CredentialsError extends Error {
 
   constructor(cause: unknown) {
     super(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+
+  /** Of the answer to the request for a token. */
+  get status(): number | undefined {
+    const { status } = asRecord(asRecord(this.cause)['response']);
+    return typeof status === 'number' ? status : undefined;
   }
 }
 
@@ -163,15 +170,17 @@ function transportersIn(value: unknown): readonly AuthClient['transporter'][] {
 function createFetch({ transport }: CredentialsDependencies): Fetch {
   return async (input, init = {}) => {
     const url = new URL(input instanceof Request ? input.url : input);
-    const content = toBytes(init.body);
+    const content = contentOf(init.body);
     const headers = Object.fromEntries(new Headers(init.headers));
     const answer = await transport.exchange({
       origin: url.origin,
       method: (init.method ?? 'GET') as ExchangeRequest['method'],
       path: url.pathname + url.search,
       headers:
-        content === undefined ? headers : { ...headers, 'content-length': String(content.length) },
-      content: content === undefined ? undefined : viewOf(content),
+        content === undefined
+          ? headers
+          : { ...headers, 'content-length': String(content.sizeBytes) },
+      content,
       receive: undefined,
       isFromStore: undefined,
       signal: init.signal ?? undefined,
@@ -189,11 +198,4 @@ async function fetchDirectly(...parameters: Parameters<Fetch>): Promise<Response
     // The library goes by the code, which is that of the cause.
     throw thrown instanceof TypeError && thrown.cause instanceof Error ? thrown.cause : thrown;
   }
-}
-
-function toBytes(body: RequestInit['body']): Uint8Array | undefined {
-  if (body === undefined || body === null) return undefined;
-  if (typeof body === 'string') return Buffer.from(body);
-  if (body instanceof URLSearchParams) return Buffer.from(body.toString());
-  throw new TypeError('a request for a token has a body of an unexpected kind');
 }

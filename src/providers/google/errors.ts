@@ -2,6 +2,7 @@
 // The one place where what Google, its library or the network reports becomes a StorageError.
 
 import { StorageError } from '../../errors.ts';
+import { AnswerError, type Refusal } from '../../http/answer-error.ts';
 import {
   type Destination,
   describeUnderscore,
@@ -10,20 +11,76 @@ import {
   explainTooLarge,
   explainTransport,
 } from '../../http/network-errors.ts';
-import { TransportError } from '../../http/transport.ts';
+import { failureBeneath, type RetryReason } from '../../http/retry.ts';
+import { type Answer, TransportError } from '../../http/transport.ts';
 import {
   asRecord,
   describeClock,
   isSaidOf,
   minutesAhead,
+  oneLine,
+  oneName,
+  readElement,
   rephrase,
   text,
+  textOf,
 } from '../../http/words.ts';
 import type { Operation } from '../operation.ts';
-import { AnswerError, causeOf, isMismatch, isThrottling, statusOf } from './client.ts';
 import { CredentialsError, TOKEN_SERVER } from './credentials.ts';
 import { describePlaces, hideTokens, libraryWords } from './default-credentials.ts';
 import type { GoogleSettings } from './settings.ts';
+
+/** Google's words in an answer that is no success: JSON where it says no to a request, XML where it says no to a download. A page, or plain
+ *  text, has none. */
+export function readRefusal({ body, headers }: Answer): Refusal {
+  const requestId = headers['x-guploader-uploadid'];
+  const error = parseError(Buffer.from(body.buffer, body.byteOffset, body.length).toString('utf8'));
+  if (error !== undefined) return { ...error, requestId };
+  const xml = textOf(body);
+  if (!xml.includes('<Error>')) return { requestId };
+  const words = ['Message', 'Details'].map((name) => readElement(xml, name) ?? '').join(' ');
+  return { code: oneName(readElement(xml, 'Code')), words: oneLine(words), requestId };
+}
+
+function parseError(json: string): Refusal | undefined {
+  try {
+    const value: unknown = JSON.parse(json);
+    // A list of one, where Google answers in a stream; the words alone, where others do.
+    const { error } = asRecord(Array.isArray(value) ? value[0] : value);
+    if (typeof error === 'string') return { words: oneLine(error) };
+    const { message, errors, status } = asRecord(error);
+    if (typeof message !== 'string') return undefined;
+    const first: unknown = Array.isArray(errors) ? errors[0] : undefined;
+    const code = oneName(text(asRecord(first)['reason']) ?? text(status));
+    return { code, words: oneLine(message) };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Failures that pass, beyond those of all servers. */
+export function reasonToRepeat(thrown: unknown): RetryReason | undefined {
+  if (thrown instanceof AnswerError) {
+    if (isThrottling(thrown)) return 'throttled';
+    return isMismatch(thrown) ? 'transient' : undefined;
+  }
+  // The library has repeated it already, but only within a second.
+  const isOfTokenServer = thrown instanceof CredentialsError && (thrown.status ?? 0) >= 500;
+  return isOfTokenServer ? 'transient' : undefined;
+}
+
+/** "We throttle you" has three faces.
+ *  @see https://docs.cloud.google.com/storage/docs/json_api/v1/status-codes */
+export function isThrottling(thrown: unknown): boolean {
+  if (!(thrown instanceof AnswerError)) return false;
+  const isLimit = /rateLimitExceeded$/i.test(thrown.code ?? '');
+  return thrown.status === 429 || (thrown.status === 403 && isLimit);
+}
+
+/** What arrived was not what was sent. */
+function isMismatch(error: AnswerError): boolean {
+  return error.status === 400 && /doesn't match calculated/i.test(error.message);
+}
 
 /** @param target where requests go */
 export function toGoogleError(
@@ -33,7 +90,7 @@ export function toGoogleError(
   target: string,
 ): StorageError {
   if (thrown instanceof StorageError) return thrown;
-  const cause = causeOf(thrown);
+  const cause = failureBeneath(thrown);
   if (cause instanceof StorageError) return cause;
   const { code, text } = explain(thrown, cause, operation, settings, target);
   const bucket = `Google Cloud Storage bucket "${settings.bucketName}"`;
@@ -58,18 +115,18 @@ function explain(
     const isForToken = thrown instanceof CredentialsError;
     return explainTransport(cause, destinationOf(isForToken, operation, settings, target));
   }
-  if (thrown instanceof CredentialsError) return explainCredentials(thrown.cause, settings);
+  if (thrown instanceof CredentialsError) return explainCredentials(thrown, settings);
   const words = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
   return { code: 'INTERNAL', text: `unexpected ${words}` };
 }
 
 /** The library's errors carry the request, and so the signed claim or a refresh token; their messages quote files. */
 function withoutRequest(error: CredentialsError): Error {
-  const { cause } = error;
-  if (causeOf(error) instanceof TransportError) return causeOf(error) as TransportError;
-  const original = cause instanceof Error ? cause : error;
+  const beneath = failureBeneath(error);
+  if (beneath instanceof TransportError) return beneath;
+  const original = error.cause instanceof Error ? error.cause : error;
   const copy = rephrase(original, original.name, libraryWords(error));
-  return Object.assign(copy, { status: statusOf(cause) });
+  return Object.assign(copy, { status: error.status });
 }
 
 function destinationOf(
@@ -218,18 +275,15 @@ function explainForbidden(
   operation: Operation,
   settings: GoogleSettings,
 ): Explanation {
-  const { message, reason = '' } = error;
+  const { message, code = '' } = error;
   if (isUnlisted(error, operation)) return { code: 'NOT_FOUND', text: 'there is no such object' };
-  if (/billing/i.test(message) || reason === 'accountDisabled') {
+  if (/billing/i.test(message) || code === 'accountDisabled') {
     return {
       code: 'ACCESS_DENIED',
       text: `the bucket's project has no active billing account; activate billing in the Google Cloud console (${answer})`,
     };
   }
-  if (
-    reason === 'accessNotConfigured' ||
-    /has not been used in project|is disabled/i.test(message)
-  ) {
+  if (code === 'accessNotConfigured' || /has not been used in project|is disabled/i.test(message)) {
     return {
       code: 'ACCESS_DENIED',
       text: `the Cloud Storage API is not enabled in the credentials' project; enable storage.googleapis.com there (${answer})`,
@@ -241,7 +295,7 @@ function explainForbidden(
       text: `the bucket keeps its objects for a time (retention policy or hold), and the object can be neither removed nor replaced before (${answer})`,
     };
   }
-  if (/vpcServiceControls|organization's policy/i.test(`${reason} ${message}`)) {
+  if (/vpcServiceControls|organization's policy/i.test(`${code} ${message}`)) {
     return {
       code: 'ACCESS_DENIED',
       text: `VPC Service Controls forbid access from here; add this machine's network or the service account to the perimeter (${answer})`,
@@ -253,7 +307,7 @@ function explainForbidden(
       text: `this machine's access scopes do not include writing to Cloud Storage; give the instance the scope "cloud-platform" (${answer})`,
     };
   }
-  if (/serviceusage\.services\.use|USER_PROJECT_DENIED/i.test(`${reason} ${message}`)) {
+  if (/serviceusage\.services\.use|USER_PROJECT_DENIED/i.test(`${code} ${message}`)) {
     return {
       code: 'ACCESS_DENIED',
       text: `the credentials may not use the project that is to pay; allow serviceusage.services.use there (role Service Usage Consumer), or correct GOOGLE_CLOUD_QUOTA_PROJECT (${answer})`,
@@ -276,7 +330,7 @@ function explainNotFound(
   // storage-testbench says "Live version of object bucket/key does not exist".
   const isObject = /no such object/i.test(message) || isSaidOf(message, /\bobject\b/gi, NO_LONGER);
   const isBucket =
-    /NoSuchBucket/i.test(`${message} ${error.reason}`) || isSaidOf(message, /bucket/gi, NO_LONGER);
+    /NoSuchBucket/i.test(`${message} ${error.code}`) || isSaidOf(message, /bucket/gi, NO_LONGER);
   const isAboutObject = operation.key !== undefined && operation.verb !== 'write';
   // Emulators do not say what there is not.
   if (isObject || (!isBucket && isAboutObject)) {
@@ -307,7 +361,7 @@ export function isRetained(thrown: unknown): boolean {
   return (
     thrown instanceof AnswerError &&
     thrown.status === 403 &&
-    (/retentionPolicyNotMet|objectUnderActiveHold/i.test(thrown.reason ?? '') ||
+    (/retentionPolicyNotMet|objectUnderActiveHold/i.test(thrown.code ?? '') ||
       /retention (policy|period)|object retention|active (event-based|temporary) hold|under active/i.test(
         thrown.message,
       ))
@@ -337,7 +391,10 @@ function permissionFor(verb: string): string {
 }
 
 /** What the library says when it finds no credentials or gets no token for them. */
-function explainCredentials(cause: unknown, settings: GoogleSettings): Explanation {
+function explainCredentials(
+  { cause, status }: CredentialsError,
+  settings: GoogleSettings,
+): Explanation {
   const message = libraryWords(cause);
   const { error, error_description: description } = readOauth(cause);
   const words = hideTokens([error, description].filter((word) => word !== undefined).join(': '));
@@ -377,7 +434,6 @@ function explainCredentials(cause: unknown, settings: GoogleSettings): Explanati
       text: `${source(settings)} is expired or revoked, or this machine's clock is off; renew it (a user's by "gcloud auth application-default login"), and check the clock (${words})`,
     };
   }
-  const status = statusOf(cause);
   if (status === 404) {
     return {
       code: 'ACCESS_DENIED',

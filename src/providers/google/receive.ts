@@ -6,9 +6,11 @@ import { type ReceiveOptions, receive as receiveFrom, type Verifier } from '../.
 import type { Headers, Receiver } from '../../http/transport.ts';
 import type { CreateChecksum } from './crc32c.ts';
 
+export type ReadOptions = Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'requireChecksum'>;
+
 /** @throws StorageError as all providers do; INTEGRITY also for an object that Google unpacks on the way */
 export function receive(
-  options: Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'requireChecksum'>,
+  options: ReadOptions,
   createChecksum: CreateChecksum,
   status: number,
   headers: Headers,

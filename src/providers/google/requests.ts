@@ -28,6 +28,7 @@ import type {
 import { type ListPage, requireSize } from '../operation.ts';
 import { type Client, type GoogleRequest, isMarked } from './client.ts';
 import type { CreateChecksum } from './crc32c.ts';
+import { type ReadOptions, receive } from './receive.ts';
 import type { GoogleSettings } from './settings.ts';
 
 /** The most that a page of a listing may hold. */
@@ -54,7 +55,7 @@ export interface Requests {
     crc32c: string,
     onlyIfVersion?: string,
   ): GoogleRequest;
-  read(key: string, range: ByteRange | undefined): Omit<GoogleRequest, 'receive'>;
+  read(options: ReadOptions): GoogleRequest;
   head(key: string): GoogleRequest;
   remove(key: string): GoogleRequest;
   list(prefix: string, pageToken: string | undefined): GoogleRequest;
@@ -170,17 +171,21 @@ export function createRequests(
       };
     },
 
-    read: (key, range) => ({
-      method: 'GET',
-      path: `${object(key)}?alt=media`,
-      headers: readHeaders(range),
-      content: undefined,
-      isAnswer: (answer) => isOfDownload(answer, range !== undefined),
-      assertMatches: (answer) => {
-        assertMatches(key)(answer);
-        refuseKind('a description', answer);
-      },
-    }),
+    read(options) {
+      const { key, range } = options;
+      return {
+        method: 'GET',
+        path: `${object(key)}?alt=media`,
+        headers: readHeaders(range),
+        content: undefined,
+        receive: (status, headers) => receive(options, createChecksum, status, headers),
+        isAnswer: (answer) => isOfDownload(answer, range !== undefined),
+        assertMatches: (answer) => {
+          assertMatches(key)(answer);
+          refuseKind('a description', answer);
+        },
+      };
+    },
     head: (key) => ({
       ...plain('GET', `${object(key)}?${HEAD_FIELDS}`),
       assertMatches: (answer) => {

@@ -3,12 +3,13 @@
 // need either permissions beyond objects.create (XML multipart uploads) or parts that lie in the bucket as objects (compose).
 // @see https://docs.cloud.google.com/storage/docs/performing-resumable-uploads
 
+import { AnswerError } from '../../http/answer-error.ts';
 import { window } from '../../http/content.ts';
 import { type Answer, TransportError } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
 import type { Cleanups } from '../cleanups.ts';
-import { AnswerError, type Client, type GoogleRequest } from './client.ts';
+import type { Client, GoogleRequest } from './client.ts';
 import { assertMatches, isOfUpload, type Requests, readSession, verifyStored } from './requests.ts';
 
 /** "Go on": the server has a part. */

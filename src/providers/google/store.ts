@@ -6,14 +6,7 @@ import { StorageError } from '../../errors.ts';
 import { removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
-import type {
-  Body,
-  ByteRange,
-  GetOptions,
-  ObjectStore,
-  PutOptions,
-  Sink,
-} from '../../store/object-store.ts';
+import type { Body, ObjectStore, PutOptions } from '../../store/object-store.ts';
 import { createCleanups } from '../cleanups.ts';
 import { createRun, listPages, unlessMissing } from '../operation.ts';
 import { checkBucket } from './check.ts';
@@ -21,7 +14,7 @@ import { type Client, createClient } from './client.ts';
 import { loadCrc32c } from './crc32c.ts';
 import { anonymous, createCredentials } from './credentials.ts';
 import { isAnonymous, toGoogleError } from './errors.ts';
-import { receive } from './receive.ts';
+import type { ReadOptions } from './receive.ts';
 import { createRequests, readHead, readPage, removeObject, verifyStored } from './requests.ts';
 import { createResumable } from './resumable.ts';
 import type { GoogleSettings } from './settings.ts';
@@ -53,11 +46,12 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
         transport,
         now: () => performance.now(),
       });
-  const connection = { endpoint: settings.endpoint, transport, credentials, random: Math.random };
-  const open = (maxRetries: number) =>
-    createClient({ ...connection, maxRetries, retryConnecting: true });
-  const client = open(settings.maxRetries);
-  const removing = open(removalRetries(settings.maxRetries));
+  const { endpoint, maxRetries } = settings;
+  const client = createClient(
+    { endpoint, transport, credentials },
+    { maxRetries, retryConnecting: true },
+  );
+  const removing = client.with({ maxRetries: removalRetries(maxRetries), retryConnecting: true });
   const run = createRun(closing.signal, (thrown, operation) =>
     toGoogleError(thrown, operation, settings, client.target),
   );
@@ -70,7 +64,7 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
     const createChecksum = await loadCrc32c();
     const requests = createRequests(settings, createChecksum);
     const resumable = createResumable({ client, requests, cleanups, log });
-    return { createChecksum, requests, resumable };
+    return { requests, resumable };
   }
 
   async function put(client: Client, key: string, body: Body, options: PutOptions): Promise<void> {
@@ -84,22 +78,9 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
     });
   }
 
-  async function get(
-    client: Client,
-    key: string,
-    range: ByteRange | undefined,
-    sink: Sink,
-    { signal, requireChecksum }: GetOptions,
-  ): Promise<void> {
-    const { requests, createChecksum } = await opening;
-    await client.send(
-      {
-        ...requests.read(key, range),
-        receive: (status, headers) =>
-          receive({ key, range, sink, requireChecksum }, createChecksum, status, headers),
-      },
-      signal,
-    );
+  async function get(client: Client, options: ReadOptions, signal: AbortSignal): Promise<void> {
+    const { requests } = await opening;
+    await client.send(requests.read(options), signal);
   }
 
   return {
@@ -110,9 +91,9 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
         else await (await opening).resumable.put(key, body, linked);
       }),
 
-    get: (key, range, sink, options) =>
-      run('read', key, options.signal, (signal) =>
-        get(client, key, range, sink, { ...options, signal }),
+    get: (key, range, sink, { signal, requireChecksum }) =>
+      run('read', key, signal, (linked) =>
+        get(client, { key, range, sink, requireChecksum }, linked),
       ),
 
     head: (key, { signal }) =>
@@ -143,9 +124,8 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
     check: ({ signal }) =>
       run('check', undefined, signal, async (linked) => {
         const { requests } = await opening;
-        const checking = createClient({
-          ...connection,
-          maxRetries: Math.min(CHECK_RETRIES, settings.maxRetries),
+        const checking = client.with({
+          maxRetries: Math.min(CHECK_RETRIES, maxRetries),
           retryConnecting: false,
         });
         await checkBucket(
@@ -157,7 +137,7 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
             log,
             cleanups,
             put: (key, body, options) => put(checking, key, body, options),
-            get: (key, range, sink, options) => get(checking, key, range, sink, options),
+            get: (key, range, sink, options) => get(checking, { key, range, sink }, options.signal),
             probePrefix: deps.probePrefix ?? '',
           },
           linked,
