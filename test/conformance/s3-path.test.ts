@@ -52,33 +52,30 @@ afterAll(async () => {
   await service.stop();
 });
 
-test.each([{ lean: true }, { lean: false }])(
-  'is served in whole, in parts and by listing (lean: $lean)',
-  async ({ lean }) => {
-    const { accessKey, secretKey, region } = service;
-    const settings = makeS3Settings({
-      endpoint: `http://127.0.0.1:${(front.address() as AddressInfo).port}${PATH}`,
-      region,
-      bucketName: BUCKET,
-      credentials: { accessKey, secretKey: new Secret(secretKey) },
-      transfer: { always: true, poolSize: 4, partSizeBytes: 5 * 1024 * 1024 },
-    });
-    const store = createS3Store(settings, { log: makeLogger(), lean });
-    const options = { signal: never() };
-    await store.check(options);
-    for (const sizeBytes of [1_000, 12 * 1024 * 1024]) {
-      const key = `folder/${sizeBytes} bytes`;
-      const bytes = makeBytes(sizeBytes);
-      await store.put(key, makeBody(bytes), options);
-      const sink = makeSink();
-      await store.get(key, undefined, sink, options);
-      expectSameBytes(sink.bytes(), bytes);
-      const listed: string[] = [];
-      for await (const object of store.list('folder/', options)) listed.push(object.key);
-      expect(listed).toEqual([key]);
-      await store.delete(key, options);
-      expect(await store.head(key, options)).toBeUndefined();
-    }
-    await store.close();
-  },
-);
+test('is served in whole, in parts and by listing', async () => {
+  const { accessKey, secretKey, region } = service;
+  const settings = makeS3Settings({
+    endpoint: `http://127.0.0.1:${(front.address() as AddressInfo).port}${PATH}`,
+    region,
+    bucketName: BUCKET,
+    credentials: { accessKey, secretKey: new Secret(secretKey) },
+    transfer: { always: true, poolSize: 4, partSizeBytes: 5 * 1024 * 1024 },
+  });
+  const store = createS3Store(settings, { log: makeLogger() });
+  const options = { signal: never() };
+  await store.check(options);
+  for (const sizeBytes of [1_000, 12 * 1024 * 1024]) {
+    const key = `folder/${sizeBytes} bytes`;
+    const bytes = makeBytes(sizeBytes);
+    await store.put(key, makeBody(bytes), options);
+    const sink = makeSink();
+    await store.get(key, undefined, sink, options);
+    expectSameBytes(sink.bytes(), bytes);
+    const listed: string[] = [];
+    for await (const object of store.list('folder/', options)) listed.push(object.key);
+    expect(listed).toEqual([key]);
+    await store.delete(key, options);
+    expect(await store.head(key, options)).toBeUndefined();
+  }
+  await store.close();
+});

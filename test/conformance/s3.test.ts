@@ -13,7 +13,6 @@ const BUCKET = 'conformance';
 function createTarget(
   name: string,
   options: {
-    readonly lean: boolean;
     readonly multipartFromBytes: number;
     readonly changes: Partial<S3Settings>;
   },
@@ -53,7 +52,7 @@ function createTarget(
       const { endpoint, region } = server;
       const usual = { ...options.changes, endpoint, region, bucketName: BUCKET, ...limits };
       const settings = makeS3Settings({ ...usual, ...changesFor(server, mistake) });
-      return createS3Store(settings, { log: makeLogger(), lean: options.lean });
+      return createS3Store(settings, { log: makeLogger() });
     },
     multipartFromBytes: options.multipartFromBytes,
     checkFailures: {
@@ -66,13 +65,10 @@ function createTarget(
   };
 }
 
-storeConformance(
-  createTarget('S3 (versitygw)', { lean: true, multipartFromBytes: 64 * MIB, changes: {} }),
-);
+storeConformance(createTarget('S3 (versitygw)', { multipartFromBytes: 64 * MIB, changes: {} }));
 
 storeConformance(
-  createTarget('S3 (versitygw) over the SDK alone, in parts, with Content-MD5', {
-    lean: false,
+  createTarget('S3 (versitygw) in parts, with Content-MD5', {
     multipartFromBytes: 5 * MIB,
     changes: {
       checksumMode: 'WhenRequired',

@@ -46,7 +46,6 @@ describe('Azure', () => {
   storeFaults({
     useBench: useAzure,
     requests: [`PUT ${PATH}`, `GET ${PATH}`, `GET ${PATH}`, `DELETE ${PATH}`],
-    extraAttempts: 0,
     internalError: failAzure(500, 'InternalError'),
     internalErrorWord: /InternalError/,
     requestId: TEST_REQUEST_ID,

@@ -45,7 +45,6 @@ storeFaults({
     `GET ${OBJECT}`,
     `DELETE ${OBJECT}`,
   ],
-  extraAttempts: 0,
   internalError: failGoogle(500, 'Internal Error', 'internalError'),
   internalErrorWord: /in Google Cloud Storage bucket "bucket".*internalError/,
   requestId: TEST_REQUEST_ID,

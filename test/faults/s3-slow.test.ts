@@ -32,7 +32,7 @@ describe('a slow connection', () => {
 
   beforeEach(async () => {
     server = await startScriptedServer({ answer: answerS3 });
-    store = open(true);
+    store = createS3Store(makeS3Settings({ endpoint: server.endpoint }), { log: makeLogger() });
     const headers = { etag: '"version-1"', 'x-amz-checksum-crc32': encodeCrc32(crc32(bytes, 0)) };
     server.objects.set('/bucket/key', { bytes: Buffer.from(bytes), headers });
     sentBytes = [];
@@ -43,13 +43,6 @@ describe('a slow connection', () => {
     await store.close();
     await server.close();
   });
-
-  function open(lean: boolean): ObjectStore {
-    return createS3Store(makeS3Settings({ endpoint: server.endpoint }), {
-      log: makeLogger(),
-      lean,
-    });
-  }
 
   async function get(anyOrder: boolean, range?: { start: number; end: number }) {
     const sink = makeSink();
@@ -70,14 +63,6 @@ describe('a slow connection', () => {
     const helpers = server.requests.filter(({ headers }) => headers['range'] !== undefined);
     expect(helpers.length).toBeGreaterThan(2);
     expect(helpers.every(({ headers }) => headers['if-match'] === '"version-1"')).toBe(true);
-  });
-
-  test('gets help on the SDK path too', async () => {
-    await store.close();
-    store = open(false);
-    const sink = await get(true);
-    expectSameBytes(sink.bytes(), bytes);
-    expectHelp(bytes.length);
   });
 
   test('gets help for a large range too', async () => {
@@ -125,7 +110,7 @@ describe('a slow connection', () => {
       const isHelper = exchange.recorded.headers['range'] !== undefined;
       if (!isHelper) return serve(exchange);
       await exchange.readBody();
-      await sleep(600);
+      await sleep(1_500);
       answerS3Error(exchange.response, 403, 'AccessDenied');
     });
     expectSameBytes((await get(true)).bytes(), bytes);

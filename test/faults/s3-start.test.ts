@@ -11,7 +11,14 @@ import type { S3Settings } from '../../src/providers/s3/settings.ts';
 import { createS3Store, type S3Dependencies } from '../../src/providers/s3/store.ts';
 import { withDeadline } from '../../src/store/deadline.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
-import { expectFailure, makeBody, makeBytes, makeSink, never } from '../support/bodies.ts';
+import {
+  expectFailure,
+  expectSameBytes,
+  makeBody,
+  makeBytes,
+  makeSink,
+  never,
+} from '../support/bodies.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { withEnvironment } from '../support/environment.ts';
 import { startProxy } from '../support/forward-proxy.ts';
@@ -330,23 +337,20 @@ describe("credentials of the SDK's chain", () => {
     });
   });
 
-  test.each([{ lean: true }, { lean: false }])(
-    'from the environment, with a session token (lean: $lean)',
-    async ({ lean }) => {
-      const variables = {
-        AWS_ACCESS_KEY_ID: 'temporary-key',
-        AWS_SECRET_ACCESS_KEY: 'temporary-secret',
-        AWS_SESSION_TOKEN: 'session-token',
-      };
-      await withEnvironment(variables, async () => {
-        const store = open(server, { credentials: undefined }, { lean });
-        await store.put('key', makeBody(makeBytes(10)), { signal: never() });
-      });
-      const headers = server.requests[0]?.headers;
-      expect(headers?.['x-amz-security-token']).toBe('session-token');
-      expect(headers?.['authorization']).toContain('Credential=temporary-key/');
-    },
-  );
+  test('from the environment, with a session token', async () => {
+    const variables = {
+      AWS_ACCESS_KEY_ID: 'temporary-key',
+      AWS_SECRET_ACCESS_KEY: 'temporary-secret',
+      AWS_SESSION_TOKEN: 'session-token',
+    };
+    await withEnvironment(variables, async () => {
+      const store = open(server, { credentials: undefined });
+      await store.put('key', makeBody(makeBytes(10)), { signal: never() });
+    });
+    const headers = server.requests[0]?.headers;
+    expect(headers?.['x-amz-security-token']).toBe('session-token');
+    expect(headers?.['authorization']).toContain('Credential=temporary-key/');
+  });
 
   describe('in the places of this machine', () => {
     let folder: string;
@@ -723,15 +727,71 @@ test('VirtualAddressing puts the bucket into the host name', async () => {
   const server = closing(await startScriptedServer({ answer: answerS3 }));
   const store = { endpoint: 'http://store.test:9000' };
   const proxies = makeProxies(server.endpoint);
-  for (const lean of [true, false]) {
-    const virtual = open(store, { proxies, virtualAddressing: true }, { lean });
-    await virtual.put('a/key', makeBody(makeBytes(10)), { signal: never() });
-    expect(server.requests.at(-1)?.url).toMatch(/^http:\/\/bucket\.store\.test:9000\/a\/key/);
-    expect(server.requests.at(-1)?.headers['host']).toBe('bucket.store.test:9000');
-    const path = open(store, { proxies, virtualAddressing: false }, { lean });
-    await path.put('a/key', makeBody(makeBytes(10)), { signal: never() });
-    expect(server.requests.at(-1)?.url).toMatch(/^http:\/\/store\.test:9000\/bucket\/a\/key/);
-  }
+  const virtual = open(store, { proxies, virtualAddressing: true });
+  await virtual.put('a/key', makeBody(makeBytes(10)), { signal: never() });
+  expect(server.requests.at(-1)?.url).toMatch(/^http:\/\/bucket\.store\.test:9000\/a\/key/);
+  expect(server.requests.at(-1)?.headers['host']).toBe('bucket.store.test:9000');
+  const path = open(store, { proxies, virtualAddressing: false });
+  await path.put('a/key', makeBody(makeBytes(10)), { signal: never() });
+  expect(server.requests.at(-1)?.url).toMatch(/^http:\/\/store\.test:9000\/bucket\/a\/key/);
+});
+
+describe('buckets of other kinds', () => {
+  test('a directory bucket (S3 Express) is served by sessions', async () => {
+    const server = closing(await startScriptedServer({ answer: answerS3 }));
+    const session = `<CreateSessionResult><Credentials><AccessKeyId>session-key</AccessKeyId><SecretAccessKey>session-secret</SecretAccessKey><SessionToken>session-token</SessionToken><Expiration>${new Date(Date.now() + 300_000).toISOString()}</Expiration></Credentials></CreateSessionResult>`;
+    server.always(async ({ recorded, response, proceed }) => {
+      if (recorded.url.includes('?session')) response.end(session);
+      else await proceed();
+    });
+    const store = open(
+      { endpoint: 'http://s3express-use1-az4.us-east-1.amazonaws.com' },
+      {
+        bucketName: 'images--use1-az4--x-s3',
+        virtualAddressing: true,
+        proxies: makeProxies(server.endpoint),
+        transfer: { always: true, poolSize: 2, partSizeBytes: 5 * 1024 * 1024 },
+      },
+    );
+    await check(store);
+    const options = { signal: never() };
+    const bytes = makeBytes(6_000_000);
+    await store.put('key', makeBody(bytes), options);
+    const sink = makeSink();
+    await store.get('key', undefined, sink, options);
+    expectSameBytes(sink.bytes(), bytes);
+    const [first, ...others] = server.requests;
+    expect(first?.url).toMatch(/^http:\/\/images--use1-az4--x-s3\.s3express-use1-az4\..*\?session/);
+    const own = others.filter(({ url }) => !url.includes('?session'));
+    expect(own).toHaveLength(server.requests.length - 2);
+    for (const { headers } of own) {
+      expect(headers['x-amz-s3session-token']).toBe('session-token');
+      expect(headers['authorization']).toMatch(/Credential=session-key\/.*\/s3express\//);
+    }
+  });
+
+  test('a session that is refused is explained like any other request', async () => {
+    const server = closing(await startScriptedServer({ answer: answerS3 }));
+    server.always(failS3(403, 'AccessDenied'));
+    const store = open(
+      { endpoint: 'http://s3express-use1-az4.us-east-1.amazonaws.com' },
+      {
+        bucketName: 'images--use1-az4--x-s3',
+        virtualAddressing: true,
+        proxies: makeProxies(server.endpoint),
+      },
+    );
+    await expectFailure(check(store), 'ACCESS_DENIED', /access is denied to these credentials/);
+  });
+
+  test('a multi-region access point is refused by name, and nothing is sent', async () => {
+    const bucketName = 'arn:aws:s3::111122223333:accesspoint/mfzwi23gnjvgw.mrap';
+    const changes = { bucketName, endpoint: undefined, virtualAddressing: true };
+    const store = open(server, changes);
+    const message = /^AwsS3Storage\.BucketName: .*multi-region access point.*write the name of one/;
+    await expectFailure(check(store), 'BAD_CONFIG', message);
+    await expectFailure(store.head('key', { signal: never() }), 'BAD_CONFIG', message);
+  });
 });
 
 describe('the wrong style of address', () => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What a user notices when an S3 server, or the way to it, misbehaves. Each case runs with and without the lean path.
+// What a user notices when an S3 server, or the way to it, misbehaves.
 
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -28,25 +28,25 @@ const WRONG_CRC32 = 'AAAAAA==';
 /** What S3 shows of a request whose signature is wrong. */
 const SIGNED = 'AWS4-SIGNED';
 
-const useS3 = (lean: boolean) =>
+const useS3 = () =>
   useBench<Partial<S3Settings>, Partial<S3Dependencies>>({
     answer: answerS3,
     create: ({ endpoint }, changes, log, deps) => {
       const settings = makeS3Settings({ endpoint, maxRetries: 3, ...changes });
-      const store = createS3Store(settings, { log, lean, ...deps });
+      const store = createS3Store(settings, { log, ...deps });
       return withDeadline(store, settings.requestTimeoutMs);
     },
     secret: TEST_SECRET_KEY,
   });
 
-describe.each([
-  { path: 'lean path', lean: true },
-  { path: 'SDK path', lean: false },
-])('S3, $path', ({ lean }) => {
+function readAmzDate(date: string): number {
+  return Date.parse(date.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5'));
+}
+
+describe('S3', () => {
   storeFaults({
-    useBench: () => useS3(lean),
+    useBench: useS3,
     requests: ['PUT /bucket/key', 'GET /bucket/key', 'GET /bucket/key', 'DELETE /bucket/key'],
-    extraAttempts: lean ? 1 : 0,
     internalError: failS3(500, 'InternalError'),
     internalErrorWord: /InternalError/,
     requestId: TEST_REQUEST_ID,
@@ -162,7 +162,7 @@ describe.each([
   });
 
   describe('requests', () => {
-    const bench = useS3(lean);
+    const bench = useS3();
     const { open, put, get } = bench;
 
     test('keys are sent as they are, odd ones and double slashes included', async () => {
@@ -259,7 +259,7 @@ describe.each([
   });
 
   describe('faults of its own kind', () => {
-    const bench = useS3(lean);
+    const bench = useS3();
     const { open, put, get } = bench;
 
     test('a clock that is 20 minutes off is corrected from the answer', async () => {
@@ -267,7 +267,7 @@ describe.each([
       const serverTime = new Date(Date.now() + 20 * 60_000);
       const skewed: Step = async (exchange) => {
         const sent = exchange.recorded.headers['x-amz-date'] ?? '';
-        const sentMs = Date.parse(sent.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5'));
+        const sentMs = readAmzDate(sent);
         exchange.response.setHeader('date', serverTime.toUTCString());
         if (Math.abs(sentMs - serverTime.getTime()) < 60_000) {
           await exchange.proceed();
@@ -286,6 +286,21 @@ describe.each([
       expect(bench.server.requests.length - before).toBe(1);
     });
 
+    test('a clock that is off is corrected for all requests under way, without retries', async () => {
+      const store = open({ maxRetries: 0 });
+      const date = new Date(Date.now() - 20 * 60_000).toUTCString();
+      let refused = 0;
+      bench.server.always(async (exchange) => {
+        exchange.response.setHeader('date', date);
+        const sent = exchange.recorded.headers['x-amz-date'] ?? '';
+        const isRight = Math.abs(Date.parse(date) - readAmzDate(sent)) < 60_000;
+        if (!isRight) refused += 1;
+        await (isRight ? exchange.proceed() : failS3(403, 'RequestTimeTooSkewed')(exchange));
+      });
+      await Promise.all([put(store), put(store), put(store)]);
+      expect(refused).toBeGreaterThan(0);
+    });
+
     test('a clock that is off and stays so is explained with the difference', async () => {
       const store = open({ maxRetries: 1 });
       const serverTime = new Date(Date.now() - 20 * 60_000);
@@ -298,19 +313,53 @@ describe.each([
       await expectFailure(get(store), 'ACCESS_DENIED', /20 minutes ahead of/);
     });
 
-    test('a bucket that moved is followed to its region', async () => {
-      const store = open();
+    /** Answers for eu-west-3 alone. */
+    const serveElsewhere = (status: number, code: string) => {
+      const refuse = failS3(status, code, { headers: { 'x-amz-bucket-region': 'eu-west-3' } });
       bench.server.always(async (exchange) => {
         const isThere = exchange.recorded.headers['authorization']?.includes('/eu-west-3/s3/');
-        if (isThere === true) await exchange.proceed();
-        else {
-          await failS3(301, 'PermanentRedirect', {
-            headers: { 'x-amz-bucket-region': 'eu-west-3' },
-          })(exchange);
-        }
+        await (isThere === true ? exchange.proceed() : refuse(exchange));
       });
+    };
+
+    test.each([
+      [301, 'PermanentRedirect'],
+      [307, 'TemporaryRedirect'],
+      [400, 'AuthorizationHeaderMalformed'],
+    ])('a bucket that moved is followed to its region: %i %s', async (status, code) => {
+      const transfer = { always: true, poolSize: 2, partSizeBytes: 5 * MIB };
+      const store = open({ maxRetries: 0, transfer });
+      serveElsewhere(status, code);
+      await store
+        .list('', { signal: never() })
+        [Symbol.asyncIterator]()
+        .next()
+        .catch(() => undefined);
+      expect(bench.methods()).toEqual(['GET', 'GET']);
+      // From now on nothing is sent twice, in parts neither.
       await put(store);
-      expect(bench.server.objects.size).toBe(1);
+      await put(store, makeBytes(6 * MIB));
+      await get(store);
+      expect(bench.methods().slice(2)).toEqual(['PUT', 'POST', 'PUT', 'PUT', 'POST', 'GET']);
+    });
+
+    test('requests at the same time are all followed there, and look-ups are too', async () => {
+      const store = open({ maxRetries: 0 });
+      serveElsewhere(400, 'BadRequest');
+      await Promise.all(
+        ['a', 'b', 'c'].map((key) =>
+          expect(store.head(key, { signal: never() })).resolves.toBe(undefined),
+        ),
+      );
+    });
+
+    test.each([
+      ['a region that is none', 301, 'PermanentRedirect', 'eu-west-3.example.org'],
+      ['another mistake', 400, 'InvalidArgument', 'eu-west-3'],
+    ])('%s is not followed', async (_name, status, code, region) => {
+      bench.server.always(failS3(status, code, { headers: { 'x-amz-bucket-region': region } }));
+      await expect(put(open())).rejects.toThrow();
+      expect(bench.methods()).toEqual(['PUT']);
     });
 
     test('a completed multipart upload whose answer got lost is not a failure', async () => {

@@ -4,12 +4,6 @@
 // there, a write whose checksum is wrong, a removal of what does not match. Of other servers nobody knows whether they do what they
 // say: there a real object is written, read, written again in parts, and removed.
 
-import {
-  DeleteObjectCommand,
-  GetObjectCommand,
-  PutObjectCommand,
-  type S3Client,
-} from '@aws-sdk/client-s3';
 import { encodeCrc32 } from '../../checksums/checksums.ts';
 import type { Headers, Transport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
@@ -18,13 +12,13 @@ import { withCheckTimeout } from '../../store/check-timeout.ts';
 import type { ByteRange, Sink } from '../../store/object-store.ts';
 import { probeKey } from '../operation.ts';
 import { PROBE, verifyProbe, withRemoval } from '../probe.ts';
-import { connect, type SendOptions, withHeaders } from './client.ts';
+import { isDenied, isMismatch } from './answers.ts';
+import { S3Client } from './client.ts';
 import type { Credentials } from './credentials.ts';
 import { describeServer, toS3Error } from './errors.ts';
 import { createMultipart, SINGLE_PUT_MAX_BYTES } from './multipart.ts';
-import { type Checksums, receive } from './receive.ts';
-import type { RequestHeaders } from './requests.ts';
-import { isMismatch } from './retry.ts';
+import { type Checksums, readOnce } from './read.ts';
+import type { ObjectRequest, Requests } from './requests.ts';
 import { createSdkLogger } from './sdk-log.ts';
 import type { S3Settings } from './settings.ts';
 
@@ -45,7 +39,7 @@ export interface CheckDependencies {
   readonly settings: S3Settings;
   readonly transport: Transport;
   readonly log: Logger;
-  readonly headers: RequestHeaders;
+  readonly requests: Requests;
   readonly checksums: Checksums;
   readonly credentials: Credentials;
   /** The RootPath. */
@@ -72,46 +66,25 @@ export async function checkBucket(deps: CheckDependencies, signal: AbortSignal):
 }
 
 async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
-  const { settings, headers } = deps;
-  const open = (maxRetries: number) =>
-    connect({
-      settings,
-      transport: deps.transport,
-      credentials: deps.credentials,
-      logger: createSdkLogger(settings, deps.log, true),
-      maxRetries,
-      retryConnecting: false,
-      closing: signal,
-      followRegionRedirects: false,
-    });
-  const client = open(CHECK_RETRIES);
-  const target = {
-    Bucket: settings.bucketName,
-    Key: probeKey(deps.probePrefix),
+  const { settings, requests } = deps;
+  const client = new S3Client({
+    settings,
+    transport: deps.transport,
+    credentials: deps.credentials,
+    logger: createSdkLogger(settings, deps.log, true),
+    maxRetries: CHECK_RETRIES,
+    isCheck: true,
+  });
+  const key = probeKey(deps.probePrefix);
+  const read = (range: ByteRange | undefined, sink: Sink) =>
+    readOnce({ ...deps, client }, { key, range, sink }, signal);
+  const write = async (changes: Pick<ObjectRequest, 'headers' | 'maxRetries'> = {}) => {
+    const put = await requests.put(key, viewOf(PROBE), signal);
+    const headers = { ...put.headers, ...changes.headers };
+    await client.send({ ...put, ...changes, headers }, signal);
   };
-  const options: SendOptions = { abortSignal: signal };
-  const read = async (range: ByteRange | undefined, sink: Sink) => {
-    const command = withHeaders(new GetObjectCommand(target), headers.read(range));
-    const { checksums } = deps;
-    const receiving: SendOptions = {
-      ...options,
-      receive: (status, answered) =>
-        receive({ key: target.Key, range, sink, checksums, etag: undefined }, status, answered),
-    };
-    await client.send(command, receiving);
-  };
-  const write = async (through: S3Client, changes: Headers) => {
-    const content = viewOf(PROBE);
-    const digests = await headers.content(content, signal);
-    const all = { ...headers.object(target.Key, digests.crc32), ...digests.headers, ...changes };
-    const sending: SendOptions = { ...options, content };
-    await through.send(withHeaders(new PutObjectCommand(target), all), sending);
-  };
-  const remove = async (condition: { readonly IfMatch?: string }) => {
-    await client.send(new DeleteObjectCommand({ ...target, ...condition }), options);
-  };
-  const explain = (verb: string, thrown: unknown) =>
-    toS3Error(thrown, { verb, key: target.Key }, settings);
+  const remove = (headers: Headers = {}) => client.send({ method: 'DELETE', key, headers }, signal);
+  const explain = (verb: string, thrown: unknown) => toS3Error(thrown, { verb, key }, settings);
   const attempt = async (verb: string, work: () => Promise<unknown>) => {
     try {
       await work();
@@ -126,7 +99,7 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
     if (settings.serverSideEncryption?.startsWith('aws:kms') === true) return false;
     try {
       // Others repeat what arrived altered.
-      await write(open(0), WRONG_DIGESTS[settings.checksumMode]);
+      await write({ headers: WRONG_DIGESTS[settings.checksumMode], maxRetries: 0 });
       return false;
     } catch (thrown) {
       // Permissions come first, the content last.
@@ -134,7 +107,7 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
       if (!isMismatch(thrown)) return false;
     }
     try {
-      await remove({ IfMatch: NO_ETAG });
+      await remove({ 'if-match': NO_ETAG });
     } catch (thrown) {
       if (isDenied(thrown)) throw explain('delete', thrown);
     }
@@ -142,8 +115,8 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
   }
 
   if ((await isReadable()) && isAws(settings) && (await isPermittedToChange())) return;
-  await attempt('write', () => write(client, {}));
-  await withRemoval(tryOut, () => attempt('delete', () => remove({})));
+  await attempt('write', write);
+  await withRemoval(tryOut, () => attempt('delete', remove));
 
   async function tryOut(): Promise<void> {
     const server = { name: describeServer(settings), setting: settings.endpointSetting };
@@ -154,10 +127,10 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
 
   /** At some servers it is uploads in parts that fail, and would at the site's first large instance. */
   async function tryParts(): Promise<void> {
-    const multipart = createMultipart({ settings, client, headers, log: deps.log });
+    const multipart = createMultipart({ settings, client, requests, log: deps.log });
     try {
       // The last part may be of any size: one is enough.
-      await multipart.put(target.Key, viewOf(PROBE), { signal });
+      await multipart.put(key, viewOf(PROBE), { signal });
     } catch (thrown) {
       await multipart.settle(CLEANUP_MS);
       const error = explain('upload in parts', thrown);
@@ -187,10 +160,6 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
       return false;
     }
   }
-}
-
-function isDenied(thrown: unknown): boolean {
-  return thrown instanceof Error && ['AccessDenied', 'Forbidden'].includes(thrown.name);
 }
 
 /** Also by an address of its own, such as a VPC endpoint's. */

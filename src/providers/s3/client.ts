@@ -1,218 +1,233 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The SDK's client as this provider needs it: our transport beneath, our retry strategy, its log in ours (sdk-log.ts).
+// The way to the bucket. Requests about one object are signed by the SDK's signer and carried by our transport, at a fifth of the CPU
+// that the SDK's client takes (docs/decisions.md). What is rare goes through that client, over the same transport. One retry repeats both.
 
-import { Readable } from 'node:stream';
-import { S3Client } from '@aws-sdk/client-s3';
-import type { ExchangeRequest, Headers, Receiver, Transport } from '../../http/transport.ts';
-import { tellFailure } from '../../store/abort.ts';
-import { viewOf } from '../../store/bodies.ts';
-import type { Body } from '../../store/object-store.ts';
+import {
+  S3Client as SdkClient,
+  type ServiceInputTypes,
+  type ServiceOutputTypes,
+} from '@aws-sdk/client-s3';
+import { AnswerError } from '../../http/answer-error.ts';
+import { createRetry } from '../../http/retry.ts';
+import type { Answer, Headers, Transport } from '../../http/transport.ts';
+import { classify, readError } from './answers.ts';
 import type { Credentials } from './credentials.ts';
-import { encode } from './encode.ts';
-import { assertMatches, isFromStore } from './genuine.ts';
-import { createRetryStrategy } from './retry.ts';
+import { buildQuery, encode, type ObjectRequest } from './requests.ts';
+import {
+  addHeaders,
+  type CallOptions,
+  createHandler,
+  exchange,
+  resolveTarget,
+  type Target,
+} from './sdk.ts';
 import type { SdkLogger } from './sdk-log.ts';
 import type { S3Settings } from './settings.ts';
 
-/** What `client.send` takes beside the command. Contents and answers' bodies go past the SDK: it signs and reads heads only, so
- *  that a retry reads the content anew and a broken body counts as a failed attempt. */
-export interface SendOptions {
-  readonly abortSignal: AbortSignal;
-  readonly content?: Body;
-  readonly receive?: (status: number, headers: Headers) => Receiver;
-}
-
-export interface ConnectOptions {
+export interface ClientOptions {
   readonly settings: S3Settings;
   readonly transport: Transport;
   readonly credentials: Credentials;
   readonly logger: SdkLogger;
   readonly maxRetries: number;
-  readonly retryConnecting: boolean;
-  /** Ends waits between attempts. */
-  readonly closing: AbortSignal;
-  /** Follow a bucket into another region; at start that is reported instead. */
-  readonly followRegionRedirects: boolean;
+  /** The check at start: who waits for the message is not kept waiting for a server that nobody listens at, and a bucket in another
+   *  region is reported instead of followed. */
+  readonly isCheck: boolean;
 }
 
-export function connect(options: ConnectOptions): S3Client {
-  const { settings } = options;
-  const signals = new WeakMap<object, AbortSignal>();
-  const client = new S3Client({
-    region: settings.region,
-    credentials: options.credentials.provider,
-    ...(settings.endpoint === undefined ? {} : { endpoint: settings.endpoint }),
-    forcePathStyle: !settings.virtualAddressing,
-    // A header of ours carries the checksum (requests.ts), so the SDK must neither compute nor verify another one.
-    requestChecksumCalculation: 'WHEN_REQUIRED',
-    responseChecksumValidation: 'WHEN_REQUIRED',
-    // It would cost a round trip for each PUT from 2 MiB on, on a new connection each time.
-    expectContinueHeader: false,
-    followRegionRedirects: options.followRegionRedirects,
-    maxAttempts: options.maxRetries + 1,
-    retryStrategy: createRetryStrategy({
-      maxRetries: options.maxRetries,
-      retryConnecting: options.retryConnecting,
-      closing: options.closing,
-      random: Math.random,
-      tell: (error) => {
-        const signal = error instanceof Error ? signals.get(error) : undefined;
-        if (signal !== undefined) tellFailure(signal, error);
-      },
-    }),
-    requestHandler: createHandler(options.transport),
-    logger: options.logger,
-  });
-  // Within the SDK's loop of attempts, whose strategy is not told whose they are.
-  const noteSignal: AnyMiddleware = (next, context) => async (args) => {
-    try {
-      return await next(args);
-    } catch (thrown) {
-      const signal = context.__smithy_context?.abortSignal;
-      if (thrown instanceof Error && signal !== undefined) signals.set(thrown, signal);
-      throw thrown;
-    }
-  };
-  client.middlewareStack.add(noteSignal as never, {
-    step: 'finalizeRequest',
-    name: 'noteSignalMiddleware',
-    priority: 'low',
-  });
-  return client;
-}
+/** What the SDK's client sends. */
+type SdkCommand<Input extends ServiceInputTypes, Output extends ServiceOutputTypes> = Parameters<
+  typeof SdkClient.prototype.send<Input, Output>
+>[0];
 
-/** What a middleware may look at. */
-interface CommandContext {
-  readonly __smithy_context?: { readonly abortSignal?: AbortSignal };
-  readonly endpointV2?: { readonly url: URL; readonly properties?: Record<string, unknown> };
-}
+export class S3Client {
+  readonly #options: ClientOptions;
+  readonly #sdk: SdkClient;
+  #region: string;
+  #target: Promise<Target> | undefined;
 
-export type AnyMiddleware = (
-  next: (args: never) => Promise<unknown>,
-  context: CommandContext,
-) => (args: never) => Promise<unknown>;
+  constructor(options: ClientOptions) {
+    const { settings } = options;
+    this.#options = options;
+    this.#region = settings.region;
+    this.#sdk = new SdkClient({
+      region: () => Promise.resolve(this.#region),
+      credentials: options.credentials.provider,
+      ...(settings.endpoint === undefined ? {} : { endpoint: settings.endpoint }),
+      forcePathStyle: !settings.virtualAddressing,
+      // A header of ours carries the checksum (requests.ts), so the SDK must neither compute nor verify another one.
+      requestChecksumCalculation: 'WHEN_REQUIRED',
+      responseChecksumValidation: 'WHEN_REQUIRED',
+      maxAttempts: 1,
+      requestHandler: createHandler(options.transport),
+    });
+  }
 
-interface Extensible {
-  readonly middlewareStack: {
-    add(
-      middleware: never,
-      options: { readonly step: 'build'; readonly name: string; readonly priority: 'low' },
-    ): void;
-  };
-}
-
-/** Adds a last step to a command before it is signed. */
-export function withMiddleware<Command extends Extensible>(
-  command: Command,
-  middleware: AnyMiddleware,
-  name: string,
-): Command {
-  // The stack's type depends on each command's input and output, which a step on the request does not care about.
-  command.middlewareStack.add(middleware as never, { step: 'build', name, priority: 'low' });
-  return command;
-}
-
-/** Adds headers to a command's request before it is signed. */
-export function withHeaders<Command extends Extensible>(
-  command: Command,
-  headers: Headers,
-): Command {
-  const addHeaders: AnyMiddleware = (next) => (args) => {
-    Object.assign((args as { readonly request: SdkRequest }).request.headers, headers);
-    return next(args);
-  };
-  return withMiddleware(command, addHeaders, 'addHeadersMiddleware');
-}
-
-/** Of white space in ASCII the last. */
-const SPACE = 0x20;
-
-interface SdkRequest {
-  readonly protocol: string;
-  readonly hostname: string;
-  readonly port?: number;
-  readonly method: string;
-  readonly path: string;
-  readonly query?: Readonly<Record<string, string | readonly string[] | null | undefined>>;
-  readonly headers: Headers;
-  readonly body?: unknown;
-}
-
-/** The SDK's interface HttpHandler. Clients for credentials (STS, SSO) inherit it, and so the proxy and the authorities. */
-function createHandler(transport: Transport) {
-  return {
-    metadata: { handlerProtocol: 'http/1.1' },
-    async handle(request: SdkRequest, options: Partial<SendOptions> = {}) {
-      const port = request.port === undefined ? '' : `:${request.port}`;
-      // Those for credentials come without a signal, and from servers of another kind.
-      const isForBucket = options.abortSignal !== undefined;
-      // Uploads in parts begin and end by a POST, and listings are what else is read.
-      const isDocument =
-        request.method === 'POST' || (request.method === 'GET' && options.receive === undefined);
-      const answer = await transport.exchange({
-        origin: `${request.protocol}//${request.hostname}${port}`,
-        method: request.method as ExchangeRequest['method'],
-        path: request.path + buildQuery(request.query),
-        headers: request.headers,
-        content: options.content ?? toBody(request.body),
-        receive: options.receive,
-        isFromStore: isForBucket
-          ? (given) => isFromStore(request.method, given, isDocument)
-          : undefined,
-        assertMatches: (given, connection) => {
-          if (!isForBucket) return;
-          const key = decodeURIComponent(request.path);
-          assertMatches(
-            { method: request.method, key, headers: request.headers },
-            given,
-            connection,
-          );
-        },
-        signal: options.abortSignal,
+  /** Put, get, head or delete of one object, or a part of an upload.
+   *  @throws AnswerError for an answer that is no success */
+  send(request: ObjectRequest, signal: AbortSignal): Promise<Answer> {
+    const { method, key, query = {}, headers = {}, content, receive } = request;
+    const { maxRetries = this.#options.maxRetries } = request;
+    const input = {
+      Bucket: this.#options.settings.bucketName,
+      Key: key,
+      ContentLength: content?.sizeBytes,
+      PartNumber: query['partNumber'],
+    };
+    return this.#repeat(nameCommand(method, query), input, maxRetries, signal, async (note) => {
+      const { origin, host, basePath, sign } = await this.#resolve();
+      const path = `${basePath}/${key.split('/').map(encode).join('/')}`;
+      const answer = await exchange(this.#options.transport, {
+        origin,
+        method,
+        key,
+        path: path + buildQuery(query),
+        headers: await sign({ method, path, query, headers: { ...headers, host } }),
+        content,
+        receive,
+        signal,
       });
-      const isReceived = options.receive !== undefined && answer.status < 300;
-      return {
-        response: {
-          statusCode: answer.status,
-          // For the words of errors (errors.ts).
-          answer,
-          headers: { ...answer.headers },
-          // For a GET the SDK insists on a stream, though its bytes are received already.
-          body: isReceived ? Readable.from([]) : trimEnd(answer.body),
+      note(answer);
+      return answer;
+    });
+  }
+
+  /** A command of the SDK's client.
+   *  @param create makes it anew for each attempt
+   *  @param headers beside those that the SDK makes of the command
+   *  @throws AnswerError likewise */
+  call<Input extends ServiceInputTypes, Output extends ServiceOutputTypes>(
+    create: () => SdkCommand<Input, Output>,
+    signal: AbortSignal,
+    headers: Headers = {},
+  ): Promise<Output> {
+    const { name } = create().constructor;
+    const { input } = create();
+    const { maxRetries } = this.#options;
+    return this.#repeat(name, input, maxRetries, signal, async (note) => {
+      let answer: Answer | undefined;
+      const options: CallOptions = {
+        abortSignal: signal,
+        onAnswer: (given) => {
+          answer = given;
+          note(given);
         },
       };
-    },
-    destroy: () => undefined,
-    updateHttpClientConfig: () => undefined,
-    httpHandlerConfigs: () => ({}),
-  };
-}
+      const command = create();
+      addHeaders(command.middlewareStack, headers);
+      try {
+        return await this.#sdk.send(command, options);
+      } catch (thrown) {
+        // The SDK's parser speaks of itself.
+        throw answer === undefined ? thrown : readError(answer);
+      }
+    });
+  }
 
-/** An error may come with status 200 (of CompleteMultipartUpload), and the SDK finds it only if nothing follows it, no line break
- *  either (@aws-sdk/middleware-sdk-s3 3.972, throw-200-exceptions). */
-function trimEnd(body: Uint8Array): Uint8Array {
-  let end = body.length;
-  while (end > 0 && (body[end - 1] ?? 0) <= SPACE) end -= 1;
-  return body.subarray(0, end);
-}
+  close(): void {
+    this.#sdk.destroy();
+  }
 
-function toBody(body: unknown): Body | undefined {
-  if (body === undefined || body === null || body === '') return undefined;
-  const bytes =
-    typeof body === 'string' ? Buffer.from(body) : body instanceof Uint8Array ? body : undefined;
-  if (bytes === undefined) throw new TypeError('a request of the SDK has a streaming body');
-  return viewOf(bytes);
-}
-
-function buildQuery(query: SdkRequest['query'] = {}): string {
-  const pairs: string[] = [];
-  for (const [name, value] of Object.entries(query)) {
-    const values = typeof value === 'object' && value !== null ? value : [value];
-    for (const item of values) {
-      pairs.push(
-        item === null || item === undefined ? encode(name) : `${encode(name)}=${encode(item)}`,
-      );
+  async #resolve(): Promise<Target> {
+    this.#target ??= resolveTarget(this.#sdk, this.#options.settings.bucketName);
+    try {
+      return await this.#target;
+    } catch (thrown) {
+      this.#target = undefined;
+      throw thrown;
     }
   }
-  return pairs.length === 0 ? '' : `?${pairs.join('&')}`;
+
+  /** @param commandName with `input` for the log, as the SDK calls and describes it
+   *  @param attempt notes the answer that it got */
+  async #repeat<T>(
+    commandName: string,
+    input: object,
+    maxRetries: number,
+    signal: AbortSignal,
+    attempt: (note: (answer: Answer) => void) => Promise<T>,
+  ): Promise<T> {
+    const { isCheck, logger } = this.#options;
+    let attempts = 0;
+    let last: Answer | undefined;
+    let signed = { region: this.#region, clockOffsetMs: 0 };
+    const retry = createRetry({
+      maxRetries,
+      retryConnecting: !isCheck,
+      classify,
+      recover: async (error) =>
+        (await this.#adoptTime(error, signed.clockOffsetMs)) ||
+        (!isCheck && this.#adoptRegion(error, signed.region)),
+    });
+    const describe = () => {
+      const requestId = last?.headers['x-amz-request-id'];
+      return {
+        commandName,
+        input,
+        metadata: { httpStatusCode: last?.status, attempts, requestId },
+      };
+    };
+    try {
+      const result = await retry(signal, () => {
+        attempts += 1;
+        last = undefined;
+        signed = { region: this.#region, clockOffsetMs: this.#sdk.config.systemClockOffset };
+        return attempt((answer) => {
+          last = answer;
+        });
+      });
+      logger.info(describe());
+      return result;
+    } catch (thrown) {
+      const isRefusal = thrown instanceof AnswerError;
+      if (isRefusal) last = thrown.answer;
+      const error = isRefusal ? { name: thrown.code ?? thrown.name } : thrown;
+      logger.error({ ...describe(), error });
+      throw thrown;
+    }
+  }
+
+  /** Signs with the server's time from now on, as the SDK does.
+   *  @param usedOffsetMs that the refused request was signed with */
+  async #adoptTime(
+    { status, serverTime, headers }: AnswerError,
+    usedOffsetMs: number,
+  ): Promise<boolean> {
+    const isRefusal = status === 400 || status === 401 || status === 403;
+    // What a cache answers is of another time.
+    if (!isRefusal || serverTime === undefined || headers['age'] !== undefined) return false;
+    const { config } = this.#sdk;
+    const offsetMs = serverTime.getTime() - Date.now();
+    const isOff = Math.abs(offsetMs - usedOffsetMs) >= MAX_CLOCK_SKEW_MS;
+    if (!isOff || (await config.disableClockSkewCorrection())) return false;
+    config.systemClockOffset = offsetMs;
+    return true;
+  }
+
+  /** Follows a bucket into another region, where S3's own header names that. No other redirect is followed.
+   *  @param usedRegion that the refused request was signed for */
+  #adoptRegion({ status, code, headers }: AnswerError, usedRegion: string): boolean {
+    const named = headers['x-amz-bucket-region'];
+    const isElsewhere =
+      status === 301 ||
+      status === 307 ||
+      // The answer to a HEAD has no code.
+      (status === 400 && (code === undefined || WRONG_REGION.test(code)));
+    // It becomes a part of the host's name.
+    if (!isElsewhere || named === usedRegion || !REGION.test(named ?? '')) return false;
+    this.#region = named ?? '';
+    this.#target = undefined;
+    return true;
+  }
+}
+
+const WRONG_REGION = /^(AuthorizationHeaderMalformed|IllegalLocationConstraintException)$/;
+const REGION = /^[a-z0-9-]{1,63}$/;
+/** The SDK's, of a difference that servers may refuse. */
+const MAX_CLOCK_SKEW_MS = 4 * 60_000;
+
+/** As the SDK calls it. */
+function nameCommand(method: ObjectRequest['method'], query: Record<string, string>): string {
+  if (query['uploadId'] !== undefined) return 'UploadPartCommand';
+  return `${method[0]}${method.slice(1).toLowerCase()}ObjectCommand`;
 }

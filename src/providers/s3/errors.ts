@@ -2,7 +2,8 @@
 // The one place where what the SDK or the network reports becomes a StorageError.
 
 import { StorageError } from '../../errors.ts';
-import { describeAnswer, describeBetween, describeRefusal } from '../../http/foreign-answers.ts';
+import { AnswerError } from '../../http/answer-error.ts';
+import { describeBetween } from '../../http/foreign-answers.ts';
 import {
   type Destination,
   describeUnderscore,
@@ -13,9 +14,8 @@ import {
   readLocation,
 } from '../../http/network-errors.ts';
 import { createProxyChoice } from '../../http/proxies.ts';
-import { type Answer, type Headers, TransportError } from '../../http/transport.ts';
+import { type Headers, TransportError } from '../../http/transport.ts';
 import {
-  asRecord,
   describeClock,
   isSaidOf,
   minutesAhead,
@@ -23,9 +23,9 @@ import {
   oneName,
   readElement,
   rephrase,
-  textOf,
 } from '../../http/words.ts';
 import type { Operation } from '../operation.ts';
+import { readErrorXml, THROTTLING } from './answers.ts';
 import { explainCredentials } from './credential-errors.ts';
 import { CredentialsError } from './credentials.ts';
 import type { S3Settings } from './settings.ts';
@@ -46,17 +46,6 @@ interface Facts {
   /** Where S3 says that the bucket is. */
   readonly endpoint: string | undefined;
   readonly serverTime: Date | undefined;
-}
-
-/** An answer that says no. */
-export class AnswerError extends Error {
-  override readonly name = 'AnswerError';
-  readonly answer: Answer;
-
-  constructor(answer: Answer) {
-    super(`status ${answer.status}`);
-    this.answer = answer;
-  }
 }
 
 export function toS3Error(
@@ -92,70 +81,44 @@ export function toS3Error(
   );
 }
 
-/** The SDK's errors carry everything that the server said, for a wrong signature the string to sign and the signature too, and of a program
- *  for credentials its arguments. */
+/** Without what errors of the SDK hold beside their words: of a program for credentials its arguments, say. */
 function toCause(thrown: unknown, facts: Facts): unknown {
   if (thrown instanceof TransportError || !(thrown instanceof Error)) return thrown;
   return Object.assign(rephrase(thrown, facts.name, facts.words), { status: facts.status });
 }
 
-/** From the answer itself wherever there is one: the SDK takes much for XML that is none, and speaks of its parser then. */
+/** From the answer, or from what the SDK threw before it asked. */
 function readFacts(thrown: unknown): Facts {
-  const error = asRecord(thrown);
-  const answer = thrown instanceof AnswerError ? thrown.answer : answerOf(error['$response']);
-  if (answer !== undefined) {
-    const facts = readAnswer(answer);
-    if (facts !== undefined) return facts;
+  if (!(thrown instanceof AnswerError)) {
+    const name = thrown instanceof Error ? thrown.name : 'UnknownError';
+    const words = thrown instanceof Error ? oneLine(thrown.message) : 'no error object';
+    return { ...NOTHING_SAID, name, words, said: `${name}: ${words}` };
   }
-  const name = thrown instanceof Error ? thrown.name : 'UnknownError';
-  const words = thrown instanceof Error ? oneLine(thrown.message) : 'no error object';
-  return {
-    name,
-    status: number(asRecord(error['$metadata'])['httpStatusCode']) ?? answer?.status,
-    headers: answer?.headers ?? {},
-    requestId: answer === undefined ? undefined : requestIdOf(answer),
-    words,
-    said: answer === undefined ? `${name}: ${words}` : describeAnswer(answer),
-    region: undefined,
-    bucket: undefined,
-    endpoint: undefined,
-    serverTime: undefined,
-  };
-}
-
-/** @returns undefined for a success: what is wrong with that, only whoever read it knows */
-function readAnswer(answer: Answer): Facts | undefined {
-  const { status, headers } = answer;
-  const body = Buffer.from(answer.body.buffer, answer.body.byteOffset, answer.body.length);
-  // Behind blanks, where the server took its time.
-  const start = body.indexOf('<Error');
-  const xml = start < 0 ? '' : textOf(body, start);
-  const code = oneName(readElement(xml, 'Code'));
-  // An error may come with status 200.
-  if (code === undefined && status < 300) return undefined;
-  const words = oneLine(readElement(xml, 'Message') ?? '');
-  const serverTime = readElement(xml, 'ServerTime') ?? headers['date'];
+  const { answer, code, status, headers, requestId, message, said, serverTime } = thrown;
+  const xml = readErrorXml(answer);
   return {
     name: code ?? 'UnknownError',
     status,
     headers,
-    requestId: requestIdOf(answer) ?? oneName(readElement(xml, 'RequestId')),
-    words: code === undefined ? describeRefusal(answer) : words || code,
-    said:
-      code === undefined
-        ? describeRefusal(answer)
-        : `status ${status}, ${code}${words === '' ? '' : `: ${words}`}`,
+    requestId,
+    words: code === undefined ? said : message || code,
+    said,
     region: oneName(headers['x-amz-bucket-region'] ?? readElement(xml, 'Region')),
     bucket: readElement(xml, 'BucketName') ?? readElement(xml, 'Bucket'),
     endpoint: readElement(xml, 'Endpoint'),
-    serverTime: serverTime === undefined ? undefined : new Date(serverTime),
+    serverTime,
   };
 }
 
-/** versitygw 1.8 sends the header twice, with the same id. */
-function requestIdOf({ headers }: Answer): string | undefined {
-  return (headers['x-amz-request-id'] ?? headers['x-amzn-requestid'])?.split(', ')[0];
-}
+const NOTHING_SAID = {
+  status: undefined,
+  headers: {},
+  requestId: undefined,
+  region: undefined,
+  bucket: undefined,
+  endpoint: undefined,
+  serverTime: undefined,
+};
 
 /** Names are S3's error codes, or the SDK's own where it fails before it asks.
  *  @see https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */
@@ -166,6 +129,12 @@ function explainName(
 ): Explanation | undefined {
   const key = findWrongKey(facts);
   if (key !== undefined) return explainWrongKey(key, facts, settings);
+  if (THROTTLING.has(facts.name) || facts.status === 429) {
+    return {
+      code: 'THROTTLED',
+      text: `the server asks for fewer requests; lower AwsS3Storage.MaxConnections if this persists (${facts.said})`,
+    };
+  }
   switch (facts.name) {
     case 'NoSuchKey':
       return { code: 'NOT_FOUND', text: 'there is no such object' };
@@ -240,16 +209,6 @@ function explainName(
       };
     case 'InvalidRange':
       return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
-    case 'SlowDown':
-    case 'Throttling':
-    case 'ThrottlingException':
-    case 'TooManyRequestsException':
-    case 'RequestLimitExceeded':
-    case 'BandwidthLimitExceeded':
-      return {
-        code: 'THROTTLED',
-        text: `the server asks for fewer requests; lower AwsS3Storage.MaxConnections if this persists (${facts.said})`,
-      };
     case 'BadDigest':
     case 'InvalidDigest':
     case 'XAmzContentSHA256Mismatch':
@@ -283,11 +242,8 @@ function explainName(
         code: 'BAD_CONFIG',
         text: `the server does not support what was asked (${facts.words})${describeChecksumMode(';', settings)}`,
       };
-    case 'TimeoutError':
     case 'RequestTimeout':
       return { code: 'TIMEOUT', text: 'the server gave up waiting for the request' };
-    case 'AbortError':
-      return { code: 'ABORTED', text: 'the operation was cancelled' };
     default:
       return isOfChecksums(facts, operation) && settings.checksumMode === 'WhenSupported'
         ? {
@@ -409,12 +365,6 @@ function explainStatus(
     };
   }
   if (status === 416) return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
-  if (status === 429) {
-    return {
-      code: 'THROTTLED',
-      text: `the server asks for fewer requests; lower AwsS3Storage.MaxConnections if this persists (${answer})`,
-    };
-  }
   if (status >= 500) return { code: 'UNAVAILABLE', text: `the server failed (${answer})` };
   if (status >= 400) {
     const hint = status === 400 ? describeUnderscore(settings.endpoint) : '';
@@ -509,14 +459,4 @@ function where(settings: S3Settings): string {
   return settings.endpoint === undefined
     ? ''
     : ` (${settings.endpointSetting} is ${settings.endpoint})`;
-}
-
-/** The answer that our handler gave to the SDK (client.ts). */
-function answerOf(response: unknown): Answer | undefined {
-  const { answer } = asRecord(response);
-  return answer as Answer | undefined;
-}
-
-function number(value: unknown): number | undefined {
-  return typeof value === 'number' ? value : undefined;
 }

@@ -7,19 +7,18 @@ import {
   type CompletedPart,
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
-  HeadObjectCommand,
-  type S3Client,
-  UploadPartCommand,
 } from '@aws-sdk/client-s3';
 import { combineCrc32, encodeCrc32 } from '../../checksums/checksums.ts';
 import { StorageError } from '../../errors.ts';
+import { AnswerError } from '../../http/answer-error.ts';
 import { digest, window } from '../../http/content.ts';
+import { asRecord } from '../../http/words.ts';
 import type { Logger } from '../../log.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
 import { createCleanups } from '../cleanups.ts';
 import { type PartPlan, planParts, sendParts } from '../parts.ts';
-import { type SendOptions, withHeaders } from './client.ts';
-import { CRC32_METADATA, type RequestHeaders } from './requests.ts';
+import type { S3Client } from './client.ts';
+import { CRC32_METADATA, type Requests } from './requests.ts';
 import type { S3Settings } from './settings.ts';
 
 const MIB = 1024 * 1024;
@@ -44,7 +43,7 @@ export interface Multipart {
 export interface MultipartDependencies {
   readonly settings: S3Settings;
   readonly client: S3Client;
-  readonly headers: RequestHeaders;
+  readonly requests: Requests;
   readonly log: Logger;
 }
 
@@ -54,8 +53,17 @@ interface Checksums {
   readonly whole: number;
 }
 
+/** One that has begun. */
+interface Upload {
+  readonly key: string;
+  readonly id: string;
+  readonly crc32: number;
+  /** Whether the server compares that checksum with the whole. */
+  readonly isFullObject: boolean;
+}
+
 export function createMultipart(deps: MultipartDependencies): Multipart {
-  const { settings, client, headers, log } = deps;
+  const { settings, client, requests, log } = deps;
   const { transfer, bucketName: bucket } = settings;
   const poolSize = transfer.always ? Math.max(1, transfer.poolSize) : DEFAULT_POOL_SIZE;
   const wantedPartBytes = transfer.always
@@ -65,79 +73,72 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
   const withCrc32 = settings.checksumMode === 'WhenSupported';
   const cleanups = createCleanups();
 
-  async function start(key: string, crc32: number, options: SendOptions) {
-    const command = withHeaders(
-      new CreateMultipartUploadCommand({
-        Bucket: bucket,
-        Key: key,
-        // A checksum of the full object, unlike the default of one over the parts' checksums, can be verified by every reader.
-        ...(withCrc32 ? { ChecksumAlgorithm: 'CRC32', ChecksumType: 'FULL_OBJECT' } : {}),
-      }),
-      { ...headers.object(key, crc32), 'content-type': 'application/octet-stream' },
+  async function start(key: string, crc32: number, signal: AbortSignal): Promise<Upload> {
+    const input = {
+      Bucket: bucket,
+      Key: key,
+      // A checksum of the full object, unlike the default of one over the parts' checksums, can be verified by every reader.
+      ...(withCrc32 ? ({ ChecksumAlgorithm: 'CRC32', ChecksumType: 'FULL_OBJECT' } as const) : {}),
+    };
+    const headers = {
+      ...requests.object(key, crc32),
+      'content-type': 'application/octet-stream',
+    };
+    const created = await client.call(
+      () => new CreateMultipartUploadCommand(input),
+      signal,
+      headers,
     );
-    const created = await client.send(command, options);
     if (created.UploadId === undefined) {
       throw new StorageError('UNAVAILABLE', `S3 began no multipart upload for "${key}"`, { key });
     }
     // Servers from before 2025 know no type; for them the checksum of the whole must not be sent at the end.
-    return { id: created.UploadId, isFullObject: created.ChecksumType === 'FULL_OBJECT' };
+    const isFullObject = created.ChecksumType === 'FULL_OBJECT';
+    return { key, id: created.UploadId, crc32, isFullObject };
   }
 
   async function sendPart(
-    key: string,
-    uploadId: string,
-    partNumber: number,
+    { key, id }: Upload,
+    number: number,
     content: Body,
     crc32: number,
     signal: AbortSignal,
   ): Promise<CompletedPart> {
-    const digests = await headers.content(content, signal, crc32);
-    const command = withHeaders(
-      new UploadPartCommand({
-        Bucket: bucket,
-        Key: key,
-        UploadId: uploadId,
-        PartNumber: partNumber,
-      }),
-      digests.headers,
-    );
-    const options: SendOptions = { abortSignal: signal, content };
-    const { ETag } = await client.send(command, options);
-    if (ETag === undefined) {
+    const request = await requests.part(key, { uploadId: id, number, crc32 }, content, signal);
+    const { etag } = (await client.send(request, signal)).headers;
+    if (etag === undefined) {
       throw new StorageError(
         'UNAVAILABLE',
-        `S3 told no ETag of part ${partNumber} of "${key}", without which the upload cannot be completed`,
+        `S3 told no ETag of part ${number} of "${key}", without which the upload cannot be completed`,
         { key },
       );
     }
-    return {
-      PartNumber: partNumber,
-      ETag,
-      ...(withCrc32 ? { ChecksumCRC32: encodeCrc32(crc32) } : {}),
-    };
+    const checksum = withCrc32 ? { ChecksumCRC32: encodeCrc32(crc32) } : {};
+    return { PartNumber: number, ETag: etag, ...checksum };
   }
 
   async function complete(
-    key: string,
-    upload: { readonly id: string; readonly isFullObject: boolean },
+    upload: Upload,
     parts: readonly CompletedPart[],
-    crc32: number,
     sizeBytes: number,
-    onlyIfVersion: string | undefined,
-    options: SendOptions,
+    { signal, onlyIfVersion }: PutOptions,
   ): Promise<void> {
-    const command = new CompleteMultipartUploadCommand({
+    const { key } = upload;
+    const input = {
       Bucket: bucket,
       Key: key,
       UploadId: upload.id,
       IfMatch: onlyIfVersion,
       MultipartUpload: { Parts: [...parts] },
       ...(upload.isFullObject
-        ? { ChecksumType: 'FULL_OBJECT', ChecksumCRC32: encodeCrc32(crc32) }
+        ? ({ ChecksumType: 'FULL_OBJECT', ChecksumCRC32: encodeCrc32(upload.crc32) } as const)
         : {}),
-    });
+    };
     try {
-      const { ETag, Key, Location } = await client.send(command, options);
+      const { ETag, Key, Location } = await client.call(
+        () => new CompleteMultipartUploadCommand(input),
+        signal,
+      );
       // The answer begins before S3 is done, so that its status says nothing.
       if ((ETag ?? Key ?? Location) === undefined) {
         throw new StorageError(
@@ -147,44 +148,41 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
         );
       }
     } catch (thrown) {
-      if (thrown instanceof Error && thrown.name === 'NoSuchUpload') {
-        if (await isCompleted(key, parts.length, crc32, sizeBytes, options)) return;
-      }
+      const isGone = thrown instanceof AnswerError && thrown.code === 'NoSuchUpload';
+      if (isGone && (await isCompleted(upload, parts.length, sizeBytes, signal))) return;
       throw thrown;
     }
   }
 
   /** A completion whose answer got lost is repeated, and the repetition may find the upload gone: done, if the object is there. */
   async function isCompleted(
-    key: string,
+    { key, crc32 }: Upload,
     parts: number,
-    crc32: number,
     sizeBytes: number,
-    options: SendOptions,
+    signal: AbortSignal,
   ): Promise<boolean> {
     try {
-      const command = new HeadObjectCommand({ Bucket: bucket, Key: key });
-      const { ContentLength, ETag, Metadata } = await client.send(command, options);
-      const told = Metadata?.[CRC32_METADATA];
+      const { headers } = await client.send({ method: 'HEAD', key }, signal);
+      const told = headers[`x-amz-meta-${CRC32_METADATA}`];
       const isOurs =
-        told === undefined ? ETag?.endsWith(`-${parts}"`) : told === encodeCrc32(crc32);
-      return ContentLength === sizeBytes && isOurs === true;
+        told === undefined
+          ? headers['etag']?.endsWith(`-${parts}"`) === true
+          : told === encodeCrc32(crc32);
+      return headers['content-length'] === String(sizeBytes) && isOurs;
     } catch {
       return false;
     }
   }
 
-  async function abort(key: string, uploadId: string): Promise<void> {
+  async function abort({ key, id }: Upload): Promise<void> {
     try {
-      const options: SendOptions = { abortSignal: AbortSignal.timeout(ABORT_TIMEOUT_MS) };
-      await client.send(
-        new AbortMultipartUploadCommand({ Bucket: bucket, Key: key, UploadId: uploadId }),
-        options,
-      );
+      const input = { Bucket: bucket, Key: key, UploadId: id };
+      const signal = AbortSignal.timeout(ABORT_TIMEOUT_MS);
+      await client.call(() => new AbortMultipartUploadCommand(input), signal);
     } catch (thrown) {
-      const reason = thrown instanceof Error ? thrown.name : String(thrown);
+      const { name, code = name } = asRecord(thrown);
       log.warning(
-        `S3: the multipart upload of "${key}" could not be aborted (${reason}); its parts take space until a lifecycle rule removes them`,
+        `S3: the multipart upload of "${key}" could not be aborted (${String(code)}); its parts take space until a lifecycle rule removes them`,
       );
     }
   }
@@ -192,24 +190,23 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
   return {
     isFor: (sizeBytes) => sizeBytes > singlePutMaxBytes,
 
-    async put(key, body, { signal, onlyIfVersion }) {
-      const options: SendOptions = { abortSignal: signal };
+    async put(key, body, options) {
+      const { signal } = options;
       const plan = planParts(body.sizeBytes, wantedPartBytes, LIMITS);
       const checksums = await computeChecksums(body, plan, signal);
       const upload = await cleanups.start(
         signal,
-        (abortSignal) => start(key, checksums.whole, { abortSignal }),
-        ({ id }) => abort(key, id),
+        (outliving) => start(key, checksums.whole, outliving),
+        abort,
       );
       try {
         const parts = await sendParts(body, plan, poolSize, signal, (index, content, partSignal) =>
-          sendPart(key, upload.id, index + 1, content, checksums.parts[index] ?? 0, partSignal),
+          sendPart(upload, index + 1, content, checksums.parts[index] ?? 0, partSignal),
         );
-        const { sizeBytes } = body;
-        await complete(key, upload, parts, checksums.whole, sizeBytes, onlyIfVersion, options);
+        await complete(upload, parts, body.sizeBytes, options);
       } catch (thrown) {
         // Not awaited: the caller may be at its deadline.
-        cleanups.add(() => abort(key, upload.id));
+        cleanups.add(() => abort(upload));
         throw thrown;
       }
     },

@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The headers that the settings add to each kind of request, once for both ways of sending (the SDK's commands and lean.ts), and the
-// checksum that each object takes along.
+// The headers that the settings add to each kind of request, and the checksum that each object takes along.
 
 import { encodeCrc32 } from '../../checksums/checksums.ts';
-import { digest } from '../../http/content.ts';
+import { digest, hold } from '../../http/content.ts';
 import { nameOf } from '../../http/mismatched-answers.ts';
-import type { Headers } from '../../http/transport.ts';
+import type { ExchangeRequest, Headers } from '../../http/transport.ts';
 import type { Body, ByteRange } from '../../store/object-store.ts';
-import { encode } from './encode.ts';
 import type { S3Settings } from './settings.ts';
-
-/** SHA-256 of nothing, for requests without content. */
-export const EMPTY_SHA256 = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
 
 /** Metadata of an object: the CRC32 of its bytes, by which each read of the whole is verified. Many servers keep no checksum of what was
  *  uploaded in parts, and their ETags need not be MD5s. With hyphens: proxies drop headers with underscores (nginx does by default). */
@@ -20,57 +15,97 @@ export const CRC32_METADATA = 'orthanc-crc32';
 /** Metadata of an object: what it is called (mismatched-answers.ts), so that no read takes it for another one. */
 export const NAME_METADATA = 'orthanc-name';
 
-export interface RequestHeaders {
-  /** Of a new object: for a PUT and for CreateMultipartUpload.
+/** What the SDK's requests have. */
+export type Query = Readonly<Record<string, string | readonly string[] | null | undefined>>;
+
+/** A request about one object. */
+export interface ObjectRequest extends Partial<Pick<ExchangeRequest, 'content' | 'receive'>> {
+  readonly method: 'PUT' | 'GET' | 'HEAD' | 'DELETE';
+  readonly key: string;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly headers?: Headers;
+  /** Instead of MaxRetries. */
+  readonly maxRetries?: number;
+}
+
+export interface Requests {
+  /** Headers of a new object: for a PUT and for CreateMultipartUpload.
    *  @param crc32 of all its bytes */
   object(key: string, crc32: number): Headers;
-  /** Of a read without a range, or one that may turn out to cover the whole object. */
-  read(range: ByteRange | undefined): Headers;
-  /** Digests of a content that is sent in one request: its checksum, and what its signature covers.
-   *  @param knownCrc32 where it has been computed already */
-  content(body: Body, signal: AbortSignal, knownCrc32?: number): Promise<ContentHeaders>;
+  /** A write in one request. */
+  put(key: string, body: Body, signal: AbortSignal): Promise<ObjectRequest>;
+  /** UploadPart. */
+  part(
+    key: string,
+    part: { readonly uploadId: string; readonly number: number; readonly crc32: number },
+    content: Body,
+    signal: AbortSignal,
+  ): Promise<ObjectRequest>;
+  /** @param headers beside those of every read */
+  get(key: string, range: ByteRange | undefined, headers?: Headers): ObjectRequest;
 }
 
-export interface ContentHeaders {
-  readonly headers: Headers;
-  readonly crc32: number;
-}
-
-export function createRequestHeaders(settings: S3Settings): RequestHeaders {
+export function createRequests(settings: S3Settings): Requests {
   const withCrc32 = settings.checksumMode === 'WhenSupported';
   // TLS keeps the content as it is; over plain HTTP the signature has to.
   const isPlainHttp = settings.endpoint?.startsWith('http:') === true;
-  const readHeaders: Headers = withCrc32 ? { 'x-amz-checksum-mode': 'ENABLED' } : {};
   const objectHeaders = headersOfSettings(settings);
-  return {
+
+  /** Of a content that is sent in one request: its checksum, and what its signature covers. */
+  async function describe(body: Body, signal: AbortSignal, knownCrc32?: number) {
+    const digests = await digest(
+      body,
+      { crc32: knownCrc32 === undefined, md5: !withCrc32, sha256: isPlainHttp },
+      signal,
+    );
+    const crc32 = knownCrc32 ?? digests.crc32 ?? 0;
+    const headers: Headers = {
+      'content-length': String(body.sizeBytes),
+      'content-type': 'application/octet-stream',
+      'x-amz-content-sha256': digests.sha256Hex ?? 'UNSIGNED-PAYLOAD',
+      ...(withCrc32 ? { 'x-amz-checksum-crc32': encodeCrc32(crc32) } : {}),
+      ...(digests.md5Base64 === undefined ? {} : { 'content-md5': digests.md5Base64 }),
+    };
+    return { headers, crc32 };
+  }
+
+  const requests: Requests = {
     object: (key, crc32) => ({
       ...objectHeaders,
       [`x-amz-meta-${CRC32_METADATA}`]: encodeCrc32(crc32),
       [`x-amz-meta-${NAME_METADATA}`]: nameOf(key),
     }),
-    read: (range) =>
-      range === undefined
-        ? readHeaders
-        : { ...readHeaders, range: `bytes=${range.start}-${range.end - 1}` },
-    async content(body, signal, knownCrc32) {
-      const digests = await digest(
-        body,
-        { crc32: knownCrc32 === undefined, md5: !withCrc32, sha256: isPlainHttp },
-        signal,
-      );
-      const crc32 = knownCrc32 ?? digests.crc32 ?? 0;
+    async put(key, body, signal) {
+      const content = hold(body);
+      const { headers, crc32 } = await describe(content, signal);
       return {
-        headers: {
-          'content-length': String(body.sizeBytes),
-          'content-type': 'application/octet-stream',
-          'x-amz-content-sha256': digests.sha256Hex ?? 'UNSIGNED-PAYLOAD',
-          ...(withCrc32 ? { 'x-amz-checksum-crc32': encodeCrc32(crc32) } : {}),
-          ...(digests.md5Base64 === undefined ? {} : { 'content-md5': digests.md5Base64 }),
-        },
-        crc32,
+        method: 'PUT',
+        key,
+        headers: { ...requests.object(key, crc32), ...headers },
+        content,
       };
     },
+    async part(key, { uploadId, number, crc32 }, content, signal) {
+      const { headers } = await describe(content, signal, crc32);
+      return {
+        method: 'PUT',
+        key,
+        query: { partNumber: String(number), uploadId },
+        headers,
+        content,
+      };
+    },
+    get: (key, range, headers = {}) => ({
+      method: 'GET',
+      key,
+      headers: {
+        ...(withCrc32 ? { 'x-amz-checksum-mode': 'ENABLED' } : {}),
+        ...(range === undefined ? {} : { range: `bytes=${range.start}-${range.end - 1}` }),
+        ...headers,
+      },
+    }),
   };
+  return requests;
 }
 
 function headersOfSettings(settings: S3Settings): Headers {
@@ -87,4 +122,22 @@ function headersOfSettings(settings: S3Settings): Headers {
     headers['x-amz-server-side-encryption-aws-kms-key-id'] = settings.kmsKeyId;
   }
   return headers;
+}
+
+/** As SigV4 wants it: all but letters, digits, "-", ".", "_" and "~".
+ *  @see https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html */
+export function encode(text: string): string {
+  return encodeURIComponent(text).replace(
+    /[!'()*]/g,
+    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
+}
+
+/** @returns with its question mark; "" where there is none */
+export function buildQuery(query: Query): string {
+  const pairs = Object.entries(query).flatMap(([name, value]) => {
+    const values = typeof value === 'object' && value !== null ? value : [value];
+    return values.map((each) => (each == null ? encode(name) : `${encode(name)}=${encode(each)}`));
+  });
+  return pairs.length === 0 ? '' : `?${pairs.join('&')}`;
 }

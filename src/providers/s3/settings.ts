@@ -110,7 +110,11 @@ const OFFLINE_CLASSES: readonly string[] = ['GLACIER', 'DEEP_ARCHIVE'];
 
 function fields() {
   return {
-    BucketName: requiredText('The bucket, which must exist.', "the bucket's name", bucketRule),
+    BucketName: requiredText(
+      'The bucket, which must exist: its name, or the ARN of an access point (not of one for several regions).',
+      "the bucket's name",
+      bucketRule,
+    ),
     Region: requiredText(
       'The bucket\'s region, such as "eu-central-1". Servers other than AWS often take any; "us-east-1" is the usual one.',
       'the region, such as "eu-central-1"',
@@ -171,7 +175,7 @@ function fields() {
       default: 5,
     }),
     EnableAwsSdkLogs: flag(
-      "Puts the AWS SDK's own log lines into Orthanc's log: failures as warnings, the rest as information, which Orthanc shows with `--verbose` only.",
+      "Puts a line for each request to S3, and what the AWS SDK says of credentials, into Orthanc's log: failures as warnings, the rest as information, which Orthanc shows with `--verbose` only.",
       false,
     ),
   };

@@ -5,7 +5,6 @@ import { StorageError } from '../../../src/errors.ts';
 import { AnswerError } from '../../../src/http/answer-error.ts';
 import { createRetry, delayMs, type RetryOptions } from '../../../src/http/retry.ts';
 import { TransportError } from '../../../src/http/transport.ts';
-import { createRetryStrategy, type RetryErrorInfo } from '../../../src/providers/s3/retry.ts';
 
 describe('the wait before an attempt', () => {
   const usual = { isThrottled: false, retryAfterMs: undefined };
@@ -110,76 +109,5 @@ describe('attempts', () => {
     const told = answerError(503, { 'retry-after': hint() }).retryAfterMs;
     if (waitMs === undefined) expect(told).toBeUndefined();
     else expect(Math.abs((told ?? 0) - waitMs)).toBeLessThan(1_000);
-  });
-});
-
-describe('the strategy given to the SDK', () => {
-  const transport = (code: string, transient: boolean) =>
-    new TransportError(code, 'message', transient, undefined);
-
-  async function retriesOf(
-    error: unknown,
-    errorType: RetryErrorInfo['errorType'],
-    changes: { maxRetries?: number; retryConnecting?: boolean } = {},
-  ): Promise<number> {
-    const strategy = createRetryStrategy({
-      maxRetries: 3,
-      retryConnecting: true,
-      closing: new AbortController().signal,
-      random: () => 0,
-      tell: () => undefined,
-      ...changes,
-    });
-    let token = await strategy.acquireInitialRetryToken('');
-    try {
-      for (;;) token = await strategy.refreshRetryTokenForRetry(token, { error, errorType });
-    } catch {
-      return token.getRetryCount();
-    }
-  }
-
-  test.each<[string, unknown, RetryErrorInfo['errorType'], number]>([
-    ['a reset', transport('ECONNRESET', true), 'CLIENT_ERROR', 3],
-    ['nobody listening', transport('ECONNREFUSED', true), 'CLIENT_ERROR', 3],
-    ['a bad certificate', transport('CERT_HAS_EXPIRED', false), 'CLIENT_ERROR', 0],
-    ['a server error', new Error('x'), 'TRANSIENT', 3],
-    ['throttling', new Error('x'), 'THROTTLING', 3],
-    ['a refusal', new Error('x'), 'CLIENT_ERROR', 0],
-    ['a short body', new StorageError('SHORT_BODY', 'x'), 'CLIENT_ERROR', 3],
-    ['an altered body', new StorageError('INTEGRITY', 'x'), 'CLIENT_ERROR', 1],
-    ["somebody else's answer", transport('FOREIGN_ANSWER', true), 'CLIENT_ERROR', 1],
-    ['a range past the end', new StorageError('BAD_RANGE', 'x'), 'CLIENT_ERROR', 0],
-    ['an abort', new StorageError('ABORTED', 'x'), 'CLIENT_ERROR', 0],
-  ])('repeats %s as often as it should', async (_name, error, type, retries) => {
-    expect(await retriesOf(error, type)).toBe(retries);
-  });
-
-  test('follows MaxRetries, 0 included', async () => {
-    expect(await retriesOf(new Error('x'), 'TRANSIENT', { maxRetries: 0 })).toBe(0);
-    expect(await retriesOf(new Error('x'), 'TRANSIENT', { maxRetries: 150 })).toBe(150);
-  });
-
-  test('does not wait for a server that cannot be reached at start', async () => {
-    const changes = { retryConnecting: false };
-    expect(await retriesOf(transport('ECONNREFUSED', true), 'CLIENT_ERROR', changes)).toBe(0);
-    expect(await retriesOf(transport('ECONNRESET', true), 'CLIENT_ERROR', changes)).toBe(3);
-  });
-
-  test('a wait ends when the store is closed', async () => {
-    const closing = new AbortController();
-    const strategy = createRetryStrategy({
-      maxRetries: 3,
-      retryConnecting: true,
-      closing: closing.signal,
-      random: () => 1,
-      tell: () => undefined,
-    });
-    const token = await strategy.acquireInitialRetryToken('');
-    const waiting = strategy.refreshRetryTokenForRetry(token, {
-      errorType: 'THROTTLING',
-      retryAfterHint: new Date(Date.now() + 60_000),
-    });
-    closing.abort();
-    await expect(waiting).rejects.toThrow();
   });
 });

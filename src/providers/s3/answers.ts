@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
+// What an answer of an S3 server is: whether it is one, whether it is that to our request, and what it says where it is no success.
 
+import { AnswerError } from '../../http/answer-error.ts';
 import { hasHeaderOf, isPage } from '../../http/foreign-answers.ts';
 import {
   refuse,
@@ -8,8 +10,9 @@ import {
   refuseOtherObject,
   refuseRepetition,
 } from '../../http/mismatched-answers.ts';
+import type { RetryReason } from '../../http/retry.ts';
 import type { Answer, Headers } from '../../http/transport.ts';
-import { readElement } from '../../http/words.ts';
+import { oneLine, oneName, readElement, textOf } from '../../http/words.ts';
 import { NAME_METADATA } from './requests.ts';
 
 /** Not those of what stands in front of servers of any kind: CloudFront, API Gateway, the web application firewall. */
@@ -17,7 +20,13 @@ const HEADERS = /^x-amz-(?!cf-|apigw-|waf-)/;
 /** What the next step needs of the answers that are XML, whatever their root is called (rclone 1.76 has one of its own for the start
  *  of an upload); an error may come with status 200.
  *  @see https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html */
-const ELEMENTS = ['ListBucketResult', 'UploadId>', 'CompleteMultipartUploadResult', '<Error>'];
+const ELEMENTS = [
+  'ListBucketResult',
+  'UploadId>',
+  'CompleteMultipartUploadResult',
+  'CreateSessionResult',
+  '<Error>',
+];
 
 /** Whether an answer is that of an S3 server. Servers other than AWS need not send any x-amz- header, and not all have ETags.
  *  @param isDocument it must say something in XML; else the headers say all */
@@ -68,4 +77,67 @@ export interface SentRequest {
   readonly method: string;
   readonly key: string;
   readonly headers: Headers;
+}
+
+/** @param answer that is no success, or one with an error in it: S3 begins the answer to CompleteMultipartUpload before it is done */
+export function readError(answer: Answer): AnswerError {
+  const xml = readErrorXml(answer);
+  const code = oneName(readElement(xml, 'Code'));
+  const { headers } = answer;
+  // versitygw 1.8 sends the header twice, with the same id.
+  const id = (headers['x-amz-request-id'] ?? headers['x-amzn-requestid'])?.split(', ')[0];
+  return new AnswerError(answer, {
+    code,
+    words: code === undefined ? undefined : oneLine(readElement(xml, 'Message') ?? ''),
+    requestId: id ?? oneName(readElement(xml, 'RequestId')),
+  });
+}
+
+export function isFailure(answer: Answer): boolean {
+  return answer.status >= 300 || readElement(readErrorXml(answer), 'Code') !== undefined;
+}
+
+/** @returns "" where the answer holds no error in XML */
+export function readErrorXml({ body }: Answer): string {
+  // Behind blanks, where the server took its time.
+  const start = Buffer.from(body.buffer, body.byteOffset, body.length).indexOf('<Error');
+  return start < 0 ? '' : textOf(body, start);
+}
+
+export const THROTTLING: ReadonlySet<string> = new Set([
+  'SlowDown',
+  'Throttling',
+  'ThrottlingException',
+  'TooManyRequestsException',
+  'RequestLimitExceeded',
+  'BandwidthLimitExceeded',
+]);
+/** What arrived is not what was sent. */
+const MISMATCH: ReadonlySet<string> = new Set([
+  'BadDigest',
+  'XAmzContentSHA256Mismatch',
+  'XAmzContentChecksumMismatch',
+]);
+/** The second and the third: another request changes the same object at this moment.
+ *  @see https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */
+const TRANSIENT: ReadonlySet<string> = new Set([
+  'RequestTimeout',
+  'OperationAborted',
+  'ConditionalRequestConflict',
+  ...MISMATCH,
+]);
+
+/** By S3's codes, beside what holds for all servers. */
+export function classify(thrown: unknown): RetryReason | undefined {
+  if (!(thrown instanceof AnswerError) || thrown.code === undefined) return undefined;
+  if (THROTTLING.has(thrown.code)) return 'throttled';
+  return TRANSIENT.has(thrown.code) || thrown.status < 300 ? 'transient' : undefined;
+}
+
+export function isMismatch(thrown: unknown): boolean {
+  return thrown instanceof AnswerError && MISMATCH.has(thrown.code ?? '');
+}
+
+export function isDenied(thrown: unknown): boolean {
+  return thrown instanceof AnswerError && /^(AccessDenied|Forbidden)$/.test(thrown.code ?? '');
 }

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What is the SDK's about a request: where it goes, how it is signed, and its client's way to our transport.
+
+import { GetObjectCommand, type S3Client as SdkClient } from '@aws-sdk/client-s3';
+import { getEndpointFromInstructions } from '@smithy/core/endpoints';
+import { StorageError } from '../../errors.ts';
+import type { Answer, ExchangeRequest, Headers, Transport } from '../../http/transport.ts';
+import { asRecord, text } from '../../http/words.ts';
+import { viewOf } from '../../store/bodies.ts';
+import type { Body } from '../../store/object-store.ts';
+import { assertMatches, isFailure, isFromStore, readError } from './answers.ts';
+import { buildQuery, type Query } from './requests.ts';
+
+/** What the SDK's client hands to our handler with each request. */
+export interface CallOptions {
+  readonly abortSignal: AbortSignal;
+  /** Hears of a success, which the SDK may not be able to read. */
+  readonly onAnswer: (answer: Answer) => void;
+}
+
+/** @throws AnswerError for an answer that is no success */
+export async function exchange(
+  transport: Transport,
+  {
+    key,
+    ...request
+  }: Omit<ExchangeRequest, 'isFromStore' | 'assertMatches'> & { readonly key: string },
+  isDocument = false,
+): Promise<Answer> {
+  const { method, headers } = request;
+  const answer = await transport.exchange({
+    ...request,
+    isFromStore: (given) => isFromStore(method, given, isDocument),
+    assertMatches: (given, connection) => {
+      assertMatches({ method, key, headers }, given, connection);
+    },
+  });
+  if (isFailure(answer)) throw readError(answer);
+  return answer;
+}
+
+/** Where requests for the bucket go and how they are signed. */
+export interface Target {
+  readonly origin: string;
+  readonly host: string;
+  readonly basePath: string;
+  readonly sign: (request: Unsigned) => Promise<Headers>;
+}
+
+interface Unsigned {
+  readonly method: string;
+  readonly path: string;
+  readonly query: Record<string, string>;
+  readonly headers: Record<string, string>;
+}
+
+/** By the SDK's rules for regions, dual stack, FIPS, access points and kinds of buckets.
+ *  @throws StorageError BAD_CONFIG for a multi-region access point */
+export async function resolveTarget({ config }: SdkClient, bucket: string): Promise<Target> {
+  const input = { Bucket: bucket, Key: 'key' };
+  // A copy, since the SDK notes what it found.
+  const { url, properties } = await getEndpointFromInstructions(input, GetObjectCommand, {
+    ...config,
+  });
+  const scheme = readScheme(properties?.['authSchemes']);
+  if (scheme === undefined) {
+    throw new StorageError(
+      'BAD_CONFIG',
+      `AwsS3Storage.BucketName: "${bucket}" is a multi-region access point, whose requests need a kind of signature (SigV4A) that this plugin does not have; write the name of one of its buckets, and its region into AwsS3Storage.Region`,
+      { key: bucket },
+    );
+  }
+  const signer = (await config.signer(scheme)) as SdkSigner;
+  const { protocol, hostname, port, origin, host, pathname } = url;
+  return {
+    origin,
+    host,
+    basePath: pathname.replace(/\/$/, ''),
+    async sign(unsigned) {
+      const request = { ...unsigned, protocol, hostname, ...(port && { port: Number(port) }) };
+      const how = {
+        // What was found out about our clock.
+        signingDate: new Date(Date.now() + config.systemClockOffset),
+        signingRegion: scheme.signingRegion,
+        signingService: scheme.signingName,
+      };
+      if (scheme.name === 'sigv4') return (await signer.sign(request, how)).headers;
+      const session = await config.s3ExpressIdentityProvider.getS3ExpressIdentity(
+        await config.credentials(),
+        { Bucket: bucket },
+      );
+      return (await signer.signWithCredentials(request, session, how)).headers;
+    },
+  };
+}
+
+type SdkSigner = Awaited<ReturnType<SdkClient['config']['signer']>> & {
+  /** For S3 Express. */
+  signWithCredentials(
+    request: object,
+    session: object,
+    how: object,
+  ): Promise<{ readonly headers: Headers }>;
+};
+
+/** @returns the first of an endpoint's that the SDK's signer can do without further packages: sigv4, and that of S3 Express */
+function readScheme(schemes: unknown) {
+  for (const each of Array.isArray(schemes) ? schemes : []) {
+    const scheme = asRecord(each);
+    const name = text(scheme['name']);
+    const signingRegion = text(scheme['signingRegion']);
+    if (signingRegion !== undefined && (name === 'sigv4' || name === 'sigv4-s3express')) {
+      const signingName = text(scheme['signingName']) ?? 's3';
+      return { name, signingRegion, signingName, properties: {} };
+    }
+  }
+  return undefined;
+}
+
+interface SdkRequest {
+  readonly protocol: string;
+  readonly hostname: string;
+  readonly port?: number;
+  readonly method: ExchangeRequest['method'];
+  readonly path: string;
+  readonly query?: Query;
+  readonly headers: Headers;
+  readonly body?: unknown;
+}
+
+/** The SDK's interface HttpHandler. Clients for credentials (STS, SSO) inherit it, and so the proxy and the authorities. */
+export function createHandler(transport: Transport) {
+  return {
+    metadata: { handlerProtocol: 'http/1.1' },
+    async handle(sent: SdkRequest, { abortSignal, onAnswer }: Partial<CallOptions> = {}) {
+      const { method, headers, query = {} } = sent;
+      const port = sent.port === undefined ? '' : `:${sent.port}`;
+      const request = {
+        origin: `${sent.protocol}//${sent.hostname}${port}`,
+        method,
+        path: sent.path + buildQuery(query),
+        headers,
+        content: toBody(sent.body),
+        receive: undefined,
+        signal: abortSignal,
+      };
+      // Beside our calls, the SDK itself asks for sessions of S3 Express; all else goes to servers of another kind.
+      const isForBucket = onAnswer !== undefined || query['session'] !== undefined;
+      const key = decodeURIComponent(sent.path);
+      const answer = isForBucket
+        ? await exchange(transport, { ...request, key }, method !== 'DELETE')
+        : await transport.exchange({ ...request, isFromStore: undefined });
+      onAnswer?.(answer);
+      const { status, body } = answer;
+      return { response: { statusCode: status, headers: { ...answer.headers }, body } };
+    },
+    destroy: () => undefined,
+    updateHttpClientConfig: () => undefined,
+    httpHandlerConfigs: () => ({}),
+  };
+}
+
+function toBody(body: unknown): Body | undefined {
+  if (body === undefined || body === null || body === '') return undefined;
+  const bytes =
+    typeof body === 'string' ? Buffer.from(body) : body instanceof Uint8Array ? body : undefined;
+  if (bytes === undefined) throw new TypeError('a request of the SDK has a streaming body');
+  return viewOf(bytes);
+}
+
+/** Before the command is signed. */
+export function addHeaders(
+  stack: { add(step: never, options: { readonly step: 'build'; readonly name: string }): void },
+  headers: Headers,
+): void {
+  type Next = (args: { readonly request: SdkRequest }) => unknown;
+  const step =
+    (next: Next): Next =>
+    (args) => {
+      Object.assign(args.request.headers, headers);
+      return next(args);
+    };
+  // The stack's type depends on each command's input and output, which a step on the request does not care about.
+  stack.add(step as never, { step: 'build', name: 'addHeaders' });
+}
