@@ -28,14 +28,16 @@ export interface Progress {
   readonly failures: readonly MoveFailure[];
 }
 
-export interface Counts {
-  readonly moved: number;
-  readonly movedBytes: number;
-  readonly alreadyThere: number;
+export const NO_COUNTS = {
+  moved: 0,
+  movedBytes: 0,
+  alreadyThere: 0,
   /** From Orthanc's index, while the job was at it. */
-  readonly deletedMeanwhile: number;
-  readonly failed: number;
-}
+  deletedMeanwhile: 0,
+  failed: 0,
+};
+
+export type Counts = Readonly<typeof NO_COUNTS>;
 
 export interface Outcome {
   readonly counts: Counts;
@@ -44,14 +46,6 @@ export interface Outcome {
 
 /** Listed; the others are counted. */
 const FAILURES_MAX = 100;
-
-export const NO_COUNTS: Counts = {
-  moved: 0,
-  movedBytes: 0,
-  alreadyThere: 0,
-  deletedMeanwhile: 0,
-  failed: 0,
-};
 
 /** The state of a job that has not begun. */
 export function newMove(target: MoveTarget, resources: readonly Resource[]): JobState {

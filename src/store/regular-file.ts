@@ -1,8 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Files that a path names, and nothing else: to open a pipe would wait for somebody who writes to it, to read a device might never end.
 
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
-import { errorCode } from '../errors.ts';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  writeSync,
+} from 'node:fs';
+import { errorCode, type StorageError } from '../errors.ts';
+import { bodyFrom } from './bodies.ts';
+import type { Body } from './object-store.ts';
 
 const { O_NONBLOCK, O_NOFOLLOW } = constants;
 
@@ -28,6 +38,24 @@ export function readRegularFile(path: string, flags = 0): string {
     return readFileSync(descriptor, 'utf8');
   } finally {
     closeSync(descriptor);
+  }
+}
+
+/** What is in an open file, read synchronously, as bodies are, and never held as a whole.
+ *  @param cut makes what is thrown where it became shorter meanwhile */
+export function fileBody(descriptor: number, sizeBytes: number, cut: () => StorageError): Body {
+  return bodyFrom(sizeBytes, (start, target) => {
+    for (let at = 0; at < target.length; ) {
+      const count = readSync(descriptor, target, at, target.length - at, start + at);
+      if (count === 0) throw cut();
+      at += count;
+    }
+  });
+}
+
+export function writeFully(descriptor: number, offset: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) {
+    at += writeSync(descriptor, bytes, at, bytes.length - at, offset + at);
   }
 }
 

@@ -11,15 +11,14 @@ import { PIECE_BYTES } from '../../http/content.ts';
 import { abortReason, createAbortController } from '../../store/abort.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
 import { createSemaphore } from '../../store/limit.ts';
-import type { ByteRange, ObjectStore, Sink } from '../../store/object-store.ts';
-import { UNLINKED } from '../../store/regular-file.ts';
+import type { ByteRange, ObjectStore, OpenFile, Sink } from '../../store/object-store.ts';
+import { fileBody, UNLINKED } from '../../store/regular-file.ts';
 import { createRun, type Operation, type Run, unlessMissing } from '../operation.ts';
 import { isGone, toFileSystemError } from './errors.ts';
 import { listFiles } from './list.ts';
-import { createFileSink, openFile } from './local-files.ts';
 import { pathOf, temporaryName } from './paths.ts';
 import { createRoot } from './root.ts';
-import { fillFile, removeEmptyFolders, writeFile } from './write.ts';
+import { createFileSink, fillFile, removeEmptyFolders, writeFile } from './write.ts';
 
 /** Each takes a thread of libuv's while the system is at it, for ever where a disk hangs: there must be some left to look up the names
  *  of hosts with (kThreadPoolSize in native/node_process.cpp). */
@@ -139,6 +138,22 @@ export function createFileSystemStore(settings: FileSystemSettings): ObjectStore
       return Promise.resolve();
     },
   };
+}
+
+/** @returns undefined where there is something else than a file */
+async function openFile(path: string): Promise<OpenFile | undefined> {
+  const file = await open(path, constants.O_RDONLY | UNLINKED);
+  const found = await file.stat();
+  if (!found.isFile()) {
+    await file.close();
+    return undefined;
+  }
+  const body = fileBody(
+    file.fd,
+    found.size,
+    () => new StorageError('SHORT_BODY', `"${path}" was cut while being read`, { key: path }),
+  );
+  return { body, close: () => file.close() };
 }
 
 async function readFile(

@@ -2,13 +2,14 @@
 // A file is there whole or not at all: it is written under another name in its own folder, then renamed.
 
 import { randomUUID } from 'node:crypto';
-import { constants } from 'node:fs';
+import { constants, ftruncateSync } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { errorCode } from '../../errors.ts';
+import { errorCode, type StorageError } from '../../errors.ts';
 import { createPieceReader, PIECE_BYTES } from '../../http/content.ts';
 import { abortReason } from '../../store/abort.ts';
-import type { Body } from '../../store/object-store.ts';
+import type { Body, Sink } from '../../store/object-store.ts';
+import { writeFully } from '../../store/regular-file.ts';
 import { temporaryName } from './paths.ts';
 import type { Root } from './root.ts';
 
@@ -51,6 +52,33 @@ export async function fillFile(
     throw thrown;
   }
   if (isSynchronous) await syncFolders(folder, firstCreated);
+}
+
+/** For `fillFile`.
+ *  @param translate whatever writing threw: the store that the bytes come from must not take it for an error of its own */
+export function createFileSink(
+  { fd }: FileHandle,
+  translate: (thrown: unknown) => StorageError,
+): Sink {
+  const attempt = (work: () => void) => {
+    try {
+      work();
+    } catch (thrown) {
+      throw translate(thrown);
+    }
+  };
+  return {
+    begin: () => {
+      attempt(() => {
+        ftruncateSync(fd);
+      });
+    },
+    write: (offset, bytes) => {
+      attempt(() => {
+        writeFully(fd, offset, bytes);
+      });
+    },
+  };
 }
 
 /** Folders that are empty now are removed, from this one up to the root, which stays. */

@@ -13,22 +13,26 @@ import {
   lstatSync,
   openSync,
   readdirSync,
-  readSync,
   realpathSync,
   renameSync,
   rmSync,
   statSync,
   unlinkSync,
-  writeSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { addAbortSignal } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { errorCode, StorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
-import { bodyFrom, bodyOf, createMemorySink } from '../../store/bodies.ts';
+import { bodyOf, createMemorySink } from '../../store/bodies.ts';
 import type { Body, OperationOptions, Sink } from '../../store/object-store.ts';
-import { openRegularFile, readRegularFile, UNLINKED } from '../../store/regular-file.ts';
+import {
+  fileBody,
+  openRegularFile,
+  readRegularFile,
+  UNLINKED,
+  writeFully,
+} from '../../store/regular-file.ts';
 import { printBytes } from './output.ts';
 
 /** For the user who runs the command alone. */
@@ -62,9 +66,7 @@ export async function openInput(path: string, { signal }: OperationOptions): Pro
     throw new StorageError('BAD_CONFIG', `${path}: is not a file`);
   }
   return {
-    body: bodyFrom(stat.size, (start, target) => {
-      readFully(path, descriptor, start, target);
-    }),
+    body: bodyOfFile(path, descriptor, stat.size),
     close: () => {
       closeSync(descriptor);
     },
@@ -272,28 +274,19 @@ export function openSpool(folder: string): Spool {
   const file = createFileSink(subject, descriptor);
   return {
     sink: file.sink,
-    body: () =>
-      bodyFrom(file.requireWritten(), (start, target) => {
-        readFully(subject, descriptor, start, target);
-      }),
+    body: () => bodyOfFile(subject, descriptor, file.requireWritten()),
     close: () => {
       closeSync(descriptor);
     },
   };
 }
 
-function writeFully(descriptor: number, offset: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) {
-    at += writeSync(descriptor, bytes, at, bytes.length - at, offset + at);
-  }
-}
-
-function readFully(path: string, descriptor: number, start: number, target: Uint8Array): void {
-  for (let at = 0; at < target.length; ) {
-    const count = readSync(descriptor, target, at, target.length - at, start + at);
-    if (count === 0) throw new StorageError('SHORT_BODY', `${path}: became shorter meanwhile`);
-    at += count;
-  }
+function bodyOfFile(path: string, descriptor: number, sizeBytes: number): Body {
+  return fileBody(
+    descriptor,
+    sizeBytes,
+    () => new StorageError('SHORT_BODY', `${path}: became shorter meanwhile`),
+  );
 }
 
 /** That a file can be written, before the work whose result will be in it.

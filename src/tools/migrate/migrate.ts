@@ -45,25 +45,29 @@ export interface MigrateOptions {
   readonly signal: AbortSignal;
 }
 
-export interface MigrateCounts {
-  seen: number;
-  copied: number;
-  copiedBytes: number;
-  /** With the right size and MD5, from this run's own reading. */
-  alreadyThere: number;
-  /** As an earlier run has noted. */
-  skipped: number;
-  /** There with another content, and nobody knows which of the two is right. */
-  differs: number;
-  /** Under names that the settings would never make. */
-  foreign: number;
-  /** Of SQLite, in Orthanc's own folder. */
-  indexFiles: number;
-  /** The index doesn't know it, hence nobody its type. */
-  unknown: number;
-  /** Removed or moved away by Orthanc after it was listed. */
-  gone: number;
-  failed: number;
+export type MigrateCounts = ReturnType<typeof noCounts>;
+
+function noCounts() {
+  return {
+    seen: 0,
+    copied: 0,
+    copiedBytes: 0,
+    /** With the right size and MD5, from this run's own reading. */
+    alreadyThere: 0,
+    /** As an earlier run has noted. */
+    skipped: 0,
+    /** There with another content, and nobody knows which of the two is right. */
+    differs: 0,
+    /** Under names that the settings would never make. */
+    foreign: 0,
+    /** Of SQLite, in Orthanc's own folder. */
+    indexFiles: 0,
+    /** The index doesn't know it, hence nobody its type. */
+    unknown: 0,
+    /** Removed or moved away by Orthanc after it was listed. */
+    gone: 0,
+    failed: 0,
+  };
 }
 
 export interface MigrateDependencies {
@@ -97,19 +101,7 @@ class Migration {
   readonly #copies: MigratedCopies;
   readonly #large = createSemaphore(1);
   readonly #placeFailures = createPlaceFailures();
-  readonly #counts: MigrateCounts = {
-    seen: 0,
-    copied: 0,
-    copiedBytes: 0,
-    alreadyThere: 0,
-    skipped: 0,
-    differs: 0,
-    foreign: 0,
-    indexFiles: 0,
-    unknown: 0,
-    gone: 0,
-    failed: 0,
-  };
+  readonly #counts = noCounts();
 
   constructor(deps: MigrateDependencies, options: MigrateOptions, there: UuidTable) {
     const { from, to } = deps;

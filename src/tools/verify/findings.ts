@@ -47,64 +47,47 @@ export interface WrongSize {
   readonly expectedBytes: number;
 }
 
-export interface VerifyCounts {
-  indexed: number;
-  objects: number;
-  /** Objects in the bucket whose attachment the index knows, under whatever name. */
-  known: number;
-  /** The index is hardly the bucket's, so that what it does not know are no orphans: how many it knows of what is there, and how many not. */
-  alarm: { readonly known: number; readonly unknown: number } | null;
-  missing: number;
-  orphans: number;
-  /** Of attachments that the index knows, under names that these settings do not make. */
-  otherName: number;
-  /** Unknown to the index, but too young to tell. */
-  recent: number;
-  wrongSize: number;
-  corrupt: number;
-  unreadable: number;
-  /** With a key that the settings would never make. */
-  foreign: number;
-  /** In the other store of a hybrid storage. */
-  elsewhere: number;
-  deletedOrphans: number;
-  /** Seem to be orphaned or missing, and were too many to make sure: a further run finds them. */
-  notLookedAt: number;
-  /** Contents, with `deep`. */
-  read: number;
-  /** Of them, those whose MD5 the index does not have: only their sizes were compared. */
-  notCompared: number;
-  /** Attachments in Orthanc's own folder, where it is looked through; and what they are, beside those that the index knows and the bucket
-   *  has not. */
-  files: number;
-  orphansOnDisk: number;
-  copiesOnDisk: number;
-  /** While nobody reads them. */
-  onlyOnDisk: number;
+interface Alarm {
+  readonly known: number;
+  readonly unknown: number;
 }
 
-export function noCounts(): VerifyCounts {
+export type VerifyCounts = ReturnType<typeof noCounts>;
+
+export function noCounts() {
   return {
     indexed: 0,
     objects: 0,
+    /** Objects in the bucket whose attachment the index knows, under whatever name. */
     known: 0,
-    alarm: null,
+    /** The index is hardly the bucket's, so that what it does not know are no orphans: how many it knows of what is there, and how many not. */
+    alarm: null as Alarm | null,
     missing: 0,
     orphans: 0,
+    /** Of attachments that the index knows, under names that these settings do not make. */
     otherName: 0,
+    /** Unknown to the index, but too young to tell. */
     recent: 0,
     wrongSize: 0,
     corrupt: 0,
     unreadable: 0,
+    /** With a key that the settings would never make. */
     foreign: 0,
+    /** In the other store of a hybrid storage. */
     elsewhere: 0,
     deletedOrphans: 0,
+    /** Seem to be orphaned or missing, and were too many to make sure: a further run finds them. */
     notLookedAt: 0,
+    /** Contents, with `deep`. */
     read: 0,
+    /** Of them, those whose MD5 the index does not have: only their sizes were compared. */
     notCompared: 0,
+    /** Attachments in Orthanc's own folder, where it is looked through; and what they are, beside those that the index knows and the bucket
+     *  has not. */
     files: 0,
     orphansOnDisk: 0,
     copiesOnDisk: 0,
+    /** While nobody reads them. */
     onlyOnDisk: 0,
   };
 }
@@ -137,7 +120,7 @@ export function describeFinding(finding: Finding): string {
   }
 }
 
-function describeAlarm({ known, unknown }: NonNullable<VerifyCounts['alarm']>): string {
+function describeAlarm({ known, unknown }: Alarm): string {
   return `ALARM: the index of this Orthanc knows ${known} of the ${known + unknown} attachments that are there. Either it was lost, or is a new one, or this is not the bucket's own Orthanc (--orthanc, --config). Delete no orphans. Stop that Orthanc and bring back its index from the backup, or give the right address`;
 }
 
