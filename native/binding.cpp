@@ -11,12 +11,11 @@
 #include <stdexcept>
 #include <utility>
 
-#include "aes_object.h"
+#include "aes.h"
 #include "arguments.h"
 #include "jobs.h"
 #include "lanes.h"
 #include "node_instance.h"
-#include "segments_object.h"
 #include "version.h"
 
 namespace cloudstore {
@@ -86,8 +85,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
     codes.Set(name, static_cast<double>(code));
   }
   exports.Set("orthancErrorCodes", codes);
-  exports.Set("Aes", AesObject::define(env));
-  exports.Set("Segments", SegmentsObject::define(env));
+  exports.Set("Aes", Aes::define(env));
   define(exports, "configuration", &Binding::configuration);
   define(exports, "log", &Binding::log);
   define(exports, "start", &Binding::start);
@@ -198,7 +196,7 @@ void Binding::readInto(const Info& info) {
 void Binding::encryptInto(const Info& info) {
   const std::shared_ptr<Request> request = requestOf(info);
   const std::span<uint8_t> target = bytesAt(info, 2);
-  Aes& aes = AesObject::of(info[3]);
+  Aes& aes = Aes::of(info[3]);
   const auto encrypt = [&](const uint8_t* content) { aes.update(content, target); };
   if (!request->use(unsignedAt(info, 1, "offset"), target.size(), encrypt)) {
     throw deadError(info.Env());
@@ -207,12 +205,14 @@ void Binding::encryptInto(const Info& info) {
 
 void Binding::sealInto(const Info& info) {
   const std::shared_ptr<Request> request = requestOf(info);
-  const uint64_t position = unsignedAt(info, 1, "position");
   const std::span<uint8_t> target = bytesAt(info, 2);
-  Segments& segments = SegmentsObject::of(info[3]);
-  const auto [start, length] = segments.contentOf(position, target.size());
-  const auto seal = [&](const uint8_t* content) { segments.seal(position, content, target); };
-  if (!request->use(start, length, seal)) {
+  const std::span<const uint8_t> nonce = bytesAt(info, 4);
+  const std::span<const uint8_t> additional = bytesAt(info, 5);
+  Aes& aes = Aes::of(info[3]);
+  const auto seal = [&](const uint8_t* content) {
+    aes.sealMessage(nonce, additional, content, target);
+  };
+  if (!request->use(unsignedAt(info, 1, "offset"), Aes::messageBytes(target), seal)) {
     throw deadError(info.Env());
   }
 }

@@ -15,8 +15,8 @@ namespace cloudstore {
 
 class NodeInstance;
 
-/** The module that TypeScript sees (its twin is src/plugin/bridge.ts): requests go in, bytes and ends come
- * out.
+/** The module that TypeScript sees (its twin is src/plugin/bridge.ts): requests go in, bytes and
+ * ends come out.
  *
  *  thread: js-loop only. Owned by the environment; it keeps the requests that TypeScript works on
  * alive, not their memory. */

@@ -2,14 +2,12 @@
 // The plugin's ciphers as a module that any Node loads, without Orthanc and its requests.
 #include <napi.h>
 
-#include "aes_object.h"
-#include "segments_object.h"
+#include "aes.h"
 
 namespace {
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
-  exports.Set("Aes", cloudstore::AesObject::define(env));
-  exports.Set("Segments", cloudstore::SegmentsObject::define(env));
+  exports.Set("Aes", cloudstore::Aes::define(env));
   return exports;
 }
 

@@ -6,7 +6,7 @@ import type { EncryptionSettings } from '../config/encryption.ts';
 import { type ConfigurationEnvironment, readConfiguration } from '../config/load.ts';
 import type { Provider } from '../config/sections.ts';
 import type { PluginSettings } from '../config/settings.ts';
-import { type Ciphers, nodeCiphers } from '../encryption/ciphers.ts';
+import { type CreateAes, createNodeAes } from '../encryption/aes.ts';
 import { createEnvelope, type Envelope } from '../encryption/envelope.ts';
 import { createKeyring, type MasterKey, readKeyFiles } from '../encryption/keyring.ts';
 import { StorageError } from '../errors.ts';
@@ -23,7 +23,7 @@ export interface OpenedConfiguration {
 export interface OpenOptions {
   /** Makes of the settings what this process needs, before anything is opened. */
   readonly adapt?: (settings: PluginSettings) => PluginSettings;
-  readonly ciphers?: Ciphers;
+  readonly createAes?: CreateAes;
   /** All that there are, by default. */
   readonly providers?: readonly Provider[];
 }
@@ -35,7 +35,7 @@ export function openConfiguration(
   environment: ConfigurationEnvironment,
   {
     adapt = (settings) => settings,
-    ciphers = nodeCiphers,
+    createAes = createNodeAes,
     providers = PROVIDERS,
   }: OpenOptions = {},
 ): OpenedConfiguration {
@@ -48,19 +48,19 @@ export function openConfiguration(
   return {
     settings,
     keyWarnings: read.warnings,
-    envelope: encryption === undefined ? undefined : openEnvelope(encryption, read.keys, ciphers),
+    envelope: encryption === undefined ? undefined : openEnvelope(encryption, read.keys, createAes),
   };
 }
 
 function openEnvelope(
   settings: EncryptionSettings,
   keys: readonly MasterKey[],
-  ciphers: Ciphers,
+  createAes: CreateAes,
 ): Envelope {
   const { format, master, maxInputBytes } = settings;
   return createEnvelope({
     keyring: createKeyring(keys, master?.id),
-    ciphers,
+    createAes,
     format,
     maxInputBytes,
     now: () => performance.now(),

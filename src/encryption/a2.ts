@@ -13,14 +13,17 @@
 
 import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto';
 import { StorageError } from '../errors.ts';
+import type { Body } from '../store/object-store.ts';
 import type { RandomBytes } from './a1.ts';
-import type { SegmentOpener } from './segments.ts';
-import { A2_HEADER_BYTES, KEY_ID_OFFSET, keyIdOf, placeInSegments } from './sizes.ts';
+import type { Aes } from './aes.ts';
+import { A2_HEADER_BYTES, KEY_ID_OFFSET, keyIdOf, segmentCount, segmentOf } from './sizes.ts';
 
 export const A2_MAGIC = 'A2';
 const DEK_BYTES = 32;
 const PREFIX_OFFSET = 6;
 const PREFIX_BYTES = 7;
+/** The prefix, the segment's number and the flag of the last one. */
+const NONCE_BYTES = 12;
 const EDEK_OFFSET = 13;
 /** RFC 3394, 2.2.3.1. */
 const KEY_WRAP_IV = Buffer.alloc(8, 0xa6);
@@ -143,20 +146,50 @@ export function unwrapKey(kek: KeyObject, wrapped: Uint8Array): Uint8Array {
   }
 }
 
-/** Opens a piece, as SegmentOpener.
- *  @throws StorageError INTEGRITY, with nothing left in the plaintext, where a segment ends that is not what was encrypted under the
- *  same index, flag and object */
-export function openOrFail(
-  opener: SegmentOpener,
-  position: number,
+/** @param target as long as the segment and its tag
+ *  @throws what reading the content throws */
+export function sealSegment(
+  aes: Aes,
+  { prefix, aad }: A2Secrets,
+  content: Body,
+  index: number,
+  target: Uint8Array,
+): void {
+  const { start } = segmentOf(index, content.sizeBytes);
+  aes.sealMessage(nonceOf(prefix, index, content.sizeBytes), aad, content, start, target);
+}
+
+/** @param plaintext as long as the segment; nothing of it is left in there unless it is authentic
+ *  @returns whether the segment was encrypted under the same index, flag and object */
+export function openSegment(
+  aes: Aes,
+  { prefix, aad }: A2Secrets,
+  plaintextBytes: number,
+  index: number,
   sealed: Uint8Array,
   plaintext: Uint8Array,
-): void {
-  if (opener.open(position, sealed, plaintext)) return;
-  plaintext.fill(0);
-  const { index } = placeInSegments(position);
-  throw new StorageError(
+): boolean {
+  const isAuthentic = aes.openMessage(
+    nonceOf(prefix, index, plaintextBytes),
+    aad,
+    sealed,
+    plaintext,
+  );
+  if (!isAuthentic) plaintext.fill(0);
+  return isAuthentic;
+}
+
+export function notAuthentic(index: number): StorageError {
+  return new StorageError(
     'INTEGRITY',
     `segment ${index} of the object is not authentic: it was altered, cut, moved or belongs to another object`,
   );
+}
+
+function nonceOf(prefix: Uint8Array, index: number, plaintextBytes: number): Uint8Array {
+  const nonce = Buffer.alloc(NONCE_BYTES);
+  nonce.set(prefix);
+  nonce.writeUInt32BE(index, PREFIX_BYTES);
+  nonce[NONCE_BYTES - 1] = index === segmentCount(plaintextBytes) - 1 ? 1 : 0;
+  return nonce;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// AES-256 as both formats need it. The plugin has it from the shim (native-ciphers.ts), the command line from node:crypto.
+// AES-256 as both formats need it. The plugin has it from the shim (native-aes.ts), the command line from node:crypto.
 
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import type { Body } from '../store/object-store.ts';
@@ -9,7 +9,7 @@ import { TAG_BYTES } from './sizes.ts';
 /** GCM that encrypts, GCM that decrypts, and counter mode, which is its own inverse. */
 export type AesMode = 'seal' | 'open' | 'counter';
 
-/** With one key, one message after the other. Belongs to whoever made it, to be wiped. */
+/** With one key, one message after the other: in pieces, or whole. Belongs to whoever made it, to be wiped. */
 export interface Aes {
   /** Begins a message, whatever became of the one before.
    *  @param nonce in counter mode, the first counter block
@@ -23,6 +23,25 @@ export interface Aes {
   seal(tag: Uint8Array): void;
   /** Ends a message that was decrypted. @returns whether it is authentic; else what came out of it is worth nothing */
   open(tag: Uint8Array): boolean;
+  /** Encrypts a whole message, which is a part of a content from `start` on.
+   *  @param target takes the message and, in its last 16 bytes, the tag
+   *  @throws what reading the content throws */
+  sealMessage(
+    nonce: Uint8Array,
+    additional: Uint8Array,
+    content: Body,
+    start: number,
+    target: Uint8Array,
+  ): void;
+  /** Decrypts a whole message.
+   *  @param sealed the message, and its tag behind it
+   *  @returns as `open` */
+  openMessage(
+    nonce: Uint8Array,
+    additional: Uint8Array,
+    sealed: Uint8Array,
+    target: Uint8Array,
+  ): boolean;
   wipe(): void;
 }
 
@@ -57,7 +76,7 @@ export const createNodeAes: CreateAes = (mode, key) => {
     }
   }
 
-  return {
+  const aes: Aes = {
     begin(nonce, additional = NOTHING) {
       message = begin(mode, ownKey, nonce, additional);
     },
@@ -83,11 +102,24 @@ export const createNodeAes: CreateAes = (mode, key) => {
         return false;
       }
     },
+    sealMessage(nonce, additional, content, start, target) {
+      const tagStart = target.length - TAG_BYTES;
+      aes.begin(nonce, additional);
+      aes.updateFrom(content, start, target.subarray(0, tagStart));
+      aes.seal(target.subarray(tagStart));
+    },
+    openMessage(nonce, additional, sealed, target) {
+      const tagStart = sealed.length - TAG_BYTES;
+      aes.begin(nonce, additional);
+      update(sealed.subarray(0, tagStart), target);
+      return aes.open(sealed.subarray(tagStart));
+    },
     wipe() {
       ownKey.fill(0);
       message = undefined;
     },
   };
+  return aes;
 };
 
 function begin(mode: AesMode, key: Uint8Array, nonce: Uint8Array, additional: Uint8Array): Message {

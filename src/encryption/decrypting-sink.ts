@@ -7,13 +7,13 @@ import type { ByteRange, Sink } from '../store/object-store.ts';
 import { type A1Header, beginA1, openA1 } from './a1.ts';
 import {
   type A2Header,
-  type A2Secrets,
+  notAuthentic,
   type ObjectIdentity,
   openA2,
-  openOrFail,
+  openSegment,
   withContentType,
 } from './a2.ts';
-import type { Ciphers } from './ciphers.ts';
+import type { CreateAes } from './aes.ts';
 import {
   formatOf,
   type HasKey,
@@ -21,15 +21,14 @@ import {
   LONGEST_HEADER_BYTES,
   parseHeader,
 } from './header.ts';
-import { PLAINTEXT_BYTES, plaintextOf, type SegmentOpener } from './segments.ts';
 import {
   A2_HEADER_BYTES,
   coveringSegments,
   type EncryptionFormat,
   placeInSegments,
   plaintextSize,
+  SEALED_SEGMENT_BYTES,
   SEGMENT_BYTES,
-  sealedRange,
   sealedSegmentBytes,
   segmentCount,
   segmentOf,
@@ -42,7 +41,7 @@ const CONTENT_TYPES = [1, 3, 2, 0] as const;
 export interface DecryptionSource {
   readonly find: (keyId: number) => KeyObject;
   readonly hasKey: HasKey;
-  readonly ciphers: Ciphers;
+  readonly createAes: CreateAes;
   readonly identity: ObjectIdentity;
   /** What becomes of an object that is not encrypted: an error, or handed on as it is (the legacy structure, whose keys do not
    *  tell). */
@@ -256,7 +255,7 @@ function createA1Decoder(
   const window = createWindow(inner, source.wanted, plaintextBytes);
   // Nothing throws from here on: whoever has the decoder wipes them.
   const secrets = openA1(header, key);
-  const aes = beginA1('open', source.ciphers.createAes, header, secrets);
+  const aes = beginA1('open', source.createAes, header, secrets);
   const plaintext = Buffer.allocUnsafeSlow(Math.min(SEGMENT_BYTES, plaintextBytes));
   const tag = Buffer.alloc(TAG_BYTES);
   let position = 0;
@@ -297,7 +296,8 @@ function createA1Decoder(
   };
 }
 
-/** @param objectOffset where in the object the first byte lies that will be written: the start of a segment */
+/** Gathers each segment that is wanted, and hands its content on.
+ *  @param objectOffset where in the object the first byte lies that will be written: the start of a segment */
 function createA2Decoder(
   inner: Sink,
   source: DecryptionSource,
@@ -310,94 +310,69 @@ function createA2Decoder(
   const window = createWindow(inner, source.wanted, plaintextBytes);
   const { uuid, contentType } = source.identity;
   const secrets = openA2(header, key, uuid, contentType ?? CONTENT_TYPES[0]);
-  const createOpener = (of: A2Secrets) => source.ciphers.createOpener(of, plaintextBytes);
-  const opener =
+  const aes = source.createAes('open', secrets.dek);
+  /** More than one until a segment tells which it is. */
+  let candidates =
     contentType === undefined
-      ? createOpenerOfAnyType(plaintextBytes, (type) =>
-          createOpener(withContentType(header, secrets, uuid, type)),
-        )
-      : createOpener(secrets);
+      ? CONTENT_TYPES.map((type) => withContentType(header, secrets, uuid, type))
+      : [secrets];
   const needed =
     source.wanted === undefined
       ? { start: 0, end: segmentCount(plaintextBytes) }
       : coveringSegments(window.range);
-  const neededEnd = sealedRange(needed, totalBytes).end - A2_HEADER_BYTES;
-  const plaintext = Buffer.allocUnsafeSlow(Math.min(PLAINTEXT_BYTES, plaintextBytes));
-  // From the first segment's first byte on.
-  let position = objectOffset - A2_HEADER_BYTES;
+  const plaintext = Buffer.allocUnsafeSlow(Math.min(SEGMENT_BYTES, plaintextBytes));
+  let gathered: Uint8Array | undefined;
+  let gatheredBytes = 0;
+  let { index } = placeInSegments(objectOffset - A2_HEADER_BYTES);
 
-  function handOn(index: number): void {
-    const { start, end } = segmentOf(index, plaintextBytes);
-    window.write(start, plaintextOf(index, end - start, plaintext));
+  function handOn(sealed: Uint8Array): void {
+    const content = plaintext.subarray(0, sealed.length - TAG_BYTES);
+    const found = candidates.find((candidate) =>
+      openSegment(aes, candidate, plaintextBytes, index, sealed, content),
+    );
+    if (found === undefined) throw notAuthentic(index);
+    candidates = [found];
+    window.write(segmentOf(index, plaintextBytes).start, content);
   }
 
   /** @returns how many of the bytes it took, from `from` on */
   function take(bytes: Uint8Array, from: number): number {
-    const { index, offset } = placeInSegments(position);
-    const restBytes = sealedSegmentBytes(index, plaintextBytes) - offset;
-    const availableBytes = Math.min(bytes.length - from, neededEnd - position);
+    const sealedBytes = sealedSegmentBytes(index, plaintextBytes);
+    const part = bytes.subarray(from, from + sealedBytes - gatheredBytes);
     // Segments before the wanted ones came along, since one request is quicker than two; nobody looks at them.
-    if (index < needed.start) return Math.min(restBytes, availableBytes);
-    // Of the next one as much as does not end it.
-    const nextBytes = Math.max(0, sealedSegmentBytes(index + 1, plaintextBytes) - 1);
-    const length = Math.min(restBytes + nextBytes, availableBytes);
-    openOrFail(opener, position, bytes.subarray(from, from + length), plaintext);
-    if (length >= restBytes) handOn(index);
-    return length;
+    const isWanted = index >= needed.start;
+    if (isWanted && part.length < sealedBytes) {
+      gathered ??= Buffer.allocUnsafeSlow(Math.min(SEALED_SEGMENT_BYTES, totalBytes));
+      gathered.set(part, gatheredBytes);
+    }
+    gatheredBytes += part.length;
+    if (gatheredBytes === sealedBytes) {
+      if (isWanted)
+        handOn(
+          gathered === undefined || part.length === sealedBytes
+            ? part
+            : gathered.subarray(0, sealedBytes),
+        );
+      gatheredBytes = 0;
+      index += 1;
+    }
+    return part.length;
   }
 
   return {
     write(bytes) {
-      for (let from = 0; from < bytes.length && position < neededEnd; ) {
-        const length = take(bytes, from);
-        from += length;
-        position += length;
-      }
+      for (let from = 0; from < bytes.length && index < needed.end; ) from += take(bytes, from);
     },
     finish() {
-      if (position < neededEnd) {
-        const { index } = placeInSegments(position);
+      if (index < needed.end) {
         throw new StorageError('INTEGRITY', `the object ends within segment ${index}`);
       }
       return 'done';
     },
     wipe: () => {
-      opener.wipe();
+      aes.wipe();
       secrets.dek.fill(0);
     },
-  };
-}
-
-/** Opens an object whose type is not known by the type that the first segment turns out to have. */
-function createOpenerOfAnyType(
-  plaintextBytes: number,
-  createOpenerOf: (contentType: number) => SegmentOpener,
-): SegmentOpener {
-  let chosen: SegmentOpener | undefined;
-  // Each type that is tried needs all of the segment.
-  const held: Uint8Array[] = [];
-
-  function choose(position: number, plaintext: Uint8Array): SegmentOpener | undefined {
-    const sealed = Buffer.concat(held);
-    for (const type of CONTENT_TYPES) {
-      const opener = createOpenerOf(type);
-      if (opener.open(position, sealed, plaintext)) return opener;
-      opener.wipe();
-    }
-    return undefined;
-  }
-
-  return {
-    open(position, sealed, plaintext) {
-      if (chosen !== undefined) return chosen.open(position, sealed, plaintext);
-      held.push(Buffer.from(sealed));
-      const { index, offset } = placeInSegments(position);
-      if (offset + sealed.length < sealedSegmentBytes(index, plaintextBytes)) return true;
-      chosen = choose(position - offset, plaintext);
-      held.length = 0;
-      return chosen !== undefined;
-    },
-    wipe: () => chosen?.wipe(),
   };
 }
 

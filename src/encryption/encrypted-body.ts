@@ -15,18 +15,18 @@ import {
   createA1Counter,
   type RandomBytes,
 } from './a1.ts';
-import { type A2Header, type A2Secrets, createA2 } from './a2.ts';
+import { type A2Header, type A2Secrets, createA2, sealSegment } from './a2.ts';
 import type { CreateAes } from './aes.ts';
-import type { Ciphers } from './ciphers.ts';
 import type { MasterKey } from './keyring.ts';
 import type { Pacer } from './pacer.ts';
-import type { SegmentSealer } from './segments.ts';
 import {
   A1_HEADER_BYTES,
   A2_HEADER_BYTES,
   ciphertextSize,
   type EncryptionFormat,
   placeInSegments,
+  SEALED_SEGMENT_BYTES,
+  sealedSegmentBytes,
   TAG_BYTES,
 } from './sizes.ts';
 
@@ -41,7 +41,7 @@ export interface EncryptionTarget {
   readonly master: MasterKey;
   readonly uuid: string;
   readonly contentType: number;
-  readonly ciphers: Ciphers;
+  readonly createAes: CreateAes;
   readonly random?: RandomBytes;
 }
 
@@ -51,18 +51,18 @@ export const HELD_MAX_BYTES = 1024 * 1024;
 const PIECE_BYTES = 256 * 1024;
 /** How many bytes the tag comes on for each that is read out of turn: it is done when half of a content has been read. */
 const TAG_AHEAD = 2;
-/** For as many parts as go out at once. */
-const MAX_READERS = 8;
+/** One for each of the parts that go out at once. */
+const MAX_CUT = 8;
 
 /** Encrypts nothing before it is read. @throws StorageError INTERNAL for a content beyond the format's limit */
 export function encryptWhereRead(content: Body, target: EncryptionTarget): EncryptedBody {
   const sizeBytes = ciphertextSize(target.format, content.sizeBytes);
-  const { uuid, contentType, ciphers, random } = target;
+  const { uuid, contentType, createAes, random } = target;
   const { id, key } = target.master;
   const encryption =
     target.format === 'A1'
-      ? encryptA1(content, createA1(id, key, random), ciphers.createAes)
-      : encryptA2(content, createA2(id, key, uuid, contentType, random), ciphers);
+      ? encryptA1(content, createA1(id, key, random), createAes)
+      : encryptA2(content, createA2(id, key, uuid, contentType, random), createAes);
   return bodyOf(sizeBytes, encryption);
 }
 
@@ -182,71 +182,61 @@ function encryptA1(
   };
 }
 
+/** Seals whole segments: where one lies in the target, right there; one that a piece cuts is kept until the next piece takes the rest. */
 function encryptA2(
   content: Body,
   { header, secrets }: { readonly header: A2Header; readonly secrets: A2Secrets },
-  ciphers: Ciphers,
+  createAes: CreateAes,
 ): Encryption {
-  // The one that was used last comes last.
-  const readers: A2Reader[] = [];
+  const aes = createAes('seal', secrets.dek);
+  /** By their numbers; the one that was used last comes last. */
+  const cut = new Map<number, Uint8Array>();
+  const spare: Uint8Array[] = [];
 
-  function takeReader(start: number): A2Reader {
-    const found = readers.findIndex((reader) => reader.position() === start);
-    const isNewOne = found < 0 && readers.length < MAX_READERS;
-    const [reader] = isNewOne ? [] : readers.splice(Math.max(found, 0), 1);
-    if (reader !== undefined) return reader;
-    return createA2Reader(content, header, ciphers.createSealer(secrets, content.sizeBytes));
+  function takeCut(index: number): Uint8Array | undefined {
+    const segment = cut.get(index);
+    cut.delete(index);
+    return segment;
+  }
+
+  function takeMemory(): Uint8Array {
+    const [oldest] = cut.keys();
+    const memory = oldest === undefined || cut.size < MAX_CUT ? spare.pop() : takeCut(oldest);
+    return memory ?? Buffer.allocUnsafeSlow(SEALED_SEGMENT_BYTES);
+  }
+
+  function sealCut(index: number, sealedBytes: number): Uint8Array {
+    const segment = takeMemory();
+    sealSegment(aes, secrets, content, index, segment.subarray(0, sealedBytes));
+    return segment;
+  }
+
+  /** Fills the target, or its start, with bytes of one segment. @returns how many */
+  function readSegment(position: number, target: Uint8Array): number {
+    const { index, offset } = placeInSegments(position);
+    const sealedBytes = sealedSegmentBytes(index, content.sizeBytes);
+    const part = target.subarray(0, sealedBytes - offset);
+    if (part.length === sealedBytes) {
+      sealSegment(aes, secrets, content, index, part);
+      return sealedBytes;
+    }
+    const segment = takeCut(index) ?? sealCut(index, sealedBytes);
+    part.set(segment.subarray(offset, offset + part.length));
+    if (offset + part.length < sealedBytes) cut.set(index, segment);
+    else spare.push(segment);
+    return part.length;
   }
 
   return {
     readInto(start, target) {
-      const reader = takeReader(start);
-      readers.push(reader);
-      reader.moveTo(start);
-      reader.read(target);
+      copyOverlap(header.bytes, 0, target, start);
+      for (let at = Math.max(0, A2_HEADER_BYTES - start); at < target.length; ) {
+        at += readSegment(start + at - A2_HEADER_BYTES, target.subarray(at));
+      }
     },
     wipe: () => {
-      for (const reader of readers) reader.wipe();
+      aes.wipe();
       wipeAll(secrets.dek);
-    },
-  };
-}
-
-interface A2Reader {
-  /** In the object. */
-  position(): number;
-  moveTo(position: number): void;
-  /** Fills the target, and moves on. */
-  read(target: Uint8Array): void;
-  wipe(): void;
-}
-
-/** Reads an object from any place on. Within a segment it goes on where it stopped: parts end anywhere. */
-function createA2Reader(content: Body, header: A2Header, sealer: SegmentSealer): A2Reader {
-  let position = 0;
-
-  function read(target: Uint8Array): void {
-    copyOverlap(header.bytes, 0, target, position);
-    const end = position + target.length;
-    const from = Math.max(position, A2_HEADER_BYTES);
-    if (from < end) sealer.seal(content, from - A2_HEADER_BYTES, target.subarray(from - position));
-    position = end;
-  }
-
-  return {
-    position: () => position,
-    moveTo(wanted) {
-      if (wanted === position) return;
-      position = Math.min(wanted, A2_HEADER_BYTES);
-      if (wanted <= A2_HEADER_BYTES) return;
-      // Only what a segment begins with leads to what follows in it.
-      const { offset } = placeInSegments(wanted - A2_HEADER_BYTES);
-      position = wanted - offset;
-      read(Buffer.allocUnsafeSlow(offset));
-    },
-    read,
-    wipe: () => {
-      sealer.wipe();
     },
   };
 }

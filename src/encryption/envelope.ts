@@ -13,7 +13,7 @@ import type {
   Sink,
 } from '../store/object-store.ts';
 import { isWrappedBy, type ObjectIdentity, readA2Header } from './a2.ts';
-import type { Ciphers } from './ciphers.ts';
+import type { CreateAes } from './aes.ts';
 import {
   badRangeError,
   createDecryptingSink,
@@ -104,7 +104,7 @@ type KnownIdentity = ObjectIdentity & { readonly contentType: number };
 
 export interface EnvelopeDependencies {
   readonly keyring: Keyring;
-  readonly ciphers: Ciphers;
+  readonly createAes: CreateAes;
   readonly format: EncryptionFormat | undefined;
   /** MaxConcurrentInputSize, in bytes. */
   readonly maxInputBytes: number;
@@ -135,7 +135,7 @@ function inMemory(sizeBytes: number): number {
 const FROM_START: Fetched = { start: 0, header: undefined };
 
 export function createEnvelope(deps: EnvelopeDependencies): Envelope {
-  const { keyring, ciphers } = deps;
+  const { keyring, createAes } = deps;
   const find = (id: number) => keyring.find(id);
   const hasKey = (id: number) => keyring.ids.includes(id);
   // MaxConcurrentInputSize: how many bytes are in memory at once to be encrypted or decrypted.
@@ -153,7 +153,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
       // Asked for and impossible: never plaintext instead.
       throw new StorageError('BAD_CONFIG', 'there is no master key to encrypt with');
     }
-    return { format, master, uuid, contentType, ciphers };
+    return { format, master, uuid, contentType, createAes };
   }
 
   async function putEncrypted(
@@ -291,7 +291,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
     },
 
     async get(store, key, range, sink, identity, { signal, requireChecksum, plain }) {
-      const source: DecryptionSource = { find, hasKey, ciphers, identity, plain, wanted: range };
+      const source: DecryptionSource = { find, hasKey, createAes, identity, plain, wanted: range };
       const request: GetRequest = { store, key, sink, source, signal, requireChecksum };
       try {
         if (range === undefined) await getWhole(request);
@@ -302,7 +302,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
       }
     },
 
-    open: (object, identity) => openObject(object, { find, ciphers }, identity),
+    open: (object, identity) => openObject(object, { find, createAes }, identity),
   };
 }
 

@@ -6,8 +6,8 @@ import { StorageError } from '../errors.ts';
 import { bodyFrom } from '../store/bodies.ts';
 import type { Body, Sink } from '../store/object-store.ts';
 import type { EncryptedBody } from './encrypted-body.ts';
-import { HEADER_BYTES, isLookalike, MAGIC_BYTES } from './header.ts';
-import { type EncryptionFormat, SEGMENT_BYTES, TAG_BYTES } from './sizes.ts';
+import { isLookalike, MAGIC_BYTES } from './header.ts';
+import { A1_HEADER_BYTES, type EncryptionFormat, SEGMENT_BYTES, sealedRange } from './sizes.ts';
 
 export interface LookalikeSink extends Sink {
   /** To be called when all is written. @throws StorageError SHORT_BODY where it is not */
@@ -38,7 +38,8 @@ export function createLookalikeSink(inner: Sink, encryption: Encryption): Lookal
   }
 
   function createSealingSink(): Sink {
-    let piece: Uint8Array = head;
+    /** Of the content, what is not sealed yet: of A2 only whole segments are. */
+    let piece: Uint8Array = Buffer.alloc(0);
     let pieceStart = 0;
     let sealedBytes = 0;
     const content = bodyFrom(sizeBytes, (start, target) => {
@@ -55,11 +56,13 @@ export function createLookalikeSink(inner: Sink, encryption: Encryption): Lookal
         inner.begin(object.sizeBytes, object.sizeBytes);
       },
       write: (offset, bytes) => {
-        piece = bytes;
-        pieceStart = offset;
-        const end = readyBytes(encryption.format, offset + bytes.length, content, object);
-        inner.write(sealedBytes, object.read(sealedBytes, end));
-        sealedBytes = end;
+        piece = piece.length === 0 ? bytes : Buffer.concat([piece, bytes]);
+        const ready = readyBytes(encryption.format, offset + bytes.length, content, object);
+        if (ready.object > sealedBytes)
+          inner.write(sealedBytes, object.read(sealedBytes, ready.object));
+        sealedBytes = ready.object;
+        piece = Buffer.from(piece.subarray(ready.content - pieceStart));
+        pieceStart = ready.content;
       },
     };
   }
@@ -100,14 +103,19 @@ export function createLookalikeSink(inner: Sink, encryption: Encryption): Lookal
   };
 }
 
-/** How much of the object can be read once so much of its content is there. */
+/** How far content and object can be sealed once so much of the content is there. */
 function readyBytes(
   format: EncryptionFormat,
   contentBytes: number,
   content: Body,
   object: Body,
-): number {
-  if (contentBytes === content.sizeBytes) return object.sizeBytes;
-  const tags = format === 'A1' ? 0 : Math.floor(contentBytes / SEGMENT_BYTES);
-  return HEADER_BYTES[format] + contentBytes + tags * TAG_BYTES;
+): { readonly content: number; readonly object: number } {
+  if (contentBytes === content.sizeBytes)
+    return { content: contentBytes, object: object.sizeBytes };
+  if (format === 'A1') return { content: contentBytes, object: A1_HEADER_BYTES + contentBytes };
+  const segments = Math.floor(contentBytes / SEGMENT_BYTES);
+  return {
+    content: segments * SEGMENT_BYTES,
+    object: sealedRange({ start: 0, end: segments }).end,
+  };
 }

@@ -5,14 +5,11 @@ import type { KeyObject } from 'node:crypto';
 import { bodyFrom } from '../store/bodies.ts';
 import type { Body } from '../store/object-store.ts';
 import { type A1Secrets, createA1Counter, openA1 } from './a1.ts';
-import { type A2Secrets, type ObjectIdentity, openA2, openOrFail } from './a2.ts';
+import { type A2Secrets, notAuthentic, type ObjectIdentity, openA2, openSegment } from './a2.ts';
 import type { CreateAes } from './aes.ts';
-import type { Ciphers } from './ciphers.ts';
 import { LONGEST_HEADER_BYTES, parseHeader } from './header.ts';
-import { PLAINTEXT_BYTES, plaintextOf } from './segments.ts';
 import {
   A1_HEADER_BYTES,
-  A2_HEADER_BYTES,
   coveringSegments,
   plaintextSize,
   SEGMENT_BYTES,
@@ -28,7 +25,7 @@ export interface OpenedObject {
 
 export interface ObjectKeys {
   readonly find: (keyId: number) => KeyObject;
-  readonly ciphers: Ciphers;
+  readonly createAes: CreateAes;
 }
 
 /** @param object verified as a whole before: nothing less can be verified of A1, and nothing is here. Of A2 each read verifies what it
@@ -36,14 +33,14 @@ export interface ObjectKeys {
  *  @throws StorageError INTEGRITY, UNKNOWN_KEY */
 export function openObject(
   object: Body,
-  { find, ciphers }: ObjectKeys,
+  { find, createAes }: ObjectKeys,
   identity: ObjectIdentity & { readonly contentType: number },
 ): OpenedObject {
   const header = parseHeader(object.read(0, Math.min(LONGEST_HEADER_BYTES, object.sizeBytes)));
   const key = find(header.keyId);
   return header.format === 'A1'
-    ? openA1Object(object, openA1(header, key), ciphers.createAes)
-    : openA2Object(object, openA2(header, key, identity.uuid, identity.contentType), ciphers);
+    ? openA1Object(object, openA1(header, key), createAes)
+    : openA2Object(object, openA2(header, key, identity.uuid, identity.contentType), createAes);
 }
 
 function openA1Object(object: Body, secrets: A1Secrets, createAes: CreateAes): OpenedObject {
@@ -63,26 +60,31 @@ function openA1Object(object: Body, secrets: A1Secrets, createAes: CreateAes): O
   };
 }
 
-function openA2Object(object: Body, secrets: A2Secrets, ciphers: Ciphers): OpenedObject {
+function openA2Object(object: Body, secrets: A2Secrets, createAes: CreateAes): OpenedObject {
   const sizeBytes = plaintextSize('A2', object.sizeBytes);
-  const opener = ciphers.createOpener(secrets, sizeBytes);
-  const plaintext = Buffer.allocUnsafeSlow(Math.min(PLAINTEXT_BYTES, sizeBytes));
+  const aes = createAes('open', secrets.dek);
+  const plaintext = Buffer.allocUnsafeSlow(Math.min(SEGMENT_BYTES, sizeBytes));
+
+  function open(index: number): Uint8Array {
+    const range = sealedRange({ start: index, end: index + 1 }, object.sizeBytes);
+    const sealed = object.read(range.start, range.end);
+    const segment = plaintext.subarray(0, sealed.length - TAG_BYTES);
+    if (openSegment(aes, secrets, sizeBytes, index, sealed, segment)) return segment;
+    throw notAuthentic(index);
+  }
+
   return {
     content: bodyFrom(sizeBytes, (start, target) => {
       const end = start + target.length;
       const segments = coveringSegments({ start, end });
       for (let index = segments.start; index < segments.end; index++) {
-        const sealed = sealedRange({ start: index, end: index + 1 }, object.sizeBytes);
-        const bytes = object.read(sealed.start, sealed.end);
-        openOrFail(opener, sealed.start - A2_HEADER_BYTES, bytes, plaintext);
-        const whole = plaintextOf(index, bytes.length - TAG_BYTES, plaintext);
         const at = index * SEGMENT_BYTES;
         const from = Math.max(start - at, 0);
-        target.set(whole.subarray(from, end - at), at + from - start);
+        target.set(open(index).subarray(from, end - at), at + from - start);
       }
     }),
     wipe: () => {
-      opener.wipe();
+      aes.wipe();
       secrets.dek.fill(0);
     },
   };

@@ -96,21 +96,6 @@ export function placeInSegments(position: number): {
   return { index: (position - offset) / SEALED_SEGMENT_BYTES, offset };
 }
 
-/** The part of a content that is in these bytes of its segments.
- *  @param position from the first segment's first byte on */
-export function contentInSegments(
-  position: number,
-  lengthBytes: number,
-  plaintextBytes: number,
-): ByteRange {
-  const contentBefore = (sealedBytes: number) => {
-    const { index, offset } = placeInSegments(sealedBytes);
-    const { start, end } = segmentOf(index, plaintextBytes);
-    return Math.min(start + offset, end);
-  };
-  return { start: contentBefore(position), end: contentBefore(position + lengthBytes) };
-}
-
 /** The segments that hold a range of the plaintext, as a half-open range of segment numbers. */
 export function coveringSegments(plaintext: ByteRange): ByteRange {
   return {

@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The TypeScript twin of native/binding.cpp. Requests come out of Orthanc's threads here, and their bytes and ends go back.
 
-import type { Ciphers } from '../encryption/ciphers.ts';
-import {
-  type CiphersModule,
-  createNativeCiphers,
-  type NativeAes,
-  type NativeSegments,
-} from '../encryption/native-ciphers.ts';
+import type { CreateAes } from '../encryption/aes.ts';
+import { type AesModule, createNativeAes, type NativeAes } from '../encryption/native-aes.ts';
 import {
   errorCode,
   ORTHANC_ERROR_NAMES,
@@ -22,7 +17,7 @@ import { type SafeText, safeLine } from '../text/safe-text.ts';
 
 /** What the shim exports. An id stands for one request from its arrival until it is over; from then on every call with it throws an
  *  error whose `code` is REQUEST_OVER, and touches nothing. */
-export interface Binding extends CiphersModule {
+export interface Binding extends AesModule {
   readonly pluginVersion: string;
   readonly orthancVersion: string;
   readonly bundlePath: string;
@@ -67,8 +62,15 @@ export interface Binding extends CiphersModule {
   readInto(id: number, offset: number, target: Uint8Array): void;
   /** As `aes.update` of the content's bytes [offset, offset + target.length), where they lie. */
   encryptInto(id: number, offset: number, target: Uint8Array, aes: NativeAes): void;
-  /** As `segments.seal` of the content, where it lies. */
-  sealInto(id: number, position: number, target: Uint8Array, segments: NativeSegments): void;
+  /** As `aes.sealMessage` of the content's bytes from `offset` on, where they lie. */
+  sealInto(
+    id: number,
+    offset: number,
+    target: Uint8Array,
+    aes: NativeAes,
+    nonce: Uint8Array,
+    additional: Uint8Array,
+  ): void;
   /** Makes room for the answer; each call starts anew. A range read takes exactly the size that was asked for. */
   allocate(id: number, sizeBytes: number): void;
   write(id: number, offset: number, bytes: Uint8Array): void;
@@ -310,8 +312,8 @@ interface RequestBody extends Body {
   readonly requestId: number;
 }
 
-/** The shim's ciphers, which encrypt contents of requests in Orthanc's memory. */
-export function createRequestCiphers(binding: Binding): Ciphers {
+/** The shim's AES, which encrypts contents of requests in Orthanc's memory. */
+export function createRequestAes(binding: Binding): CreateAes {
   const whereRequest = (content: Body, work: (requestId: number) => void) => {
     if (!isRequestBody(content)) return false;
     whileAlive(() => {
@@ -319,14 +321,14 @@ export function createRequestCiphers(binding: Binding): Ciphers {
     });
     return true;
   };
-  return createNativeCiphers(binding, {
-    encrypt: (content, start, target, aes) =>
+  return createNativeAes(binding, {
+    update: (aes, content, start, target) =>
       whereRequest(content, (id) => {
         binding.encryptInto(id, start, target, aes);
       }),
-    seal: (content, position, target, segments) =>
+    sealMessage: (aes, nonce, additional, content, start, target) =>
       whereRequest(content, (id) => {
-        binding.sealInto(id, position, target, segments);
+        binding.sealInto(id, start, target, aes, nonce, additional);
       }),
   });
 }

@@ -27,7 +27,7 @@ import { hideSecrets, safeLine, safeLines } from '../text/safe-text.ts';
 import { type Secret, secretsIn } from '../text/secret.ts';
 import {
   type Binding,
-  createRequestCiphers,
+  createRequestAes,
   type RuntimeSettings,
   serveRequests,
   writeLog,
@@ -80,7 +80,7 @@ async function start(
   const { settings, keyWarnings, envelope } = openConfiguration(
     binding.configuration(),
     { orthancVersion: binding.orthancVersion, environmentVariables: process.env },
-    { adapt: shareOfLane, ciphers: createRequestCiphers(binding) },
+    { adapt: shareOfLane, createAes: createRequestAes(binding) },
   );
   hide(secretsIn(settings));
   const isFirst = binding.lane === 0;

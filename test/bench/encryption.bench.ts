@@ -9,10 +9,10 @@ import { encryptBody } from '../../src/encryption/encrypted-body.ts';
 import { createEnvelope } from '../../src/encryption/envelope.ts';
 import { createKeyring } from '../../src/encryption/keyring.ts';
 import { createPacer } from '../../src/encryption/pacer.ts';
-import { contentInSegments, type EncryptionFormat } from '../../src/encryption/sizes.ts';
+import { type EncryptionFormat, TAG_BYTES } from '../../src/encryption/sizes.ts';
 import { bodyFrom } from '../../src/store/bodies.ts';
 import type { Body, ObjectStore, Sink } from '../../src/store/object-store.ts';
-import { chooseCiphers } from '../support/ciphers.ts';
+import { chooseAes } from '../support/aes.ts';
 
 const MB = 1024 * 1024;
 const INSTANCE_BYTES = 500_000;
@@ -47,16 +47,15 @@ function contentAt(start: number, lengthBytes: number): Uint8Array | undefined {
 }
 
 /** As the plugin has them for contents in Orthanc's memory. */
-const ciphers = chooseCiphers({
-  encrypt(_content, start, target, aes) {
+const createAes = chooseAes({
+  update(aes, _content, start, target) {
     const found = contentAt(start, target.length);
     if (found !== undefined) aes.update(found, target);
     return found !== undefined;
   },
-  seal(content, position, target, segments) {
-    const { start, end } = contentInSegments(position, target.length, content.sizeBytes);
-    const found = contentAt(start, end - start);
-    if (found !== undefined) segments.seal(position, found, target);
+  sealMessage(aes, nonce, additional, _content, start, target) {
+    const found = contentAt(start, target.length - TAG_BYTES);
+    if (found !== undefined) aes.sealMessage(nonce, additional, found, target);
     return found !== undefined;
   },
 });
@@ -77,7 +76,7 @@ function bodyOf(sizeBytes: number): Body {
 const nowhere: Sink = { begin: () => undefined, write: () => undefined };
 
 async function encrypt(format: EncryptionFormat, sizeBytes: number): Promise<void> {
-  const target = { format, master: MASTER, uuid: UUID, contentType: 1, ciphers };
+  const target = { format, master: MASTER, uuid: UUID, contentType: 1, createAes };
   const body = await encryptBody(bodyOf(sizeBytes), target, pacer, signal);
   // Small ones have been encrypted by now.
   for (let start = 0; sizeBytes > MB && start < body.sizeBytes; start += PIECE_BYTES) {
@@ -87,7 +86,7 @@ async function encrypt(format: EncryptionFormat, sizeBytes: number): Promise<voi
 }
 
 async function objectOf(format: EncryptionFormat, sizeBytes: number): Promise<Uint8Array> {
-  const target = { format, master: MASTER, uuid: UUID, contentType: 1, ciphers };
+  const target = { format, master: MASTER, uuid: UUID, contentType: 1, createAes };
   const body = await encryptBody(bodyOf(sizeBytes), target, pacer, signal);
   return body.read(0, body.sizeBytes);
 }
@@ -98,7 +97,7 @@ function decrypt(object: Uint8Array): void {
     {
       find: (id) => KEYRING.find(id),
       hasKey: (id) => KEYRING.ids.includes(id),
-      ciphers,
+      createAes,
       identity: { uuid: UUID, contentType: 1 },
       plain: 'refuse',
       wanted: undefined,
@@ -165,7 +164,7 @@ async function loopDelays(): Promise<LoopDelays> {
   const envelopes = (['A1', 'A2'] as const).map((format) =>
     createEnvelope({
       keyring: KEYRING,
-      ciphers,
+      createAes,
       format,
       maxInputBytes: 1024 * MB,
       now: () => performance.now(),

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ContentType } from '../../src/attachments/naming.ts';
 import { createEnvelope, type Envelope } from '../../src/encryption/envelope.ts';
 import { createKeyring } from '../../src/encryption/keyring.ts';
+import { createAes } from '../support/aes.ts';
 import {
   createArchive,
   expectAll,
@@ -18,7 +19,6 @@ import {
   store,
 } from '../support/archive.ts';
 import { expectSameBytes, makeBody, makeBytes, never } from '../support/bodies.ts';
-import { ciphers } from '../support/ciphers.ts';
 import { makeDicom } from '../support/dicom.ts';
 import { createMemoryStore } from '../support/memory-store.ts';
 import type { Orthanc } from '../support/orthanc.ts';
@@ -37,7 +37,7 @@ beforeAll(async () => {
   await writeFile(keyFile, key.toString('base64'), { mode: 0o600 });
   envelope = createEnvelope({
     keyring: createKeyring([{ id: KEY_ID, key: createSecretKey(key) }], KEY_ID),
-    ciphers,
+    createAes,
     format: 'A1',
     maxInputBytes: 2 ** 30,
     now: () => performance.now(),

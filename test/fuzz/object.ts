@@ -7,7 +7,7 @@ import { describeEncryption } from '../../src/encryption/inspect.ts';
 import type { Keyring } from '../../src/encryption/keyring.ts';
 import { A2_HEADER_BYTES } from '../../src/encryption/sizes.ts';
 import { StorageError } from '../../src/errors.ts';
-import { ciphers } from '../support/ciphers.ts';
+import { createAes } from '../support/aes.ts';
 
 /** An object of test/fixtures. */
 export interface Specimen {
@@ -48,7 +48,7 @@ function decrypt(bytes: Buffer, { uuid, contentType }: Specimen, keyring: Keyrin
     {
       find: (id) => keyring.find(id),
       hasKey: (id) => keyring.ids.includes(id),
-      ciphers,
+      createAes,
       identity: { uuid, contentType },
       plain: 'refuse',
       wanted: undefined,

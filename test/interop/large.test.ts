@@ -11,8 +11,8 @@ import { createPacer } from '../../src/encryption/pacer.ts';
 import { ciphertextSize } from '../../src/encryption/sizes.ts';
 import { bodyFrom } from '../../src/store/bodies.ts';
 import type { Body } from '../../src/store/object-store.ts';
+import { createAes } from '../support/aes.ts';
 import { makeBytes, never } from '../support/bodies.ts';
-import { ciphers } from '../support/ciphers.ts';
 import { DICOM, KEYRING, UUID } from '../unit/encryption/support.ts';
 
 const MB = 1024 * 1024;
@@ -47,7 +47,7 @@ test.each(['A1', 'A2'] as const)('%s: 1 GB there and back', async (format) => {
   if (master === undefined) throw new Error('no master key');
   const content = createVirtualBody();
   const expected = makeBytes(MB);
-  const target = { format, master, uuid: UUID, contentType: DICOM, ciphers };
+  const target = { format, master, uuid: UUID, contentType: DICOM, createAes };
   const body = await encryptBody(
     content,
     target,
@@ -75,7 +75,7 @@ test.each(['A1', 'A2'] as const)('%s: 1 GB there and back', async (format) => {
     {
       find: (id) => KEYRING.find(id),
       hasKey: (id) => KEYRING.ids.includes(id),
-      ciphers,
+      createAes,
       identity: { uuid: UUID, contentType: DICOM },
       plain: 'refuse',
       wanted: undefined,

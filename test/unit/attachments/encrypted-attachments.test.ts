@@ -9,6 +9,7 @@ import {
 import type { NamingSettings } from '../../../src/config/settings.ts';
 import { createEnvelope } from '../../../src/encryption/envelope.ts';
 import type { EncryptionFormat } from '../../../src/encryption/sizes.ts';
+import { createAes } from '../../support/aes.ts';
 import {
   expectFailure,
   expectSameBytes,
@@ -17,7 +18,6 @@ import {
   makeSink,
   never,
 } from '../../support/bodies.ts';
-import { ciphers } from '../../support/ciphers.ts';
 import { createMemoryStore, KEYRING, type MemoryStore, UUID } from '../encryption/support.ts';
 
 const FLAT: NamingSettings = { rootPath: '', structure: 'flat', legacyUnknownFiles: false };
@@ -33,7 +33,7 @@ function open(
 ): AttachmentStore {
   const envelope = createEnvelope({
     keyring: KEYRING,
-    ciphers,
+    createAes,
     format,
     maxInputBytes: 2 ** 30,
     now: () => performance.now(),

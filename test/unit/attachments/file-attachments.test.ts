@@ -17,6 +17,7 @@ import { createEnvelope } from '../../../src/encryption/envelope.ts';
 import { createFileSystemStore } from '../../../src/providers/index.ts';
 import type { ObjectStore } from '../../../src/store/object-store.ts';
 import { migrate } from '../../../src/tools/migrate/migrate.ts';
+import { createAes } from '../../support/aes.ts';
 import {
   expectFailure,
   expectSameBytes,
@@ -25,7 +26,6 @@ import {
   makeSink,
   never,
 } from '../../support/bodies.ts';
-import { ciphers } from '../../support/ciphers.ts';
 import { createMemoryStore, sideOf } from '../../support/memory-store.ts';
 import { encrypt, testKeyring } from '../encryption/support.ts';
 
@@ -41,7 +41,7 @@ let files: AttachmentStore;
 
 const envelope = createEnvelope({
   keyring: KEYRING,
-  ciphers,
+  createAes,
   format: 'A2',
   maxInputBytes: 2 ** 30,
   now: () => performance.now(),

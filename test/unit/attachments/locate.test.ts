@@ -8,8 +8,8 @@ import { contentTypeOf, ORTHANC_NAMING } from '../../../src/attachments/naming.t
 import { createEnvelope } from '../../../src/encryption/envelope.ts';
 import { createKeyring } from '../../../src/encryption/keyring.ts';
 import type { Resource } from '../../../src/orthanc/api.ts';
+import { createAes } from '../../support/aes.ts';
 import { expectFailure, makeBody, never } from '../../support/bodies.ts';
-import { ciphers } from '../../support/ciphers.ts';
 import { createFakeIndex, type FakeAttachment, type FakeIndex } from '../../support/fake-index.ts';
 import { createMemoryStore, type MemoryStore } from '../../support/memory-store.ts';
 
@@ -26,7 +26,7 @@ beforeEach(() => {
   files = createMemoryStore();
   const envelope = createEnvelope({
     keyring: createKeyring([{ id: KEY_ID, key: createSecretKey(randomBytes(32)) }], KEY_ID),
-    ciphers,
+    createAes,
     format: 'A2',
     maxInputBytes: 1024 * 1024,
     now: () => performance.now(),

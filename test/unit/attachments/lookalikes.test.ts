@@ -18,8 +18,8 @@ import { createEnvelope } from '../../../src/encryption/envelope.ts';
 import type { EncryptionFormat } from '../../../src/encryption/sizes.ts';
 import { createFileSystemStore } from '../../../src/providers/index.ts';
 import type { ByteRange, ObjectStore } from '../../../src/store/object-store.ts';
+import { createAes } from '../../support/aes.ts';
 import { expectSameBytes, makeBody, makeBytes, makeSink, never } from '../../support/bodies.ts';
-import { ciphers } from '../../support/ciphers.ts';
 import {
   createMemoryStore,
   encrypt,
@@ -40,7 +40,7 @@ const LATER = testKeyring(2, 1, 2, 3, 4, 5);
 const openEnvelope = (keyring = KEYRINGS[0], format?: EncryptionFormat) =>
   createEnvelope({
     keyring,
-    ciphers,
+    createAes,
     format,
     maxInputBytes: 2 ** 30,
     now: () => performance.now(),

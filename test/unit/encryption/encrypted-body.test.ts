@@ -18,6 +18,7 @@ import {
 import { StorageError } from '../../../src/errors.ts';
 import { bodyFrom } from '../../../src/store/bodies.ts';
 import type { Body } from '../../../src/store/object-store.ts';
+import { createAes } from '../../support/aes.ts';
 import {
   expectFailure,
   expectSameBytes,
@@ -25,7 +26,6 @@ import {
   makeBytes,
   never,
 } from '../../support/bodies.ts';
-import { ciphers } from '../../support/ciphers.ts';
 import { DICOM, decrypt, failureOf, KEYRING, UUID } from './support.ts';
 
 const pacer = createPacer(2, () => performance.now());
@@ -37,7 +37,7 @@ function encrypt(
 ): Promise<EncryptedBody> {
   const { master } = KEYRING;
   if (master === undefined) throw new Error('no master key');
-  const target = { format, master, uuid: UUID, contentType: DICOM, ciphers };
+  const target = { format, master, uuid: UUID, contentType: DICOM, createAes };
   const options = random === undefined ? target : { ...target, random };
   return encryptBody(content, options, pacer, never());
 }
@@ -196,7 +196,7 @@ describe.each(['A1', 'A2'] as const)('%s', (format) => {
     await expectFailure(encrypt(format, content), 'ABORTED');
     const { master } = KEYRING;
     if (master === undefined) throw new Error('no master key');
-    const target = { format, master, uuid: UUID, contentType: DICOM, ciphers };
+    const target = { format, master, uuid: UUID, contentType: DICOM, createAes };
     const work = encryptBody(makeBody(makeBytes(100)), target, pacer, AbortSignal.abort());
     await expectFailure(work, 'ABORTED');
   });
@@ -212,7 +212,7 @@ describe.each(['A1', 'A2'] as const)('%s', (format) => {
 describe('A1 in parts', () => {
   function encryptPart(secrets: A1Secrets, content: Uint8Array, start: number, end: number) {
     const target = new Uint8Array(end - start);
-    createA1Counter(ciphers.createAes, secrets).run(start, end, (aes, from, to) => {
+    createA1Counter(createAes, secrets).run(start, end, (aes, from, to) => {
       aes.update(content.subarray(from, to), target.subarray(from - start, to - start));
     });
     return target;

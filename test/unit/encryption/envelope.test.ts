@@ -3,12 +3,13 @@
 import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { Ciphers } from '../../../src/encryption/ciphers.ts';
+import type { CreateAes } from '../../../src/encryption/aes.ts';
 import { createEnvelope, type Envelope } from '../../../src/encryption/envelope.ts';
 import type { Keyring } from '../../../src/encryption/keyring.ts';
 import { type EncryptionFormat, SEGMENT_BYTES } from '../../../src/encryption/sizes.ts';
 import { StorageError } from '../../../src/errors.ts';
 import type { ByteRange, Sink } from '../../../src/store/object-store.ts';
+import { createAes } from '../../support/aes.ts';
 import {
   damage,
   expectFailure,
@@ -18,7 +19,6 @@ import {
   makeSink,
   never,
 } from '../../support/bodies.ts';
-import { ciphers } from '../../support/ciphers.ts';
 import {
   createMemoryStore,
   DICOM,
@@ -41,7 +41,7 @@ function open(
 ): Envelope {
   return createEnvelope({
     keyring,
-    ciphers,
+    createAes,
     format,
     maxInputBytes,
     now: () => performance.now(),
@@ -148,14 +148,10 @@ describe('put and get', () => {
         };
         return Object.defineProperty(cipher, 'wipe', { value });
       };
-      const counting: Ciphers = {
-        createAes: (mode, key) => counted(ciphers.createAes(mode, key)),
-        createSealer: (secrets, sizeBytes) => counted(ciphers.createSealer(secrets, sizeBytes)),
-        createOpener: (secrets, sizeBytes) => counted(ciphers.createOpener(secrets, sizeBytes)),
-      };
+      const counting: CreateAes = (mode, key) => counted(createAes(mode, key));
       const envelope = createEnvelope({
         keyring: KEYRING,
-        ciphers: counting,
+        createAes: counting,
         format: 'A2',
         maxInputBytes: MB,
         now: () => performance.now(),

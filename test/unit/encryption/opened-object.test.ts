@@ -4,14 +4,14 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { openObject } from '../../../src/encryption/opened-object.ts';
 import { SEGMENT_BYTES } from '../../../src/encryption/sizes.ts';
+import { createAes } from '../../support/aes.ts';
 import { damage, expectSameBytes, makeBody, makeBytes } from '../../support/bodies.ts';
-import { ciphers } from '../../support/ciphers.ts';
 import { DICOM, encrypt, failureOf, KEYRING, OTHER_UUID, testKeyring, UUID } from './support.ts';
 
 const IDENTITY = { uuid: UUID, contentType: DICOM };
 
 function open(object: Uint8Array, identity = IDENTITY, keyring = KEYRING) {
-  return openObject(makeBody(object), { find: (id) => keyring.find(id), ciphers }, identity)
+  return openObject(makeBody(object), { find: (id) => keyring.find(id), createAes }, identity)
     .content;
 }
 

@@ -14,8 +14,8 @@ import type { EncryptionFormat } from '../../../src/encryption/sizes.ts';
 import { StorageError, type StorageErrorCode } from '../../../src/errors.ts';
 import { abortReason } from '../../../src/store/abort.ts';
 import type { Body, ByteRange, ObjectStore } from '../../../src/store/object-store.ts';
+import { createAes } from '../../support/aes.ts';
 import { makeBody, makeSink, never } from '../../support/bodies.ts';
-import { ciphers } from '../../support/ciphers.ts';
 
 export const UUID = 'e1f2a3b4-0000-4000-8000-0123456789ab';
 export const OTHER_UUID = 'e1f2a3b4-0000-4000-8000-0123456789ac';
@@ -93,7 +93,7 @@ export async function encrypt(
   if (keyring.master === undefined) throw new Error('no master key');
   const body = await encryptBody(
     makeBody(content),
-    { format, master: keyring.master, uuid, contentType, ciphers },
+    { format, master: keyring.master, uuid, contentType, createAes },
     createPacer(2, () => performance.now()),
     never(),
   );
@@ -121,7 +121,7 @@ export function decrypt(object: Uint8Array, options: DecryptOptions = {}): Uint8
     {
       find: (id) => keyring.find(id),
       hasKey: (id) => keyring.ids.includes(id),
-      ciphers,
+      createAes,
       identity: { uuid, contentType },
       plain,
       wanted,

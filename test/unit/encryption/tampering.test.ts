@@ -11,8 +11,8 @@ import {
   SEALED_SEGMENT_BYTES,
   SEGMENT_BYTES,
 } from '../../../src/encryption/sizes.ts';
+import { createAes } from '../../support/aes.ts';
 import { makeBytes } from '../../support/bodies.ts';
-import { ciphers } from '../../support/ciphers.ts';
 import {
   DICOM,
   decrypt,
@@ -222,7 +222,7 @@ describe('A2', () => {
       {
         find: (id) => KEYRING.find(id),
         hasKey: (id) => KEYRING.ids.includes(id),
-        ciphers,
+        createAes,
         identity: { uuid: UUID, contentType: DICOM },
         plain: 'refuse',
         wanted: undefined,

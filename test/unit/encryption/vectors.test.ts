@@ -7,8 +7,8 @@ import { encryptBody } from '../../../src/encryption/encrypted-body.ts';
 import { createKeyring, readKeyFiles } from '../../../src/encryption/keyring.ts';
 import { createPacer } from '../../../src/encryption/pacer.ts';
 import { ciphertextSize, plaintextSize } from '../../../src/encryption/sizes.ts';
+import { createAes } from '../../support/aes.ts';
 import { expectSameBytes, makeBody, never } from '../../support/bodies.ts';
-import { ciphers } from '../../support/ciphers.ts';
 import {
   decrypt,
   encrypt,
@@ -65,7 +65,7 @@ describe('A2: what the Python script encrypted', () => {
         master,
         uuid: vector.uuid,
         contentType: vector.contentType,
-        ciphers,
+        createAes,
         random: () => Buffer.from(vector.dek + vector.prefix, 'hex'),
       },
       createPacer(2, () => performance.now()),

@@ -3,8 +3,8 @@
 import { describe, expect, test, vi } from 'vitest';
 import { createEnvelope } from '../../../../src/encryption/envelope.ts';
 import { type KeySample, sampleKeys } from '../../../../src/tools/check/key-sample.ts';
+import { createAes } from '../../../support/aes.ts';
 import { makeBytes, never } from '../../../support/bodies.ts';
-import { ciphers } from '../../../support/ciphers.ts';
 import { createMemoryStore } from '../../../support/memory-store.ts';
 import { encrypt, KEYRING, testKeyring } from '../../encryption/support.ts';
 
@@ -12,7 +12,7 @@ const FLAT = { rootPath: '', structure: 'flat', legacyUnknownFiles: false } as c
 const LEGACY = { ...FLAT, structure: 'legacy' } as const;
 const envelope = createEnvelope({
   keyring: KEYRING,
-  ciphers,
+  createAes,
   format: 'A2',
   maxInputBytes: 2 ** 30,
   now: () => performance.now(),

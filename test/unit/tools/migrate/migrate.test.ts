@@ -18,6 +18,7 @@ import {
   type MigrateOptions,
   migrate,
 } from '../../../../src/tools/migrate/migrate.ts';
+import { createAes } from '../../../support/aes.ts';
 import {
   damage,
   expectFailure,
@@ -26,7 +27,6 @@ import {
   makeSink,
   never,
 } from '../../../support/bodies.ts';
-import { ciphers } from '../../../support/ciphers.ts';
 import {
   createFakeIndex,
   type FakeAttachment,
@@ -473,7 +473,7 @@ describe('a content that begins as an encrypted object', () => {
   const keyring = createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7);
   const off = createEnvelope({
     keyring,
-    ciphers,
+    createAes,
     format: undefined,
     maxInputBytes: 1024 * 1024,
     now: () => performance.now(),
@@ -550,7 +550,7 @@ describe('a content that begins as an encrypted object', () => {
 describe.each(['A1', 'A2'] as const)('with encryption %s', (format) => {
   const envelope = createEnvelope({
     keyring: createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7),
-    ciphers,
+    createAes,
     format,
     maxInputBytes: 1024 * 1024,
     now: () => performance.now(),

@@ -14,6 +14,7 @@ import { openSpool } from '../../../../src/tools/common/files.ts';
 import { describeRekeyProgress } from '../../../../src/tools/rekey/progress.ts';
 import { type RekeyedObject, type RekeyPlan, rekey } from '../../../../src/tools/rekey/rekey.ts';
 import { openRekeyState } from '../../../../src/tools/rekey/state.ts';
+import { createAes } from '../../../support/aes.ts';
 import {
   damage,
   expectFailure,
@@ -22,7 +23,6 @@ import {
   makeSink,
   never,
 } from '../../../support/bodies.ts';
-import { ciphers } from '../../../support/ciphers.ts';
 import {
   createMemoryStore,
   encrypt,
@@ -56,7 +56,7 @@ interface Extra {
 const open = (keyring = NEW) =>
   createEnvelope({
     keyring,
-    ciphers,
+    createAes,
     format: 'A1',
     maxInputBytes: 2 ** 30,
     now: () => performance.now(),

@@ -3,13 +3,13 @@
 import { expect, test } from 'vitest';
 import { createEnvelope } from '../../../../src/encryption/envelope.ts';
 import { countSealedFiles } from '../../../../src/tools/rekey/rekey.ts';
+import { createAes } from '../../../support/aes.ts';
 import { never } from '../../../support/bodies.ts';
-import { ciphers } from '../../../support/ciphers.ts';
 import { createMemoryStore, encrypt, testKeyring } from '../../encryption/support.ts';
 
 const envelope = createEnvelope({
   keyring: testKeyring(2, 1, 2),
-  ciphers,
+  createAes,
   format: 'A1',
   maxInputBytes: 2 ** 30,
   now: () => performance.now(),

@@ -11,8 +11,8 @@ import type { Side } from '../../../../src/tools/common/sides.ts';
 import { orthancIdsOf, readDicomIdentifiers } from '../../../../src/tools/verify/dicom.ts';
 import type { Finding, VerifyCounts } from '../../../../src/tools/verify/findings.ts';
 import { type OrphanDeletion, verify } from '../../../../src/tools/verify/verify.ts';
+import { createAes } from '../../../support/aes.ts';
 import { damage, expectFailure, makeBody, never } from '../../../support/bodies.ts';
-import { ciphers } from '../../../support/ciphers.ts';
 import { makeDicom } from '../../../support/dicom.ts';
 import {
   createFakeIndex,
@@ -90,7 +90,7 @@ function run(options: {
 function makeEnvelope(format: EncryptionFormat): Envelope {
   return createEnvelope({
     keyring: createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7),
-    ciphers,
+    createAes,
     format,
     maxInputBytes: 1_000_000,
     now: () => performance.now(),
