@@ -5,12 +5,13 @@ import { randomUUID } from 'node:crypto';
 import { StorageError } from '../errors.ts';
 import {
   abortReason,
+  createAbortController,
   hearFailures,
   linkSignals,
   tellFailure,
   untilAborted,
 } from '../store/abort.ts';
-import type { ObjectInfo } from '../store/object-store.ts';
+import type { ObjectInfo, ObjectStore } from '../store/object-store.ts';
 
 export interface Operation {
   /** For the message: "write", "read", "delete", "list", "look up", "check". */
@@ -114,6 +115,44 @@ function createCircleDetector(): (page: ListPage) => boolean {
       pagesToKeep *= 2;
     }
     return false;
+  };
+}
+
+/** What a vendor's server does, each operation with its retries. They may throw whatever comes. */
+export interface VendorStore
+  extends Pick<ObjectStore, 'put' | 'get' | 'head' | 'delete' | 'check'> {
+  listPage(prefix: string, token: string | undefined, signal: AbortSignal): Promise<ListPage>;
+  /** Of what it threw. */
+  readonly translate: (thrown: unknown, operation: Operation) => StorageError;
+  close(): Promise<void>;
+}
+
+/** @param server for messages: "Azure"
+ *  @param subject such as `Azure container "images"` */
+export function toObjectStore(server: string, subject: string, store: VendorStore): ObjectStore {
+  const closing = createAbortController();
+  const run = createRun(closing.signal, store.translate);
+  return {
+    put: (key, body, options) =>
+      run('write', key, options.signal, (signal) => store.put(key, body, { ...options, signal })),
+    get: (key, range, sink, options) =>
+      run('read', key, options.signal, (signal) =>
+        store.get(key, range, sink, { ...options, signal }),
+      ),
+    head: (key, options) =>
+      unlessMissing(run('look up', key, options.signal, (signal) => store.head(key, { signal }))),
+    delete: (key, options) =>
+      unlessMissing(run('delete', key, options.signal, (signal) => store.delete(key, { signal }))),
+    list: (prefix, { signal }) =>
+      listPages(subject, (token) =>
+        run('list', undefined, signal, (linked) => store.listPage(prefix, token, linked)),
+      ),
+    check: (options) =>
+      run('check', undefined, options.signal, (signal) => store.check({ signal })),
+    async close() {
+      closing.abort(new StorageError('CLOSED', `the ${server} store is closed`));
+      await store.close();
+    },
   };
 }
 

@@ -7,9 +7,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { beforeEach, describe, expect, test } from 'vitest';
+import type { StoreDependencies } from '../../src/config/settings.ts';
 import type { StorageErrorCode } from '../../src/errors.ts';
 import type { GoogleSettings } from '../../src/providers/google/settings.ts';
-import { createGoogleStore, type GoogleDependencies } from '../../src/providers/google/store.ts';
+import { createGoogleStore } from '../../src/providers/google/store.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import {
   expectFailure,
@@ -59,7 +60,7 @@ let folder: string;
 
 function open(
   changes: Partial<GoogleSettings>,
-  deps: Partial<GoogleDependencies> = {},
+  deps: Partial<StoreDependencies> = {},
 ): ObjectStore {
   return closing(createGoogleStore(makeGoogleSettings(changes), { log: makeLogger(), ...deps }));
 }

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The ObjectStore over one bucket of Google Cloud Storage.
 
-import { setMaxListeners } from 'node:events';
-import { StorageError } from '../../errors.ts';
+import type { StoreDependencies } from '../../config/settings.ts';
 import { removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
-import type { Logger } from '../../log.ts';
 import type { Body, ObjectStore, PutOptions } from '../../store/object-store.ts';
 import { createCleanups } from '../cleanups.ts';
-import { createRun, listPages, unlessMissing } from '../operation.ts';
+import { toObjectStore } from '../operation.ts';
 import { checkBucket } from './check.ts';
 import { type Client, createClient } from './client.ts';
 import { loadCrc32c } from './crc32c.ts';
@@ -27,18 +25,9 @@ const CHECK_RETRIES = 2;
 /** How long a failed upload may still be cleaned up behind. */
 const CLEANUP_GRACE_MS = 2_000;
 
-export interface GoogleDependencies {
-  readonly log: Logger;
-  /** Where `check` may write its probe object: the RootPath, since a policy may allow no more than that. "" by default. */
-  readonly probePrefix?: string;
-}
-
 /** @throws StorageError BAD_CONFIG for files that cannot be used */
-export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependencies): ObjectStore {
+export function createGoogleStore(settings: GoogleSettings, deps: StoreDependencies): ObjectStore {
   const { log } = deps;
-  const closing = new AbortController();
-  // Each operation under way listens; from eleven on, Node would warn of a leak.
-  setMaxListeners(0, closing.signal);
   const transport = createTransport(settings);
   const credentials = isAnonymous(settings)
     ? anonymous
@@ -52,9 +41,6 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
     { maxRetries, retryConnecting: true },
   );
   const removing = client.with({ maxRetries: removalRetries(maxRetries), retryConnecting: true });
-  const run = createRun(closing.signal, (thrown, operation) =>
-    toGoogleError(thrown, operation, settings, client.target),
-  );
   const cleanups = createCleanups();
   const opening = load();
   // Each operation waits for it, and says what went wrong.
@@ -83,71 +69,58 @@ export function createGoogleStore(settings: GoogleSettings, deps: GoogleDependen
     await client.send(requests.read(options), signal);
   }
 
-  return {
-    put: (key, body, options) =>
-      run('write', key, options.signal, async (signal) => {
-        const linked = { ...options, signal };
-        if (body.sizeBytes <= SINGLE_REQUEST_MAX_BYTES) await put(client, key, body, linked);
-        else await (await opening).resumable.put(key, body, linked);
-      }),
+  const bucket = `Google Cloud Storage bucket "${settings.bucketName}"`;
+  return toObjectStore('Google Cloud Storage', bucket, {
+    async put(key, body, options) {
+      if (body.sizeBytes <= SINGLE_REQUEST_MAX_BYTES) await put(client, key, body, options);
+      else await (await opening).resumable.put(key, body, options);
+    },
 
     get: (key, range, sink, { signal, requireChecksum }) =>
-      run('read', key, signal, (linked) =>
-        get(client, { key, range, sink, requireChecksum }, linked),
-      ),
+      get(client, { key, range, sink, requireChecksum }, signal),
 
-    head: (key, { signal }) =>
-      unlessMissing(
-        run('look up', key, signal, async (linked) => {
-          const { requests } = await opening;
-          return readHead(key, await client.send(requests.head(key), linked));
-        }),
-      ),
+    async head(key, { signal }) {
+      const { requests } = await opening;
+      return readHead(key, await client.send(requests.head(key), signal));
+    },
 
     async delete(key, { signal }) {
-      await unlessMissing(
-        run('delete', key, signal, async (linked) => {
-          const { requests } = await opening;
-          await removeObject({ client: removing, requests }, key, linked);
-        }),
+      const { requests } = await opening;
+      await removeObject({ client: removing, requests }, key, signal);
+    },
+
+    async listPage(prefix, token, signal) {
+      const { requests } = await opening;
+      return readPage(await client.send(requests.list(prefix, token), signal));
+    },
+
+    async check({ signal }) {
+      const { requests } = await opening;
+      const checking = client.with({
+        maxRetries: Math.min(CHECK_RETRIES, maxRetries),
+        retryConnecting: false,
+      });
+      await checkBucket(
+        {
+          settings,
+          client: checking,
+          requests,
+          resumable: createResumable({ client: checking, requests, cleanups, log }),
+          log,
+          cleanups,
+          put: (key, body, options) => put(checking, key, body, options),
+          get: (key, range, sink, options) => get(checking, { key, range, sink }, options.signal),
+          probePrefix: deps.probePrefix ?? '',
+        },
+        signal,
       );
     },
 
-    list: (prefix, { signal }) =>
-      listPages(`Google Cloud Storage bucket "${settings.bucketName}"`, (token) =>
-        run('list', undefined, signal, async (linked) => {
-          const { requests } = await opening;
-          return readPage(await client.send(requests.list(prefix, token), linked));
-        }),
-      ),
-
-    check: ({ signal }) =>
-      run('check', undefined, signal, async (linked) => {
-        const { requests } = await opening;
-        const checking = client.with({
-          maxRetries: Math.min(CHECK_RETRIES, maxRetries),
-          retryConnecting: false,
-        });
-        await checkBucket(
-          {
-            settings,
-            client: checking,
-            requests,
-            resumable: createResumable({ client: checking, requests, cleanups, log }),
-            log,
-            cleanups,
-            put: (key, body, options) => put(checking, key, body, options),
-            get: (key, range, sink, options) => get(checking, { key, range, sink }, options.signal),
-            probePrefix: deps.probePrefix ?? '',
-          },
-          linked,
-        );
-      }),
+    translate: (thrown, operation) => toGoogleError(thrown, operation, settings, client.target),
 
     async close() {
-      closing.abort(new StorageError('CLOSED', 'the Google Cloud Storage store is closed'));
       await cleanups.settle(CLEANUP_GRACE_MS);
       await transport.close();
     },
-  };
+  });
 }
