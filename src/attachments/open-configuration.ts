@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Configuration and key files, read together, so that one message has all their problems: what the plugin's start and the commands
-// begin with.
+// Reads the configuration and the key files together, so that one message has all their problems. The plugin and the commands begin with it.
 
 import type { EncryptionSettings } from '../config/encryption.ts';
 import { type ConfigurationEnvironment, readConfiguration } from '../config/load.ts';
@@ -14,22 +13,21 @@ import { PROVIDERS } from '../providers/index.ts';
 
 export interface OpenedConfiguration {
   readonly settings: PluginSettings;
-  /** Such as of a key file that others can read. */
+  /** Such as that others can read a key file. */
   readonly keyWarnings: readonly string[];
-  /** undefined: no encryption, and no keys to read what was encrypted before. */
+  /** undefined: no encryption and no keys. */
   readonly envelope: Envelope | undefined;
 }
 
 export interface OpenOptions {
-  /** Makes of the settings what this process needs, before anything is opened. */
+  /** Changes the settings before anything is opened. */
   readonly adapt?: (settings: PluginSettings) => PluginSettings;
   readonly createAes?: CreateAes;
-  /** All that there are, by default. */
   readonly providers?: readonly Provider[];
 }
 
 /** @param json Orthanc's whole configuration
- *  @throws StorageError BAD_CONFIG with one line per problem: encryption that is asked for and cannot be had never becomes plaintext */
+ *  @throws StorageError BAD_CONFIG with one line per problem. Where encryption is configured wrongly, nothing is stored in the clear. */
 export function openConfiguration(
   json: string,
   environment: ConfigurationEnvironment,

@@ -25,7 +25,7 @@ export interface Stores {
 
 type Dependencies = Omit<StoreDependencies, 'probePrefix' | 'readsSeveralNames'>;
 
-/** The stores that attachments lie in, not yet tried. */
+/** Opens the stores without trying them. */
 export async function openStores(
   settings: PluginSettings,
   provider: ProviderSettings,
@@ -41,7 +41,7 @@ export async function openStores(
   };
 }
 
-/** The provider's store alone, tried.
+/** Opens the provider's store alone and tries it.
  *  @throws as `checkStores` */
 export async function openCheckedObjects(
   settings: PluginSettings,
@@ -66,7 +66,7 @@ function openObjects(
   });
 }
 
-/** What a store that cannot be reached yet is waited for, at Orthanc's start. */
+/** How long Orthanc's start waits for a store that cannot be reached. */
 export interface Patience {
   /** StartTimeout. */
   readonly timeoutMs: number;
@@ -74,8 +74,8 @@ export interface Patience {
   readonly onWait: () => void;
 }
 
-/** Resolves when they can be used; else they are closed.
- *  @param patience absent: what cannot be reached is not waited for
+/** Resolves when the stores can be used. Closes them otherwise.
+ *  @param patience absent: does not wait for a store
  *  @throws StorageError that says which setting to change */
 export async function checkStores(
   stores: Stores,
@@ -88,7 +88,7 @@ export async function checkStores(
     await checkPatiently(objects, log, patience);
     if (files === undefined) return;
     await checkFolder({ files, objects }, naming);
-    // Nothing tells a new folder from the mount point of a disk that is not mounted.
+    // A new folder looks like the mount point of a disk that is not mounted.
     if (await isEmpty(files)) {
       log.warning(
         'StorageDirectory is empty: if files of Orthanc should be in it, mount its disk and restart Orthanc, since they now read as lost',
@@ -103,7 +103,7 @@ export async function checkStores(
 const ATTEMPT_INTERVAL_MS = 1_000;
 const WAITING_NOTICE_MS = 10_000;
 
-/** At a machine's boot the network, the name server or the store may come up later than Orthanc. */
+/** When a machine boots, the network, the name server or the store may come up later than Orthanc. */
 async function checkPatiently(
   store: ObjectStore,
   log: Logger,
@@ -162,11 +162,11 @@ export async function closeStores({ objects, files }: Stores): Promise<void> {
   await Promise.all([objects.close(), files?.close()]);
 }
 
-/** Enough to find a file in a folder that has some; the start of Orthanc waits for it. */
+/** Enough to find a file in a folder that has some. Orthanc's start waits for it. */
 const LOOK_TIMEOUT_MS = 1_000;
 
-/** An Orthanc that has files already, and then gets the plugin, does not find them any more: its index names them, and nobody looks there.
- *  @returns what to tell the user, where there are such files */
+/** An Orthanc that had files before it got the plugin does not find them any more: its index names them, but nothing reads the folder.
+ *  @returns a message for the user, if there are such files */
 export async function describeUnreadFiles({
   unreadFolder: folder,
   provider,
@@ -180,7 +180,7 @@ export async function describeUnreadFiles({
       return `StorageDirectory: "${folder}" holds attachments, such as ${key}, which are not read while ${provider.section}.HybridMode is "Disabled": images that are only there answer 404. Write "HybridMode": "WriteToObjectStorage" to have them read, until "migrate" or /move-storage has brought them into the bucket; where that is done, a DELETE leaves them there: "verify --disk" tells of each whether it is needed, docs/operations.md how to remove them`;
     }
   } catch {
-    // No such folder, or a disk that does not answer: then this Orthanc has no files there that it could miss.
+    // There is no such folder, or the disk does not answer. Orthanc then misses no files there.
   } finally {
     await files.close();
   }

@@ -8,19 +8,17 @@ import { choice, documented, exactTextSchema, flag, wholeNumber, withoutSecret }
 import type { Report } from './problems.ts';
 import type {
   HybridSettings,
-  NamingSettings,
   NetworkSettings,
   OrthancNetwork,
+  PluginSettings,
 } from './settings.ts';
 
 const SECONDS_PER_DAY = 86_400;
 
 export interface CommonSettings {
-  readonly naming: NamingSettings;
+  readonly common: Pick<PluginSettings, 'naming' | 'lanes' | 'requestTimeoutMs' | 'startTimeoutMs'>;
   /** Of hybrid storage; undefined: there is none. */
   readonly writeTo: HybridSettings['writeTo'] | undefined;
-  readonly lanes: number;
-  readonly startTimeoutMs: number;
 }
 
 export type CommonValues = z.output<z.ZodMiniObject<ReturnType<typeof commonFields>>>;
@@ -64,21 +62,11 @@ export function commonFields() {
     ),
     MaxConnections: wholeNumber(
       'Connections to the provider at once; removals have up to 4 more.',
-      {
-        min: 1,
-        max: 1000,
-        unit: 'connections',
-        default: 25,
-      },
+      { min: 1, max: 1000, unit: 'connections', default: 25 },
     ),
     MaxRetries: wholeNumber(
       'How often a failed request is sent again; a removal 6 times at most.',
-      {
-        min: 0,
-        max: 100,
-        unit: 'retries',
-        default: 10,
-      },
+      { min: 0, max: 100, unit: 'retries', default: 10 },
     ),
     Lanes: wholeNumber(
       'Event loops that serve requests, each on a thread of its own: more than 1 lets the plugin use more than one core, for 10 to 40 MB of memory each. They share `MaxConnections` and `MaxConcurrentInputSize`. Hybrid storage needs 1.',
@@ -136,16 +124,14 @@ export function readCommon(section: string, value: CommonValues, report: Report)
       `${section}.Lanes: must be 1 where files are in both places (HybridMode, MigrationFromFileSystemEnabled), since one event loop has to know of all moves`,
     );
   }
-  return {
-    naming: {
-      rootPath: value.RootPath,
-      structure: value.StorageStructure,
-      legacyUnknownFiles: value.EnableLegacyUnknownFiles,
-    },
-    writeTo,
-    lanes: value.Lanes,
-    startTimeoutMs: value.StartTimeout * 1000,
+  const naming = {
+    rootPath: value.RootPath,
+    structure: value.StorageStructure,
+    legacyUnknownFiles: value.EnableLegacyUnknownFiles,
   };
+  const requestTimeoutMs = value.RequestTimeout * 1000;
+  const startTimeoutMs = value.StartTimeout * 1000;
+  return { common: { naming, lanes: value.Lanes, requestTimeoutMs, startTimeoutMs }, writeTo };
 }
 
 function readWriteTo(value: CommonValues): HybridSettings['writeTo'] | undefined {

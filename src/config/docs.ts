@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// docs/configuration.md and docs/configuration.schema.json, from the schemas. scripts/generate-docs.mjs writes the files;
-// nothing of this is in the plugin.
+// Makes docs/configuration.md and docs/configuration.schema.json of the schemas, for scripts/generate-docs.mjs. The plugin does not contain it.
 
 import * as z from 'zod/mini';
 import { commonFields } from './common.ts';
@@ -11,7 +10,7 @@ import { type ProviderSection, sectionNames, sectionSchema } from './sections.ts
 type Shape = Readonly<Record<string, z.core.$ZodType>>;
 type JsonSchema = z.core.JSONSchema.BaseSchema;
 
-/** A JSON Schema of Orthanc's configuration file, as far as it is ours: editors complete and check by it. */
+/** A JSON Schema of our sections in Orthanc's configuration file. Editors complete and check by it. */
 export function renderJsonSchema(providers: readonly ProviderSection[]): string {
   const properties = providers.map((provider) => {
     const { $schema: _, ...json } = toJsonSchema(sectionSchema(provider));
@@ -117,7 +116,7 @@ function toJsonSchema(schema: z.core.$ZodType): JsonSchema {
   });
 }
 
-/** Old names of keys, and which keys are required: zod takes all for optional that accept more than they show. */
+/** Adds old names of keys, and which keys are required. zod takes those for optional whose schemas begin with a transform. */
 function addKeys(shape: Shape, json: JsonSchema) {
   const required: string[] = [];
   for (const [key, field] of Object.entries(shape)) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The section StorageEncryption of a provider's section. Touches no file: readKeyFiles reads those of the keys.
+// The section StorageEncryption in a provider's section. Nothing here opens the key files: readKeyFiles does.
 
 import * as z from 'zod/mini';
 import {
@@ -9,7 +9,6 @@ import {
   documented,
   isObject,
   optionalFlag,
-  type RawSection,
   textSchema,
   wholeNumber,
   wholeNumberSchema,
@@ -24,12 +23,12 @@ export interface KeyFile {
   readonly setting: string;
   readonly id: number;
   readonly path: string;
-  /** Ends what is said of a file that cannot be used. */
+  /** Ends the message about a file that cannot be used. */
   readonly remark?: string;
 }
 
 export interface EncryptionSettings {
-  /** The format of new objects; undefined: they are stored as they are, and keys are there to read what was encrypted before. */
+  /** The format of new objects. undefined: they are not encrypted, and the keys are for reading older objects. */
   readonly format: 'A1' | 'A2' | undefined;
   readonly master: KeyFile | undefined;
   readonly previous: readonly KeyFile[];
@@ -38,10 +37,9 @@ export interface EncryptionSettings {
 }
 
 export interface EncryptionReading {
-  /** undefined where there is none, where it is off and holds no keys, or where the report got a problem. */
+  /** undefined: there is no section, it is off and holds no keys, or the report got a problem. */
   readonly settings: EncryptionSettings | undefined;
-  /** All that are written as they should be, also where something else is wrong: so that what is wrong with the files can be told
-   *  together with the rest. */
+  /** Those that are well-formed, even if something else is wrong: one message then tells the problems of the files, too. */
   readonly keyFiles: readonly KeyFile[];
 }
 
@@ -84,23 +82,31 @@ export function masterKeySchema() {
   });
 }
 
-// Samples of configurations keep paths of keys beside "Enable": false.
+// Sample configurations have paths of keys beside "Enable": false.
 const OFF_REMARK =
   '; with "Enable": false, what was encrypted before is still read by it: remove this key if nothing was';
 
 const NO_ENCRYPTION: EncryptionReading = { settings: undefined, keyFiles: [] };
 
 /** @param name of the section, such as "AwsS3Storage.StorageEncryption"
- *  @param raw as the user wrote it; what is wrong with its form, the schema of the whole provider section tells */
+ *  @param raw as the user wrote it. The schema of the whole provider section reports what is wrong with its form. */
 export function readEncryption(name: string, raw: unknown, report: Report): EncryptionReading {
-  if (raw === undefined) return NO_ENCRYPTION;
+  if (!isObject(raw)) return NO_ENCRYPTION;
   const schema = encryptionSchema();
   const result = z.safeParse(schema, raw, { jitless: true });
-  if (!isObject(raw)) return NO_ENCRYPTION;
   const enable = z.safeParse(schema.shape.Enable, raw['Enable'], { jitless: true });
-  // Absent, it means true where anything else is there: so it does in the C++ plugins, and to encrypt is the safe reading.
+  // Without Enable, a section that holds anything else is on, as in the C++ plugins. To encrypt is the safe reading.
   const isOn = enable.data ?? Object.keys(raw).length > 0;
-  const { master, previous } = keyFilesOf(name, raw, isOn ? {} : { remark: OFF_REMARK });
+  const keyFile = (key: string, entry: unknown): readonly KeyFile[] => {
+    const [id, path] = z.safeParse(masterKeySchema(), entry, { jitless: true }).data ?? [];
+    if (id === undefined || path === undefined) return [];
+    return [{ setting: `${name}.${key}`, id, path, ...(isOn ? {} : { remark: OFF_REMARK }) }];
+  };
+  const [master] = keyFile('MasterKey', raw['MasterKey']);
+  const listed: readonly unknown[] = Array.isArray(raw['PreviousMasterKeys'])
+    ? raw['PreviousMasterKeys']
+    : [];
+  const previous = listed.flatMap((entry, index) => keyFile(`PreviousMasterKeys[${index}]`, entry));
   const keyFiles = master === undefined ? previous : [master, ...previous];
   const lacksMaster = isOn && raw['MasterKey'] === undefined;
   if (lacksMaster) {
@@ -116,31 +122,4 @@ export function readEncryption(name: string, raw: unknown, report: Report): Encr
     maxInputBytes: MaxConcurrentInputSize * BYTES_PER_MB,
   };
   return { settings, keyFiles };
-}
-
-/** Those that are well-formed. */
-function keyFilesOf(
-  name: string,
-  raw: RawSection,
-  remark: Pick<KeyFile, 'remark'>,
-): Pick<EncryptionSettings, 'master' | 'previous'> {
-  const previous = raw['PreviousMasterKeys'];
-  return {
-    master: keyFile(`${name}.MasterKey`, raw['MasterKey'], remark),
-    previous: (Array.isArray(previous) ? previous : []).flatMap(
-      (entry: unknown, index) =>
-        keyFile(`${name}.PreviousMasterKeys[${index}]`, entry, remark) ?? [],
-    ),
-  };
-}
-
-function keyFile(
-  setting: string,
-  entry: unknown,
-  remark: Pick<KeyFile, 'remark'>,
-): KeyFile | undefined {
-  const result = z.safeParse(masterKeySchema(), entry, { jitless: true });
-  if (!result.success) return undefined;
-  const [id, path] = result.data;
-  return { setting, id, path, ...remark };
 }

@@ -5,7 +5,7 @@ import { describeSecret } from '../text/secret.ts';
 import type { Report } from './problems.ts';
 import { isLoopback } from './urls.ts';
 
-/** @param setting that holds the address, which is one of a server of S3 or Google's */
+/** @param setting that holds the address of a server of S3 or Google's */
 export function checkEndpoint(
   setting: string,
   endpoint: string | undefined,
@@ -24,8 +24,8 @@ export function warnOfPlainHttp(setting: string, endpoint: string, report: Repor
   );
 }
 
-/** A server would take the bucket in the address for the bucket and the one behind it for the first folder of every object: all are lost
- *  from sight once the address is corrected. */
+/** With the bucket in the address and in BucketName, a server takes the second one for the first folder of every object. Nobody finds these
+ *  objects once the address is corrected. */
 function refuseBucket(setting: string, endpoint: string, bucket: string, report: Report) {
   const url = new URL(endpoint);
   const rest = restOfHost(url.hostname, bucket);
@@ -43,7 +43,7 @@ function refuseBucket(setting: string, endpoint: string, bucket: string, report:
     );
     return;
   }
-  // Many a server is called by what it is for, so that this may be right. Who has named the bucket after the server knows.
+  // The server itself may be called so. No warning where the bucket is named after the kind of server.
   if (rest?.includes('.') === true && !NAMES_OF_STORES.test(bucket)) {
     report.warnings.push(
       `${setting}: its host begins with "${bucket}" as BucketName does; unless the server itself is called so, write the address without it`,
@@ -51,17 +51,17 @@ function refuseBucket(setting: string, endpoint: string, bucket: string, report:
   }
 }
 
-/** @returns what is behind "bucket.", which AWS's interface endpoints hold themselves */
+/** @returns what follows "bucket."; AWS's interface endpoints begin with "bucket." themselves */
 function restOfHost(host: string, bucket: string): string | undefined {
   if (host.startsWith('bucket.vpce-')) return undefined;
   const start = `${bucket.toLowerCase()}.`;
   return host.startsWith(start) ? host.slice(start.length) : undefined;
 }
 
-/** What servers of objects are called, and buckets after them. */
+/** Kinds of servers that buckets are named after. */
 const NAMES_OF_STORES =
   /^(s3|minio|ceph|rgw|garage|seaweedfs|storage|objects?|objectstore|objectstorage)$/;
-/** Hosts of clouds that take a bucket before them. Some have a region at the start, which a bucket might be called after. */
+/** Hosts of clouds that take a bucket before them. Some begin with a region, and a bucket may be named after a region. */
 const HOSTS_OF_CLOUDS = [
   /^s3[.-].*amazonaws\.com(\.cn)?$/,
   /^(bucket\.)?vpce-.*\.amazonaws\.com(\.cn)?$/,
@@ -71,14 +71,14 @@ const HOSTS_OF_CLOUDS = [
   /^(oss|cos|obs)[.-].*\.(aliyuncs|myqcloud|myhuaweicloud)\.com$/,
 ];
 
-/** True where nothing else than a bucket can stand before it. */
+/** True if only a bucket can stand before it. */
 function isHostOfStore(rest: string, bucket: string): boolean {
   if (HOSTS_OF_CLOUDS.some((host) => host.test(rest))) return true;
   // "minio.s3.hospital.example" may be a server called minio.
   return /^(s3|minio|ceph|rgw|garage|seaweedfs)[.-]/.test(rest) && !NAMES_OF_STORES.test(bucket);
 }
 
-/** Supabase has its servers of S3 below this path, and a bucket may be called "storage". */
+/** Supabase serves S3 below this path, and a bucket may be called "storage". */
 function isPathOfService(url: URL): boolean {
   return /^\/storage\/v1\/s3$/.test(url.pathname);
 }

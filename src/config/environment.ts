@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Environment variables decide something without being in the configuration: the log names those that do.
+// Environment variables change what the plugin does although no configuration shows them. So the log names them.
 
 import { describeSecret } from '../text/secret.ts';
 import type { Report } from './problems.ts';
@@ -24,9 +24,9 @@ export interface ProviderVariables {
   readonly always: RegExp;
   /** Where the configuration holds no credentials. */
   readonly credentials: RegExp;
-  /** What it takes to the letter: with a line break, as a file of a secret ends with one, no request is signed as it should be. */
+  /** The library does not trim these. Files of secrets often end with a line break, and with one in a key no signature is right. */
   readonly literal: RegExp;
-  /** What is no secret itself, and what the library or we repeat when it is wrong. */
+  /** These are no secrets, so a message about a wrong value repeats it. */
   readonly repeated?: RegExp;
 }
 
@@ -36,7 +36,7 @@ export interface ObeyedVariables {
   readonly findsCredentials: boolean;
 }
 
-/** Names only: values may be secret. */
+/** Values may be secret, so only names are told. */
 export function noteEnvironment(
   { provider, obeyed, findsCredentials }: ObeyedVariables & { readonly provider: ProviderSettings },
   variables: Variables,
@@ -69,7 +69,7 @@ export function noteEnvironment(
   }
 }
 
-/** @returns what is wrong with it, without it */
+/** @returns what is wrong with the value, without repeating it */
 function describeValue(
   name: string,
   value: string,

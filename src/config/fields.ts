@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// One builder per kind of setting. Each takes what a user may have written (Docker's variables arrive as JSON wherever they
-// parse: a bucket "2026" as a number, true as "true"), and words its own error: the schemas use zod/mini, which has no texts.
+// One builder per kind of setting. Each accepts what Docker makes of variables: a bucket "2026" arrives as a number, true as "true". Each
+// words its own error, since zod/mini has no texts.
 
 import * as z from 'zod/mini';
 import { describeSecret, Secret } from '../text/secret.ts';
@@ -10,14 +10,14 @@ import type { UrlResult } from './urls.ts';
 /** A section as the user wrote it. */
 export type RawSection = Readonly<Record<string, unknown>>;
 
-// The C++ plugins' MB, in TransferBufferSize and MaxConcurrentInputSize alike.
+// The MB of the C++ plugins.
 export const BYTES_PER_MB = 1024 * 1024;
 
-/** What docs/configuration.md and the JSON Schema say of a setting, beside what its schema says. */
+/** What the documentation says of a setting beside its type. */
 export interface SettingDoc {
   readonly description: string;
   readonly required?: boolean;
-  /** As a user writes it; absent: none. */
+  /** As a user writes it. */
   readonly default?: unknown;
   /** Earlier names of the key, still read, with a warning. */
   readonly aliases?: readonly string[];
@@ -25,13 +25,13 @@ export interface SettingDoc {
 
 export const settingDocs = z.registry<SettingDoc>();
 
-/** Attaches the documentation. Last in the chain: zod's wrappers make new schemas. */
+/** Attaches the documentation. Must come last, since zod's wrappers make new schemas. */
 export function documented<S extends z.core.$ZodType>(schema: S, doc: SettingDoc): S {
   settingDocs.add(schema, doc);
   return schema;
 }
 
-/** Tells by what rule a well-typed value is wrong; undefined: it is fine. Must not repeat a secret. */
+/** @returns what is wrong with the value, without repeating a secret; undefined: nothing is */
 export type Rule = (value: string) => string | undefined;
 
 /** @param whatToWrite ends the message of a missing setting: "is missing; write …" */
@@ -45,7 +45,7 @@ export function optionalText(description: string, rule?: Rule) {
   return optionalAnyText(description, withoutSecret(rule));
 }
 
-/** For what may look like a secret and is none: who reads it must not repeat it in a message. */
+/** For texts that may look like a secret. Messages must not repeat their value. */
 export function optionalAnyText(description: string, rule?: Rule) {
   return optional(description, textSchema(rule));
 }
@@ -55,7 +55,7 @@ function optional<S extends z.core.$ZodType>(description: string, schema: S) {
   return documented(z.optional(given), { description });
 }
 
-/** What the provider or a log would repeat later must not be a secret. */
+/** For texts that the provider or a log repeats later. */
 export function withoutSecret(rule?: Rule): Rule {
   return (value) => {
     const kind = describeSecret(value);
@@ -158,7 +158,7 @@ export function exactTextSchema(rule: Rule) {
   return z.pipe(z.transform(textFromJson), z.string({ error }).check(checkOf(rule)));
 }
 
-function checkOf(rule: Rule): z.core.CheckFn<string> {
+export function checkOf(rule: Rule): z.core.CheckFn<string> {
   return ({ value, issues }) => {
     const problem = rule(value);
     if (problem !== undefined) issues.push(ruleIssue(problem));
@@ -168,7 +168,7 @@ function checkOf(rule: Rule): z.core.CheckFn<string> {
 // Shorter than any password or key that a provider accepts.
 const SHOWN_CHARACTERS = 4;
 
-/** The end of a message about a wrong value: ", not …". Of what is so long that it may be a secret in the wrong place, only its kind. */
+/** The end of a message about a wrong value: ", not …". A longer value may be a secret in the wrong place and is not repeated. */
 export function butNot(value: unknown, shownCharacters = 0): string {
   if (typeof value === 'boolean') return `, not ${value}`;
   if (typeof value !== 'string' && typeof value !== 'number') {
@@ -188,7 +188,7 @@ function hint(whatToWrite: string | undefined): string {
 }
 
 function wrongText(input: unknown): string {
-  // JSON.parse has rounded it already, so that the text behind it is lost.
+  // JSON.parse has rounded it already, and the text is lost.
   if (typeof input === 'number') return 'is a number that is not kept exactly: put it in quotes';
   return `must be text in quotes${butNot(input)}`;
 }
@@ -243,7 +243,7 @@ function choiceSchema<const T extends readonly [string, ...string[]]>(values: T)
   );
 }
 
-/** Says what may be written, and which of it was probably meant: only what is near to one of them is repeated. */
+/** Says what may be written, and what was probably meant. Only a value near to one of them is repeated. */
 export function wrongChoice(input: unknown, values: readonly string[]): string {
   const expected = `must be one of ${values.map((value) => `"${value}"`).join(', ')}`;
   const nearest = typeof input === 'string' ? suggest(input, values) : undefined;

@@ -16,9 +16,9 @@ import { type Provider, readSection, type SectionSettings, type Surroundings } f
 import type { PluginSettings } from './settings.ts';
 import { isSlipOf } from './suggest.ts';
 
-/** What else than the configuration decides. */
+/** What decides beside the configuration. */
 export interface ConfigurationEnvironment {
-  /** As Orthanc gives it, such as "1.12.7" or "mainline"; undefined outside Orthanc, where nothing tells which one will run. */
+  /** As Orthanc gives it, such as "1.12.7" or "mainline"; undefined outside Orthanc. */
   readonly orthancVersion: string | undefined;
   readonly environmentVariables: Variables;
 }
@@ -28,11 +28,11 @@ export interface ConfigurationReading {
   readonly settings: PluginSettings | undefined;
   /** One line each: `section.key: what is wrong; what to write`. */
   readonly problems: readonly string[];
-  /** Of StorageEncryption; nobody has looked at the files yet. */
+  /** Not opened yet. */
   readonly keyFiles: readonly KeyFile[];
 }
 
-/** For who needs no keys; `openConfiguration` reads them too.
+/** Reads no keys; `openConfiguration` does.
  *  @throws StorageError BAD_CONFIG, whose message has one line per problem */
 export function loadConfiguration(
   json: string,
@@ -44,7 +44,7 @@ export function loadConfiguration(
   return settings;
 }
 
-/** Reads and checks all that concerns the plugin. Touches neither files nor network.
+/** Reads and checks all that concerns the plugin, without files or network.
  *  @param json Orthanc's whole configuration
  *  @throws StorageError BAD_CONFIG where it is no JSON object */
 export function readConfiguration(
@@ -72,27 +72,18 @@ export function readConfiguration(
     return { settings: undefined, problems: [...new Set(report.problems)], keyFiles };
   }
   const { warnings, notes } = report;
+  if (section === undefined) {
+    return { settings: { ...NO_PROVIDER, warnings, notes }, problems: [], keyFiles };
+  }
+  const { common, provider, encryption } = section;
   const hybrid =
     writeTo === undefined || fileSystem === undefined ? undefined : { writeTo, fileSystem };
-  const settings =
-    section === undefined
-      ? { ...NO_PROVIDER, warnings, notes }
-      : {
-          ...pluginSettingsOf(section),
-          hybrid,
-          unreadFolder: hybrid === undefined ? absoluteFolderIn(orthanc) : undefined,
-          warnings,
-          notes,
-        };
+  const unreadFolder = hybrid === undefined ? absoluteFolderIn(orthanc) : undefined;
+  const settings = { ...common, provider, encryption, hybrid, unreadFolder, warnings, notes };
   return { settings, problems: [], keyFiles };
 }
 
-function pluginSettingsOf({ provider, naming, encryption, lanes, startTimeoutMs }: Section) {
-  const { requestTimeoutMs } = provider.settings;
-  return { provider, naming, encryption, lanes, requestTimeoutMs, startTimeoutMs };
-}
-
-// Never used for storage; the types want values all the same.
+// The types want values although nothing is stored.
 const NO_PROVIDER = {
   provider: undefined,
   naming: { rootPath: '', structure: 'flat', legacyUnknownFiles: false },
@@ -109,7 +100,7 @@ function parseJson(json: string): RawSection {
   try {
     value = JSON.parse(json);
   } catch {
-    // Node's message quotes the text around the error, which may be a key: it goes nowhere, not even as the cause.
+    // Node's message quotes the text around the error, and that may be a key. So it is not even the cause.
     throw new StorageError('BAD_CONFIG', 'the configuration is not valid JSON');
   }
   if (!isObject(value)) {
@@ -121,7 +112,7 @@ function parseJson(json: string): RawSection {
 type Section = SectionSettings & Pick<PluginSettings, 'encryption'>;
 
 interface SectionsReading extends Pick<ConfigurationReading, 'keyFiles'> {
-  /** undefined where there is none, or where the report tells why none can be used. */
+  /** undefined: there is none, or the report tells why none can be used. */
   readonly section: Section | undefined;
 }
 
@@ -145,7 +136,7 @@ function readSections(
   const [first = NO_SECTION, ...others] = present.map((provider) =>
     readPresent(provider, orthanc[provider.section], { providers, network, variables, report }),
   );
-  // Of several sections nobody knows which one's keys count.
+  // Nobody knows which of several sections counts, and with it, which keys.
   return others.length === 0 ? first : NO_SECTION;
 }
 

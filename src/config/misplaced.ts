@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Settings of ours beside the provider's section instead of in it, where Orthanc passes over them as over all that it does not
-// know. Docker's ORTHANC__STORAGE_ENCRYPTION__… leads there, and there StorageEncryption was before version 1.0.0 of the C++
-// plugins.
+// Our settings at the top of the configuration instead of in the provider's section. Orthanc ignores them there. Docker's
+// ORTHANC__STORAGE_ENCRYPTION__… leads there, and the C++ plugins before version 1.0.0 had StorageEncryption there.
 
 import { ENCRYPTION_KEY } from './encryption.ts';
 import { isObject, type RawSection } from './fields.ts';
@@ -9,12 +8,11 @@ import type { Report } from './problems.ts';
 import { type ProviderSection, sectionKeys } from './sections.ts';
 import { isSlipOf } from './suggest.ts';
 
-// Each alone says that files are to be encrypted: to go on without would store them in the clear.
+// Each says that files are to be encrypted. To go on would store them in the clear.
 const ASKING_FOR_ENCRYPTION = [ENCRYPTION_KEY, 'MasterKey'];
 
-/** Encryption is a problem, anything else a warning. None of Orthanc's own settings has a name of ours (1.12.7 to 1.13.0).
- *  @param present the providers' sections in the configuration; none: Orthanc's storage is left alone, and only
- *    encryption that was asked for is reported */
+/** Encryption is a problem, anything else a warning. No setting of Orthanc's own has the name of one of ours (1.12.7 to 1.13.0).
+ *  @param present the providers' sections in the configuration. Without one, only encryption is reported. */
 export function reportMisplaced(
   orthanc: RawSection,
   present: readonly ProviderSection[],

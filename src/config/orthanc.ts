@@ -37,7 +37,7 @@ function textOf(orthanc: RawSection, key: string, report: Report): string | unde
   return undefined;
 }
 
-/** By the environment's variables that libcurl and so the C++ plugins obey, where there is no HttpProxy. */
+/** Without HttpProxy, by the environment variables that libcurl and so the C++ plugins obey. */
 function readProxies(
   httpProxy: string | undefined,
   variables: Variables,
@@ -74,7 +74,7 @@ export function readFileSystem(
 ): FileSystemSettings | undefined {
   const folder = textOf(orthanc, 'StorageDirectory', report);
   if (folder === undefined || !isAbsolute(folder)) {
-    // Orthanc takes a relative path as one from its configuration file, whose place a plugin isn't told.
+    // Orthanc takes a relative path from the folder of its configuration file. A plugin is not told which that is.
     const written = describeSecret(folder ?? '') === undefined ? `"${folder}"` : 'what it holds';
     const problem = folder === undefined ? 'is missing' : `${written} is a relative path`;
     report.problems.push(
@@ -90,17 +90,17 @@ export function readFileSystem(
   return { folder, isSynchronous: sync };
 }
 
-/** Where Orthanc's own files are, where that is plain. */
+/** Where Orthanc's own files are; undefined where that is not plain. */
 export function absoluteFolderIn(orthanc: RawSection): string | undefined {
   const folder = orthanc['StorageDirectory'];
   return typeof folder === 'string' && isAbsolute(folder) ? folder : undefined;
 }
 
-// Reads of /file ran 24 at once on 1.12.7, and 4 on 1.13.0, where this setting rules them (measured).
+// 24 reads of /file ran at once on 1.12.7. On 1.13.0 this setting limits them to 4 (measured).
 const LOADER_THREADS_DEFAULT = 4;
 const LOADER_THREADS_ADVICE = 20;
 
-/** Settings of Orthanc's own that hurt with object storage behind it. */
+/** Warns of Orthanc's own settings that hurt with object storage. */
 export function warnOfOrthancSettings(
   orthanc: RawSection,
   version: string | undefined,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// zod's issues as lines for the user: which setting, what is wrong, what to write instead.
+// Turns zod's issues into lines for the user: which setting, what is wrong, what to write instead.
 
 import type * as z from 'zod/mini';
 import { showName } from '../text/secret.ts';
 import { suggest, suggestForName } from './suggest.ts';
 
-/** What a reading of the configuration has to say, in the order in which it was found. */
+/** What the configuration's reader found, in its order. */
 export interface Report {
   /** These stop Orthanc. */
   readonly problems: string[];
@@ -29,7 +29,7 @@ function settingName(section: string, path: readonly PropertyKey[]): string {
   );
 }
 
-/** @param known all sections and their keys, for keys that landed in the wrong one */
+/** @param known all sections, for keys that are in the wrong one */
 export function describeIssue(
   section: string,
   issue: z.core.$ZodIssue,
@@ -50,7 +50,7 @@ function describeUnknownKey(section: string, key: string, known: readonly Sectio
   }
   if (name !== undefined) return `unknown key, did you mean "${name}"?`;
   const owners = known.filter((other) => other.section !== section && other.keys.includes(key));
-  // A key's own subsection is the likelier place than another provider's.
+  // A subsection of this section is likelier than another provider's section.
   const owner = owners.find((other) => other.section.startsWith(`${section}.`)) ?? owners[0];
   if (owner !== undefined) {
     const where = owner.section === '' ? 'at the top of the configuration' : `in ${owner.section}`;

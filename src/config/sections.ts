@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What a provider tells of its section, and how the section is read by it. src/providers/index.ts lists the providers.
+// What a provider tells of its section, and how the section is read. src/providers/index.ts lists the providers.
 
 import * as z from 'zod/mini';
 import { type CommonSettings, commonFields, readCommon, readNetwork } from './common.ts';
@@ -13,7 +13,7 @@ export type Fields = z.core.$ZodShape;
 /** The parsed settings of a section. */
 export type ValuesOf<F extends () => Fields> = z.output<z.ZodMiniObject<ReturnType<F>>>;
 
-/** All that the configuration has to know of a provider. One that has two names for its section has two of these. */
+/** What the configuration knows of a provider. A provider with an old and a new name for its section has two of these. */
 export interface ProviderSection<
   Settings extends NetworkSettings = NetworkSettings,
   F extends () => Fields = () => Fields,
@@ -24,20 +24,19 @@ export interface ProviderSection<
   readonly section: string;
   /** The section's present name, where this is an old one. */
   readonly replacedBy?: string;
-  /** Its settings beside those that all sections share. A function: to build the schemas costs a millisecond or two, and Orthanc waits
-   *  while it starts. */
+  /** Its settings beside those that all sections share. A function, since building schemas takes a millisecond or two of Orthanc's
+   *  start. */
   readonly fields: F;
   readonly obeyed: ProviderVariables;
-  /** Follows the table of its settings in docs/configuration.md. */
+  /** Text behind the table of its settings in docs/configuration.md. */
   readonly notes?: readonly string[];
-  /** Checks what concerns two settings. That is told even where something else is wrong, so it is checked on what was written. */
+  /** Checks what concerns two settings. It sees the section as written, so it can report even if a value is wrong. */
   checkWritten?(raw: RawSection, context: CheckContext): void;
   /** @returns undefined where `report` got a problem that leaves nothing to work with */
   read(values: ValuesOf<F>, context: ReadContext): ProviderReading<Settings> | undefined;
 }
 
 export interface CheckContext {
-  /** The section's name. */
   readonly section: string;
   readonly report: Report;
 }
@@ -56,7 +55,6 @@ export interface ProviderReading<Settings extends NetworkSettings = NetworkSetti
 /** A section with the store that it configures. */
 export interface Provider extends ProviderSection, Pick<ProviderSettings, 'open'> {}
 
-/** What counts beside the section itself. */
 export interface Surroundings {
   readonly providers: readonly Provider[];
   readonly network: OrthancNetwork;
@@ -68,10 +66,10 @@ export interface SectionSettings extends CommonSettings, ObeyedVariables {
   readonly provider: ProviderSettings;
 }
 
-// Those of Orthanc's own settings which this plugin reads; a user may look for them in its section.
+// Orthanc's own settings that this plugin reads. Users may look for them in the plugin's section.
 const ORTHANC_KEYS = ['HttpsCACertificates', 'HttpProxy', 'StorageDirectory', 'SyncStorageArea'];
 
-/** All sections and their keys. Builds all schemas: for error messages and documentation only. */
+/** All sections and their keys. Builds all schemas, so it is for error messages and tests only. */
 export function knownSections(providers: readonly ProviderSection[]): readonly SectionKeys[] {
   return [{ section: '', keys: ORTHANC_KEYS }, ...providers.flatMap(sectionKeys)];
 }
@@ -85,7 +83,7 @@ export function sectionKeys(provider: ProviderSection): readonly SectionKeys[] {
   ];
 }
 
-/** For messages: those that are no old names.
+/** Such as "A, B or C", without old names.
  *  @param quote to put around each */
 export function sectionNames(providers: readonly ProviderSection[], quote = ''): string {
   const names = providers
@@ -125,7 +123,7 @@ function parseSection(
   const { section } = provider;
   const schema = sectionSchema(provider);
   const renamed = renameAliases(schema.shape, section, raw, report);
-  // jitless: compiling a parser that runs once costs more than it saves.
+  // Compiling a parser that runs once costs more than it saves.
   const result = z.safeParse(schema, renamed, { jitless: true });
   if (result.success) return result.data;
   const known = knownSections(providers);
@@ -135,7 +133,7 @@ function parseSection(
   return undefined;
 }
 
-/** Gives settings under an earlier name their present one. */
+/** Gives settings with an old name their present one. */
 function renameAliases(
   fields: Fields,
   section: string,
@@ -160,7 +158,7 @@ function renameAliases(
   return renamed;
 }
 
-/** Reports one of two settings without the other. */
+/** Reports a setting without the one that it needs. */
 export function checkTogether(
   raw: RawSection,
   a: string,

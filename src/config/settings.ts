@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What the configuration means once it is read and checked. Orthanc's PascalCase keys end in this folder.
+// What the configuration means once it is read and checked.
 
 import type { Logger } from '../log.ts';
 import type { ObjectStore } from '../store/object-store.ts';
@@ -9,23 +9,21 @@ import type { EncryptionSettings } from './encryption.ts';
 /** What each provider needs to talk to its server. */
 export interface NetworkSettings {
   readonly connectionTimeoutMs: number;
-  /** The time that one operation may take in all, its retries included. */
+  /** For one operation, its retries included. */
   readonly requestTimeoutMs: number;
-  /** Connections, and so requests, at the same time. */
   readonly maxConnections: number;
   readonly maxRetries: number;
-  /** PEM file of the authorities to trust, Orthanc's HttpsCACertificates; undefined: those that Node's build trusts. */
+  /** PEM file of the authorities to trust, from Orthanc's HttpsCACertificates; undefined: those that Node trusts. */
   readonly caCertificatesFile: string | undefined;
   readonly proxies: ProxySettings;
 }
 
-/** By what requests go to servers beyond this machine. */
 export interface ProxySettings {
-  /** For http:// addresses; undefined: straight. */
+  /** For http:// addresses; undefined: none. */
   readonly http: ProxyServer | undefined;
-  /** For https:// addresses; undefined: straight. */
+  /** For https:// addresses; undefined: none. */
   readonly https: ProxyServer | undefined;
-  /** Hosts that are reached straight all the same, as NO_PROXY lists them. */
+  /** Hosts without a proxy, as NO_PROXY lists them. */
   readonly exceptions: string;
 }
 
@@ -47,19 +45,19 @@ export interface ProviderSettings {
   readonly section: string;
   /** The name of the bucket, or of what the provider has instead. */
   readonly bucket: string;
-  /** Tells the bucket from others of its name, by an address or a region; "" where nothing does. No secret. */
+  /** An address or a region, which tells the bucket from others of its name; "": neither is known. Never a secret. */
   readonly place: string;
   readonly settings: NetworkSettings;
-  /** Loads the provider's code. For its own settings alone: `createStore` calls it. */
+  /** Loads the provider's code. Call it by `createStore`, with the settings above. */
   open(settings: NetworkSettings, deps: StoreDependencies): Promise<ObjectStore>;
 }
 
 /** What a provider's store needs beside its settings. */
 export interface StoreDependencies {
   readonly log: Logger;
-  /** The RootPath: where the check at start may write a probe object. */
+  /** RootPath, below which the check at start may write its probe object. */
   readonly probePrefix?: string;
-  /** A file that is not where it is looked for first may be under another name or in another store. */
+  /** A missing object may exist under another name or in another store. */
   readonly readsSeveralNames?: boolean;
   /** True where Orthanc does not verify the MD5 of what it reads. */
   readonly verifyMd5?: boolean;
@@ -74,10 +72,10 @@ export function withNetwork(
 }
 
 export interface NamingSettings {
-  /** Without a slash at its start; a slash joins it to the names below it. "" is the bucket's root. */
+  /** Has no slash at its start. A slash joins it to the names below it. "" is the bucket's root. */
   readonly rootPath: string;
   readonly structure: 'flat' | 'legacy';
-  /** DicomUntilPixelData is then `.unk` in objects that older C++ plugins wrote: reads and removes try both names. */
+  /** Older C++ plugins named DicomUntilPixelData `.unk`. With this, reads and removals try both names. */
   readonly legacyUnknownFiles: boolean;
 }
 
@@ -91,7 +89,7 @@ export interface HybridSettings {
 export interface FileSystemSettings {
   /** Orthanc's StorageDirectory, absolute. */
   readonly folder: string;
-  /** Orthanc's SyncStorageArea: a write ends when the disk has it. */
+  /** Orthanc's SyncStorageArea: a write waits for the disk. */
   readonly isSynchronous: boolean;
 }
 
@@ -99,20 +97,19 @@ export interface PluginSettings {
   /** undefined: no section of ours in the configuration. */
   readonly provider: ProviderSettings | undefined;
   readonly naming: NamingSettings;
-  /** undefined: none, and no keys to read what was encrypted before. */
+  /** undefined: no encryption and no keys. */
   readonly encryption: EncryptionSettings | undefined;
   /** undefined: attachments are in the provider's store only. */
   readonly hybrid: HybridSettings | undefined;
-  /** Orthanc's StorageDirectory, which it does not read without HybridMode; undefined where it is read, or where nobody here knows its
-   *  place. */
+  /** Orthanc's StorageDirectory, where HybridMode is off and the path is absolute. Nothing reads it then. */
   readonly unreadFolder: string | undefined;
   readonly requestTimeoutMs: number;
-  /** How long a store that cannot be reached is waited for at start. */
+  /** How long the start waits for a store that cannot be reached. */
   readonly startTimeoutMs: number;
-  /** Event loops that share the work, and the limits above. */
+  /** Number of event loops. They share the limits above. */
   readonly lanes: number;
-  /** What the user should know though it is no error: deprecated names, settings of Orthanc's that hurt. */
+  /** Such as old names, and settings of Orthanc's that hurt. */
   readonly warnings: readonly string[];
-  /** Worth a line at the info level: what from outside the configuration has a say. */
+  /** For the info level: environment variables that count. */
   readonly notes: readonly string[];
 }

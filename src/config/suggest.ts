@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/** The candidate that was probably meant, case aside; undefined where none is near: a wrong guess misleads more than none. */
+/** @returns the candidate that was probably meant, case aside; undefined where none is near, since a wrong guess misleads */
 export function suggest(word: string, candidates: readonly string[]): string | undefined {
   const folded = word.toLowerCase();
   let best: string | undefined;
   let bestDistance = Number.POSITIVE_INFINITY;
   for (const candidate of candidates) {
     const target = candidate.toLowerCase();
-    // "Bucket" for "BucketName": a long way by letters, yet hardly anything else.
+    // "Bucket" is far from "BucketName" by letters, but hardly means anything else.
     const isStart = folded.length >= 4 && target.startsWith(folded);
     const distance = isStart ? 1 : editDistance(folded, target);
     if (distance * 3 <= Math.max(folded.length, target.length) && distance < bestDistance) {
@@ -18,15 +18,14 @@ export function suggest(word: string, candidates: readonly string[]): string | u
   return best;
 }
 
-/** True of the word itself, too, and case aside. Two slips at most: Orthanc and its plugins have names of their own, which must
- *  not be caught. */
+/** True for the word itself, too, and case aside. Two slips at most, so that no name of Orthanc or another plugin is caught. */
 export function isSlipOf(word: string, meant: string): boolean {
   return editDistance(word.toLowerCase(), meant.toLowerCase()) <= 2;
 }
 
-/** Damerau-Levenshtein (optimal string alignment): insert, delete, replace, and swap of neighbours cost 1 each. */
+/** Damerau-Levenshtein distance (optimal string alignment). */
 export function editDistance(a: string, b: string): number {
-  // A key far longer than any of ours (a file pasted by mistake) is near none, and must not keep Orthanc from starting.
+  // A key far longer than ours, such as a pasted file, is near none and must not cost time.
   if (Math.abs(a.length - b.length) > 32) return Math.max(a.length, b.length);
   let beforeLast: readonly number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, column) => column);
@@ -44,8 +43,8 @@ export function editDistance(a: string, b: string): number {
   return last[b.length] ?? 0;
 }
 
-/** What AWS's SDKs and command line, boto, rclone, MinIO and the tools of Azure and Google call what has another name here, without the
- *  vendor's own name before it, in lower case and letters alone. */
+/** What other tools call our settings: AWS's SDKs and command line, boto, rclone, MinIO, the tools of Azure and Google. In lower case,
+ *  letters alone, without the vendor's name at the start. */
 const NAMES_ELSEWHERE: Readonly<Record<string, string>> = {
   AccessKey: 'accesskeyid keyid rootuser',
   SecretKey: 'secretaccesskey secret secretkeyid rootpassword applicationkey',
@@ -73,7 +72,7 @@ const NAMES_ELSEWHERE: Readonly<Record<string, string>> = {
   TransferPoolSize: 'uploadconcurrency maxconcurrency',
 };
 
-/** The candidate that other tools call so; undefined where none is. */
+/** @returns the candidate that other tools call so */
 export function suggestForName(word: string, candidates: readonly string[]): string | undefined {
   const letters = lettersOf(word);
   const bare = letters.replace(/^(aws|s3|minio|azure|az|google|gcs|gcp|fs)+/, '');
@@ -84,7 +83,7 @@ export function suggestForName(word: string, candidates: readonly string[]): str
 }
 
 function lettersOf(word: string): string {
-  // Of a pasted file the start is enough.
+  // The key may be a pasted file.
   return word
     .slice(0, 100)
     .toLowerCase()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The settings that hold addresses. A result is a URL, or the problem in words: never with the value, which may hold a password.
+// Parses settings that hold addresses. A problem never repeats the value, which may hold a password.
 
 import { isIP } from 'node:net';
 
@@ -7,8 +7,7 @@ export type UrlResult = { readonly url: string } | { readonly problem: string };
 
 const HOW_TO_WRITE = 'write a host, host:port, or a URL like "https://s3.example.org:9000"';
 
-/** What `Endpoint` means.
- *  @returns scheme, host and, where it is not the scheme's own, port */
+/** @returns scheme, host and, where it is not the scheme's own, port */
 export function parseEndpoint(text: string): UrlResult {
   const result = parseS3Endpoint(text);
   if ('url' in result && hasPath(result.url)) {
@@ -19,7 +18,7 @@ export function parseEndpoint(text: string): UrlResult {
   return result;
 }
 
-/** Servers of S3 may be below a path. A bare host is https, as in the C++ plugin (its ClientConfiguration.scheme is HTTPS).
+/** Servers of S3 may be below a path. A bare host means https, as in the C++ plugin.
  *  @returns the URL without a slash at its end */
 export function parseS3Endpoint(text: string): UrlResult {
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase();
@@ -39,7 +38,7 @@ export function parseS3Endpoint(text: string): UrlResult {
   return { url: withoutSlash(url) };
 }
 
-// libcurl's, by which Orthanc itself uses HttpProxy (CURLOPT_PROXYPORT).
+// libcurl's (CURLOPT_PROXYPORT), so Orthanc's own.
 const PROXY_DEFAULT_PORT = 1080;
 
 /** What Orthanc's `HttpProxy` means: `[http://][user:password@]host[:port]`. */
@@ -75,7 +74,7 @@ export function isLoopback(url: string): boolean {
   );
 }
 
-/** True where no proxy leads: this machine, and the metadata services by which clouds tell a machine who it is. */
+/** True for this machine and the metadata services of clouds. */
 export function needsNoProxy(url: string): boolean {
   const { hostname } = new URL(url);
   return (
@@ -95,7 +94,7 @@ export function withoutSlash(url: URL): string {
   return `${url.protocol}//${url.host}${withoutSlashes(url.pathname)}`;
 }
 
-/** Without those at its end. */
+/** Removes slashes at the end. */
 export function withoutSlashes(path: string): string {
   let end = path.length;
   while (path[end - 1] === '/') end -= 1;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// How users name an account: by its URL, or by a connection string. Of that the SDK wants all parts, in its spelling; the C++ SDK, and so
-// the strings in use, does with fewer.
+// Users name an account by its URL or by a connection string. The SDK wants all parts of a connection string in its own spelling; the C++
+// SDK, and so the strings in use, needs fewer.
 
 import {
   isAddressOrLocalhost,
@@ -10,49 +10,32 @@ import {
   withoutSlashes,
 } from '../../config/urls.ts';
 
-/** The parts that concern Blob Storage. @see https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string */
-const PARTS = [
-  'UseDevelopmentStorage',
-  'DefaultEndpointsProtocol',
-  'AccountName',
-  'AccountKey',
-  'SharedAccessSignature',
-  'BlobEndpoint',
-  'EndpointSuffix',
-] as const;
-
-type Part = (typeof PARTS)[number];
-
+/** A problem names the part which is missing or wrong, never its value. */
 export type ConnectionStringResult =
   | {
       /** As the SDK understands it: with the address of the blob service. */
       readonly connectionString: string;
       readonly endpoint: string;
     }
-  | {
-      /** Names the part which is missing or wrong, never its value. */
-      readonly problem: string;
-    };
+  | { readonly problem: string };
 
 const HOW_TO_SPLIT =
   'write "BlobEndpoint=https://account.blob.core.windows.net;SharedAccessSignature=" and behind it what follows the "?"; the container belongs in ContainerName';
 
-/** Azurite's, which the SDK knows under that name. */
+/** Azurite's. */
 const DEVELOPMENT = {
   connectionString: 'UseDevelopmentStorage=true',
   endpoint: 'http://127.0.0.1:10000/devstoreaccount1',
 };
 
-/** @param container for who wants to know whether the address holds it, too */
+/** @param container must not be in the address; "" where it is not known yet */
 export function parseConnectionString(text: string, container = ''): ConnectionStringResult {
   const parts = readParts(text);
-  if (parts.get('UseDevelopmentStorage')?.toLowerCase() === 'true') {
-    return DEVELOPMENT;
-  }
-  const account = parts.get('AccountName');
-  const key = parts.get('AccountKey');
-  const signature = parts.get('SharedAccessSignature');
-  const address = parts.get('BlobEndpoint') ?? defaultEndpoint(parts);
+  if (parts.get('usedevelopmentstorage')?.toLowerCase() === 'true') return DEVELOPMENT;
+  const account = parts.get('accountname');
+  const key = parts.get('accountkey');
+  const signature = parts.get('sharedaccesssignature');
+  const address = parts.get('blobendpoint') ?? defaultEndpoint(parts);
   if (address === undefined) {
     return /^https?:\/\//i.test(text)
       ? { problem: `is a URL: ${HOW_TO_SPLIT}` }
@@ -77,7 +60,7 @@ export function parseConnectionString(text: string, container = ''): ConnectionS
   const endpoint = address.endsWith('/') ? `${withoutSlashes(address)}/` : address;
   if (key !== undefined) {
     if (account === undefined) return problem('lacks AccountName=');
-    // Node decodes what it can and is silent about the rest: the signature would just be wrong.
+    // Node would decode what it can without an error, and the signature would be wrong.
     if (!/^(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(key)) {
       return problem('has an AccountKey= that is not base64 or is cut off');
     }
@@ -96,8 +79,7 @@ export function parseConnectionString(text: string, container = ''): ConnectionS
   };
 }
 
-/** The SDK has two ways of putting a signature into a URL, and one cuts it at a second "=". Escaped, "+", "/" and "=" survive both; unescaped,
- *  a "+" would be a blank to the server.
+/** Escapes the values: the SDK may cut one at a second "=", and a server reads "+" as a blank.
  *  @param text a query, with or without "?" */
 function normalizeSignature(text: string): string {
   return text
@@ -110,7 +92,7 @@ function normalizeSignature(text: string): string {
     .join('&');
 }
 
-/** At the first "=": values may hold others. Both are empty where there is none. */
+/** At the first "=": keys and signatures hold others. Both are empty where there is none. */
 function splitPair(pair: string): { readonly name: string; readonly value: string } {
   const at = pair.indexOf('=');
   return {
@@ -119,7 +101,7 @@ function splitPair(pair: string): { readonly name: string; readonly value: strin
   };
 }
 
-/** A "%" that escapes nothing is one. */
+/** Text with a "%" that escapes nothing stays as it is. */
 function decode(text: string): string {
   try {
     return decodeURIComponent(text);
@@ -128,23 +110,20 @@ function decode(text: string): string {
   }
 }
 
-function readParts(text: string): ReadonlyMap<Part, string> {
-  const parts = new Map<Part, string>();
+/** By their names in lower case.
+ *  @see https://learn.microsoft.com/azure/storage/common/storage-configure-connection-string */
+function readParts(text: string): ReadonlyMap<string, string> {
   // "&amp;" is what a page or an XML file makes of "&".
-  for (const item of text.replaceAll('&amp;', '&').split(';')) {
-    // A key and a signature hold "=" themselves.
-    const { name, value } = splitPair(item);
-    const known = PARTS.find((part) => part.toLowerCase() === name.toLowerCase());
-    if (known !== undefined && value !== '') parts.set(known, value);
-  }
-  return parts;
+  const pairs = text.replaceAll('&amp;', '&').split(';').map(splitPair);
+  const given = pairs.filter(({ value }) => value !== '');
+  return new Map(given.map(({ name, value }) => [name.toLowerCase(), value]));
 }
 
-function defaultEndpoint(parts: ReadonlyMap<Part, string>): string | undefined {
-  const account = parts.get('AccountName');
+function defaultEndpoint(parts: ReadonlyMap<string, string>): string | undefined {
+  const account = parts.get('accountname');
   if (account === undefined) return undefined;
-  const protocol = parts.get('DefaultEndpointsProtocol') ?? 'https';
-  const suffix = parts.get('EndpointSuffix') ?? 'core.windows.net';
+  const protocol = parts.get('defaultendpointsprotocol') ?? 'https';
+  const suffix = parts.get('endpointsuffix') ?? 'core.windows.net';
   return `${protocol}://${account}.blob.${suffix}`;
 }
 
@@ -154,8 +133,8 @@ function problem(text: string): { readonly problem: string } {
   };
 }
 
-/** What Azure's `AccountUrl` means: the address of the blob service, which others than Azure may have below a path. Tokens go by https
- *  only: the SDK sends none without TLS.
+/** `AccountUrl` is the address of the blob service. Servers other than Azure may have it below a path. It must be https, since the SDK sends
+ *  no token without TLS.
  *  @returns the URL without a slash at its end */
 export function parseAccountUrl(text: string): UrlResult {
   const example = 'write a URL like "https://account.blob.core.windows.net"';
@@ -179,7 +158,7 @@ export function parseAccountUrl(text: string): UrlResult {
   return { url: withoutSlash(url) };
 }
 
-/** Azure's own hosts begin with the account, and nothing is below them but containers. Elsewhere a path may lead to the account.
+/** Azure's own hosts begin with the account, and only containers are below them. Elsewhere a path may lead to the account.
  *  @param rest what the user has chosen: the container, and the account where it is known
  *  @returns the address without the container; undefined: it holds none */
 export function withoutContainer(
@@ -199,7 +178,7 @@ export function withoutContainer(
   return `${url.protocol}//${[url.host, ...segments.slice(0, at)].join('/')}`;
 }
 
-/** True where Azure's SDK takes the first part of a path for the account (isIpEndpointStyle and PathStylePorts in its utils). */
+/** True if Azure's SDK takes the first part of a path for the account (isIpEndpointStyle and PathStylePorts in its utils). */
 function isPathOfAccount({ href, hostname, port }: URL): boolean {
   return (
     isAddressOrLocalhost(href) || hostname === 'host.docker.internal' || /^1[01]\d{3}$/.test(port)

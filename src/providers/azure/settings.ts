@@ -24,8 +24,7 @@ import { Secret } from '../../text/secret.ts';
 import { parseAccountUrl, parseConnectionString, withoutContainer } from './addresses.ts';
 
 export interface AzureSettings extends NetworkSettings {
-  /** How to reach the account: a connection string (account key or SAS) with the address of its blob service, or the account's URL
-   *  with the default credential chain. */
+  /** A connection string holds an account key or a SAS, and the address of the blob service. */
   readonly account:
     | { readonly kind: 'connection-string'; readonly connectionString: Secret }
     | { readonly kind: 'default-chain'; readonly accountUrl: string };
@@ -125,7 +124,7 @@ type Values = ValuesOf<typeof fields>;
 function readOld(value: ValuesOf<typeof oldFields>, context: ReadContext) {
   const { AccountName: name, AccountKey: key } = value;
   if (name === undefined || key === undefined) return read(value, context);
-  // What the C++ plugin makes of the two.
+  // As the C++ plugin does.
   const text = `DefaultEndpointsProtocol=https;AccountName=${name};AccountKey=${key.reveal()}`;
   const ConnectionString = value.ConnectionString ?? new Secret(text);
   return read({ ...value, ConnectionString }, context, 'AccountKey');
@@ -175,7 +174,7 @@ function readAccount(
   return { kind: 'connection-string', connectionString: new Secret(result.connectionString) };
 }
 
-/** Of a connection string nothing else may be seen. */
+/** The rest of a connection string is secret. */
 function placeOf(account: AzureSettings['account']): string {
   if (account.kind === 'default-chain') return account.accountUrl;
   const text = account.connectionString.reveal();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The section AwsS3Storage: its settings, the environment variables that count beside them, and what both mean together.
+// The section AwsS3Storage, with the environment variables that count beside it.
 
 import * as z from 'zod/mini';
 import { checkEndpoint } from '../../config/endpoints.ts';
@@ -8,6 +8,7 @@ import {
   BYTES_PER_MB,
   bucketRule,
   butNot,
+  checkOf,
   choice,
   documented,
   flag,
@@ -19,6 +20,7 @@ import {
   optionalUrl,
   type RawSection,
   requiredText,
+  ruleIssue,
   wholeNumber,
   wrongChoice,
 } from '../../config/fields.ts';
@@ -50,7 +52,7 @@ export interface S3Settings extends NetworkSettings {
   readonly kmsKeyId: string | undefined;
   readonly checksumMode: 'WhenSupported' | 'WhenRequired';
   readonly transfer: {
-    /** True: every content larger than one part goes in parts. False: only above the size from which a single PUT is unwise. */
+    /** Every content larger than one part goes in parts, not only those that are too large for one request. */
     readonly always: boolean;
     /** Parts under way at once, for one object. */
     readonly poolSize: number;
@@ -230,7 +232,7 @@ function read(value: Values, context: ReadContext) {
 /** Such keys expire within hours, and there is no setting for the token that belongs to them.
  *  @see https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html */
 function accessKeyRule(value: string): string | undefined {
-  // Ids have less, and are of many forms: only what is plainly a secret is told.
+  // Ids are shorter and have many forms. Only what is plainly a secret is refused.
   const kind = value.length < 40 ? undefined : describeSecret(value);
   if (kind !== undefined) {
     return `holds ${kind}; the id of the access key belongs there, and its secret in SecretKey`;
@@ -265,7 +267,7 @@ function readAddress(value: Values, context: ReadContext) {
   const { endpoint, endpointSetting } = findEndpoint(value.Endpoint, context);
   const virtualAddressing = value.VirtualAddressing && canBePartOfHost(value.BucketName, endpoint);
   checkEndpoint(endpointSetting, endpoint, value.BucketName, report);
-  // "minio" in a compose file is no domain: nobody answers for "bucket.minio".
+  // The host "minio" of a compose file has no domain, so "bucket.minio" does not exist.
   if (virtualAddressing && endpoint !== undefined && !new URL(endpoint).hostname.includes('.')) {
     report.warnings.push(
       `${section}.VirtualAddressing: the bucket's name becomes part of the host's, which has no domain; unless that is set up in DNS, write false`,
@@ -274,7 +276,7 @@ function readAddress(value: Values, context: ReadContext) {
   return { endpoint, endpointSetting, virtualAddressing };
 }
 
-/** The SDK's own order of names. A profile may hold an address, too; that one only the SDK sees. */
+/** In the SDK's order. An address in a profile is found by the SDK alone. */
 const ENDPOINT_VARIABLES = ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL'];
 
 function findEndpoint(endpoint: string | undefined, { section, variables, report }: ReadContext) {
@@ -290,8 +292,7 @@ function findEndpoint(endpoint: string | undefined, { section, variables, report
   return { endpoint: undefined, endpointSetting: name };
 }
 
-/** @returns whether a certificate for *.host and DNS allow bucket.host; the AWS SDK has the same rule
- *  (isVirtualHostableS3Bucket in its endpoint rules) */
+/** @returns whether DNS and a certificate for *.host allow bucket.host, by the SDK's rule (isVirtualHostableS3Bucket) */
 function canBePartOfHost(bucket: string, endpoint: string | undefined): boolean {
   if (endpoint !== undefined && (isAddressOrLocalhost(endpoint) || hasPath(endpoint))) return false;
   // The SDK takes the host of an access point from its ARN.
@@ -312,38 +313,28 @@ function tagsSchema() {
     z.transform((tag: unknown) =>
       typeof tag === 'boolean' || Number.isSafeInteger(tag) ? String(tag) : tag,
     ),
-    z.string({ error: (issue) => `must be text in quotes${butNot(issue.input)}` }).check(
-      z.refine((text: string) => tagProblem(text, TAG_VALUE_MAX_CHARACTERS) === undefined, {
-        error: (issue) => tagProblem(String(issue.input), TAG_VALUE_MAX_CHARACTERS) ?? '',
-      }),
-    ),
+    z
+      .string({ error: (issue) => `must be text in quotes${butNot(issue.input)}` })
+      .check(checkOf((text) => tagProblem(text, TAG_VALUE_MAX_CHARACTERS))),
   );
-  return z
-    .record(z.string(), value, {
-      error: 'must be an object of texts, such as {"project": "radiology"}',
-    })
-    .check((payload) => {
-      for (const problem of tagNameProblems(Object.keys(payload.value))) {
-        payload.issues.push({ code: 'custom', input: undefined, message: problem });
-      }
-    });
+  const error = 'must be an object of texts, such as {"project": "radiology"}';
+  return z.record(z.string(), value, { error }).check((payload) => {
+    const names = Object.keys(payload.value);
+    if (names.length > TAGS_MAX) {
+      payload.issues.push(ruleIssue(`has ${names.length} tags; S3 allows ${TAGS_MAX}`));
+    }
+    for (const name of names) {
+      const problem = tagNameProblem(name);
+      if (problem === undefined) continue;
+      payload.issues.push(ruleIssue(`the name of tag "${showName(name)}" ${problem}`));
+    }
+  });
 }
 
-function tagNameProblems(names: readonly string[]): readonly string[] {
-  const problems: string[] = [];
-  if (names.length > TAGS_MAX) {
-    problems.push(`has ${names.length} tags; S3 allows ${TAGS_MAX}`);
-  }
-  for (const name of names) {
-    const problem =
-      name === ''
-        ? 'must not be empty'
-        : /^aws:/i.test(name)
-          ? 'must not start with "aws:"'
-          : tagProblem(name, TAG_KEY_MAX_CHARACTERS);
-    if (problem !== undefined) problems.push(`the name of tag "${showName(name)}" ${problem}`);
-  }
-  return problems;
+function tagNameProblem(name: string): string | undefined {
+  if (name === '') return 'must not be empty';
+  if (/^aws:/i.test(name)) return 'must not start with "aws:"';
+  return tagProblem(name, TAG_KEY_MAX_CHARACTERS);
 }
 
 function tagProblem(text: string, maxCharacters: number): string | undefined {
