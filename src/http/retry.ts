@@ -12,10 +12,9 @@ const BASE_DELAY_MS = 100;
 const THROTTLED_BASE_DELAY_MS = 500;
 const MAX_DELAY_MS = 20_000;
 /** A server's Retry-After is followed up to here. */
-const MAX_HINT_MS = 60_000;
+const MAX_RETRY_AFTER_MS = 60_000;
 
-/** Their waits take 3 s on average, so that they are over within the time that a removal may take (store/deadline.ts), and its error
- *  says what was wrong rather than that time was up. */
+/** Their waits take 3 s on average, so that a removal fails with what was wrong before its time is up (store/deadline.ts). */
 const MAX_REMOVAL_RETRIES = 6;
 
 export function removalRetries(maxRetries: number): number {
@@ -27,41 +26,102 @@ export function removalRetries(maxRetries: number): number {
  *  @param retryAfterMs what the server asked for */
 export function delayMs(
   retries: number,
-  {
-    isThrottled,
-    retryAfterMs = 0,
-  }: { readonly isThrottled: boolean; readonly retryAfterMs: number | undefined },
+  reason: RetryReason,
+  retryAfterMs: number | undefined,
   random: () => number,
 ): number {
-  const base = isThrottled ? THROTTLED_BASE_DELAY_MS : BASE_DELAY_MS;
+  const base = reason === 'throttled' ? THROTTLED_BASE_DELAY_MS : BASE_DELAY_MS;
   const delay = random() * Math.min(MAX_DELAY_MS, base * 2 ** (retries - 1));
-  return Math.floor(Math.max(delay, Math.min(retryAfterMs, MAX_HINT_MS)));
+  return Math.floor(Math.max(delay, Math.min(retryAfterMs ?? 0, MAX_RETRY_AFTER_MS)));
 }
 
-/** What another attempt may change: a network that stumbled, a body that broke off or arrived altered.
- *  @returns undefined for what is neither TransportError nor StorageError */
-export function isTransientFailure(thrown: unknown): boolean | undefined {
-  if (thrown instanceof TransportError) return thrown.transient;
-  if (thrown instanceof StorageError) {
-    return !thrown.isFinal && (thrown.code === 'SHORT_BODY' || thrown.code === 'INTEGRITY');
+/** Why an attempt is repeated: the server asks for fewer requests, or the next one may succeed. */
+export type RetryReason = 'throttled' | 'transient';
+
+export interface RetryOptions {
+  readonly maxRetries: number;
+  /** False at start: nobody listens, and the user waits for the message. */
+  readonly retryConnecting: boolean;
+  /** What the provider knows beyond what holds for all: its codes for failures that pass, and errors of its SDK. */
+  readonly classify?: (thrown: unknown) => RetryReason | undefined;
+  /** Repairs what made the server refuse, such as an expired token. Asked once for each status.
+   *  @returns true where another attempt at once makes sense */
+  readonly recover?: (error: AnswerError) => boolean | Promise<boolean>;
+  /** For tests. */
+  readonly random?: () => number;
+}
+
+/** Repeats an attempt as the settings say.
+ *  @throws what the last attempt threw; what the signal says */
+export type Retry = <T>(signal: AbortSignal, attempt: () => Promise<T>) => Promise<T>;
+
+export function createRetry(options: RetryOptions): Retry {
+  const { maxRetries, random = Math.random } = options;
+
+  function reasonFor(thrown: unknown, failure: unknown): RetryReason | undefined {
+    if (!options.retryConnecting && isConnectError(failure)) return undefined;
+    return options.classify?.(thrown) ?? commonReason(failure);
   }
-  return undefined;
+
+  return async (signal, attempt) => {
+    const recovered = new Set<number>();
+    let wrongAnswers = 0;
+    for (let retries = 0; ; ) {
+      if (signal.aborted) throw abortReason(signal);
+      try {
+        return await attempt();
+      } catch (thrown) {
+        if (signal.aborted) throw thrown;
+        const failure = failureBeneath(thrown);
+        const refusal = failure instanceof AnswerError ? failure : undefined;
+        if (refusal !== undefined && !recovered.has(refusal.status)) {
+          recovered.add(refusal.status);
+          if ((await options.recover?.(refusal)) === true) continue;
+        }
+        if (isWrongAnswer(failure)) wrongAnswers += 1;
+        const reason = reasonFor(thrown, failure);
+        if (reason === undefined || retries === maxRetries || wrongAnswers > MAX_WRONG_ANSWERS) {
+          throw thrown;
+        }
+        retries += 1;
+        tellFailure(signal, thrown);
+        const waitMs = delayMs(retries, reason, refusal?.retryAfterMs, random);
+        await sleepUntilAborted(waitMs, signal);
+      }
+    }
+  };
+}
+
+const TRANSIENT_STATUS: ReadonlySet<number> = new Set([408, 500, 502, 504]);
+
+function commonReason(failure: unknown): RetryReason | undefined {
+  if (failure instanceof AnswerError) {
+    if (failure.status === 429 || failure.status === 503) return 'throttled';
+    return TRANSIENT_STATUS.has(failure.status) ? 'transient' : undefined;
+  }
+  const isTransient =
+    failure instanceof TransportError
+      ? failure.transient
+      : failure instanceof StorageError &&
+        !failure.isFinal &&
+        (failure.code === 'SHORT_BODY' || failure.code === 'INTEGRITY');
+  return isTransient ? 'transient' : undefined;
 }
 
 /** How often a wrong answer is asked for again, whatever MaxRetries says. */
-export const MAX_WRONG_ANSWERS = 1;
+const MAX_WRONG_ANSWERS = 1;
 
-/** An answer that came whole and is not what it should be, or not the server's. If it was altered on the way, or given by a gateway
+/** An answer that came whole and is not what it should be, or not the store's. If it was altered on the way, or given by a gateway
  *  that just restarts, the next one is right. An object that is damaged where it lies and a web filter that blocks stay as they
  *  are, and each attempt may be a large download. */
-export function isWrongAnswer(thrown: unknown): boolean {
+function isWrongAnswer(failure: unknown): boolean {
   return (
-    (thrown instanceof StorageError && thrown.code === 'INTEGRITY') ||
-    (thrown instanceof TransportError && thrown.code === 'FOREIGN_ANSWER')
+    (failure instanceof StorageError && failure.code === 'INTEGRITY') ||
+    (failure instanceof TransportError && failure.code === 'FOREIGN_ANSWER')
   );
 }
 
-/** The server was never reached: at start nobody listens, and the user waits for the message. */
+/** The server was never reached. */
 export function isConnectError(error: unknown): boolean {
   return (
     error instanceof TransportError &&
@@ -76,74 +136,6 @@ export function isConnectError(error: unknown): boolean {
 export function mayPass(error: StorageError): boolean {
   const isForeign = error.cause instanceof TransportError && error.cause.code === 'FOREIGN_ANSWER';
   return ['UNAVAILABLE', 'TIMEOUT', 'THROTTLED'].includes(error.code) && !isForeign;
-}
-
-/** Why an attempt may be repeated: the server asks for fewer requests, or the next attempt may have more luck. */
-export type RetryReason = 'throttled' | 'transient';
-
-export interface RetryOptions {
-  readonly maxRetries: number;
-  /** False at start: nobody listens, and the user waits for the message. */
-  readonly retryConnecting: boolean;
-  /** What the provider knows beyond what holds for all: its codes for failures that pass, and errors of its SDK. */
-  readonly classify?: (thrown: unknown) => RetryReason | undefined;
-  /** Repairs what made the server refuse, such as an expired token, once for each status.
-   *  @returns true where another attempt at once makes sense */
-  readonly recover?: (error: AnswerError) => boolean | Promise<boolean>;
-  /** For tests. */
-  readonly random?: () => number;
-}
-
-/** Repeats an attempt as the settings say.
- *  @throws what the last attempt threw; what the signal says */
-export type Retry = <T>(signal: AbortSignal, attempt: () => Promise<T>) => Promise<T>;
-
-export function createRetry(options: RetryOptions): Retry {
-  const { maxRetries, random = Math.random } = options;
-
-  function judge(thrown: unknown, failure: unknown): RetryReason | undefined {
-    if (!options.retryConnecting && isConnectError(failure)) return undefined;
-    return options.classify?.(thrown) ?? reasonToRepeat(failure);
-  }
-
-  return async (signal, attempt) => {
-    const recovered = new Set<number>();
-    let wrongAnswers = 0;
-    for (let retries = 0; ; ) {
-      if (signal.aborted) throw abortReason(signal);
-      try {
-        return await attempt();
-      } catch (thrown) {
-        if (signal.aborted) throw thrown;
-        const failure = failureBeneath(thrown);
-        const answer = failure instanceof AnswerError ? failure : undefined;
-        if (answer !== undefined && !recovered.has(answer.status)) {
-          recovered.add(answer.status);
-          if ((await options.recover?.(answer)) === true) continue;
-        }
-        if (isWrongAnswer(failure)) wrongAnswers += 1;
-        const reason = judge(thrown, failure);
-        if (reason === undefined || retries === maxRetries || wrongAnswers > MAX_WRONG_ANSWERS) {
-          throw thrown;
-        }
-        retries += 1;
-        tellFailure(signal, thrown);
-        const isThrottled = reason === 'throttled';
-        const retryAfterMs = answer?.retryAfterMs;
-        await sleepUntilAborted(delayMs(retries, { isThrottled, retryAfterMs }, random), signal);
-      }
-    }
-  };
-}
-
-const TRANSIENT_STATUS: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
-
-function reasonToRepeat(failure: unknown): RetryReason | undefined {
-  if (failure instanceof AnswerError) {
-    if (failure.status === 429 || failure.status === 503) return 'throttled';
-    return TRANSIENT_STATUS.has(failure.status) ? 'transient' : undefined;
-  }
-  return isTransientFailure(failure) === true ? 'transient' : undefined;
 }
 
 /** SDKs wrap what the transport threw, some of them twice.

@@ -46,16 +46,16 @@ export interface ExchangeRequest {
   /** Path and query as they go over the wire. */
   readonly path: string;
   readonly headers: Headers;
-  readonly content: Body | undefined;
+  readonly content?: Body | undefined;
   /** Asked at the head of each 2xx answer; without it the answer's body is collected. */
-  readonly receive: ((status: number, headers: Headers) => Receiver) | undefined;
+  readonly receive?: ((status: number, headers: Headers) => Receiver) | undefined;
   /** Asked of each answer that must be the store's own (mustBeFromStore); with a receiver, at its head. undefined: the caller finds out
    *  by the content. */
-  readonly isFromStore: ((answer: Answer) => boolean) | undefined;
+  readonly isFromStore?: ((answer: Answer) => boolean) | undefined;
   /** Throws for an answer to another request. Asked of each answer; with a receiver, at its head.
    *  @param connection the same object for all answers over one connection */
-  readonly assertMatches?: (answer: Answer, connection: object) => void;
-  readonly signal: AbortSignal | undefined;
+  readonly assertMatches?: ((answer: Answer, connection: object) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface Answer {
@@ -204,125 +204,150 @@ function exchange(
   request: ExchangeRequest,
   proxySetting: string | undefined,
 ): Promise<Answer> {
-  const { signal, content, receive, isFromStore } = request;
   return new Promise((resolve, reject) => {
+    const { signal, origin, path, method, headers } = request;
     if (signal?.aborted) {
       reject(abortReason(signal));
       return;
     }
-    let settled = false;
-    let controller: Dispatcher.DispatchController | undefined;
-    let socket: Socket | undefined;
-    let status = 0;
-    let headers: Headers = {};
-    let receiver: Receiver | undefined;
-    const collected: Uint8Array[] = [];
-    let collectedBytes = 0;
-
-    const onAbort = () => {
-      fail(signal === undefined ? new Error('aborted') : abortReason(signal));
-    };
-    const settle = () => {
-      settled = true;
-      signal?.removeEventListener('abort', onAbort);
-    };
-    const fail = (thrown: unknown) => {
-      if (settled) return;
-      settle();
-      const error = thrown instanceof StorageError ? thrown : toTransportError(thrown);
-      if (error instanceof TransportError) error.proxySetting = proxySetting;
-      controller?.abort(error);
-      reject(error);
-    };
-    signal?.addEventListener('abort', onAbort, { once: true });
-    const examine = (answer: Answer) => {
-      refuseForeign(answer, isFromStore);
-      request.assertMatches?.(answer, socket ?? answer);
-    };
-    const finish = (isSent: boolean) => {
-      if (settled) return;
-      const answer = { status, headers, body: Buffer.concat(collected) };
-      try {
-        refuseSurplus(socket);
-        if (receiver === undefined) examine(answer);
-        if (status < 300 && !isSent) {
-          throw new TransportError(
-            'EARLY_SUCCESS',
-            'the server reported success before it had all bytes',
-            true,
-            undefined,
-          );
-        }
-        receiver?.end();
-      } catch (thrown) {
-        fail(thrown);
-        // Nobody knows whose answer comes there next.
-        socket?.destroy();
-        return;
-      }
-      settle();
-      resolve(answer);
-    };
-
-    const upload = content === undefined ? undefined : createUpload(content, () => settled);
-    const handler: Dispatcher.DispatchHandler = {
-      onRequestStart(started) {
-        // The request waited for a connection and was given up meanwhile: this drops it and spares the connection.
-        if (settled) throw new Error('aborted');
-        controller = started;
-      },
-      onResponseStart(answered, statusCode, responseHeaders) {
-        if (settled || statusCode < 200) return;
-        socket = socketOf(answered);
-        status = statusCode;
-        headers = flatten(responseHeaders);
-        if (receive === undefined || statusCode >= 300) return;
-        examine({ status, headers, body: new Uint8Array() });
-        receiver = receive(statusCode, headers);
-      },
-      onResponseData(_controller, chunk) {
-        if (settled) return;
-        if (receiver !== undefined) {
-          receiver.write(chunk);
-          return;
-        }
-        const room = (status < 300 ? MAX_COLLECTED_BYTES : MAX_ERROR_BYTES) - collectedBytes;
-        if (chunk.length > room && status < 300) {
-          throw new TransportError('ANSWER_TOO_LARGE', 'the answer is too large', false, undefined);
-        }
-        // Copied, since a view would keep the whole buffer of the socket.
-        collected.push(Uint8Array.from(chunk.subarray(0, room)));
-        collectedBytes += chunk.length;
-        if (chunk.length <= room) return;
-        finish(true);
-        controller?.abort(new Error('enough'));
-      },
-      onResponseEnd() {
-        const isSent = upload === undefined || (upload.isSent() && !isSending(socket));
-        // By then, what came together with the answer has been looked at.
-        queueMicrotask(() => {
-          finish(isSent);
-        });
-      },
-      onResponseError(_controller, error) {
-        fail(receiver === undefined ? error : toBodyError(error));
-      },
-    };
+    const handler = new Exchange(request, proxySetting, resolve, reject);
+    const body = handler.upload?.body ?? null;
     try {
-      dispatcher.dispatch(
-        {
-          origin: request.origin,
-          path: request.path,
-          method: request.method,
-          headers: request.headers,
-          body: upload?.body ?? null,
-        },
-        handler,
-      );
+      dispatcher.dispatch({ origin, path, method, headers, body }, handler);
     } catch (thrown) {
-      fail(thrown);
+      handler.fail(thrown);
     }
   });
+}
+
+/** One request and its answer, as undici tells of it. */
+class Exchange implements Dispatcher.DispatchHandler {
+  readonly upload: Upload | undefined;
+  readonly #request: ExchangeRequest;
+  readonly #proxySetting: string | undefined;
+  readonly #resolve: (answer: Answer) => void;
+  readonly #reject: (error: Error) => void;
+  #isSettled = false;
+  #controller: Dispatcher.DispatchController | undefined;
+  #socket: Socket | undefined;
+  #status = 0;
+  #headers: Headers = {};
+  #receiver: Receiver | undefined;
+  readonly #collected: Uint8Array[] = [];
+  #collectedBytes = 0;
+
+  constructor(
+    request: ExchangeRequest,
+    proxySetting: string | undefined,
+    resolve: (answer: Answer) => void,
+    reject: (error: Error) => void,
+  ) {
+    const { content, signal } = request;
+    this.#request = request;
+    this.#proxySetting = proxySetting;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.upload = content && createUpload(content, () => this.#isSettled);
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    // The request waited for a connection and was given up meanwhile: this drops it and spares the connection.
+    if (this.#isSettled) throw new Error('aborted');
+    this.#controller = controller;
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Record<string, string | string[] | undefined>,
+  ): void {
+    if (this.#isSettled || status < 200) return;
+    const { receive } = this.#request;
+    this.#socket = socketOf(controller);
+    this.#status = status;
+    this.#headers = flatten(headers);
+    if (receive === undefined || status >= 300) return;
+    this.#verify({ status, headers: this.#headers, body: new Uint8Array() });
+    this.#receiver = receive(status, this.#headers);
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#isSettled) return;
+    if (this.#receiver !== undefined) {
+      this.#receiver.write(chunk);
+      return;
+    }
+    const isSuccess = this.#status < 300;
+    const room = (isSuccess ? MAX_COLLECTED_BYTES : MAX_ERROR_BYTES) - this.#collectedBytes;
+    if (chunk.length > room && isSuccess) {
+      throw new TransportError('ANSWER_TOO_LARGE', 'the answer is too large', false, undefined);
+    }
+    // Copied, since a view would keep the whole buffer of the socket.
+    this.#collected.push(Uint8Array.from(chunk.subarray(0, room)));
+    this.#collectedBytes += chunk.length;
+    if (chunk.length <= room) return;
+    this.#finish(true);
+    this.#controller?.abort(new Error('enough'));
+  }
+
+  onResponseEnd(): void {
+    const isSent = this.upload === undefined || (this.upload.isSent() && !isSending(this.#socket));
+    // By then, what came together with the answer has been looked at.
+    queueMicrotask(() => {
+      this.#finish(isSent);
+    });
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.fail(this.#receiver === undefined ? error : toBodyError(error));
+  }
+
+  fail(thrown: unknown): void {
+    if (this.#isSettled) return;
+    this.#settle();
+    const error = thrown instanceof StorageError ? thrown : toTransportError(thrown);
+    if (error instanceof TransportError) error.proxySetting = this.#proxySetting;
+    this.#controller?.abort(error);
+    this.#reject(error);
+  }
+
+  #finish(isSent: boolean): void {
+    if (this.#isSettled) return;
+    const body = Buffer.concat(this.#collected);
+    const answer = { status: this.#status, headers: this.#headers, body };
+    try {
+      refuseSurplus(this.#socket);
+      if (this.#receiver === undefined) this.#verify(answer);
+      if (answer.status < 300 && !isSent) {
+        const words = 'the server reported success before it had all bytes';
+        throw new TransportError('EARLY_SUCCESS', words, true, undefined);
+      }
+      this.#receiver?.end();
+    } catch (thrown) {
+      this.fail(thrown);
+      // Nobody knows whose answer comes there next.
+      this.#socket?.destroy();
+      return;
+    }
+    this.#settle();
+    this.#resolve(answer);
+  }
+
+  #verify(answer: Answer): void {
+    refuseForeign(answer, this.#request.isFromStore);
+    this.#request.assertMatches?.(answer, this.#socket ?? answer);
+  }
+
+  #settle(): void {
+    this.#isSettled = true;
+    this.#request.signal?.removeEventListener('abort', this.#onAbort);
+  }
+
+  readonly #onAbort = (): void => {
+    const { signal } = this.#request;
+    this.fail(signal === undefined ? new Error('aborted') : abortReason(signal));
+  };
 }
 
 /** @throws TransportError for an answer that somebody on the way gave in the server's place */

@@ -54,8 +54,6 @@ const send = (
     path: '/bucket/key',
     headers: sizeBytes === undefined ? {} : { 'content-length': String(sizeBytes) },
     content: sizeBytes === undefined ? undefined : makeBody(makeBytes(sizeBytes)),
-    receive: undefined,
-    isFromStore: undefined,
     signal: undefined,
   });
 

@@ -36,8 +36,7 @@ import { createDefaultChain, type TokenSource } from './tokens.ts';
 /** The first that knows all access tiers; not the SDK's own, which follows the newest cloud. */
 const SERVICE_VERSION = '2021-12-02';
 
-export interface BlobRequest extends Partial<Pick<ExchangeRequest, 'content' | 'receive'>> {
-  readonly method: 'GET' | 'PUT' | 'HEAD' | 'DELETE';
+export interface BlobRequest extends Pick<ExchangeRequest, 'method' | 'content' | 'receive'> {
   /** undefined: the container itself. */
   readonly key: string | undefined;
   /** Without "?". */
@@ -140,7 +139,6 @@ export function createClient(settings: AzureSettings, transport: Transport, log:
       {
         path: pathname + search,
         content: contentOf(body),
-        receive: undefined,
         signal: abortSignal instanceof AbortSignal ? abortSignal : undefined,
         assertMatches: (given) => {
           assertMatches(undefined, request.headers.get(REQUEST_ID), given);

@@ -61,8 +61,6 @@ function createHttpClient(transport: Transport): HttpClient {
           path: url.pathname + url.search,
           headers: request.headers.toJSON(),
           content: contentOf(request.body),
-          receive: undefined,
-          isFromStore: undefined,
           signal: link.controller.signal,
         });
         return {

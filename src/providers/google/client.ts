@@ -50,21 +50,18 @@ export function createClient(options: ClientOptions, retries: Retries): Client {
 
   async function attempt(request: GoogleRequest, signal: AbortSignal): Promise<Answer> {
     const { headers, universeDomain } = await credentials.authorize(signal);
+    const { accept, isAnswer, ...rest } = request;
     const answer = await transport.exchange({
+      ...rest,
       origin: endpoint ?? `https://storage.${universeDomain}`,
-      method: request.method,
-      path: request.path,
-      headers: { ...headers, ...request.headers },
-      content: request.content,
-      receive: request.receive,
+      headers: { ...headers, ...rest.headers },
       isFromStore: (given) =>
         isMarked(given) ||
         // In the API's words, whatever their type is said to be.
-        (given.status < 300 ? request.isAnswer(given) : readRefusal(given).words !== undefined),
-      ...(request.assertMatches === undefined ? {} : { assertMatches: request.assertMatches }),
+        (given.status < 300 ? isAnswer(given) : readRefusal(given).words !== undefined),
       signal,
     });
-    if ((answer.status >= 200 && answer.status < 300) || answer.status === request.accept) {
+    if ((answer.status >= 200 && answer.status < 300) || answer.status === accept) {
       return answer;
     }
     throw new AnswerError(answer, readRefusal(answer));

@@ -181,8 +181,6 @@ function createFetch({ transport }: CredentialsDependencies): Fetch {
           ? headers
           : { ...headers, 'content-length': String(content.sizeBytes) },
       content,
-      receive: undefined,
-      isFromStore: undefined,
       signal: init.signal ?? undefined,
     });
     const body = answer.body.length === 0 ? null : answer.body;

@@ -147,7 +147,6 @@ export function createRequests(
             'content-length': String(framed.body.sizeBytes),
           },
           content: framed.body,
-          receive: undefined,
           isAnswer: isOfUpload,
           assertMatches: assertMatches(key),
         },
@@ -166,7 +165,6 @@ export function createRequests(
           'x-upload-content-length': String(sizeBytes),
         },
         content: viewOf(json),
-        receive: undefined,
         isAnswer: (answer) => isJson(answer) || readSession(answer) !== undefined,
       };
     },
@@ -177,7 +175,6 @@ export function createRequests(
         method: 'GET',
         path: `${object(key)}?alt=media`,
         headers: readHeaders(range),
-        content: undefined,
         receive: (status, headers) => receive(options, createChecksum, status, headers),
         isAnswer: (answer) => isOfDownload(answer, range !== undefined),
         assertMatches: (answer) => {
@@ -227,7 +224,7 @@ interface Framed {
 }
 
 function plain(method: 'GET' | 'DELETE', path: string): GoogleRequest {
-  return { method, path, content: undefined, receive: undefined, isAnswer: isJson };
+  return { method, path, isAnswer: isJson };
 }
 
 /** By the name that a download or a description tells, and by the key of what is not there.

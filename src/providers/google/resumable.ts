@@ -65,7 +65,6 @@ export function createResumable(deps: {
           'content-range': contentRange,
         },
         content,
-        receive: undefined,
         accept: RESUME_INCOMPLETE,
         isAnswer: isOfUpload,
         assertMatches: assertMatches(key),
@@ -79,8 +78,6 @@ export function createResumable(deps: {
       method: 'DELETE',
       path: session,
       headers: { 'content-length': '0' },
-      content: undefined,
-      receive: undefined,
       accept: CANCELLED,
       isAnswer: () => true,
     };

@@ -115,9 +115,6 @@ export function connectToOrthanc(
         method: method === 'GET' ? method : 'POST',
         path: `${prefix}${path}`,
         headers,
-        content: undefined,
-        receive: undefined,
-        isFromStore: undefined,
         signal,
       });
       refuseStrange(answer, base, url, login);

@@ -137,9 +137,6 @@ describe('ConnectionTimeout', () => {
       method: 'GET',
       path: '/',
       headers: {},
-      content: undefined,
-      receive: undefined,
-      isFromStore: undefined,
       signal: undefined,
     });
     await expect(exchanging).rejects.toMatchObject({ code: 'UND_ERR_CONNECT_TIMEOUT' });

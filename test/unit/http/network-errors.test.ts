@@ -30,9 +30,6 @@ async function explain(scheme: string, answer: (socket: Socket) => void) {
       method: 'GET',
       path: '/',
       headers: {},
-      content: undefined,
-      receive: undefined,
-      isFromStore: undefined,
       signal: undefined,
     });
   } catch (thrown) {

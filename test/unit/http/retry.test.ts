@@ -7,24 +7,23 @@ import { createRetry, delayMs, type RetryOptions } from '../../../src/http/retry
 import { TransportError } from '../../../src/http/transport.ts';
 
 describe('the wait before an attempt', () => {
-  const usual = { isThrottled: false, retryAfterMs: undefined };
   const longest = () => 0.999_999;
 
   test('doubles up to 20 s, with full jitter', () => {
-    expect([1, 2, 3, 8, 30].map((n) => Math.ceil(delayMs(n, usual, longest) / 100))).toEqual([
-      1, 2, 4, 128, 200,
-    ]);
-    expect(delayMs(30, usual, () => 0)).toBe(0);
+    expect(
+      [1, 2, 3, 8, 30].map((n) => Math.ceil(delayMs(n, 'transient', undefined, longest) / 100)),
+    ).toEqual([1, 2, 4, 128, 200]);
+    expect(delayMs(30, 'transient', undefined, () => 0)).toBe(0);
   });
 
   test('is longer after "slow down"', () => {
-    expect(delayMs(1, { ...usual, isThrottled: true }, longest)).toBe(499);
+    expect(delayMs(1, 'throttled', undefined, longest)).toBe(499);
   });
 
   test('is what the server asks for, up to a minute', () => {
-    expect(delayMs(1, { ...usual, retryAfterMs: 3_000 }, longest)).toBe(3_000);
-    expect(delayMs(1, { ...usual, retryAfterMs: 3_600_000 }, longest)).toBe(60_000);
-    expect(delayMs(3, { ...usual, retryAfterMs: -5_000 }, longest)).toBe(399);
+    expect(delayMs(1, 'transient', 3_000, longest)).toBe(3_000);
+    expect(delayMs(1, 'transient', 3_600_000, longest)).toBe(60_000);
+    expect(delayMs(3, 'transient', -5_000, longest)).toBe(399);
   });
 });
 
