@@ -2,7 +2,16 @@
 // CRC32 as S3 and Azure's tools mean it (ISO-HDLC, zlib's), piecewise.
 
 import * as zlib from 'node:zlib';
-import type { SlicedCrc } from './slow-checksums.ts';
+
+export interface Checksum {
+  update(bytes: Uint8Array): void;
+  /** Takes so many bytes of which only the CRC32 is known. Absent: all must come through `update`. */
+  append?(crc32: number, sizeBytes: number): void;
+  /** As the stores' headers carry it: big-endian. */
+  toBase64(): string;
+}
+
+export type CreateChecksum = () => Checksum;
 
 /** Reflected polynomial of CRC32/ISO-HDLC. */
 const POLYNOMIAL = 0xedb88320;
@@ -55,9 +64,15 @@ export function encodeCrc32(checksum: number): string {
   return bytes.toString('base64');
 }
 
-export const CRC32: SlicedCrc<number> = {
-  initial: 0,
-  update: (state, bytes) => crc32(bytes, state),
-  encode: encodeCrc32,
-  append: combineCrc32,
+export const createCrc32: CreateChecksum = () => {
+  let checksum = 0;
+  return {
+    update: (bytes) => {
+      checksum = crc32(bytes, checksum);
+    },
+    append: (other, sizeBytes) => {
+      checksum = combineCrc32(checksum, other, sizeBytes);
+    },
+    toBase64: () => encodeCrc32(checksum),
+  };
 };

@@ -2,7 +2,7 @@
 // What arrives for a read: lengths and ranges compared with what was asked, checksums verified.
 
 import { createHash } from 'node:crypto';
-import type { SlicedCrc } from '../checksums/slow-checksums.ts';
+import type { Checksum, CreateChecksum } from '../checksums/checksums.ts';
 import { StorageError } from '../errors.ts';
 import type { ByteRange, Sink } from '../store/object-store.ts';
 import type { SplitRead } from './split-read.ts';
@@ -22,10 +22,7 @@ export interface ReceiveOptions {
   readonly split?: SplitRead;
 }
 
-export interface Verifier {
-  update(chunk: Uint8Array): void;
-  /** Takes so many bytes, the next, of which only the CRC32 is known. Absent: all must come through `update`. */
-  append?(crc32: number, sizeBytes: number): void;
+export interface Verifier extends Pick<Checksum, 'update' | 'append'> {
   /** @returns the name of what does not match, or undefined */
   mismatch(): string | undefined;
 }
@@ -183,23 +180,14 @@ export function createHashVerifier(
   };
 }
 
-export function createCrcVerifier<State>(
-  crc: SlicedCrc<State>,
+export function createCrcVerifier(
+  create: CreateChecksum,
 ): (expected: string, name: string) => Verifier {
   return (expected, name) => {
-    let state = crc.initial;
-    const verifier: Verifier = {
-      update: (chunk) => {
-        state = crc.update(state, chunk);
-      },
-      mismatch: () => (crc.encode(state) === expected ? undefined : name),
-    };
-    if (crc.append === undefined) return verifier;
+    const checksum = create();
     return {
-      ...verifier,
-      append: (checksum, sizeBytes) => {
-        state = crc.append?.(state, checksum, sizeBytes) ?? state;
-      },
+      ...checksum,
+      mismatch: () => (checksum.toBase64() === expected ? undefined : name),
     };
   };
 }

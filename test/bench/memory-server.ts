@@ -9,8 +9,8 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { crc32, encodeCrc32 } from '../../src/checksums/checksums.ts';
+import { loadCrc32c } from '../../src/checksums/wasm-checksums.ts';
 import { CRC32_METADATA } from '../../src/providers/azure/requests.ts';
-import { loadCrc32c } from '../../src/providers/google/crc32c.ts';
 import { makeCertificate } from '../support/certificate.ts';
 import { GENUINE } from '../support/scripted-server.ts';
 

@@ -4,7 +4,7 @@
 
 import { randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
-import { loadCrc32c } from '../../src/providers/google/crc32c.ts';
+import { loadCrc32c } from '../../src/checksums/wasm-checksums.ts';
 import type { AnswerFromMemory, Memory, RecordedRequest, Step } from './scripted-server.ts';
 
 export const TEST_TOKEN = 'test-token-that-no-log-may-show';

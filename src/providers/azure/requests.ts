@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The requests for blobs, with what the settings add to them, and how their answers are verified.
 
-import { CRC32, encodeCrc32 } from '../../checksums/checksums.ts';
+import { createCrc32, encodeCrc32 } from '../../checksums/checksums.ts';
 import { digest } from '../../http/content.ts';
 import { nameOf, refuseOther, refuseOtherObject } from '../../http/mismatched-answers.ts';
 import {
@@ -28,7 +28,7 @@ const SMALL_RANGE_BYTES = 64 * 1024;
 export const CRC32_METADATA = 'orthanc_crc32';
 /** Metadata of a blob: what it is called (mismatched-answers.ts), so that no read takes it for another one. */
 const NAME_METADATA = 'orthanc_name';
-const verifyCrc32 = createCrcVerifier(CRC32);
+const verifyCrc32 = createCrcVerifier(createCrc32);
 
 /** Whether an answer is that of a blob service, which numbers each. */
 export function isFromStore({ headers }: Answer): boolean {

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // What Google offers for the verification of a read.
 
+import type { CreateChecksum } from '../../checksums/checksums.ts';
 import { StorageError } from '../../errors.ts';
-import { type ReceiveOptions, receive as receiveFrom, type Verifier } from '../../http/receive.ts';
+import {
+  createCrcVerifier,
+  type ReceiveOptions,
+  receive as receiveFrom,
+  type Verifier,
+} from '../../http/receive.ts';
 import type { Headers, Receiver } from '../../http/transport.ts';
-import type { CreateChecksum } from './crc32c.ts';
 
 export type ReadOptions = Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'requireChecksum'>;
 
@@ -42,11 +47,5 @@ export function receive(
 function createVerifier(headers: Headers, createChecksum: CreateChecksum): Verifier | undefined {
   const expected = /(?:^|[\s,])crc32c=([A-Za-z0-9+/]{6}==)/.exec(headers['x-goog-hash'] ?? '')?.[1];
   if (expected === undefined) return undefined;
-  const checksum = createChecksum();
-  return {
-    update: (chunk) => {
-      checksum.update(chunk);
-    },
-    mismatch: () => (checksum.toBase64() === expected ? undefined : 'CRC32C (x-goog-hash)'),
-  };
+  return createCrcVerifier(createChecksum)(expected, 'CRC32C (x-goog-hash)');
 }

@@ -3,6 +3,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
+import type { CreateChecksum } from '../../checksums/checksums.ts';
 import { StorageError } from '../../errors.ts';
 import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from '../../http/content.ts';
 import { isPage } from '../../http/foreign-answers.ts';
@@ -27,7 +28,6 @@ import type {
 } from '../../store/object-store.ts';
 import { type ListPage, requireSize } from '../operation.ts';
 import { type Client, type GoogleRequest, isMarked } from './client.ts';
-import type { CreateChecksum } from './crc32c.ts';
 import { type ReadOptions, receive } from './receive.ts';
 import type { GoogleSettings } from './settings.ts';
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The ObjectStore over one bucket of Google Cloud Storage.
 
+import { loadCrc32c } from '../../checksums/wasm-checksums.ts';
 import type { StoreDependencies } from '../../config/settings.ts';
 import { removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
@@ -9,7 +10,6 @@ import { createCleanups } from '../cleanups.ts';
 import { toObjectStore } from '../operation.ts';
 import { checkBucket } from './check.ts';
 import { type Client, createClient } from './client.ts';
-import { loadCrc32c } from './crc32c.ts';
 import { anonymous, createCredentials } from './credentials.ts';
 import { isAnonymous, toGoogleError } from './errors.ts';
 import type { ReadOptions } from './receive.ts';

@@ -40,7 +40,7 @@ export interface CheckDependencies {
   readonly transport: Transport;
   readonly log: Logger;
   readonly requests: Requests;
-  readonly checksums: Checksums;
+  readonly checksums: () => Promise<Checksums>;
   readonly credentials: Credentials;
   /** The RootPath. */
   readonly probePrefix: string;

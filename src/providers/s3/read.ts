@@ -2,8 +2,8 @@
 // Reads, and what they are verified by: the CRC32 that this plugin gives each object, or what the server keeps of others' objects.
 
 import { createHash } from 'node:crypto';
-import { CRC32 } from '../../checksums/checksums.ts';
-import { createCrc32c, createCrc64Nvme } from '../../checksums/slow-checksums.ts';
+import { createCrc32 } from '../../checksums/checksums.ts';
+import { loadCrc32c, loadCrc64Nvme } from '../../checksums/wasm-checksums.ts';
 import {
   createCrcVerifier,
   createHashVerifier,
@@ -25,7 +25,7 @@ const MAX_HELPERS = 3;
 export interface ReadDependencies {
   readonly client: S3Client;
   readonly requests: Requests;
-  readonly checksums: Checksums;
+  readonly checksums: () => Promise<Checksums>;
 }
 
 export interface Read
@@ -38,11 +38,12 @@ export interface Read
 /** One read, its retries included.
  *  @throws AnswerError; StorageError as the shared `receive` does */
 export async function readOnce(
-  { client, requests, checksums }: ReadDependencies,
+  { client, requests, checksums: load }: ReadDependencies,
   read: Read,
   signal: AbortSignal,
   headers?: Headers,
 ): Promise<void> {
+  const checksums = await load();
   const options: ReceiveOptions = {
     ...read,
     server: 'S3',
@@ -128,15 +129,15 @@ export type Checksums = readonly {
 }[];
 
 /** The first that is there counts. Ours is of what was sent; a server's may be of what arrived. The others in the order of their cost.
- *  The tables are made here, once for a store. */
-export function createChecksums(): Checksums {
+ *  To be loaded once for a store. */
+export async function loadChecksums(): Promise<Checksums> {
   return [
-    { header: `x-amz-meta-${CRC32_METADATA}`, create: createCrcVerifier(CRC32) },
-    { header: 'x-amz-checksum-crc32', create: createCrcVerifier(CRC32) },
+    { header: `x-amz-meta-${CRC32_METADATA}`, create: createCrcVerifier(createCrc32) },
+    { header: 'x-amz-checksum-crc32', create: createCrcVerifier(createCrc32) },
     { header: 'x-amz-checksum-sha1', create: createBase64Verifier('sha1') },
     { header: 'x-amz-checksum-sha256', create: createBase64Verifier('sha256') },
-    { header: 'x-amz-checksum-crc32c', create: createCrcVerifier(createCrc32c()) },
-    { header: 'x-amz-checksum-crc64nvme', create: createCrcVerifier(createCrc64Nvme()) },
+    { header: 'x-amz-checksum-crc32c', create: createCrcVerifier(await loadCrc32c()) },
+    { header: 'x-amz-checksum-crc64nvme', create: createCrcVerifier(await loadCrc64Nvme()) },
   ];
 }
 

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The ObjectStore over one S3 bucket.
 
-import { setMaxListeners } from 'node:events';
 import { ListObjectsV2Command } from '@aws-sdk/client-s3';
 import { StorageError } from '../../errors.ts';
 import { AnswerError } from '../../http/answer-error.ts';
 import { removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
+import { createAbortController } from '../../store/abort.ts';
 import type { Body, ObjectInfo, ObjectStore, PutOptions } from '../../store/object-store.ts';
+import { once } from '../../store/once.ts';
 import { createRun, listPages, requireSize, unlessMissing } from '../operation.ts';
 import { checkBucket } from './check.ts';
 import { S3Client } from './client.ts';
 import { createCredentials } from './credentials.ts';
 import { toS3Error } from './errors.ts';
 import { createMultipart } from './multipart.ts';
-import { createChecksums, createReader } from './read.ts';
+import { createReader, loadChecksums } from './read.ts';
 import { createRequests } from './requests.ts';
 import { createSdkLogger } from './sdk-log.ts';
 import type { S3Settings } from './settings.ts';
@@ -37,10 +38,8 @@ export function createS3Store(settings: S3Settings, deps: S3Dependencies): Objec
   const { bucketName: bucket } = settings;
   const { log, probePrefix = '', readsSeveralNames = false } = deps;
   const transport = createTransport(settings);
-  const checksums = createChecksums();
-  const closing = new AbortController();
-  // Each operation under way listens; from eleven on, Node would warn of a leak.
-  setMaxListeners(0, closing.signal);
+  const checksums = once(loadChecksums);
+  const closing = createAbortController();
   const logger = createSdkLogger(settings, log);
   const credentials = createCredentials(settings, logger);
   const { maxRetries } = settings;
