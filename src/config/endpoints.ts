@@ -31,7 +31,8 @@ function refuseBucket(setting: string, endpoint: string, bucket: string, report:
   const rest = restOfHost(url.hostname, bucket);
   const isInHost = rest !== undefined && isHostOfStore(rest, bucket);
   const segments = url.pathname.split('/').filter((segment) => segment !== '');
-  const at = isPathOfService(url) ? -1 : segments.indexOf(bucket);
+  // Supabase serves S3 below this path, and a bucket may be called "storage".
+  const at = url.pathname === '/storage/v1/s3' ? -1 : segments.indexOf(bucket);
   if (isInHost || at >= 0) {
     const host = isInHost ? url.host.replace(url.hostname, rest) : url.host;
     const before = at < 0 ? segments : segments.slice(0, at);
@@ -76,9 +77,4 @@ function isHostOfStore(rest: string, bucket: string): boolean {
   if (HOSTS_OF_CLOUDS.some((host) => host.test(rest))) return true;
   // "minio.s3.hospital.example" may be a server called minio.
   return /^(s3|minio|ceph|rgw|garage|seaweedfs)[.-]/.test(rest) && !NAMES_OF_STORES.test(bucket);
-}
-
-/** Supabase serves S3 below this path, and a bucket may be called "storage". */
-function isPathOfService(url: URL): boolean {
-  return /^\/storage\/v1\/s3$/.test(url.pathname);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { StorageError } from '../errors.ts';
-import { ENCRYPTION_KEY, type KeyFile, readEncryption } from './encryption.ts';
+import type { KeyFile } from './encryption.ts';
 import { noteEnvironment, type Variables } from './environment.ts';
 import { isObject, type RawSection } from './fields.ts';
 import { reportMisplaced } from './misplaced.ts';
@@ -12,7 +12,13 @@ import {
   warnOfOrthancSettings,
 } from './orthanc.ts';
 import type { Report } from './problems.ts';
-import { type Provider, readSection, type SectionSettings, type Surroundings } from './sections.ts';
+import {
+  NO_SECTION,
+  type Provider,
+  readSection,
+  type SectionReading,
+  type Surroundings,
+} from './sections.ts';
 import type { PluginSettings } from './settings.ts';
 import { isSlipOf } from './suggest.ts';
 
@@ -109,19 +115,10 @@ function parseJson(json: string): RawSection {
   return value;
 }
 
-type Section = SectionSettings & Pick<PluginSettings, 'encryption'>;
-
-interface SectionsReading extends Pick<ConfigurationReading, 'keyFiles'> {
-  /** undefined: there is none, or the report tells why none can be used. */
-  readonly section: Section | undefined;
-}
-
-const NO_SECTION: SectionsReading = { section: undefined, keyFiles: [] };
-
 function readSections(
   orthanc: RawSection,
   { providers, variables, report }: Omit<Surroundings, 'network'>,
-): SectionsReading {
+): SectionReading {
   const present = providers.filter(({ section }) => Object.hasOwn(orthanc, section));
   reportMisplaced(orthanc, present, providers, report);
   if (present.length === 0) {
@@ -134,30 +131,10 @@ function readSections(
   }
   const network = readOrthancNetwork(orthanc, variables, report);
   const [first = NO_SECTION, ...others] = present.map((provider) =>
-    readPresent(provider, orthanc[provider.section], { providers, network, variables, report }),
+    readSection(provider, orthanc[provider.section], { providers, network, variables, report }),
   );
   // Nobody knows which of several sections counts, and with it, which keys.
   return others.length === 0 ? first : NO_SECTION;
-}
-
-function readPresent(
-  provider: Provider,
-  raw: unknown,
-  surroundings: Surroundings,
-): SectionsReading {
-  const { section, replacedBy } = provider;
-  const { report } = surroundings;
-  if (!isObject(raw)) {
-    report.problems.push(`${section}: must be an object, { … }`);
-    return NO_SECTION;
-  }
-  if (replacedBy !== undefined) {
-    report.warnings.push(`${section}: is the old name of "${replacedBy}"; write that`);
-  }
-  const encryption = readEncryption(`${section}.${ENCRYPTION_KEY}`, raw[ENCRYPTION_KEY], report);
-  const { settings, keyFiles } = encryption;
-  const read = readSection(provider, raw, surroundings);
-  return { section: read && { ...read, encryption: settings }, keyFiles };
 }
 
 /** A misspelt section would leave the plugin idle and the files on Orthanc's disk, without a word. */

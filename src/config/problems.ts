@@ -3,7 +3,7 @@
 
 import type * as z from 'zod/mini';
 import { showName } from '../text/secret.ts';
-import { suggest, suggestForName } from './suggest.ts';
+import { type NamesElsewhere, suggest, suggestForName } from './suggest.ts';
 
 /** What the configuration's reader found, in its order. */
 export interface Report {
@@ -17,6 +17,9 @@ export interface Report {
 export interface SectionKeys {
   readonly section: string;
   readonly keys: readonly string[];
+  readonly elsewhere?: NamesElsewhere | undefined;
+  /** Follow the suggestion of a key. */
+  readonly hints?: Readonly<Record<string, string>> | undefined;
 }
 
 /** @param path as zod gives it, below `section`
@@ -43,12 +46,10 @@ export function describeIssue(
 }
 
 function describeUnknownKey(section: string, key: string, known: readonly SectionKeys[]): string {
-  const own = known.find((other) => other.section === section)?.keys ?? [];
-  const name = suggestForName(key, own);
-  if (name === 'VirtualAddressing') {
-    return `unknown key, did you mean "${name}"? Its false is path style`;
-  }
-  if (name !== undefined) return `unknown key, did you mean "${name}"?`;
+  const its = known.find((other) => other.section === section);
+  const own = its?.keys ?? [];
+  const name = suggestForName(key, own, its?.elsewhere);
+  if (name !== undefined) return `unknown key, did you mean "${name}"?${its?.hints?.[name] ?? ''}`;
   const owners = known.filter((other) => other.section !== section && other.keys.includes(key));
   // A subsection of this section is likelier than another provider's section.
   const owner = owners.find((other) => other.section.startsWith(`${section}.`)) ?? owners[0];

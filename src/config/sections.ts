@@ -3,11 +3,18 @@
 
 import * as z from 'zod/mini';
 import { type CommonSettings, commonFields, readCommon, readNetwork } from './common.ts';
-import { ENCRYPTION_KEY, encryptionSchema } from './encryption.ts';
+import {
+  ENCRYPTION_KEY,
+  type EncryptionSettings,
+  encryptionSchema,
+  type KeyFile,
+  readEncryption,
+} from './encryption.ts';
 import type { ObeyedVariables, ProviderVariables, Variables } from './environment.ts';
-import { isGiven, type RawSection, settingDocs } from './fields.ts';
+import { isGiven, isObject, type RawSection, settingDocs } from './fields.ts';
 import { describeIssue, type Report, type SectionKeys } from './problems.ts';
 import type { NetworkSettings, OrthancNetwork, ProviderSettings } from './settings.ts';
+import type { NamesElsewhere } from './suggest.ts';
 
 export type Fields = z.core.$ZodShape;
 /** The parsed settings of a section. */
@@ -28,28 +35,29 @@ export interface ProviderSection<
    *  start. */
   readonly fields: F;
   readonly obeyed: ProviderVariables;
+  /** Beside what several providers' settings are called. */
+  readonly elsewhere?: NamesElsewhere;
+  /** Follow the suggestion of a key. */
+  readonly hints?: Readonly<Record<string, string>>;
   /** Text behind the table of its settings in docs/configuration.md. */
   readonly notes?: readonly string[];
   /** Checks what concerns two settings. It sees the section as written, so it can report even if a value is wrong. */
-  checkWritten?(raw: RawSection, context: CheckContext): void;
+  checkWritten?(raw: RawSection, context: SectionContext): void;
   /** @returns undefined where `report` got a problem that leaves nothing to work with */
-  read(values: ValuesOf<F>, context: ReadContext): ProviderReading<Settings> | undefined;
+  read(values: ValuesOf<F>, context: SectionContext): ProviderReading<Settings> | undefined;
 }
 
-export interface CheckContext {
+export interface SectionContext {
   readonly section: string;
-  readonly report: Report;
-}
-
-export interface ReadContext extends CheckContext {
-  readonly network: NetworkSettings;
   readonly variables: Variables;
+  readonly report: Report;
 }
 
 export interface ProviderReading<Settings extends NetworkSettings = NetworkSettings>
   extends Pick<ProviderSettings, 'bucket' | 'place'>,
     Pick<ObeyedVariables, 'findsCredentials'> {
-  readonly settings: Settings;
+  /** Without those that all providers have. */
+  readonly settings: Omit<Settings, keyof NetworkSettings>;
 }
 
 /** A section with the store that it configures. */
@@ -64,7 +72,16 @@ export interface Surroundings {
 
 export interface SectionSettings extends CommonSettings, ObeyedVariables {
   readonly provider: ProviderSettings;
+  readonly encryption: EncryptionSettings | undefined;
 }
+
+export interface SectionReading {
+  /** undefined: there is none, or the report tells why none can be used. */
+  readonly section: SectionSettings | undefined;
+  readonly keyFiles: readonly KeyFile[];
+}
+
+export const NO_SECTION: SectionReading = { section: undefined, keyFiles: [] };
 
 // Orthanc's own settings that this plugin reads. Users may look for them in the plugin's section.
 const ORTHANC_KEYS = ['HttpsCACertificates', 'HttpProxy', 'StorageDirectory', 'SyncStorageArea'];
@@ -76,9 +93,9 @@ export function knownSections(providers: readonly ProviderSection[]): readonly S
 
 /** A provider's section, and that of encryption in it. */
 export function sectionKeys(provider: ProviderSection): readonly SectionKeys[] {
-  const { section } = provider;
+  const { section, elsewhere, hints } = provider;
   return [
-    { section, keys: Object.keys(sectionSchema(provider).shape) },
+    { section, keys: Object.keys(sectionSchema(provider).shape), elsewhere, hints },
     { section: `${section}.${ENCRYPTION_KEY}`, keys: Object.keys(encryptionSchema().shape) },
   ];
 }
@@ -96,23 +113,34 @@ export function sectionSchema({ fields }: ProviderSection) {
   return z.strictObject({ ...fields(), ...commonFields() });
 }
 
-/** @returns undefined where the report got a problem that leaves nothing to work with */
 export function readSection(
   provider: Provider,
-  raw: RawSection,
+  raw: unknown,
   surroundings: Surroundings,
-): SectionSettings | undefined {
-  const { kind, section, obeyed, open } = provider;
+): SectionReading {
+  const { kind, section, replacedBy, obeyed, open } = provider;
   const { variables, report } = surroundings;
+  if (!isObject(raw)) {
+    report.problems.push(`${section}: must be an object, { … }`);
+    return NO_SECTION;
+  }
+  if (replacedBy !== undefined) {
+    report.warnings.push(`${section}: is the old name of "${replacedBy}"; write that`);
+  }
+  const encryption = readEncryption(`${section}.${ENCRYPTION_KEY}`, raw[ENCRYPTION_KEY], report);
+  const { keyFiles } = encryption;
+  const context = { section, variables, report };
   const values = parseSection(provider, raw, surroundings);
-  provider.checkWritten?.(raw, { section, report });
-  if (values === undefined) return undefined;
-  const network = readNetwork(values, surroundings.network);
-  const reading = provider.read(values, { section, network, variables, report });
+  provider.checkWritten?.(raw, context);
+  if (values === undefined) return { section: undefined, keyFiles };
+  const reading = provider.read(values, context);
   const common = readCommon(section, values, report);
-  if (reading === undefined) return undefined;
-  const { findsCredentials, ...own } = reading;
-  return { ...common, obeyed, findsCredentials, provider: { kind, section, ...own, open } };
+  if (reading === undefined) return { section: undefined, keyFiles };
+  const { findsCredentials, bucket, place } = reading;
+  const settings = { ...readNetwork(values, surroundings.network), ...reading.settings };
+  const set = { kind, section, bucket, place, settings, open };
+  const read = { provider: set, encryption: encryption.settings, obeyed, findsCredentials };
+  return { section: { ...common, ...read }, keyFiles };
 }
 
 function parseSection(
@@ -163,7 +191,7 @@ export function checkTogether(
   raw: RawSection,
   a: string,
   b: string,
-  { section, report }: CheckContext,
+  { section, report }: SectionContext,
 ) {
   if (isGiven(raw[a]) === isGiven(raw[b])) return;
   const [there, missing] = isGiven(raw[a]) ? [a, b] : [b, a];

@@ -43,41 +43,33 @@ export function editDistance(a: string, b: string): number {
   return last[b.length] ?? 0;
 }
 
-/** What other tools call our settings: AWS's SDKs and command line, boto, rclone, MinIO, the tools of Azure and Google. In lower case,
- *  letters alone, without the vendor's name at the start. */
-const NAMES_ELSEWHERE: Readonly<Record<string, string>> = {
-  AccessKey: 'accesskeyid keyid rootuser',
-  SecretKey: 'secretaccesskey secret secretkeyid rootpassword applicationkey',
-  Region: 'regionname defaultregion locationconstraint signingregion',
+/** What other tools call a setting: AWS's SDKs and command line, boto, rclone, MinIO, the tools of Azure and Google. In lower case, letters
+ *  alone, without the vendor's name at the start. */
+export type NamesElsewhere = Readonly<Record<string, string>>;
+
+/** Of settings that several providers have. */
+const NAMES_ELSEWHERE: NamesElsewhere = {
   Endpoint: 'endpointurl endpointuri serviceurl url host hostname server',
   BucketName: 'bucketid container',
-  VirtualAddressing:
-    'forcepathstyle pathstyle usepathstyle usepathstyleendpoint addressingstyle pathstyleaccess virtualhoststyle virtualhostedstyle',
   RootPath: 'prefix keyprefix folder path root basepath directory',
   StorageClass: 'defaultstorageclass',
-  ServerSideEncryption: 'sse encryption',
-  KmsKeyId: 'ssekmskeyid kmskey kmskeyarn ssekmskey',
-  Tags: 'tagging tagset',
-  ContainerName: 'bucket blobcontainer',
-  ConnectionString:
-    'storageconnectionstring sasurl sastoken sharedaccesssignature sharedkey accountkey storageaccountkey storagekey',
-  AccountUrl: 'serviceuri blobserviceuri blobendpoint accountendpoint accounturi',
-  ServiceAccountFile:
-    'credentialsfile credentials credentialfile keyfile keyfilename keyfilepath applicationcredentials serviceaccountkey serviceaccount serviceaccountkeyfile jsonkeyfile serviceaccountpath serviceaccountcredentials',
   ConnectionTimeout: 'connecttimeoutms',
   RequestTimeout: 'readtimeout timeout sockettimeout',
   MaxRetries: 'maxattempts retries maxerrorretry retrycount',
   MaxConnections: 'maxpoolconnections maxsockets maxconcurrentrequests',
-  TransferBufferSize: 'chunksize partsize multipartchunksize blocksize',
-  TransferPoolSize: 'uploadconcurrency maxconcurrency',
 };
 
 /** @returns the candidate that other tools call so */
-export function suggestForName(word: string, candidates: readonly string[]): string | undefined {
+export function suggestForName(
+  word: string,
+  candidates: readonly string[],
+  elsewhere: NamesElsewhere = {},
+): string | undefined {
+  const known = { ...NAMES_ELSEWHERE, ...elsewhere };
   const letters = lettersOf(word);
   const bare = letters.replace(/^(aws|s3|minio|azure|az|google|gcs|gcp|fs)+/, '');
   return candidates.find((candidate) => {
-    const names = [lettersOf(candidate), ...(NAMES_ELSEWHERE[candidate]?.split(' ') ?? [])];
+    const names = [lettersOf(candidate), ...(known[candidate]?.split(' ') ?? [])];
     return names.includes(letters) || names.includes(bare);
   });
 }

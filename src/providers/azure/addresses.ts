@@ -11,7 +11,7 @@ import {
 } from '../../config/urls.ts';
 
 /** A problem names the part which is missing or wrong, never its value. */
-export type ConnectionStringResult =
+type ConnectionStringResult =
   | {
       /** As the SDK understands it: with the address of the blob service. */
       readonly connectionString: string;

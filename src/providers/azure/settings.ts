@@ -13,10 +13,9 @@ import {
   requiredText,
 } from '../../config/fields.ts';
 import {
-  type CheckContext,
   checkTogether,
   type ProviderSection,
-  type ReadContext,
+  type SectionContext,
   type ValuesOf,
 } from '../../config/sections.ts';
 import type { NetworkSettings } from '../../config/settings.ts';
@@ -44,6 +43,12 @@ export const azureSection: ProviderSection<AzureSettings, typeof fields> = {
     credentials: /^(AZURE|IDENTITY|MSI)_(?!LOG_LEVEL)/,
     literal:
       /^AZURE_(TENANT_ID|CLIENT_ID|CLIENT_SECRET|CLIENT_CERTIFICATE_PATH|FEDERATED_TOKEN_FILE)$/,
+  },
+  elsewhere: {
+    ContainerName: 'bucket blobcontainer',
+    ConnectionString:
+      'storageconnectionstring sasurl sastoken sharedaccesssignature sharedkey accountkey storageaccountkey storagekey',
+    AccountUrl: 'serviceuri blobserviceuri blobendpoint accountendpoint accounturi',
   },
 };
 
@@ -96,7 +101,7 @@ function containerFields() {
   };
 }
 
-function checkWritten(raw: RawSection, { section, report }: CheckContext) {
+function checkWritten(raw: RawSection, { section, report }: SectionContext) {
   const isTwice = isGiven(raw['ConnectionString']) && isGiven(raw['AccountUrl']);
   const isNeither = !isGiven(raw['ConnectionString']) && !isGiven(raw['AccountUrl']);
   if (isTwice) report.problems.push(`${section}.AccountUrl: replaces "ConnectionString": keep one`);
@@ -107,7 +112,7 @@ function checkWritten(raw: RawSection, { section, report }: CheckContext) {
   }
 }
 
-function checkOldWritten(raw: RawSection, context: CheckContext) {
+function checkOldWritten(raw: RawSection, context: SectionContext) {
   const { section, report } = context;
   checkTogether(raw, 'AccountName', 'AccountKey', context);
   const ways = ['AccountName', 'ConnectionString', 'AccountUrl'].filter((key) => isGiven(raw[key]));
@@ -121,7 +126,7 @@ function checkOldWritten(raw: RawSection, context: CheckContext) {
 
 type Values = ValuesOf<typeof fields>;
 
-function readOld(value: ValuesOf<typeof oldFields>, context: ReadContext) {
+function readOld(value: ValuesOf<typeof oldFields>, context: SectionContext) {
   const { AccountName: name, AccountKey: key } = value;
   if (name === undefined || key === undefined) return read(value, context);
   // As the C++ plugin does.
@@ -131,18 +136,16 @@ function readOld(value: ValuesOf<typeof oldFields>, context: ReadContext) {
 }
 
 /** @param key for messages about the connection string */
-function read(value: Values, context: ReadContext, key = 'ConnectionString') {
+function read(value: Values, context: SectionContext, key = 'ConnectionString') {
   const account = readAccount(value, context, key);
   if (account === undefined) return undefined;
-  const settings: AzureSettings = {
-    ...context.network,
-    account,
-    containerName: value.ContainerName,
-    createContainerIfNotExists: value.CreateContainerIfNotExists,
-    accessTier: value.AccessTier,
-  };
   return {
-    settings,
+    settings: {
+      account,
+      containerName: value.ContainerName,
+      createContainerIfNotExists: value.CreateContainerIfNotExists,
+      accessTier: value.AccessTier,
+    },
     bucket: value.ContainerName,
     place: placeOf(account),
     findsCredentials: account.kind === 'default-chain',
@@ -151,7 +154,7 @@ function read(value: Values, context: ReadContext, key = 'ConnectionString') {
 
 function readAccount(
   { ConnectionString: text, AccountUrl: accountUrl, ContainerName: container }: Values,
-  { section, report }: CheckContext,
+  { section, report }: SectionContext,
   key: string,
 ): AzureSettings['account'] | undefined {
   if (text === undefined) {

@@ -9,7 +9,7 @@ import {
   optionalUrl,
   requiredText,
 } from '../../config/fields.ts';
-import type { ProviderSection, ReadContext, ValuesOf } from '../../config/sections.ts';
+import type { ProviderSection, SectionContext, ValuesOf } from '../../config/sections.ts';
 import type { NetworkSettings } from '../../config/settings.ts';
 import { parseEndpoint } from '../../config/urls.ts';
 
@@ -34,6 +34,10 @@ export const googleSection: ProviderSection<GoogleSettings, typeof fields> = {
     literal: /^GOOGLE_APPLICATION_CREDENTIALS$/i,
     repeated: /^GOOGLE_APPLICATION_CREDENTIALS$/i,
   },
+  elsewhere: {
+    ServiceAccountFile:
+      'credentialsfile credentials credentialfile keyfile keyfilename keyfilepath applicationcredentials serviceaccountkey serviceaccount serviceaccountkeyfile jsonkeyfile serviceaccountpath serviceaccountcredentials',
+  },
 };
 
 function fields() {
@@ -55,24 +59,18 @@ function fields() {
   };
 }
 
-function read(value: ValuesOf<typeof fields>, { section, network, report }: ReadContext) {
-  const {
-    BucketName: bucketName,
-    Endpoint: endpoint,
-    ServiceAccountFile: serviceAccountFile,
-  } = value;
+function read(value: ValuesOf<typeof fields>, { section, report }: SectionContext) {
+  const { BucketName: bucketName, Endpoint: endpoint, ServiceAccountFile: file } = value;
   checkEndpoint(`${section}.Endpoint`, endpoint, bucketName, report);
-  const settings: GoogleSettings = {
-    ...network,
-    bucketName,
-    serviceAccountFile,
-    endpoint,
-    storageClass: value.StorageClass,
-  };
   return {
-    settings,
+    settings: {
+      bucketName,
+      serviceAccountFile: file,
+      endpoint,
+      storageClass: value.StorageClass,
+    },
     bucket: bucketName,
     place: endpoint ?? '',
-    findsCredentials: serviceAccountFile === undefined,
+    findsCredentials: file === undefined,
   };
 }

@@ -25,10 +25,9 @@ import {
   wrongChoice,
 } from '../../config/fields.ts';
 import {
-  type CheckContext,
   checkTogether,
   type ProviderSection,
-  type ReadContext,
+  type SectionContext,
   type ValuesOf,
 } from '../../config/sections.ts';
 import type { NetworkSettings } from '../../config/settings.ts';
@@ -76,6 +75,19 @@ export const s3Section: ProviderSection<S3Settings, typeof fields> = {
       /^AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY|SESSION_TOKEN|ROLE_ARN|WEB_IDENTITY_TOKEN_FILE|CONTAINER_AUTHORIZATION_TOKEN)$/,
     repeated: /^AWS_(PROFILE|ROLE_(ARN|SESSION_NAME))$/,
   },
+  elsewhere: {
+    AccessKey: 'accesskeyid keyid rootuser',
+    SecretKey: 'secretaccesskey secret secretkeyid rootpassword applicationkey',
+    Region: 'regionname defaultregion locationconstraint signingregion',
+    VirtualAddressing:
+      'forcepathstyle pathstyle usepathstyle usepathstyleendpoint addressingstyle pathstyleaccess virtualhoststyle virtualhostedstyle',
+    ServerSideEncryption: 'sse encryption',
+    KmsKeyId: 'ssekmskeyid kmskey kmskeyarn ssekmskey',
+    Tags: 'tagging tagset',
+    TransferBufferSize: 'chunksize partsize multipartchunksize blocksize',
+    TransferPoolSize: 'uploadconcurrency maxconcurrency',
+  },
+  hints: { VirtualAddressing: ' Its false is path style' },
   notes: [
     `A server of one's own, such as MinIO:
 
@@ -185,7 +197,7 @@ function fields() {
 
 type Values = ValuesOf<typeof fields>;
 
-function checkWritten(raw: RawSection, context: CheckContext) {
+function checkWritten(raw: RawSection, context: SectionContext) {
   const { section, report } = context;
   checkTogether(raw, 'AccessKey', 'SecretKey', context);
   const encryption = raw['ServerSideEncryption'];
@@ -197,32 +209,30 @@ function checkWritten(raw: RawSection, context: CheckContext) {
   }
 }
 
-function read(value: Values, context: ReadContext) {
+function read(value: Values, context: SectionContext) {
   const address = readAddress(value, context);
   warnOfStorageClass(value.StorageClass, address.endpoint, context);
   const { AccessKey: accessKey, SecretKey: secretKey } = value;
   const credentials =
     accessKey !== undefined && secretKey !== undefined ? { accessKey, secretKey } : undefined;
-  const settings: S3Settings = {
-    ...context.network,
-    bucketName: value.BucketName,
-    region: value.Region,
-    credentials,
-    ...address,
-    storageClass: value.StorageClass,
-    tags: value.Tags,
-    serverSideEncryption: value.ServerSideEncryption,
-    kmsKeyId: value.KmsKeyId,
-    checksumMode: value.ChecksumMode,
-    transfer: {
-      always: value.UseTransferManager,
-      poolSize: value.TransferPoolSize,
-      partSizeBytes: value.TransferBufferSize * BYTES_PER_MB,
-    },
-    enableSdkLogs: value.EnableAwsSdkLogs,
-  };
   return {
-    settings,
+    settings: {
+      bucketName: value.BucketName,
+      region: value.Region,
+      credentials,
+      ...address,
+      storageClass: value.StorageClass,
+      tags: value.Tags,
+      serverSideEncryption: value.ServerSideEncryption,
+      kmsKeyId: value.KmsKeyId,
+      checksumMode: value.ChecksumMode,
+      transfer: {
+        always: value.UseTransferManager,
+        poolSize: value.TransferPoolSize,
+        partSizeBytes: value.TransferBufferSize * BYTES_PER_MB,
+      },
+      enableSdkLogs: value.EnableAwsSdkLogs,
+    },
     bucket: value.BucketName,
     place: address.endpoint ?? value.Region,
     findsCredentials: credentials === undefined,
@@ -245,7 +255,7 @@ function accessKeyRule(value: string): string | undefined {
 function warnOfStorageClass(
   storageClass: string | undefined,
   endpoint: string | undefined,
-  { section, report }: CheckContext,
+  { section, report }: SectionContext,
 ) {
   if (storageClass === undefined) return;
   const name = `${section}.StorageClass`;
@@ -262,7 +272,7 @@ function warnOfStorageClass(
   else report.warnings.push(`${problem} Sent to the server as it is.`);
 }
 
-function readAddress(value: Values, context: ReadContext) {
+function readAddress(value: Values, context: SectionContext) {
   const { section, report } = context;
   const { endpoint, endpointSetting } = findEndpoint(value.Endpoint, context);
   const virtualAddressing = value.VirtualAddressing && canBePartOfHost(value.BucketName, endpoint);
@@ -279,7 +289,10 @@ function readAddress(value: Values, context: ReadContext) {
 /** In the SDK's order. An address in a profile is found by the SDK alone. */
 const ENDPOINT_VARIABLES = ['AWS_ENDPOINT_URL_S3', 'AWS_ENDPOINT_URL'];
 
-function findEndpoint(endpoint: string | undefined, { section, variables, report }: ReadContext) {
+function findEndpoint(
+  endpoint: string | undefined,
+  { section, variables, report }: SectionContext,
+) {
   const isIgnored = /^true$/i.test(variables['AWS_IGNORE_CONFIGURED_ENDPOINT_URLS'] ?? '');
   const variable = isIgnored ? undefined : firstOf(ENDPOINT_VARIABLES, variables);
   if (endpoint !== undefined || variable === undefined) {

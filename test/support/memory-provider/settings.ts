@@ -2,7 +2,7 @@
 // The section MemoryStorage: the smallest provider that there can be. docs/development.md describes it.
 
 import { optionalText, requiredText } from '../../../src/config/fields.ts';
-import type { ProviderSection, ReadContext, ValuesOf } from '../../../src/config/sections.ts';
+import type { ProviderSection, ValuesOf } from '../../../src/config/sections.ts';
 import type { NetworkSettings } from '../../../src/config/settings.ts';
 
 export interface MemorySettings extends NetworkSettings {
@@ -24,9 +24,9 @@ function fields() {
   };
 }
 
-function read({ Shelf: shelf, Label }: ValuesOf<typeof fields>, { network }: ReadContext) {
+function read({ Shelf: shelf, Label }: ValuesOf<typeof fields>) {
   return {
-    settings: { ...network, shelf },
+    settings: { shelf },
     bucket: shelf,
     place: Label ?? '',
     findsCredentials: true,
