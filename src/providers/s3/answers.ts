@@ -11,9 +11,32 @@ import {
   refuseRepetition,
 } from '../../http/mismatched-answers.ts';
 import type { RetryReason } from '../../http/retry.ts';
-import type { Answer, Headers } from '../../http/transport.ts';
+import type { Answer, ExchangeRequest, Transport } from '../../http/transport.ts';
 import { oneLine, oneName, readElement, textOf } from '../../http/words.ts';
 import { NAME_METADATA } from './requests.ts';
+
+/** A request to the bucket's server, as it is sent. */
+export interface BucketRequest extends Omit<ExchangeRequest, 'isFromStore' | 'assertMatches'> {
+  readonly key: string;
+}
+
+/** @param isDocument whether a success must say something in XML
+ *  @throws AnswerError for an answer that is no success, TransportError for one that is not the server's or not to this request */
+export async function exchange(
+  transport: Transport,
+  request: BucketRequest,
+  isDocument = false,
+): Promise<Answer> {
+  const answer = await transport.exchange({
+    ...request,
+    isFromStore: (given) => isFromStore(request.method, given, isDocument),
+    assertMatches: (given, connection) => {
+      assertMatches(request, given, connection);
+    },
+  });
+  if (isFailure(answer)) throw readError(answer);
+  return answer;
+}
 
 /** Not those of what stands in front of servers of any kind: CloudFront, API Gateway, the web application firewall. */
 const HEADERS = /^x-amz-(?!cf-|apigw-|waf-)/;
@@ -30,7 +53,7 @@ const ELEMENTS = [
 
 /** Whether an answer is that of an S3 server. Servers other than AWS need not send any x-amz- header, and not all have ETags.
  *  @param isDocument it must say something in XML; else the headers say all */
-export function isFromStore(method: string, answer: Answer, isDocument: boolean): boolean {
+function isFromStore(method: string, answer: Answer, isDocument: boolean): boolean {
   const { status, headers, body } = answer;
   const text = Buffer.from(body.buffer, body.byteOffset, body.length);
   if (ELEMENTS.some((element) => text.includes(element))) return true;
@@ -49,8 +72,8 @@ const CHECKSUM = 'x-amz-checksum-crc32';
 /** By what binds an answer to its request, where it has that: its number, the checksum of what was stored, the name of what is read, the
  *  key of what is not there or was uploaded in parts.
  *  @throws TransportError, StorageError for an answer to another request */
-export function assertMatches(
-  { method, key, headers: sent }: SentRequest,
+function assertMatches(
+  { method, key, headers: sent }: BucketRequest,
   { status, headers, body }: Answer,
   connection: object,
 ): void {
@@ -73,12 +96,6 @@ export function assertMatches(
   }
 }
 
-export interface SentRequest {
-  readonly method: string;
-  readonly key: string;
-  readonly headers: Headers;
-}
-
 /** @param answer that is no success, or one with an error in it: S3 begins the answer to CompleteMultipartUpload before it is done */
 export function readError(answer: Answer): AnswerError {
   const xml = readErrorXml(answer);
@@ -93,7 +110,12 @@ export function readError(answer: Answer): AnswerError {
   });
 }
 
-export function isFailure(answer: Answer): boolean {
+/** The server's own words. */
+export function wordsOf({ code, message, said }: AnswerError): string {
+  return code === undefined ? said : message || code;
+}
+
+function isFailure(answer: Answer): boolean {
   return answer.status >= 300 || readElement(readErrorXml(answer), 'Code') !== undefined;
 }
 

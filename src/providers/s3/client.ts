@@ -10,17 +10,10 @@ import {
 import { AnswerError } from '../../http/answer-error.ts';
 import { createRetry } from '../../http/retry.ts';
 import type { Answer, Headers, Transport } from '../../http/transport.ts';
-import { classify, readError } from './answers.ts';
+import { classify, exchange, readError } from './answers.ts';
 import type { Credentials } from './credentials.ts';
 import { buildQuery, encode, type ObjectRequest } from './requests.ts';
-import {
-  addHeaders,
-  type CallOptions,
-  createHandler,
-  exchange,
-  resolveTarget,
-  type Target,
-} from './sdk.ts';
+import { addHeaders, type CallOptions, createHandler, resolveTarget, type Target } from './sdk.ts';
 import type { SdkLogger } from './sdk-log.ts';
 import type { S3Settings } from './settings.ts';
 
@@ -30,8 +23,8 @@ export interface ClientOptions {
   readonly credentials: Credentials;
   readonly logger: SdkLogger;
   readonly maxRetries: number;
-  /** The check at start: who waits for the message is not kept waiting for a server that nobody listens at, and a bucket in another
-   *  region is reported instead of followed. */
+  /** True for the check at start. It does not repeat connections that fail, and reports a bucket in another region instead of following
+   *  it there. */
   readonly isCheck: boolean;
 }
 
@@ -58,6 +51,8 @@ export class S3Client {
       // A header of ours carries the checksum (requests.ts), so the SDK must neither compute nor verify another one.
       requestChecksumCalculation: 'WHEN_REQUIRED',
       responseChecksumValidation: 'WHEN_REQUIRED',
+      // It would cost a round trip, on a new connection each time.
+      expectContinueHeader: false,
       maxAttempts: 1,
       requestHandler: createHandler(options.transport),
     });
@@ -74,7 +69,7 @@ export class S3Client {
       ContentLength: content?.sizeBytes,
       PartNumber: query['partNumber'],
     };
-    return this.#repeat(nameCommand(method, query), input, maxRetries, signal, async (note) => {
+    return this.#repeat(nameCommand(method, query), input, maxRetries, signal, async () => {
       const { origin, host, basePath, sign } = await this.#resolve();
       const path = `${basePath}/${key.split('/').map(encode).join('/')}`;
       const answer = await exchange(this.#options.transport, {
@@ -87,8 +82,7 @@ export class S3Client {
         receive,
         signal,
       });
-      note(answer);
-      return answer;
+      return { answer, result: answer };
     });
   }
 
@@ -101,24 +95,22 @@ export class S3Client {
     signal: AbortSignal,
     headers: Headers = {},
   ): Promise<Output> {
-    const { name } = create().constructor;
-    const { input } = create();
-    const { maxRetries } = this.#options;
-    return this.#repeat(name, input, maxRetries, signal, async (note) => {
-      let answer: Answer | undefined;
-      const options: CallOptions = {
-        abortSignal: signal,
-        onAnswer: (given) => {
-          answer = given;
-          note(given);
-        },
-      };
+    const {
+      input,
+      constructor: { name },
+    } = create();
+    return this.#repeat(name, input, this.#options.maxRetries, signal, async () => {
       const command = create();
       addHeaders(command.middlewareStack, headers);
+      let answer: Answer | undefined;
+      const onAnswer = (given: Answer) => {
+        answer = given;
+      };
+      const options: CallOptions = { abortSignal: signal, onAnswer };
       try {
-        return await this.#sdk.send(command, options);
+        return { result: await this.#sdk.send(command, options), answer };
       } catch (thrown) {
-        // The SDK's parser speaks of itself.
+        // It was a success that the SDK cannot read: its parser's words would say nothing of the server.
         throw answer === undefined ? thrown : readError(answer);
       }
     });
@@ -138,18 +130,16 @@ export class S3Client {
     }
   }
 
-  /** @param commandName with `input` for the log, as the SDK calls and describes it
-   *  @param attempt notes the answer that it got */
+  /** @param commandName with `input` for the log, as the SDK names and describes it */
   async #repeat<T>(
     commandName: string,
     input: object,
     maxRetries: number,
     signal: AbortSignal,
-    attempt: (note: (answer: Answer) => void) => Promise<T>,
+    attempt: () => Promise<{ readonly result: T; readonly answer: Answer | undefined }>,
   ): Promise<T> {
     const { isCheck, logger } = this.#options;
     let attempts = 0;
-    let last: Answer | undefined;
     let signed = { region: this.#region, clockOffsetMs: 0 };
     const retry = createRetry({
       maxRetries,
@@ -159,42 +149,34 @@ export class S3Client {
         (await this.#adoptTime(error, signed.clockOffsetMs)) ||
         (!isCheck && this.#adoptRegion(error, signed.region)),
     });
-    const describe = () => {
-      const requestId = last?.headers['x-amz-request-id'];
-      return {
-        commandName,
-        input,
-        metadata: { httpStatusCode: last?.status, attempts, requestId },
-      };
+    const describe = ({ status, headers }: Partial<Answer> = {}) => {
+      const requestId = headers?.['x-amz-request-id'];
+      return { commandName, input, metadata: { httpStatusCode: status, attempts, requestId } };
     };
     try {
-      const result = await retry(signal, () => {
+      const { result, answer } = await retry(signal, () => {
         attempts += 1;
-        last = undefined;
         signed = { region: this.#region, clockOffsetMs: this.#sdk.config.systemClockOffset };
-        return attempt((answer) => {
-          last = answer;
-        });
+        return attempt();
       });
-      logger.info(describe());
+      logger.info(describe(answer));
       return result;
     } catch (thrown) {
-      const isRefusal = thrown instanceof AnswerError;
-      if (isRefusal) last = thrown.answer;
-      const error = isRefusal ? { name: thrown.code ?? thrown.name } : thrown;
-      logger.error({ ...describe(), error });
+      const { code, answer } = thrown instanceof AnswerError ? thrown : {};
+      const error = code === undefined ? thrown : { name: code };
+      logger.error({ ...describe(answer), error });
       throw thrown;
     }
   }
 
-  /** Signs with the server's time from now on, as the SDK does.
+  /** From now on, requests are signed with the server's time, as the SDK's client does it.
    *  @param usedOffsetMs that the refused request was signed with */
   async #adoptTime(
     { status, serverTime, headers }: AnswerError,
     usedOffsetMs: number,
   ): Promise<boolean> {
     const isRefusal = status === 400 || status === 401 || status === 403;
-    // What a cache answers is of another time.
+    // A cache repeats an older time.
     if (!isRefusal || serverTime === undefined || headers['age'] !== undefined) return false;
     const { config } = this.#sdk;
     const offsetMs = serverTime.getTime() - Date.now();
@@ -204,7 +186,7 @@ export class S3Client {
     return true;
   }
 
-  /** Follows a bucket into another region, where S3's own header names that. No other redirect is followed.
+  /** From now on, requests go to the region where the bucket is, by S3's own header. No other redirect is followed.
    *  @param usedRegion that the refused request was signed for */
   #adoptRegion({ status, code, headers }: AnswerError, usedRegion: string): boolean {
     const named = headers['x-amz-bucket-region'];

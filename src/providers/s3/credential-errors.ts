@@ -4,15 +4,14 @@
 
 import type { Variables } from '../../config/environment.ts';
 import { type Explanation, explainTransport } from '../../http/network-errors.ts';
-import { TransportError } from '../../http/transport.ts';
-import { asRecord, text } from '../../http/words.ts';
+import { type Answer, TransportError } from '../../http/transport.ts';
+import { asRecord, oneLine, text } from '../../http/words.ts';
+import { readError, wordsOf } from './answers.ts';
 import { SilenceError, STS, STS_ADDRESS } from './credential-places.ts';
 import type { CredentialsError } from './credentials.ts';
 
-/** @param facts the name and words of the error's cause */
 export function explainCredentials(
   { cause, place, searched }: CredentialsError,
-  facts: { readonly name: string; readonly words: string },
   variables: Variables,
 ): Explanation {
   const { name: target = STS, settings: addressSetting = STS_ADDRESS } = place?.silent ?? {};
@@ -38,10 +37,11 @@ export function explainCredentials(
       text: `no credentials were found; looked at ${searched.join('; ')}. Set AwsS3Storage.AccessKey and .SecretKey, or correct one of these`,
     };
   }
-  const answer = `${facts.name}: ${facts.words}`;
+  const { name, words } = readCause(cause);
+  const answer = `${name}: ${words}`;
   const role = variables['AWS_ROLE_ARN'];
   const whose = role === undefined ? '' : ` for the role ${role}`;
-  switch (facts.name) {
+  switch (name) {
     case 'CredentialsProviderError':
     case 'TokenProviderError':
     case 'SyntaxError':
@@ -72,8 +72,20 @@ export function explainCredentials(
     text:
       path === undefined
         ? `AWS gives out no credentials${whose} (${answer})`
-        : `the file "${path}", which credentials are to come from, cannot be read; correct ${namesOf(path, variables)} (${facts.words})`,
+        : `the file "${path}", which credentials are to come from, cannot be read; correct ${namesOf(path, variables)} (${words})`,
   };
+}
+
+/** From the answer where there is one: of what is none in its protocol, the SDK repeats words of its parser. */
+function readCause(cause: unknown): { readonly name: string; readonly words: string } {
+  const { answer } = asRecord(asRecord(cause)['$response']) as { readonly answer?: Answer };
+  if (answer !== undefined && answer.status >= 300) {
+    const error = readError(answer);
+    return { name: error.code ?? 'UnknownError', words: wordsOf(error) };
+  }
+  return cause instanceof Error
+    ? { name: cause.name, words: oneLine(cause.message) }
+    : { name: 'UnknownError', words: 'no error object' };
 }
 
 function describeToken({ AWS_WEB_IDENTITY_TOKEN_FILE: file }: Variables): string {

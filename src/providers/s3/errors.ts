@@ -11,10 +11,9 @@ import {
   explainRedirect,
   explainTooLarge,
   explainTransport,
-  readLocation,
 } from '../../http/network-errors.ts';
 import { createProxyChoice } from '../../http/proxies.ts';
-import { type Headers, TransportError } from '../../http/transport.ts';
+import { TransportError } from '../../http/transport.ts';
 import {
   describeClock,
   isSaidOf,
@@ -25,28 +24,10 @@ import {
   rephrase,
 } from '../../http/words.ts';
 import type { Operation } from '../operation.ts';
-import { readErrorXml, THROTTLING } from './answers.ts';
+import { readErrorXml, THROTTLING, wordsOf } from './answers.ts';
 import { explainCredentials } from './credential-errors.ts';
 import { CredentialsError } from './credentials.ts';
 import type { S3Settings } from './settings.ts';
-
-interface Facts {
-  /** S3's code, or the error's name. */
-  readonly name: string;
-  readonly status: number | undefined;
-  readonly headers: Headers;
-  readonly requestId: string | undefined;
-  /** The server's own words, or whose there are. */
-  readonly words: string;
-  /** All of it in short, for the end of a message. */
-  readonly said: string;
-  readonly region: string | undefined;
-  /** The bucket that the server was looking for. */
-  readonly bucket: string | undefined;
-  /** Where S3 says that the bucket is. */
-  readonly endpoint: string | undefined;
-  readonly serverTime: Date | undefined;
-}
 
 export function toS3Error(
   thrown: unknown,
@@ -54,88 +35,62 @@ export function toS3Error(
   settings: S3Settings,
 ): StorageError {
   if (thrown instanceof StorageError) return thrown;
-  const isOfCredentials = thrown instanceof CredentialsError;
-  const failure = isOfCredentials ? thrown.cause : thrown;
-  const facts = readFacts(failure);
-  const explanation = isOfCredentials
-    ? explainCredentials(thrown, facts, process.env)
-    : failure instanceof TransportError
-      ? explainTransport(failure, destinationOf(operation, settings))
-      : (explainName(facts, operation, settings) ??
-        explainStatus(facts, operation, settings) ?? {
-          code: 'INTERNAL' as const,
-          text: `unexpected ${facts.name}: ${facts.words}`,
-        });
-  const subject =
-    operation.key === undefined
-      ? `S3 bucket "${settings.bucketName}"`
-      : `"${operation.key}" in S3 bucket "${settings.bucketName}"`;
-  return new StorageError(
-    explanation.code,
-    `cannot ${operation.verb} ${subject}: ${explanation.text}`,
-    {
-      key: operation.key ?? settings.bucketName,
-      cause: toCause(failure, isOfCredentials ? { ...facts, words: explanation.text } : facts),
-      ...(facts.requestId === undefined ? {} : { requestId: facts.requestId }),
-    },
-  );
+  const { code, text } = explain(thrown, operation, settings);
+  const bucket = `S3 bucket "${settings.bucketName}"`;
+  const subject = operation.key === undefined ? bucket : `"${operation.key}" in ${bucket}`;
+  return new StorageError(code, `cannot ${operation.verb} ${subject}: ${text}`, {
+    key: operation.key ?? settings.bucketName,
+    cause: toCause(thrown, text),
+    ...(thrown instanceof AnswerError ? { requestId: thrown.requestId } : {}),
+  });
 }
 
-/** Without what errors of the SDK hold beside their words: of a program for credentials its arguments, say. */
-function toCause(thrown: unknown, facts: Facts): unknown {
-  if (thrown instanceof TransportError || !(thrown instanceof Error)) return thrown;
-  return Object.assign(rephrase(thrown, facts.name, facts.words), { status: facts.status });
-}
-
-/** From the answer, or from what the SDK threw before it asked. */
-function readFacts(thrown: unknown): Facts {
-  if (!(thrown instanceof AnswerError)) {
-    const name = thrown instanceof Error ? thrown.name : 'UnknownError';
-    const words = thrown instanceof Error ? oneLine(thrown.message) : 'no error object';
-    return { ...NOTHING_SAID, name, words, said: `${name}: ${words}` };
+function explain(thrown: unknown, operation: Operation, settings: S3Settings): Explanation {
+  if (thrown instanceof AnswerError) {
+    return explainCode(thrown, operation, settings) ?? explainStatus(thrown, operation, settings);
   }
-  const { answer, code, status, headers, requestId, message, said, serverTime } = thrown;
-  const xml = readErrorXml(answer);
-  return {
-    name: code ?? 'UnknownError',
-    status,
-    headers,
-    requestId,
-    words: code === undefined ? said : message || code,
-    said,
-    region: oneName(headers['x-amz-bucket-region'] ?? readElement(xml, 'Region')),
-    bucket: readElement(xml, 'BucketName') ?? readElement(xml, 'Bucket'),
-    endpoint: readElement(xml, 'Endpoint'),
-    serverTime,
-  };
+  if (thrown instanceof TransportError) {
+    return explainTransport(thrown, destinationOf(operation, settings));
+  }
+  if (thrown instanceof CredentialsError) return explainCredentials(thrown, process.env);
+  const words =
+    thrown instanceof Error
+      ? `${thrown.name}: ${oneLine(thrown.message)}`
+      : 'UnknownError: no error object';
+  return { code: 'INTERNAL', text: `unexpected ${words}` };
 }
 
-const NOTHING_SAID = {
-  status: undefined,
-  headers: {},
-  requestId: undefined,
-  region: undefined,
-  bucket: undefined,
-  endpoint: undefined,
-  serverTime: undefined,
-};
+/** Without what the SDK's errors hold beside their words: of a program for credentials its arguments, say.
+ *  @param text of the explanation */
+function toCause(thrown: unknown, text: string): unknown {
+  const failure = thrown instanceof CredentialsError ? thrown.cause : thrown;
+  const isOurs = failure instanceof TransportError || failure instanceof AnswerError;
+  if (isOurs || !(failure instanceof Error)) return failure;
+  return rephrase(failure, failure.name, thrown === failure ? oneLine(failure.message) : text);
+}
 
-/** Names are S3's error codes, or the SDK's own where it fails before it asks.
- *  @see https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */
-function explainName(
-  facts: Facts,
+/** Where the bucket is. */
+function regionOf({ headers, answer }: AnswerError): string | undefined {
+  return oneName(headers['x-amz-bucket-region'] ?? readElement(readErrorXml(answer), 'Region'));
+}
+
+/** @see https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */
+function explainCode(
+  error: AnswerError,
   operation: Operation,
   settings: S3Settings,
 ): Explanation | undefined {
-  const key = findWrongKey(facts);
-  if (key !== undefined) return explainWrongKey(key, facts, settings);
-  if (THROTTLING.has(facts.name) || facts.status === 429) {
+  const { code = '', status, said } = error;
+  const words = wordsOf(error);
+  const key = findWrongKey(error);
+  if (key !== undefined) return explainWrongKey(key, error, settings);
+  if (THROTTLING.has(code) || status === 429) {
     return {
       code: 'THROTTLED',
-      text: `the server asks for fewer requests; lower AwsS3Storage.MaxConnections if this persists (${facts.said})`,
+      text: `the server asks for fewer requests; lower AwsS3Storage.MaxConnections if this persists (${said})`,
     };
   }
-  switch (facts.name) {
+  switch (code) {
     case 'NoSuchKey':
       return { code: 'NOT_FOUND', text: 'there is no such object' };
     case 'NoSuchUpload':
@@ -146,12 +101,12 @@ function explainName(
     case 'NoSuchBucket':
       return {
         code: 'BAD_CONFIG',
-        text: `there is no such bucket; correct AwsS3Storage.BucketName, or create the bucket${where(settings)}${describeHostStyle(facts, settings)}`,
+        text: `there is no such bucket; correct AwsS3Storage.BucketName, or create the bucket${where(settings)}${describeHostStyle(error, settings)}`,
       };
     case 'InvalidBucketName':
       return {
         code: 'BAD_CONFIG',
-        text: `AwsS3Storage.BucketName is not a valid bucket name${describeHostStyle(facts, settings)}`,
+        text: `AwsS3Storage.BucketName is not a valid bucket name${describeHostStyle(error, settings)}`,
       };
     // Of Aliyun OSS, Tencent COS, Huawei OBS and Volcengine TOS, which know the bucket by the host name alone.
     case 'SecondLevelDomainForbidden':
@@ -160,7 +115,7 @@ function explainName(
     case 'InvalidPathAccess':
       return {
         code: 'BAD_CONFIG',
-        text: `the server wants the bucket in the host name; set AwsS3Storage.VirtualAddressing to true, and ${settings.endpointSetting} to a host name without the bucket (${facts.said})`,
+        text: `the server wants the bucket in the host name; set AwsS3Storage.VirtualAddressing to true, and ${settings.endpointSetting} to a host name without the bucket (${said})`,
       };
     case 'InvalidToken':
     case 'ExpiredToken':
@@ -175,22 +130,22 @@ function explainName(
     case 'RequestInTheFuture':
       return {
         code: 'ACCESS_DENIED',
-        text: `${describeClock(minutesAhead(facts.serverTime))}; set this machine's clock (NTP)`,
+        text: `${describeClock(minutesAhead(error.serverTime))}; set this machine's clock (NTP)`,
       };
     case 'PermanentRedirect':
     case 'TemporaryRedirect':
     case 'Redirect':
-      return explainElsewhere(facts, settings);
+      return explainElsewhere(error, settings);
     case 'AuthorizationHeaderMalformed':
     case 'IllegalLocationConstraintException':
-      return { code: 'BAD_CONFIG', text: describeRegion(facts, settings) };
+      return { code: 'BAD_CONFIG', text: describeRegion(error, settings) };
     case 'AccessDenied':
     case 'Forbidden':
     case 'AllAccessDisabled':
     case 'AccountProblem':
       return {
         code: 'ACCESS_DENIED',
-        text: `access is denied to these credentials; allow ${permission(operation.verb)} (${facts.words})${describeHostStyle(facts, settings)}`,
+        text: `access is denied to these credentials; allow ${permission(operation.verb)} (${words})${describeHostStyle(error, settings)}`,
       };
     case 'InvalidObjectState':
       return {
@@ -215,8 +170,8 @@ function explainName(
     case 'XAmzContentChecksumMismatch':
       return {
         code: 'INTEGRITY',
-        text: `what arrived at the server is not what was sent (${facts.words})${
-          operation.verb === 'write' && facts.name !== 'XAmzContentSHA256Mismatch'
+        text: `what arrived at the server is not what was sent (${words})${
+          operation.verb === 'write' && code !== 'XAmzContentSHA256Mismatch'
             ? describeChecksumMode('; if no write succeeds, or none of a large instance', settings)
             : ''
         }`,
@@ -227,7 +182,7 @@ function explainName(
         text: `the server does not know AwsS3Storage.StorageClass "${settings.storageClass ?? ''}"`,
       };
     case 'InvalidTag':
-      return { code: 'BAD_CONFIG', text: `the server refuses AwsS3Storage.Tags (${facts.words})` };
+      return { code: 'BAD_CONFIG', text: `the server refuses AwsS3Storage.Tags (${words})` };
     case 'KMS.DisabledException':
     case 'KMS.NotFoundException':
     case 'KMS.InvalidStateException':
@@ -235,20 +190,20 @@ function explainName(
     case 'KMSInvalidStateException':
       return {
         code: 'BAD_CONFIG',
-        text: `the key AwsS3Storage.KmsKeyId cannot be used (${facts.words})`,
+        text: `the key AwsS3Storage.KmsKeyId cannot be used (${words})`,
       };
     case 'NotImplemented':
       return {
         code: 'BAD_CONFIG',
-        text: `the server does not support what was asked (${facts.words})${describeChecksumMode(';', settings)}`,
+        text: `the server does not support what was asked (${words})${describeChecksumMode(';', settings)}`,
       };
     case 'RequestTimeout':
       return { code: 'TIMEOUT', text: 'the server gave up waiting for the request' };
     default:
-      return isOfChecksums(facts, operation) && settings.checksumMode === 'WhenSupported'
+      return isOfChecksums(error, operation) && settings.checksumMode === 'WhenSupported'
         ? {
             code: 'BAD_CONFIG',
-            text: `the server refuses the checksum that is sent along (${facts.said})${describeChecksumMode(';', settings)}`,
+            text: `the server refuses the checksum that is sent along (${said})${describeChecksumMode(';', settings)}`,
           }
         : undefined;
   }
@@ -256,11 +211,12 @@ function explainName(
 
 /** Older Ceph, appliances and gateways refuse headers and elements that they do not know, each by another code. All that the XML of a
  *  write of ours has beside numbers and ETags are checksums. */
-function isOfChecksums({ name, words, status = 0 }: Facts, { verb }: Operation): boolean {
+function isOfChecksums(error: AnswerError, { verb }: Operation): boolean {
+  const { code = '', status } = error;
   if (status < 400 || status >= 500) return false;
   return (
-    /checksum|crc-?(32|64)|content-md5|trailer/i.test(`${name} ${words}`) ||
-    (name === 'MalformedXML' && verb === 'write')
+    /checksum|crc-?(32|64)|content-md5|trailer/i.test(`${code} ${wordsOf(error)}`) ||
+    (code === 'MalformedXML' && verb === 'write')
   );
 }
 
@@ -289,12 +245,14 @@ const WRONG_SIGNATURE: ReadonlySet<string> = new Set([
 
 /** Garage says AccessDenied, of a wrong secret "Invalid signature" and of an unknown key "No such key: GK…"; others have other words.
  *  Only plain ones count. */
-function findWrongKey({ name, words, status }: Facts): WrongKey | undefined {
-  const code = name.toLowerCase();
+function findWrongKey(error: AnswerError): WrongKey | undefined {
+  const { status } = error;
+  const code = error.code?.toLowerCase() ?? '';
   if (UNKNOWN_ACCESS_KEY.has(code)) return 'access key';
   if (WRONG_SIGNATURE.has(code)) return 'secret key';
   const isRefusal = status === 400 || status === 401 || status === 403;
   if (!isRefusal || code === 'requesttimetooskewed') return undefined;
+  const words = wordsOf(error);
   if (
     /\b(no such|unknown|invalid|malformed|unrecognized) access[ -]?key/i.test(words) ||
     isSaidOf(words, /access[ -]?key( id)?\b/gi, UNKNOWN, CLOSELY) ||
@@ -313,25 +271,27 @@ const CLOSELY = 100;
 const UNKNOWN = /\b(does not exist|do not exist|not found|unknown|not valid|has length)/i;
 const NO_MATCH = /\b(does not match|doesn't match|not match|mismatch)/i;
 
-function explainWrongKey(key: WrongKey, facts: Facts, settings: S3Settings): Explanation {
+function explainWrongKey(key: WrongKey, error: AnswerError, settings: S3Settings): Explanation {
   if (key === 'access key') {
     return {
       code: 'ACCESS_DENIED',
-      text: `the server does not know the access key; correct ${accessSource(settings)}`,
+      text: `the server does not know the access key; correct ${sourceOf('AwsS3Storage.AccessKey', settings)}`,
     };
   }
   const proxy = createProxyChoice(settings.proxies)(settings.endpoint ?? 'https://amazonaws.com');
   return {
     code: 'ACCESS_DENIED',
-    text: `the secret key does not belong to the access key, or something between changes the requests; correct ${secretSource(settings)}, or have proxies and gateways pass host name, path and headers on as they are${describeBetween(facts.headers, proxy?.setting)}`,
+    text: `the secret key does not belong to the access key, or something between changes the requests; correct ${sourceOf('AwsS3Storage.SecretKey', settings)}, or have proxies and gateways pass host name, path and headers on as they are${describeBetween(error.headers, proxy?.setting)}`,
   };
 }
 
 /** A server that knows buckets by the path alone takes what follows the host name for one. */
-function describeHostStyle({ bucket }: Facts, settings: S3Settings): string {
+function describeHostStyle({ answer }: AnswerError, settings: S3Settings): string {
   const { endpoint, virtualAddressing, bucketName } = settings;
   if (!virtualAddressing || endpoint === undefined) return '';
-  const isOther = bucket !== undefined && bucket !== bucketName;
+  const xml = readErrorXml(answer);
+  const bucket = readElement(xml, 'BucketName') ?? readElement(xml, 'Bucket') ?? bucketName;
+  const isOther = bucket !== bucketName;
   const what = isOther ? `; the server looked for a bucket "${oneLine(bucket, MAX_BUCKET)}"` : '';
   return `${what}; ${VIRTUAL_HINT}`;
 }
@@ -340,17 +300,12 @@ const MAX_BUCKET = 80;
 const VIRTUAL_HINT =
   'set AwsS3Storage.VirtualAddressing to false if the server has no host name for each bucket';
 
-function explainStatus(
-  facts: Facts,
-  { verb }: Operation,
-  settings: S3Settings,
-): Explanation | undefined {
-  const { status, said: answer } = facts;
-  if (status === undefined) return undefined;
-  if (status === 400 && facts.region !== undefined) {
-    return { code: 'BAD_CONFIG', text: describeRegion(facts, settings) };
+function explainStatus(error: AnswerError, { verb }: Operation, settings: S3Settings): Explanation {
+  const { status, said: answer } = error;
+  if (status === 400 && regionOf(error) !== undefined) {
+    return { code: 'BAD_CONFIG', text: describeRegion(error, settings) };
   }
-  if (status >= 300 && status < 400) return explainElsewhere(facts, settings);
+  if (status >= 300 && status < 400) return explainElsewhere(error, settings);
   if (status === 413) return explainTooLarge(describeBodyLimit(settings), answer);
   if (status === 401 || status === 403) {
     return {
@@ -404,27 +359,31 @@ function describeBodyLimit({ transfer }: S3Settings): string {
 }
 
 /** The region is to blame only where S3's own words say so. */
-function explainElsewhere(facts: Facts, settings: S3Settings): Explanation {
+function explainElsewhere(error: AnswerError, settings: S3Settings): Explanation {
   const { endpoint, endpointSetting, virtualAddressing, bucketName } = settings;
-  const location = readLocation(facts.headers['location']);
-  const isOtherRegion = facts.region !== undefined && facts.region !== settings.region;
+  const { code = '', location, said } = error;
+  const region = regionOf(error);
+  const isOtherRegion = region !== undefined && region !== settings.region;
   const isOfS3 =
-    facts.endpoint !== undefined || (facts.name.endsWith('Redirect') && location === undefined);
-  if (isOtherRegion || isOfS3) return { code: 'BAD_CONFIG', text: describeRegion(facts, settings) };
+    endpointOf(error) !== undefined || (code.endsWith('Redirect') && location === undefined);
+  if (isOtherRegion || isOfS3) return { code: 'BAD_CONFIG', text: describeRegion(error, settings) };
   const bucket = virtualAddressing ? { bucket: bucketName } : {};
-  return explainRedirect(
-    location,
-    { endpoint, addressSetting: endpointSetting, ...bucket },
-    facts.said,
-  );
+  return explainRedirect(location, { endpoint, addressSetting: endpointSetting, ...bucket }, said);
 }
 
-function describeRegion(facts: Facts, settings: S3Settings): string {
-  if (facts.region === undefined || facts.region === settings.region) {
-    const at = facts.endpoint === undefined ? '' : `, "${oneLine(facts.endpoint)}"`;
-    return `the bucket belongs to another endpoint${at} than that of AwsS3Storage.Region "${settings.region}"${where(settings)}; correct the one or the other (${facts.words})`;
+/** Where S3 says that the bucket is. */
+function endpointOf({ answer }: AnswerError): string | undefined {
+  return readElement(readErrorXml(answer), 'Endpoint');
+}
+
+function describeRegion(error: AnswerError, settings: S3Settings): string {
+  const region = regionOf(error);
+  if (region === undefined || region === settings.region) {
+    const endpoint = endpointOf(error);
+    const at = endpoint === undefined ? '' : `, "${oneLine(endpoint)}"`;
+    return `the bucket belongs to another endpoint${at} than that of AwsS3Storage.Region "${settings.region}"${where(settings)}; correct the one or the other (${wordsOf(error)})`;
   }
-  return `the bucket is in region "${facts.region}"; set AwsS3Storage.Region to it (now "${settings.region}")`;
+  return `the bucket is in region "${region}"; set AwsS3Storage.Region to it (now "${settings.region}")`;
 }
 
 function permission(verb: string): string {
@@ -443,16 +402,9 @@ function permission(verb: string): string {
   }
 }
 
-function secretSource(settings: S3Settings): string {
-  return settings.credentials === undefined
-    ? 'what the AWS environment or profile provides'
-    : 'AwsS3Storage.SecretKey';
-}
-
-function accessSource(settings: S3Settings): string {
-  return settings.credentials === undefined
-    ? 'what the AWS environment or profile provides'
-    : 'AwsS3Storage.AccessKey';
+/** @param setting that holds it where it is in the configuration */
+function sourceOf(setting: string, { credentials }: S3Settings): string {
+  return credentials === undefined ? 'what the AWS environment or profile provides' : setting;
 }
 
 function where(settings: S3Settings): string {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What is the SDK's about a request: where it goes, how it is signed, and its client's way to our transport.
+// What the SDK contributes: where requests go, how they are signed, and for its own client a handler over our transport.
 
 import { GetObjectCommand, type S3Client as SdkClient } from '@aws-sdk/client-s3';
 import { getEndpointFromInstructions } from '@smithy/core/endpoints';
@@ -8,35 +8,14 @@ import type { Answer, ExchangeRequest, Headers, Transport } from '../../http/tra
 import { asRecord, text } from '../../http/words.ts';
 import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
-import { assertMatches, isFailure, isFromStore, readError } from './answers.ts';
+import { exchange } from './answers.ts';
 import { buildQuery, type Query } from './requests.ts';
 
 /** What the SDK's client hands to our handler with each request. */
 export interface CallOptions {
   readonly abortSignal: AbortSignal;
-  /** Hears of a success, which the SDK may not be able to read. */
+  /** Is told of a success, before the SDK reads it. */
   readonly onAnswer: (answer: Answer) => void;
-}
-
-/** @throws AnswerError for an answer that is no success */
-export async function exchange(
-  transport: Transport,
-  {
-    key,
-    ...request
-  }: Omit<ExchangeRequest, 'isFromStore' | 'assertMatches'> & { readonly key: string },
-  isDocument = false,
-): Promise<Answer> {
-  const { method, headers } = request;
-  const answer = await transport.exchange({
-    ...request,
-    isFromStore: (given) => isFromStore(method, given, isDocument),
-    assertMatches: (given, connection) => {
-      assertMatches({ method, key, headers }, given, connection);
-    },
-  });
-  if (isFailure(answer)) throw readError(answer);
-  return answer;
 }
 
 /** Where requests for the bucket go and how they are signed. */
@@ -144,15 +123,19 @@ export function createHandler(transport: Transport) {
         receive: undefined,
         signal: abortSignal,
       };
-      // Beside our calls, the SDK itself asks for sessions of S3 Express; all else goes to servers of another kind.
+      // Sessions of S3 Express are begun by the SDK itself. All others are requests for credentials, to servers of another kind.
       const isForBucket = onAnswer !== undefined || query['session'] !== undefined;
-      const key = decodeURIComponent(sent.path);
       const answer = isForBucket
-        ? await exchange(transport, { ...request, key }, method !== 'DELETE')
+        ? await exchange(
+            transport,
+            { ...request, key: decodeURIComponent(sent.path) },
+            method !== 'DELETE',
+          )
         : await transport.exchange({ ...request, isFromStore: undefined });
       onAnswer?.(answer);
       const { status, body } = answer;
-      return { response: { statusCode: status, headers: { ...answer.headers }, body } };
+      // The answer itself is for what errors say of credentials (credential-errors.ts).
+      return { response: { statusCode: status, headers: { ...answer.headers }, body, answer } };
     },
     destroy: () => undefined,
     updateHttpClientConfig: () => undefined,
