@@ -6,9 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { beforeEach, describe, expect, test } from 'vitest';
+import type { StoreDependencies } from '../../src/config/settings.ts';
 import type { StorageErrorCode } from '../../src/errors.ts';
 import type { S3Settings } from '../../src/providers/s3/settings.ts';
-import { createS3Store, type S3Dependencies } from '../../src/providers/s3/store.ts';
+import { createS3Store } from '../../src/providers/s3/store.ts';
 import { withDeadline } from '../../src/store/deadline.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import {
@@ -41,7 +42,7 @@ const closing = useClosing();
 function open(
   { endpoint }: Pick<ScriptedServer, 'endpoint'>,
   changes: Partial<S3Settings> = {},
-  deps: Partial<S3Dependencies> = {},
+  deps: Partial<StoreDependencies> = {},
 ): ObjectStore {
   const settings = makeS3Settings({ endpoint, ...changes });
   return closing(createS3Store(settings, { log: makeLogger(), ...deps }));

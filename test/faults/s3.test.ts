@@ -5,8 +5,9 @@ import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { crc32, encodeCrc32 } from '../../src/checksums/checksums.ts';
+import type { StoreDependencies } from '../../src/config/settings.ts';
 import type { S3Settings } from '../../src/providers/s3/settings.ts';
-import { createS3Store, type S3Dependencies } from '../../src/providers/s3/store.ts';
+import { createS3Store } from '../../src/providers/s3/store.ts';
 import { withDeadline } from '../../src/store/deadline.ts';
 import {
   expectFailure,
@@ -29,7 +30,7 @@ const WRONG_CRC32 = 'AAAAAA==';
 const SIGNED = 'AWS4-SIGNED';
 
 const useS3 = () =>
-  useBench<Partial<S3Settings>, Partial<S3Dependencies>>({
+  useBench<Partial<S3Settings>, Partial<StoreDependencies>>({
     answer: answerS3,
     create: ({ endpoint }, changes, log, deps) => {
       const settings = makeS3Settings({ endpoint, maxRetries: 3, ...changes });

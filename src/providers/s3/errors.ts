@@ -313,6 +313,9 @@ function explainStatus(error: AnswerError, { verb }: Operation, settings: S3Sett
       text: `access is denied to these credentials; allow ${permission(verb)}, or look at ${settings.endpointSetting} (${answer})`,
     };
   }
+  // The answer to a HEAD has no body to say NoSuchKey.
+  if (status === 404 && verb === 'look up')
+    return { code: 'NOT_FOUND', text: 'there is no such object' };
   if (status === 404) {
     return {
       code: 'BAD_CONFIG',

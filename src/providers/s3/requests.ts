@@ -32,8 +32,8 @@ export interface Requests {
   /** Headers of a new object: for a PUT and for CreateMultipartUpload.
    *  @param crc32 of all its bytes */
   object(key: string, crc32: number): Headers;
-  /** A write in one request. */
-  put(key: string, body: Body, signal: AbortSignal): Promise<ObjectRequest>;
+  /** A write in one request. @param onlyIfVersion as in PutOptions */
+  put(key: string, body: Body, signal: AbortSignal, onlyIfVersion?: string): Promise<ObjectRequest>;
   /** UploadPart. */
   part(
     key: string,
@@ -75,25 +75,17 @@ export function createRequests(settings: S3Settings): Requests {
       [`x-amz-meta-${CRC32_METADATA}`]: encodeCrc32(crc32),
       [`x-amz-meta-${NAME_METADATA}`]: nameOf(key),
     }),
-    async put(key, body, signal) {
+    async put(key, body, signal, onlyIfVersion) {
       const content = hold(body);
       const { headers, crc32 } = await describe(content, signal);
-      return {
-        method: 'PUT',
-        key,
-        headers: { ...requests.object(key, crc32), ...headers },
-        content,
-      };
+      const condition = onlyIfVersion === undefined ? {} : { 'if-match': onlyIfVersion };
+      const all = { ...requests.object(key, crc32), ...headers, ...condition };
+      return { method: 'PUT', key, headers: all, content };
     },
     async part(key, { uploadId, number, crc32 }, content, signal) {
       const { headers } = await describe(content, signal, crc32);
-      return {
-        method: 'PUT',
-        key,
-        query: { partNumber: String(number), uploadId },
-        headers,
-        content,
-      };
+      const query = { partNumber: String(number), uploadId };
+      return { method: 'PUT', key, query, headers, content };
     },
     get: (key, range, headers = {}) => ({
       method: 'GET',
