@@ -409,12 +409,13 @@ describe("credentials of the SDK's chain", () => {
       return { AWS_CONFIG_FILE: path };
     }
 
-    const put = async (changes: Changes, times = 1) => {
+    const put = async (changes: Changes, times = 1, afterwards = () => Promise.resolve()) => {
       await withEnvironment({ ...nowhere(), ...changes }, async () => {
         const store = open(server, { credentials: undefined });
         for (let time = 0; time < times; time++) {
           await store.put('key', makeBody(makeBytes(10)), { signal: never() });
         }
+        await afterwards();
       });
     };
     const keysUsed = () =>
@@ -510,11 +511,12 @@ describe("credentials of the SDK's chain", () => {
         `echo run >> ${join(folder, 'runs')}`,
         `echo '{"Version":1,"AccessKeyId":"of-the-program","SecretAccessKey":"s","Expiration":"${soon}"}'`,
       );
-      await put(await writeConfig(`[default]\ncredential_process = ${program}\n`), 3);
+      const runs = async () =>
+        (await readFile(join(folder, 'runs'), 'utf8')).split('run').length - 1;
+      await put(await writeConfig(`[default]\ncredential_process = ${program}\n`), 3, async () => {
+        await expect.poll(runs, { timeout: 10_000 }).toBeGreaterThan(1);
+      });
       expect(new Set(keysUsed())).toEqual(new Set(['of-the-program']));
-      await expect
-        .poll(async () => (await readFile(join(folder, 'runs'), 'utf8')).split('run').length - 1)
-        .toBeGreaterThan(1);
     });
 
     test('a profile for which nobody is signed in', async () => {

@@ -10,6 +10,7 @@ import {
 import { AnswerError } from '../../http/answer-error.ts';
 import { createRetry } from '../../http/retry.ts';
 import type { Answer, Headers, Transport } from '../../http/transport.ts';
+import { once } from '../../store/once.ts';
 import { classify, exchange, readError } from './answers.ts';
 import type { Credentials } from './credentials.ts';
 import { buildQuery, encode, type ObjectRequest } from './requests.ts';
@@ -37,7 +38,7 @@ export class S3Client {
   readonly #options: ClientOptions;
   readonly #sdk: SdkClient;
   #region: string;
-  #target: Promise<Target> | undefined;
+  #resolve: () => Promise<Target>;
 
   constructor(options: ClientOptions) {
     const { settings } = options;
@@ -56,6 +57,7 @@ export class S3Client {
       maxAttempts: 1,
       requestHandler: createHandler(options.transport),
     });
+    this.#resolve = this.#resolveOnce();
   }
 
   /** Put, get, head or delete of one object, or a part of an upload.
@@ -120,14 +122,8 @@ export class S3Client {
     this.#sdk.destroy();
   }
 
-  async #resolve(): Promise<Target> {
-    this.#target ??= resolveTarget(this.#sdk, this.#options.settings.bucketName);
-    try {
-      return await this.#target;
-    } catch (thrown) {
-      this.#target = undefined;
-      throw thrown;
-    }
+  #resolveOnce(): () => Promise<Target> {
+    return once(() => resolveTarget(this.#sdk, this.#options.settings.bucketName));
   }
 
   /** @param commandName with `input` for the log, as the SDK names and describes it */
@@ -198,7 +194,7 @@ export class S3Client {
     // It becomes a part of the host's name.
     if (!isElsewhere || named === usedRegion || !REGION.test(named ?? '')) return false;
     this.#region = named ?? '';
-    this.#target = undefined;
+    this.#resolve = this.#resolveOnce();
     return true;
   }
 }

@@ -120,7 +120,6 @@ export function createHandler(transport: Transport) {
         path: sent.path + buildQuery(query),
         headers,
         content: toBody(sent.body),
-        receive: undefined,
         signal: abortSignal,
       };
       // Sessions of S3 Express are begun by the SDK itself. All others are requests for credentials, to servers of another kind.
@@ -131,7 +130,7 @@ export function createHandler(transport: Transport) {
             { ...request, key: decodeURIComponent(sent.path) },
             method !== 'DELETE',
           )
-        : await transport.exchange({ ...request, isFromStore: undefined });
+        : await transport.exchange(request);
       onAnswer?.(answer);
       const { status, body } = answer;
       // The answer itself is for what errors say of credentials (credential-errors.ts).
