@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What a request that got no answer tells the user: which setting to look at.
+// What a failed request tells the user: which setting to look at. Answers that a provider's own codes explain are its own business.
 
 import type { StorageErrorCode } from '../errors.ts';
+import type { AnswerError } from './answer-error.ts';
 import type { TransportError } from './transport.ts';
 import { oneLine, text } from './words.ts';
 
@@ -198,6 +199,45 @@ function describeTls({ code, message }: TransportError): string {
   const at = parts.indexOf('SSL routines');
   const reason = (at < 0 ? undefined : text(parts[at + 2])) ?? code;
   return oneLine(reason.replace(/^(?:sslv3|tlsv1\d?|ssl\/tls) (?:alert )?/, ''));
+}
+
+/** What the status of an answer tells where its code tells no more.
+ *  @param service that was to answer, such as "an S3 server" */
+export function explainStatus(
+  { status, location, said }: AnswerError,
+  destination: Destination,
+  service: string,
+): Explanation {
+  const { addressSetting, endpoint } = destination;
+  if (status < 300) {
+    return {
+      code: 'UNAVAILABLE',
+      text: `the answer makes no sense; does ${addressSetting} name ${service}? (${said})`,
+    };
+  }
+  if (status < 400) return explainRedirect(location, { addressSetting, endpoint }, said);
+  switch (status) {
+    case 408:
+      return { code: 'TIMEOUT', text: `the server gave up waiting (${said})` };
+    case 413:
+      return { code: 'BAD_CONFIG', text: `${tooLarge(destination.bodyLimit)} (${said})` };
+    case 416:
+      return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
+    case 429:
+      return explainThrottling(destination.section, said);
+    default:
+      break;
+  }
+  if (status >= 500) return { code: 'UNAVAILABLE', text: `the server failed (${said})` };
+  const hint = status === 400 ? describeUnderscore(endpoint) : '';
+  return { code: 'INTERNAL', text: `the server refused the request (${said})${hint}` };
+}
+
+export function explainThrottling(section: string, said: string): Explanation {
+  return {
+    code: 'THROTTLED',
+    text: `the server asks for fewer requests; lower ${section}.MaxConnections if this persists (${said})`,
+  };
 }
 
 /** An answer with status 413, mostly of a gateway. @param bodyLimit as in Destination */

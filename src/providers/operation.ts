@@ -3,6 +3,8 @@
 
 import { randomUUID } from 'node:crypto';
 import { StorageError } from '../errors.ts';
+import { AnswerError } from '../http/answer-error.ts';
+import type { Explanation } from '../http/network-errors.ts';
 import {
   abortReason,
   createAbortController,
@@ -17,6 +19,23 @@ export interface Operation {
   /** For the message: "write", "read", "delete", "list", "look up", "check". */
   readonly verb: string;
   readonly key: string | undefined;
+}
+
+/** @param place that the operation was for: kind "S3 bucket", name "images"
+ *  @param cause without what no log may show */
+export function describeFailure(
+  { code, text }: Explanation,
+  { verb, key }: Operation,
+  place: { readonly kind: string; readonly name: string },
+  cause: unknown,
+): StorageError {
+  const whole = `${place.kind} "${place.name}"`;
+  const subject = key === undefined ? whole : `"${key}" in ${whole}`;
+  return new StorageError(code, `cannot ${verb} ${subject}: ${text}`, {
+    key: key ?? place.name,
+    cause,
+    requestId: cause instanceof AnswerError ? cause.requestId : undefined,
+  });
 }
 
 export type Run = <T>(

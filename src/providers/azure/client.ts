@@ -51,12 +51,14 @@ export interface Client {
   /** One call of the SDK's client, with retries. @param call must pass the signal on as `abortSignal` */
   call<T>(signal: AbortSignal, call: (container: ContainerClient) => Promise<T>): Promise<T>;
   /** The same with other retries. */
-  with(retries: Pick<RetryOptions, 'maxRetries' | 'retryConnecting'>): Client;
+  with(changes: Partial<Retries>): Client;
   /** With the signature, where there is one. */
   readonly url: string;
   /** Where tokens come from, with AccountUrl. */
   readonly tokens: TokenSource | undefined;
 }
+
+type Retries = Pick<RetryOptions, 'maxRetries' | 'retryConnecting'>;
 
 export function createClient(settings: AzureSettings, transport: Transport, log: Logger): Client {
   takeSdkLog(log);
@@ -158,7 +160,7 @@ export function createClient(settings: AzureSettings, transport: Transport, log:
     newPipeline(undefined, { httpClient: { sendRequest: sendForSdk }, retryOptions: NO_RETRIES }),
   );
 
-  function open(retries: Pick<RetryOptions, 'maxRetries' | 'retryConnecting'>): Client {
+  function open(retries: Retries): Client {
     const retry = createRetry({
       ...retries,
       classify: (thrown) =>
@@ -174,7 +176,7 @@ export function createClient(settings: AzureSettings, transport: Transport, log:
             throw toAnswerError(thrown);
           }
         }),
-      with: open,
+      with: (changes) => open({ ...retries, ...changes }),
       url,
       tokens,
     };

@@ -6,10 +6,8 @@ import { AnswerError, type Refusal } from '../../http/answer-error.ts';
 import { describeBetween } from '../../http/foreign-answers.ts';
 import {
   type Destination,
-  describeUnderscore,
   type Explanation,
-  explainRedirect,
-  explainTooLarge,
+  explainStatus,
   explainTransport,
 } from '../../http/network-errors.ts';
 import { createProxyChoice } from '../../http/proxies.ts';
@@ -24,7 +22,7 @@ import {
   rephrase,
   textOf,
 } from '../../http/words.ts';
-import type { Operation } from '../operation.ts';
+import { describeFailure, type Operation } from '../operation.ts';
 import { type Access, accountSetting } from './account.ts';
 import type { AzureSettings } from './settings.ts';
 
@@ -57,14 +55,9 @@ export function toAzureError(
 ): StorageError {
   if (thrown instanceof StorageError) return thrown;
   const failure = failureBeneath(thrown);
-  const { code, text } = explain(thrown, failure, operation, context);
-  const container = `Azure container "${context.settings.containerName}"`;
-  const subject = operation.key === undefined ? container : `"${operation.key}" in ${container}`;
-  return new StorageError(code, `cannot ${operation.verb} ${subject}: ${text}`, {
-    key: operation.key ?? context.settings.containerName,
-    cause: withoutRequest(failure),
-    ...(failure instanceof AnswerError ? { requestId: failure.requestId } : {}),
-  });
+  const explanation = explain(thrown, failure, operation, context);
+  const place = { kind: 'Azure container', name: context.settings.containerName };
+  return describeFailure(explanation, operation, place, withoutRequest(failure));
 }
 
 function explain(
@@ -73,11 +66,14 @@ function explain(
   operation: Operation,
   context: ErrorContext,
 ): Explanation {
-  if (failure instanceof TransportError) {
-    return explainTransport(failure, destinationOf(operation, context, thrown));
-  }
+  const destination = destinationOf(operation, context, failure !== thrown);
+  if (failure instanceof TransportError) return explainTransport(failure, destination);
   if (failure instanceof AnswerError) {
-    return explainCode(failure, operation, context) ?? explainStatus(failure, context);
+    return (
+      explainCode(failure, operation, context) ??
+      explainDenial(failure, context) ??
+      explainStatus(failure, destination, 'an Azure Blob service')
+    );
   }
   return (
     explainToken(thrown, context) ?? {
@@ -106,9 +102,9 @@ export const TOKEN_WAIT = {
 /** Above it, blobs go in blocks of 16 MB. */
 const BODY_LIMIT = ' to 64 MB at least';
 
-function destinationOf(operation: Operation, context: ErrorContext, thrown: unknown): Destination {
+/** @param isToken what failed was a request for a token, whose errors come wrapped */
+function destinationOf(operation: Operation, context: ErrorContext, isToken: boolean): Destination {
   const setting = accountSetting(context.settings);
-  const isToken = !(thrown instanceof TransportError);
   return {
     section: 'AzureBlobStorage',
     target: isToken ? TOKEN_WAIT.name : context.origin,
@@ -353,44 +349,22 @@ function explainPermission({ verb }: Operation, { access, settings }: ErrorConte
   return `the identity behind ${accountSetting(settings)} lacks a role for this (…/${action}); assign it "Storage Blob Data Contributor" on container "${settings.containerName}"; a new assignment takes up to ten minutes`;
 }
 
-function explainStatus(
-  { status, location, said: answer }: AnswerError,
-  context: ErrorContext,
-): Explanation {
-  const setting = accountSetting(context.settings);
-  if (status >= 300 && status < 400) {
-    const destination = { endpoint: context.origin, addressSetting: setting };
-    return explainRedirect(location, destination, answer);
-  }
-  if (status === 413) return explainTooLarge(BODY_LIMIT, answer);
+/** Answers without a code, mostly of gateways. */
+function explainDenial(
+  { status, said }: AnswerError,
+  { settings, origin }: ErrorContext,
+): Explanation | undefined {
+  const setting = accountSetting(settings);
   if (status === 401 || status === 403) {
     return {
       code: 'ACCESS_DENIED',
-      text: `access is denied; see that ${setting} is right (${answer})`,
+      text: `access is denied; see that ${setting} is right (${said})`,
     };
   }
-  if (status === 404) {
-    return {
-      code: 'BAD_CONFIG',
-      text: `what answers at ${context.origin} is no Azure Blob service; correct ${setting} (${answer})`,
-    };
-  }
-  if (status === 416) return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
-  if (status === 429) {
-    return {
-      code: 'THROTTLED',
-      text: `the server asks for fewer requests; lower AzureBlobStorage.MaxConnections if this persists (${answer})`,
-    };
-  }
-  if (status === 408) return { code: 'TIMEOUT', text: `the server gave up waiting (${answer})` };
-  if (status >= 500) return { code: 'UNAVAILABLE', text: `the server failed (${answer})` };
-  if (status >= 400) {
-    const hint = status === 400 ? describeUnderscore(context.origin) : '';
-    return { code: 'INTERNAL', text: `the server refused the request (${answer})${hint}` };
-  }
+  if (status !== 404) return undefined;
   return {
-    code: 'UNAVAILABLE',
-    text: `the answer makes no sense; does ${setting} name an Azure Blob service? (${answer})`,
+    code: 'BAD_CONFIG',
+    text: `what answers at ${origin} is no Azure Blob service; correct ${setting} (${said})`,
   };
 }
 

@@ -26,10 +26,7 @@ export interface AzureDependencies extends StoreDependencies {
 export function createAzureStore(settings: AzureSettings, deps: AzureDependencies): ObjectStore {
   const transport = createTransport(settings);
   const client = createClient(settings, transport, deps.log);
-  const removing = client.with({
-    maxRetries: removalRetries(settings.maxRetries),
-    retryConnecting: true,
-  });
+  const removing = client.with({ maxRetries: removalRetries(settings.maxRetries) });
   const context: ErrorContext = {
     settings,
     access: describeAccess(settings, client.url),

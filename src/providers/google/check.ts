@@ -18,7 +18,7 @@ import type { Client } from './client.ts';
 import { CredentialsError } from './credentials.ts';
 import { isRetained, isThrottling, permissionIn, toGoogleError } from './errors.ts';
 import { type Requests, readGranted, removeObject } from './requests.ts';
-import type { Resumable } from './resumable.ts';
+import { tryResumable } from './resumable.ts';
 import type { GoogleSettings } from './settings.ts';
 
 const NEEDED = ['storage.objects.create', 'storage.objects.get', 'storage.objects.delete'] as const;
@@ -29,7 +29,6 @@ export interface CheckDependencies extends Pick<ObjectStore, 'put' | 'get'> {
   readonly settings: GoogleSettings;
   readonly client: Client;
   readonly requests: Requests;
-  readonly resumable: Resumable;
   readonly cleanups: Cleanups;
   readonly log: Logger;
   /** The RootPath. */
@@ -127,8 +126,7 @@ const readOnce: Trial = async (deps, key, signal) => {
 };
 
 const tryOut: Trial = async (deps, key, signal) => {
-  const { client, resumable } = deps;
-  const name = `the server at ${client.target}`;
+  const name = `the server at ${deps.client.target}`;
   const read = async (...[range, sink]: Parameters<Parameters<typeof verifyProbe>[0]>) => {
     try {
       await deps.get(key, range, sink, { signal });
@@ -138,7 +136,7 @@ const tryOut: Trial = async (deps, key, signal) => {
   };
   await verifyProbe(read, { name, setting: 'GoogleCloudStorage.Endpoint' });
   try {
-    await resumable.tryOut(key, signal);
+    await tryResumable(deps, key, signal);
   } catch (thrown) {
     const error = explain(deps, 'write', key, thrown);
     if (!isUnsupported(thrown)) throw error;

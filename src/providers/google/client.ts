@@ -29,7 +29,7 @@ export interface Client {
   /** Repeats work that makes one or more attempts. */
   readonly repeat: Retry;
   /** The same with other retries. */
-  with(retries: Retries): Client;
+  with(changes: Partial<Retries>): Client;
   /** Where requests go, for messages. */
   readonly target: string;
   /** What is being waited for when nothing happens. */
@@ -80,7 +80,7 @@ export function createClient(options: ClientOptions, retries: Retries): Client {
     send: (request, signal) => repeat(signal, () => attempt(request, signal)),
     attempt,
     repeat,
-    with: (others) => createClient(options, others),
+    with: (changes) => createClient(options, { ...retries, ...changes }),
     target,
     describeWait: () =>
       credentials.isWaiting()

@@ -5,10 +5,9 @@ import { StorageError } from '../../errors.ts';
 import { AnswerError, type Refusal } from '../../http/answer-error.ts';
 import {
   type Destination,
-  describeUnderscore,
   type Explanation,
-  explainRedirect,
-  explainTooLarge,
+  explainStatus,
+  explainThrottling,
   explainTransport,
 } from '../../http/network-errors.ts';
 import { failureBeneath, type RetryReason } from '../../http/retry.ts';
@@ -25,7 +24,7 @@ import {
   text,
   textOf,
 } from '../../http/words.ts';
-import type { Operation } from '../operation.ts';
+import { describeFailure, type Operation } from '../operation.ts';
 import { CredentialsError, TOKEN_SERVER } from './credentials.ts';
 import { describePlaces, hideTokens, libraryWords } from './default-credentials.ts';
 import type { GoogleSettings } from './settings.ts';
@@ -92,15 +91,10 @@ export function toGoogleError(
   if (thrown instanceof StorageError) return thrown;
   const cause = failureBeneath(thrown);
   if (cause instanceof StorageError) return cause;
-  const { code, text } = explain(thrown, cause, operation, settings, target);
-  const bucket = `Google Cloud Storage bucket "${settings.bucketName}"`;
-  const subject = operation.key === undefined ? bucket : `"${operation.key}" in ${bucket}`;
-  const requestId = thrown instanceof AnswerError ? thrown.requestId : undefined;
-  return new StorageError(code, `cannot ${operation.verb} ${subject}: ${text}`, {
-    key: operation.key ?? settings.bucketName,
-    cause: thrown instanceof CredentialsError ? withoutRequest(thrown) : thrown,
-    ...(requestId === undefined ? {} : { requestId }),
-  });
+  const explanation = explain(thrown, cause, operation, settings, target);
+  const place = { kind: 'Google Cloud Storage bucket', name: settings.bucketName };
+  const told = thrown instanceof CredentialsError ? withoutRequest(thrown) : thrown;
+  return describeFailure(explanation, operation, place, told);
 }
 
 function explain(
@@ -110,11 +104,15 @@ function explain(
   settings: GoogleSettings,
   target: string,
 ): Explanation {
-  if (thrown instanceof AnswerError) return explainAnswer(thrown, operation, settings);
-  if (cause instanceof TransportError) {
-    const isForToken = thrown instanceof CredentialsError;
-    return explainTransport(cause, destinationOf(isForToken, operation, settings, target));
+  const isForToken = thrown instanceof CredentialsError;
+  const destination = destinationOf(isForToken, operation, settings, target);
+  if (thrown instanceof AnswerError) {
+    return (
+      explainAnswer(thrown, operation, settings) ??
+      explainStatus(thrown, destination, 'a server of Google Cloud Storage')
+    );
   }
+  if (cause instanceof TransportError) return explainTransport(cause, destination);
   if (thrown instanceof CredentialsError) return explainCredentials(thrown, settings);
   const words = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
   return { code: 'INTERNAL', text: `unexpected ${words}` };
@@ -161,14 +159,9 @@ function explainAnswer(
   error: AnswerError,
   operation: Operation,
   settings: GoogleSettings,
-): Explanation {
+): Explanation | undefined {
   const { status, said: answer, message } = error;
-  if (isThrottling(error)) {
-    return {
-      code: 'THROTTLED',
-      text: `the server asks for fewer requests; lower GoogleCloudStorage.MaxConnections if this persists (${answer})`,
-    };
-  }
+  if (isThrottling(error)) return explainThrottling('GoogleCloudStorage', answer);
   if (isMismatch(error)) {
     return {
       code: 'INTEGRITY',
@@ -185,36 +178,21 @@ function explainAnswer(
     case 404:
       // Of a missing object that would be the end of it, of somebody else's page it must not be.
       return /<(!doctype )?html/i.test(message)
-        ? explainStranger(answer)
+        ? explainOtherServer(answer)
         : explainNotFound(error, answer, operation, settings);
+    case 405:
+      return explainOtherServer(answer);
     case 412:
       return { code: 'NOT_FOUND', text: 'the object that it was to replace is not there any more' };
-    case 413:
-      return explainTooLarge(BODY_LIMIT, answer);
-    case 416:
-      return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
-    case 405:
-      return explainStranger(answer);
     default:
-      break;
+      return undefined;
   }
-  if (status >= 500 || status === 408) {
-    return { code: 'UNAVAILABLE', text: `the server failed (${answer})` };
-  }
-  if (status >= 400) {
-    return { code: 'INTERNAL', text: `the server refused the request (${answer})` };
-  }
-  const destination = {
-    endpoint: settings.endpoint,
-    addressSetting: 'GoogleCloudStorage.Endpoint',
-  };
-  return explainRedirect(error.location, destination, answer);
 }
 
 /** Large objects go in one stream. */
 const BODY_LIMIT = ' to the size of the largest file';
 
-function explainStranger(answer: string): Explanation {
+function explainOtherServer(answer: string): Explanation {
   return {
     code: 'BAD_CONFIG',
     text: `what answers is no server of Google Cloud Storage; correct GoogleCloudStorage.Endpoint (${answer})`,
@@ -225,7 +203,7 @@ function explainBadRequest(
   error: AnswerError,
   answer: string,
   settings: GoogleSettings,
-): Explanation {
+): Explanation | undefined {
   const { message } = error;
   if (/requester pays/i.test(message)) {
     return {
@@ -248,8 +226,7 @@ function explainBadRequest(
       text: `the server expects TLS; write "https://" in GoogleCloudStorage.Endpoint (${answer})`,
     };
   }
-  const hint = describeUnderscore(settings.endpoint);
-  return { code: 'INTERNAL', text: `the server refused the request (${answer})${hint}` };
+  return undefined;
 }
 
 function explainUnauthorized(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Large contents over a session that survives broken connections: what the server has, it keeps. One stream, since parallel parts would
-// need either permissions beyond objects.create (XML multipart uploads) or parts that lie in the bucket as objects (compose).
+// Large contents over a session that survives broken connections: what the server has, it keeps. They go in one stream, since parallel
+// parts would need permissions beyond objects.create (XML multipart uploads) or would lie in the bucket as objects (compose).
 // @see https://docs.cloud.google.com/storage/docs/performing-resumable-uploads
 
 import { AnswerError } from '../../http/answer-error.ts';
@@ -9,7 +9,7 @@ import { type Answer, TransportError } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
 import type { Cleanups } from '../cleanups.ts';
-import type { Client, GoogleRequest } from './client.ts';
+import type { Client } from './client.ts';
 import { assertMatches, isOfUpload, type Requests, readSession, verifyStored } from './requests.ts';
 
 /** "Go on": the server has a part. */
@@ -21,156 +21,182 @@ const ANY_CRC32C = 'AAAAAA==';
 /** A session left behind takes no space that is billed, and ends by itself after a week. */
 const CANCEL_TIMEOUT_MS = 10_000;
 
-export interface Resumable {
-  put(key: string, body: Body, options: PutOptions): Promise<void>;
-  /** A session that is begun and cancelled: whether the server knows them. Nothing is stored. */
-  tryOut(key: string, signal: AbortSignal): Promise<void>;
-}
-
-export function createResumable(deps: {
+export interface ResumableDependencies {
   readonly client: Client;
   readonly requests: Requests;
   /** Failed sessions are cancelled there. */
   readonly cleanups: Cleanups;
   readonly log: Logger;
-}): Resumable {
-  const { client, requests, cleanups, log } = deps;
+}
 
-  /** @returns path and query of the session: whoever knows them may write the object, so that no log shows them */
-  async function begin(
+export async function putResumable(
+  deps: ResumableDependencies,
+  key: string,
+  body: Body,
+  options: PutOptions,
+): Promise<void> {
+  const crc32c = await deps.requests.checksum(body, options.signal);
+  await new Upload(deps, key, body, crc32c, options).run();
+}
+
+/** Begins a session and cancels it, to learn whether the server knows them. Nothing is stored. */
+export async function tryResumable(
+  { client, requests }: ResumableDependencies,
+  key: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const session = await client.repeat(signal, () =>
+    begin(client, requests.beginResumable(key, 1, ANY_CRC32C), signal),
+  );
+  // Emulators let it be; nothing waits for its bytes.
+  await cancel(client, session).catch(() => undefined);
+}
+
+class Upload {
+  readonly #deps: ResumableDependencies;
+  readonly #key: string;
+  readonly #body: Body;
+  readonly #crc32c: string;
+  readonly #options: PutOptions;
+  #session: string | undefined;
+  #offset = 0;
+  /** False: how much has arrived, only the server knows. */
+  #isOffsetKnown = true;
+
+  constructor(
+    deps: ResumableDependencies,
     key: string,
-    sizeBytes: number,
+    body: Body,
     crc32c: string,
-    { signal, onlyIfVersion }: PutOptions,
-  ): Promise<string> {
-    const request = requests.beginResumable(key, sizeBytes, crc32c, onlyIfVersion);
-    const session = readSession(await client.attempt(request, signal));
-    if (session !== undefined) return session;
-    throw new TransportError('NO_SESSION', 'the server began no upload', true, undefined);
+    options: PutOptions,
+  ) {
+    this.#deps = deps;
+    this.#key = key;
+    this.#body = body;
+    this.#crc32c = crc32c;
+    this.#options = options;
   }
 
-  function send(
-    key: string,
-    session: string,
-    content: Body | undefined,
-    contentRange: string,
-    signal: AbortSignal,
-  ): Promise<Answer> {
-    return client.attempt(
-      {
-        method: 'PUT',
-        path: session,
-        headers: {
-          'content-length': String(content?.sizeBytes ?? 0),
-          'content-range': contentRange,
-        },
-        content,
-        accept: RESUME_INCOMPLETE,
-        isAnswer: isOfUpload,
-        assertMatches: assertMatches(key),
-      },
+  async run(): Promise<void> {
+    const { client, cleanups } = this.#deps;
+    try {
+      await client.repeat(this.#options.signal, () => this.#attempt());
+    } catch (thrown) {
+      const left = this.#session;
+      // Not awaited: the caller may be at its deadline.
+      if (left !== undefined) cleanups.add(() => this.#clear(left));
+      throw thrown;
+    }
+  }
+
+  async #attempt(): Promise<void> {
+    this.#session ??= await this.#begin();
+    try {
+      while (!(await this.#advance(this.#session))) {
+        // What the server did not keep is sent again.
+      }
+    } catch (thrown) {
+      this.#isOffsetKnown = false;
+      if (!isGone(thrown)) throw thrown;
+      this.#session = undefined;
+      this.#offset = 0;
+      this.#isOffsetKnown = true;
+      throw new TransportError('SESSION_LOST', 'the server lost the upload', true, thrown);
+    }
+  }
+
+  #begin(): Promise<string> {
+    const { client, requests, cleanups } = this.#deps;
+    const { signal, onlyIfVersion } = this.#options;
+    const { sizeBytes } = this.#body;
+    const request = requests.beginResumable(this.#key, sizeBytes, this.#crc32c, onlyIfVersion);
+    return cleanups.start(
       signal,
+      (outliving) => begin(client, request, outliving),
+      (late) => this.#clear(late),
     );
   }
 
-  async function cancel(session: string): Promise<void> {
-    const request: GoogleRequest = {
-      method: 'DELETE',
-      path: session,
-      headers: { 'content-length': '0' },
-      accept: CANCELLED,
-      isAnswer: () => true,
-    };
-    await client.attempt(request, AbortSignal.timeout(CANCEL_TIMEOUT_MS));
+  /** @returns true once the server has all */
+  async #advance(session: string): Promise<boolean> {
+    const { sizeBytes } = this.#body;
+    const offset = this.#offset;
+    const answer = this.#isOffsetKnown
+      ? await this.#send(
+          session,
+          window(this.#body, offset, sizeBytes),
+          `bytes ${offset}-${sizeBytes - 1}/${sizeBytes}`,
+        )
+      : await this.#send(session, undefined, `bytes */${sizeBytes}`);
+    if (answer.status !== RESUME_INCOMPLETE) {
+      const sent = { key: this.#key, sizeBytes, crc32c: this.#crc32c };
+      await verifyStored(this.#deps, sent, answer, this.#options.signal);
+      return true;
+    }
+    const next = readOffset(answer);
+    // All that is done is not answered so, and more than there is belongs to another upload.
+    if (next >= sizeBytes || (this.#isOffsetKnown && next <= offset)) {
+      const words =
+        next >= sizeBytes
+          ? `the server says that it has ${next} of ${sizeBytes} bytes, and is not done`
+          : 'the server took nothing';
+      throw new TransportError('NO_PROGRESS', words, true, undefined);
+    }
+    this.#offset = next;
+    this.#isOffsetKnown = true;
+    return false;
   }
 
-  async function clear(key: string, session: string): Promise<void> {
+  #send(session: string, content: Body | undefined, contentRange: string): Promise<Answer> {
+    const request = {
+      method: 'PUT',
+      path: session,
+      headers: {
+        'content-length': String(content?.sizeBytes ?? 0),
+        'content-range': contentRange,
+      },
+      content,
+      accept: RESUME_INCOMPLETE,
+      isAnswer: isOfUpload,
+      assertMatches: assertMatches(this.#key),
+    } as const;
+    return this.#deps.client.attempt(request, this.#options.signal);
+  }
+
+  async #clear(session: string): Promise<void> {
+    const { client, log } = this.#deps;
     try {
-      await cancel(session);
+      await cancel(client, session);
     } catch (thrown) {
       if (isGone(thrown)) return;
       const reason = thrown instanceof Error ? thrown.name : String(thrown);
       log.info(
-        `Google Cloud Storage: the failed upload of "${key}" could not be cancelled (${reason}); it ends by itself after a week`,
+        `Google Cloud Storage: the failed upload of "${this.#key}" could not be cancelled (${reason}); it ends by itself after a week`,
       );
     }
   }
+}
 
-  return {
-    async put(key, body, options) {
-      const { signal } = options;
-      const { sizeBytes } = body;
-      const crc32c = await requests.checksum(body, signal);
-      let session: string | undefined;
-      let isCertain = true;
-      let offset = 0;
+/** @returns path and query of the session. Who knows them may write the object, so that no log shows them */
+async function begin(
+  client: Client,
+  request: ReturnType<Requests['beginResumable']>,
+  signal: AbortSignal,
+): Promise<string> {
+  const session = readSession(await client.attempt(request, signal));
+  if (session !== undefined) return session;
+  throw new TransportError('NO_SESSION', 'the server began no upload', true, undefined);
+}
 
-      /** @returns true once the server has all */
-      async function advance(path: string): Promise<boolean> {
-        const answer = isCertain
-          ? await send(
-              key,
-              path,
-              window(body, offset, sizeBytes),
-              `bytes ${offset}-${sizeBytes - 1}/${sizeBytes}`,
-              signal,
-            )
-          : await send(key, path, undefined, `bytes */${sizeBytes}`, signal);
-        if (answer.status !== RESUME_INCOMPLETE) {
-          await verifyStored(deps, { key, sizeBytes, crc32c }, answer, signal);
-          return true;
-        }
-        const next = readOffset(answer);
-        // All that is done is not answered so, and more than there is belongs to another upload.
-        if (next >= sizeBytes || (isCertain && next <= offset)) {
-          const words =
-            next >= sizeBytes
-              ? `the server says that it has ${next} of ${sizeBytes} bytes, and is not done`
-              : 'the server took nothing';
-          throw new TransportError('NO_PROGRESS', words, true, undefined);
-        }
-        offset = next;
-        isCertain = true;
-        return false;
-      }
-
-      async function work(): Promise<void> {
-        session ??= await cleanups.start(
-          signal,
-          (outliving) => begin(key, sizeBytes, crc32c, { ...options, signal: outliving }),
-          (late) => clear(key, late),
-        );
-        try {
-          while (!(await advance(session))) {
-            // What the server did not keep is sent again.
-          }
-        } catch (thrown) {
-          // How much has arrived, only the server knows.
-          isCertain = false;
-          if (!isGone(thrown)) throw thrown;
-          session = undefined;
-          isCertain = true;
-          offset = 0;
-          throw new TransportError('SESSION_LOST', 'the server lost the upload', true, thrown);
-        }
-      }
-
-      try {
-        await client.repeat(signal, work);
-      } catch (thrown) {
-        const left = session;
-        // Not awaited: the caller may be at its deadline.
-        if (left !== undefined) cleanups.add(() => clear(key, left));
-        throw thrown;
-      }
-    },
-
-    async tryOut(key, signal) {
-      const session = await client.repeat(signal, () => begin(key, 1, ANY_CRC32C, { signal }));
-      // Emulators let it be; nothing waits for its bytes.
-      await cancel(session).catch(() => undefined);
-    },
-  };
+async function cancel(client: Client, session: string): Promise<void> {
+  const request = {
+    method: 'DELETE',
+    path: session,
+    headers: { 'content-length': '0' },
+    accept: CANCELLED,
+    isAnswer: () => true,
+  } as const;
+  await client.attempt(request, AbortSignal.timeout(CANCEL_TIMEOUT_MS));
 }
 
 function isGone(thrown: unknown): boolean {

@@ -14,7 +14,7 @@ import { anonymous, createCredentials } from './credentials.ts';
 import { isAnonymous, toGoogleError } from './errors.ts';
 import type { ReadOptions } from './receive.ts';
 import { createRequests, readHead, readPage, removeObject, verifyStored } from './requests.ts';
-import { createResumable } from './resumable.ts';
+import { putResumable } from './resumable.ts';
 import type { GoogleSettings } from './settings.ts';
 
 /** Up to here a content goes in one request. A session takes one request more, which for less does not pay; a break near the end of
@@ -40,7 +40,7 @@ export function createGoogleStore(settings: GoogleSettings, deps: StoreDependenc
     { endpoint, transport, credentials },
     { maxRetries, retryConnecting: true },
   );
-  const removing = client.with({ maxRetries: removalRetries(maxRetries), retryConnecting: true });
+  const removing = client.with({ maxRetries: removalRetries(maxRetries) });
   const cleanups = createCleanups();
   const opening = load();
   // Each operation waits for it, and says what went wrong.
@@ -48,13 +48,11 @@ export function createGoogleStore(settings: GoogleSettings, deps: StoreDependenc
 
   async function load() {
     const createChecksum = await loadCrc32c();
-    const requests = createRequests(settings, createChecksum);
-    const resumable = createResumable({ client, requests, cleanups, log });
-    return { requests, resumable };
+    return createRequests(settings, createChecksum);
   }
 
   async function put(client: Client, key: string, body: Body, options: PutOptions): Promise<void> {
-    const { requests } = await opening;
+    const requests = await opening;
     const { signal } = options;
     const { request, crc32c } = await requests.upload(key, body, options);
     const sent = { key, sizeBytes: body.sizeBytes, crc32c };
@@ -65,7 +63,7 @@ export function createGoogleStore(settings: GoogleSettings, deps: StoreDependenc
   }
 
   async function get(client: Client, options: ReadOptions, signal: AbortSignal): Promise<void> {
-    const { requests } = await opening;
+    const requests = await opening;
     await client.send(requests.read(options), signal);
   }
 
@@ -73,29 +71,30 @@ export function createGoogleStore(settings: GoogleSettings, deps: StoreDependenc
   return toObjectStore('Google Cloud Storage', bucket, {
     async put(key, body, options) {
       if (body.sizeBytes <= SINGLE_REQUEST_MAX_BYTES) await put(client, key, body, options);
-      else await (await opening).resumable.put(key, body, options);
+      else
+        await putResumable({ client, requests: await opening, cleanups, log }, key, body, options);
     },
 
     get: (key, range, sink, { signal, requireChecksum }) =>
       get(client, { key, range, sink, requireChecksum }, signal),
 
     async head(key, { signal }) {
-      const { requests } = await opening;
+      const requests = await opening;
       return readHead(key, await client.send(requests.head(key), signal));
     },
 
     async delete(key, { signal }) {
-      const { requests } = await opening;
+      const requests = await opening;
       await removeObject({ client: removing, requests }, key, signal);
     },
 
     async listPage(prefix, token, signal) {
-      const { requests } = await opening;
+      const requests = await opening;
       return readPage(await client.send(requests.list(prefix, token), signal));
     },
 
     async check({ signal }) {
-      const { requests } = await opening;
+      const requests = await opening;
       const checking = client.with({
         maxRetries: Math.min(CHECK_RETRIES, maxRetries),
         retryConnecting: false,
@@ -105,7 +104,6 @@ export function createGoogleStore(settings: GoogleSettings, deps: StoreDependenc
           settings,
           client: checking,
           requests,
-          resumable: createResumable({ client: checking, requests, cleanups, log }),
           log,
           cleanups,
           put: (key, body, options) => put(checking, key, body, options),
