@@ -77,7 +77,7 @@ async function run({ config, json }: Options): Promise<void> {
   printLine(`${provider.section}: ${verdict}${describePlain(sample, envelope)}`);
 }
 
-/** What was stored before encryption was switched on is read as it is: nothing to warn of. */
+/** No warning: what was stored before encryption was switched on stays readable. */
 function describePlain({ lookedAt, plain }: KeySample, envelope: Envelope | undefined): string {
   if (envelope?.format === undefined || plain === 0) return '';
   return `; ${plain} of ${lookedAt} objects that were looked at are not encrypted`;

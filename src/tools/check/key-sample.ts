@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Some of the objects in a bucket against the keys that are configured: whether they could be read. A listing of all may take hours;
-// what one page of it has, and ten seconds, are enough to find keys that were forgotten.
+// Whether the configured keys can read what is in the bucket. A listing of all may take hours: one page of it, and ten seconds, are
+// enough to find keys that were forgotten.
 
 import { contentTypeOf, folderOf, type ParsedKey, parseKey } from '../../attachments/naming.ts';
 import type { NamingSettings } from '../../config/settings.ts';
@@ -15,12 +15,12 @@ import { forEachAtOnce } from '../../store/limit.ts';
 import type { ObjectInfo, ObjectStore, OperationOptions } from '../../store/object-store.ts';
 import type { Side } from '../common/sides.ts';
 
-/** One page of the providers' listings. Names begin with random digits: the first ones are of any age. */
+/** One page of a listing. Names begin with random digits, so that these objects are of any age. */
 const LISTED_MAX = 1_000;
 const LOOKED_AT_MAX = 100;
 const AT_ONCE = 8;
 const TIMEOUT_MS = 10_000;
-/** Of A1, only the whole object tells: of each, and of all together. */
+/** An object of A1 must be read whole to try its key. The limits hold for one object, and for all together. */
 const WHOLE_MAX_BYTES = 1024 * 1024;
 const WHOLES_MAX_BYTES = 16 * 1024 * 1024;
 
@@ -29,20 +29,19 @@ export interface KeySample {
   readonly plain: number;
   /** One for each id and problem. */
   readonly findings: readonly KeyFinding[];
-  /** In words: why no more, or nothing, could be looked at. */
+  /** Why no more, or nothing, could be looked at. */
   readonly failure: string | undefined;
 }
 
 export interface KeyFinding {
-  /** No key has that id, or another one than it was encrypted with. Of A1 the latter may also be a damaged object. */
+  /** Missing: no key has the id. Wrong: another key has it; an object of A1 may be damaged instead. */
   readonly kind: 'missing' | 'wrong';
   readonly keyId: number;
   count: number;
-  /** The first of their keys, in the order of the alphabet: two runs name the same one. */
+  /** The first of their names in the alphabet, so that two runs name the same one. */
   example: string;
 }
 
-/** Writes nothing. */
 export async function sampleKeys(
   side: Pick<Side, 'store' | 'naming'>,
   envelope: Envelope | undefined,
@@ -100,7 +99,7 @@ class Sampler {
       try {
         await this.#lookAt(...one, options);
       } catch (error) {
-        // One may have been deleted meanwhile, or lie in an archive: that is no reason to know nothing of the others.
+        // It may have been deleted meanwhile, or lie in an archive. The others still tell something.
         if (options.signal.aborted) throw error;
         if (toStorageError(error).code !== 'NOT_FOUND') this.#failure ??= describe(error);
       }

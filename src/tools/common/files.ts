@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Files as bodies and sinks. A command does one thing at a time, so that all of it may be synchronous.
+// Files as bodies and sinks. All of it is synchronous: a command does one thing at a time.
 
 import { randomBytes } from 'node:crypto';
 import {
@@ -35,9 +35,7 @@ import {
 } from '../../store/regular-file.ts';
 import { printBytes } from './output.ts';
 
-/** For the user who runs the command alone. */
 const OWN_MODE = 0o600;
-/** Stands for standard input or output. */
 export const STANDARD_STREAM = '-';
 
 export interface Input {
@@ -45,7 +43,7 @@ export interface Input {
   close(): void;
 }
 
-/** Takes bytes; they are there for others once it is committed, or not at all. */
+/** Others see its bytes once it is committed, or never. */
 export interface Output {
   readonly sink: Sink;
   commit(): Promise<void>;
@@ -53,8 +51,7 @@ export interface Output {
   discard(): void;
 }
 
-/** @param path of a file, or "-" for standard input, which is then held in memory: its size must be known before its first byte
- *  is encrypted */
+/** @param path of a file, or "-" for standard input. That is held in memory: its size must be known before its first byte is encrypted */
 export async function openInput(path: string, { signal }: OperationOptions): Promise<Input> {
   if (path === STANDARD_STREAM) {
     return { body: bodyOf(await readStandardInput(signal)), close: () => undefined };
@@ -75,7 +72,7 @@ export async function openInput(path: string, { signal }: OperationOptions): Pro
 
 async function readStandardInput(signal: AbortSignal): Promise<Uint8Array> {
   try {
-    // Destroyed by the signal: it would keep the process waiting for who writes to it.
+    // The signal destroys it. Else the process would wait for whoever writes to it.
     return await buffer(addAbortSignal(signal, process.stdin));
   } catch (error) {
     throw signal.aborted ? abortReason(signal) : error;
@@ -88,7 +85,7 @@ export function isFile(path: string): boolean {
 
 /** Written beside its place and renamed when it is whole, so that a failure or a Ctrl-C leaves nothing under the name.
  *  @param path of a file, or "-" for standard output, which gets its first byte when all of them are known to be right
- *  @throws StorageError BAD_CONFIG where there is such a file, unless it may be replaced, and where there is something else */
+ *  @throws StorageError BAD_CONFIG */
 export function openOutput(path: string, mayReplace: boolean): Output {
   if (path === STANDARD_STREAM) return openStandardOutput();
   const target = attempt(path, 'written', () => targetOf(path, mayReplace));
@@ -106,14 +103,13 @@ export function openOutput(path: string, mayReplace: boolean): Output {
     closeSync(descriptor);
     unlinkSync(temporary);
   };
-  // Commander's exits and ours end here too.
   process.once('exit', discard);
   return {
     sink: file.sink,
     async commit() {
       const sizeBytes = file.requireWritten();
       attempt(path, 'written', () => {
-        // Of a first attempt at the transfer there may be more.
+        // A first attempt at the transfer may have written more.
         ftruncateSync(descriptor, sizeBytes);
         fsyncSync(descriptor);
         renameSync(temporary, target);
@@ -126,12 +122,12 @@ export function openOutput(path: string, mayReplace: boolean): Output {
   };
 }
 
-/** Tells whose it is, for `removeLeftovers`. */
+/** The process id is for `removeLeftovers`. */
 function temporaryName(target: string): string {
   return `${target}.${process.pid}-${randomBytes(4).toString('hex')}.part`;
 }
 
-/** What a run that was killed has left, which may be a content in the clear. */
+/** A run that was killed may have left a content in the clear. */
 function removeLeftovers(folder: string): void {
   for (const name of readdirSync(folder)) {
     const pid = /\.(\d{1,10})-[0-9a-f]{8}\.part$/.exec(name)?.[1];
@@ -153,8 +149,8 @@ function isRunning(pid: number): boolean {
   }
 }
 
-/** A file that a command keeps for its next run: state, journal or report. Others are not to read what is in it, nor to have it written to
- *  another place by a link. @returns its descriptor, for reading and for writing at its end
+/** A file that a command keeps for its next run: state, journal or report. Nobody else may read it, or have it written elsewhere by a link.
+ *  @returns its descriptor, for reading and for writing at its end
  *  @throws StorageError BAD_CONFIG */
 export function openOwnFile(path: string): number {
   const { O_APPEND, O_CREAT, O_RDWR } = constants;
@@ -165,14 +161,13 @@ export function openOwnFile(path: string): number {
   });
 }
 
-/** @returns undefined where there is none
- *  @throws StorageError BAD_CONFIG */
+/** @returns undefined where there is none */
 export function readOwnFile(path: string): string | undefined {
   if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
   return attempt(path, 'read', () => readRegularFile(path, UNLINKED));
 }
 
-/** There once it is whole, in place of an older one. @throws StorageError BAD_CONFIG */
+/** Replaces an older one in one step. */
 export function writeOwnFile(path: string, text: string): void {
   attempt(path, 'written', () => {
     const found = lstatSync(path, { throwIfNoEntry: false });
@@ -196,7 +191,7 @@ export function writeOwnFile(path: string, text: string): void {
   });
 }
 
-/** @returns where the file lies; behind a link, what it leads to: a rename would replace the link itself, or a device */
+/** @returns where the file lies. Of a link that is its target: a rename would replace the link itself */
 function targetOf(path: string, mayReplace: boolean): string {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) {
@@ -224,8 +219,7 @@ function openStandardOutput(): Output {
   };
 }
 
-/** Keeps a failure of the disk until somebody asks: a store would take it for one of the transfer, which is to be repeated.
- *  @param subject of the message: the file */
+/** Keeps a failure of the disk until somebody asks: a store would repeat the transfer for it. */
 function createFileSink(subject: string, descriptor: number) {
   let sizeBytes = 0;
   let failure: unknown;
@@ -245,8 +239,7 @@ function createFileSink(subject: string, descriptor: number) {
   };
   return {
     sink,
-    /** @returns how much was announced
-     *  @throws StorageError BAD_CONFIG */
+    /** @returns how much was announced */
     requireWritten: (): number => {
       attempt(subject, 'written', () => {
         if (failure !== undefined) throw failure;
@@ -256,7 +249,7 @@ function createFileSink(subject: string, descriptor: number) {
   };
 }
 
-/** Where one object lies, as encrypted as it is in the bucket, while it is verified and encrypted anew. */
+/** Holds one object, encrypted as in the bucket, while it is verified and encrypted anew. */
 export interface Spool {
   readonly sink: Sink;
   /** What was written. @throws StorageError where it could not be */
@@ -264,8 +257,7 @@ export interface Spool {
   close(): void;
 }
 
-/** For one object, encrypted as it is in the bucket. The file has no name any more when its first byte is written: nobody else can open
- *  it, and it is gone with the process, whatever ends that. */
+/** The file loses its name before its first byte is written: nobody else can open it, and it ends with the process. */
 export function openSpool(folder: string): Spool {
   const path = join(folder, `orthanc-object-storage-${randomBytes(8).toString('hex')}`);
   const subject = `a temporary file in ${folder} (TMPDIR)`;
@@ -289,16 +281,14 @@ function bodyOfFile(path: string, descriptor: number, sizeBytes: number): Body {
   );
 }
 
-/** That a file can be written, before the work whose result will be in it.
- *  @throws StorageError BAD_CONFIG */
+/** To be called before long work. */
 export function requireWritable(path: string): void {
   attempt(path, 'written', () => {
     accessSync(dirname(resolve(path)), constants.W_OK);
   });
 }
 
-/** @param what such as "written"
- *  @throws StorageError BAD_CONFIG that names the file, for whatever the work threw */
+/** @throws StorageError BAD_CONFIG that names the file, for whatever the work threw */
 export function attempt<T>(path: string, what: 'read' | 'written', work: () => T): T {
   try {
     return work();
@@ -315,7 +305,7 @@ export function attempt<T>(path: string, what: 'read' | 'written', work: () => T
   }
 }
 
-/** A line of a file that may be torn, or no JSON at all. @returns undefined then */
+/** @returns undefined for a torn line, or one that is no JSON */
 export function parseJsonLine(line: string): unknown {
   try {
     return JSON.parse(line);

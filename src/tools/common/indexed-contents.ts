@@ -6,7 +6,7 @@ import type { OrthancApi } from '../../orthanc/api.ts';
 import { listIndex } from '../../orthanc/index-list.ts';
 import { createUuidTable } from './uuid-table.ts';
 
-/** What Orthanc's index said of all attachments when it was read: what names may not tell, and whether contents are what they were. */
+/** What Orthanc's index says of all attachments: types, which names may not tell, and sizes and MD5s to compare contents with. */
 export interface IndexedContents {
   readonly size: number;
   find(uuid: string): IndexedContent | undefined;
@@ -18,7 +18,6 @@ export interface IndexedContent extends Expected {
   readonly contentType: ContentType;
 }
 
-/** @throws as `listIndex` */
 export async function readIndexedContents(api: OrthancApi): Promise<IndexedContents> {
   const table = createUuidTable();
   for await (const { uuid, contentType, contentBytes, md5Hex } of listIndex(api)) {

@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Ctrl-C, the end of a terminal or connection, and what service managers and schedulers send.
+// Ctrl-C, the end of a terminal, and the signals of service managers.
 
 import { StorageError } from '../../errors.ts';
 import { createAbortController } from '../../store/abort.ts';
 
 /** With the exit codes that shells give them: 128 and the signal's number. */
 const SIGNALS = [
-  // Also below nohup: Node undoes what that has ignored.
+  // Also under nohup, since Node undoes that.
   ['SIGHUP', 129],
   ['SIGINT', 130],
   ['SIGTERM', 143],
 ] as const;
-/** More than stores take to clean up behind what was cut off. */
+/** Stores need less to clean up after an upload that was cut off. */
 const GRACE_MS = 5_000;
 
-/** Ends the process, through 'exit', so that what was half written goes. */
+/** Ends the process through 'exit', where half-written files are removed. */
 export function exitWhenInterrupted(): void {
   for (const [name, code] of SIGNALS) process.once(name, () => process.exit(code));
 }
 
-/** From now on the first signal aborts instead, so that uploads under way leave no parts behind, nor files their first half. A second
- *  one ends the process at once. */
+/** From now on the first signal aborts, so that uploads leave no parts behind. A second one ends the process at once. */
 export function abortWhenInterrupted(): AbortController {
   const controller = createAbortController();
   for (const [name, code] of SIGNALS) {

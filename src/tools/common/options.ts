@@ -3,7 +3,6 @@
 
 import { InvalidArgumentError, Option } from 'commander';
 
-/** More at once than any store takes connections for. */
 const PARALLEL_MAX = 256;
 
 export function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER): (text: string) => number {

@@ -29,8 +29,7 @@ export function readOrthancConfiguration(
   return JSON.stringify(Object.fromEntries(merged));
 }
 
-/** Of a folder those with the ending, in capitals too, but nothing of the folders in it. A link counts as what it leads to; one that leads
- *  nowhere stops Orthanc. */
+/** Of a folder, the files that end with .json or .JSON, not those in its folders. A link that leads nowhere stops Orthanc. */
 function filesOf(path: string): readonly string[] {
   try {
     if (!statSync(path).isDirectory()) return [path];
@@ -65,7 +64,7 @@ function parseFile(
   const end = root === undefined ? Number.POSITIVE_INFINITY : root.offset + root.length;
   for (const { error, offset } of errors) {
     const name = printParseErrorCode(error);
-    // Orthanc looks at nothing behind the end, but there must be one.
+    // Orthanc ignores what is behind the end.
     if (offset >= end && name !== 'CloseBraceExpected') continue;
     const line = json.slice(0, offset).split('\n').length;
     throw badConfig(`${file}:${line}: no JSON (${name})`);
@@ -74,17 +73,16 @@ function parseFile(
   return getNodeValue(root) as object;
 }
 
-// Each is tried at one place only. What ends nowhere is left as it is, with all behind it: it is no JSON either.
+// Each is tried at one place only.
 const STRING = /"(?:\\[\s\S]|[^"\\])*"/y;
 const NUMBER = /[-+\d]\d*(?:\.\d*)?(?:[eE][-+]?\d*)?/y;
 const BLANKS = /[ \t\r\n]+/y;
 const LINE_COMMENT = /\/\/[^\r\n]*/y;
 const ANYTHING_ELSE = /[^"\d+\-/ \t\r\n]+/y;
 
-/** Orthanc's parser, jsoncpp, takes more than JSON, and comments not everywhere. This makes what it takes JSON, but for commas behind the
- *  last element, and leaves as it is what it refuses. Each line stays the one that it was, for messages.
- *  @param onControlCharacter is called once if a text holds any: jsoncpp takes them up to 1.9.6, which is in Debian 13 and in the official
- *    images */
+/** Orthanc's parser, jsoncpp, takes more than JSON, and comments not everywhere. This makes JSON of what it takes, but for commas behind
+ *  the last element, and leaves what it refuses. Lines keep their numbers, for messages.
+ *  @param onControlCharacter called once if a text holds any: jsoncpp takes them up to 1.9.6 (Debian 13, the official images) */
 function prepare(text: string, onControlCharacter: () => void): string {
   const json = text.replace(/^\uFEFF/, '');
   let isTold = false;
@@ -135,14 +133,13 @@ function takeBlockComment(json: string, at: number): string {
   return end < 0 ? '' : json.slice(at, end + 2);
 }
 
-/** @param pattern with the flag y
- *  @returns what it matches at that place; empty: nothing */
+/** @param pattern with the flag y */
 function take(pattern: RegExp, text: string, at: number): string {
   pattern.lastIndex = at;
   return pattern.exec(text)?.[0] ?? '';
 }
 
-/** Behind a backslash they are refused. */
+/** Not those behind a backslash, which jsoncpp refuses. */
 function escapeControlCharacters(string: string): string {
   let lines = '';
   const escaped = string.replace(/\\[\s\S]|\p{Cc}/gu, (found) => {
@@ -156,7 +153,7 @@ function escapeControlCharacters(string: string): string {
 /** "+1", "007", "1." and "-.5" are numbers to jsoncpp, and "-" is 0. */
 function toJsonNumber(token: string): string {
   const value = token === '-' ? 0 : Number(token);
-  // Blanks, lest two numbers side by side become one.
+  // With blanks, else two numbers side by side would become one.
   return Number.isFinite(value) ? ` ${value} ` : token;
 }
 
@@ -177,8 +174,7 @@ function substituteVariables(file: string, text: string, environment: NodeJS.Pro
   return prepared + text.slice(end);
 }
 
-/** @param start behind "${"
- *  @returns undefined: it is no variable */
+/** @returns undefined where it is no variable */
 function readVariable(text: string, start: number, find: Finder) {
   const brace = find('}', start);
   const colon = find(':', start);
@@ -200,7 +196,7 @@ function readVariable(text: string, start: number, find: Finder) {
 
 type Finder = (what: string, from: number) => number;
 
-/** As indexOf, but infinite where there is none; and what it has found it does not look for again. */
+/** As indexOf, but infinite where there is none. It remembers what it has found, so that long files take no quadratic time. */
 function createFinder(text: string): Finder {
   const found = new Map<string, { readonly from: number; readonly at: number }>();
   return (what, from) => {

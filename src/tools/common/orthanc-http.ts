@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// --orthanc: Orthanc's REST API from outside, and as whom it is asked. No message has any part of a password, nor of an address that
-// may hold one in the wrong place.
+// --orthanc: Orthanc's REST API from outside, and the user that asks it. No message has any part of a password, or of an address that may
+// hold one in the wrong place.
 
 import { readFileSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
@@ -20,10 +20,9 @@ import type { OperationOptions } from '../../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
 import { createCliLogger } from './settings.ts';
 
-/** As on the command line. */
 export interface OrthancOptions {
   readonly config: string;
-  /** true: the Orthanc of the configuration, on this machine. */
+  /** true: the one of the configuration, on this machine. */
   readonly orthanc: OrthancAddress;
   readonly orthancPasswordFile?: string;
 }
@@ -41,7 +40,7 @@ const NETWORK = {
   proxies: { http: undefined, https: undefined, exceptions: '' },
 } as const;
 
-/** @param use what for, where the command can do without; else the Orthanc of the configuration is asked by default */
+/** @param use why a command may need Orthanc; undefined where it always does */
 export function orthancOption(use?: string): Option {
   const option = new Option(
     '--orthanc [url]',
@@ -61,7 +60,6 @@ export function orthancPasswordFileOption(): Option {
   ).implies({ orthanc: true });
 }
 
-/** For --help, behind what is the command's own. */
 export const ORTHANC_HELP = `
 If Orthanc asks for a password: for an Orthanc on this machine, the configuration has it (RegisteredUsers). The first user is
 taken, or the one in --orthanc http://USER@127.0.0.1:8042. For another Orthanc, put the user into the URL, and the password
@@ -69,8 +67,7 @@ into the environment variable ${PASSWORD_VARIABLE}, or into a file for --orthanc
 everybody on this machine then sees it in the list of processes.) A certificate of https:// may also come from an authority in
 HttpsCACertificates of the configuration.`;
 
-/** For commander: an address that would go wrong is refused before anybody is asked for its host.
- *  @throws CommanderError, which does not repeat it */
+/** Refuses an address that would go wrong before its host is looked up. @throws CommanderError, which does not repeat it */
 export function parseOrthancUrl(text: string): URL {
   const [host] = /^https?:\/\/[^/?#\\]+/i.exec(text) ?? [];
   const rest = host === undefined ? undefined : text.slice(host.length);
@@ -85,13 +82,12 @@ export function parseOrthancUrl(text: string): URL {
   return new URL(text);
 }
 
-// Not InvalidArgumentError, to which commander adds the whole value.
+// Not InvalidArgumentError: commander adds the whole value to that.
 function wrongUsage(problem: string): CommanderError {
   return new CommanderError(1, 'orthanc.url', `error: --orthanc ${problem}`);
 }
 
-/** Asks nobody yet.
- *  @throws StorageError BAD_CONFIG */
+/** Sends nothing yet. @throws StorageError BAD_CONFIG */
 export function connectToOrthanc(
   options: OrthancOptions,
   { signal }: Partial<OperationOptions> = {},
@@ -130,7 +126,7 @@ export function connectToOrthanc(
   });
 }
 
-/** By what the system trusts, then by HttpsCACertificates: which of the two vouches for Orthanc, nobody has said. */
+/** Trusts what the system trusts, then HttpsCACertificates: either may vouch for Orthanc. */
 function createExchange(caCertificatesFile: string | undefined): Transport['exchange'] {
   let transport = createTransport({ ...NETWORK, caCertificatesFile: undefined });
   let other =
@@ -154,7 +150,7 @@ function createExchange(caCertificatesFile: string | undefined): Transport['exch
 interface Login {
   readonly user: string;
   readonly password: string;
-  /** Where they come from, in words. */
+  /** Where they come from, for messages. */
   readonly source: string;
 }
 
@@ -163,7 +159,7 @@ function findLogin(
   { config, orthancPasswordFile }: OrthancOptions,
   configuration: RawSection,
 ): Login | undefined {
-  // Unlike decodeURIComponent it takes a "%" that stands for itself.
+  // Unlike decodeURIComponent, it takes a "%" that stands for itself.
   const user = unescapePercent(url.username);
   if (url.password !== '') {
     createCliLogger().warning(
@@ -202,7 +198,7 @@ function findLogin(
     : { user, password: '', source: 'that user without a password, of which there was none' };
 }
 
-/** @throws StorageError BAD_CONFIG, without the name: it may be the password itself */
+/** @throws StorageError BAD_CONFIG, without the file's name: it may be the password itself */
 function readPassword(file: string): string {
   let text: string;
   try {
@@ -221,7 +217,6 @@ function readConfiguration(path: string): RawSection {
   return isObject(orthanc) ? orthanc : {};
 }
 
-/** @throws StorageError BAD_CONFIG where it has no REST API */
 function localUrl(configuration: RawSection): URL {
   if (configuration['HttpServerEnabled'] === false) {
     throw new StorageError(
@@ -236,7 +231,7 @@ function localUrl(configuration: RawSection): URL {
   return new URL(`${configuration['SslEnabled'] === true ? 'https' : 'http'}://127.0.0.1:${port}`);
 }
 
-/** Whether the passwords in it are for that Orthanc: on this machine, and not at a port that is another's, such as the end of a tunnel. */
+/** Whether the configuration is that Orthanc's: it is on this machine, and not at another port, such as the end of a tunnel. */
 function isOfConfiguration(url: URL, configuration: RawSection): boolean {
   const name = url.hostname.replace(/^\[|\]$/g, '');
   const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
@@ -248,7 +243,6 @@ function isOfConfiguration(url: URL, configuration: RawSection): boolean {
   return isHere && Number(configuration['HttpPort'] ?? port) === port;
 }
 
-/** In the order in which they are written. */
 function usersIn(configuration: RawSection): readonly (readonly [string, string])[] {
   const users = configuration['RegisteredUsers'];
   if (configuration['AuthenticationEnabled'] === false || !isObject(users)) return [];
@@ -260,7 +254,6 @@ function authoritiesOf(configuration: RawSection): string | undefined {
   return typeof file === 'string' && file !== '' ? file : undefined;
 }
 
-/** @throws StorageError for answers that are none of the API's */
 function refuseStrange(
   { status, headers }: Answer,
   base: string,

@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The one way out of what commands say. Keys and messages in it are of others, and a terminal obeys what it is told.
+// Commands print here only. Keys and messages come from others, and a terminal obeys control characters in them.
 
 import { type SafeText, safeJson, safeLine, TEXT_MAX_CHARACTERS } from '../../text/safe-text.ts';
 
-/** A line of the result. */
 export function printLine(line: string): void {
-  // Two keys of 1,024 characters each have room, whatever they are.
+  // Two keys of 1,024 characters have room, also where each is escaped.
   process.stdout.write(`${safeLine(line, TEXT_MAX_CHARACTERS)}\n`);
 }
 
-/** A line of the result as JSON, or several with an indent. */
 export function printJson(value: unknown, indent?: number): void {
   process.stdout.write(`${safeJson(value, indent)}\n`);
 }
 
-/** Contents, as they are. */
 export function printBytes(bytes: Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
     process.stdout.write(bytes, (error) => {
@@ -24,19 +21,17 @@ export function printBytes(bytes: Uint8Array): Promise<void> {
   });
 }
 
-/** A line beside the result, on standard error. */
 export function tellLine(line: string): void {
   process.stderr.write(`${safeLine(line, TEXT_MAX_CHARACTERS)}\n`);
 }
 
-/** Why a command failed. @param message of several lines, where they are ours */
 export function tellError(message: SafeText): void {
   process.stderr.write(`${message}\n`);
 }
 
 const CLEAR = '\r\u001b[K';
 
-/** In place of the one before, on a terminal. */
+/** Replaces the line before, on a terminal. */
 export function tellProgress(line: string): void {
   process.stderr.write(`${CLEAR}${safeLine(line).slice(0, (process.stderr.columns ?? 80) - 1)}`);
 }
@@ -45,16 +40,15 @@ export function clearProgress(): void {
   process.stderr.write(CLEAR);
 }
 
-/** Whether somebody may be looking at what is told. */
 export function isTerminal(): boolean {
   return process.stderr.isTTY === true;
 }
 
-/** Ends the process where nobody takes what it prints. */
+/** Ends the process when nobody reads what it prints. */
 export function endWithReader(exitCode: number): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      // EPIPE: who reads has enough, as in `verify | head`.
+      // EPIPE: the reader has enough, as in `verify | head`.
       if (stream === process.stdout && error.code !== 'EPIPE') {
         tellLine(`standard output: ${error.message}`);
       }
@@ -63,7 +57,7 @@ export function endWithReader(exitCode: number): void {
   }
 }
 
-/** A line on a terminal that says how far a command is. Nothing where standard error is a file or a pipe. */
+/** How far a command is, on a terminal. Prints nothing where standard error is a file or a pipe. */
 export interface ProgressLine {
   show(text: () => string): void;
   clear(): void;
@@ -85,7 +79,7 @@ export function createProgressLine(isShown = isTerminal()): ProgressLine {
   };
 }
 
-/** @param share 0 to 1; undefined: nobody knows how much there is */
+/** @param share 0 to 1; undefined where the total is not known */
 export function formatBar(share: number | undefined): string {
   if (share === undefined) return '';
   const width = 20;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What all commands that read Orthanc's configuration begin with.
+// The configuration, and what is opened by it.
 
 import {
   type OpenedConfiguration,
@@ -20,15 +20,13 @@ const ENVIRONMENT: ConfigurationEnvironment = {
   environmentVariables: process.env,
 };
 
-/** Errors and warnings go to standard error: standard output is for the result. */
 export function createCliLogger(): Logger {
   return createLogger((level, line) => {
     if (level === 'error' || level === 'warning') tellLine(`${level}: ${line}`);
   });
 }
 
-/** Reads configuration and keys. Tells the warnings about key files, which it opens as Orthanc does; what else there is
- *  to warn of is about Orthanc's running, and for `check` to tell: it is in the settings.
+/** Reads configuration and keys. Warns about key files; `check` tells the settings' other warnings, which are about Orthanc's running.
  *  @throws StorageError BAD_CONFIG, also where there is no section of ours */
 export function loadCliSettings(
   configPath: string,
@@ -44,7 +42,7 @@ export function loadCliSettings(
   return { ...opened, settings, provider: requireProvider(settings, configPath) };
 }
 
-/** For who needs no key, and may not be allowed to read one. @throws StorageError BAD_CONFIG */
+/** Needs no key: the user may not be allowed to read one. @throws StorageError BAD_CONFIG */
 export function loadProvider(configPath: string): ProviderSettings {
   const json = readOrthancConfiguration(configPath, process.env);
   return requireProvider(loadConfiguration(json, ENVIRONMENT, PROVIDERS), configPath);
@@ -55,10 +53,10 @@ function requireProvider({ provider }: PluginSettings, configPath: string): Prov
   throw new StorageError('BAD_CONFIG', `${configPath} has no section ${sectionNames(PROVIDERS)}`);
 }
 
-/** Somebody waits: half a second of patience, where the plugin has half a minute. */
+/** Half a second of retries: somebody waits. The plugin has half a minute. */
 const RETRIES = 3;
 
-/** Nothing is tried beforehand: the first request tells what is wrong. */
+/** Not tried: the first request tells what is wrong. */
 export async function openBucket(provider: ProviderSettings): Promise<ObjectStore> {
   const impatient = withNetwork(provider, { maxRetries: RETRIES });
   return await createStore(impatient, { log: createCliLogger() });

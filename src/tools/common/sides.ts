@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The two places that commands work on: the bucket and the folder of one Orthanc's configuration.
+// The two places that commands work on: the bucket, and Orthanc's folder.
 
 import { statSync } from 'node:fs';
 import { type AttachmentStore, createAttachmentStore } from '../../attachments/attachments.ts';
@@ -29,7 +29,6 @@ import type { ObjectStore } from '../../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
 import { createCliLogger, loadCliSettings } from './settings.ts';
 
-/** All places of one Orthanc. */
 export interface Sides {
   readonly provider: ProviderSettings;
   readonly bucket: Side;
@@ -40,9 +39,8 @@ export interface Sides {
   close(): Promise<void>;
 }
 
-/** Opens the bucket, and with HybridMode the folder, and tries them.
- *  @param options `withDisk`: the folder also without HybridMode
- *  @throws StorageError BAD_CONFIG */
+/** Opens and tries the bucket, and with HybridMode the folder.
+ *  @param options `withDisk`: the folder also without HybridMode */
 export async function openSides(
   configPath: string,
   { withDisk = false }: { readonly withDisk?: boolean } = {},
@@ -80,7 +78,6 @@ async function checkFolderOrClose(
   }
 }
 
-/** Opens the bucket, with its keys, and tries it. @throws StorageError BAD_CONFIG */
 export async function openBucketSide(configPath: string): Promise<Side> {
   const log = createCliLogger();
   const { provider, settings, envelope } = loadCliSettings(configPath, log);
@@ -102,14 +99,13 @@ function bucketSide(
     isFileSystem: false,
     hasKeys: envelope !== undefined,
     format: envelope?.format,
-    // Flat names tell what is encrypted.
+    // Names of the flat structure tell what is encrypted.
     lookalikeFormat: naming.structure === 'legacy' ? envelope?.lookalikeFormat : envelope?.format,
   };
 }
 
-/** Opens the bucket, with its keys, and Orthanc's StorageDirectory, whatever HybridMode is, and tries them. Without HybridMode, Orthanc
- *  alone will read what is written there, so that it knows of no keys then.
- *  @throws StorageError BAD_CONFIG */
+/** Opens and tries the bucket and Orthanc's StorageDirectory, whatever HybridMode is. Without HybridMode, Orthanc alone reads what is
+ *  written there, and it has no keys. */
 export async function openBucketAndFiles(
   configPath: string,
   { writesFiles }: { readonly writesFiles: boolean },
@@ -129,7 +125,6 @@ export async function openBucketAndFiles(
   return { bucket, files: { ...fileSide(files, folder, undefined), decrypting } };
 }
 
-/** @throws StorageError BAD_CONFIG */
 function readFolder(configPath: string): FileSystemSettings {
   const orthanc: unknown = JSON.parse(readOrthancConfiguration(configPath, process.env));
   const report: Report = { problems: [], warnings: [], notes: [] };
@@ -138,9 +133,8 @@ function readFolder(configPath: string): FileSystemSettings {
   return folder;
 }
 
-/** Folders that root makes belong to root: Orthanc, as another user, could neither store in them nor remove anything from them. And what
- *  that user has put there could lead root elsewhere.
- *  @throws StorageError BAD_CONFIG */
+/** Folders that root makes belong to root: Orthanc, as another user, could neither store in them nor remove anything from them. And a
+ *  link of that user's could lead root elsewhere. */
 function refuseRootForOthers({ folder }: FileSystemSettings): void {
   const owner = statSync(folder, { throwIfNoEntry: false })?.uid ?? 0;
   if (owner === 0 || process.geteuid?.() !== 0) return;
@@ -167,27 +161,27 @@ function fileSide(
   };
 }
 
-/** With all that tells it from other buckets, and no secret. */
+/** Tells it from all other buckets, without a secret. */
 export function bucketNameOf(provider: ProviderSettings, { rootPath }: NamingSettings): string {
   const parts = [provider.kind, provider.place, provider.bucket, rootPath];
   return parts.filter((part) => part !== '').join(' ');
 }
 
-/** One of the places that files lie in, as its objects and as Orthanc's attachments. */
+/** One of the places that files lie in. */
 export interface Side {
-  /** Tells it from all others, for people and in files of earlier runs. */
+  /** Tells it from all others, in messages and in files of earlier runs. */
   readonly name: string;
   readonly store: ObjectStore;
   readonly naming: NamingSettings;
   readonly attachments: AttachmentStore;
-  /** Of a folder that Orthanc alone will read: what finds in it what is encrypted, and shall be so no more. */
+  /** Reads what is encrypted in a folder that Orthanc alone will read. */
   readonly decrypting?: AttachmentStore | undefined;
-  /** Orthanc's own folder, in which nothing is encrypted but what the C++ plugins have left there so, and lookalikes. */
+  /** Orthanc's own folder. Only lookalikes, and what the C++ plugins have left there, are encrypted in it. */
   readonly isFileSystem: boolean;
   /** Whether there are keys to read what is encrypted. */
   readonly hasKeys: boolean;
-  /** Of new objects; undefined: they are stored as they are. */
+  /** Of new objects; undefined where they are not encrypted. */
   readonly format: EncryptionFormat | undefined;
-  /** Of new objects whose content would pass for an encrypted one. */
+  /** Of new objects that begin like an encrypted one. */
   readonly lookalikeFormat: EncryptionFormat | undefined;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Ten million uuids in a few hundred megabytes, which a Map of strings would take ten times over.
+// Ten million uuids in a few hundred megabytes. A Map of strings would take ten times as much.
 
 export interface UuidEntry {
   readonly uuid: string;
@@ -13,17 +13,15 @@ export interface UuidTable {
   /** Replaces what is there. @param uuid lower or upper case; found again in either */
   set(uuid: string, sizeBytes: number, tag: number): void;
   get(uuid: string): { readonly sizeBytes: number; readonly tag: number } | undefined;
-  /** Does nothing for one that is not there. Takes 16 bytes more for each. */
+  /** Does nothing for one that is not there. Takes 16 bytes for each. */
   setMd5(uuid: string, md5Hex: string): void;
   md5Of(uuid: string): string | undefined;
-  /** Does nothing for one that is not there. */
   mark(uuid: string): void;
   isMarked(uuid: string): boolean;
-  /** Those that were never marked. */
   unmarked(): Generator<UuidEntry>;
 }
 
-/** By the first byte of a uuid: each grows alone, so that growing never needs twice the memory. */
+/** By the first byte of a uuid. Each grows alone, so that growing never needs twice the memory. */
 const SEGMENTS = 256;
 const FIRST_CAPACITY = 16;
 const LOAD_MAX = 0.88;
@@ -44,7 +42,7 @@ interface Segment {
   sizesLow: Uint32Array;
   sizesHigh: Uint16Array;
   states: Uint8Array;
-  /** Undefined until there is one. All zeros: none. */
+  /** Undefined until there is one. All zeros mean none. */
   md5s: Uint32Array | undefined;
 }
 

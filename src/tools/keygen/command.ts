@@ -83,7 +83,7 @@ The user that Orthanc runs as must own the file (chown).`;
   ].join('\n');
 }
 
-/** @returns undefined where it is that user's already, or nothing tells whose it must be */
+/** @returns undefined where the file is that user's already, or the user is not known */
 function chownCommand(path: string, { owner }: Rotation): string | undefined {
   if (owner === undefined || owner.uid === process.geteuid?.()) return undefined;
   return `chown ${owner.name} ${shellWord(path)}`;
@@ -97,8 +97,7 @@ function shellWord(text: string): string {
   return /^[\w./@%+=:,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-/** On the disk, under its name, once this returns: what it encrypts could not be read without.
- *  @throws StorageError BAD_CONFIG, with no file left */
+/** Returns when the disk has the file and its name: what the key encrypts is lost without it. A failure leaves no file. */
 function writeKey(file: string): void {
   let descriptor: number;
   try {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What a new key means for the configuration: its id, the section StorageEncryption with it, and whose file it must be.
+// What a new key means for the configuration: its id, the new section StorageEncryption, and the owner of the file.
 
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -20,9 +20,9 @@ export interface Rotation {
   /** Such as "AwsS3Storage.StorageEncryption". */
   readonly setting: string;
   readonly id: number;
-  /** The section StorageEncryption as it is to be, in turn; none where the configuration names the file already. */
+  /** StorageEncryption as it is to be written, one step after the other; none where the configuration names the file already. */
   readonly steps: readonly RotationStep[];
-  /** Of the user that Orthanc seems to run as; undefined where nothing tells. */
+  /** The user that Orthanc seems to run as. */
   readonly owner: Owner | undefined;
 }
 
@@ -33,7 +33,7 @@ export interface RotationStep {
 
 export interface Owner {
   readonly uid: number;
-  /** Or the number, where it has none here. */
+  /** The number where this machine has no name for it. */
   readonly name: string;
 }
 
@@ -59,7 +59,7 @@ export function planRotation(configPath: string, file: string): Rotation {
     Enable: true,
     MasterKey,
     ...(previousKeys.length === 0 ? {} : { PreviousMasterKeys: previousKeys }),
-    // As they are written: of others than its own keys, nothing is repeated.
+    // Unknown keys are not repeated: they may hold secrets.
     ...pick(raw, ['Format', 'MaxConcurrentInputSize']),
   });
   const [current] = master;
@@ -81,7 +81,7 @@ export function planRotation(configPath: string, file: string): Rotation {
   return { setting, id, steps, owner };
 }
 
-/** Each key on a line of its own, to be pasted. */
+/** For pasting: each key on a line. */
 export function formatSection(section: RawSection): string {
   const lines = Object.entries(section).map(
     ([key, value]) => `  ${JSON.stringify(key)}: ${formatValue(value)}`,
@@ -136,7 +136,7 @@ function unknownIds(setting: string, problem: string): StorageError {
   );
 }
 
-/** Behind all others: one that is in no use any more may still be that of old objects. */
+/** Above all others: an id that is not used any more may still be that of old objects. */
 function nextId(ids: readonly number[]): number {
   const next = Math.max(0, ...ids) + 1;
   if (next <= UINT32_MAX) return next;
@@ -155,7 +155,7 @@ function pick(
   );
 }
 
-/** @param paths what Orthanc itself writes or reads, the best evidence first */
+/** @param paths of files that Orthanc writes or reads, the best evidence first */
 function ownerOf(paths: readonly (string | undefined)[]): Owner | undefined {
   for (const path of paths) {
     const uid = path === undefined ? undefined : unlessHidden(() => statSync(path).uid);
@@ -170,7 +170,7 @@ function nameOf(uid: number): string {
   return found?.[0] ?? String(uid);
 }
 
-/** Who may not see a file gets a key all the same. */
+/** A user who may not see a file gets a key all the same. */
 function unlessHidden<T>(look: () => T): T | undefined {
   try {
     return look();

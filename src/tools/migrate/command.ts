@@ -160,7 +160,7 @@ async function copyAll(options: Options, route: Route): Promise<void> {
           try {
             journal.add(key);
           } catch (error) {
-            // Not into the copy, which is done all the same; without its journal, nobody would want to go on.
+            // The copy is done all the same. Without its journal the run ends.
             interruption.abort(error);
           }
         },
@@ -219,8 +219,7 @@ async function readIndex(
   return await readIndexedContents(connectToOrthanc({ ...options, orthanc }));
 }
 
-/** An orphan or two are usual, as is what was stored since.
- *  @throws StorageError BAD_CONFIG where the index knows none of the files */
+/** Some unknown files are usual: orphans, and what was stored since. An index that knows none is another Orthanc's. */
 function requireKnown({ unknown, seen, foreign, indexFiles }: MigrateCounts): void {
   if (unknown === 0 || unknown < seen - foreign - indexFiles) return;
   throw new StorageError(
@@ -229,7 +228,7 @@ function requireKnown({ unknown, seen, foreign, indexFiles }: MigrateCounts): vo
   );
 }
 
-/** So that the average keeps to the limit, whatever the sizes of files. */
+/** Keeps the average within the limit, whatever the sizes of files. */
 function createThrottle(
   mbPerSecond: number | undefined,
   signal: AbortSignal,

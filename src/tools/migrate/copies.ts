@@ -12,9 +12,9 @@ import { createUuidTable } from '../common/uuid-table.ts';
 export interface MigratedCopies {
   /** @param storedBytes which the target must list */
   add(attachment: Attachment, storedBytes: number): void;
-  /** Of a copy whose source went before it was there: Orthanc has moved it, or deleted it and found no copy to delete as well. */
+  /** A copy whose source went before it was there: Orthanc has moved it, or has deleted it without the copy. */
   addSourceless(attachment: Attachment): void;
-  /** Removes copies of what Orthanc has deleted. @returns all that are no copies any more */
+  /** Removes copies of what Orthanc has deleted. @returns all copies that are lost or unwanted */
   settle(options: OperationOptions): Promise<readonly LostCopy[]>;
 }
 
@@ -33,7 +33,7 @@ export function createMigratedCopies(deps: {
   const copies = createUuidTable();
   const sourceless = new Map<string, Attachment>();
 
-  /** Also those whose size is another. */
+  /** Also those that are listed with another size. */
   async function listUnlisted(options: OperationOptions): Promise<ReadonlyMap<string, Attachment>> {
     if (copies.size === 0) return new Map();
     for await (const { key, sizeBytes } of to.store.list(folderOf(to.naming), options)) {
@@ -74,7 +74,7 @@ export function createMigratedCopies(deps: {
         } else if (!wasKnown) {
           lost.push({ key, failure: sourcelessError() });
         }
-        // Else Orthanc has moved it, perhaps to where the copy is: it must stay.
+        // Else Orthanc has moved it, perhaps to the target: the copy must stay.
       }
       return lost;
     },

@@ -9,8 +9,8 @@ import { attempt, openOwnFile, parseJsonLine } from '../common/files.ts';
 import type { Side } from '../common/sides.ts';
 import { createUuidTable } from '../common/uuid-table.ts';
 
-/** What earlier runs of a migration have copied and verified: behind a first line that tells where to, one key a line; the last one may
- *  be torn. */
+/** What earlier runs of a migration have copied and verified. Its first line tells the target, each other line a key; the last one may be
+ *  torn. */
 export interface Journal {
   isDone(key: string): boolean;
   /** @throws StorageError BAD_CONFIG where it cannot be written any more */
@@ -20,11 +20,10 @@ export interface Journal {
 
 const MARK = 'copies of migrate';
 const BATCH = 100;
-/** A journal of ten million lines is no string that Node could hold. */
+/** Node could not hold a journal of ten million lines as one string. */
 const PIECE_BYTES = 1024 * 1024;
 
-/** @throws StorageError BAD_CONFIG, also for a file that is something else, or a journal of another place: what is done there is not done
- *  here */
+/** @throws StorageError BAD_CONFIG, also for a file that is something else, or the journal of another target */
 export function openJournal(
   path: string | undefined,
   { name, naming }: Pick<Side, 'name' | 'naming'>,
@@ -41,7 +40,6 @@ export function openJournal(
     const uuid = parseKey(line, naming)?.uuid;
     if (uuid !== undefined) done.set(uuid, 0, 0);
   });
-  // A single line without an end is none of ours.
   if (isFirst && torn !== '') requirePlace(path, torn, name);
   // A torn line must not become the beginning of the next.
   let lines = torn === '' ? [] : ['\n'];
@@ -73,7 +71,6 @@ export function openJournal(
   };
 }
 
-/** @throws StorageError BAD_CONFIG */
 function requirePlace(path: string, line: string, name: string): void {
   const head = parseJsonLine(line);
   if (field(head, 'journal') !== MARK) {

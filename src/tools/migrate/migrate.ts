@@ -34,7 +34,6 @@ const INDEX_FILE = /^index(-wal|-shm|-journal)?$/;
 
 export interface MigrateOptions {
   readonly atOnce: number;
-  /** Nothing is written. */
   readonly dryRun: boolean;
   /** Names that were copied and verified by an earlier run. */
   readonly isDone: (key: string) => boolean;
@@ -62,7 +61,7 @@ function noCounts() {
     foreign: 0,
     /** Of SQLite, in Orthanc's own folder. */
     indexFiles: 0,
-    /** The index doesn't know it, hence nobody its type. */
+    /** The index does not know it, so that its type is unknown. */
     unknown: 0,
     /** Removed or moved away by Orthanc after it was listed. */
     gone: 0,
@@ -73,15 +72,14 @@ function noCounts() {
 export interface MigrateDependencies {
   readonly from: Side;
   readonly to: Side;
-  /** Needed where the source's names don't tell the types and the target's do. Where it is there, each source is compared with it. */
+  /** Needed where the source's names do not tell the types and the target's do. Each source is compared with it. */
   readonly index: IndexedContents | undefined;
   readonly failed: (key: string, reason: string) => void;
   readonly progress: (counts: MigrateCounts) => void;
 }
 
-/** Copies what is missing, and reads back what it copied. What is there with another content is replaced only where the index says that the
- *  source is right: a put is atomic, so that it is no half copy of an earlier run, and may be the only good one. Deletes nothing at
- *  the source.
+/** Copies what is missing, and reads back what it copied. What is there with another content is no half copy, since a put is atomic, and may
+ *  be the only good one: it is replaced only where the index says that the source is right. Deletes nothing at the source.
  *  @throws StorageError where a listing fails, or so many objects in a row that it is the place that fails */
 export async function migrate(
   deps: MigrateDependencies,
@@ -95,7 +93,7 @@ class Migration {
   readonly #options: MigrateOptions;
   readonly #from: Side;
   readonly #to: Side;
-  /** The source's objects, also encrypted ones, as they lie there. */
+  /** The source's objects without decryption. */
   readonly #asTheyLie: AttachmentStore;
   readonly #there: UuidTable;
   readonly #copies: MigratedCopies;
@@ -167,7 +165,7 @@ class Migration {
     const options = { signal: this.#options.signal };
     const { uuid } = parsed;
     const known = this.#deps.index?.find(uuid);
-    // An encrypted object is larger than its content: one of the content's own size is plain, whatever it begins with.
+    // An encrypted object is larger than its content. One of the content's own size is plain, whatever it begins with.
     const isPlain = parsed.encrypted === undefined && known?.sizeBytes === object.sizeBytes;
     if (!isPlain) await requireKeys(this.#from, object, parsed, options);
     const contentType =
@@ -216,13 +214,13 @@ class Migration {
     requireDigest(mine, expected, 'the source');
     if (theirs === undefined) return false;
     if (isEqual(mine, theirs)) {
-      // Else it is encrypted where it is not to be, or the other way round.
+      // Another size: it is encrypted and should not be, or the other way round.
       if (storedBytes !== sizeAt(this.#to, mine)) return false;
       this.#counts.alreadyThere += 1;
       onDone(key);
       return true;
     }
-    // Compared with the index above: the source is right.
+    // The source is right, by the index.
     if (expected.md5Hex !== undefined) return false;
     const opened = decrypting && (await digestOfCopy(decrypting, attachment, { signal }));
     if (isEqual(mine, opened)) return false;
@@ -244,7 +242,7 @@ class Migration {
     await throttle(sizeBytes);
     const work = { attachment, from: source, to: this.#to.attachments, expected };
     this.#copies.add(attachment, sizeAt(this.#to, await copyVerified(work, { signal })));
-    // On a disk, to look costs no request.
+    // A look at the disk costs no request.
     if (this.#from.isFileSystem && !(await this.#isAtSource(key))) {
       this.#copies.addSourceless(attachment);
       return;
@@ -257,7 +255,7 @@ class Migration {
   }
 }
 
-/** @returns undefined where it is under another name, if anywhere */
+/** @returns undefined where there is none under its name */
 async function digestOfCopy(
   attachments: AttachmentStore,
   attachment: Attachment,
@@ -278,7 +276,7 @@ function isEqual(one: Digest, other: Digest | 'damaged' | undefined): boolean {
   return one.sizeBytes === other.sizeBytes && one.md5Hex === other.md5Hex;
 }
 
-/** The target's objects, so that what is missing costs no request of its own. */
+/** Of the target's objects, so that a missing one costs no request of its own. */
 async function listSizes(side: Side, signal: AbortSignal): Promise<UuidTable> {
   const sizes = createUuidTable();
   for await (const { key, sizeBytes } of side.store.list(folderOf(side.naming), { signal })) {
@@ -288,7 +286,7 @@ async function listSizes(side: Side, signal: AbortSignal): Promise<UuidTable> {
   return sizes;
 }
 
-/** Of an object as it would be written now. */
+/** Of the object as it would be written now. */
 function sizeAt(
   { format, lookalikeFormat }: Side,
   { sizeBytes, isLookalike }: Pick<Digest, 'sizeBytes' | 'isLookalike'>,

@@ -10,7 +10,7 @@ import { StorageError } from '../../errors.ts';
 import type { ObjectInfo, OperationOptions } from '../../store/object-store.ts';
 import type { Side } from '../common/sides.ts';
 
-/** Whether the types of files must be known beside their names: flat names have them, and objects of A2 are bound to them. */
+/** Whether a migration must ask Orthanc for the types of files. Flat names tell them; objects of A2 are bound to them. */
 export function needsTypes({ from, to }: { readonly from: Side; readonly to: Side }): boolean {
   if (from.naming.structure === 'flat') return from.naming.legacyUnknownFiles;
   // What the C++ plugins have left on the disk is A1, which is bound to no type.
@@ -18,7 +18,7 @@ export function needsTypes({ from, to }: { readonly from: Side; readonly to: Sid
   return to.naming.structure === 'flat' || to.format !== undefined || isBound;
 }
 
-/** @returns undefined where only reading the whole tells: another name of the same attachment may be read */
+/** @returns undefined where only a read of the whole tells */
 export async function contentBytesOf(
   { hasKeys, isFileSystem, attachments }: Side,
   object: ObjectInfo,
@@ -27,13 +27,12 @@ export async function contentBytesOf(
 ): Promise<number | undefined> {
   if (!hasKeys) return object.sizeBytes;
   if (!isFileSystem) return undefined;
-  // Of a file, a look at its first bytes costs no request.
+  // A look at a file costs no request.
   const found = await attachments.find(attachment, options);
   return found?.encryption?.contentBytes ?? object.sizeBytes;
 }
 
-/** What is encrypted must not be taken for a content.
- *  @throws StorageError UNKNOWN_KEY */
+/** @throws StorageError UNKNOWN_KEY for what is encrypted: it must not be copied as a content */
 export async function requireKeys(
   side: Side,
   object: ObjectInfo,
@@ -55,7 +54,7 @@ async function isSealed(
   { key, sizeBytes }: ObjectInfo,
   options: OperationOptions,
 ): Promise<boolean> {
-  // So small is no object of either format, and each such look is a request.
+  // Too small for either format. The look is a request.
   if (sizeBytes < A2_HEADER_BYTES) return false;
   const { bytes, totalBytes } = await readHead(store, key, options);
   return looksEncrypted(bytes, totalBytes, () => false);

@@ -106,9 +106,9 @@ async function run(options: Options): Promise<void> {
   const { provider, settings, envelope, masterKeyId } = openKeys(options, log);
   const { naming } = settings;
   const isDryRun = options.dryRun === true;
-  // Else each object would fail by itself.
+  // Fails before the first object.
   if (!isDryRun) openSpool(tmpdir()).close();
-  // A dry run does nothing that another run could go on from.
+  // Another run cannot go on from a dry run.
   const state = openRekeyState(isDryRun ? undefined : options.state, {
     bucket: bucketNameOf(provider, naming),
     from: options.from,
@@ -129,7 +129,7 @@ async function run(options: Options): Promise<void> {
     try {
       state.save();
     } catch (error) {
-      // What is done is done all the same; without its state, nobody would want to go on.
+      // What is done is done all the same. Without its state the run ends.
       interruption.abort(error);
     }
   };

@@ -11,8 +11,8 @@ export interface RekeyProgressLine {
   clear(): void;
 }
 
-/** Lists first, where somebody looks or an earlier run is gone on with: to count, and to see whether the server lists in order, without
- *  which nothing can be skipped. Listings give a thousand objects per request, so that it costs little. */
+/** Lists first, for a terminal and for a run that goes on: to count, and to see whether the server lists in order; else nothing can be
+ *  skipped. A listing costs one request for a thousand objects. */
 export async function openRekeyProgress(
   { store, naming }: Pick<Side, 'store' | 'naming'>,
   state: RekeyState,
@@ -44,7 +44,7 @@ export async function openRekeyProgress(
   };
 }
 
-/** @param done `bytes` of the objects that were encrypted anew, `count` of all that were looked at */
+/** @param done `bytes` that were encrypted anew, `count` of objects that were looked at */
 export function describeRekeyProgress(
   done: { readonly count: number; readonly total: number; readonly bytes: number },
   seconds: number,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Re-encrypts objects: to the master key, to another format, each with a key of its own. Beside a running Orthanc: an object is
-// replaced in one put, so that whoever reads finds the old one or the new one, and both are readable; and only the version that was
-// read is replaced, where the provider can do that, so that what Orthanc removes meanwhile does not come back.
+// Encrypts objects anew, with the master key or in another format. Orthanc may run meanwhile: one put replaces an object, so that a
+// read finds the old one or the new one. Where the provider can do it, only the version that was read is replaced: what Orthanc has
+// removed meanwhile does not come back.
 
 import { randomBytes } from 'node:crypto';
 import { createDigester, type Digest } from '../../attachments/digest.ts';
@@ -36,7 +36,6 @@ export interface RekeyPlan {
   readonly fromKeyId: number | undefined;
   /** Undefined: each object keeps its format. Else objects under the master key are converted too. */
   readonly toFormat: EncryptionFormat | undefined;
-  /** Reads headers only. */
   readonly isDryRun: boolean;
   readonly concurrency: number;
 }
@@ -45,7 +44,7 @@ export interface RekeyPlan {
 export type RekeyOutcome =
   /** Plain, or another program's. */
   | 'foreign'
-  /** Under another key id than the one asked for, or already as it shall be. */
+  /** Under another key id than the one asked for, or already done. */
   | 'kept'
   | 'rekeyed'
   /** Orthanc removed it meanwhile. */
@@ -56,7 +55,6 @@ export interface RekeyedObject {
   readonly key: string;
   readonly sizeBytes: number;
   readonly outcome: RekeyOutcome;
-  /** Of one that failed. */
   readonly failure?: StorageError;
 }
 
@@ -68,11 +66,10 @@ export interface RekeyDependencies {
   readonly openSpool: () => Spool;
   /** By Orthanc's index, for objects whose names do not tell. */
   readonly typeOf: (uuid: string) => ContentType | undefined;
-  /** Objects that need not be looked at again. */
   readonly isDone: (key: string) => boolean;
-  /** Told of each object, in the order of the listing: what is behind the last one that was told of is not done. */
+  /** Called for each object in the order of the listing: what follows the last one is not done. */
   readonly onObject: (object: RekeyedObject) => void;
-  /** Told once, before the first object is written, where a removal by Orthanc during a write would go unnoticed. */
+  /** Called once, before the first write, where a removal by Orthanc during a write would go unnoticed. */
   readonly onUnconditional: () => void;
   readonly signal: AbortSignal;
 }
@@ -91,7 +88,7 @@ export async function rekey(deps: RekeyDependencies): Promise<void> {
     if (object === undefined) return;
     onObject(object);
     if (object.failure !== undefined) placeFailures.add(object.failure);
-    // What is not of the plugin was not even read.
+    // A foreign object was not read.
     else if (object.outcome !== 'foreign') placeFailures.succeeded();
   };
 
@@ -103,7 +100,7 @@ export async function rekey(deps: RekeyDependencies): Promise<void> {
     }
     while (underWay.length > 0) await tellOldest();
   } finally {
-    // They clean up behind themselves, and the store is closed next.
+    // They remove what they have begun. The store is closed next.
     await Promise.all(underWay);
   }
 }
@@ -120,7 +117,7 @@ async function rekeyOne(
       return { key, sizeBytes, outcome: 'foreign' };
     }
     const head = await readHead(store, key, { signal });
-    // Where names do not tell, as reads take it: a plain content may begin like an encrypted object.
+    // Where the name does not tell, a plain content may begin like an encrypted object.
     const isPlain = parsed.encrypted === undefined && !envelope.looksEncrypted(head);
     const description = isPlain ? undefined : describeEncryption(head.bytes, head.totalBytes);
     if (description === undefined) return notEncrypted(key, sizeBytes, parsed);
@@ -139,7 +136,7 @@ async function rekeyOne(
 }
 
 function notEncrypted(key: string, sizeBytes: number, parsed: ParsedKey): RekeyedObject {
-  // Where names do not tell, it is a plain object; else somebody put it there.
+  // Where the name does not tell, it is a plain object.
   if (parsed.encrypted === undefined) return { key, sizeBytes, outcome: 'foreign' };
   const reason = `"${key}": its name says that it is encrypted, and it is not`;
   return { key, sizeBytes, outcome: 'failed', failure: new StorageError('INTEGRITY', reason) };
@@ -162,7 +159,7 @@ function identityOf(
   old: EncryptionDescription,
 ): ObjectIdentity {
   const type = contentType ?? typeOf(uuid);
-  // An A2 object tells it itself: it can be decrypted by one type only.
+  // An object of A2 tells it: only the right type decrypts it.
   if (type === undefined && old.format === 'A1' && plan.toFormat === 'A2') {
     throw new StorageError(
       'BAD_CONFIG',
@@ -172,7 +169,6 @@ function identityOf(
   return { uuid, contentType: type };
 }
 
-/** Reads and verifies the old object, writes the new one, reads it back and compares. */
 async function replace(
   deps: RekeyDependencies,
   key: string,
@@ -190,7 +186,7 @@ async function replace(
     const found = await verify(deps, key, object, old, identity);
     const opened = envelope.open(object, found.identity);
     try {
-      // The shortest time in which a removal by Orthanc goes unnoticed: that of the put.
+      // Just before the put: a removal by Orthanc goes unnoticed only during it.
       if (onlyIfVersion === undefined) await lookUpVersion(deps, key);
       const format = plan.toFormat ?? old.format;
       const options = { signal, format, onlyIfVersion };
@@ -214,7 +210,6 @@ async function replace(
   }
 }
 
-/** @throws StorageError NOT_FOUND */
 async function lookUpVersion(
   { store, signal }: RekeyDependencies,
   key: string,
@@ -224,8 +219,7 @@ async function lookUpVersion(
   return head.version;
 }
 
-/** The content alone does not tell: the old object has the same.
- *  @throws StorageError INTEGRITY */
+/** Compares the header: the old object has the same content. */
 async function requireWritten(
   { store, envelope, signal }: RekeyDependencies,
   key: string,
@@ -241,8 +235,7 @@ async function requireWritten(
   );
 }
 
-/** The version that was read is not there any more: the object was removed, or replaced by another run, or by this one, where the answer
- *  to its put got lost. What is there now tells.
+/** The version that was read has gone: the object was removed, or another run has replaced it, or this one whose answer got lost.
  *  @throws StorageError NOT_FOUND, or UNAVAILABLE where it is to be replaced still */
 async function requireReplaced(
   { store, plan, envelope, signal }: RekeyDependencies,
@@ -256,9 +249,7 @@ async function requireReplaced(
 
 type KnownIdentity = ObjectIdentity & { readonly contentType: ContentType };
 
-/** @returns the digest of the content, and the identity by which the object could be read: of A2 the right one, of A1, which is bound to
- *  none, whichever
- *  @throws StorageError INTEGRITY, UNKNOWN_KEY */
+/** @returns the digest of the content, and the identity that decrypts the object; for A1 any does */
 async function verify(
   deps: RekeyDependencies,
   key: string,
@@ -316,9 +307,8 @@ export async function countSealedFiles(
   return count;
 }
 
-/** Asks the server once whether it heeds `onlyIfVersion`: some that speak S3 ignore it.
- *  @param folder where an object of our own may be, which goes again
- *  @param onUnconditional told once, where it does not */
+/** Asks the server once whether it heeds `onlyIfVersion`. Some S3 servers ignore it.
+ *  @param folder for a probe object, which is removed again */
 function createConditionCheck(
   store: Pick<ObjectStore, 'put' | 'head' | 'delete'>,
   folder: string,
@@ -348,7 +338,7 @@ async function heedsVersions(
     if (toStorageError(error).code === 'NOT_FOUND') return true;
     throw error;
   } finally {
-    // Also where the signal has ended what was before.
+    // Also after an abort.
     await store.delete(key, { signal: new AbortController().signal });
   }
 }

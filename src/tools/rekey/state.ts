@@ -15,18 +15,17 @@ export interface RekeyProgress {
 }
 
 export interface RekeyState {
-  /** @returns whether a key need not be looked at again, to be asked of each key of one listing, in its order */
+  /** @returns whether a key need not be looked at again; to be called with each key of a listing, in its order */
   beginListing(): (key: string) => boolean;
   add(object: RekeyedObject): void;
   progress(): RekeyProgress;
-  /** Whole or not at all.
-   *  @throws StorageError BAD_CONFIG where it can't be written */
+  /** @throws StorageError BAD_CONFIG where it cannot be written */
   save(): void;
-  /** To be called at the end of the bucket: what failed is kept; without that there is nothing to go on from. */
+  /** To be called at the end of the bucket. Keeps the state only if objects failed. */
   finish(): void;
 }
 
-/** Of 2, the task names the bucket. */
+/** From 2 on, the task names the bucket. */
 const VERSION = 2;
 const NONE: RekeyProgress = {
   doneUpTo: undefined,
@@ -36,12 +35,11 @@ const NONE: RekeyProgress = {
 };
 
 /** @param path undefined: nothing is kept
- *  @param task what distinguishes this run from others, above all its bucket: a state of another one is refused
- *  @throws StorageError BAD_CONFIG, also where it can't be written later */
+ *  @param task tells this run from others: a state of another task is refused
+ *  @throws StorageError BAD_CONFIG, also where it cannot be written later */
 export function openRekeyState(path: string | undefined, task: object): RekeyState {
   const found = path === undefined ? NONE : read(path, JSON.stringify(task));
   const counts = { ...found.counts, failed: 0 };
-  // Failed ones are tried again.
   const retried = new Set(Object.keys(found.failures));
   const failures: Record<string, string> = {};
   let { doneUpTo, bytes } = found;
@@ -49,8 +47,7 @@ export function openRekeyState(path: string | undefined, task: object): RekeySta
   let position = doneUpTo;
   let isOrdered = true;
 
-  /** Not every server lists in order (S3's directory buckets do not): then a key tells nothing of others, and each header is read again,
-   *  which changes nothing. */
+  /** Without an order (S3's directory buckets have none) a key tells nothing of others: each header is read again. */
   function noteDisorder(): void {
     isOrdered = false;
     position = undefined;

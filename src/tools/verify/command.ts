@@ -199,18 +199,17 @@ async function run(options: Options, command: Command): Promise<void> {
       writeOrphanReport(reportFile, bucket.name, Date.now(), orphans);
       tellLine(describeDryRun(reportFile, options, earlier));
     }
-    // Last of all, since none of a failure before may end as 0.
+    // Last of all: a failure before must not end with 0.
     const isUnconfirmed = options.confirm === true && isNoted === undefined;
     process.exitCode = isUnconfirmed ? EXIT_NOT_CONFIRMED : exitCodeOf(counts, hasUnreadFiles);
   } finally {
-    // Also where it has refused to delete.
+    // Also after a refusal to delete.
     if (isStrange) process.exitCode = EXIT_STRANGE_INDEX;
     await sides.close();
   }
 }
 
-/** What an index does not know goes, so that it must be the bucket's own. Of an Orthanc without this plugin nobody can say.
- *  @throws StorageError BAD_CONFIG */
+/** Deletes by its index: it must be the bucket's own. An Orthanc without this plugin cannot tell. */
 async function requireOwnIndex(api: OrthancApi, provider: ProviderSettings): Promise<void> {
   const status = await api.get('/object-storage/status');
   if (status === undefined) return;

@@ -12,7 +12,7 @@ import type { VerifyCounts } from './findings.ts';
 import type { Owner } from './owners.ts';
 import type { VerifyDependencies, VerifyOptions } from './verify.ts';
 
-/** Where an attachment lies in both stores of a hybrid storage, both are read. */
+/** Reads an attachment in both stores where both have it. */
 export async function verifyContents(
   { api, bucket, files, report, progress }: VerifyDependencies,
   { atOnce, signal }: VerifyOptions,
@@ -35,13 +35,12 @@ export async function verifyContents(
 }
 
 interface Fault {
-  /** Of the object that was read. */
   readonly key: string;
   readonly kind: 'corrupt' | 'unreadable';
   readonly reason: string;
 }
 
-/** @returns undefined where it is as it should be, and where it is not: whether it should be is another question */
+/** @returns undefined where the content is right, and where there is none */
 async function findFault(
   { attachments, naming, format }: Side,
   { uuid, contentType: number, contentBytes, md5Hex }: IndexedAttachment,
@@ -62,7 +61,7 @@ async function findFault(
     const isCorrupt = code === 'INTEGRITY' || code === 'SHORT_BODY';
     return {
       kind: isCorrupt ? 'corrupt' : 'unreadable',
-      // Where nobody has said which, the name that it would have today.
+      // Else the name that it would have today.
       key: read ?? failed ?? objectKey(uuid, contentType, naming, format !== undefined),
       reason: codeAndMessage(failure),
     };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The four identifiers in a DICOM file that Orthanc's ids are made of, and no more of it. Files come from anywhere: each step goes at
-// least 8 bytes forward, nothing recurses, and nothing beyond the given bytes is asked for.
+// Reads the four identifiers that Orthanc makes its ids of, in a DICOM file from anywhere: each step goes at least 8 bytes forward,
+// nothing recurses, and nothing beyond the given bytes is read.
 
 import { createHash } from 'node:crypto';
 import { constants, inflateRawSync } from 'node:zlib';
@@ -12,7 +12,7 @@ export interface DicomIdentifiers {
   readonly instanceUid: string;
 }
 
-/** Orthanc's ids: sums, so that they name nobody. */
+/** Orthanc's ids. They are hashes, which name nobody. */
 export interface OrthancIds {
   readonly instance: string;
   readonly series: string;
@@ -26,7 +26,7 @@ interface Syntax {
 
 interface Element {
   readonly tag: number;
-  /** UN: somebody has lost what kind of value it is. */
+  /** UN: the kind of its value got lost. */
   readonly isUnknown: boolean;
   readonly sizeBytes: number;
   readonly valueStart: number;
@@ -67,13 +67,13 @@ const DEFLATED_BYTES = 16_384;
 
 /** Sequences in sequences; real ones have less than ten. */
 const DEPTH_MAX = 64;
-/** Those in sequences among them; real files have some hundreds as far as they are read. */
+/** With those in sequences. Real files have some hundreds as far as they are read. */
 const ELEMENTS_MAX = 50_000;
 /** Of one of these values; the standard allows 64 characters. */
 const VALUE_MAX_BYTES = 1_024;
 
 /** @param head a file's first bytes
- *  @returns 'incomplete' where the identifiers are not in them; undefined where it is no DICOM file, or none that Orthanc would take */
+ *  @returns 'incomplete' where they do not hold the identifiers; undefined where Orthanc would not take the file */
 export function readDicomIdentifiers(
   head: Uint8Array,
 ): DicomIdentifiers | 'incomplete' | undefined {
@@ -117,9 +117,9 @@ function toId(parts: readonly string[]): string {
   return digest.match(/.{8}/g)?.join('-') ?? '';
 }
 
-/** Those of the wanted values that are not within sequences.
- *  @param isBehind tells the first element that is no more of interest
- *  @returns undefined where it is none of DICOM's */
+/** The wanted values outside of sequences.
+ *  @param isBehind tells where to stop
+ *  @returns undefined where it is not DICOM */
 function readValues(
   bytes: Buffer,
   start: number,
@@ -130,7 +130,7 @@ function readValues(
   | 'incomplete'
   | undefined {
   const values = new Map<number, Buffer>();
-  // Of each sequence or item without a length that is open: whether its elements have VRs.
+  // For each open sequence or item without a length: whether its elements have VRs.
   const open: boolean[] = [];
   let at = start;
   for (let count = 0; count < ELEMENTS_MAX; count += 1) {
@@ -190,7 +190,7 @@ function readElement(
 
 function inflate(bytes: Buffer): Buffer | undefined {
   try {
-    // What is left of a stream that was cut is no error, then.
+    // So that a cut stream is no error.
     return inflateRawSync(bytes.subarray(0, DEFLATED_BYTES), {
       finishFlush: constants.Z_SYNC_FLUSH,
     });
@@ -203,7 +203,7 @@ function textOf(value: Buffer | undefined): string {
   return trim(value?.toString('latin1') ?? '');
 }
 
-/** As Orthanc has it: what is before the first NUL, without the spaces behind it. */
+/** As Orthanc reads it: up to the first NUL, without spaces at its end. */
 function trim(text: string): string {
   const value = text.split('\0', 1)[0] ?? '';
   let end = value.length;

@@ -6,16 +6,16 @@ import type { Owner } from './owners.ts';
 
 export type Finding =
   | ({ readonly kind: 'missing'; readonly uuid: string; readonly key: string } & Owner)
-  /** Its uuid is none of the index's. With `identify`, what it is. */
+  /** The index does not know its uuid. `identify` tells what it is. */
   | ({ readonly kind: 'orphan' } & Orphan & Identity)
-  /** Its uuid is in the index, and by these settings it would have another key: the settings lack something, as StorageEncryption. */
+  /** The index knows its uuid, but these settings give it another key: they lack something, such as StorageEncryption. */
   | ({
       readonly kind: 'other-name';
       readonly key: string;
       readonly expectedKey: string;
     } & Owner)
   | ({ readonly kind: 'wrong-size' } & WrongSize & Owner)
-  /** Corrupt is what was read and is not what was stored; unreadable, what nobody can tell of: a store that fails, a key that is missing. */
+  /** Corrupt: it is not what was stored. Unreadable: nothing is known, since the store failed or a key is missing. */
   | ({
       readonly kind: 'corrupt' | 'unreadable';
       readonly store: StoreName;
@@ -27,9 +27,9 @@ export type Finding =
   | { readonly kind: 'undeletable-orphan'; readonly key: string; readonly reason: string }
   /** A file that the index does not know: nobody removes it. */
   | ({ readonly kind: 'orphan-on-disk' } & Orphan & Identity)
-  /** A file of which the bucket has the object, while nobody reads or removes files (HybridMode off). */
+  /** The bucket has it, too, and nobody reads or removes files (HybridMode is off). */
   | { readonly kind: 'copy-on-disk'; readonly key: string; readonly sizeBytes: number }
-  /** A file of which the bucket has no object, while nobody reads files. */
+  /** The bucket does not have it, and nobody reads files. */
   | ({ readonly kind: 'only-on-disk'; readonly uuid: string; readonly key: string } & Owner);
 
 export type StoreName = 'object-storage' | 'file-system';
@@ -60,30 +60,28 @@ export function noCounts() {
     objects: 0,
     /** Objects in the bucket whose attachment the index knows, under whatever name. */
     known: 0,
-    /** The index is hardly the bucket's, so that what it does not know are no orphans: how many it knows of what is there, and how many not. */
+    /** The index is hardly the bucket's: it knows so few of the attachments that are there. The others are no orphans then. */
     alarm: null as Alarm | null,
     missing: 0,
     orphans: 0,
-    /** Of attachments that the index knows, under names that these settings do not make. */
+    /** The index knows them under names that these settings do not make. */
     otherName: 0,
     /** Unknown to the index, but too young to tell. */
     recent: 0,
     wrongSize: 0,
     corrupt: 0,
     unreadable: 0,
-    /** With a key that the settings would never make. */
+    /** Under names that the settings would never make. */
     foreign: 0,
     /** In the other store of a hybrid storage. */
     elsewhere: 0,
     deletedOrphans: 0,
-    /** Seem to be orphaned or missing, and were too many to make sure: a further run finds them. */
+    /** Seem to be orphaned or missing, but are too many for one run. */
     notLookedAt: 0,
-    /** Contents, with `deep`. */
     read: 0,
-    /** Of them, those whose MD5 the index does not have: only their sizes were compared. */
+    /** Read without an MD5 in the index: only their sizes were compared. */
     notCompared: 0,
-    /** Attachments in Orthanc's own folder, where it is looked through; and what they are, beside those that the index knows and the bucket
-     *  has not. */
+    /** Attachments in Orthanc's own folder, with --disk. */
     files: 0,
     orphansOnDisk: 0,
     copiesOnDisk: 0,

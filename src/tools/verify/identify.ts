@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Whose an orphan is, by what is in it: the index does not know.
+// What an orphan is, by its own content.
 
 import { ContentType, parseKey } from '../../attachments/naming.ts';
 import { codeAndMessage, toStorageError } from '../../errors.ts';
@@ -9,18 +9,17 @@ import type { ObjectInfo, OperationOptions } from '../../store/object-store.ts';
 import type { Side } from '../common/sides.ts';
 import { type OrthancIds, orthancIdsOf, readDicomIdentifiers } from './dicom.ts';
 
-/** The ids, or why there are none. */
 export interface Identity extends Partial<OrthancIds> {
   /** Orthanc has that instance, under another attachment. */
   readonly isKnown?: boolean;
   readonly unidentified?: string;
 }
 
-/** The identifiers mostly stand in the first of these. */
+/** The first mostly holds the identifiers. */
 const HEADS_BYTES = [65_536, 4_194_304] as const;
 
-/** Reads the object's first bytes: of A1 all, since nothing less can be verified.
- *  @throws StorageError where it was aborted, or Orthanc fails */
+/** Reads the object's first bytes, or all of A1, since nothing less can be verified.
+ *  @throws StorageError after an abort, or where Orthanc fails */
 export async function identify(
   side: Side,
   { key }: Pick<ObjectInfo, 'key'>,
@@ -33,7 +32,7 @@ export async function identify(
   return { ...ids, isKnown };
 }
 
-/** @returns in words, why there are none */
+/** @returns the ids, or why there are none */
 async function readIds(
   { naming, attachments, hasKeys }: Side,
   key: string,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What a dry run of --delete-orphans has found, and the only objects that a run with --confirm deletes. Lines may be taken out by hand.
+// The orphans that a dry run of --delete-orphans has found. A run with --confirm deletes no others. Lines may be taken out by hand.
 
 import { StorageError } from '../../errors.ts';
 import { field } from '../../orthanc/api.ts';
@@ -7,12 +7,10 @@ import { parseJsonLine, readOwnFile, writeOwnFile } from '../common/files.ts';
 import type { Orphan } from './findings.ts';
 
 const MARK = 'orphans of verify --delete-orphans';
-/** Older ones know too little of what has come since. */
 const AGE_MAX_HOURS = 24;
 const MS_PER_HOUR = 3_600_000;
 
-/** @param bucket its name, with all that tells it from others
- *  @returns whether the report has an object as it is now; in words, why there is no report to go by
+/** @returns whether the report has an object as it is now; or a sentence, why there is no report to go by
  *  @throws StorageError BAD_CONFIG for a file that is something else */
 export function readOrphanReport(
   path: string,
@@ -31,7 +29,7 @@ export function readOrphanReport(
   const other = String(field(first, 'bucket'));
   if (other !== bucket) return `the dry run was of ${other}, not of ${bucket}`;
   const ageMs = nowMs - Date.parse(String(field(first, 'created')));
-  // Also where the clock was set back, or the time is none.
+  // Also where the clock was set back, or the report has no time.
   if (!(ageMs >= 0 && ageMs <= AGE_MAX_HOURS * MS_PER_HOUR)) {
     return `the dry run was more than ${AGE_MAX_HOURS} hours ago`;
   }
@@ -39,7 +37,6 @@ export function readOrphanReport(
   return (orphan) => noted.has(identify(orphan));
 }
 
-/** There once it is whole, in place of an older one. @throws StorageError BAD_CONFIG */
 export function writeOrphanReport(
   path: string,
   bucket: string,
@@ -51,7 +48,7 @@ export function writeOrphanReport(
   writeOwnFile(path, lines.join(''));
 }
 
-/** Of an object that has been written anew since, nobody has said that it may go. */
+/** An object that was written anew since is another one. */
 function identify(orphan: unknown): string {
   return JSON.stringify(['key', 'sizeBytes', 'modified'].map((name) => field(orphan, name)));
 }

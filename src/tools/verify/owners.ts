@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Whose an attachment is, in Orthanc's own ids: whoever may look them up in Orthanc sees the patient, and nobody else does.
+// Whose an attachment is, by Orthanc's ids: only a user of Orthanc can see the patient behind them.
 
 import { type Level, type OrthancApi, parentOf, type Resource } from '../../orthanc/api.ts';
 
-/** The resource that an attachment belongs to, and those above it up to the study. A patient's own has the patient alone. */
+/** The resource that has the attachment, and those above it up to the study; or the patient alone. */
 export interface Owner {
   readonly instance?: string;
   readonly series?: string;
@@ -18,10 +18,9 @@ const NAMES = {
   patients: 'patient',
 } as const satisfies Record<Level, keyof Owner>;
 
-/** So many series are remembered: one request for each instance then, not two. */
+/** A remembered series saves one of two requests for each instance. */
 const REMEMBERED_MAX = 100_000;
 
-/** One or two requests for each. */
 export function createOwnerLookup(api: OrthancApi): (resource: Resource) => Promise<Owner> {
   const studies = new Map<string, Promise<Resource | undefined>>();
 

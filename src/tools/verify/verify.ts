@@ -29,34 +29,32 @@ import { type Identity, identify } from './identify.ts';
 import { createOwnerLookup, type Owner } from './owners.ts';
 
 export interface VerifyOptions {
-  /** Reads each object and compares its MD5 with the index's. */
+  /** Compares the MD5 of each object with the index's. */
   readonly deep: boolean;
-  /** Younger objects are no orphans: they are written before the index knows them. */
+  /** Younger objects are no orphans: Orthanc writes them before it indexes them. */
   readonly minAgeMs: number;
-  /** Reads the orphans that are DICOM files, to tell whose they are. */
   readonly identify?: boolean;
-  /** undefined: nobody thinks of deleting any. */
+  /** undefined without --delete-orphans. */
   readonly deletion: OrphanDeletion | undefined;
   readonly atOnce: number;
   readonly signal: AbortSignal;
   readonly now: () => number;
-  /** How many orphans, and as many missing ones, are kept to be looked at a second time. */
   readonly suspectsMax?: number;
   readonly graceMs?: number;
 }
 
 export interface OrphanDeletion {
   readonly max: number;
-  /** Whether a dry run has found it, too. */
+  /** Whether a dry run has noted it. */
   readonly isNoted: (orphan: Orphan) => boolean;
 }
 
 export interface VerifyDependencies {
   readonly api: OrthancApi;
   readonly bucket: Side;
-  /** Orthanc's own folder, with hybrid storage: what lies there is not missing. */
+  /** Orthanc's own folder, with HybridMode: what lies there is not missing. */
   readonly files: Side | undefined;
-  /** The same folder where it shall be looked through, with hybrid storage or without. */
+  /** The same folder with --disk, whatever HybridMode is. */
   readonly disk?: Side | undefined;
   readonly report: (finding: Finding) => void;
   readonly progress: (counts: VerifyCounts) => void;
@@ -67,7 +65,7 @@ const FORMATS: readonly EncryptionFormat[] = ['A1', 'A2'];
 /** Orphans and missing ones are kept, to be looked at a second time: Orthanc goes on storing and deleting. */
 const SUSPECTS_MAX = 100_000;
 
-/** From the file that Orthanc writes to its index. */
+/** Orthanc indexes a file within this time. */
 const GRACE_MS = 10_000;
 
 /** An index that knows less than one in so many is hardly the bucket's: docs/decisions.md. */
@@ -167,7 +165,6 @@ class Verification {
     }
   }
 
-  /** What the bucket does not have of it is looked for later. */
   async #listDisk({ store, naming }: Side): Promise<void> {
     for await (const file of store.list('', { signal: this.#options.signal })) {
       const { key, sizeBytes } = file;
@@ -208,12 +205,12 @@ class Verification {
       this.#wrongSizes.push({ uuid, ...wrong });
       return;
     }
-    // Too many to be named with their owners.
+    // Too many to keep: told without its owner.
     this.#counts.wrongSize += 1;
     this.#deps.report({ kind: 'wrong-size', ...wrong });
   }
 
-  /** Of what the listing did not have, what is not on the disk, nor in the bucket by now. */
+  /** Looks again for what the listing did not have: on the disk, and in the bucket. */
   async #findMissing(): Promise<void> {
     const { files } = this.#deps;
     const { atOnce, signal } = this.#options;
@@ -230,7 +227,6 @@ class Verification {
       }
       const { attachments } = this.#bucket;
       if ((await attachments.find(attachmentOf(entry), { signal })) !== undefined) return;
-      // Others may have come meanwhile.
       this.#keep(
         file === undefined
           ? { kind: 'missing', uuid, key: this.#nameOf(uuid, tag) }
@@ -256,7 +252,7 @@ class Verification {
     return key;
   }
 
-  /** Reads the index once more, where all may have changed meanwhile, and tells of what stays. */
+  /** Reads the index once more, which may have changed meanwhile, and tells what is still wrong. */
   async #settle(): Promise<void> {
     const { api, files, disk } = this.#deps;
     const isStrange = isHardlyOurs(this.#countKnown(), this.#unknown.count);
@@ -278,7 +274,7 @@ class Verification {
     if (disk !== undefined) await this.#tellOrphansOnDisk(disk, known);
   }
 
-  /** Files that are young because they were copied there must be found, those that Orthanc has just stored must not. */
+  /** Waits until Orthanc has indexed what it has just stored. A copied file may be as young, and must be found. */
   async #letBeIndexed(found: readonly ObjectInfo[]): Promise<void> {
     const { graceMs = GRACE_MS, now, signal } = this.#options;
     const newestMs = found.reduce((ms, { modified }) => Math.max(ms, modified.getTime()), 0);
@@ -286,7 +282,6 @@ class Verification {
     if (leftMs > 0) await sleepUntilAborted(leftMs, signal);
   }
 
-  /** Of the objects and files that were seen. */
   #countKnown(): number {
     const { known, elsewhere, copiesOnDisk } = this.#counts;
     const onlyOnDisk = this.#missing.filter(({ kind }) => kind === 'only-on-disk').length;
@@ -296,7 +291,7 @@ class Verification {
   #soundAlarm(indexed: Known): void {
     const { count, uuids } = this.#unknown;
     const stillUnknown = [...uuids].filter((uuid) => !indexed.has(uuid)).length;
-    // Those that were kept stand for all.
+    // Those that were kept are a sample.
     const unknown = Math.round((count * stillUnknown) / uuids.size);
     const known = this.#countKnown() + count - unknown;
     if (!isHardlyOurs(known, unknown)) return;
@@ -304,7 +299,7 @@ class Verification {
     this.#deps.progress(this.#counts);
   }
 
-  /** @throws StorageError BAD_CONFIG where something shall be deleted by an index that is hardly the bucket's */
+  /** @throws StorageError BAD_CONFIG before a deletion by an index that is hardly the bucket's */
   #requireOwnIndex(): void {
     const { known, objects, alarm } = this.#counts;
     if (this.#options.deletion === undefined) return;
@@ -346,7 +341,7 @@ class Verification {
         continue;
       }
       const tag = contentTypeOf(indexed.contentType);
-      // Never an orphan: with the settings that it was written by, it is the attachment.
+      // Never an orphan: other settings read it.
       if (isNameOf(this.#bucket, object.key, uuid, tag)) continue;
       this.#counts.otherName += 1;
       const names = { key: object.key, expectedKey: this.#nameOf(uuid, tag) };
@@ -390,7 +385,7 @@ class Verification {
       await this.#bucket.store.delete(key, { signal });
     } catch (error) {
       const failure = toStorageError(error);
-      // One that must stay is no reason to keep the others.
+      // A retention or a lock. The others may go.
       if (failure.code !== 'ACCESS_DENIED') throw error;
       this.#deps.report({ kind: 'undeletable-orphan', key, reason: codeAndMessage(failure) });
       return;
@@ -443,7 +438,7 @@ function isNameOf({ naming, hasKeys }: Side, key: string, uuid: string, tag: num
   );
 }
 
-/** That an object may have. @param encrypted undefined where its name does not tell */
+/** The sizes that an object may have. @param encrypted undefined where its name does not tell */
 function sizesOf(
   { hasKeys }: Side,
   encrypted: boolean | undefined,
