@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Attachments, as Orthanc knows them by uuid and content type, in an object store, which knows keys.
+// Attachments, which Orthanc knows by uuid and content type, in an object store, which knows keys.
 
 import type { NamingSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
@@ -22,7 +22,7 @@ export interface Attachment {
   readonly contentType: ContentType;
 }
 
-/** Where attachments are. Whole or nothing, as ObjectStore; all errors are StorageErrors. */
+/** Whole or nothing, as ObjectStore. All errors are StorageErrors. */
 export interface AttachmentStore {
   /** @returns the key of the object */
   put(attachment: Attachment, body: Body, options: OperationOptions): Promise<string>;
@@ -42,7 +42,7 @@ export interface AttachmentStore {
   readonly files?: AttachmentFiles;
 }
 
-/** As LocalFiles, of contents that lie in them as they are. */
+/** As LocalFiles, for contents that are not encrypted. */
 export interface AttachmentFiles {
   open(attachment: Attachment, options: OperationOptions): Promise<OpenFile>;
   receive(
@@ -55,20 +55,19 @@ export interface AttachmentFiles {
 export interface FoundObject {
   readonly key: string;
   readonly storedBytes: number;
-  /** By what the object says of itself; undefined: it is not encrypted. */
+  /** By the object's header; undefined where it is not encrypted. */
   readonly encryption: EncryptionDescription | undefined;
 }
 
-/** A name that an object may have, and what its content then is. */
+/** A name that an object may have. */
 interface Candidate {
   readonly key: string;
-  /** 'either' in the legacy structure, whose names do not tell: each object's first bytes do. */
+  /** 'either' in the legacy structure: the object's first bytes tell. */
   readonly content: 'encrypted' | 'plain' | 'either';
 }
 
-/** Without an envelope all is plain. With one, writes go by its format, encrypted or not, and reads by each object's name and header,
- *  so that objects from before encryption was switched on, or off, are found: the name that new objects get is tried first, and another
- *  request is needed only for those. */
+/** Without an envelope all is plain. With one, writes go by its format, and reads by each object's name and header: objects from before
+ *  encryption was switched on, or off, are found by a second request. */
 export function createAttachmentStore(deps: {
   readonly store: ObjectStore;
   readonly naming: NamingSettings;
@@ -76,7 +75,6 @@ export function createAttachmentStore(deps: {
 }): AttachmentStore {
   const { store, naming, envelope } = deps;
   const isOn = envelope?.format !== undefined;
-  /** Rather than names. */
   const doFirstBytesTell = envelope !== undefined && naming.structure === 'legacy';
 
   function keysOf(
@@ -116,7 +114,7 @@ export function createAttachmentStore(deps: {
 
     async get(attachment, range, sink, options) {
       const candidates = candidatesOf(attachment);
-      // No bytes need no request, and no store can be asked for them.
+      // A store cannot be asked for an empty range.
       if (range !== undefined && range.start === range.end) {
         sink.begin(0, 0);
         return candidates[0].key;
@@ -126,7 +124,7 @@ export function createAttachmentStore(deps: {
           ? store.get(key, range, sink, options)
           : envelope.get(store, key, range, sink, attachment, {
               signal: options.signal,
-              // What is encrypted is authenticated besides.
+              // Encryption authenticates by itself.
               requireChecksum: content === 'either' && options.requireChecksum === true,
               plain: content === 'either' ? 'accept' : 'refuse',
             }),
@@ -136,7 +134,7 @@ export function createAttachmentStore(deps: {
 
     async remove(attachment, options) {
       const candidates = candidatesOf(attachment);
-      // Side by side: a store does not tell whether there was something to remove, and Orthanc waits under its index's lock.
+      // Side by side: a store does not tell whether it removed something, and Orthanc waits with its index locked.
       await Promise.all(candidates.map(({ key }) => store.delete(key, options)));
       return candidates[0].key;
     },
@@ -176,8 +174,7 @@ async function findPlain(
     : { key, storedBytes: head.sizeBytes, encryption: undefined };
 }
 
-/** Its first bytes tell what it was encrypted with, if it was.
- *  @param judge for an object whose name does not tell whether it is encrypted */
+/** @param judge for an object whose name does not tell whether it is encrypted */
 async function findByHead(
   store: ObjectStore,
   key: string,
@@ -196,9 +193,9 @@ async function findByHead(
   }
 }
 
-/** Tries the candidates in their order, the next one only where the one before is not there.
+/** Tries the next candidate only where the one before is not there.
  *  @returns the one that was found
- *  @throws StorageError what the first one said where none is there; any other failure at once */
+ *  @throws StorageError the first NOT_FOUND where none is there; any other failure at once */
 export async function firstFound<T>(
   candidates: readonly [T, ...T[]],
   attempt: (candidate: T) => Promise<void>,

@@ -14,13 +14,13 @@ export interface Copy {
   readonly expected: Expected;
 }
 
-/** Larger contents, and those whose size is not known, go in pieces through the file that one of the two stores keeps them in. Smaller
- *  ones are held as a whole, which is faster; so are all where neither store has files, that is from bucket to bucket. */
+/** Smaller contents are held as a whole, which is faster. Larger ones go in pieces, through the file that one of the stores has; from
+ *  bucket to bucket there is none, and they are held, too. */
 const HELD_MAX_BYTES = 4 * 1024 * 1024;
 
-/** Copies one content and reads the copy back, before anybody may rely on it: what a store says of itself proves nothing. A copy that
- *  isn't what was read is removed, lest somebody reads it. A source that the index tells no MD5 of must have a checksum of its own.
- *  @throws StorageError INTEGRITY where the source isn't what was expected, or the copy isn't what was read; what the stores throw */
+/** Copies one content and reads the copy back: a store's word proves nothing. A wrong copy is removed. Without an MD5 in the index, the
+ *  source must have a checksum of its own.
+ *  @throws StorageError INTEGRITY where the source is not what was expected, or the copy is not what was read; what the stores throw */
 export async function copyVerified(copy: Copy, options: OperationOptions): Promise<Digest> {
   const { attachment, to } = copy;
   const digest = await copyDigested(copy, options);
@@ -60,7 +60,6 @@ async function copyDigested(copy: Copy, outer: OperationOptions): Promise<Digest
   }
 }
 
-/** A content that can be read as often as needed. */
 interface Content {
   readonly body: Body;
   digest(): Digest | Promise<Digest>;
@@ -73,7 +72,7 @@ async function openContent(copy: Copy, options: GetOptions): Promise<Content> {
     const file = await from.files.open(attachment, options);
     return {
       body: file.body,
-      // Read by the system's threads; what is then read for sending is in its cache, and does not keep the event loop waiting.
+      // Read by other threads. The synchronous reads for sending then hit the system's cache.
       digest: () => digestOf(from, attachment, options),
       close: () => file.close(),
     };

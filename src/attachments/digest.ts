@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What two contents are compared by: size and MD5, as Orthanc's index has them.
+// Contents are compared by size and MD5, which Orthanc's index has.
 
 import { createHash } from 'node:crypto';
 import { isLookalike, MAGIC_BYTES } from '../encryption/header.ts';
@@ -14,13 +14,11 @@ export interface Digest {
   readonly isLookalike: boolean;
 }
 
-/** What is known of a content beforehand. */
 export interface Expected {
   readonly sizeBytes: number | undefined;
   readonly md5Hex: string | undefined;
 }
 
-/** Reads a content for its digest alone. */
 export async function digestOf(
   store: AttachmentStore,
   attachment: Attachment,
@@ -31,8 +29,8 @@ export async function digestOf(
   return digester.digest();
 }
 
-/** @param what its subject in the message
- *  @throws StorageError INTEGRITY */
+/** @param what the subject of the message
+ *  @throws StorageError INTEGRITY where they differ */
 export function requireDigest(actual: Digest, expected: Expected, what: string): void {
   if (expected.sizeBytes !== undefined && actual.sizeBytes !== expected.sizeBytes) {
     throw new StorageError(
@@ -70,7 +68,7 @@ export function createDigester(): { readonly sink: Sink; digest(): Digest } {
       if (position !== sizeBytes) {
         throw new StorageError('SHORT_BODY', `${position} bytes came instead of ${sizeBytes}`);
       }
-      // Of a copy, since a hash gives its digest once.
+      // A hash gives its digest once: a copy keeps this one going.
       const md5Hex = hash.copy().digest('hex');
       return { sizeBytes, md5Hex, isLookalike: isLookalike(head, sizeBytes) };
     },

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The attachments in Orthanc's own folder: as they are, save what the C++ plugins have left there encrypted, and what would pass for that.
+// The attachments in Orthanc's own folder. Few are encrypted: what the C++ plugins have left, and what would pass for that.
 
 import type { Envelope } from '../encryption/envelope.ts';
 import { headOf, readHead } from '../encryption/inspect.ts';
@@ -8,10 +8,9 @@ import type { Body, LocalFiles, ObjectStore, OperationOptions } from '../store/o
 import { type Attachment, type AttachmentStore, createAttachmentStore } from './attachments.ts';
 import { ORTHANC_NAMING, objectKey } from './naming.ts';
 
-/** Writes files as they are, whatever the other side is, so that Orthanc itself can read them. The C++ plugins encrypt what goes to the
- *  disk, too, and their move-storage leaves there what it took from the bucket, as it was; that is read by the envelope. So that nothing
- *  else is, a content that would pass for encrypted is encrypted (`putPlain`).
- *  @param envelope undefined: there are no keys, or Orthanc alone reads the folder; each file is written, and taken, as it is */
+/** Writes files as they are, so that Orthanc itself can read them. The C++ plugins encrypt files, too, and their move-storage leaves
+ *  encrypted objects there: the envelope reads those. A content that would pass for one of them is encrypted (`putPlain`).
+ *  @param envelope undefined where there are no keys, or Orthanc alone reads the folder: nothing is decrypted */
 export function createFileAttachments(
   store: ObjectStore,
   envelope: Envelope | undefined,
@@ -22,7 +21,7 @@ export function createFileAttachments(
   return {
     ...createAttachmentStore({ store, naming, envelope: { ...envelope, format: undefined } }),
 
-    // To look first costs no request here, and a part of a plain file is read without what is around it.
+    // A look costs no request here. A range of a plain file is then read alone.
     async get(attachment, range, sink, options) {
       const key = keyOf(attachment);
       if (range !== undefined && range.start === range.end) {
@@ -81,7 +80,7 @@ function withEncryptedOnes(
   };
 }
 
-/** As a whole, before a part of it goes anywhere: of A1 nothing less can be. */
+/** Reads the whole before a part of it goes anywhere: nothing less of A1 can be verified. */
 async function verify(
   file: Body,
   attachment: Attachment,

@@ -6,10 +6,8 @@ import { type AttachmentStore, firstFound } from './attachments.ts';
 import type { NamedStore } from './locate.ts';
 import type { Moves } from './moves.ts';
 
-/** New attachments go to the first store; reads try it first, then the second; removes clear both.
- *
- *  Only "not there" leads on to the second store: any other failure of the first ends the read, since an attachment that it could not
- *  give may well be there. */
+/** New attachments go to the first store. Reads try it first, then the second, but only after NOT_FOUND: any other failure ends the read.
+ *  Removes clear both. */
 export function createHybridStore(
   first: AttachmentStore,
   second: AttachmentStore,
@@ -19,7 +17,7 @@ export function createHybridStore(
     put: (attachment, body, options) => first.put(attachment, body, options),
     async get(attachment, range, sink, options) {
       let key = '';
-      // Once more at the end: between the two, a move may have brought it to the first.
+      // The first once more: a move may have brought it there meanwhile.
       await firstFound([first, second, first], async (store) => {
         key = await store.get(attachment, range, sink, options);
       });
@@ -27,7 +25,7 @@ export function createHybridStore(
     },
     async remove(attachment, options) {
       const end = moves.beginRemoval(attachment.uuid);
-      // Both are tried whatever the other says, so that what can be cleared is.
+      // Each is cleared, whatever the other says.
       const [key, other] = await Promise.allSettled([
         first.remove(attachment, options),
         second.remove(attachment, options),
@@ -42,7 +40,7 @@ export function createHybridStore(
   };
 }
 
-/** One of two stores: its failures tell which of them failed. */
+/** Failures then tell which of two stores failed. */
 export function nameFailures({ name, attachments }: NamedStore): AttachmentStore {
   async function named<T>(work: Promise<T>): Promise<T> {
     try {

@@ -23,7 +23,7 @@ export interface LocatedAttachment {
   readonly contentType: number;
   /** Of the content that Orthanc stored. */
   readonly plainBytes: number;
-  /** Those that hold it; none: it is lost. */
+  /** None: it is lost. */
   readonly stores: readonly LocatedObject[];
 }
 
@@ -31,7 +31,7 @@ export interface LocatedObject {
   readonly store: string;
   readonly key: string;
   readonly storedBytes: number;
-  /** null: as it is. */
+  /** null where it is not encrypted. */
   readonly encryption: { readonly format: string; readonly keyId: number } | null;
 }
 
@@ -41,12 +41,11 @@ export interface NamedStore {
   readonly attachments: AttachmentStore;
 }
 
-/** So many requests of the stores at once. */
 const AT_ONCE = 16;
 
 /** The attachments of a resource and of all below it.
  *  @returns undefined where Orthanc has no such resource
- *  @throws StorageError what a store throws: an answer that may be incomplete would be taken for the truth */
+ *  @throws StorageError what a store throws: nobody could tell an incomplete answer from a complete one */
 export async function locate(
   deps: { readonly api: OrthancApi; readonly stores: readonly NamedStore[] },
   resource: Resource,

@@ -3,14 +3,11 @@
 import { untilAborted } from '../store/abort.ts';
 import type { OperationOptions } from '../store/object-store.ts';
 
-/** Which attachments are on their way from one store to the other and which are being removed, so that a removal and a move of the same
- *  one, whichever began first, leave no copy behind. */
+/** The moves and removals that are under way, so that a move and a removal of the same attachment leave no copy behind. */
 export interface Moves {
-  /** Waits while another move has it in hand.
-   *  @throws StorageError ABORTED */
+  /** Waits for another move of the same attachment. */
   begin(uuid: string, options: OperationOptions): Promise<OngoingMove>;
-  /** To be told before anything is removed.
-   *  @returns to be called when the removal is over */
+  /** @returns to be called when the removal is over */
   beginRemoval(uuid: string): () => void;
 }
 
@@ -22,7 +19,7 @@ export interface OngoingMove {
 
 export function createMoves(): Moves {
   const ongoing = new Map<string, { removed: boolean; readonly over: Promise<void> }>();
-  /** How many of each are under way. */
+  /** How many removals of each are under way. */
   const removals = new Map<string, number>();
   return {
     async begin(uuid, { signal }) {

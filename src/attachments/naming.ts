@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// (uuid, content type) ⇄ object key. Pure. The keys are those of the C++ plugins to the byte: docs/formats.md has the rules.
+// (uuid, content type) ⇄ object key. The keys are those of the C++ plugins to the byte: docs/formats.md has the rules.
 
 import type { NamingSettings } from '../config/settings.ts';
 import { StorageError } from '../errors.ts';
@@ -14,19 +14,17 @@ export const ContentType = {
 
 export type ContentType = (typeof ContentType)[keyof typeof ContentType];
 
-/** What a key tells. Its undefined fields are those that the key leaves open. */
 export interface ParsedKey {
   readonly uuid: string;
-  /** undefined in the legacy structure, and for `.unk` where that may be either of two types. */
+  /** undefined in the legacy structure, and for `.unk` where that may be one of two types. */
   readonly contentType: ContentType | undefined;
   /** undefined in the legacy structure: only the object's header tells. */
   readonly encrypted: boolean | undefined;
 }
 
-// Orthanc writes lower case, yet its own check (Toolbox::IsUuid) takes both; the key keeps what it was given.
+// Orthanc writes lower case, but its own check (Toolbox::IsUuid) takes both.
 const UUID = /^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$/;
 const UUID_CHARACTERS = 36;
-/** Behind the uuid. */
 const FLAT_EXTENSION = /^(\.dcm\.head|\.dcm|\.json|\.unk)(\.enc)?$/;
 
 const UNKNOWN_EXTENSION = '.unk';
@@ -45,7 +43,7 @@ export const ORTHANC_NAMING: NamingSettings = {
   legacyUnknownFiles: false,
 };
 
-/** Every number that is none of Orthanc's own three (user-defined types from 1024 on, types of later versions) is Unknown. */
+/** User-defined types, from 1024 on, and types of later versions are Unknown. */
 export function contentTypeOf(orthancNumber: number): ContentType {
   switch (orthancNumber) {
     case ContentType.Dicom:
@@ -58,7 +56,7 @@ export function contentTypeOf(orthancNumber: number): ContentType {
 }
 
 /** The name under which an attachment is written, and read first.
- *  @throws StorageError INTERNAL where the uuid is not one: it would otherwise become part of a path unchecked */
+ *  @throws StorageError INTERNAL for what is no uuid: it becomes part of a path */
 export function objectKey(
   uuid: string,
   contentType: ContentType,
@@ -68,8 +66,7 @@ export function objectKey(
   return keyWithExtension(uuid, EXTENSIONS[contentType], naming, encrypted);
 }
 
-/** The names that reads and removes try after `objectKey`, in this order; usually none.
- *  @throws StorageError INTERNAL as objectKey */
+/** The names that reads and removes try after `objectKey`; usually none. @throws as `objectKey` */
 export function alternateKeys(
   uuid: string,
   contentType: ContentType,
@@ -83,13 +80,13 @@ export function alternateKeys(
   return mayBeUnknown ? [keyWithExtension(uuid, UNKNOWN_EXTENSION, naming, encrypted)] : [];
 }
 
-/** The prefix of all keys: what a walk through the bucket lists. */
+/** The prefix of all keys. */
 export function folderOf({ rootPath }: NamingSettings): string {
   return rootPath === '' ? '' : `${rootPath}/`;
 }
 
-/** The reverse of `objectKey` and `alternateKeys`, for tools that walk a bucket.
- *  @returns undefined where the key is none that these settings make */
+/** The reverse of `objectKey` and `alternateKeys`.
+ *  @returns undefined for a key that these settings do not make */
 export function parseKey(key: string, naming: NamingSettings): ParsedKey | undefined {
   const folder = folderOf(naming);
   if (!key.startsWith(folder)) return undefined;
@@ -107,7 +104,7 @@ function keyWithExtension(
     throw new StorageError('INTERNAL', 'Orthanc gave a file name that is not a uuid');
   }
   const folder = folderOf(naming);
-  // No extension in the legacy structure, not even `.enc`: so does the C++ plugin's BaseStorage::GetPath (2.5.4).
+  // No extension in the legacy structure, not even `.enc`, as in the C++ plugin's BaseStorage::GetPath (2.5.4).
   if (naming.structure === 'legacy') {
     return `${folder}${legacyName(uuid)}`;
   }

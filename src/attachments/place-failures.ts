@@ -2,7 +2,7 @@
 
 import { StorageError, type StorageErrorCode } from '../errors.ts';
 
-/** A full or read-only disk, credentials that have expired, a server that is away: the next object would meet the same. */
+/** A full or read-only disk, credentials that have expired, a server that is away: the next object would fail, too. */
 const CODES: ReadonlySet<StorageErrorCode> = new Set([
   'ACCESS_DENIED',
   'UNAVAILABLE',
@@ -10,12 +10,12 @@ const CODES: ReadonlySet<StorageErrorCode> = new Set([
   'TIMEOUT',
 ]);
 
-/** Twice as many as are under way at once, so that one moment of trouble is not the end of a long run; each has been retried by then. */
+/** Twice as many as are under way at once: one moment of trouble does not end a long run. Each has been retried by then. */
 const IN_A_ROW_MAX = 50;
 
-/** Ends a run whose place fails, rather than its objects. */
+/** Ends a run when the place fails, and not its objects. */
 export interface PlaceFailures {
-  /** @throws StorageError where it is the last of so many in a row */
+  /** @throws StorageError for the last of too many in a row */
   add(failure: StorageError): void;
   /** Of a read or a write. */
   succeeded(): void;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Whether Orthanc's folder is the bucket itself, mounted (s3fs, rclone, gcsfuse), or the folder that a gateway serves as one. In the
-// legacy structure both sides then have the same names, so that a move would remove the one copy that there is: docs/decisions.md.
+// Orthanc's folder may be the bucket itself: mounted (s3fs, rclone, gcsfuse), or served as a bucket by a gateway. In the legacy structure
+// both then have the same names, and a move would remove the only copy: docs/decisions.md.
 
 import type { NamingSettings } from '../config/settings.ts';
 import { StorageError, toStorageError } from '../errors.ts';
@@ -18,15 +18,14 @@ export interface TwoStores {
   readonly objects: Pick<ObjectStore, 'head'>;
 }
 
-/** Names differ in the flat structure: then even one place keeps both sides apart. */
+/** Not in the flat structure, whose names differ from those of the folder. */
 export function mayBeOnePlace({ structure }: NamingSettings): boolean {
   return structure === 'legacy';
 }
 
-/** Resolves where they are two: a file that is written to the folder is no object of the bucket. Of the bucket, that asks for nothing but
- *  reading.
- *  @param patienceMs for how long the file is looked for
- *  @throws StorageError BAD_CONFIG where they are one */
+/** Writes a file to the folder, and looks for it in the bucket, which needs only the right to read.
+ *  @param patienceMs for how long it is looked for
+ *  @throws StorageError BAD_CONFIG where it is there */
 export async function requireTwoPlaces(
   { files, objects }: TwoStores,
   naming: NamingSettings,
@@ -50,12 +49,12 @@ export async function requireTwoPlaces(
   );
 }
 
-/** Also where a signal has ended the rest; a disk that hangs keeps neither a start nor a move waiting. */
+/** Also after an abort. A disk that hangs keeps neither a start nor a move waiting. */
 async function removeProbe(files: TwoStores['files'], name: string): Promise<void> {
   try {
     await files.delete(name, { signal: AbortSignal.timeout(REMOVAL_TIMEOUT_MS) });
   } catch {
-    // Then five bytes are left that nobody reads. What the disk has failed at before says more.
+    // Five bytes are left. An earlier failure of the disk says more.
   }
 }
 
@@ -67,7 +66,7 @@ async function isThere(
   try {
     return (await objects.head(key, { signal })) !== undefined;
   } catch (error) {
-    // What may be read and is there is never denied; what is not there is, by S3 without s3:ListBucket.
+    // Without s3:ListBucket, S3 denies access to what is not there. What is there may be read.
     if (toStorageError(error).code === 'ACCESS_DENIED') return false;
     throw error;
   }

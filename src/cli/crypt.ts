@@ -136,11 +136,10 @@ async function encrypt(from: string, to: string, options: Options): Promise<void
   });
 }
 
-/** Where IN is taken from and OUT put, and by which keys. */
 interface Places {
   readonly envelope: Envelope;
   readonly naming: NamingSettings;
-  /** undefined where neither of them is in it. */
+  /** undefined where neither IN nor OUT is in it. */
   readonly bucket: ObjectStore | undefined;
   readonly signal: AbortSignal;
 }
@@ -183,7 +182,7 @@ function identityOf(name: string, options: Options): ObjectIdentity {
   };
 }
 
-/** As what something is encrypted. @throws StorageError BAD_CONFIG where the format is bound to what neither name nor options tell */
+/** @throws StorageError BAD_CONFIG where the format needs what neither name nor options tell */
 function knownIdentity(name: string, options: Options, format: EncryptionFormat) {
   const { uuid, contentType } = identityOf(name, options);
   if (format === 'A2' && (uuid === '' || contentType === undefined)) {
@@ -239,7 +238,7 @@ async function encryptInto(
   }
 }
 
-/** @throws StorageError BAD_CONFIG for an object that reads take for an encrypted one: it would be so twice */
+/** @throws StorageError BAD_CONFIG for an object that reads take for an encrypted one: it would be encrypted twice */
 async function openSource(
   from: string,
   { envelope, naming, bucket, signal }: Places,
@@ -258,13 +257,13 @@ async function openSource(
   return { body, close: () => undefined };
 }
 
-/** Whether an object is encrypted; in the flat structure names do. */
+/** Whether only its first bytes tell that an object is encrypted. Flat names tell it. */
 function doFirstBytesTell(key: string, naming: NamingSettings): boolean {
   const parsed = parseKey(key, naming);
   return parsed !== undefined && parsed.encrypted === undefined;
 }
 
-/** What is decrypted may go to the bucket too: back under its plain name. */
+/** OUT may be in the bucket: the object's plain name. */
 function openTarget(
   to: string,
   options: Options,

@@ -18,11 +18,11 @@ import { locateCommand } from './locate.ts';
 // Set by scripts/bundle.mjs.
 declare const __VERSION__: string;
 
-// The exit codes, documented in --help.
+// Documented in --help.
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
-// Commander repeats what it does not understand: names of files that others chose, an address with a password.
+// Commander repeats what it does not understand: a file's name, or an address with a password.
 const OUTPUT = {
   outputError: (text: string) => {
     for (const line of text.trimEnd().split('\n')) tellLine(withoutPassword(line));
@@ -41,14 +41,14 @@ const program = new Command('orthanc-object-storage')
     '\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C (128 plus the number of the signal).',
   );
 
-// Of no use to who runs a command, and it would be in the way of what the command says.
+// It would stand between the lines of a command.
 process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
 
 exitWhenInterrupted();
 
 endWithReader(EXIT_FAILURE);
 
-// A defect of ours; Node would print whatever its message holds.
+// A defect of ours. Node would print the message as it is.
 process.on('uncaughtException', (error) => {
   fail(error);
   process.exit();
@@ -74,11 +74,10 @@ program.parseAsync().catch(fail);
 function fail(error: unknown): void {
   const message = error instanceof Error ? error.message : String(error);
   tellError(error instanceof StorageError ? error.message : safeLine(message));
-  // An interruption has set its own; 0 can only be of what came before.
+  // An interruption has set its own.
   process.exitCode ||= error instanceof CommanderError ? EXIT_USAGE : EXIT_FAILURE;
 }
 
-/** Whatever the password holds. */
 function withoutPassword(line: string): string {
   const start = line.indexOf('://') + '://'.length;
   const end = line.lastIndexOf('@');

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// IN and OUT of `encrypt` and `decrypt`: which of them are objects in the bucket, and what their names tell.
+// IN and OUT of `encrypt` and `decrypt`.
 
 import { basename } from 'node:path';
 import { type ParsedKey, parseKey } from '../attachments/naming.ts';
 import { StorageError } from '../errors.ts';
 import { isFile } from '../tools/common/files.ts';
 
-/** Before an operand: an object in the bucket, also where a file has that name. */
+/** Marks an object in the bucket, also where a file has its name. */
 export const BUCKET_PREFIX = 'bucket:';
 
 /** @returns undefined for a file or a standard stream */
@@ -14,14 +14,14 @@ export function keyOf(operand: string): string | undefined {
   return operand.startsWith(BUCKET_PREFIX) ? operand.slice(BUCKET_PREFIX.length) : undefined;
 }
 
-/** Of IN: also a key without the prefix, where no file has its name. */
+/** IN may be a key without the prefix, where no file has its name. */
 export function sourceKey(operand: string): string | undefined {
   const key = keyOf(operand);
   if (key !== undefined || isFile(operand)) return key;
   return parseName(operand) === undefined ? undefined : operand;
 }
 
-/** What the last part of a file or key tells: as in the flat structure, or a bare uuid as in the legacy one. */
+/** The last part of a file or key may be a name of the flat structure, or a bare uuid as in the legacy one. */
 export function parseName(name: string): ParsedKey | undefined {
   const last = basename(keyOf(name) ?? name);
   const naming = { rootPath: '', structure: 'flat', legacyUnknownFiles: false } as const;
@@ -31,7 +31,7 @@ export function parseName(name: string): ParsedKey | undefined {
   );
 }
 
-/** By its name Orthanc knows whether an object of the flat structure is encrypted. @throws StorageError BAD_CONFIG */
+/** Reads go by the name of an object in the flat structure. @throws StorageError BAD_CONFIG */
 export function refuseMisleadingKey(to: string, isEncrypted: boolean): void {
   const key = keyOf(to);
   const named = key === undefined ? undefined : parseName(key)?.encrypted;
