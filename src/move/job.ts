@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What Orthanc's jobs engine asks of a job. The shim keeps each job's last state for Orthanc and sends it along with each call, so
-// that a job goes on after a restart of the runtime or of Orthanc.
+// What Orthanc's jobs engine asks of a job. The shim keeps each job's last state and sends it with each call: a job goes on after a
+// restart of the runtime or of Orthanc.
 
-/** What Orthanc shows of a job and keeps in its database. */
 export interface JobState {
   /** 0 to 1. */
   readonly progress: number;
@@ -20,17 +19,16 @@ export interface StepResult {
   readonly state: JobState;
 }
 
-/** All jobs of one type. A handle names a job as long as the plugin lives. */
+/** All jobs of one type. */
 export interface JobRunner {
-  /** Works for a moment. @param serialized what the job last was, should the handle be unknown */
+  /** Works for a moment. @param serialized the job's last state, for a handle that is not known */
   step(handle: string, serialized: string): Promise<StepResult>;
-  /** Nothing of the job is under way any more once this resolves; `step` may take it up again.
-   *  @returns its last state, if it had one */
+  /** Resolves when nothing of the job is under way any more. `step` may take it up again.
+   *  @returns its last state */
   stop(handle: string): Promise<JobState | undefined>;
-  /** @param kept what Orthanc kept: the serialized state, with a field "Type" that must not go back to Orthanc */
+  /** @param kept the serialized state, with a field "Type" that Orthanc has added and must not get back */
   restore(kept: string): JobState;
-  /** As it was when it was submitted. */
+  /** The state at its submission. */
   reset(serialized: string): JobState;
-  /** Ends all that is under way. */
   close(): Promise<void>;
 }

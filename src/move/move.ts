@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// POST /move-storage: brings all attachments of some resources from one store of a hybrid storage to the other.
+// POST /move-storage: moves all attachments of some resources from one store of a hybrid storage to the other.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Attachment, AttachmentStore } from '../attachments/attachments.ts';
@@ -41,7 +41,7 @@ export interface MoveDependencies {
   readonly api: OrthancApi;
   readonly stores: Readonly<Record<MoveTarget, AttachmentStore>>;
   readonly moves: Moves;
-  /** Undefined where the stores' names differ, so that they may share a place. */
+  /** Undefined where the stores' names differ: they may share a place. */
   readonly requireTwoPlaces: RequireTwoPlaces | undefined;
   /** Milliseconds before the second, third, … attempt at an attachment. */
   readonly retryDelaysMs?: readonly number[];
@@ -49,8 +49,8 @@ export interface MoveDependencies {
   readonly stepMs?: number;
 }
 
-/** Throws BAD_CONFIG where both stores are one place, in which a move would remove what it has just copied.
- *  @param options `patienceMs`: how long the answer may take; the longer, the surer */
+/** Throws BAD_CONFIG where both stores are one place: a move would remove what it has just copied.
+ *  @param options `patienceMs`: how long to look; the longer, the surer */
 export type RequireTwoPlaces = (options: {
   readonly signal: AbortSignal;
   readonly patienceMs: number;
@@ -60,9 +60,9 @@ const RETRY_DELAYS_MS = [1_000, 4_000];
 const STEP_MS = 400;
 /** Resources of a family at once. */
 const AT_ONCE = 8;
-/** Above, one at a time: it keeps network and disk busy alone, and what is sent in parts has some of them in memory. */
+/** Larger ones go one at a time: each keeps network and disk busy, and has some parts in memory. */
 const LARGE_BYTES = 32 * 1024 * 1024;
-/** Mounts with a cache show in the bucket later what was written to them: rclone's after 5 s, gateways after some more. */
+/** A mount with a cache writes to the bucket later: rclone's after 5 s, gateways after some more. */
 const PLACE_PATIENCE_MS = 30_000;
 
 export function createMoveRunner(deps: MoveDependencies): JobRunner {
@@ -95,7 +95,7 @@ export function createMoveRunner(deps: MoveDependencies): JobRunner {
   };
 }
 
-/** For jobs that Orthanc has kept from a time with two stores. */
+/** For jobs that Orthanc has kept since there were two stores. */
 export function createRefusingRunner(reason: string): JobRunner {
   return {
     step: (_handle, serialized) =>
@@ -110,7 +110,7 @@ export function createRefusingRunner(reason: string): JobRunner {
   };
 }
 
-/** One job. It works from its construction on, in the background. */
+/** One job. It works in the background, from its construction on. */
 class Move {
   readonly #api: OrthancApi;
   readonly #stores: MoveDependencies['stores'];
@@ -122,9 +122,9 @@ class Move {
   readonly #signal = this.#controller.signal;
   readonly #large = createSemaphore(1);
   readonly #placeFailures = createPlaceFailures();
-  /** Both are asked once for all attachments. */
+  /** Each is asked once for all attachments. */
   readonly #placeChecks: { quick(): Promise<void>; patient(): Promise<void> } | undefined;
-  /** A series' study and patient are the same for all its neighbours in the list. */
+  /** Neighbours in the list have the same study and patient. */
   readonly #done = new Set<string>();
   #progress: Progress;
   /** How much of the present resource's family is done, from 0 to 1. */
@@ -197,9 +197,9 @@ class Move {
     }
   }
 
-  /** In order and several at once; progress grows only by what has nothing undone before it. */
+  /** In order, several at once. Progress grows only up to the first one that is not done. */
   async #moveFamily(family: readonly Resource[]): Promise<void> {
-    // Where the last one has gone meanwhile, from the start: what was moved is moved.
+    // From the start where the last one has gone meanwhile: what was moved is found moved.
     const start = family.findIndex(({ id }) => id === this.#progress.lastDone) + 1;
     const outcomes = new Map<Resource, Outcome>();
     let counted = start;
@@ -266,7 +266,7 @@ class Move {
     const { uuid, contentType, contentBytes, md5Hex } = indexed;
     const attachment: Attachment = { uuid, contentType: contentTypeOf(contentType) };
     const options = { signal: this.#signal };
-    // Also of an earlier attempt: whoever removed it found no copy yet, or half of one.
+    // The removal found no copy yet, or half of one.
     const removeCopy = async () => {
       await this.#target.remove(attachment, options);
       return { deletedMeanwhile: 1 };
@@ -288,8 +288,8 @@ class Move {
     return { moved: 1, movedBytes: sizeBytes };
   }
 
-  /** The patient answer is waited for only where an attachment is seen on both sides: a move that was interrupted has left it so, or it is
-   *  one file that is seen twice. */
+  /** The patient check is for an attachment that is seen on both sides: an interrupted move has left it so, or it is one file, seen
+   *  twice. */
   async #requireTwoPlaces(attachment: Attachment): Promise<void> {
     if (this.#placeChecks === undefined) return;
     await this.#placeChecks.quick();
@@ -305,7 +305,7 @@ class Move {
     return attachments.some((attachment) => attachment.uuid === uuid);
   }
 
-  /** The last one of so many in a row ends the move: whatever is left would meet the same. */
+  /** Too many in a row end the move: the rest would fail, too. */
   #noteFailure(failure: StorageError): void {
     try {
       this.#placeFailures.add(failure);
@@ -322,8 +322,8 @@ function failedAsWhole(resource: Resource, error: unknown): Outcome {
   return failed({ resource, name: '', uuid: '', failure: toStorageError(error) });
 }
 
-/** Orthanc's API, of which one refusal ends a move at once, whatever is under way: Orthanc is stopping, and keeps the job as it was
- *  after the last step. What that did since is seen when the job goes on: a file that is on both sides, or on the other. */
+/** A refusal means that Orthanc is stopping, and ends the move at once. Orthanc keeps the job as it was after its last step; when the job
+ *  goes on, it finds what was done since: a file that is on both sides, or on the other. */
 function endingWith(api: OrthancApi, controller: AbortController): OrthancApi {
   return {
     async get(path) {
@@ -337,7 +337,7 @@ function endingWith(api: OrthancApi, controller: AbortController): OrthancApi {
   };
 }
 
-/** Not over, though nothing is under way any more. */
+/** Nothing is under way any more, but the job is not over. */
 function isInterrupted(signal: AbortSignal): boolean {
   return signal.aborted && toStorageError(signal.reason).code === 'CLOSED';
 }

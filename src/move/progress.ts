@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// How far a move is: what Orthanc shows of it, and keeps.
+// How far a move is.
 
 import { StorageError } from '../errors.ts';
 import { field, type Resource } from '../orthanc/api.ts';
@@ -15,14 +15,14 @@ export interface MoveFailure {
   readonly reason: string;
 }
 
-/** Where a move stands; as JSON, what Orthanc keeps of it. */
+/** Orthanc keeps it as JSON. */
 export interface Progress {
   readonly version: 1;
   readonly target: MoveTarget;
   readonly resources: readonly Resource[];
-  /** Of `resources`, from the first, so many are done. */
+  /** From the first of `resources` on. */
   readonly resourcesDone: number;
-  /** Of the family of the resource that comes next, up to this id all are done. */
+  /** In the family of the next resource, all are done up to this id. */
   readonly lastDone: string | undefined;
   readonly counts: Counts;
   readonly failures: readonly MoveFailure[];
@@ -32,7 +32,6 @@ export const NO_COUNTS = {
   moved: 0,
   movedBytes: 0,
   alreadyThere: 0,
-  /** From Orthanc's index, while the job was at it. */
   deletedMeanwhile: 0,
   failed: 0,
 };
@@ -44,7 +43,7 @@ export interface Outcome {
   readonly failures: readonly MoveFailure[];
 }
 
-/** Listed; the others are counted. */
+/** More are counted, not listed. */
 const FAILURES_MAX = 100;
 
 /** The state of a job that has not begun. */
@@ -132,7 +131,7 @@ export function withoutType(kept: string): string {
   return JSON.stringify(rest);
 }
 
-/** @throws StorageError INTERNAL for what `stateOf` has not written */
+/** @throws StorageError INTERNAL for the state of another version */
 export function parseProgress(serialized: string): Progress {
   const value: unknown = JSON.parse(serialized);
   if (field(value, 'version') !== 1) {

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Orthanc's REST API, as far as it tells which attachments its index knows.
+// Orthanc's REST API: which attachments its index knows.
 
 import { StorageError } from '../errors.ts';
 
-/** Reads of Orthanc's REST API. Never to be waited for in a storage operation: Orthanc may be waiting for that one. */
+/** No storage operation may wait for it: Orthanc may be waiting for that operation. */
 export interface OrthancApi {
   /** @returns the parsed answer; undefined for 404
-   *  @throws StorageError CLOSED once Orthanc is stopping, and is asked nothing any more; UNAVAILABLE for any other answer than 200 */
+   *  @throws StorageError CLOSED once Orthanc is stopping; UNAVAILABLE for any other answer than 200 */
   get(path: string): Promise<unknown>;
 }
 
-/** The status, which is none of HTTP, where the shim has not called Orthanc, since that is stopping. */
+/** In place of HTTP's status: the shim has not called Orthanc, which is stopping. */
 export const NOT_CALLED = 0;
 
 export function orthancIsStopping(): StorageError {
@@ -44,7 +44,7 @@ export function createOrthancApi(
   };
 }
 
-/** From within Orthanc there is no status for what it does not have, but UnknownResource or InexistentItem as the shim words them. */
+/** Within Orthanc there is no 404, but UnknownResource or InexistentItem, in the shim's words. */
 const NOT_FOUND_ERROR = /^Orthanc error (17|7)$/;
 
 function textOf(body: Uint8Array): string {
@@ -60,7 +60,6 @@ export interface Resource {
   readonly id: string;
 }
 
-/** An attachment as the index has it. */
 export interface IndexedAttachment {
   readonly resource: Resource;
   /** "dicom", or a user-defined name or number. */
@@ -68,9 +67,9 @@ export interface IndexedAttachment {
   readonly uuid: string;
   /** Orthanc's number. */
   readonly contentType: number;
-  /** Of what Orthanc hands to its storage: compressed, with StorageCompression. */
+  /** Of what Orthanc hands to its storage, after StorageCompression. */
   readonly contentBytes: number;
-  /** Of the same; undefined where Orthanc keeps none (StoreMD5ForAttachments). */
+  /** Of the same; undefined without StoreMD5ForAttachments. */
   readonly md5Hex: string | undefined;
 }
 
@@ -83,7 +82,7 @@ export function isLevel(text: string): text is Level {
 
 /** @returns undefined where Orthanc has no such resource */
 export async function findResource(api: OrthancApi, id: string): Promise<Resource | undefined> {
-  // Not only to spare four requests: it becomes part of a path.
+  // It becomes part of a path.
   if (!RESOURCE_ID.test(id)) return undefined;
   for (const level of LEVELS.toReversed()) {
     if ((await api.get(`/${level}/${id}`)) !== undefined) return { level, id };
@@ -109,7 +108,7 @@ const CHILDREN = {
   instances: undefined,
 } as const satisfies Record<Level, { readonly key: string; readonly level: Level } | undefined>;
 
-/** @returns undefined for a patient, and where the resource has gone meanwhile */
+/** @returns undefined for a patient, and for a resource that has gone */
 export async function parentOf(
   api: OrthancApi,
   { level, id }: Resource,
@@ -136,13 +135,13 @@ export async function descendantsOf(
   const ids = field(await api.get(`/${resource.level}/${resource.id}`), children.key);
   const all: Resource[] = [resource];
   for (const id of (Array.isArray(ids) ? ids : []).map(String).toSorted()) {
-    // Not as arguments of one push: from some 120,000 on, they are more than a call takes.
+    // One push takes at most some 120,000 arguments.
     for (const below of await descendantsOf(api, { level: children.level, id })) all.push(below);
   }
   return all;
 }
 
-/** The resource's own attachments; none where it has gone meanwhile. */
+/** The resource's own attachments; none of a resource that has gone. */
 export async function attachmentsOf(
   api: OrthancApi,
   resource: Resource,
@@ -187,8 +186,7 @@ export function field(value: unknown, key: string): unknown {
     : undefined;
 }
 
-/** Orders versions such as Orthanc's "1.12.7"; what is no number ("mainline") comes after all numbers.
- *  @returns negative, zero or positive, as for Array.prototype.sort */
+/** For Array.prototype.sort of versions such as Orthanc's "1.12.7". What is no number ("mainline") comes last. */
 export function compareVersions(left: string, right: string): number {
   const leftParts = partsOf(left);
   const rightParts = partsOf(right);

@@ -3,12 +3,12 @@
 import { StorageError } from '../errors.ts';
 import { field, type IndexedAttachment, LEVELS, type OrthancApi, toAttachment } from './api.ts';
 
-/** Pages overlap by so many, so that what is deleted meanwhile, and moves the rest forward, makes no gap. */
+/** Pages overlap: a deletion meanwhile moves the rest forward, and would leave a gap. */
 const OVERLAP = 50;
 const PAGE = 1000;
 
-/** All attachments that Orthanc's index knows, some of them twice. Needs Orthanc 1.12.5.
- *  @throws StorageError UNAVAILABLE where Orthanc is too old, or so much was deleted meanwhile that the list may have gaps */
+/** All attachments that Orthanc's index knows, some of them twice.
+ *  @throws StorageError UNAVAILABLE before Orthanc 1.12.5, and where the list may have gaps after many deletions */
 export async function* listIndex(
   api: OrthancApi,
   pageSize = PAGE,

@@ -8,9 +8,8 @@ export interface OperationCounts {
   readonly inFlight: number;
   readonly succeeded: number;
   readonly failed: number;
-  /** Of the contents, as Orthanc sees them. */
+  /** Of the contents, not of the objects. */
   readonly bytes: number;
-  /** Of all that ended, whether well or not. */
   readonly latencyMs: LatenciesMs;
 }
 
@@ -25,11 +24,11 @@ export interface RecentError {
 export interface CountersSnapshot {
   readonly operations: Readonly<Record<StorageOperation, OperationCounts>>;
   readonly errors: Readonly<Partial<Record<StorageErrorCode, number>>>;
-  /** The last few, the newest first. */
+  /** The newest first. */
   readonly recentErrors: readonly RecentError[];
 }
 
-/** "unanswered": Orthanc no longer waited, which the shim has logged and counted. */
+/** "unanswered": Orthanc no longer waited. The shim has logged and counted that. */
 export type End = { readonly bytes: number } | { readonly failure: StorageError } | 'unanswered';
 
 export interface Counters {
@@ -48,8 +47,7 @@ interface Counts {
   readonly latencies: Latencies;
 }
 
-/** Counts since the runtime started.
- *  @param now milliseconds of a clock that only goes forward */
+/** @param now milliseconds of a clock that only goes forward */
 export function createCounters(now: () => number = () => performance.now()): Counters {
   const zero = (): Counts => ({
     inFlight: 0,

@@ -8,7 +8,7 @@ export interface Latencies {
 }
 
 export interface LatenciesMs {
-  /** What Orthanc's users feel now: a slow store no longer shows once it is fast again. */
+  /** A slow store no longer shows once it is fast again. */
   readonly last5Minutes: LatencyMs;
   readonly sinceStart: LatencyMs;
 }
@@ -22,15 +22,15 @@ export interface LatencyMs {
   readonly max: number;
 }
 
-/** The window moves on by this much: it covers four to five minutes. */
+/** The window moves by this much: it covers four to five minutes. */
 const SLICE_MS = 60_000;
 const SLICES = 5;
 const MICROSECONDS_PER_MS = 1000;
-/** One hour in microseconds; the smallest that a histogram takes is 1. Two significant digits: 32 kB each. */
+/** In microseconds, up to one hour. Two significant digits take 32 kB. */
 const RANGE = { lowest: 1, highest: 3_600_000_000, figures: 2 };
 
 interface Slice {
-  /** Since the clock's zero, how many slices of time. */
+  /** Counts slices since the clock's zero. */
   number: number;
   readonly histogram: RecordableHistogram;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The entry of the bundle that the shim embeds: configuration in, store built, requests answered.
+// The entry of the bundle that the shim embeds.
 
 import { type AttachmentStore, createAttachmentStore } from '../attachments/attachments.ts';
 import { createFileAttachments } from '../attachments/file-attachments.ts';
@@ -38,18 +38,18 @@ import { createRequestHandler } from './requests.ts';
 import { createRestHandler } from './rest.ts';
 import { createStatus, formatMetrics } from './status.ts';
 
-// What the shim allows on top of RequestTimeout, which TypeScript itself keeps: for the way to Orthanc and back.
+// TypeScript keeps RequestTimeout. The shim allows this on top, for the way to Orthanc and back.
 const CALL_GRACE_MS = 5_000;
-// Likewise of a removal, which Orthanc waits for with its index locked.
+// Likewise for a removal: Orthanc waits for it with its index locked.
 const REMOVE_GRACE_MS = 2_000;
-// Who collects metrics gives up after 10 s, mostly; and that no answer comes is one of them.
+// Most collectors of metrics give up after 10 s.
 const METRICS_TIMEOUT_MS = 2_000;
-// Nothing here computes for seconds; a loop that has not turned for that long never will.
+// Nothing here computes for seconds: a loop that has not turned for that long hangs.
 const WATCHDOG_MS = 30_000;
 // The first Orthanc that verifies the MD5 of what it reads.
 const FIRST_VERIFYING_ORTHANC = '1.13.0';
 
-/** Called by the shim once the bundle is loaded. Returns at once; the rest is up to the event loop. */
+/** Called by the shim once the bundle is loaded. Returns at once. */
 export function main(binding: Binding): void {
   let secrets: readonly Secret[] = [];
   const log = createLogger(
@@ -64,7 +64,7 @@ export function main(binding: Binding): void {
   }).catch((error: unknown) => {
     const { message } = toStorageError(error);
     binding.ending(safeLine('it was refused'));
-    // From here on the shim may end this runtime at any moment.
+    // From here on, the shim may end this runtime.
     const what = binding.restarted ? 'runtime does not start again' : 'plugin does not start';
     const lines = [`The object storage ${what}:`, ...message.split('\n')];
     binding.refuse(hideSecrets(safeLines(lines), secrets));
@@ -107,7 +107,7 @@ async function start(
     log,
     verifyMd5: compareVersions(binding.orthancVersion, FIRST_VERIFYING_ORTHANC) < 0,
   });
-  // Orthanc is up already where this runtime replaces another one: requests will tell whether the store is there.
+  // A runtime that replaces another one finds Orthanc running: requests will tell whether the store is there.
   if (isFirst && !binding.restarted) {
     const patience = {
       timeoutMs: settings.startTimeoutMs,
@@ -123,7 +123,7 @@ async function start(
 }
 
 interface SealedStores extends Stores {
-  /** Of the objects; undefined: they are plain. */
+  /** Of the objects; undefined where they are plain. */
   readonly envelope: Envelope | undefined;
 }
 
@@ -157,7 +157,7 @@ function serve(
   const { attachments, named, jobs } = composeAttachments(provider, settings, stores, api);
   const runtime: RuntimeSettings = {
     storage: true,
-    // A1 can only be verified, hence read, as a whole: Orthanc then keeps headers in attachments of their own.
+    // A1 can only be verified as a whole. Orthanc then keeps headers in attachments of their own.
     rangeReads: envelope?.format !== 'A1',
     lanes,
     callTimeoutMs: settings.requestTimeoutMs + CALL_GRACE_MS,
@@ -203,7 +203,7 @@ function serve(
   const sealed =
     envelope?.format === undefined ? ', not encrypted' : `, encrypted as ${envelope.format}`;
   const over = lanes === 1 ? '' : `, by ${lanes} event loops`;
-  // Where patient data goes, everybody should see once, and Orthanc shows nothing below a warning unless asked to.
+  // Everybody should see once where patient data goes, and Orthanc shows no less than a warning by default.
   log[binding.restarted ? 'info' : 'warning'](
     `Attachments are stored in ${provider.kind} "${provider.bucket}"${sealed}${also}${first}${over}`,
   );
@@ -255,14 +255,14 @@ function composeAttachments(
   };
 }
 
-/** A defect of ours ends the runtime, not Orthanc: those who wait hear the reason, and the shim starts a new one. */
+/** A defect of ours ends the runtime, not Orthanc: requests fail with the reason, and the shim starts a new runtime. */
 function installLastResorts(binding: Binding, log: Logger): void {
   process.on('uncaughtException', (error) => {
     log.error(`Uncaught error in the plugin's TypeScript: ${describeError(error)}`);
     binding.ending(safeLine(`uncaught error: ${describeError(error)}`));
     process.exit(1);
   });
-  // Node's own listener, which writes to Orthanc's standard error.
+  // Node's own listener writes to Orthanc's standard error.
   process.removeAllListeners('warning');
   process.on('warning', (warning) => {
     log.info(`Node warns: ${warning.name}: ${warning.message}`);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The one way in and out for what Orthanc asks: each request ends once, is counted, and logged in one line.
+// Each request of Orthanc ends once, is counted, and logged in one line.
 
 import type { Attachment, AttachmentStore } from '../attachments/attachments.ts';
 import { contentTypeOf } from '../attachments/naming.ts';
@@ -21,7 +21,7 @@ export function createRequestHandler(deps: {
   readonly attachments: AttachmentStore;
   readonly log: Logger;
   readonly counters: Counters;
-  /** Named in log lines, unless the failure itself names another store: s3, azure, google. */
+  /** s3, azure or google: for log lines whose failure names no other store. */
   readonly provider: string;
   /** Milliseconds of a clock that only goes forward. */
   readonly now: () => number;
@@ -49,7 +49,7 @@ export function createRequestHandler(deps: {
         ms: Math.round(now() - startedMs),
         ...errorFields(failure),
       });
-      // The shim has logged and counted what it gave up, maybe a moment before the signal tells so.
+      // The shim has logged and counted what it gave up, perhaps just before the signal.
       if (request.signal.aborted || failure.code === 'ABORTED') {
         end('unanswered');
         log.debug(line);

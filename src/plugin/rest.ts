@@ -25,18 +25,18 @@ export interface RestDependencies {
   readonly log: Logger;
   readonly status: () => Promise<unknown>;
   readonly stores: readonly NamedStore[];
-  /** False: there is only one store, hence nothing to move. */
+  /** False: there is one store, and nothing to move. */
   readonly isHybrid: boolean;
   readonly submitJob: (type: string, priority: number, state: JobState) => Promise<OrthancAnswer>;
   /** How long a client may wait for a job. */
   readonly waitMs: number;
 }
 
-/** 95,000 ids. A body is parsed in one go, for which all storage waits: 4 MB of "[" take 0.3 s, 60 MB took 6 s. */
+/** 95,000 ids. All storage waits while a body is parsed: 4 MB of "[" take 0.3 s, 60 MB took 6 s. */
 const BODY_MAX_BYTES = 4 * 1024 * 1024;
 const POLL_MS = 100;
 
-/** @returns the handler of all REST requests, which always answers */
+/** @returns a handler that always answers */
 export function createRestHandler(
   deps: RestDependencies,
 ): (request: RestRequest) => Promise<RestResponse> {
@@ -45,7 +45,7 @@ export function createRestHandler(
       return await route(deps, request);
     } catch (error) {
       const failure = toStorageError(error);
-      // Orthanc's client has been told by the shim, or learns it now, and nothing is wrong here.
+      // Nothing is wrong here. The shim has told the client, or this answer does.
       const isStopping = failure.code === 'CLOSED';
       const level = isStopping || failure.code === 'ABORTED' ? 'debug' : 'error';
       deps.log[level](`${request.method} ${pathOf(request)} failed: ${describeError(failure)}`);
@@ -115,8 +115,8 @@ async function move(deps: RestDependencies, request: RestRequest): Promise<RestR
   return wanted.synchronous ? await untilDone(deps, request, job) : answer(200, job);
 }
 
-/** As Orthanc's own jobs: the content of one that succeeded; 500 of one that did not; 202 where it goes on, if need be when
- *  Orthanc is started again. */
+/** Answers as Orthanc does for its own jobs: with the content of one that succeeded, with 500 of one that failed, with 202 where it goes
+ *  on, perhaps after a restart of Orthanc. */
 async function untilDone(
   deps: RestDependencies,
   request: RestRequest,
@@ -132,7 +132,6 @@ async function untilDone(
     if (info === undefined) return answer(500, { error: `the job ${job.ID} is gone`, ...job });
     await sleepUntilAborted(POLL_MS, request.signal);
   }
-  // It goes on; only this request has to end.
   return answer(202, job);
 }
 

@@ -9,12 +9,12 @@ export interface Status extends CountersSnapshot {
   readonly version: string;
   readonly provider: string;
   readonly bucket: string;
-  /** Where new files go besides; null without hybrid storage. */
+  /** Where new files go; null without HybridMode. */
   readonly hybrid: { readonly writeTo: HybridSettings['writeTo'] } | null;
-  /** null: objects are stored as they are. */
+  /** null where objects are not encrypted. */
   readonly encryption: EncryptionStatus | null;
   readonly node: string;
-  /** Event loops; the figures are those of all. */
+  /** The figures are those of all event loops. */
   readonly lanes: number;
   /** Since this runtime started. */
   readonly uptimeSeconds: number;
@@ -31,7 +31,7 @@ export function createStatus(deps: {
   readonly version: string;
   readonly provider: NonNullable<PluginSettings['provider']>;
   readonly hybrid: HybridSettings | undefined;
-  /** undefined: none, and no keys. */
+  /** undefined without keys. */
   readonly envelope: Pick<Envelope, 'format' | 'masterKeyId'> | undefined;
   readonly lanes: number;
   readonly figures: () => Promise<CountersSnapshot>;
@@ -63,7 +63,7 @@ const METRIC_NAMES = {
 
 type Metric = readonly [name: string, value: number | string];
 
-/** The same figures as lines of a metric's name and its value, for Orthanc's /tools/metrics-prometheus. */
+/** @returns lines of a metric's name and its value, for Orthanc's /tools/metrics-prometheus */
 export function formatMetrics({ operations, errors }: CountersSnapshot): string {
   const metrics: Metric[] = [];
   for (const [operation, name] of Object.entries(METRIC_NAMES)) {

@@ -4,14 +4,14 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout } from 'node:timers/promises';
 import { StorageError } from '../errors.ts';
 
-/** An AbortController that any number of operations may listen to: from eleven on, Node would warn of a leak. */
+/** Any number of operations may listen to it. Node would warn of a leak from eleven on. */
 export function createAbortController(): AbortController {
   const controller = new AbortController();
   setMaxListeners(0, controller.signal);
   return controller;
 }
 
-/** What an operation rejects with once its signal is aborted: the reason, where that is a StorageError, else ABORTED. */
+/** What an aborted operation rejects with: the signal's reason, where that is a StorageError, else ABORTED. */
 export function abortReason(signal: AbortSignal): StorageError {
   const reason: unknown = signal.reason;
   if (reason instanceof StorageError) return reason;
@@ -30,8 +30,8 @@ export async function sleepUntilAborted(ms: number, signal: AbortSignal): Promis
 /** Each entry lives as long as its signal. */
 const failureListeners = new WeakMap<AbortSignal, (failure: unknown) => void>();
 
-/** An attempt failed and there will be another: whoever ends the work can then say what was wrong. Failures go outward along linked
- *  signals, as aborts go inward. */
+/** Tells of an attempt that failed and is repeated, so that a timeout can say what was wrong. Failures go outward along linked signals, as
+ *  aborts go inward. */
 export function tellFailure(signal: AbortSignal, failure: unknown): void {
   failureListeners.get(signal)?.(failure);
 }
@@ -69,7 +69,7 @@ export function linkSignals(...outer: readonly AbortSignal[]): {
   };
 }
 
-/** Rejects as soon as the signal is aborted, also where the work itself does not listen; it is then left to end by itself. */
+/** Rejects as soon as the signal is aborted, also where the work does not listen. It is then left to end by itself. */
 export async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   if (signal.aborted) {
     work.catch(() => undefined);

@@ -18,13 +18,13 @@ export function bodyFrom(sizeBytes: number, readInto: Body['readInto']): Body {
   };
 }
 
-/** Of bytes in memory, which the reader gets copies of. */
+/** Each read gives a copy. */
 export function bodyOf(bytes: Uint8Array): Body {
   return bodyFrom(bytes.length, copierOf(bytes));
 }
 
-/** Of bytes in memory that nobody changes any more. A read gives their own memory: a copy for each attempt would be the most that a
- *  small request costs. */
+/** For bytes that nobody changes any more. A read gives their own memory: a copy for each attempt would cost more than the rest of a small
+ *  request. */
 export function viewOf(bytes: Uint8Array): Body {
   return {
     sizeBytes: bytes.length,
@@ -71,7 +71,7 @@ export function createMemorySink(): { readonly sink: Sink; bytes(): Uint8Array }
   return {
     sink: {
       begin: (sizeBytes) => {
-        // Nobody reads it before each byte is written.
+        // Each byte is written before it is read.
         bytes = Buffer.allocUnsafeSlow(sizeBytes);
       },
       write: (offset, piece) => {

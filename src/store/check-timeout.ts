@@ -9,7 +9,7 @@ const CHECK_TIMEOUT_MS = 9_000;
 /** The server that a check waits for. */
 export interface AwaitedServer {
   readonly name: string;
-  /** What to correct then; undefined: all that a user could say of it is right, or is somebody else's. */
+  /** What to correct then; undefined where no setting can be wrong. */
   readonly settings: string | undefined;
 }
 

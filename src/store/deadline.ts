@@ -4,19 +4,19 @@ import { StorageError } from '../errors.ts';
 import { hearFailures, linkSignals, tellFailure, untilAborted } from './abort.ts';
 import type { ObjectStore, OperationOptions } from './object-store.ts';
 
-/** As long as Orthanc removes a file, it holds the lock of its index, and whoever asks it for anything waits. Enough to outlast a
- *  store that stumbles for a second or two; what is given up is an orphan, which costs space until `verify` finds it. */
+/** Orthanc locks its index while it removes a file, and everybody waits. This outlasts a store that fails for a second or two. What is given
+ *  up is an orphan, which costs space until `verify` finds it. */
 const REMOVAL_TIMEOUT_MS = 8_000;
 
 export function removalTimeoutMs(requestTimeoutMs: number): number {
   return Math.min(requestTimeoutMs, REMOVAL_TIMEOUT_MS);
 }
 
-/** What the providers' messages begin with ends with one of these and its name. */
+/** Providers' messages begin with a verb and one of these. */
 const SUBJECTS = [' bucket "', ' container "'];
 
 /** @param message that time is up
- *  @param last the last failure that was to be repeated, if there was one: it says more */
+ *  @param last the last failure that was repeated: it says more */
 export function timeUp(message: string, last: unknown, key?: string): StorageError {
   if (!(last instanceof StorageError)) return new StorageError('TIMEOUT', message, { key });
   const { requestId } = last;
@@ -61,8 +61,8 @@ export async function withTimeLimit<T>(
   }
 }
 
-/** No operation takes longer than so many milliseconds, removals at most REMOVAL_TIMEOUT_MS, retries and waits included; it then
- *  fails with TIMEOUT and its signal is aborted. For a listing that holds for each step. `check` keeps a time of its own. */
+/** An operation that takes longer fails with TIMEOUT, retries and waits included; a removal after REMOVAL_TIMEOUT_MS at the latest. For a
+ *  listing this holds for each step. `check` has a limit of its own. */
 export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore {
   const requestTimeout: TimeLimit = { ms: timeoutMs, name: 'RequestTimeout', advice: '' };
   const removalLimit: TimeLimit = {
@@ -125,7 +125,7 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
         link.controller.abort();
       }
     },
-    // Whoever fills or reads such a file keeps the times.
+    // Their users have limits of their own.
     ...(store.files === undefined ? {} : { files: store.files }),
     check: (options) => store.check(options),
     close: () => store.close(),

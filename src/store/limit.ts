@@ -7,8 +7,7 @@ import type { ObjectStore } from './object-store.ts';
 type Release = () => void;
 
 export interface Semaphore {
-  /** Waits until the weight fits, in the order of asking: nobody overtakes, however small. What is heavier than the limit waits until
-   *  it is alone.
+  /** Waits until the weight fits. Nobody overtakes, however light. What is heavier than the limit waits until it is alone.
    *  @returns gives the share back; further calls do nothing
    *  @throws the signal's reason when it is aborted while waiting */
   acquire(signal: AbortSignal | undefined, weight?: number): Promise<Release>;
@@ -59,7 +58,7 @@ export function createSemaphore(limit: number): Semaphore {
       const onAbort = () => {
         waiting.delete(waiter);
         if (signal !== undefined) reject(abortReason(signal));
-        // It may have been a heavy one at the head that kept all others waiting.
+        // It may have kept all others waiting.
         admit();
       };
       const waiter: Waiter = {
@@ -89,8 +88,8 @@ export function createSemaphore(limit: number): Semaphore {
   };
 }
 
-/** Does the work for each item, so many at once, in their order. The items may be far more than fit into memory.
- *  @throws what failed first, the list or the work, once nothing is under way any more; the items that are left are not begun */
+/** Begins the work for the items in their order, so many at once. They may be more than fit into memory.
+ *  @throws what failed first, the list or the work, once nothing is under way any more. The other items are not begun */
 export async function forEachAtOnce<T>(
   items: AsyncIterable<T> | Iterable<T>,
   atOnce: number,
@@ -119,14 +118,13 @@ export async function forEachAtOnce<T>(
   } catch (error) {
     failures.push(error);
   }
-  // All of it: nothing is under way any more.
+  // The whole limit is free once nothing is under way any more.
   await slots.acquire(undefined, atOnce);
   if (failures.length > 0) throw failures[0];
 }
 
-/** At most so many operations at once; the others wait their turn. `check` and `close` never wait. Removals neither: Orthanc holds the
- *  lock of its index meanwhile, and behind a few large reads they would keep everybody from everything. A listing takes a turn for each
- *  page rather than for as long as its consumer takes. */
+/** At most so many operations at once; the others wait. Removals never wait, since Orthanc locks its index meanwhile: behind a few large
+ *  reads they would keep everybody waiting. A listing takes a turn for each page. */
 export function withLimit(store: ObjectStore, maxAtOnce: number): ObjectStore {
   const slots = createSemaphore(maxAtOnce);
   return {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/** What is to be stored. It knows its length and can be read any number of times from the start, so that a retry needs no
- *  copy of the whole. */
+/** What is to be stored. It can be read any number of times, so that a retry needs no copy. */
 export interface Body {
   readonly sizeBytes: number;
   /** @returns bytes [start, end), 0 <= start <= end <= sizeBytes. They may be the body's own memory: the caller must not change them
@@ -16,42 +15,41 @@ export interface Body {
 export interface ByteRange {
   readonly start: number;
   readonly end: number;
-  /** The end may lie past the object's: what is there is enough, and `begin` tells how much that is. */
+  /** The range may end behind the object: `begin` tells how much is there. */
   readonly mayEndEarly?: true;
 }
 
-/** Where the bytes of an object go. One sink serves one get at a time; after a failed attempt a store may begin again. */
+/** Where the bytes of an object go. A sink serves one get at a time. */
 export interface Sink {
-  /** Told before the first byte, and again at each new attempt (which then discards what the last one wrote).
+  /** Called before the first byte, and again for each new attempt, which discards what the last one wrote.
    *  @param sizeBytes how many bytes `write` will be given: the object's size, or the range's length
    *  @param totalBytes the size of the whole object */
   begin(sizeBytes: number, totalBytes: number): void;
-  /** Takes bytes for [offset, offset + bytes.length) of what `begin` announced, in order unless `anyOrder` is true. The sink copies
-   *  them before it returns. */
+  /** Copies bytes for [offset, offset + bytes.length) of what `begin` announced, in order unless `anyOrder` is true. */
   write(offset: number, bytes: Uint8Array): void;
   /** True: bytes may come in any order, some of them twice, so that a large object can come over several connections. */
   readonly anyOrder?: boolean;
 }
 
 export interface OperationOptions {
-  /** Ends the operation; it then rejects with StorageError ABORTED (or the StorageError given as the signal's reason). */
+  /** An abort ends the operation with its reason, where that is a StorageError, else with ABORTED. */
   readonly signal: AbortSignal;
 }
 
 export interface GetOptions extends OperationOptions {
-  /** Fail with INTEGRITY where no checksum, neither ours nor the store's, vouches for the content, instead of trusting its length. */
+  /** Fail with INTEGRITY where neither we nor the store have a checksum of the content. */
   readonly requireChecksum?: boolean | undefined;
 }
 
 export interface PutOptions extends OperationOptions {
-  /** Replaces this version of the object, which `head` told of, or nothing: so that an object that was removed meanwhile does not come
-   *  back. Repeated after a lost answer, a put that had succeeded may fail so, too. */
+  /** Replaces only this version, which `head` gave: an object that was removed meanwhile does not come back. A put that is repeated after a
+   *  lost answer may fail so, too. */
   readonly onlyIfVersion?: string | undefined;
 }
 
 export interface ObjectHead {
   readonly sizeBytes: number;
-  /** Another one for each put (an ETag, a generation); absent where the store has none to give to `onlyIfVersion`. */
+  /** Each put gives another one (an ETag, a generation). For `onlyIfVersion`. */
   readonly version?: string | undefined;
 }
 
@@ -61,12 +59,11 @@ export interface ObjectInfo {
   readonly modified: Date;
 }
 
-/** Of a store whose objects are files of this machine. A Body is read, and a Sink written, synchronously: in pieces, without being
- *  held, only a file can serve as either. */
+/** For a store whose objects are files of this machine. Bodies and sinks are synchronous: only a file can be one without being held. */
 export interface LocalFiles {
   /** @throws as `get` */
   open(key: string, options: OperationOptions): Promise<OpenFile>;
-  /** As `put` of what `fill` writes: it lies under the key once `fill` has resolved, and not at all where it rejects. */
+  /** As `put` of what `fill` writes. It is there once `fill` has resolved, and not at all where that rejects. */
   receive(
     key: string,
     fill: (sink: Sink) => Promise<void>,
@@ -87,8 +84,7 @@ export interface ObjectStore {
   /** Overwrites what is there. One request below the provider's multipart size.
    *  @throws ACCESS_DENIED, THROTTLED, UNAVAILABLE, TIMEOUT, ABORTED; with `onlyIfVersion` NOT_FOUND */
   put(key: string, body: Body, options: PutOptions): Promise<void>;
-  /** One request. A range that ends past the object's end is an error, never a short answer, unless it says
-   *  `mayEndEarly`; one that starts there always is.
+  /** One request. A range that ends behind the object is an error, unless it says `mayEndEarly`; one that starts there always is.
    *  @param range undefined is the whole object, also an empty one
    *  @throws NOT_FOUND, BAD_RANGE, SHORT_BODY, INTEGRITY, ACCESS_DENIED, THROTTLED, UNAVAILABLE, TIMEOUT, ABORTED */
   get(key: string, range: ByteRange | undefined, sink: Sink, options: GetOptions): Promise<void>;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Files that a path names, and nothing else: to open a pipe would wait for somebody who writes to it, to read a device might never end.
+// Files, and neither pipes nor devices: to open a pipe waits for somebody who writes to it, and to read a device may never end.
 
 import {
   closeSync,
@@ -16,7 +16,7 @@ import type { Body } from './object-store.ts';
 
 const { O_NONBLOCK, O_NOFOLLOW } = constants;
 
-/** For files that somebody else could have put a link in the place of. */
+/** Where somebody else could have put a link in place of the file. */
 export const UNLINKED = O_NONBLOCK | O_NOFOLLOW;
 
 /** @param flags such as O_RDONLY, and UNLINKED where a symbolic link must not be followed: the error is then ELOOP
@@ -41,8 +41,7 @@ export function readRegularFile(path: string, flags = 0): string {
   }
 }
 
-/** What is in an open file, read synchronously, as bodies are, and never held as a whole.
- *  @param cut makes what is thrown where it became shorter meanwhile */
+/** @param cut makes the error for a file that became shorter meanwhile */
 export function fileBody(descriptor: number, sizeBytes: number, cut: () => StorageError): Body {
   return bodyFrom(sizeBytes, (start, target) => {
     for (let at = 0; at < target.length; ) {
@@ -59,7 +58,7 @@ export function writeFully(descriptor: number, offset: number, bytes: Uint8Array
   }
 }
 
-/** What a message says of a file that Orthanc's user has named, after its path.
+/** For a message about a file of the configuration: what stands behind its path.
  *  @param thrown by `readRegularFile` */
 export function describeReadFailure(thrown: unknown): string {
   const code = errorCode(thrown) ?? 'unknown';

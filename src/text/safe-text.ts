@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The one way out. What servers, proxies, files and clients say stands in our messages, and those go to logs, terminals and REST clients.
-// Here they lose what gives access and what is not text, and all that is too long. Nothing else makes a SafeText.
+// Our messages repeat what servers, proxies, files and clients say, and go to logs, terminals and REST clients. Here they lose secrets and
+// what is not text, and are cut. Nothing else makes a SafeText.
 
 import type { Secret } from './secret.ts';
 
 declare const isSafe: unique symbol;
 
-/** Text that may leave: without secrets, bounded, nothing in it that a terminal would obey or a reader not see. One line, unless whoever made
- *  it put lines of ours together. */
+/** Text without secrets, of bounded length, without what a terminal would obey or a reader not see. One line, or several of ours. */
 export type SafeText = string & { readonly [isSafe]: true };
 
-/** More than any message needs. What is beyond no pattern ever sees, so that a server cannot keep the event loop busy. */
+/** More than any message needs. No pattern sees more, so that a server cannot keep the event loop busy. */
 export const TEXT_MAX_CHARACTERS = 8 * 1024;
-/** Long enough for a message with a key and a cause, short enough that a server's answer in HTML cannot fill a disk. */
+/** Enough for a message with a key and a cause. A server's answer in HTML cannot fill a disk. */
 const LINE_MAX_CHARACTERS = 2000;
 const HIDDEN = '[secret]';
 
-/** One line, whatever the text is. */
 export function safeLine(text: string, maxCharacters = LINE_MAX_CHARACTERS): SafeText {
   const line = escapeInvisible(redact(text.slice(0, TEXT_MAX_CHARACTERS)));
   const beyond = Math.max(0, text.length - TEXT_MAX_CHARACTERS);
@@ -30,14 +28,14 @@ export function safeLines(lines: readonly string[]): SafeText {
   return lines.map((line) => safeLine(line)).join('\n') as SafeText;
 }
 
-/** JSON whose values stay what they are: names of objects must be found again. Messages in it are safe already (StorageError). */
+/** JSON with its values unchanged: names of objects must be found again. Messages in it are safe already (StorageError). */
 export function safeJson(value: unknown, indent?: number): SafeText {
   const json = JSON.stringify(value, undefined, indent) ?? 'null';
-  // Within texts, the only place where such characters are, an escape means the same.
+  // Such characters are only in JSON's texts, where an escape means the same.
   return json.replace(INVISIBLE_BUT_LINE_ENDS, escapeCharacter) as SafeText;
 }
 
-/** Words of others for a message of ours: safe, and without line ends and runs of blanks. */
+/** Words of others, for a message of ours. */
 export function safeWords(words: string, maxCharacters: number): string {
   // A header's value ends with its line: line ends go after the secrets.
   const line = redact(words.slice(0, TEXT_MAX_CHARACTERS)).replace(/\s+/g, ' ').trim();
@@ -47,7 +45,7 @@ export function safeWords(words: string, maxCharacters: number): string {
 // A shorter "secret" would blank out ordinary words.
 const SECRET_MIN_CHARACTERS = 6;
 
-/** A net below the rule that no message holds them. */
+/** No message should hold them. This is the safety net. */
 export function hideSecrets(text: SafeText, secrets: readonly Secret[]): SafeText {
   return secrets
     .map((secret) => secret.reveal())
@@ -56,12 +54,11 @@ export function hideSecrets(text: SafeText, secrets: readonly Secret[]): SafeTex
     .reduce<string>((line, value) => line.replaceAll(value, HIDDEN), text) as SafeText;
 }
 
-/** The text without what gives access: signatures and tokens in URLs, keys in connection strings, authorization headers, private
- *  keys. Also where a page or a log has encoded them: a URL within a URL, HTML, JSON within JSON. It looks at each character a few times
- *  only, whatever the text is. */
+/** Hides signatures and tokens in URLs, keys in connection strings, authorization headers and private keys, also where they are encoded: a
+ *  URL within a URL, HTML, JSON within JSON. Takes time in proportion to the text. */
 export function redact(text: string): string {
   const plain = hideUserInfo(hidePrivateKeys(text));
-  // Most lines hold none of it, and this runs for every line.
+  // Most lines hold none.
   if (!MAY_HOLD_SECRET.test(plain)) return plain;
   let shown = '';
   let end = 0;
@@ -74,15 +71,15 @@ export function redact(text: string): string {
   return shown + plain.slice(end);
 }
 
-/** What secrets stand behind. Names may be parts of longer ones, as in "X-Amz-Signature". */
+/** Secrets stand behind these. Names may be parts of longer ones, as in "X-Amz-Signature". */
 const KEYWORD =
   /(?<line>authorization)|(?<header>security-token|metadata-token|customer-key|encryption-key|identity-header|cookie)|(?<scheme>aws4-hmac-sha256|goog4-(?:hmac|rsa)-sha256|bearer|sharedkeylite|sharedkey|negotiate|basic)|(?<token>eyJ|ya29\.)|signature|credential|sig|password|assertion|client_?secret|secret_?(?:access_?)?key|(?:account|shared_?access|private)_?key|access_?key_?id|(?:session|access|refresh|id|identity|subject)_?token/gi;
 
-/** What each of them holds, in few words, so that it takes little time. */
+/** Each keyword holds one of these. It is quick to test. */
 const MAY_HOLD_SECRET =
   /sig|secret|token|password|assertion|credential|account_?key|access_?key|private_?key|customer-key|encryption-key|authorization|-sha256|bearer|sharedkey|negotiate|basic|cookie|identity-header|eyJ|ya29/i;
 
-/** Others mean something else in other spellings: to negotiate, a basic need. */
+/** In these spellings only: "negotiate" and "basic" are words. */
 const SCHEMES: ReadonlySet<string> = new Set([
   'AWS4-HMAC-SHA256',
   'GOOG4-HMAC-SHA256',
@@ -93,7 +90,7 @@ const SCHEMES: ReadonlySet<string> = new Set([
   'Negotiate',
 ]);
 
-// All of these are tried at one place, that behind the keyword.
+// These are tried behind the keyword only.
 const ASSIGNMENT = /\\{0,3}["']?\s{0,4}[:=]\s{0,4}/y;
 const COLON = /\s{0,4}:\s{0,4}/y;
 const QUOTE = /\\{0,3}["']/y;
@@ -147,7 +144,7 @@ function findQuoted(text: string, at: number | undefined): Span | undefined {
   const start = at === undefined ? undefined : match(QUOTE, text, at);
   if (at === undefined || start === undefined) return undefined;
   const quote = text[start - 1];
-  // In JSON within JSON. A quote within the value has more of them than those around it.
+  // In JSON within JSON, a quote within the value has more backslashes than those around it.
   const backslashes = start - 1 - at;
   let run = 0;
   for (let end = start; end < text.length; end++) {
@@ -161,7 +158,7 @@ function findQuoted(text: string, at: number | undefined): Span | undefined {
 function findParameter(text: string, start: number | undefined): Span | undefined {
   const value = span(text, start, PARAMETER);
   if (value === undefined) return undefined;
-  // What our own messages tell users to write.
+  // Our own messages say so.
   const isExample = /^(?:sv=)?…$/.test(text.slice(value.start, value.end));
   return isExample ? undefined : value;
 }
@@ -172,7 +169,7 @@ function span(text: string, start: number | undefined, pattern: RegExp): Span | 
 }
 
 /** @param pattern with the flag y
- *  @returns where it ends, if it matches at that place */
+ *  @returns where it ends, if it matches there */
 function match(pattern: RegExp, text: string, at: number): number | undefined {
   pattern.lastIndex = at;
   return pattern.test(text) ? pattern.lastIndex : undefined;
@@ -195,7 +192,7 @@ function hidePrivateKeys(text: string): string {
 /** User and password of URLs. */
 function hideUserInfo(text: string): string {
   if (!text.includes('@')) return text;
-  // At odd places what stood between: "://", or as some write it into JSON, ":\/\/".
+  // Odd places hold the separator: "://", or in JSON also ":\/\/".
   return text
     .split(/(:\\?\/\\?\/)/)
     .map((part, index) => {
@@ -208,7 +205,7 @@ function hideUserInfo(text: string): string {
     .join('');
 }
 
-/** Control characters; what changes the direction or the place of what is written after it, or is not seen at all; halves of characters. */
+/** Control characters, invisible ones, those that change direction or place of the text, and halves of characters. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}]/gu;
 const INVISIBLE_BUT_LINE_ENDS =
   /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}]/gu;

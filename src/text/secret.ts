@@ -27,15 +27,15 @@ export class Secret {
   }
 }
 
-/** All secrets anywhere in a value, for the logger's last net. */
+/** All secrets anywhere in a value, for the logger. */
 export function secretsIn(value: unknown): readonly Secret[] {
   if (value instanceof Secret) return [value];
   if (typeof value !== 'object' || value === null) return [];
   return Object.values(value).flatMap(secretsIn);
 }
 
-/** What a text is that stands where something else belongs, and gives access; undefined: it need not be a secret. Words and names must pass:
- *  who has a folder or a bucket by such a name would not get Orthanc started. */
+/** For a text in a wrong place: what kind of secret it seems to be; undefined: none. Words and names must pass: else Orthanc would not start
+ *  for a folder or a bucket of that name. */
 export function describeSecret(text: string): string | undefined {
   const trimmed = text.trim();
   if (/-----BEGIN /.test(trimmed)) return 'a key or certificate in PEM';
@@ -68,7 +68,7 @@ function isKey(text: string): boolean {
   if (![/[a-z]/, /[A-Z]/, /\d/].every((kind) => kind.test(text))) return false;
   // "PACS_01-CT_MR-2024/Room1a" is a name.
   if (text.split(/[/_-]/).every((part) => part.length <= 12)) return false;
-  // AWS's secret keys have 40 characters, and the one of its documentation has words in capitals.
+  // AWS's secret keys have 40 characters. The one in its documentation has words in capitals.
   const words = text.length === 40 ? /[a-z]{4,}/g : /[a-z]{4,}|[A-Z]{5,}/g;
   return (text.match(words) ?? []).join('').length * 2 < text.length;
 }
@@ -79,15 +79,14 @@ export function showName(name: string): string {
   return isPlain && !isJumbled(name) ? name : `[not shown: ${name.length} characters]`;
 }
 
-/** Half of its characters are of another kind than the one before: so are those of generated passwords, and of no name. */
+/** In generated passwords, half of the characters are of another kind than the one before. In names they are not. */
 function isJumbled(name: string): boolean {
   if (name.length < 20 || /[\s.:-]/.test(name)) return false;
   const changes = name.match(/(?<=[a-z])[A-Z\d]|(?<=[A-Z])[a-z\d]|(?<=\d)[A-Za-z]/g) ?? [];
   return changes.length * 2 >= name.length;
 }
 
-/** A path in quotes, for a message about a file that cannot be used; of what may be the secret itself, in a place where the path of its file
- *  belongs, only that. */
+/** A path in quotes, for a message about a file, unless it may be the secret itself. */
 export function showPath(path: string): string {
   const isPath = /\//.test(path) || /^[^\s.]+\.\w{1,8}$/.test(path);
   return isPath &&
