@@ -240,11 +240,6 @@ export function explainThrottling(section: string, said: string): Explanation {
   };
 }
 
-/** An answer with status 413, mostly of a gateway. @param bodyLimit as in Destination */
-export function explainTooLarge(bodyLimit: string, answer: string): Explanation {
-  return { code: 'BAD_CONFIG', text: `${tooLarge(bodyLimit)} (${answer})` };
-}
-
 function tooLarge(bodyLimit = ''): string {
   return `the server, or a gateway before it, takes no request of this size; raise its limit (nginx: client_max_body_size)${bodyLimit}`;
 }

@@ -5,6 +5,7 @@ import { randomUUID } from 'node:crypto';
 import { StorageError } from '../errors.ts';
 import { AnswerError } from '../http/answer-error.ts';
 import type { Explanation } from '../http/network-errors.ts';
+import type { Answer } from '../http/transport.ts';
 import {
   abortReason,
   createAbortController,
@@ -13,7 +14,7 @@ import {
   tellFailure,
   untilAborted,
 } from '../store/abort.ts';
-import type { ObjectInfo, ObjectStore } from '../store/object-store.ts';
+import type { ObjectHead, ObjectInfo, ObjectStore } from '../store/object-store.ts';
 
 export interface Operation {
   /** For the message: "write", "read", "delete", "list", "look up", "check". */
@@ -83,6 +84,18 @@ export async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined>
 export function requireSize(key: string, sizeBytes: number | undefined): number {
   if (sizeBytes !== undefined) return sizeBytes;
   throw new StorageError('UNAVAILABLE', `the server told no size of "${key}"`, { key });
+}
+
+/** What the headers of an answer to a HEAD tell.
+ *  @throws StorageError UNAVAILABLE where they tell no size */
+export function readHead(
+  key: string,
+  { headers: { 'content-length': length, etag } }: Answer,
+): ObjectHead {
+  return {
+    sizeBytes: requireSize(key, length === undefined ? undefined : Number(length)),
+    version: etag,
+  };
 }
 
 export interface ListPage {

@@ -6,7 +6,7 @@ import { hold } from '../../http/content.ts';
 import { removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
 import type { Body, ObjectInfo, ObjectStore, PutOptions } from '../../store/object-store.ts';
-import { requireSize, toObjectStore } from '../operation.ts';
+import { readHead, requireSize, toObjectStore } from '../operation.ts';
 import { describeAccess } from './account.ts';
 import { type BlockSizes, createBlocks } from './blocks.ts';
 import { checkContainer } from './check.ts';
@@ -75,12 +75,8 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
       await client.send(requests.get({ key, range, sink, requireChecksum }), signal);
     },
 
-    async head(key, { signal }) {
-      const { headers } = await client.send({ method: 'HEAD', key }, signal);
-      const { 'content-length': length, etag } = headers;
-      const sizeBytes = length === undefined ? undefined : Number(length);
-      return { sizeBytes: requireSize(key, sizeBytes), version: etag };
-    },
+    head: async (key, { signal }) =>
+      readHead(key, await client.send({ method: 'HEAD', key }, signal)),
 
     async delete(key, { signal }) {
       await removing.send({ method: 'DELETE', key }, signal);

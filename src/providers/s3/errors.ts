@@ -6,10 +6,10 @@ import { AnswerError } from '../../http/answer-error.ts';
 import { describeBetween } from '../../http/foreign-answers.ts';
 import {
   type Destination,
-  describeUnderscore,
   type Explanation,
   explainRedirect,
-  explainTooLarge,
+  explainStatus,
+  explainThrottling,
   explainTransport,
 } from '../../http/network-errors.ts';
 import { createProxyChoice } from '../../http/proxies.ts';
@@ -23,7 +23,7 @@ import {
   readElement,
   rephrase,
 } from '../../http/words.ts';
-import type { Operation } from '../operation.ts';
+import { describeFailure, type Operation } from '../operation.ts';
 import { readErrorXml, THROTTLING, wordsOf } from './answers.ts';
 import { explainCredentials } from './credential-errors.ts';
 import { CredentialsError } from './credentials.ts';
@@ -35,23 +35,21 @@ export function toS3Error(
   settings: S3Settings,
 ): StorageError {
   if (thrown instanceof StorageError) return thrown;
-  const { code, text } = explain(thrown, operation, settings);
-  const bucket = `S3 bucket "${settings.bucketName}"`;
-  const subject = operation.key === undefined ? bucket : `"${operation.key}" in ${bucket}`;
-  return new StorageError(code, `cannot ${operation.verb} ${subject}: ${text}`, {
-    key: operation.key ?? settings.bucketName,
-    cause: toCause(thrown, text),
-    ...(thrown instanceof AnswerError ? { requestId: thrown.requestId } : {}),
-  });
+  const explanation = explain(thrown, operation, settings);
+  const place = { kind: 'S3 bucket', name: settings.bucketName };
+  return describeFailure(explanation, operation, place, toCause(thrown, explanation.text));
 }
 
 function explain(thrown: unknown, operation: Operation, settings: S3Settings): Explanation {
+  const destination = destinationOf(operation, settings);
   if (thrown instanceof AnswerError) {
-    return explainCode(thrown, operation, settings) ?? explainStatus(thrown, operation, settings);
+    return (
+      explainCode(thrown, operation, settings) ??
+      explainCodeless(thrown, operation, settings) ??
+      explainStatus(thrown, destination, 'an S3 server')
+    );
   }
-  if (thrown instanceof TransportError) {
-    return explainTransport(thrown, destinationOf(operation, settings));
-  }
+  if (thrown instanceof TransportError) return explainTransport(thrown, destination);
   if (thrown instanceof CredentialsError) return explainCredentials(thrown, process.env);
   const words =
     thrown instanceof Error
@@ -80,16 +78,11 @@ function explainCode(
   operation: Operation,
   settings: S3Settings,
 ): Explanation | undefined {
-  const { code = '', status, said } = error;
+  const { code = '', said } = error;
   const words = wordsOf(error);
   const key = findWrongKey(error);
   if (key !== undefined) return explainWrongKey(key, error, settings);
-  if (THROTTLING.has(code) || status === 429) {
-    return {
-      code: 'THROTTLED',
-      text: `the server asks for fewer requests; lower AwsS3Storage.MaxConnections if this persists (${said})`,
-    };
-  }
+  if (THROTTLING.has(code)) return explainThrottling('AwsS3Storage', said);
   switch (code) {
     case 'NoSuchKey':
       return { code: 'NOT_FOUND', text: 'there is no such object' };
@@ -300,39 +293,30 @@ const MAX_BUCKET = 80;
 const VIRTUAL_HINT =
   'set AwsS3Storage.VirtualAddressing to false if the server has no host name for each bucket';
 
-function explainStatus(error: AnswerError, { verb }: Operation, settings: S3Settings): Explanation {
+/** Answers without a code, mostly of gateways and to a HEAD, and codes that nobody knows. */
+function explainCodeless(
+  error: AnswerError,
+  { verb }: Operation,
+  settings: S3Settings,
+): Explanation | undefined {
   const { status, said: answer } = error;
   if (status === 400 && regionOf(error) !== undefined) {
     return { code: 'BAD_CONFIG', text: describeRegion(error, settings) };
   }
   if (status >= 300 && status < 400) return explainElsewhere(error, settings);
-  if (status === 413) return explainTooLarge(describeBodyLimit(settings), answer);
   if (status === 401 || status === 403) {
     return {
       code: 'ACCESS_DENIED',
       text: `access is denied to these credentials; allow ${permission(verb)}, or look at ${settings.endpointSetting} (${answer})`,
     };
   }
-  // The answer to a HEAD has no body to say NoSuchKey.
-  if (status === 404 && verb === 'look up')
-    return { code: 'NOT_FOUND', text: 'there is no such object' };
-  if (status === 404) {
-    return {
-      code: 'BAD_CONFIG',
-      text: `what answers is no S3 server, or has no such bucket; correct ${settings.endpointSetting}, AwsS3Storage.BucketName, or .VirtualAddressing (${answer})`,
-    };
-  }
-  if (status === 416) return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
-  if (status >= 500) return { code: 'UNAVAILABLE', text: `the server failed (${answer})` };
-  if (status >= 400) {
-    const hint = status === 400 ? describeUnderscore(settings.endpoint) : '';
-    return { code: 'INTERNAL', text: `the server refused the request (${answer})${hint}` };
-  }
-  // A success whose XML could not be understood.
-  return {
-    code: 'UNAVAILABLE',
-    text: `the answer makes no sense; does ${settings.endpointSetting} name an S3 server? (${answer})`,
-  };
+  if (status !== 404) return undefined;
+  return verb === 'look up'
+    ? { code: 'NOT_FOUND', text: 'there is no such object' }
+    : {
+        code: 'BAD_CONFIG',
+        text: `what answers is no S3 server, or has no such bucket; correct ${settings.endpointSetting}, AwsS3Storage.BucketName, or .VirtualAddressing (${answer})`,
+      };
 }
 
 export function describeServer({ endpoint, region }: S3Settings): string {

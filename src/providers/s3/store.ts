@@ -8,7 +8,7 @@ import { removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
 import type { ObjectInfo, ObjectStore } from '../../store/object-store.ts';
 import { once } from '../../store/once.ts';
-import { requireSize, toObjectStore } from '../operation.ts';
+import { readHead, toObjectStore } from '../operation.ts';
 import { checkBucket } from './check.ts';
 import { S3Client } from './client.ts';
 import { createCredentials } from './credentials.ts';
@@ -67,12 +67,8 @@ export function createS3Store(settings: S3Settings, deps: StoreDependencies): Ob
     get: (key, range, sink, { signal, requireChecksum }) =>
       read({ key, range, sink, requireChecksum }, signal),
 
-    async head(key, { signal }) {
-      const { headers } = await client.send({ method: 'HEAD', key }, signal);
-      const { 'content-length': length, etag } = headers;
-      const sizeBytes = length === undefined ? undefined : Number(length);
-      return { sizeBytes: requireSize(key, sizeBytes), version: etag };
-    },
+    head: async (key, { signal }) =>
+      readHead(key, await client.send({ method: 'HEAD', key }, signal)),
 
     async delete(key, { signal }) {
       const retries = { maxRetries: removalRetries(maxRetries) };
