@@ -27,29 +27,29 @@ export function commonFields() {
   return {
     RootPath: documented(z._default(rootPathSchema(), ''), {
       description:
-        'Folder in the bucket, without "/" at its start. Not to be changed once files are stored.',
+        'A folder in the bucket, without "/" at its start. Do not change it once files are stored.',
       default: '',
     }),
     StorageStructure: choice(
-      '"flat": uuid and extension. "legacy": Orthanc\'s own folders, no extension. Not to be changed once files are stored.',
+      '"flat": uuid and extension. "legacy": Orthanc\'s own folders, no extension. Do not change it once files are stored.',
       ['flat', 'legacy'],
       'flat',
     ),
     EnableLegacyUnknownFiles: flag(
-      'true: headers that C++ plugins 1.2.0 to 1.3.0 stored as ".unk" instead of ".dcm.head" are found too.',
+      'true: also finds the headers of DICOM files that the C++ plugins 1.2.0 to 1.3.0 stored as ".unk" instead of ".dcm.head".',
       false,
     ),
     MigrationFromFileSystemEnabled: flag('Old form of `HybridMode` "WriteToObjectStorage".', false),
     HybridMode: choice(
-      "Reads from Orthanc's `StorageDirectory` and from the bucket, and writes to the one that it names.",
+      '"Disabled": only the bucket is used. Otherwise the plugin reads from Orthanc\'s `StorageDirectory` and from the bucket, and writes to the one in the name.',
       ['Disabled', 'WriteToFileSystem', 'WriteToObjectStorage'],
       'Disabled',
     ),
     StartTimeout: wholeNumber(
-      'How long a store that cannot be reached, or fails, is waited for when Orthanc starts, in seconds. What waiting does not mend (a wrong setting, key or bucket) is refused at once. 0: so is everything.',
+      "How long Orthanc's start waits for a store that cannot be reached or that fails, in seconds. A wrong setting, key or bucket is refused at once. With 0, nothing is waited for.",
       { min: 0, max: SECONDS_PER_DAY, unit: 'seconds', default: 30 },
     ),
-    ConnectionTimeout: wholeNumber('Time to open a connection, in seconds.', {
+    ConnectionTimeout: wholeNumber('How long opening a connection may take, in seconds.', {
       min: 1,
       max: 3600,
       unit: 'seconds',
@@ -57,24 +57,24 @@ export function commonFields() {
       aliases: ['ConnectTimeout'],
     }),
     RequestTimeout: wholeNumber(
-      'Time that one read or write may take in all, retries included, in seconds. A removal has 8 at most, since Orthanc waits for it.',
+      'How long one read or write may take, with all its retries, in seconds. A removal has 8 seconds at most, because Orthanc waits for it.',
       { min: 1, max: SECONDS_PER_DAY, unit: 'seconds', default: 1200 },
     ),
     MaxConnections: wholeNumber(
-      'Connections to the provider at once; removals have up to 4 more.',
+      'How many connections to the provider may be open at once. Removals have up to 4 more.',
       { min: 1, max: 1000, unit: 'connections', default: 25 },
     ),
     MaxRetries: wholeNumber(
-      'How often a failed request is sent again; a removal 6 times at most.',
+      'How often a failed request is sent again. A removal is sent again 6 times at most.',
       { min: 0, max: 100, unit: 'retries', default: 10 },
     ),
     Lanes: wholeNumber(
-      'Event loops that serve requests, each on a thread of its own: more than 1 lets the plugin use more than one core, for 10 to 40 MB of memory each. They share `MaxConnections` and `MaxConcurrentInputSize`. Hybrid storage needs 1.',
+      'How many event loops serve requests, each on its own thread. More than 1 lets the plugin use more than one core, and takes 10 to 40 MB of memory each. They share `MaxConnections` and `MaxConcurrentInputSize`. Hybrid storage needs 1.',
       { min: 1, max: 64, unit: 'threads', default: 1 },
     ),
     [ENCRYPTION_KEY]: documented(z.optional(encryptionSchema()), {
       description:
-        'Encryption before anything leaves Orthanc: the section `StorageEncryption` below.',
+        'Encryption before anything leaves Orthanc: see the section `StorageEncryption` below.',
     }),
   };
 }

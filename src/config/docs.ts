@@ -48,7 +48,7 @@ function describeSection(
   const present = providers.find((other) => other.section === replacedBy);
   if (present === undefined) return [`## ${section}\n`, table(fields()), ...notes];
   return [
-    `Its old name \`${section}\` is read too, with these keys beside the ones above:\n`,
+    `Its old name \`${section}\` also works, with these keys besides:\n`,
     table(onlyIn(fields(), present.fields())),
     ...notes,
   ];
@@ -137,7 +137,8 @@ const introduction = (
 # Configuration
 
 The plugin is set up in Orthanc's own configuration file, by one section named after the provider:
-${sectionNames(providers, '`')}. With none of them it leaves Orthanc's own storage alone; two are an error.
+${sectionNames(providers, '`')}. With none of them, the plugin leaves Orthanc's own storage
+alone. Two of them are an error.
 
 \`\`\`json
 {
@@ -149,48 +150,48 @@ ${sectionNames(providers, '`')}. With none of them it leaves Orthanc's own stora
 }
 \`\`\`
 
-- **Mistakes stop Orthanc at start**, all of them in one go, each with what to write instead:
+- **Mistakes stop Orthanc at start.** One message lists all of them, each with what to write instead:
   \`AwsS3Storage.BuketName: unknown key, did you mean "BucketName"?\`
-- **One line of Orthanc's log** says where attachments go, and whether they are encrypted: a warning, since Orthanc shows no
-  information without \`--verbose\`.
-- Sections that the C++ plugins read are read here with the same meaning, and the objects have the same names
-  ([formats.md](formats.md)).
-- Numbers and \`true\`/\`false\` may stand in quotes, and a number may stand for a text: environment variables of the Docker
-  images arrive that way. \`ORTHANC__AWS_S3_STORAGE__BUCKET_NAME\` is \`AwsS3Storage.BucketName\`. A number with more than 15
-  digits, or one that a shortened form could replace (\`1e5\`, \`0.10\`), must stand in quotes.
-- Beside its section a setting means nothing to Orthanc (\`ORTHANC__ROOT_PATH\` is not \`AwsS3Storage.RootPath\`). The plugin warns
-  of those that it knows. \`StorageEncryption\` and \`MasterKey\` there stop Orthanc, since files would be stored in the clear: their
-  variables begin with \`ORTHANC__AWS_S3_STORAGE__STORAGE_ENCRYPTION__\`.
-- \`""\` for a text or a choice that may be absent counts as absent.
-- Secrets are never logged, not even one that was written into the wrong setting: the message names the setting alone. A key, a
-  connection string or a service account's JSON where a name or a path belongs stops Orthanc.
-- [configuration.schema.json](configuration.schema.json) is a JSON Schema, for editors that complete and check by one.
+- **One line of Orthanc's log** says where attachments go, and whether they are encrypted. It is a warning, because Orthanc shows
+  information only with \`--verbose\`.
+- Sections of the C++ plugins have the same meaning here, and the objects have the same names ([formats.md](formats.md)).
+- Numbers and \`true\`/\`false\` may be in quotes, and a number may be written for a text. Environment variables of the Docker images
+  arrive that way: \`ORTHANC__AWS_S3_STORAGE__BUCKET_NAME\` is \`AwsS3Storage.BucketName\`. A number with more than 15 digits,
+  with a point or with an exponent (\`0.10\`, \`1e5\`) must be in quotes where a text is meant.
+- Outside its section, a setting has no effect: \`ORTHANC__ROOT_PATH\` is not \`AwsS3Storage.RootPath\`. The plugin warns of such
+  settings where it knows them. \`StorageEncryption\` and \`MasterKey\` outside stop Orthanc, because files would be stored in the
+  clear. Their variables begin with \`ORTHANC__AWS_S3_STORAGE__STORAGE_ENCRYPTION__\`.
+- \`""\` means absent, for a text or a choice that may be absent.
+- Secrets are never logged. If one is in the wrong setting, the message names only the setting. A key, a connection string or a
+  service account's JSON in the place of a name or a path stops Orthanc.
+- With [configuration.schema.json](configuration.schema.json), a JSON Schema, editors complete and check the settings.
 `;
 
-const ROOT_PATH_NOTES = `**RootPath** is joined to what follows by one "/": \`"a"\` and \`"a/"\` are the same. It must not start with "/", nor hold "." or
-".." as a folder. An empty folder (\`"a//b"\`) is kept as it is, since the C++ plugins keep it.
+const ROOT_PATH_NOTES = `**RootPath** and the rest of the key are joined by one "/", so \`"a"\` and \`"a/"\` are the same. It must not start with "/", and no
+folder in it may be "." or "..". An empty folder (\`"a//b"\`) stays, because the C++ plugins keep it.
 `;
 
 const ORTHANC_SETTINGS = `## Orthanc's own settings
 
 | Key | What the plugin does with it |
 | --- | --- |
-| \`HttpsCACertificates\` | Path of a PEM file: the authorities that the provider's certificate is checked against. \`""\`: those that the system trusts (\`ca-certificates\`), with libnode of Debian and Ubuntu; a Node from elsewhere, which may run the command line, has a list of its own. |
-| \`HttpProxy\` | \`host:port\`, \`user:password@host:port\` or an http(s) URL: all requests to the provider, and for its credentials, go through it. Without a port: 1080, as in Orthanc itself. Absent: what the environment says. |
-| \`HttpsVerifyPeers\` | Has no say: the provider's certificate is always verified. The plugin warns of \`false\`; name an authority of your own in \`HttpsCACertificates\`. |
-| \`StorageDirectory\`, \`SyncStorageArea\` | With \`HybridMode\`: the folder of Orthanc's own files, which must be an absolute path, and whether a write waits for the disk. |
-| \`StorageLoaderThreadsCount\` | Orthanc 1.13 and later read at most 4 files at once without it; about 20 is good with object storage. The plugin warns. |
+| \`HttpsCACertificates\` | Path of a PEM file with the authorities that the provider's certificate is checked against. With \`""\`, those of the system apply (\`ca-certificates\`), because libnode of Debian and Ubuntu trusts them. A Node from elsewhere, which may run the command line, has its own list. |
+| \`HttpProxy\` | \`host:port\`, \`user:password@host:port\` or an http(s) URL. All requests to the provider, and for its credentials, go through it. The default port is 1080, as in Orthanc itself. If the setting is absent, the environment decides. |
+| \`HttpsVerifyPeers\` | Has no effect: the provider's certificate is always verified. The plugin warns of \`false\`. Name an authority of your own in \`HttpsCACertificates\`. |
+| \`StorageDirectory\`, \`SyncStorageArea\` | With \`HybridMode\`: the folder of Orthanc's own files (an absolute path), and whether a write waits for the disk. |
+| \`StorageLoaderThreadsCount\` | Without it, Orthanc 1.13 and later read at most 4 files at once. About 20 is good with object storage. The plugin warns if it is absent. |
 | \`StoreMD5ForAttachments\` | \`false\` makes Orthanc 1.13.0 answer 500 to whole reads. The plugin warns. |
 
 ## Environment variables
 
 - **Proxies**: without \`HttpProxy\`, requests go through \`HTTPS_PROXY\` (to \`https://\` addresses), \`HTTP_PROXY\` (to
-  \`http://\`), or \`ALL_PROXY\`, each also in lower case, which comes first. \`NO_PROXY\` lists what is reached straight, past
+  \`http://\`), or \`ALL_PROXY\`. The names in lower case come first. \`NO_PROXY\` lists what is reached directly, with
   \`HttpProxy\` too: hosts with their subdomains, addresses, ranges (\`10.0.0.0/8\`), each with \`:port\` if need be, or \`*\`. This
-  machine and the metadata services of clouds are always reached straight.
-- Node and the provider's SDK obey others, such as \`AWS_PROFILE\`, \`AWS_ENDPOINT_URL\` or \`NODE_EXTRA_CA_CERTS\`. The plugin
-  names those that have a say, without their values, in one line at start, which Orthanc shows with \`--verbose\`.
-- Credentials in them (\`AWS_SECRET_ACCESS_KEY\`, \`AZURE_CLIENT_SECRET\`) must hold no line break, as a file of a secret ends with one, and
-  those that name a file no secret itself: Orthanc does not start then. Blanks and line breaks around texts of the configuration are taken off.
-- \`ORTHANC_OBJECT_STORAGE_BUNDLE\` loads another bundle than the built-in one, for development.
+  machine and the metadata services of clouds are always reached directly.
+- Node and the provider's SDK read other variables, such as \`AWS_PROFILE\`, \`AWS_ENDPOINT_URL\` or \`NODE_EXTRA_CA_CERTS\`. At
+  start, one line names those that have an effect, without their values. Orthanc shows it with \`--verbose\`.
+- Credentials in variables (\`AWS_SECRET_ACCESS_KEY\`, \`AZURE_CLIENT_SECRET\`) must not contain a line break, such as the one at
+  the end of a secret's file. They must not begin or end with a blank. Variables that name a file must not hold the secret
+  itself. Otherwise Orthanc does not start. In the configuration, blanks and line breaks around texts are removed.
+- \`ORTHANC_OBJECT_STORAGE_BUNDLE\` loads another bundle in place of the built-in one, for development.
 `;

@@ -49,7 +49,7 @@ export function encryptionSchema() {
   return z.strictObject(
     {
       Enable: optionalFlag(
-        'Absent: true where the section holds anything else, as in the C++ plugins; false where it is empty. With false, the keys are read all the same, for what was encrypted before: where nothing was, leave them out.',
+        'If it is absent: true if the section holds anything else, as in the C++ plugins, false if the section is empty. With false, the keys are still read, for objects that were encrypted before. If there are no such objects, leave the keys out.',
       ),
       MasterKey: documented(z.optional(masterKeySchema()), {
         description:
@@ -58,16 +58,16 @@ export function encryptionSchema() {
       PreviousMasterKeys: documented(
         z._default(z.array(masterKeySchema(), { error: 'must be a list of [id, path]' }), []),
         {
-          description: 'Earlier keys, for reading what they encrypted: [[id, path], …].',
+          description: 'Earlier keys, to read what they encrypted: [[id, path], …].',
           default: [],
         },
       ),
       MaxConcurrentInputSize: wholeNumber(
-        'Bytes in memory of contents that are encrypted or decrypted at once, in MB of 1,048,576 bytes: 1 MB at most of each.',
+        'How much of the contents may be in memory at once to be encrypted or decrypted, in MB of 1,048,576 bytes. Each content counts 1 MB at most.',
         { min: 1, max: 1_048_576, unit: 'MB', default: 1024 },
       ),
       Format: choice(
-        '"A1" is the format of the C++ plugins; "A2" allows reading parts of an object.',
+        '"A1" is the format of the C++ plugins. With "A2", parts of an object can be read.',
         ['A1', 'A2'],
         'A1',
       ),

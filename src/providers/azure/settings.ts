@@ -64,11 +64,11 @@ export const oldAzureSection: ProviderSection<AzureSettings, typeof oldFields> =
 function fields() {
   return {
     ConnectionString: optionalSecret(
-      'As the Azure portal shows it, with an account key or a shared access signature.',
+      'The connection string as the Azure portal shows it, with an account key or a shared access signature.',
       connectionStringRule,
     ),
     AccountUrl: optionalUrl(
-      'Instead of `ConnectionString`: the account\'s address, such as "https://account.blob.core.windows.net". Credentials then come from the default Azure chain: environment variables, workload identity, managed identity.',
+      'The account\'s address, such as "https://account.blob.core.windows.net", instead of `ConnectionString`. Credentials then come from Azure\'s default chain: environment variables, workload identity, managed identity.',
       parseAccountUrl,
     ),
     ...containerFields(),
@@ -78,9 +78,9 @@ function fields() {
 function oldFields() {
   return {
     AccountName: optionalText(
-      'Old form of `ConnectionString`, together with `AccountKey`: the storage account.',
+      'The storage account. Old form of `ConnectionString`, together with `AccountKey`.',
     ),
-    AccountKey: optionalSecret('Old form of `ConnectionString`: the key of `AccountName`.'),
+    AccountKey: optionalSecret('The key of `AccountName`. Old form of `ConnectionString`.'),
     ConnectionString: optionalSecret('As in `AzureBlobStorage`.', connectionStringRule),
     AccountUrl: optionalUrl('As in `AzureBlobStorage`.', parseAccountUrl),
     ...containerFields(),
@@ -91,13 +91,10 @@ function containerFields() {
   return {
     ContainerName: requiredText('The container.', "the container's name", containerRule),
     CreateContainerIfNotExists: flag('Creates the container at start if it is missing.', true),
-    AccessTier: optionalChoice("Access tier of new objects. Absent: the account's default.", [
-      'Hot',
-      'Cool',
-      'Cold',
-      'Archive',
-      'Premium',
-    ]),
+    AccessTier: optionalChoice(
+      "Access tier of new objects. If it is absent, the account's default applies.",
+      ['Hot', 'Cool', 'Cold', 'Archive', 'Premium'],
+    ),
   };
 }
 

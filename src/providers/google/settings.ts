@@ -44,18 +44,16 @@ function fields() {
   return {
     BucketName: requiredText('The bucket, which must exist.', "the bucket's name", bucketRule),
     ServiceAccountFile: optionalAnyText(
-      "Path of a service account's JSON key. Absent: application default credentials, workload identity included.",
+      "Path of a service account's JSON key. If it is absent, application default credentials are used, workload identity included.",
     ),
     Endpoint: optionalUrl(
-      'The address of an emulator or a private endpoint: a host, host:port or URL; a bare host is reached by https. Absent or "": Google.',
+      'The address of an emulator or a private endpoint: a host, host:port or URL. A bare host means https. If it is absent or "", requests go to Google.',
       parseEndpoint,
     ),
-    StorageClass: optionalChoice("Storage class of new objects. Absent: the bucket's default.", [
-      'STANDARD',
-      'NEARLINE',
-      'COLDLINE',
-      'ARCHIVE',
-    ]),
+    StorageClass: optionalChoice(
+      "Storage class of new objects. If it is absent, the bucket's default applies.",
+      ['STANDARD', 'NEARLINE', 'COLDLINE', 'ARCHIVE'],
+    ),
   };
 }
 

@@ -89,7 +89,7 @@ export const s3Section: ProviderSection<S3Settings, typeof fields> = {
   },
   hints: { VirtualAddressing: ' Its false is path style' },
   notes: [
-    `A server of one's own, such as MinIO:
+    `Another server, such as MinIO:
 
 \`\`\`json
 "AwsS3Storage": {
@@ -125,12 +125,12 @@ const OFFLINE_CLASSES: readonly string[] = ['GLACIER', 'DEEP_ARCHIVE'];
 function fields() {
   return {
     BucketName: requiredText(
-      'The bucket, which must exist: its name, or the ARN of an access point (not of one for several regions).',
+      'The bucket: its name, or the ARN of an access point (but not of a multi-region access point). It must exist.',
       "the bucket's name",
       bucketRule,
     ),
     Region: requiredText(
-      'The bucket\'s region, such as "eu-central-1". Servers other than AWS often take any; "us-east-1" is the usual one.',
+      'The bucket\'s region, such as "eu-central-1". Servers other than AWS often accept any region. "us-east-1" is the usual one.',
       'the region, such as "eu-central-1"',
       (value) =>
         /^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(value)
@@ -143,53 +143,49 @@ function fields() {
     ),
     SecretKey: optionalSecret('The secret that belongs to `AccessKey`.'),
     Endpoint: optionalUrl(
-      'The address of a server other than AWS: a host, host:port or URL. A bare host is reached by https; write "http://…" for a server without TLS. Absent or "": what `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` in the environment say, else AWS.',
+      'The address of a server other than AWS: a host, host:port or URL. A bare host means https; write "http://…" for a server without TLS. If it is absent or "", `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` in the environment applies, else AWS.',
       parseS3Endpoint,
     ),
     VirtualAddressing: flag(
-      'true: the bucket is part of the host name (bucket.host). false: of the path (host/bucket), which MinIO and most servers of one\'s own need. Always the path where the host is "localhost" or an IP address, where `Endpoint` has a path, where the bucket\'s name cannot be part of a host name, and over https where it has dots (the certificate would not match).',
+      'true: the bucket is in the host name (bucket.host). false: it is in the path (host/bucket), as MinIO and most other servers need. It is always in the path if the host is "localhost" or an IP address, if `Endpoint` has a path, if the bucket\'s name cannot be in a host name, and, over https, if the name has dots (the certificate would not match).',
       true,
     ),
     StorageClass: optionalText(
-      `Storage class of new objects: one of ${STORAGE_CLASSES.map((name) => `"${name}"`).join(', ')}, or what your server calls its own. Absent: the bucket's default. ` +
-        '"GLACIER" and "DEEP_ARCHIVE" must be restored before Orthanc can read them.',
+      `Storage class of new objects: one of ${STORAGE_CLASSES.map((name) => `"${name}"`).join(', ')}, or a class of your own server. If it is absent, the bucket's default applies. ` +
+        'Objects in "GLACIER" and "DEEP_ARCHIVE" must be restored before Orthanc can read them.',
     ),
     Tags: documented(z._default(tagsSchema(), {}), {
       description:
-        'Tags of new objects, sent in the same request: an object of at most 10 texts; names up to 128, values up to 256 characters.',
+        'Tags of new objects, sent in the same request: an object with at most 10 texts. Names have up to 128 characters, values up to 256.',
       default: {},
     }),
     ServerSideEncryption: optionalChoice(
-      "Encryption that the server does: S3's own key, or one of the key management service. Absent: the bucket's default.",
+      "Encryption by the server, with S3's own key or with one of the key management service. If it is absent, the bucket's default applies.",
       ['AES256', 'aws:kms', 'aws:kms:dsse'],
     ),
     KmsKeyId: optionalText(
-      'Id or ARN of the key for `ServerSideEncryption` "aws:kms" or "aws:kms:dsse". Absent: the account\'s default key.',
+      'Id or ARN of the key for `ServerSideEncryption` "aws:kms" or "aws:kms:dsse". If it is absent, the account\'s default key is used.',
     ),
     ChecksumMode: choice(
-      '"WhenRequired" is for servers that reject the CRC32 checksums of "WhenSupported": Content-MD5 is sent instead.',
+      'Use "WhenRequired" for servers that reject the CRC32 checksums of "WhenSupported". The plugin then sends Content-MD5.',
       ['WhenSupported', 'WhenRequired'],
       'WhenSupported',
     ),
     UseTransferManager: flag(
-      'true: everything larger than `TransferBufferSize` is sent in parts, several at once. false: only what is too large for one good request.',
+      'true: everything larger than `TransferBufferSize` is sent in parts of that size, `TransferPoolSize` at once. false: only what is larger than 64 MB is sent in parts, of 16 MB and four at once.',
       false,
     ),
-    TransferPoolSize: wholeNumber('Parts of one object under way at once.', {
-      min: 1,
-      max: 100,
-      unit: 'parts',
-      default: 10,
-    }),
+    TransferPoolSize: wholeNumber(
+      'With `UseTransferManager`: how many parts of one object are sent at once.',
+      { min: 1, max: 100, unit: 'parts', default: 10 },
+    ),
     // 5 MB is S3's smallest part (all but the last); the C++ plugin reads the key in units of 1024 * 1024 bytes.
-    TransferBufferSize: wholeNumber('Size of a part, in MB of 1,048,576 bytes.', {
-      min: 5,
-      max: 1024,
-      unit: 'MB',
-      default: 5,
-    }),
+    TransferBufferSize: wholeNumber(
+      'With `UseTransferManager`: size of a part, in MB of 1,048,576 bytes.',
+      { min: 5, max: 1024, unit: 'MB', default: 5 },
+    ),
     EnableAwsSdkLogs: flag(
-      "Puts a line for each request to S3, and what the AWS SDK says of credentials, into Orthanc's log: failures as warnings, the rest as information, which Orthanc shows with `--verbose` only.",
+      "Writes a line for each request to S3, and what the AWS SDK says about credentials, into Orthanc's log. Failures are warnings. The rest is information, which Orthanc shows only with `--verbose`.",
       false,
     ),
   };
