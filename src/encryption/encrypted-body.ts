@@ -45,7 +45,7 @@ export interface EncryptionTarget {
   readonly random?: RandomBytes;
 }
 
-/** Up to here an object is held whole, as stores hold it to send it in one piece (ONE_PIECE_BYTES in providers/content.ts). */
+/** Up to here an object is held whole, as stores hold it to send it in one piece (ONE_PIECE_BYTES in http/content.ts). */
 export const HELD_MAX_BYTES = 1024 * 1024;
 /** Of A1's content, for its tag: some 0.03 to 0.1 ms of AES-256-GCM, and little to keep. */
 const PIECE_BYTES = 256 * 1024;

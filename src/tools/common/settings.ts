@@ -58,6 +58,6 @@ const RETRIES = 3;
 
 /** Not tried: the first request tells what is wrong. */
 export async function openBucket(provider: ProviderSettings): Promise<ObjectStore> {
-  const impatient = withNetwork(provider, { maxRetries: RETRIES });
-  return await createStore(impatient, { log: createCliLogger() });
+  const settings = withNetwork(provider, { maxRetries: RETRIES });
+  return await createStore(settings, { log: createCliLogger() });
 }

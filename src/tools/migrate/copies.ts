@@ -56,11 +56,11 @@ export function createMigratedCopies(deps: {
     },
     async settle(options) {
       const unlisted = await listUnlisted(options);
-      const doubtful = new Map([...sourceless, ...unlisted]);
-      if (doubtful.size === 0) return [];
-      const stillKnown = await index?.stillKnown(new Set(doubtful.keys()));
+      const suspects = new Map([...sourceless, ...unlisted]);
+      if (suspects.size === 0) return [];
+      const stillKnown = await index?.stillKnown(new Set(suspects.keys()));
       const lost: LostCopy[] = [];
-      for (const attachment of doubtful.values()) {
+      for (const attachment of suspects.values()) {
         const { uuid, contentType } = attachment;
         const key = objectKey(uuid, contentType, to.naming, to.format !== undefined);
         const wasKnown = index?.find(uuid) !== undefined;
