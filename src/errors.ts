@@ -85,6 +85,14 @@ export class StorageError extends Error {
   }
 }
 
+/** @param message one line, or one for each problem */
+export function badConfig(
+  message: string | readonly string[],
+  details?: StorageErrorDetails,
+): StorageError {
+  return new StorageError('BAD_CONFIG', message, details);
+}
+
 /** Turns whatever was thrown into a StorageError; what is not one already is a defect of ours, hence INTERNAL. */
 export function toStorageError(thrown: unknown): StorageError {
   if (thrown instanceof StorageError) return thrown;

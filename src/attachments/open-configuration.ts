@@ -8,7 +8,7 @@ import type { PluginSettings } from '../config/settings.ts';
 import { type CreateAes, createNodeAes } from '../encryption/aes.ts';
 import { createEnvelope, type Envelope } from '../encryption/envelope.ts';
 import { createKeyring, type MasterKey, readKeyFiles } from '../encryption/keyring.ts';
-import { StorageError } from '../errors.ts';
+import { badConfig } from '../errors.ts';
 import { PROVIDERS } from '../providers/index.ts';
 
 export interface OpenedConfiguration {
@@ -40,7 +40,8 @@ export function openConfiguration(
   const reading = readConfiguration(json, environment, providers);
   const { settings: written, problems, keyFiles } = reading;
   const read = readKeyFiles(keyFiles);
-  if (written === undefined || read.problems.length > 0) throw badConfig(problems, read.problems);
+  if (written === undefined || read.problems.length > 0)
+    throw badConfig([...problems, ...read.problems]);
   const settings = adapt(written);
   const { encryption } = settings;
   return {
@@ -63,8 +64,4 @@ function openEnvelope(
     maxInputBytes,
     now: () => performance.now(),
   });
-}
-
-export function badConfig(...problems: readonly (readonly string[])[]): StorageError {
-  return new StorageError('BAD_CONFIG', problems.flat());
 }

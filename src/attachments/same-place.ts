@@ -3,7 +3,7 @@
 // both then have the same names, and a move would remove the only copy: docs/decisions.md.
 
 import type { NamingSettings } from '../config/settings.ts';
-import { StorageError, toStorageError } from '../errors.ts';
+import { badConfig, toStorageError } from '../errors.ts';
 import { probeKey } from '../providers/operation.ts';
 import { sleepUntilAborted } from '../store/abort.ts';
 import { bodyOf } from '../store/bodies.ts';
@@ -43,8 +43,7 @@ export async function requireTwoPlaces(
   } finally {
     await removeProbe(files, name);
   }
-  throw new StorageError(
-    'BAD_CONFIG',
+  throw badConfig(
     `StorageDirectory and the bucket are the same place: what is written to the folder shows in the bucket, under RootPath "${naming.rootPath}". There is nothing to move or to migrate, and a move would delete the only copy. Leave HybridMode "Disabled" (and MigrationFromFileSystemEnabled out): with StorageStructure "legacy", Orthanc's files are read from the bucket as they are`,
   );
 }

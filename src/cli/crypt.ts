@@ -9,7 +9,7 @@ import type { Envelope } from '../encryption/envelope.ts';
 import { isLookalike } from '../encryption/header.ts';
 import { headOf } from '../encryption/inspect.ts';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
-import { StorageError } from '../errors.ts';
+import { badConfig } from '../errors.ts';
 import { bodyOf, createMemorySink, pour, storeOf } from '../store/bodies.ts';
 import type { Body, ObjectStore, Sink } from '../store/object-store.ts';
 import {
@@ -123,7 +123,7 @@ async function encrypt(from: string, to: string, options: Options): Promise<void
     const { envelope } = places;
     const format = options.format ?? envelope.format;
     if (format === undefined) {
-      throw new StorageError('BAD_CONFIG', 'encryption is off in the configuration: say --format');
+      throw badConfig('encryption is off in the configuration: say --format');
     }
     const identity = knownIdentity(to, options, format);
     const input = await openSource(from, places);
@@ -153,10 +153,7 @@ async function withPlaces(
   const { signal } = abortWhenInterrupted();
   const { provider, settings, envelope } = loadCliSettings(config, createCliLogger());
   if (envelope === undefined) {
-    throw new StorageError(
-      'BAD_CONFIG',
-      `${config}: has no keys in ${provider.section}.StorageEncryption`,
-    );
+    throw badConfig(`${config}: has no keys in ${provider.section}.StorageEncryption`);
   }
   const isNeeded = sourceKey(from) !== undefined || keyOf(to) !== undefined;
   const bucket = isNeeded ? await openBucket(provider) : undefined;
@@ -186,8 +183,7 @@ function identityOf(name: string, options: Options): ObjectIdentity {
 function knownIdentity(name: string, options: Options, format: EncryptionFormat) {
   const { uuid, contentType } = identityOf(name, options);
   if (format === 'A2' && (uuid === '' || contentType === undefined)) {
-    throw new StorageError(
-      'BAD_CONFIG',
+    throw badConfig(
       `A2 needs the uuid and the content type, which "${name}" does not tell: say --uuid and --type`,
     );
   }
@@ -249,8 +245,7 @@ async function openSource(
   await bucket.get(key, undefined, memory.sink, { signal });
   const body = bodyOf(memory.bytes());
   if (doFirstBytesTell(key, naming) && envelope.looksEncrypted(headOf(body))) {
-    throw new StorageError(
-      'BAD_CONFIG',
+    throw badConfig(
       `${key}: begins as an encrypted object: write it to a file by "decrypt", then encrypt that file; where it cannot be decrypted it may be a plain content that begins so: fetch it by the provider's own tools, then encrypt the file`,
     );
   }
@@ -296,12 +291,12 @@ async function refuseExisting(
   signal: AbortSignal,
 ): Promise<void> {
   if (force === true || (await store.head(key, { signal })) === undefined) return;
-  throw new StorageError('BAD_CONFIG', `${key}: is in the bucket already; --force replaces it`);
+  throw badConfig(`${key}: is in the bucket already; --force replaces it`);
 }
 
 function refuseJsonOnStandardOutput(to: string, options: Options): void {
   if (options.json === true && to === STANDARD_STREAM) {
-    throw new StorageError('BAD_CONFIG', '--json and OUT "-" would mix on standard output');
+    throw badConfig('--json and OUT "-" would mix on standard output');
   }
 }
 

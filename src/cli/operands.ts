@@ -3,7 +3,7 @@
 
 import { basename } from 'node:path';
 import { type ParsedKey, parseKey } from '../attachments/naming.ts';
-import { StorageError } from '../errors.ts';
+import { badConfig } from '../errors.ts';
 import { isFile } from '../tools/common/files.ts';
 
 /** Marks an object in the bucket, also where a file has its name. */
@@ -36,8 +36,7 @@ export function refuseMisleadingKey(to: string, isEncrypted: boolean): void {
   const key = keyOf(to);
   const named = key === undefined ? undefined : parseName(key)?.encrypted;
   if (named === undefined || named === isEncrypted) return;
-  throw new StorageError(
-    'BAD_CONFIG',
+  throw badConfig(
     isEncrypted
       ? `${key}: is the name of an object that is not encrypted, and would be read as one; write ${to}.enc`
       : `${key}: is the name of an encrypted object, and would be read as one; write it without ".enc"`,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { StorageError } from '../errors.ts';
+import { badConfig } from '../errors.ts';
 import type { KeyFile } from './encryption.ts';
 import { noteEnvironment, type Variables } from './environment.ts';
 import { isObject, type RawSection } from './fields.ts';
@@ -46,7 +46,7 @@ export function loadConfiguration(
   providers: readonly Provider[],
 ): PluginSettings {
   const { settings, problems } = readConfiguration(json, environment, providers);
-  if (settings === undefined) throw new StorageError('BAD_CONFIG', problems);
+  if (settings === undefined) throw badConfig(problems);
   return settings;
 }
 
@@ -107,10 +107,10 @@ function parseJson(json: string): RawSection {
     value = JSON.parse(json);
   } catch {
     // Node's message quotes the text around the error, and that may be a key. So it is not even the cause.
-    throw new StorageError('BAD_CONFIG', 'the configuration is not valid JSON');
+    throw badConfig('the configuration is not valid JSON');
   }
   if (!isObject(value)) {
-    throw new StorageError('BAD_CONFIG', 'the configuration is not a JSON object');
+    throw badConfig('the configuration is not a JSON object');
   }
   return value;
 }

@@ -22,7 +22,7 @@ import {
 import { dirname, join, resolve } from 'node:path';
 import { addAbortSignal } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import { errorCode, StorageError } from '../../errors.ts';
+import { badConfig, errorCode, StorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
 import { bodyOf, createMemorySink } from '../../store/bodies.ts';
 import type { Body, OperationOptions, Sink } from '../../store/object-store.ts';
@@ -60,7 +60,7 @@ export async function openInput(path: string, { signal }: OperationOptions): Pro
   const stat = fstatSync(descriptor);
   if (!stat.isFile()) {
     closeSync(descriptor);
-    throw new StorageError('BAD_CONFIG', `${path}: is not a file`);
+    throw badConfig(`${path}: is not a file`);
   }
   return {
     body: bodyOfFile(path, descriptor, stat.size),
@@ -196,16 +196,15 @@ function targetOf(path: string, mayReplace: boolean): string {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) {
     if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return path;
-    throw new StorageError('BAD_CONFIG', `${path}: is a link to a file that is not there`);
+    throw badConfig(`${path}: is a link to a file that is not there`);
   }
   if (!found.isFile()) {
-    throw new StorageError(
-      'BAD_CONFIG',
+    throw badConfig(
       `${path}: is no file but a folder, a device or a pipe; for standard output write "${STANDARD_STREAM}"`,
     );
   }
   if (!mayReplace) {
-    throw new StorageError('BAD_CONFIG', `${path}: is there already; --force replaces it`);
+    throw badConfig(`${path}: is there already; --force replaces it`);
   }
   return realpathSync(path);
 }
@@ -301,7 +300,7 @@ export function attempt<T>(path: string, what: 'read' | 'written', work: () => T
         : code === 'ENOTFILE' || code === 'EISDIR'
           ? 'is no file but a folder, a device or a pipe'
           : `cannot be ${what} (${code})`;
-    throw new StorageError('BAD_CONFIG', `${path}: ${problem}`, { cause });
+    throw badConfig(`${path}: ${problem}`, { cause });
   }
 }
 

@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { getNodeValue, type ParseError, parseTree, printParseErrorCode } from 'jsonc-parser';
-import { errorCode, StorageError } from '../../errors.ts';
+import { badConfig, errorCode, type StorageError } from '../../errors.ts';
 import { showName, showPath } from '../../text/secret.ts';
 
 /** Reads a configuration as Orthanc does: a file, or all `.json` files of a folder with their top-level keys put together; JSON with
@@ -212,11 +212,7 @@ function createFinder(text: string): Finder {
 function unreadable(path: string, error: unknown): StorageError {
   const code = errorCode(error) ?? String(error);
   const reason = code === 'ENOENT' ? 'there is no such file' : code;
-  return new StorageError('BAD_CONFIG', `--config ${showPath(path)}: can't be read (${reason})`, {
+  return badConfig(`--config ${showPath(path)}: can't be read (${reason})`, {
     cause: error,
   });
-}
-
-function badConfig(message: string): StorageError {
-  return new StorageError('BAD_CONFIG', message);
 }

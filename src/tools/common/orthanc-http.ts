@@ -8,7 +8,7 @@ import { unescape as unescapePercent } from 'node:querystring';
 import { CommanderError, Option } from 'commander';
 import { isObject, type RawSection } from '../../config/fields.ts';
 import { isLoopback } from '../../config/urls.ts';
-import { errorCode, StorageError } from '../../errors.ts';
+import { badConfig, errorCode, StorageError } from '../../errors.ts';
 import {
   type Answer,
   createTransport,
@@ -170,8 +170,7 @@ function findLogin(
   }
   if (orthancPasswordFile !== undefined) {
     if (user === '') {
-      throw new StorageError(
-        'BAD_CONFIG',
+      throw badConfig(
         '--orthanc-password-file: the user is missing; write it into the address, --orthanc http://USER@host:8042',
       );
     }
@@ -205,11 +204,11 @@ function readPassword(file: string): string {
     text = readFileSync(file, 'utf8');
   } catch (cause) {
     const code = errorCode(cause) ?? 'unknown';
-    throw new StorageError('BAD_CONFIG', `--orthanc-password-file: cannot be read (${code})`);
+    throw badConfig(`--orthanc-password-file: cannot be read (${code})`);
   }
   const [first = ''] = text.split(/\r?\n/, 1);
   if (first !== '') return first;
-  throw new StorageError('BAD_CONFIG', '--orthanc-password-file: its first line is empty');
+  throw badConfig('--orthanc-password-file: its first line is empty');
 }
 
 function readConfiguration(path: string): RawSection {
@@ -219,14 +218,13 @@ function readConfiguration(path: string): RawSection {
 
 function localUrl(configuration: RawSection): URL {
   if (configuration['HttpServerEnabled'] === false) {
-    throw new StorageError(
-      'BAD_CONFIG',
+    throw badConfig(
       'HttpServerEnabled: is false, so that this Orthanc has no REST API to be asked',
     );
   }
   const port = Number(configuration['HttpPort'] ?? HTTP_PORT_DEFAULT);
   if (!(Number.isInteger(port) && port > 0 && port < 65_536)) {
-    throw new StorageError('BAD_CONFIG', 'HttpPort: must be the number of a port');
+    throw badConfig('HttpPort: must be the number of a port');
   }
   return new URL(`${configuration['SslEnabled'] === true ? 'https' : 'http'}://127.0.0.1:${port}`);
 }

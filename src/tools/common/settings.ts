@@ -8,7 +8,7 @@ import {
 import { type ConfigurationEnvironment, loadConfiguration } from '../../config/load.ts';
 import { sectionNames } from '../../config/sections.ts';
 import { type PluginSettings, type ProviderSettings, withNetwork } from '../../config/settings.ts';
-import { StorageError } from '../../errors.ts';
+import { badConfig } from '../../errors.ts';
 import { createLogger, type Logger } from '../../log.ts';
 import { createStore, PROVIDERS } from '../../providers/index.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
@@ -50,7 +50,7 @@ export function loadProvider(configPath: string): ProviderSettings {
 
 function requireProvider({ provider }: PluginSettings, configPath: string): ProviderSettings {
   if (provider !== undefined) return provider;
-  throw new StorageError('BAD_CONFIG', `${configPath} has no section ${sectionNames(PROVIDERS)}`);
+  throw badConfig(`${configPath} has no section ${sectionNames(PROVIDERS)}`);
 }
 
 /** Half a second of retries: somebody waits. The plugin has half a minute. */

@@ -5,7 +5,6 @@ import { statSync } from 'node:fs';
 import { type AttachmentStore, createAttachmentStore } from '../../attachments/attachments.ts';
 import { createFileAttachments } from '../../attachments/file-attachments.ts';
 import { ORTHANC_NAMING } from '../../attachments/naming.ts';
-import { badConfig } from '../../attachments/open-configuration.ts';
 import {
   checkFolder,
   checkStores,
@@ -23,7 +22,7 @@ import type {
 } from '../../config/settings.ts';
 import type { Envelope } from '../../encryption/envelope.ts';
 import type { EncryptionFormat } from '../../encryption/sizes.ts';
-import { StorageError } from '../../errors.ts';
+import { badConfig } from '../../errors.ts';
 import { createFileSystemStore } from '../../providers/index.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
@@ -138,8 +137,7 @@ function readFolder(configPath: string): FileSystemSettings {
 function refuseRootForOthers({ folder }: FileSystemSettings): void {
   const owner = statSync(folder, { throwIfNoEntry: false })?.uid ?? 0;
   if (owner === 0 || process.geteuid?.() !== 0) return;
-  throw new StorageError(
-    'BAD_CONFIG',
+  throw badConfig(
     `StorageDirectory "${folder}": belongs to user ${owner}: what root puts into it Orthanc could not change, and root could read more there than Orthanc; run the command as that user, by sudo -u '#${owner}'`,
   );
 }

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { Command } from 'commander';
-import { errorCode, StorageError } from '../../errors.ts';
+import { badConfig, errorCode, type StorageError } from '../../errors.ts';
 import { printJson, printLine } from '../common/output.ts';
 import { formatSection, planRotation, type Rotation } from './rotation.ts';
 
@@ -104,8 +104,7 @@ function writeKey(file: string): void {
     descriptor = openSync(file, 'wx', 0o600);
   } catch (cause) {
     if (errorCode(cause) !== 'EEXIST') throw unwritable(file, cause);
-    throw new StorageError(
-      'BAD_CONFIG',
+    throw badConfig(
       `${file}: is there already; a key that is overwritten takes all that it encrypted with it`,
       { cause },
     );
@@ -140,5 +139,5 @@ function syncFolder(folder: string): void {
 
 function unwritable(file: string, cause: unknown): StorageError {
   const reason = errorCode(cause) ?? String(cause);
-  return new StorageError('BAD_CONFIG', `${file}: cannot be written (${reason})`, { cause });
+  return badConfig(`${file}: cannot be written (${reason})`, { cause });
 }

@@ -8,7 +8,7 @@ import { ENCRYPTION_KEY, type encryptionSchema, masterKeySchema } from '../../co
 import { isObject, type RawSection } from '../../config/fields.ts';
 import { absoluteFolderIn } from '../../config/orthanc.ts';
 import { sectionNames } from '../../config/sections.ts';
-import { StorageError } from '../../errors.ts';
+import { badConfig, type StorageError } from '../../errors.ts';
 import { PROVIDERS } from '../../providers/index.ts';
 import { describeSecret } from '../../text/secret.ts';
 import { readOrthancConfiguration } from '../common/orthanc-configuration.ts';
@@ -99,8 +99,7 @@ function encryptionIn(configuration: RawSection, configPath: string) {
   const present = PROVIDERS.filter(({ section }) => Object.hasOwn(configuration, section));
   const [first, second] = present;
   if (first === undefined || second !== undefined) {
-    throw new StorageError(
-      'BAD_CONFIG',
+    throw badConfig(
       first === undefined
         ? `${configPath} has no section ${sectionNames(PROVIDERS)}`
         : `${present.map(({ section }) => section).join(', ')}: more than one storage section; keep the one to store in`,
@@ -130,8 +129,7 @@ function parseKey(setting: string, entry: unknown): KeyEntry {
 }
 
 function unknownIds(setting: string, problem: string): StorageError {
-  return new StorageError(
-    'BAD_CONFIG',
+  return badConfig(
     `${setting}: ${problem}, so that nobody knows which ids are taken; correct it first ("check" tells how), or leave out --config`,
   );
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Command, Option } from 'commander';
-import { StorageError } from '../../errors.ts';
+import { badConfig } from '../../errors.ts';
 import { sleepUntilAborted } from '../../store/abort.ts';
 import { type IndexedContents, readIndexedContents } from '../common/indexed-contents.ts';
 import { abortWhenInterrupted } from '../common/interruption.ts';
@@ -211,8 +211,7 @@ async function readIndex(
   const { orthanc } = options;
   if (orthanc === undefined) {
     if (!needsTypes({ from, to })) return undefined;
-    throw new StorageError(
-      'BAD_CONFIG',
+    throw badConfig(
       'flat names and encryption depend on the types of the files, which only Orthanc knows: say --orthanc, alone for the one of this configuration on this machine, or with its address',
     );
   }
@@ -222,8 +221,7 @@ async function readIndex(
 /** Some unknown files are usual: orphans, and what was stored since. An index that knows none is another Orthanc's. */
 function requireKnown({ unknown, seen, foreign, indexFiles }: MigrateCounts): void {
   if (unknown === 0 || unknown < seen - foreign - indexFiles) return;
-  throw new StorageError(
-    'BAD_CONFIG',
+  throw badConfig(
     'the Orthanc of --orthanc knows none of these files: give the address of the one that they belong to',
   );
 }

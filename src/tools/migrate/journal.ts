@@ -3,7 +3,7 @@
 import { appendFileSync, closeSync, readSync } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
 import { parseKey } from '../../attachments/naming.ts';
-import { StorageError } from '../../errors.ts';
+import { badConfig } from '../../errors.ts';
 import { field } from '../../orthanc/api.ts';
 import { attempt, openOwnFile, parseJsonLine } from '../common/files.ts';
 import type { Side } from '../common/sides.ts';
@@ -74,15 +74,13 @@ export function openJournal(
 function requirePlace(path: string, line: string, name: string): void {
   const head = parseJsonLine(line);
   if (field(head, 'journal') !== MARK) {
-    throw new StorageError(
-      'BAD_CONFIG',
+    throw badConfig(
       `${path}: is no journal, or one of an earlier version, which does not tell the bucket that it is of; name another file: what is copied already is then read and compared once`,
     );
   }
   const target = String(field(head, 'target'));
   if (target !== name) {
-    throw new StorageError(
-      'BAD_CONFIG',
+    throw badConfig(
       `${path}: is the journal of copies into ${target}, not into ${name}; name another file`,
     );
   }

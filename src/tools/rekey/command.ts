@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { Command, Option } from 'commander';
 import { checkStores, closeStores, openStores } from '../../attachments/open-stores.ts';
 import type { EncryptionFormat } from '../../encryption/sizes.ts';
-import { StorageError } from '../../errors.ts';
+import { badConfig } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import { openSpool } from '../common/files.ts';
 import { readIndexedContents } from '../common/indexed-contents.ts';
@@ -186,24 +186,19 @@ function openKeys(options: Options, log: Logger) {
   const { provider, settings, envelope } = loadCliSettings(options.config, log);
   const masterKeyId = envelope?.masterKeyId;
   if (envelope === undefined || masterKeyId === undefined) {
-    throw new StorageError(
-      'BAD_CONFIG',
+    throw badConfig(
       `${provider.section}.StorageEncryption.MasterKey: is missing; rekey encrypts with it`,
     );
   }
   if (options.from === masterKeyId && options.to === undefined) {
-    throw new StorageError(
-      'BAD_CONFIG',
-      `key ${masterKeyId} is the master key: there is nothing to do without --to`,
-    );
+    throw badConfig(`key ${masterKeyId} is the master key: there is nothing to do without --to`);
   }
   if (
     options.to === 'A2' &&
     settings.naming.structure === 'legacy' &&
     options.orthanc === undefined
   ) {
-    throw new StorageError(
-      'BAD_CONFIG',
+    throw badConfig(
       `${provider.section}.StorageStructure: names of the structure "legacy" do not tell the content type, which A2 is bound to; ask Orthanc, whose index knows it: --orthanc alone for the one of this configuration on this machine, or with its address`,
     );
   }

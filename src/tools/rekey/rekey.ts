@@ -23,7 +23,7 @@ import {
   readHead,
 } from '../../encryption/inspect.ts';
 import { A2_HEADER_BYTES, type EncryptionFormat, keyIdOf } from '../../encryption/sizes.ts';
-import { StorageError, toStorageError } from '../../errors.ts';
+import { badConfig, StorageError, toStorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
 import { bodyOf, storeOf } from '../../store/bodies.ts';
 import { forEachAtOnce } from '../../store/limit.ts';
@@ -161,8 +161,7 @@ function identityOf(
   const type = contentType ?? typeOf(uuid);
   // An object of A2 tells it: only the right type decrypts it.
   if (type === undefined && old.format === 'A1' && plan.toFormat === 'A2') {
-    throw new StorageError(
-      'BAD_CONFIG',
+    throw badConfig(
       `"${key}" cannot become A2, which is bound to the content type: the name does not tell it, and Orthanc's index, where --orthanc names it, does not know the object (an orphan, or stored since rekey began: run it again)`,
     );
   }

@@ -2,7 +2,7 @@
 // How far a rekey has come, so that it goes on there after Ctrl-C or a crash.
 
 import { rmSync } from 'node:fs';
-import { StorageError } from '../../errors.ts';
+import { badConfig } from '../../errors.ts';
 import { readOwnFile, requireWritable, writeOwnFile } from '../common/files.ts';
 import type { RekeyedObject, RekeyOutcome } from './rekey.ts';
 
@@ -98,14 +98,12 @@ function read(path: string, task: string): RekeyProgress {
   if (text === undefined) return NONE;
   const state = parse(text);
   if (state?.version === 1) {
-    throw new StorageError(
-      'BAD_CONFIG',
+    throw badConfig(
       `${path}: is of an earlier version of rekey, which did not note the bucket that it is of; remove it and begin anew: what is encrypted anew already is left as it is`,
     );
   }
   if (state?.version !== VERSION || JSON.stringify(state.task) !== task) {
-    throw new StorageError(
-      'BAD_CONFIG',
+    throw badConfig(
       `${path}: is the state of another run; remove it to begin anew, or name another file`,
     );
   }

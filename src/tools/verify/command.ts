@@ -2,7 +2,7 @@
 
 import { Command, Option } from 'commander';
 import type { ProviderSettings } from '../../config/settings.ts';
-import { StorageError } from '../../errors.ts';
+import { badConfig } from '../../errors.ts';
 import { field, type OrthancApi } from '../../orthanc/api.ts';
 import { requireWritable } from '../common/files.ts';
 import { abortWhenInterrupted } from '../common/interruption.ts';
@@ -216,8 +216,7 @@ async function requireOwnIndex(api: OrthancApi, provider: ProviderSettings): Pro
   const theirs = `${String(field(status, 'provider'))} ${String(field(status, 'bucket'))}`;
   const ours = `${provider.kind} ${provider.bucket}`;
   if (theirs === ours) return;
-  throw new StorageError(
-    'BAD_CONFIG',
+  throw badConfig(
     `the Orthanc at --orthanc stores in ${theirs}, not in ${ours}: all objects would be orphans to it; give the address of the bucket's own`,
   );
 }

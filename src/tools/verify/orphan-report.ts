@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The orphans that a dry run of --delete-orphans has found. A run with --confirm deletes no others. Lines may be taken out by hand.
 
-import { StorageError } from '../../errors.ts';
+import { badConfig } from '../../errors.ts';
 import { field } from '../../orthanc/api.ts';
 import { parseJsonLine, readOwnFile, writeOwnFile } from '../common/files.ts';
 import type { Orphan } from './findings.ts';
@@ -21,10 +21,7 @@ export function readOrphanReport(
   if (text === undefined) return 'there was no dry run yet';
   const [first, ...lines] = text.trimEnd().split('\n').map(parseJsonLine);
   if (field(first, 'report') !== MARK) {
-    throw new StorageError(
-      'BAD_CONFIG',
-      `${path}: is no report of --delete-orphans; give the name of another file`,
-    );
+    throw badConfig(`${path}: is no report of --delete-orphans; give the name of another file`);
   }
   const other = String(field(first, 'bucket'));
   if (other !== bucket) return `the dry run was of ${other}, not of ${bucket}`;

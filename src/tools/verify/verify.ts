@@ -9,7 +9,7 @@ import {
   parseKey,
 } from '../../attachments/naming.ts';
 import { ciphertextSize, type EncryptionFormat } from '../../encryption/sizes.ts';
-import { codeAndMessage, StorageError, toStorageError } from '../../errors.ts';
+import { badConfig, codeAndMessage, toStorageError } from '../../errors.ts';
 import type { IndexedAttachment, OrthancApi, Resource } from '../../orthanc/api.ts';
 import { listIndex } from '../../orthanc/index-list.ts';
 import { sleepUntilAborted } from '../../store/abort.ts';
@@ -304,8 +304,7 @@ class Verification {
     const { known, objects, alarm } = this.#counts;
     if (this.#options.deletion === undefined) return;
     if (alarm === null && !(known === 0 && this.#orphans.length > 0)) return;
-    throw new StorageError(
-      'BAD_CONFIG',
+    throw badConfig(
       `the index of this Orthanc knows ${known === 0 ? 'none' : known} of the ${objects} objects in the bucket, so that it is hardly the bucket's: nothing is deleted, and nothing noted to be; give the address of the bucket's own Orthanc by --orthanc, and if its index was lost or is a new one, bring it back from its backup`,
     );
   }
