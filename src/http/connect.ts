@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Connections for undici: every address of a host gets its chance within ConnectionTimeout, and answers that are not the last word
-// are passed over.
+// Connections for undici. Every address of a host is tried within ConnectionTimeout, and interim answers (1xx) are passed over.
 
 import { ADDRCONFIG } from 'node:dns';
 import { lookup } from 'node:dns/promises';
@@ -12,7 +11,7 @@ import { kParser } from 'undici/lib/core/symbols.js';
 export type Connector = buildConnector.connector;
 type Callback = buildConnector.Callback;
 
-/** RFC 8305, section 5: how long an address is tried alone. */
+/** How long an address is tried alone. @see RFC 8305, section 5 */
 const ATTEMPT_DELAY_MS = 250;
 /** As undici sets them. */
 const SOCKET_OPTIONS = {
@@ -22,7 +21,6 @@ const SOCKET_OPTIONS = {
   keepAliveInitialDelay: 60_000,
 } as const;
 
-/** Whom connections over TLS trust. */
 export interface Trust {
   readonly ca?: string;
   readonly allowPartialTrustChain?: true;
@@ -30,11 +28,11 @@ export interface Trust {
 
 /** @param authorities in PEM; undefined: those that Node's build trusts */
 export function trust(authorities: string | undefined): Trust {
-  // Who names an intermediate authority trusts it, as libcurl does in the C++ plugins.
+  // An intermediate authority may be named, as with libcurl in the C++ plugins.
   return authorities === undefined ? {} : { ca: authorities, allowPartialTrustChain: true };
 }
 
-/** Straight to a host. @param timeoutMs for all that it takes: name server, TCP and TLS */
+/** Without a proxy. @param timeoutMs for name server, TCP and TLS together */
 export function createConnector(timeoutMs: number, tls: Trust): Connector {
   const startTls = buildTlsConnector({ ...tls, timeout: 0 });
   return within(timeoutMs, ({ signal, ...target }, callback) => {
@@ -59,7 +57,7 @@ export function createConnector(timeoutMs: number, tls: Trust): Connector {
 
 type Target = buildConnector.Options & { readonly signal: AbortSignal };
 
-/** @param connect gets a signal that ends what nobody waits for any more */
+/** @param connect gets a signal that is aborted when the time is up */
 export function within(
   timeoutMs: number,
   connect: (target: Target, callback: Callback) => void,
@@ -81,7 +79,7 @@ export function within(
         callback(error, null);
         return;
       }
-      // After an alert of TLS comes the end of the stream, and undici would tell of that alone.
+      // After an alert of TLS the stream ends. undici would report the end instead of the alert.
       socket.once('error', (thrown) => socket.destroy(thrown));
       afterTurns(TURNS_TO_HEAR, () => {
         if (socket.readableLength > 0) {
@@ -98,7 +96,7 @@ export function within(
   };
 }
 
-/** Each looks for what has come. The first may be the one that told of the connection; who greets at once needs one more. */
+/** Turns of the loop in which bytes may show up that a server sends unasked. The first turn may be that of the connection itself. */
 const TURNS_TO_HEAR = 3;
 
 function afterTurns(turns: number, next: () => void): void {
@@ -106,7 +104,7 @@ function afterTurns(turns: number, next: () => void): void {
   else setImmediate(afterTurns, turns - 1, next);
 }
 
-/** By RFC 8305: the next address is tried beside one that is slow to answer. Node's own way gives each 250 ms and then gives it up. */
+/** Tries the next address beside one that is slow to answer (RFC 8305). Node's own way gives each address up after 250 ms. */
 export function openSocket(
   addresses: readonly string[],
   port: number,
@@ -153,7 +151,7 @@ export function openSocket(
   });
 }
 
-/** @returns IPv6 and IPv4 in turn, beginning with what the system prefers */
+/** @returns IPv6 and IPv4 addresses in turn, the system's preferred kind first */
 async function resolve(host: string): Promise<readonly string[]> {
   if (isIP(host) !== 0) return [host];
   const found = await lookup(host, { all: true, hints: ADDRCONFIG });
@@ -166,7 +164,7 @@ async function resolve(host: string): Promise<readonly string[]> {
     .map(({ address }) => address);
 }
 
-/** That one address has no route says less than what another one answered. */
+/** An answer of one address says more than the missing route to another. */
 function mostTelling(errors: readonly Error[]): Error {
   const isAnswer = (error: Error) => 'code' in error && !NO_ROUTE.test(String(error.code));
   return errors.find(isAnswer) ?? errors[0] ?? new Error('no address');
@@ -174,7 +172,7 @@ function mostTelling(errors: readonly Error[]): Error {
 
 const NO_ROUTE = /^(ENETUNREACH|EHOSTUNREACH|EADDRNOTAVAIL|EAFNOSUPPORT)$/;
 
-/** What undici's parser (7.30, client-h1.js) is asked at the end of each head. */
+/** The part of undici's parser (7.30, client-h1.js) that handles the end of each head. */
 interface Parser {
   statusCode: number;
   headers: Buffer[];
@@ -185,29 +183,28 @@ interface Parser {
   onHeadersComplete(status: number, isUpgrade: boolean, shouldKeepAlive: boolean): number;
 }
 
-/** By the headers of the answer that comes there, as undici hands them to whoever asked. */
+/** The key is the answer's array of headers, which undici hands out unchanged. */
 const sockets = new WeakMap<object, Socket>();
 
-/** The connection of the answer that begins. */
 export function socketOf({ rawHeaders }: Dispatcher.DispatchController): Socket | undefined {
   return sockets.get(rawHeaders ?? {});
 }
 
-/** Whether some of what a connection was given has not gone to the system yet. By its handle, since over TLS a write is only said to be
- *  done a turn of the loop after it is, and the answer may be faster. */
+/** Whether bytes given to a connection still wait for the system. The handle knows at once; over TLS, the stream's own word comes a turn of
+ *  the loop later, and the answer may come before. */
 export function isSending(socket: Socket | undefined): boolean {
   const handle = (socket as { readonly _handle?: Handle | null } | undefined)?._handle;
   return ((handle?._parent ?? handle)?.writeQueueSize ?? 0) > 0;
 }
 
-/** Node's (20 to 24, net.js and _tls_wrap.js): of TLS, its parent is the one of the connection beneath. */
+/** Node's (20 to 24, net.js and _tls_wrap.js). The parent of a TLS handle is the handle of the TCP connection. */
 interface Handle {
   readonly writeQueueSize?: number;
   readonly _parent?: Handle;
 }
 
-/** A `100 Continue` that nobody asked for ends the connection in undici, and any answer before the last one a tunnel. RFC 9110,
- *  section 15.2: pass them over. */
+/** Passes interim answers over, as RFC 9110, section 15.2, demands. undici ends a connection at an unasked `100 Continue`, and a tunnel at
+ *  any interim answer. */
 function watchAnswers(socket: Socket): void {
   const parser = (socket as Socket & { readonly [kParser]?: Parser })[kParser];
   if (parser === undefined) return;
@@ -217,17 +214,17 @@ function watchAnswers(socket: Socket): void {
       sockets.set(parser.headers, socket);
       return proceed(status, isUpgrade, shouldKeepAlive);
     }
-    // The last word too, and none that anybody asked for: undici refuses it.
+    // This one is final, and nobody asked for it: undici refuses it.
     if (status === 101) return proceed(status, true, shouldKeepAlive);
     parser.statusCode = status;
     parser.headers = [];
     parser.headersSize = 0;
     parser.timeout?.refresh();
-    // As "HTTP/1.0 100 Continue" or with `Connection: close` it seems to be the last one.
+    // An "HTTP/1.0 100 Continue", or one with `Connection: close`, would count as the last answer.
     parser.llhttp.llhttp_set_lenient_keep_alive(parser.ptr, 1);
     return NO_BODY;
   };
 }
 
-/** llhttp's word for it. */
+/** Tells llhttp that no body follows. */
 const NO_BODY = 1;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Bodies as requests need them: whole in one buffer where small, else windows and digests that go piece by piece.
+// Contents of requests: small ones as one buffer, large ones piece by piece.
 
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
@@ -8,12 +8,12 @@ import { abortReason } from '../store/abort.ts';
 import { viewOf } from '../store/bodies.ts';
 import type { Body } from '../store/object-store.ts';
 
-/** Up to here a content is sent from one buffer, which is cheapest; beyond, in pieces, so that none is ever held as a whole. */
+/** Up to here a content is sent from one buffer, which is cheapest. Larger ones go in pieces and are never held as a whole. */
 export const ONE_PIECE_BYTES = 1024 * 1024;
-/** Reads and digests go by pieces of this size: about 0.1 ms of SHA-256, so that the loop turns often enough. */
+/** About 0.1 ms of SHA-256, so that the loop turns often enough. */
 export const PIECE_BYTES = 128 * 1024;
 
-/** A small body is copied once, for its digests, its sending and its retries; a large one stays where it is. */
+/** Copies a small body once, for its digests and all attempts. A large one stays where it is. */
 export function hold(body: Body): Body {
   if (body.sizeBytes > ONE_PIECE_BYTES) return body;
   return viewOf(body.read(0, body.sizeBytes));
@@ -41,7 +41,7 @@ export function window(body: Body, start: number, end: number): Body {
   };
 }
 
-/** Reads pieces one after the other; each is valid until the next is read, since they may share their memory. */
+/** Each piece is valid until the next one is read, since they share their memory. */
 export function createPieceReader(body: Body): (start: number) => Uint8Array {
   const buffer = new Uint8Array(Math.min(PIECE_BYTES, body.sizeBytes));
   return (start) => {
@@ -57,7 +57,7 @@ export interface Digests {
   readonly sha256Hex: string | undefined;
 }
 
-/** One pass over the body for all the digests wanted, which lets the event loop turn between pieces. */
+/** Computes all the digests wanted in one pass. The event loop turns between pieces. */
 export async function digest(
   body: Body,
   wanted: { readonly crc32: boolean; readonly md5: boolean; readonly sha256: boolean },

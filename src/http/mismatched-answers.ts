@@ -10,8 +10,8 @@ import { oneLine } from './words.ts';
 const UUID = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/i;
 const MAX_TOLD = 80;
 
-/** What an object is called in its own metadata: the uuid in the last part of its key, which stays the same in both structures, under any
- *  RootPath and in a copy of the bucket; of other keys a digest. Short, ASCII, and nothing of a patient, whatever the key is. */
+/** An object's name in its own metadata: the uuid in the last part of its key, which is the same in both structures, under any RootPath and
+ *  in a copy of the bucket; for other keys a digest. It is short, ASCII, and says nothing of a patient. */
 export function nameOf(key: string): string {
   return uuidOf(key) ?? createHash('sha256').update(lastPartOf(key)).digest('hex');
 }
@@ -25,13 +25,13 @@ function lastPartOf(key: string): string {
   return key.slice(key.lastIndexOf('/') + 1);
 }
 
-/** @param told in the words of a server, which writes keys as they are, encoded, or with the bucket before them: the uuid counts
- *  @throws TransportError for another object's */
+/** @param told as the server writes it. Servers encode keys, or put the bucket before them, so that only the uuid counts
+ *  @throws TransportError for the key of another object */
 export function refuseOtherKey(key: string, told: string | undefined): void {
   refuseOther('key', uuidOf(key), uuidOf(told ?? ''));
 }
 
-/** @param told what the object is called in its metadata; objects of other programs have nothing there
+/** @param told the name in the object's metadata; objects of other programs have none
  *  @param server for the message: "S3"
  *  @throws StorageError INTEGRITY for another object */
 export function refuseOtherObject(key: string, told: string | undefined, server: string): void {
@@ -43,15 +43,14 @@ export function refuseOtherObject(key: string, told: string | undefined, server:
   );
 }
 
-/** The numbers of the last answers, and the connection that each came by; undefined: by several, as of servers that give all answers the
- *  same one (S3Proxy). */
+/** The ids of the last answers, and the connection of each; undefined: several, as with servers that give all answers the same id
+ *  (S3Proxy). */
 const connectionOf = new Map<string, WeakRef<object> | undefined>();
 const KEPT_IDS = 1_000;
-/** Shorter ones are those of emulators, and may be the same for all. */
+/** Emulators have shorter ids, which may be the same for all answers. */
 const MIN_ID_LENGTH = 16;
 
-/** Servers number their answers: one whose number came before, by the same connection, is that one again. A number that comes by another
- *  connection too is none.
+/** An answer with an id that came before over the same connection is that answer again. Ids that come over several connections are ignored.
  *  @throws TransportError */
 export function refuseRepetition(connection: object, id: string | undefined): void {
   if (id === undefined || id.length < MIN_ID_LENGTH) return;
@@ -69,7 +68,7 @@ export function refuse(words: string): never {
   throw new TransportError('MISMATCHED_ANSWER', words, true, undefined);
 }
 
-/** @throws TransportError where the answer tells something else than the request said; what either leaves out is not compared */
+/** @throws TransportError if the answer tells something else than the request said. What either leaves out is not compared */
 export function refuseOther(
   what: string,
   sent: string | undefined,

@@ -15,7 +15,7 @@ export interface Explanation {
 export interface Destination {
   /** The section of the configuration, such as "AwsS3Storage". */
   readonly section: string;
-  /** In words: a URL, or what stands for it. */
+  /** For messages, such as its URL. */
   readonly target: string;
   /** The setting that holds the target's address, such as "AwsS3Storage.Endpoint". */
   readonly addressSetting: string;
@@ -23,7 +23,7 @@ export interface Destination {
   readonly endpoint: string | undefined;
   /** What to correct when the host name is not known, such as "AwsS3Storage.Endpoint". */
   readonly hostSettings: string;
-  /** To what a gateway's limit for the size of a request must be raised, or what makes requests smaller; where contents are sent. */
+  /** What to do about a gateway's limit for the size of requests, where contents are sent. */
   readonly bodyLimit?: string;
   /** At start a user may still have written the wrong scheme. */
   readonly isCheck: boolean;
@@ -33,7 +33,7 @@ export function explainTransport(error: TransportError, destination: Destination
   const { code, proxySetting: proxy } = error;
   const { section, target, addressSetting, endpoint } = destination;
   const through = proxy === undefined ? '' : ` through ${proxy}`;
-  // Who goes through a proxy looks up and connects to the proxy only.
+  // With a proxy, only the proxy's name is looked up, and only the proxy is connected to.
   if (code === 'ECONNREFUSED') {
     return {
       code: 'UNAVAILABLE',
@@ -156,9 +156,9 @@ function explainCertificate({ code, message }: TransportError, destination: Dest
   }
 }
 
-/** What OpenSSL says of somebody who does not begin as TLS does. */
+/** OpenSSL's words for a server that does not speak TLS. */
 const NO_TLS = /wrong version number|packet length too long|http request|unknown protocol/;
-/** What a server says to who shows no certificate, or one that it does not want.
+/** Alerts of a server that wants a certificate of its client, or another one.
  *  @see RFC 8446, section 6.2 */
 const ALERTS_ABOUT_OURS: ReadonlySet<number> = new Set([41, 42, 43, 44, 45, 46, 48, 116]);
 
@@ -192,7 +192,7 @@ function explainAlert(alert: number, hostSettings: string): string {
   }
 }
 
-/** OpenSSL's word for the reason, without its files and lines. */
+/** OpenSSL's reason, without its files and lines. */
 function describeTls({ code, message }: TransportError): string {
   // Such as "0A00010B:SSL routines:ssl3_get_record:wrong version number:../ssl/record.c:354:".
   const parts = message.split(':');
@@ -201,8 +201,8 @@ function describeTls({ code, message }: TransportError): string {
   return oneLine(reason.replace(/^(?:sslv3|tlsv1\d?|ssl\/tls) (?:alert )?/, ''));
 }
 
-/** What the status of an answer tells where its code tells no more.
- *  @param service that was to answer, such as "an S3 server" */
+/** For an answer that the provider itself does not explain better.
+ *  @param service that was expected, such as "an S3 server" */
 export function explainStatus(
   { status, location, said }: AnswerError,
   destination: Destination,
@@ -245,7 +245,7 @@ function tooLarge(bodyLimit = ''): string {
 }
 
 /** @param location the header of a redirect
- *  @returns it without what may be a secret (user, password, query): a URL, or the path on the same host; undefined: none */
+ *  @returns a URL, or a path on the same host, without possible secrets (user, password, query) */
 export function readLocation(location: string | undefined): string | undefined {
   const here = 'https://here.invalid';
   if (location === undefined || !URL.canParse(location, here)) return undefined;
@@ -256,9 +256,9 @@ export function readLocation(location: string | undefined): string | undefined {
 
 const MAX_LOCATION = 200;
 
-/** An answer that sends us elsewhere. It is not followed: credentials and contents go to nobody whom the settings do not name.
- *  @param location as readLocation tells it
- *  @param bucket where it is a part of the host's name */
+/** A redirect. It is not followed: credentials and contents go only where the settings say.
+ *  @param location from readLocation
+ *  @param bucket if it is a part of the host's name */
 export function explainRedirect(
   location: string | undefined,
   {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Which proxy a request goes through. Not undici's EnvHttpProxyAgent: it reads the environment by itself, past Orthanc's HttpProxy,
-// and knows no ranges of addresses in NO_PROXY.
+// Which proxy a request goes through. undici's EnvHttpProxyAgent would ignore Orthanc's HttpProxy, and knows no ranges of addresses in
+// NO_PROXY.
 
 import { BlockList, isIP } from 'node:net';
 import type { ProxyServer, ProxySettings } from '../config/settings.ts';
 import { needsNoProxy } from '../config/urls.ts';
 
-/** @returns for a URL, or the origin of one, its proxy; undefined: straight */
+/** @returns the proxy for a URL or an origin; undefined: none */
 export function createProxyChoice({
   http,
   https,
@@ -25,8 +25,8 @@ export function createProxyChoice({
   };
 }
 
-/** Entries as curl and most others read them: a host, which stands for its subdomains as well, an address, a range of addresses,
- *  each with ":port" if need be; "*" is all. */
+/** Reads entries as curl and most others do: a host with its subdomains, an address or a range of addresses, each with an optional
+ *  ":port". "*" is all. */
 function createExceptions(list: string): (host: string, port: string) => boolean {
   const entries = list
     .toLowerCase()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What arrives for a read: lengths and ranges compared with what was asked, checksums verified.
+// Verifies what arrives for a read: its range, its length and its checksum.
 
 import { createHash } from 'node:crypto';
 import type { Checksum, CreateChecksum } from '../checksums/checksums.ts';
@@ -14,9 +14,9 @@ export interface ReceiveOptions {
   readonly sink: Sink;
   /** For messages: "S3". */
   readonly server: string;
-  /** What to verify beyond the length; told whether all of the object is coming. */
+  /** For the checksum, if there is one. @param isWhole the answer is the whole object */
   createVerifier(headers: Headers, isWhole: boolean): Verifier | undefined;
-  /** Refuse what nothing can vouch for. */
+  /** Refuse an object without a checksum. */
   readonly requireChecksum?: boolean | undefined;
   /** Fetches the rest over other connections when this one is slow. */
   readonly split?: SplitRead;
@@ -118,7 +118,7 @@ function readExtent(options: ReceiveOptions, status: number, headers: Headers): 
   const contentRange = headers['content-range'];
   const match = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(contentRange ?? '');
   const wanted = range.end - range.start;
-  // Where a server does not answer 416: azurite 3.35 says "bytes 0--1/0".
+  // Instead of 416, azurite 3.35 answers with "bytes 0--1/0".
   if (contentRange?.endsWith('/0') === true) {
     throw new StorageError(
       'BAD_RANGE',
@@ -126,11 +126,11 @@ function readExtent(options: ReceiveOptions, status: number, headers: Headers): 
       { key },
     );
   }
-  // rclone up to 1.75 calls a range 200; the rest of the head then says what it is.
+  // rclone up to 1.75 answers a range with 200. The rest of the head then tells that it is a range.
   const isRange =
     status === 206 || (status === 200 && announced === Number(match?.[2]) - Number(match?.[1]) + 1);
   if (!isRange || match === null) {
-    // A server without ranges sends the whole; that is an answer only if the whole was asked for.
+    // A server that knows no ranges sends the whole object. That is right only if the range is the whole.
     const isAsked = range.mayEndEarly === true || announced === range.end;
     if (status === 200 && range.start === 0 && announced !== undefined && isAsked) {
       return { sizeBytes: announced, totalBytes: announced, isWhole: true };

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// A large read whose one connection is slow gets help: other connections fetch pieces from its end, the first one goes on from its
-// start, and hangs up where they meet. Over a fast network nothing of this begins (one connection keeps the loop busy), and small
-// objects stay one request.
+// A large read over a slow connection gets help: other connections fetch pieces from the object's end. The first one goes on from the
+// start, and hangs up where they meet. Fast reads (one connection keeps the loop busy) and small ones stay one request.
 
 import { crc32 } from '../checksums/checksums.ts';
 import { StorageError } from '../errors.ts';
@@ -12,13 +11,13 @@ import type { Receiver } from './transport.ts';
 const MIB = 1024 * 1024;
 /** A piece is long enough for its connection to come up to speed. */
 const PIECE_BYTES = 8 * MIB;
-/** What takes longer than this is worth more connections. */
+/** A read that takes longer gets more connections. */
 const PATIENCE_MS = 1_000;
-/** Less than this is done before help arrives. */
+/** With less to come, help would arrive too late. */
 const WORTHWHILE_BYTES = 2 * PIECE_BYTES;
 
 export interface SplitRead {
-  /** Called at each attempt's answer. */
+  /** Called at the answer of each attempt. */
   wrap(receiver: Receiver, answer: SplitAnswer): Receiver;
 }
 
@@ -26,9 +25,9 @@ export interface SplitAnswer {
   /** Where in the object the answer begins. */
   readonly start: number;
   readonly sizeBytes: number;
-  /** The ETag; without one, pieces could be of different versions. */
+  /** The ETag. Without one there is no help, since pieces could be of different versions. */
   readonly version: string | undefined;
-  /** Told what the other connections fetched, in order, before the receiver's `end`. */
+  /** Told of the other connections' pieces, in order, before the receiver's `end`. */
   takeRest(pieces: readonly Piece[]): void;
 }
 
@@ -49,21 +48,21 @@ export interface SplitOptions {
   fetch(range: ByteRange, sink: Sink, version: string, signal: AbortSignal): Promise<void>;
 }
 
-/** Thrown from a receiver to hang up; nothing repeats what was aborted. Made once, since an error's stack costs a tenth of a small
- *  read. */
+/** Thrown from a receiver to hang up. The retry repeats nothing that was aborted. Made once, since the stack of an error costs a tenth of
+ *  a small read. */
 const ENOUGH = new StorageError('ABORTED', 'the rest came over other connections');
 
 /** Help for one attempt. */
 interface Help {
-  /** Where the pieces claimed by helpers begin, within the answer; its end once a helper has failed. */
+  /** Where the helpers' pieces begin, within the answer; the answer's end once a helper has failed. */
   claimedFrom(): number;
   /** Resolves with the pieces in order once all are there, or with undefined when a helper failed. */
   finish(): Promise<readonly Piece[] | undefined>;
   stop(): void;
 }
 
-/** A helper's failure is not the read's: the first connection then goes on alone, or all is read again by one.
- *  @param read reads the whole, its retries included, with help where a split is given */
+/** If a helper fails, the first connection goes on alone, or the object is read again without help.
+ *  @param read reads the whole, retries included */
 export async function withSplit(
   options: SplitOptions,
   read: (split: SplitRead | undefined) => Promise<void>,
@@ -72,7 +71,7 @@ export async function withSplit(
   let complete: (() => Promise<boolean>) | undefined;
 
   const wrap: SplitRead['wrap'] = (receiver, answer) => {
-    // An attempt after a broken one: what its helpers fetched was for the sink's last beginning.
+    // A new attempt. The sink has begun anew, and has lost what earlier helpers fetched.
     help?.stop();
     help = undefined;
     const { version } = answer;
@@ -147,7 +146,7 @@ function startHelp(
   }
 
   async function helper(): Promise<void> {
-    // The first connection reads on meanwhile; close to it, a piece would come later than its own bytes.
+    // The first connection reads on meanwhile, and would overtake a piece that is close to it.
     while (claimedFrom - received() >= WORTHWHILE_BYTES && !link.controller.signal.aborted) {
       const end = claimedFrom;
       claimedFrom -= PIECE_BYTES;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// One HTTP exchange over pooled connections: content read from a Body piece by piece, the answer's bytes handed on as they
+// One HTTP exchange over pooled connections. The content is read from a Body piece by piece, and the answer's bytes are handed on as they
 // arrive. Knows neither providers nor retries.
 
 import type { Socket } from 'node:net';
@@ -19,23 +19,23 @@ import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from './content.ts';
 import { describeAnswer, mustBeFromStore } from './foreign-answers.ts';
 import { createProxyChoice } from './proxies.ts';
 
-/** Of a success that nobody receives, a listing mostly: a page of 1,000 keys of 1,024 bytes stays far below. */
+/** For a success without a receiver, mostly a listing. A page of 1,000 keys of 1,024 bytes is far smaller. */
 const MAX_COLLECTED_BYTES = 16 * 1024 * 1024;
-/** Of an error, the status and its first words are what counts; all requests under way may meet one at the same time. */
+/** For an error. Its first words are enough, and all requests under way may fail at the same time. */
 const MAX_ERROR_BYTES = 64 * 1024;
-/** S3 and most gateways close idle connections after 20 s or later; a request on one that is just being closed costs a retry. */
+/** S3 and most gateways close idle connections after 20 s or later. A request on a connection that is being closed costs a retry. */
 const KEEP_ALIVE_MS = 15_000;
 
-/** Beyond MaxConnections, so that removals need not wait for large contents (store/limit.ts). Orthanc removes one file after another,
- *  under the two to four names that it may have at once. */
+/** Beyond MaxConnections, so that removals need not wait for large contents (store/limit.ts). Orthanc removes one file at a time, under its
+ *  two to four possible names at once. */
 const REMOVAL_CONNECTIONS = 4;
 
 export type Headers = Readonly<Record<string, string>>;
 
-/** Where the bytes of a successful answer go. Both throw StorageErrors, which end the exchange. */
+/** Takes the bytes of a successful answer. A StorageError that it throws ends the exchange. */
 export interface Receiver {
   write(chunk: Uint8Array): void;
-  /** All bytes are there: the place to verify them. */
+  /** All bytes are there and can be verified. */
   end(): void;
 }
 
@@ -47,7 +47,7 @@ export interface ExchangeRequest {
   readonly path: string;
   readonly headers: Headers;
   readonly content?: Body | undefined;
-  /** Asked at the head of each 2xx answer; without it the answer's body is collected. */
+  /** Called at the head of each 2xx answer. Without it the answer's body is collected. */
   readonly receive?: ((status: number, headers: Headers) => Receiver) | undefined;
   /** Asked of each answer that must be the store's own (mustBeFromStore); with a receiver, at its head. undefined: the caller finds out
    *  by the content. */
@@ -61,29 +61,28 @@ export interface ExchangeRequest {
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
-  /** Empty where a receiver took the bytes; of an error the beginning. */
+  /** Empty if a receiver took the bytes. Only the beginning of an error. */
   readonly body: Uint8Array;
 }
 
 export interface Transport {
-  /** Resolves with any complete answer, whatever its status. Once it has settled, neither the content is read nor the receiver
-   *  called.
-   *  @throws TransportError; whatever the receiver threw; the signal's reason as a StorageError */
+  /** Resolves with any complete answer, whatever its status. Once it has settled, the content is not read and the receiver not called.
+   *  @throws TransportError; what the receiver threw; the signal's reason as a StorageError */
   exchange(request: ExchangeRequest): Promise<Answer>;
-  /** Breaks what is under way and ends all connections. */
+  /** Aborts what is under way and ends all connections. */
   close(): Promise<void>;
 }
 
-/** A request that got no complete answer. */
+/** A request got no complete answer, or none that may be believed. */
 export class TransportError extends Error {
   override readonly name = 'TransportError';
   /** Node's, OpenSSL's or undici's code (ECONNREFUSED, CERT_HAS_EXPIRED, UND_ERR_CONNECT_TIMEOUT …), or one of ours:
    *  BODY_BROKEN, EARLY_SUCCESS, ANSWER_TOO_LARGE, PROXY_AUTHENTICATION, FOREIGN_ANSWER, MISMATCHED_ANSWER; of Google's uploads NO_SESSION,
    *  NO_PROGRESS and SESSION_LOST. */
   readonly code: string;
-  /** Another attempt may succeed: true for what networks do, false for certificates and for defects of ours. */
+  /** Another attempt may succeed. False for certificates and for defects of ours. */
   readonly transient: boolean;
-  /** The setting that names the proxy on the way; undefined: there was none. */
+  /** The setting that names the proxy, if there was one on the way. */
   proxySetting: string | undefined;
 
   constructor(code: string, message: string, transient: boolean, cause: unknown) {
@@ -116,7 +115,7 @@ interface Dispatchers {
   destroy(): Promise<void>;
 }
 
-/** One for each way that the settings know. */
+/** One for direct connections and one for each proxy. */
 function createDispatchers(settings: NetworkSettings): Dispatchers {
   const options = createOptions(settings);
   const direct = new Agent(options.pool);
@@ -134,7 +133,7 @@ function createDispatchers(settings: NetworkSettings): Dispatchers {
 function createOptions(settings: NetworkSettings) {
   const timeoutMs = settings.connectionTimeoutMs;
   const tls = trust(readAuthorities(settings.caCertificatesFile));
-  // A connection that died without a word must leave time for another attempt within RequestTimeout.
+  // After a connection that died silently, there must be time for another attempt within RequestTimeout.
   const idleTimeoutMs = Math.max(1, Math.floor(settings.requestTimeoutMs / 4));
   const pool = {
     connections: settings.maxConnections,
@@ -157,12 +156,12 @@ function createProxyAgent(
     return new ProxyAgent({
       ...pool,
       uri: href,
-      // undici's index gives each dispatcher its methods; of them, a tunnel needs `connect`.
+      // undici's index adds methods to each dispatcher. A tunnel needs `connect`.
       clientFactory: (origin) =>
         Object.assign(new Pool(origin, { connect, headersTimeout: timeoutMs }), {
           connect: connectThrough,
         }),
-      // For the proxy itself, which gets plain requests, and for each server behind a tunnel, with undici's way through it.
+      // For the proxy itself, which gets plain requests, and for each server behind a tunnel.
       factory: (origin, options: { readonly connect?: Connector }) => {
         const isProxy = String(origin) === href || options.connect === undefined;
         return new Pool(origin, {
@@ -171,11 +170,11 @@ function createProxyAgent(
         });
       },
       requestTls: { ...tls, timeout: timeoutMs },
-      // Many proxies allow CONNECT to port 443 alone: plain HTTP goes as plain proxy requests.
+      // Many proxies allow CONNECT only to port 443, so plain HTTP goes as plain proxy requests.
       proxyTunnel: false,
     });
   } catch {
-    // Without the cause: its message quotes the URL, password included.
+    // Without the cause, whose message quotes the URL with its password.
     throw new StorageError(
       'BAD_CONFIG',
       `${proxy.setting}: is not a URL such as "http://user:password@host:3128"`,
@@ -220,7 +219,7 @@ function exchange(
   });
 }
 
-/** One request and its answer, as undici tells of it. */
+/** One request and its answer, as undici reports it. */
 class Exchange implements Dispatcher.DispatchHandler {
   readonly upload: Upload | undefined;
   readonly #request: ExchangeRequest;
@@ -252,7 +251,7 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
-    // The request waited for a connection and was given up meanwhile: this drops it and spares the connection.
+    // The request was given up while it waited for a connection. This drops it and spares the connection.
     if (this.#isSettled) throw new Error('aborted');
     this.#controller = controller;
   }
@@ -293,7 +292,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   onResponseEnd(): void {
     const isSent = this.upload === undefined || (this.upload.isSent() && !isSending(this.#socket));
-    // By then, what came together with the answer has been looked at.
+    // Until then undici looks at what came together with the answer.
     queueMicrotask(() => {
       this.#finish(isSent);
     });
@@ -326,7 +325,7 @@ class Exchange implements Dispatcher.DispatchHandler {
       this.#receiver?.end();
     } catch (thrown) {
       this.fail(thrown);
-      // Nobody knows whose answer comes there next.
+      // The next answer there may be that of any request.
       this.#socket?.destroy();
       return;
     }
@@ -350,13 +349,13 @@ class Exchange implements Dispatcher.DispatchHandler {
   };
 }
 
-/** @throws TransportError for an answer that somebody on the way gave in the server's place */
+/** @throws TransportError for an answer that is not the store's */
 function refuseForeign(answer: Answer, isFromStore: ExchangeRequest['isFromStore']): void {
   if (!mustBeFromStore(answer) || isFromStore === undefined || isFromStore(answer)) return;
   throw new TransportError('FOREIGN_ANSWER', describeAnswer(answer), true, undefined);
 }
 
-/** @throws TransportError where undici found more behind an answer than that: then nobody knows to which request it was one */
+/** @throws TransportError if undici found bytes behind the answer. Nobody knows then which request it belongs to */
 function refuseSurplus(socket: Socket | undefined): void {
   const { code, message }: NodeJS.ErrnoException = socket?.errored ?? new Error();
   if (code === undefined || code === 'UND_ERR_INFO') return;
@@ -378,13 +377,12 @@ function createUpload(content: Body, isOver: () => boolean): Upload {
   let isSent = false;
   async function* pieces(): AsyncGenerator<Uint8Array> {
     for (let start = 0; start < content.sizeBytes; start += PIECE_BYTES) {
-      // undici asks for the next piece also after the socket broke; the content may be gone by then.
+      // undici asks for the next piece even after the socket broke. The content may be gone by then.
       if (isOver()) throw new Error('aborted');
       const piece = readPiece(start);
-      // Before it is yielded: over TLS the answer can arrive before undici asks for more.
+      // Set before the piece is yielded, since over TLS the answer can arrive before undici asks for more.
       isSent = start + piece.length === content.sizeBytes;
-      // undici asks for the next piece once the socket has passed this one on ('drain': a piece is larger than any socket's
-      // high-water mark), so that the memory is free again.
+      // undici asks for the next piece at 'drain', since a piece is larger than a socket's high-water mark. The memory is free then.
       yield piece;
     }
   }
@@ -401,11 +399,11 @@ function flatten(headers: Record<string, string | string[] | undefined>): Header
   return flat;
 }
 
-/** Certificates and protocols do not get better by themselves. What TLS finds damaged on the way may. */
+/** Certificates and protocols stay wrong; bytes that TLS found damaged are sent again. */
 const PERMANENT_CODE =
   /^(CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_|ERR_SSL_(?!.*(BAD_RECORD_MAC|DECRYPT|DECODE))|EPROTO|UND_ERR_INVALID_ARG|UND_ERR_NOT_SUPPORTED|UND_ERR_PRX_TLS)/;
 
-/** A body that broke off is told from a server that cannot be reached. */
+/** Tells a body that broke off from a server that cannot be reached. */
 function toBodyError(thrown: unknown): unknown {
   if (thrown instanceof StorageError) return thrown;
   const error = toTransportError(thrown);
@@ -419,7 +417,7 @@ function toTransportError(thrown: unknown): TransportError {
   const code = errorCode(thrown) ?? 'UNKNOWN';
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   const isDefect = code === 'UNKNOWN' && !(thrown instanceof Error && thrown.name.includes('HTTP'));
-  // undici gives this two codes, of a tunnel and of a plain request.
+  // undici has two codes for this, for a tunnel and for a plain request.
   if (/^Proxy .*\(?407\)?/.test(message)) {
     return new TransportError('PROXY_AUTHENTICATION', message, false, thrown);
   }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What errors of SDKs and servers say, read with care: anything may be missing, or be something else, or of any length.
+// Reads the words of servers and SDKs. Anything in them may be missing, of another type, or of any length.
 
 import { safeWords, TEXT_MAX_CHARACTERS } from '../text/safe-text.ts';
 
-/** A server's words may be a page of HTML. */
 const MAX_WORDS = 300;
 const MAX_NAME = 100;
 
@@ -11,12 +10,12 @@ export function oneLine(words: string, maxLength = MAX_WORDS): string {
   return safeWords(words, maxLength);
 }
 
-/** A code, or another name, which is to leave room for the words. */
+/** A code or another name, short enough to leave room for the words. */
 export function oneName(name: string | undefined): string | undefined {
   return name === undefined ? undefined : text(oneLine(name, MAX_NAME));
 }
 
-/** The text of a body, as much of it as is looked at. */
+/** The beginning of a body as text. */
 export function textOf(body: Uint8Array, start = 0): string {
   // A character has up to four bytes; half a one at the end does no harm.
   const bytes = body.subarray(start, start + 4 * TEXT_MAX_CHARACTERS);
@@ -25,7 +24,8 @@ export function textOf(body: Uint8Array, start = 0): string {
     .slice(0, TEXT_MAX_CHARACTERS);
 }
 
-/** Of XML without attributes, as errors are. @returns undefined where there is no such element, or an empty one */
+/** @param xml without attributes, as errors are
+ *  @returns undefined for an element that is missing or empty */
 export function readElement(xml: string, name: string): string | undefined {
   const tag = `<${name}>`;
   const at = xml.indexOf(tag);
@@ -51,7 +51,7 @@ const ENTITIES: Readonly<Record<string, string>> = {
   amp: '&',
 };
 
-/** Whether words of `what` follow words of `subject` closely.
+/** Whether `what` follows `subject` closely.
  *  @param subject with the flag g */
 export function isSaidOf(
   words: string,
@@ -74,7 +74,7 @@ export function text(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
 }
 
-/** A copy that says only what may be said: errors of SDKs hold whole requests and answers, and a stack begins with the message. */
+/** A copy with other words. Errors of SDKs hold whole requests and answers, and their stacks begin with the message. */
 export function rephrase(error: Error, name: string, words: string): Error {
   const copy = new Error(words);
   copy.name = name;
@@ -83,7 +83,7 @@ export function rephrase(error: Error, name: string, words: string): Error {
   return copy;
 }
 
-/** @returns by how many minutes this machine's clock is ahead, or undefined where the server told no time */
+/** @returns by how many minutes this machine's clock is ahead; undefined if the server gave no time */
 export function minutesAhead(serverTime: Date | undefined): number | undefined {
   if (serverTime === undefined) return undefined;
   const minutes = (Date.now() - serverTime.getTime()) / 60_000;
