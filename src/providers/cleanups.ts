@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What a failed upload leaves at the server is cleared in the background: its caller may be at its deadline.
+// Clears in the background what a failed upload leaves at the server, since its caller may be at its deadline.
 
 import { setImmediate } from 'node:timers/promises';
 import { abortReason, hearFailures, tellFailure, untilAborted } from '../store/abort.ts';
 
-/** How late an answer may come and what it began still be cleared. */
+/** How long an answer is waited for after an abort, to clear what it began. */
 const LATE_ANSWER_MS = 10_000;
 
 export interface Cleanups {
   /** @param work which logs its own failure */
   add(work: () => Promise<void>): void;
-  /** Begins what has to be cleared at the server where nobody waits for it any more: after an abort, the answer is still to come.
-   *  @param begin gets a signal that outlives the other one for a while
+  /** Begins something that has to be cleared at the server if the caller gives up before the answer comes.
+   *  @param begin gets a signal that is aborted some time after the other one
    *  @throws what `begin` throws; what the signal says, at once */
   start<T>(
     signal: AbortSignal,
@@ -55,7 +55,7 @@ export function createCleanups(): Cleanups {
       }
     },
     async settle(withinMs) {
-      // What has just been aborted comes here only in a moment.
+      // Operations that have just been aborted add their cleanups in the next turn.
       await setImmediate();
       if (running.size === 0) return;
       let timer: NodeJS.Timeout | undefined;

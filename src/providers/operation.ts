@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What every operation of every provider goes through: the caller's signal and the store's, and one translation of errors.
+// What all providers share around their operations: signals, the translation of errors, and listings.
 
 import { randomUUID } from 'node:crypto';
 import { StorageError } from '../errors.ts';
@@ -22,8 +22,8 @@ export interface Operation {
   readonly key: string | undefined;
 }
 
-/** @param place that the operation was for: kind "S3 bucket", name "images"
- *  @param cause without what no log may show */
+/** @param place such as the kind "S3 bucket" with the name "images"
+ *  @param cause without anything that no log may show */
 export function describeFailure(
   { code, text }: Explanation,
   { verb, key }: Operation,
@@ -79,19 +79,16 @@ export async function unlessMissing<T>(work: Promise<T>): Promise<T | undefined>
   }
 }
 
-/** The size in an answer to a look-up.
- *  @throws StorageError UNAVAILABLE where there is none: it must not be taken for that of an empty object */
+/** @throws StorageError UNAVAILABLE for no size, which must not be taken for an empty object's */
 export function requireSize(key: string, sizeBytes: number | undefined): number {
   if (sizeBytes !== undefined) return sizeBytes;
   throw new StorageError('UNAVAILABLE', `the server told no size of "${key}"`, { key });
 }
 
-/** What the headers of an answer to a HEAD tell.
- *  @throws StorageError UNAVAILABLE where they tell no size */
-export function readHead(
-  key: string,
-  { headers: { 'content-length': length, etag } }: Answer,
-): ObjectHead {
+/** @param answer to a HEAD
+ *  @throws StorageError UNAVAILABLE if it tells no size */
+export function readHead(key: string, answer: Answer): ObjectHead {
+  const { 'content-length': length, etag } = answer.headers;
   return {
     sizeBytes: requireSize(key, length === undefined ? undefined : Number(length)),
     version: etag,
@@ -104,9 +101,9 @@ export interface ListPage {
   readonly next: string | undefined;
 }
 
-/** Fetches a page when the one before it is used up.
+/** Fetches each page when the one before is used up.
  *  @param subject such as `S3 bucket "images"`
- *  @throws StorageError UNAVAILABLE where the server turns in a circle, as it would for ever */
+ *  @throws StorageError UNAVAILABLE if the server gives the same pages again, as it would for ever */
 export async function* listPages(
   subject: string,
   fetchPage: (token: string | undefined) => Promise<ListPage>,
@@ -126,10 +123,9 @@ export async function* listPages(
   } while (token !== undefined);
 }
 
-/** Finds a circle of any length within three rounds of it, and holds no more than one page's marks: listings have millions of pages. Empty
- *  pages with new tokens are none, however many: servers skip what is deleted.
- *  @returns whether a page is one that was there before: it leads to the same next page, or begins with the same key, which a listing
- *  has once
+/** Finds a circle of any length within three rounds, and keeps the marks of one page only, since listings have millions of pages. Empty
+ *  pages with new tokens are no circle: servers skip what is deleted.
+ *  @returns whether a page came before: it leads to the same next page, or begins with the same key
  *  @see R. P. Brent, An improved Monte Carlo factorization algorithm (1980), section 2 */
 function createCircleDetector(): (page: ListPage) => boolean {
   let kept: { readonly first: string | undefined; readonly next: string | undefined } | undefined;
@@ -150,11 +146,11 @@ function createCircleDetector(): (page: ListPage) => boolean {
   };
 }
 
-/** What a vendor's server does, each operation with its retries. They may throw whatever comes. */
+/** A provider's operations, retries included. They may throw anything. */
 export interface VendorStore
   extends Pick<ObjectStore, 'put' | 'get' | 'head' | 'delete' | 'check'> {
   listPage(prefix: string, token: string | undefined, signal: AbortSignal): Promise<ListPage>;
-  /** Of what it threw. */
+  /** Translates what an operation threw. */
   readonly translate: (thrown: unknown, operation: Operation) => StorageError;
   close(): Promise<void>;
 }
@@ -188,7 +184,7 @@ export function toObjectStore(server: string, subject: string, store: VendorStor
   };
 }
 
-/** Of an object that cannot exist, for the check at start. @param rootPath under which alone a policy may allow something */
+/** For the check at start: the key of an object that cannot exist. @param rootPath since a policy may allow nothing elsewhere */
 export function probeKey(rootPath: string): string {
   const folder = rootPath === '' ? '' : `${rootPath}/`;
   return `${folder}orthanc-object-storage-probe-${randomUUID()}`;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Large contents in parts, several under way at once, none ever held as a whole.
+// Sends large contents in parts, several at once. No part is held in memory as a whole.
 
 import { window } from '../http/content.ts';
 import { linkSignals } from '../store/abort.ts';
@@ -12,7 +12,7 @@ export interface PartPlan {
   readonly count: number;
 }
 
-/** @returns parts of equal size but for the last, no more than the provider allows */
+/** @returns parts of equal size, except the last */
 export function planParts(
   sizeBytes: number,
   wantedPartBytes: number,

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What the check at start writes and reads back, at servers other than the vendors' own: whether what the server promises by its
-// headers is what it sends. Ceph RGW 18.2 with its dbstore backend answers a range with the right Content-Range and the first bytes.
+// The check at start writes an object and reads it back, to see whether a server sends what its headers say. The vendors' own servers are
+// trusted. Ceph RGW 18.2 with its dbstore backend answers a range with the right Content-Range and the first bytes of the object.
 
 import { StorageError, type StorageErrorCode, toStorageError } from '../errors.ts';
 import { createMemorySink } from '../store/bodies.ts';
 import type { ByteRange, Sink } from '../store/object-store.ts';
 
 const PROBE_PAIRS = 512;
-/** From the middle: neither the first bytes nor the last are right. */
+/** From the middle, so that neither the first nor the last bytes are right. */
 const PROBE_RANGE: ByteRange = { start: 300, end: 500 };
 
-/** 1,024 bytes that are another wherever one begins: the numbers from 0 to 511, two bytes each. */
+/** The numbers from 0 to 511, two bytes each, so that no two ranges are equal. */
 export const PROBE: Uint8Array = createProbe();
 
 function createProbe(): Uint8Array {
@@ -19,17 +19,15 @@ function createProbe(): Uint8Array {
   return bytes;
 }
 
-/** Whom a message is about. */
 export interface ProbedServer {
   /** Such as its address. */
   readonly name: string;
-  /** What names it in the configuration. */
+  /** The setting with its address. */
   readonly setting: string;
 }
 
 /** Reads a range of the probe, and the whole.
- *  @param read one read of it
- *  @throws StorageError BAD_CONFIG where other bytes come, or a range is answered by something else; what `read` throws else */
+ *  @throws StorageError BAD_CONFIG for other bytes, or an answer that is not the range; what `read` throws else */
 export async function verifyProbe(
   read: (range: ByteRange | undefined, sink: Sink) => Promise<void>,
   { name, setting }: ProbedServer,
@@ -63,14 +61,14 @@ export async function verifyProbe(
   }
 }
 
-/** Of answers that came, and are not what was asked for. */
+/** The answer came, and is not what was asked for. */
 const ANSWER_CODES: ReadonlySet<StorageErrorCode> = new Set([
   'INTEGRITY',
   'SHORT_BODY',
   'BAD_RANGE',
 ]);
 
-/** Whatever becomes of the work, the probe is removed; what went wrong first is what is told. */
+/** Removes the probe also after a failure. @throws the first failure */
 export async function withRemoval(
   work: () => Promise<void>,
   remove: () => Promise<void>,

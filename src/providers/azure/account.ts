@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What the settings say about how the account is reached, for messages and for the check at start.
+// What the settings tell of the access to the account, for messages and for the check at start.
 
 import type { AzureSettings } from './settings.ts';
 
@@ -12,16 +12,16 @@ export function accountSetting({ account }: AzureSettings): string {
 
 export type Access = { readonly kind: 'key' | 'token' } | SharedAccess;
 
-/** What a shared access signature says about itself. */
+/** What a shared access signature tells of itself. */
 export interface SharedAccess {
   readonly kind: 'sas';
   readonly expires: Date | undefined;
   readonly starts: Date | undefined;
-  /** Letters such as "rwdl"; undefined where a stored access policy rules. */
+  /** Letters such as "rwdl"; undefined if a stored access policy rules. */
   readonly permissions: string | undefined;
 }
 
-/** @param containerUrl with the signature, where there is one */
+/** @param containerUrl with the signature, if there is one */
 export function describeAccess({ account }: AzureSettings, containerUrl: string): Access {
   if (account.kind === 'default-chain') return { kind: 'token' };
   const query = new URL(containerUrl).searchParams;

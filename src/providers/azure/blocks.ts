@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Large contents in blocks. Not the SDK's uploadData or uploadStream: those hold a block each for all that are under way.
+// Large contents in blocks. The SDK's uploadData and uploadStream would hold each block under way in memory.
 
 import { randomBytes } from 'node:crypto';
 import { digest } from '../../http/content.ts';
@@ -13,11 +13,11 @@ import { digestBlob, type Requests } from './requests.ts';
 const MIB = 1024 * 1024;
 /** Azure's limit. @see https://learn.microsoft.com/azure/storage/blobs/scalability-targets */
 const MAX_BLOCKS = 50_000;
-/** Up to here a single Put Blob is sent: beyond, it has one connection's speed, and a break at its end costs the whole. */
+/** Beyond, one request would have the speed of one connection, and a break at its end would cost the whole. */
 const SINGLE_PUT_MAX_BYTES = 64 * MIB;
 const BLOCK_BYTES = 16 * MIB;
 const POOL_SIZE = 4;
-/** Another upload of the same object throws away the blocks of this one. */
+/** How often an upload is repeated whose blocks another upload of the same object threw away. */
 const MAX_COLLISIONS = 3;
 
 export interface BlockSizes {
@@ -28,8 +28,7 @@ export interface BlockSizes {
 export interface Blocks {
   /** Whether a content of this size goes in blocks. */
   isFor(sizeBytes: number): boolean;
-  /** A failed upload leaves nothing that needs an abort: Azure forgets uncommitted blocks after a week, or as soon as the object is
-   *  written. */
+  /** A failed upload needs no abort: Azure forgets uncommitted blocks after a week, or when the object is written. */
   put(key: string, body: Body, options: PutOptions): Promise<void>;
 }
 
@@ -72,9 +71,9 @@ export function createBlocks(deps: {
   ): Promise<void> {
     const link = linkSignals(signal);
     const linked = link.controller.signal;
-    // Azure does not know the MD5 of the whole unless it is told; readers verify by it.
+    // Readers verify by the MD5 of the whole, which Azure does not compute.
     const work = [sendBlocks(key, body, linked), digestBlob(body, linked)] as const;
-    // Whichever fails ends the other: the body may be gone as soon as we give up.
+    // If one fails, the other must end: the body may be gone as soon as this rejects.
     const [ids, digests] = await Promise.all(work).finally(() => {
       link.release();
       link.controller.abort();

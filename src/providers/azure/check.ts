@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The check at start. A role or signature may allow reading, writing and deleting objects under RootPath and nothing else, so the
-// container itself is not asked about. Azure itself is believed what it says; of other servers a probe tells whether they do it.
+// The check at start. It asks nothing about the container itself, since a role or signature may allow no more than reading, writing and
+// deleting objects under RootPath. Servers other than Azure must show with a probe that they do what they say.
 
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
@@ -24,7 +24,6 @@ const CREATE_CONTAINER: BlobRequest = {
   headers: { 'content-length': '0' },
 };
 const BLOCK_ID = Buffer.from('probe').toString('base64');
-/** Time enough to have a new signature made. */
 const EXPIRY_NOTICE_DAYS = 14;
 const DAY_MS = 24 * 60 * 60 * 1000;
 
@@ -57,7 +56,7 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
   const key = probeKey(deps.probePrefix);
   if (!(await isContainerThere(deps, key, signal))) await createContainer(deps, signal);
   if (access.kind === 'sas') checkSignature(access, deps.log);
-  // A key permits everything, a signature says what it permits unless a stored policy rules; of a role only trying tells.
+  // A key permits everything, and a signature without a stored policy says what it permits. Otherwise only a probe tells.
   const isPermitted =
     access.kind === 'key' || (access.kind === 'sas' && access.permissions !== undefined);
   if (isPermitted && isAzure(deps.context)) return;
@@ -65,7 +64,6 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
   deps.log.debug(`Azure container "${settings.containerName}": wrote and deleted "${key}"`);
 }
 
-/** Reads an object that cannot exist. */
 async function isContainerThere(
   { client, context, requests }: CheckDependencies,
   key: string,
@@ -76,7 +74,7 @@ async function isContainerThere(
     return true;
   } catch (thrown) {
     const code = errorCodeOf(thrown);
-    // To be told so means that account, container, credentials and permission to read are right.
+    // The object cannot exist. This answer shows that account, container, credentials and permission to read are right.
     if (code === 'BlobNotFound') return true;
     if (code === 'ContainerNotFound' && context.settings.createContainerIfNotExists) return false;
     throw thrown;
@@ -92,7 +90,7 @@ async function createContainer(
     await client.send(CREATE_CONTAINER, signal);
     log.info(`Azure container "${name}" was missing and has been created`);
   } catch (thrown) {
-    // Another Orthanc that starts at the same time.
+    // Another Orthanc, which starts at the same time, has created it.
     if (errorCodeOf(thrown) === 'ContainerAlreadyExists') return;
     const error = toAzureError(thrown, { verb: 'create', key: undefined }, context);
     if (error.code !== 'ACCESS_DENIED') throw error;
@@ -154,7 +152,7 @@ async function probeWriting(
     const server = { name: context.origin, setting: accountSetting(context.settings) };
     await attempt('read', () => verifyProbe(read, server));
     if (isAzure(context)) return;
-    // The first step of a large upload. A block that is not committed goes with the blob.
+    // The first step of a large upload. An uncommitted block goes with the blob.
     await attempt('write a block of', () =>
       client.send(requests.putBlock(key, BLOCK_ID, content, digests.md5Base64), signal),
     );

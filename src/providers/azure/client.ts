@@ -33,7 +33,7 @@ import { assertMatches, isFromStore, REQUEST_ID } from './requests.ts';
 import type { AzureSettings } from './settings.ts';
 import { createDefaultChain, type TokenSource } from './tokens.ts';
 
-/** The first that knows all access tiers; not the SDK's own, which follows the newest cloud. */
+/** The first version that knows all access tiers. The SDK's own may be newer than the server. */
 const SERVICE_VERSION = '2021-12-02';
 
 export interface BlobRequest extends Pick<ExchangeRequest, 'method' | 'content' | 'receive'> {
@@ -52,9 +52,9 @@ export interface Client {
   call<T>(signal: AbortSignal, call: (container: ContainerClient) => Promise<T>): Promise<T>;
   /** The same with other retries. */
   with(changes: Partial<Retries>): Client;
-  /** With the signature, where there is one. */
+  /** Of the container, with the signature if there is one. */
   readonly url: string;
-  /** Where tokens come from, with AccountUrl. */
+  /** With AccountUrl. */
   readonly tokens: TokenSource | undefined;
 }
 
@@ -74,7 +74,7 @@ export function createClient(settings: AzureSettings, transport: Transport, log:
   const logging = authorizing.clone();
   logging.addPolicy(logPolicy({ additionalAllowedHeaderNames: LOGGED_HEADERS }));
 
-  /** @param pipeline of policies, which may ask again after a challenge */
+  /** @param pipeline of policies, one of which may send the request again, with another token */
   async function attempt(
     pipeline: Pipeline,
     request: PipelineRequest,
@@ -127,7 +127,7 @@ export function createClient(settings: AzureSettings, transport: Transport, log:
     });
   }
 
-  /** The SDK has logged what comes here. */
+  /** Does not log, since the SDK's client does. */
   async function sendForSdk(request: SdkRequest) {
     const { method, body, abortSignal } = request;
     const { href, pathname, search } = new URL(request.url);
@@ -192,7 +192,7 @@ type SdkHttpClient = NonNullable<NonNullable<Parameters<typeof newPipeline>[1]>[
 type SdkRequest = Parameters<SdkHttpClient['sendRequest']>[0];
 type SdkResponse = Awaited<ReturnType<SdkHttpClient['sendRequest']>>;
 
-/** The SDK's policy for what the settings name. A shared access signature is in the URL and needs none. */
+/** The SDK's policy for a token or an account key. A shared access signature is in the URL and needs none. */
 function createAuthorizing(credential: TokenSource | ContainerClient['credential']): Pipeline {
   const pipeline = createEmptyPipeline();
   if ('getToken' in credential) {
@@ -207,11 +207,11 @@ function createAuthorizing(credential: TokenSource | ContainerClient['credential
   return pipeline;
 }
 
-/** Failures that pass, beyond those of all servers. */
+/** Failures that pass, beside those of all servers. */
 function isTransient(thrown: unknown, retryConnecting: boolean): boolean {
-  // Altered on the way there; of a success, XML that broke off or is none.
+  // The content was altered on its way, or the XML of a listing broke off.
   if (thrown instanceof AnswerError) return thrown.code === 'Md5Mismatch' || thrown.status < 300;
-  // The machine's metadata service stumbles now and then; at start it may not be there at all.
+  // The machine's metadata service fails now and then. At start there may be none.
   const isTokenMissing =
     thrown instanceof Error &&
     (thrown.name === 'CredentialUnavailableError' ||
@@ -227,19 +227,19 @@ function toAnswerError(thrown: unknown): unknown {
   return new AnswerError({ status, headers: headers.toJSON(), body }, {});
 }
 
-/** AZURE_LOG_LEVEL makes the SDK print to stderr; the lines belong into Orthanc's log, past its net for secrets. The SDK itself
- *  leaves out the headers and parameters that are not on its list of harmless ones. */
+/** With AZURE_LOG_LEVEL the SDK prints to stderr. The lines belong into Orthanc's log, which hides secrets. The SDK shows only headers and
+ *  parameters that it knows to be harmless. */
 function takeSdkLog(log: Logger): void {
   AzureLogger.log = (...parts: readonly unknown[]) => {
     const line = parts.map(String).join(' ');
-    // Each begins with its origin, such as "azure:storage-blob:warning". What an error means for Orthanc, the operation's own line says.
+    // Each begins with its origin, such as "azure:storage-blob:warning". The operation's own line tells what an error means for Orthanc.
     const isSerious = /^\S+:(error|warning)\s/.test(line);
     log[isSerious ? 'warning' : 'info'](`Azure SDK: ${line}`);
   };
 }
 
 function toSdkHeaders(request: SdkRequest, headers: Headers): SdkResponse['headers'] {
-  // The class is the SDK's secret; an instance is at hand.
+  // The SDK does not export the class, so an instance is copied.
   const copy = request.headers.clone();
   for (const name of copy.headerNames()) copy.remove(name);
   for (const [name, value] of Object.entries(headers)) copy.set(name, value);

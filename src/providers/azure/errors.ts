@@ -26,7 +26,6 @@ import { describeFailure, type Operation } from '../operation.ts';
 import { type Access, accountSetting } from './account.ts';
 import type { AzureSettings } from './settings.ts';
 
-/** What messages are made of beside the error itself. */
 export interface ErrorContext {
   readonly settings: AzureSettings;
   readonly access: Access;
@@ -34,7 +33,7 @@ export interface ErrorContext {
   readonly origin: string;
 }
 
-/** Azure's words in an answer that is no success. Of a HEAD's, which has no body, only the header tells.
+/** Azure's words in an answer that is no success. The answer to a HEAD has only the header.
  *  @see https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes */
 export function readRefusal({ headers, body }: Answer): Refusal {
   const xml = textOf(body);
@@ -86,14 +85,14 @@ function explain(
   );
 }
 
-/** Errors of the SDK hold the whole request, a URL with its signature included. */
+/** Errors of the SDK hold the whole request, and so a URL with its signature. */
 function withoutRequest(failure: unknown): unknown {
   const isOurs = failure instanceof AnswerError || failure instanceof TransportError;
   if (isOurs || !(failure instanceof Error)) return failure;
   return rephrase(failure, failure.name, firstLine(failure.message));
 }
 
-/** What a token that does not come waits for. */
+/** Where a token comes from, for messages. */
 export const TOKEN_WAIT = {
   name: 'the service that gives out tokens (Entra ID)',
   settings: 'the environment variable AZURE_AUTHORITY_HOST',
@@ -102,7 +101,7 @@ export const TOKEN_WAIT = {
 /** Above it, blobs go in blocks of 16 MB. */
 const BODY_LIMIT = ' to 64 MB at least';
 
-/** @param isToken what failed was a request for a token, whose errors come wrapped */
+/** @param isToken a request for a token failed */
 function destinationOf(operation: Operation, context: ErrorContext, isToken: boolean): Destination {
   const setting = accountSetting(context.settings);
   return {
@@ -118,7 +117,7 @@ function destinationOf(operation: Operation, context: ErrorContext, isToken: boo
   };
 }
 
-/** Errors of @azure/identity, by name: to import their classes would load it. */
+/** Knows errors of @azure/identity by name, since an import of their classes would load it. */
 function explainToken(thrown: unknown, context: ErrorContext): Explanation | undefined {
   if (!(thrown instanceof Error) || context.settings.account.kind !== 'default-chain') {
     return undefined;
@@ -271,11 +270,11 @@ function explainCode(
   }
 }
 
-/** One code for a wrong key, a wrong clock and an expired signature; the detail tells them apart. */
+/** Azure has one code for a wrong key, a wrong clock and an expired signature. */
 function explainAuthentication(error: AnswerError, context: ErrorContext): Explanation {
   const { access } = context;
   const skew = describeSkew(error);
-  // It quotes what was signed, so it is only looked at.
+  // Not shown, since it quotes what was signed.
   const detail = readElement(textOf(error.answer.body), 'AuthenticationErrorDetail') ?? '';
   if (access.kind === 'sas') {
     return { code: 'ACCESS_DENIED', text: `${describeSignature(access, skew)}` };
@@ -314,7 +313,7 @@ function describeSignature(
   return `${what} is wrong, revoked or cut off; copy it whole, or create a new one (a rotated account key ends the signatures made with it)${clock}`;
 }
 
-/** Azure refuses what is signed more than 15 minutes off. */
+/** Azure refuses a request whose date differs more. */
 const MAX_SKEW_MINUTES = 15;
 
 function describeSkew({ serverTime }: AnswerError): string | undefined {

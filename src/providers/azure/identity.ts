@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The only importer of @azure/identity, itself imported on demand (tokens.ts).
+// The only importer of @azure/identity. tokens.ts imports it when it is needed.
 
 import {
   createHttpHeaders,
@@ -25,8 +25,8 @@ export type { AccessToken, GetTokenOptions, TokenCredential };
 
 type Variables = Readonly<Record<string, string | undefined>>;
 
-/** DefaultAzureCredential without its tools for developers (az, azd, PowerShell, Visual Studio Code), which start processes: they
- *  take part where AZURE_TOKEN_CREDENTIALS asks for them. */
+/** DefaultAzureCredential without its tools for developers (az, azd, PowerShell, Visual Studio Code), since they start processes.
+ *  AZURE_TOKEN_CREDENTIALS brings them back. */
 export function createCredential(transport: Transport, variables: Variables): TokenCredential {
   const options = { httpClient: createHttpClient(transport) };
   if (isSet(variables['AZURE_TOKEN_CREDENTIALS'])) return new DefaultAzureCredential(options);
@@ -35,7 +35,7 @@ export function createCredential(transport: Transport, variables: Variables): To
     isSet(variables['AZURE_FEDERATED_TOKEN_FILE']) &&
     isSet(variables['AZURE_TENANT_ID']) &&
     isSet(clientId);
-  // What lasts longer is repeated above it, by http/retry.ts; by default this would take 7 s of a start.
+  // http/retry.ts repeats what lasts longer. The default would take 7 s of a start.
   const quick = { ...options, retryOptions: { maxRetries: 1, retryDelayInMs: 500 } };
   return new ChainedTokenCredential(
     new EnvironmentCredential(quick),

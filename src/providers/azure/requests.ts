@@ -20,25 +20,25 @@ import type { AzureSettings } from './settings.ts';
 const CONTENT_TYPE = 'application/octet-stream';
 /** Azure computes the MD5 of ranges up to here, and refuses to beyond. */
 const MAX_RANGE_MD5_BYTES = 4 * 1024 * 1024;
-/** Ranges up to here are always verified: 0.09 ms of MD5. */
+/** Ranges up to here are always verified, which takes 0.09 ms. */
 const SMALL_RANGE_BYTES = 64 * 1024;
 
-/** Metadata of a blob: what its bytes are verified by at each read of the whole, which costs a sixth of the MD5 that Azure keeps.
- *  Blobs of other programs have the MD5 alone. */
+/** Metadata of a blob: its CRC32, by which reads of the whole are verified. It costs a sixth of the MD5 that Azure keeps. Blobs of other
+ *  programs have only the MD5. */
 export const CRC32_METADATA = 'orthanc_crc32';
-/** Metadata of a blob: what it is called (mismatched-answers.ts), so that no read takes it for another one. */
+/** Metadata of a blob: its name (mismatched-answers.ts), so that no read takes it for another one. */
 const NAME_METADATA = 'orthanc_name';
 const verifyCrc32 = createCrcVerifier(createCrc32);
 
-/** Whether an answer is that of a blob service, which numbers each. */
+/** A blob service gives each answer an id. */
 export function isFromStore({ headers }: Answer): boolean {
   return headers['x-ms-request-id'] !== undefined;
 }
 
-/** The server gives it back with its answer. */
+/** The server returns it with its answer. */
 export const REQUEST_ID = 'x-ms-client-request-id';
 
-/** Not every emulator gives the id back; the name is in what this plugin stored.
+/** Compares the id, which not every emulator returns, and the name of the blob.
  *  @throws TransportError, StorageError for an answer to another request */
 export function assertMatches(
   key: string | undefined,
@@ -50,7 +50,6 @@ export function assertMatches(
   if (key !== undefined && status < 300) refuseOtherObject(key, told, 'Azure');
 }
 
-/** What goes along with each upload. */
 export interface BlobDigests {
   readonly md5Base64: string;
   readonly crc32: number;
@@ -64,8 +63,8 @@ export async function digestBlob(content: Body, signal: AbortSignal): Promise<Bl
 
 export type ReadOptions = Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'requireChecksum'>;
 
-/** Uploads carry an MD5, since it is what Azure verifies and stores with a blob. The other one that Azure knows, CRC64, costs 0.48 ms
- *  for 512 kB in the SDK's WebAssembly (MD5 0.68), and is not stored. */
+/** Uploads carry an MD5, since Azure verifies it and stores it with the blob. Its CRC64 would cost 0.48 ms for 512 kB in the SDK's
+ *  WebAssembly (MD5 0.68), and is not stored. */
 export interface Requests {
   put(key: string, content: Body, digests: BlobDigests, onlyIfVersion?: string): BlobRequest;
   /** A part of a large content. @param id in base64, and of one length for all blocks of a blob */
@@ -80,7 +79,7 @@ export interface Requests {
   get(options: ReadOptions): BlobRequest;
 }
 
-/** @param verifyMd5 compare whole reads with the MD5 where there is no CRC32: for an Orthanc that does not verify MD5s itself */
+/** @param verifyMd5 compare whole reads without a CRC32 with the MD5, for an Orthanc that does not verify MD5s itself */
 export function createRequests({ accessTier }: AzureSettings, verifyMd5: boolean): Requests {
   const isRangeVerified = ({ start, end }: ByteRange) =>
     end - start <= (verifyMd5 ? MAX_RANGE_MD5_BYTES : SMALL_RANGE_BYTES);
@@ -94,7 +93,7 @@ export function createRequests({ accessTier }: AzureSettings, verifyMd5: boolean
     if (isWhole && crc32 !== undefined) {
       return verifyCrc32(crc32, `CRC32 (metadata ${CRC32_METADATA})`);
     }
-    // Of a range, Content-MD5 is the blob's with some servers unless the range's was asked for.
+    // With some servers the Content-MD5 of a range is the blob's, unless the range's was asked for.
     const isOfRange = range !== undefined && isRangeVerified(range);
     const expected =
       range === undefined || isOfRange ? headers['content-md5'] : headers['x-ms-blob-content-md5'];

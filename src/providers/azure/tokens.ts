@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Tokens for AccountUrl. @azure/identity is loaded when the first one is needed, and not at all with a connection string.
+// Tokens for AccountUrl. @azure/identity is loaded for the first token, and not at all with a connection string.
 
 import { type Transport, TransportError } from '../../http/transport.ts';
 import type { AccessToken, GetTokenOptions, TokenCredential } from './identity.ts';
@@ -15,7 +15,7 @@ export function createDefaultChain(transport: Transport): TokenSource {
   let networkError: TransportError | undefined;
   let waiting = 0;
 
-  /** MSAL says "network_error" of whatever the network does; this one knows more. */
+  /** MSAL says no more than "network_error", so the transport's error is kept. */
   const watched: Transport = {
     ...transport,
     async exchange(request) {
@@ -39,7 +39,7 @@ export function createDefaultChain(transport: Transport): TokenSource {
       options: GetTokenOptions = {},
     ): Promise<AccessToken | null> {
       credential ??= load();
-      // A token is for all: an operation that is given up must not end the others' wait for it.
+      // All operations wait for the same token, so that none may end the request.
       const { abortSignal: _own, ...shared } = options;
       networkError = undefined;
       waiting += 1;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The check at start. A least-privilege role allows creating, reading and deleting objects and nothing else, so that neither the
-// bucket nor a listing can be asked for; which permissions one has, anybody may ask Google. Other servers are tried: what they answer
-// says little of what they do.
+// The check at start. It asks neither for the bucket nor for a listing, since a least-privilege role allows no more than creating, reading
+// and deleting objects. Google tells anybody his permissions. Servers other than Google must show with a probe that they do what they say.
 
 import { AnswerError } from '../../http/answer-error.ts';
 import { failureBeneath, isConnectError } from '../../http/retry.ts';
@@ -22,7 +21,7 @@ import { tryResumable } from './resumable.ts';
 import type { GoogleSettings } from './settings.ts';
 
 const NEEDED = ['storage.objects.create', 'storage.objects.get', 'storage.objects.delete'] as const;
-/** For what a check that is over has left. */
+/** For the probe of a check that ran out of time. */
 const REMOVAL_TIMEOUT_MS = 5_000;
 
 export interface CheckDependencies extends Pick<ObjectStore, 'put' | 'get'> {
@@ -51,13 +50,13 @@ export function checkBucket(deps: CheckDependencies, signal: AbortSignal): Promi
   );
 }
 
-/** Also by the ways that Google gives into its network: restricted, private, and Private Service Connect's names. */
+/** True also for Google's other addresses: restricted, private, and those of Private Service Connect. */
 function isGoogles(endpoint: string | undefined): boolean {
   return endpoint === undefined || /(^|\.)googleapis\.com\.?$/.test(new URL(endpoint).hostname);
 }
 
-/** @returns false where that is not known: permissions may hold for RootPath alone (IAM conditions, managed folders)
- *  @throws AnswerError for what a probe could not find out better */
+/** @returns false if that is not known, since permissions may hold only for RootPath (IAM conditions, managed folders)
+ *  @throws AnswerError if a probe would not tell more */
 async function arePermissionsGranted(
   { client, requests }: CheckDependencies,
   signal: AbortSignal,
@@ -94,14 +93,13 @@ async function probe(deps: CheckDependencies, trial: Trial, signal: AbortSignal)
 
   async function remove(): Promise<void> {
     if (!mayExist) return;
-    // A check that is over leaves nothing either.
     const own = signal.aborted ? AbortSignal.timeout(REMOVAL_TIMEOUT_MS) : signal;
     try {
       await removeObject(deps, key, own);
     } catch (thrown) {
-      // A bucket that keeps its objects for a time keeps the probe as well; without permission it would say so instead.
+      // A bucket with retention keeps the probe as well. A missing permission would be named instead.
       if (isRetained(thrown) && permissionIn(thrown) === undefined) return;
-      // Removed by an attempt whose answer got lost.
+      // An attempt whose answer got lost has removed it.
       if (thrown instanceof AnswerError && thrown.status === 404) return;
       throw explain(deps, 'delete', key, thrown);
     }
@@ -112,7 +110,7 @@ async function probe(deps: CheckDependencies, trial: Trial, signal: AbortSignal)
     await trial(deps, key, signal);
   };
   const whole = withRemoval(work, remove);
-  // The store waits for it before it closes, since a check that is over waits no more.
+  // The store waits for it when it closes, since a check that ran out of time does not.
   deps.cleanups.add(() => whole.catch(() => undefined));
   await whole;
 }
@@ -158,7 +156,7 @@ function isUnsupported(thrown: unknown): boolean {
   return thrown instanceof TransportError && ['NO_SESSION', 'FOREIGN_ANSWER'].includes(thrown.code);
 }
 
-/** The server's words are about one request, all else about the way to it. */
+/** The answer of the server is about this request. Other errors are about the way to the server. */
 function explain(deps: CheckDependencies, verb: string, key: string, thrown: unknown): unknown {
   if (!(failureBeneath(thrown) instanceof AnswerError)) return thrown;
   return toGoogleError(thrown, { verb, key }, deps.settings, deps.client.target);

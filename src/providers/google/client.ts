@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Requests of Google's JSON API over our transport. Not @google-cloud/storage: its requests can neither be cancelled nor be sent
-// through HttpProxy or by HttpsCACertificates, and take several times the CPU (docs/decisions.md).
+// Requests of Google's JSON API over our transport. Those of @google-cloud/storage can neither be cancelled nor use HttpProxy and
+// HttpsCACertificates, and take several times the CPU (docs/decisions.md).
 // @see https://docs.cloud.google.com/storage/docs/json_api/v1
 
 import { AnswerError } from '../../http/answer-error.ts';
@@ -14,9 +14,9 @@ import { readRefusal, reasonToRepeat } from './errors.ts';
 export interface GoogleRequest
   extends Pick<ExchangeRequest, 'method' | 'path' | 'content' | 'receive' | 'assertMatches'> {
   readonly headers?: Headers;
-  /** A status, other than 2xx, that is an answer and no failure. */
+  /** A status beside 2xx that is no failure. */
   readonly accept?: number;
-  /** Whether a success without any header of Google's, as emulators and other servers give it, has what the next step needs. */
+  /** Whether a success without Google's headers, as emulators give it, has what the next step needs. */
   readonly isAnswer: (answer: Answer) => boolean;
 }
 
@@ -24,7 +24,7 @@ export interface Client {
   /** One request, with retries.
    *  @throws AnswerError, CredentialsError, TransportError, StorageError */
   send(request: GoogleRequest, signal: AbortSignal): Promise<Answer>;
-  /** The same without retries, for those who have their own. */
+  /** One request without retries. */
   attempt(request: GoogleRequest, signal: AbortSignal): Promise<Answer>;
   /** Repeats work that makes one or more attempts. */
   readonly repeat: Retry;
@@ -32,7 +32,6 @@ export interface Client {
   with(changes: Partial<Retries>): Client;
   /** Where requests go, for messages. */
   readonly target: string;
-  /** What is being waited for when nothing happens. */
   readonly describeWait: () => AwaitedServer;
 }
 
@@ -57,7 +56,7 @@ export function createClient(options: ClientOptions, retries: Retries): Client {
       headers: { ...headers, ...rest.headers },
       isFromStore: (given) =>
         isMarked(given) ||
-        // In the API's words, whatever their type is said to be.
+        // The API's words count, whatever their Content-Type.
         (given.status < 300 ? isAnswer(given) : readRefusal(given).words !== undefined),
       signal,
     });
@@ -89,7 +88,7 @@ export function createClient(options: ClientOptions, retries: Retries): Client {
   };
 }
 
-/** By Google's own headers. */
+/** Has headers of Google's own. */
 export function isMarked({ headers }: Answer): boolean {
   return hasHeaderOf(/^x-(goog|guploader)-/, headers);
 }

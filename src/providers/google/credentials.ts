@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Who we are to Google: google-auth-library finds credentials and gets tokens, over our transport, so that HttpProxy and
-// HttpsCACertificates hold for them too.
+// google-auth-library finds credentials and gets tokens. Its requests go over our transport, so that HttpProxy and HttpsCACertificates
+// hold for them too.
 
 import { type AuthClient, GoogleAuth, gaxios, JWT } from 'google-auth-library';
 import { contentOf } from '../../http/content.ts';
@@ -12,27 +12,27 @@ import { readServiceAccount, type ServiceAccount } from './service-account.ts';
 
 /** Objects of buckets, but no bucket's policy. */
 const SCOPE = 'https://www.googleapis.com/auth/devstorage.read_write';
-/** The library is asked for the token anew after that; it renews one 5 minutes before it expires. */
+/** How long a token of the library's is kept. The library renews its token 5 minutes before it expires. */
 const ASK_AGAIN_MS = 60_000;
-/** Until then the last token serves though no new one could be had: what the library gives is good for 5 minutes. */
+/** How long the last token is used if no new one can be had. The library's tokens are good for 5 minutes at least. */
 const GRACE_MS = 4 * 60_000;
 
 /** For messages. */
 export const TOKEN_SERVER = 'the server that gives the token for the credentials';
 
 export interface Authorization {
-  /** `authorization`, and `x-goog-user-project` where the credentials name a project that pays. */
+  /** `authorization`, and `x-goog-user-project` if the credentials name a project that pays. */
   readonly headers: Headers;
-  /** "googleapis.com", or that of another cloud of Google's technique. */
+  /** "googleapis.com", or the domain of another cloud with Google's technique. */
   readonly universeDomain: string;
 }
 
 export interface Credentials {
   /** @throws CredentialsError, what the signal says */
   authorize(signal: AbortSignal): Promise<Authorization>;
-  /** The server did not accept the token: the next one is got from the start, with the key file read anew. */
+  /** After a token was refused: forgets it, and reads the key file anew. */
   renew(): void;
-  /** The token's server has been asked and has not answered. */
+  /** A token has been asked for and has not come. */
   isWaiting(): boolean;
 }
 
@@ -79,7 +79,7 @@ export function createCredentials(
 
   function open(): Promise<AuthClient> {
     if (serviceAccountFile === undefined) return openDefault(fetchImplementation);
-    // Read anew after a failure: keys are replaced while Orthanc runs.
+    // Read anew after a failure, since keys are replaced while Orthanc runs.
     account ??= readServiceAccount(serviceAccountFile);
     const opened = openServiceAccount(account, fetchImplementation);
     account = undefined;
@@ -108,7 +108,7 @@ export function createCredentials(
       if (current !== undefined && ageMs < ASK_AGAIN_MS) return current.authorization;
       asking ??= ask();
       if (current !== undefined && ageMs < GRACE_MS) {
-        // Nobody waits for it; whoever comes after the grace hears of a failure.
+        // Nobody waits for it. A failure is reported once the grace is over.
         asking.catch(() => undefined);
         return current.authorization;
       }
@@ -124,8 +124,7 @@ export function createCredentials(
 
 type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
 
-/** The library's options for requests that go by our connections. Which proxy they take is not its business: where HTTPS_PROXY is set, it
- *  would load an agent of its own, which no fetch uses. */
+/** The library's options for requests over our connections. With HTTPS_PROXY it would load an agent of its own, which no fetch uses. */
 function by(fetchImplementation: Fetch) {
   return { fetchImplementation, noProxy: [/^/] };
 }
@@ -138,11 +137,11 @@ function openServiceAccount(account: ServiceAccount, fetchImplementation: Fetch)
 
 async function openDefault(fetchImplementation: Fetch): Promise<AuthClient> {
   checkDefaultFile();
-  // For the metadata server the library has an instance of its own, one for the whole process.
+  // The library asks the metadata server by another instance, one for the whole process.
   Object.assign(gaxios.instance.defaults, by(fetchDirectly));
   const auth = new GoogleAuth({
     scopes: [SCOPE],
-    // Not used; without it the library would start gcloud to ask for it.
+    // Not used. Without it the library would start gcloud.
     projectId: 'none',
     clientOptions: { transporterOptions: by(fetchImplementation) },
   });
@@ -153,8 +152,8 @@ async function openDefault(fetchImplementation: Fetch): Promise<AuthClient> {
   return client;
 }
 
-/** The library makes some of its parts with none of our options (10.9.1: the exchange of tokens for workload identity, and both
- *  clients for impersonation). */
+/** The library ignores our options for some of its parts (10.9.1: the exchange of tokens for workload identity, and both clients for
+ *  impersonation). */
 function transportersIn(value: unknown): readonly AuthClient['transporter'][] {
   if (typeof value !== 'object' || value === null) return [];
   const { transporter, sourceClient, stsCredential } = value as {
@@ -166,7 +165,7 @@ function transportersIn(value: unknown): readonly AuthClient['transporter'][] {
   return [...own, ...transportersIn(sourceClient), ...transportersIn(stsCredential)];
 }
 
-/** What the library takes for fetch. */
+/** A fetch for the library. */
 function createFetch({ transport }: CredentialsDependencies): Fetch {
   return async (input, init = {}) => {
     const url = new URL(input instanceof Request ? input.url : input);
@@ -188,12 +187,12 @@ function createFetch({ transport }: CredentialsDependencies): Fetch {
   };
 }
 
-/** Node's own, which knows neither proxies from the environment nor authorities: metadata servers need none. */
+/** Node's own. Metadata servers need neither proxies nor authorities. */
 async function fetchDirectly(...parameters: Parameters<Fetch>): Promise<Response> {
   try {
     return await fetch(...parameters);
   } catch (thrown) {
-    // The library goes by the code, which is that of the cause.
+    // The library looks at the code, which only the cause has.
     throw thrown instanceof TypeError && thrown.cause instanceof Error ? thrown.cause : thrown;
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Where google-auth-library looks for the application default credentials, and what of it can be told: its own messages quote files that
-// it cannot read, and the variable where somebody wrote the key itself into it.
+// Where google-auth-library looks for the application default credentials. Its own messages are not shown as they are, since they quote
+// files that it cannot read, and the variable, into which a user may have written the key itself.
 
 import { join } from 'node:path';
 import { errorCode, StorageError } from '../../errors.ts';
@@ -11,8 +11,7 @@ import { describeSecret, showPath } from '../../text/secret.ts';
 
 const VARIABLE = 'GOOGLE_APPLICATION_CREDENTIALS';
 
-/** Before the library reads it.
- *  @throws StorageError BAD_CONFIG for a file that is named and is none, or holds no JSON */
+/** @throws StorageError BAD_CONFIG if the named file cannot be read or holds no JSON */
 export function checkDefaultFile(): void {
   const named = readVariable(VARIABLE) ?? readVariable(VARIABLE.toLowerCase());
   const file = named ?? gcloudFile();
@@ -50,7 +49,7 @@ function findProblem(file: string, mayBeMissing: boolean): string | undefined {
   }
 }
 
-/** What was looked at in vain, and where. */
+/** For the message that there are no credentials. */
 export function describePlaces(): string {
   const file = gcloudFile();
   const gcloud =
@@ -64,7 +63,7 @@ export function describePlaces(): string {
   return `${VARIABLE} is not set, ${gcloud}, and ${metadata}`;
 }
 
-/** What the library says, without what it quotes: contents of files, and what programs gave out, which may be the token. */
+/** The library's words without what they quote: contents of files, and the output of programs, which may be the token. */
 export function libraryWords(thrown: unknown): string {
   const message = thrown instanceof Error ? thrown.message : String(thrown);
   const code = thrown instanceof Error && 'code' in thrown ? ` (${String(thrown.code)})` : '';
@@ -100,7 +99,6 @@ function withoutResponse(words: string): string {
   return at < 0 ? words : words.slice(0, at + quoting.length - ': '.length);
 }
 
-/** For words of servers and of programs as well. */
 export function hideTokens(words: string): string {
   return oneLine(
     redact(words.slice(0, TEXT_MAX_CHARACTERS))
@@ -110,10 +108,10 @@ export function hideTokens(words: string): string {
 }
 
 const HIDDEN = '[secret]';
-/** No word of a message is as long. */
+/** No word of a message is that long. */
 const KEY_MIN_CHARACTERS = 48;
 
-/** As the library finds it. */
+/** The same path that the library uses. */
 function gcloudFile(): string | undefined {
   const home = readVariable('HOME');
   const folder =

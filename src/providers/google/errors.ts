@@ -29,8 +29,7 @@ import { CredentialsError, TOKEN_SERVER } from './credentials.ts';
 import { describePlaces, hideTokens, libraryWords } from './default-credentials.ts';
 import type { GoogleSettings } from './settings.ts';
 
-/** Google's words in an answer that is no success: JSON where it says no to a request, XML where it says no to a download. A page, or plain
- *  text, has none. */
+/** Google's words in an answer that is no success. They are JSON, or XML for a download. A page or plain text has none. */
 export function readRefusal({ body, headers }: Answer): Refusal {
   const requestId = headers['x-guploader-uploadid'];
   const error = parseError(Buffer.from(body.buffer, body.byteOffset, body.length).toString('utf8'));
@@ -44,7 +43,7 @@ export function readRefusal({ body, headers }: Answer): Refusal {
 function parseError(json: string): Refusal | undefined {
   try {
     const value: unknown = JSON.parse(json);
-    // A list of one, where Google answers in a stream; the words alone, where others do.
+    // Google's streams answer with a list of one, and other servers with the words alone.
     const { error } = asRecord(Array.isArray(value) ? value[0] : value);
     if (typeof error === 'string') return { words: oneLine(error) };
     const { message, errors, status } = asRecord(error);
@@ -57,18 +56,18 @@ function parseError(json: string): Refusal | undefined {
   }
 }
 
-/** Failures that pass, beyond those of all servers. */
+/** Failures that pass, beside those of all servers. */
 export function reasonToRepeat(thrown: unknown): RetryReason | undefined {
   if (thrown instanceof AnswerError) {
     if (isThrottling(thrown)) return 'throttled';
     return isMismatch(thrown) ? 'transient' : undefined;
   }
-  // The library has repeated it already, but only within a second.
+  // The library has repeated this already, but only within a second.
   const isOfTokenServer = thrown instanceof CredentialsError && (thrown.status ?? 0) >= 500;
   return isOfTokenServer ? 'transient' : undefined;
 }
 
-/** "We throttle you" has three faces.
+/** Google throttles by 429, and by 403 with a reason. 503 is repeated as with all servers.
  *  @see https://docs.cloud.google.com/storage/docs/json_api/v1/status-codes */
 export function isThrottling(thrown: unknown): boolean {
   if (!(thrown instanceof AnswerError)) return false;
@@ -76,7 +75,7 @@ export function isThrottling(thrown: unknown): boolean {
   return thrown.status === 429 || (thrown.status === 403 && isLimit);
 }
 
-/** What arrived was not what was sent. */
+/** The content was altered on its way. */
 function isMismatch(error: AnswerError): boolean {
   return error.status === 400 && /doesn't match calculated/i.test(error.message);
 }
@@ -118,7 +117,7 @@ function explain(
   return { code: 'INTERNAL', text: `unexpected ${words}` };
 }
 
-/** The library's errors carry the request, and so the signed claim or a refresh token; their messages quote files. */
+/** Errors of the library hold the request, and so the signed claim or a refresh token. Their messages quote files. */
 function withoutRequest(error: CredentialsError): Error {
   const beneath = failureBeneath(error);
   if (beneath instanceof TransportError) return beneath;
@@ -176,7 +175,7 @@ function explainAnswer(
     case 403:
       return explainForbidden(error, answer, operation, settings);
     case 404:
-      // Of a missing object that would be the end of it, of somebody else's page it must not be.
+      // A page is not Google's, and must not be taken for a missing object.
       return /<(!doctype )?html/i.test(message)
         ? explainOtherServer(answer)
         : explainNotFound(error, answer, operation, settings);
@@ -189,7 +188,7 @@ function explainAnswer(
   }
 }
 
-/** Large objects go in one stream. */
+/** Of the server's limit, since large objects go in one stream. */
 const BODY_LIMIT = ' to the size of the largest file';
 
 function explainOtherServer(answer: string): Explanation {
@@ -309,7 +308,7 @@ function explainNotFound(
   const isBucket =
     /NoSuchBucket/i.test(`${message} ${error.code}`) || isSaidOf(message, /bucket/gi, NO_LONGER);
   const isAboutObject = operation.key !== undefined && operation.verb !== 'write';
-  // Emulators do not say what there is not.
+  // Emulators do not say what is missing.
   if (isObject || (!isBucket && isAboutObject)) {
     return { code: 'NOT_FOUND', text: 'there is no such object' };
   }
@@ -322,7 +321,7 @@ function explainNotFound(
 
 const NO_LONGER = /(does not|doesn't) exist/i;
 
-/** Who may read objects but not list them is told of a missing one that the permission to list is missing.
+/** Without the permission to list objects, Google answers for a missing object that this permission is missing.
  *  @see https://docs.cloud.google.com/storage/docs/troubleshooting (403 for objects that do not exist) */
 function isUnlisted(error: AnswerError, { verb, key }: Operation): boolean {
   return (
@@ -367,7 +366,6 @@ function permissionFor(verb: string): string {
   }
 }
 
-/** What the library says when it finds no credentials or gets no token for them. */
 function explainCredentials(
   { cause, status }: CredentialsError,
   settings: GoogleSettings,
@@ -429,7 +427,7 @@ function explainCredentials(
   };
 }
 
-/** The error object of RFC 6749, section 5.2; Google's other servers nest it. */
+/** The error of RFC 6749, section 5.2. Google's other servers nest it. */
 function readOauth(thrown: unknown): {
   readonly error: string | undefined;
   readonly error_description: string | undefined;
@@ -454,7 +452,7 @@ function describeSkew(serverTime: Date | undefined): string {
   return Math.abs(minutes) < 5 ? '' : `; ${describeClock(minutes, "Google's")}`;
 }
 
-/** Emulators know no credentials, and a token must not go over the wire in the clear unless the user says so. */
+/** Over plain HTTP only a key file is used: emulators know no credentials, and a token must not be sent in the clear unasked. */
 export function isAnonymous(
   settings: Pick<GoogleSettings, 'endpoint' | 'serviceAccountFile'>,
 ): boolean {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What Google offers for the verification of a read.
+// How a read from Google is verified.
 
 import type { CreateChecksum } from '../../checksums/checksums.ts';
 import { StorageError } from '../../errors.ts';
@@ -13,7 +13,7 @@ import type { Headers, Receiver } from '../../http/transport.ts';
 
 export type ReadOptions = Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'requireChecksum'>;
 
-/** @throws StorageError as all providers do; INTEGRITY also for an object that Google unpacks on the way */
+/** @throws StorageError as http/receive.ts, and INTEGRITY for an object that Google unpacks on the way */
 export function receive(
   options: ReadOptions,
   createChecksum: CreateChecksum,
@@ -22,8 +22,8 @@ export function receive(
 ): Receiver {
   const encoding = headers['x-goog-stored-content-encoding'] ?? headers['content-encoding'];
   if (encoding !== undefined && /gzip/i.test(encoding)) {
-    // Its length and checksum are those of the packed bytes, and a range of it is the whole. To be asked for packed
-    // ("Accept-Encoding: gzip") does not help: of what is in it, nobody knows the size, which a sink is told first.
+    // Length and checksum are those of the packed bytes, and a range of it is the whole. "Accept-Encoding: gzip" does not help, since a
+    // sink is told the size first, and nobody knows it before all is unpacked.
     // https://docs.cloud.google.com/storage/docs/transcoding
     throw new StorageError(
       'INTEGRITY',

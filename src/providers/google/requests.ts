@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The requests of the JSON API that a store is made of: paths, the frame around an upload, what their answers say.
+// The requests of the JSON API: their paths, the frame around an upload, and what their answers say.
 
 import { randomUUID } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
@@ -33,22 +33,22 @@ import type { GoogleSettings } from './settings.ts';
 
 /** The most that a page of a listing may hold. */
 const PAGE_OBJECTS = 1_000;
-/** More than any frame takes: of a key's 1,024 bytes, JSON makes 6,144 at most. */
+/** More than any frame takes: JSON makes at most 6,144 bytes of a key's 1,024. */
 const FRAME_BYTES = 8_192;
 /** base64 of four bytes. */
 const CHECKSUM_PLACEHOLDER = 'AAAAAA==';
-/** Of what an upload answers, only what is compared, and what an empty object without a size is told by. */
+/** What is compared, and `kind`, which shows that an object without a size is empty. */
 const UPLOAD_FIELDS = 'fields=kind%2Cname%2Csize%2Ccrc32c';
 const HEAD_FIELDS = 'fields=kind%2Cname%2Csize%2Ccrc32c%2Cgeneration';
-/** What an object is called (mismatched-answers.ts), so that no read takes it for another one. Others' need not be its name. */
+/** Before an object's name (mismatched-answers.ts) in its Content-Disposition. Other programs may write other values. */
 const NAME_START = 'attachment; filename="orthanc-';
 const OBJECT_KIND = 'storage#object';
 const NOT_FOUND = 404;
 
 export interface Requests {
-  /** A content in the same request as its name, class and checksum. */
+  /** Sends a content together with its name, class and checksum. */
   upload(key: string, body: Body, options: PutOptions): Promise<Upload>;
-  /** Asks for a session that takes the content, piece by piece if need be. */
+  /** Begins a session that takes the content piece by piece. */
   beginResumable(
     key: string,
     sizeBytes: number,
@@ -59,7 +59,7 @@ export interface Requests {
   head(key: string): GoogleRequest;
   remove(key: string): GoogleRequest;
   list(prefix: string, pageToken: string | undefined): GoogleRequest;
-  /** Which of the permissions we have; needs none itself. */
+  /** Asks which of the permissions we have. This needs no permission. */
   testPermissions(permissions: readonly string[]): GoogleRequest;
   /** One pass over the content. */
   checksum(body: Body, signal: AbortSignal): Promise<string>;
@@ -83,7 +83,7 @@ export function createRequests(
     return JSON.stringify({
       name: key,
       contentType: 'application/octet-stream',
-      // Of what is known of an object, a download tells this, and no metadata of one's own.
+      // A download returns this, but no custom metadata.
       contentDisposition: uuid === undefined ? undefined : `${NAME_START}${uuid}"`,
       crc32c,
       storageClass: settings.storageClass,
@@ -101,7 +101,7 @@ export function createRequests(
     return sum.toBase64();
   }
 
-  /** A small content is read straight into its frame, so that it exists once. */
+  /** Reads a small content straight into its frame, so that it is in memory once. */
   function frameSmall(key: string, body: Body, boundary: string): Framed {
     const { length: headBytes } = frameHead(boundary, metadata(key, CHECKSUM_PLACEHOLDER));
     const tail = frameTail(boundary);
@@ -131,7 +131,7 @@ export function createRequests(
     checksum,
 
     async upload(key, body, { signal, onlyIfVersion }) {
-      // A name that no content can hold but by chance.
+      // No content holds it but by chance.
       const boundary = randomUUID();
       const framed =
         body.sizeBytes <= ONE_PIECE_BYTES - FRAME_BYTES
@@ -227,7 +227,7 @@ function plain(method: 'GET' | 'DELETE', path: string): GoogleRequest {
   return { method, path, isAnswer: isJson };
 }
 
-/** By the name that a download or a description tells, and by the key of what is not there.
+/** Compares the name in a download or a description, and the key of a missing object.
  *  @returns what throws TransportError, StorageError for an answer to another request */
 export function assertMatches(key: string): (answer: Answer) => void {
   return (answer) => {
@@ -244,7 +244,7 @@ export function assertMatches(key: string): (answer: Answer) => void {
   };
 }
 
-/** Of one object come both, and each without anything of the other; emulators' may have neither.
+/** An object's content and its description come by the same path. Emulators' answers may be marked as neither.
  *  @throws TransportError */
 function refuseKind(kind: 'a content' | 'a description', { status, headers }: Answer): void {
   const isContent = headers['x-goog-hash'] !== undefined;
@@ -253,7 +253,7 @@ function refuseKind(kind: 'a content' | 'a description', { status, headers }: An
   if (status < 300 && isRefused) refuse(`it has ${kind}`);
 }
 
-/** By what it is, or by what it says it is: some say "text/html" of all that they answer. */
+/** By its Content-Type or its content, since some servers say "text/html" of all answers. */
 function isJson(answer: Answer): boolean {
   return (
     /^application\/json\b/i.test(answer.headers['content-type'] ?? '') ||
@@ -261,12 +261,12 @@ function isJson(answer: Answer): boolean {
   );
 }
 
-/** Anybody may say so: the object has to be asked for. */
+/** Any server may answer so. Whether the object is gone has to be asked (removeObject). */
 function isVague({ body, headers }: Answer): boolean {
   return body.length === 0 || !isPage(headers);
 }
 
-/** Where it says nothing, the object is asked for (verifyStored). */
+/** An empty answer is taken, since verifyStored then asks for the object. */
 export function isOfUpload(answer: Answer): boolean {
   return isJson(answer) || answer.body.length === 0;
 }
@@ -277,7 +277,7 @@ function isRemoval(answer: Answer): boolean {
   return status === 204 || isOfApi || isMarked(answer);
 }
 
-/** A page may have an ETag and even ranges; it has neither the type of a content nor, of a range, any other than its own. */
+/** A page may have an ETag and even ranges, but its type tells. */
 function isOfDownload({ status, headers }: Answer, isRange: boolean): boolean {
   if (isPage(headers)) return false;
   return (
@@ -288,7 +288,7 @@ function isOfDownload({ status, headers }: Answer, isRange: boolean): boolean {
 }
 
 /** Where the content of a large upload goes.
- *  @returns path and query: its host is Google's own, which Endpoint is there to replace */
+ *  @returns path and query, without Google's host, which Endpoint replaces */
 export function readSession({ headers, body }: Answer): string | undefined {
   const { location } = headers;
   if (location === undefined || !URL.canParse(location, 'http://server')) return undefined;
@@ -299,7 +299,7 @@ export function readSession({ headers, body }: Answer): string | undefined {
 
 function readHeaders(range: ByteRange | undefined): Headers {
   return {
-    // Against proxies that would compress the answer, whose checksum is that of the plain bytes.
+    // Proxies must not compress the answer, since its checksum is that of the plain bytes.
     'accept-encoding': 'identity',
     ...(range === undefined ? {} : { range: `bytes=${range.start}-${range.end - 1}` }),
   };
@@ -316,7 +316,7 @@ function frameTail(boundary: string): Buffer {
   return Buffer.from(`\r\n--${boundary}--\r\n`);
 }
 
-/** Bodies one after the other as one. */
+/** Several bodies, one after the other, as one. */
 function joinBodies(parts: readonly Body[]): Body {
   const readInto = (start: number, target: Uint8Array) => {
     let partStart = 0;
@@ -333,8 +333,8 @@ function joinBodies(parts: readonly Body[]): Body {
   );
 }
 
-/** The answer to an upload tells what the server has stored; where it says nothing, the object is asked for.
- *  @throws StorageError INTEGRITY when that is something else, or nothing */
+/** Compares what the server has stored, by its answer or by asking for the object.
+ *  @throws StorageError INTEGRITY if it differs, or is not told */
 export async function verifyStored(
   { client, requests }: { readonly client: Client; readonly requests: Requests },
   { key, sizeBytes, crc32c }: Stored,
@@ -360,21 +360,20 @@ export async function verifyStored(
   );
 }
 
-/** Of the object's content; JSON of something else is somebody else's. */
+/** True for an object without a size and a checksum. JSON of something else is not the store's answer. */
 function saysNothing(told: Readonly<Record<string, unknown>>, key: string): boolean {
   const { size, crc32c, kind, name } = told;
   if (size !== undefined || crc32c !== undefined) return false;
   return Object.keys(told).length === 0 || kind === OBJECT_KIND || name === key;
 }
 
-/** What was sent. */
 interface Stored {
   readonly key: string;
   readonly sizeBytes: number;
   readonly crc32c: string;
 }
 
-/** Removes an object; of a server that only says "OK", as any other may, it is asked whether the object is gone.
+/** Removes an object. If the server says no more than "OK", as any server may, the object is asked for.
  *  @throws what the client throws; StorageError UNAVAILABLE for an object that is still there */
 export async function removeObject(
   { client, requests }: { readonly client: Client; readonly requests: Requests },
@@ -408,12 +407,12 @@ export function readGranted(answer: Answer): readonly string[] {
 
 export function readPage(answer: Answer): ListPage {
   const { kind, items, nextPageToken } = parse(answer);
-  // An empty listing may say no more than its kind.
+  // An empty listing may have nothing but its kind.
   if (kind !== 'storage#objects' && !Array.isArray(items)) {
     throw notOfGoogle('the answer is no listing');
   }
   const objects = (Array.isArray(items) ? items : []).map(readItem);
-  // Some write an empty one on the last page.
+  // Some servers write an empty one on the last page.
   const hasNext = typeof nextPageToken === 'string' && nextPageToken !== '';
   return { objects, next: hasNext ? nextPageToken : undefined };
 }
@@ -421,13 +420,13 @@ export function readPage(answer: Answer): ListPage {
 function readItem(item: unknown): ObjectInfo {
   const object = asRecord(item);
   const { name } = object;
-  // What is not listed would count as lost.
+  // An object that is not listed would count as lost.
   if (typeof name !== 'string') throw notOfGoogle('the listing has an object without a name');
   const sizeBytes = requireSize(name, readSize({ kind: OBJECT_KIND, ...object }));
   return { key: name, sizeBytes, modified: readModified(object) };
 }
 
-/** Where a server does not tell it, the object may be new. */
+/** If a server does not tell the time, the object may be new. */
 function readModified({ updated, timeCreated }: Readonly<Record<string, unknown>>): Date {
   const told = [updated, timeCreated]
     .map((time) => new Date(typeof time === 'string' ? time : Number.NaN))
@@ -435,8 +434,8 @@ function readModified({ updated, timeCreated }: Readonly<Record<string, unknown>
   return told ?? new Date();
 }
 
-/** @returns undefined where no size is told. Of an object that is described without one, that is 0: what writes JSON from protocol buffers
- *  leaves zeros out. */
+/** @returns undefined if no size is told. Servers that write JSON from protocol buffers leave zeros out, so that an object without a size is
+ *  empty. */
 function readSize(object: Readonly<Record<string, unknown>>): number | undefined {
   const { size, kind, name, generation } = object;
   if (size === undefined) {

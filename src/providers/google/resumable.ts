@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Large contents over a session that survives broken connections: what the server has, it keeps. They go in one stream, since parallel
-// parts would need permissions beyond objects.create (XML multipart uploads) or would lie in the bucket as objects (compose).
+// Large contents go over a session: if a connection breaks, the server keeps what it has. They go in one stream, since parallel parts
+// would need permissions beyond objects.create (XML multipart uploads) or would lie in the bucket as objects (compose).
 // @see https://docs.cloud.google.com/storage/docs/performing-resumable-uploads
 
 import { AnswerError } from '../../http/answer-error.ts';
@@ -12,11 +12,10 @@ import type { Cleanups } from '../cleanups.ts';
 import type { Client } from './client.ts';
 import { assertMatches, isOfUpload, type Requests, readSession, verifyStored } from './requests.ts';
 
-/** "Go on": the server has a part. */
+/** The server has a part, and wants the rest. */
 const RESUME_INCOMPLETE = 308;
-/** What a cancelled session answers. */
 const CANCELLED = 499;
-/** Of a content that is never sent. */
+/** For a content that is never sent. */
 const ANY_CRC32C = 'AAAAAA==';
 /** A session left behind takes no space that is billed, and ends by itself after a week. */
 const CANCEL_TIMEOUT_MS = 10_000;
@@ -48,7 +47,7 @@ export async function tryResumable(
   const session = await client.repeat(signal, () =>
     begin(client, requests.beginResumable(key, 1, ANY_CRC32C), signal),
   );
-  // Emulators let it be; nothing waits for its bytes.
+  // Emulators do not know this request.
   await cancel(client, session).catch(() => undefined);
 }
 
@@ -60,7 +59,7 @@ class Upload {
   readonly #options: PutOptions;
   #session: string | undefined;
   #offset = 0;
-  /** False: how much has arrived, only the server knows. */
+  /** False if only the server knows how much has arrived. */
   #isOffsetKnown = true;
 
   constructor(
@@ -93,7 +92,7 @@ class Upload {
     this.#session ??= await this.#begin();
     try {
       while (!(await this.#advance(this.#session))) {
-        // What the server did not keep is sent again.
+        // Sends again what the server did not keep.
       }
     } catch (thrown) {
       this.#isOffsetKnown = false;
@@ -134,7 +133,7 @@ class Upload {
       return true;
     }
     const next = readOffset(answer);
-    // All that is done is not answered so, and more than there is belongs to another upload.
+    // With all bytes the answer would be another one, and with more it belongs to another upload.
     if (next >= sizeBytes || (this.#isOffsetKnown && next <= offset)) {
       const words =
         next >= sizeBytes
@@ -177,7 +176,7 @@ class Upload {
   }
 }
 
-/** @returns path and query of the session. Who knows them may write the object, so that no log shows them */
+/** @returns path and query of the session. No log shows them: they are enough to write the object */
 async function begin(
   client: Client,
   request: ReturnType<Requests['beginResumable']>,
@@ -203,7 +202,7 @@ function isGone(thrown: unknown): boolean {
   return thrown instanceof AnswerError && (thrown.status === 404 || thrown.status === 410);
 }
 
-/** "bytes=0-N" names what the server has, which some write as Content-Range is written; without it, that is nothing. */
+/** The server has "bytes=0-N", or nothing without this header. Some servers write it like a Content-Range. */
 function readOffset(answer: Answer): number {
   const last = /^(?:bytes[= ])?0-(\d+)(?:\/|$)/i.exec(answer.headers['range'] ?? '')?.[1];
   return last === undefined ? 0 : Number(last) + 1;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The file that ServiceAccountFile names. People put many other files there, and hear which one it is.
+// Reads ServiceAccountFile. Users put many other files there, and are told which kind it is.
 
 import { createPrivateKey } from 'node:crypto';
 import { StorageError } from '../../errors.ts';
@@ -12,7 +12,7 @@ export interface ServiceAccount {
   readonly private_key: string;
   readonly private_key_id?: string;
   readonly universe_domain?: string;
-  /** The project that pays, for buckets where requesters do. */
+  /** The project that pays, for buckets where the requester pays. */
   readonly quota_project_id?: string;
 }
 
@@ -21,8 +21,7 @@ const SETTING = 'GoogleCloudStorage.ServiceAccountFile';
 const HOW_TO_GET_ONE =
   'create a key of type JSON for the service account (IAM & Admin, Service Accounts, Keys) and name its file';
 
-/** Nothing of the file's content is in any message, since it is a secret.
- *  @throws StorageError BAD_CONFIG */
+/** @throws StorageError BAD_CONFIG, without anything of the file's content, since that is a secret */
 export function readServiceAccount(file: string): ServiceAccount {
   const text = readText(file);
   const content = parseObject(text);

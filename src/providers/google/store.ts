@@ -17,12 +17,11 @@ import { createRequests, readHead, readPage, removeObject, verifyStored } from '
 import { putResumable } from './resumable.ts';
 import type { GoogleSettings } from './settings.ts';
 
-/** Up to here a content goes in one request. A session takes one request more, which for less does not pay; a break near the end of
- *  this much costs a second or two. */
+/** Larger contents go over a session, which takes one request more. A break near the end of this much costs a second or two. */
 const SINGLE_REQUEST_MAX_BYTES = 16 * 1024 * 1024;
 /** Enough to survive one lost connection or a stumbling server. */
 const CHECK_RETRIES = 2;
-/** How long a failed upload may still be cleaned up behind. */
+/** How long close() waits until failed uploads are cancelled. */
 const CLEANUP_GRACE_MS = 2_000;
 
 /** @throws StorageError BAD_CONFIG for files that cannot be used */
@@ -43,7 +42,7 @@ export function createGoogleStore(settings: GoogleSettings, deps: StoreDependenc
   const removing = client.with({ maxRetries: removalRetries(maxRetries) });
   const cleanups = createCleanups();
   const opening = load();
-  // Each operation waits for it, and says what went wrong.
+  // Each operation waits for it, and reports what went wrong.
   opening.catch(() => undefined);
 
   async function load() {
