@@ -158,9 +158,9 @@ alone. Two of them are an error.
 - Numbers and \`true\`/\`false\` may be in quotes, and a number may be written for a text. Environment variables of the Docker images
   arrive that way: \`ORTHANC__AWS_S3_STORAGE__BUCKET_NAME\` is \`AwsS3Storage.BucketName\`. A number with more than 15 digits,
   with a point or with an exponent (\`0.10\`, \`1e5\`) must be in quotes where a text is meant.
-- Outside its section, a setting has no effect: \`ORTHANC__ROOT_PATH\` is not \`AwsS3Storage.RootPath\`. The plugin warns of such
-  settings where it knows them. \`StorageEncryption\` and \`MasterKey\` outside stop Orthanc, because files would be stored in the
-  clear. Their variables begin with \`ORTHANC__AWS_S3_STORAGE__STORAGE_ENCRYPTION__\`.
+- Outside its section, a setting has no effect: \`ORTHANC__ROOT_PATH\` is not \`AwsS3Storage.RootPath\`. The plugin warns of those
+  that it knows. \`StorageEncryption\` and \`MasterKey\` outside stop Orthanc, because files would be stored in the clear. Their
+  variables begin with \`ORTHANC__AWS_S3_STORAGE__STORAGE_ENCRYPTION__\`.
 - \`""\` means absent, for a text or a choice that may be absent.
 - Secrets are never logged. If one is in the wrong setting, the message names only the setting. A key, a connection string or a
   service account's JSON in the place of a name or a path stops Orthanc.

@@ -49,7 +49,7 @@ export function encryptionSchema() {
   return z.strictObject(
     {
       Enable: optionalFlag(
-        'If it is absent: true if the section holds anything else, as in the C++ plugins, false if the section is empty. With false, the keys are still read, for objects that were encrypted before. If there are no such objects, leave the keys out.',
+        'The default is true if the section holds anything else, as in the C++ plugins, and false if the section is empty. With false, the keys are still read, for objects that were encrypted before. If there are no such objects, leave the keys out.',
       ),
       MasterKey: documented(z.optional(masterKeySchema()), {
         description:
