@@ -8,7 +8,7 @@ import {
   type OrthancApi,
   type Resource,
 } from '../orthanc/api.ts';
-import { createSemaphore } from '../store/limit.ts';
+import { Semaphore } from '../store/limit.ts';
 import type { OperationOptions } from '../store/object-store.ts';
 import type { AttachmentStore, FoundObject } from './attachments.ts';
 import { contentTypeOf } from './naming.ts';
@@ -52,7 +52,7 @@ export async function locate(
   options: OperationOptions,
 ): Promise<readonly LocatedAttachment[] | undefined> {
   if (!(await hasResource(deps.api, resource))) return undefined;
-  const limiter = createSemaphore(AT_ONCE);
+  const limiter = new Semaphore(AT_ONCE);
   const family = await descendantsOf(deps.api, resource);
   const found = await Promise.all(
     family.map((member) =>

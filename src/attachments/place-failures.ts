@@ -14,28 +14,23 @@ const CODES: ReadonlySet<StorageErrorCode> = new Set([
 const IN_A_ROW_MAX = 50;
 
 /** Ends a run when the place fails, and not its objects. */
-export interface PlaceFailures {
-  /** @throws StorageError for the last of too many in a row */
-  add(failure: StorageError): void;
-  /** Of a read or a write. */
-  succeeded(): void;
-}
+export class PlaceFailures {
+  #inARow = 0;
 
-export function createPlaceFailures(): PlaceFailures {
-  let inARow = 0;
-  return {
-    add(failure) {
-      if (!CODES.has(failure.code)) return;
-      inARow += 1;
-      if (inARow < IN_A_ROW_MAX) return;
-      throw new StorageError(
-        failure.code,
-        `ended after ${inARow} failures in a row, of which the last is: ${failure.message}; mend that, and run it again to go on`,
-        { cause: failure },
-      );
-    },
-    succeeded() {
-      inARow = 0;
-    },
-  };
+  /** @throws StorageError for the last of too many in a row */
+  add(failure: StorageError): void {
+    if (!CODES.has(failure.code)) return;
+    this.#inARow += 1;
+    if (this.#inARow < IN_A_ROW_MAX) return;
+    throw new StorageError(
+      failure.code,
+      `ended after ${this.#inARow} failures in a row, of which the last is: ${failure.message}; mend that, and run it again to go on`,
+      { cause: failure },
+    );
+  }
+
+  /** Of a read or a write. */
+  succeeded(): void {
+    this.#inARow = 0;
+  }
 }

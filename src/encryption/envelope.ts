@@ -3,7 +3,7 @@
 
 import { StorageError, type StorageErrorCode, toStorageError } from '../errors.ts';
 import { linkSignals } from '../store/abort.ts';
-import { createSemaphore } from '../store/limit.ts';
+import { Semaphore } from '../store/limit.ts';
 import type {
   Body,
   ByteRange,
@@ -139,7 +139,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
   const find = (id: number) => keyring.find(id);
   const hasKey = (id: number) => keyring.ids.includes(id);
   // MaxConcurrentInputSize: how many bytes are in memory at once to be encrypted or decrypted.
-  const budget = createSemaphore(deps.maxInputBytes);
+  const budget = new Semaphore(deps.maxInputBytes);
   const pacer = createPacer(PACER_SLICE_MS, deps.now);
   const lookalikeFormat = deps.format ?? 'A1';
 
@@ -265,7 +265,7 @@ export function createEnvelope(deps: EnvelopeDependencies): Envelope {
       if (detectFormat(bytes) === 'A1') return 'untold';
       return isWrappedBy(find(keyId), bytes) ? 'right' : 'wrong';
     },
-    bytesInProcess: () => budget.weightInUse(),
+    bytesInProcess: () => budget.weightInUse,
 
     async put(store, key, content, identity, { format = deps.format, ...options }) {
       const target = targetOf(format, keyring.master, identity);

@@ -6,7 +6,7 @@ import type { Attachment, AttachmentStore } from '../attachments/attachments.ts'
 import { copyVerified } from '../attachments/copy.ts';
 import type { Moves, OngoingMove } from '../attachments/moves.ts';
 import { contentTypeOf } from '../attachments/naming.ts';
-import { createPlaceFailures } from '../attachments/place-failures.ts';
+import { PlaceFailures } from '../attachments/place-failures.ts';
 import { StorageError, toStorageError } from '../errors.ts';
 import {
   attachmentsOf,
@@ -17,7 +17,7 @@ import {
   type Resource,
 } from '../orthanc/api.ts';
 import { abortReason, createAbortController, sleepUntilAborted } from '../store/abort.ts';
-import { createSemaphore, forEachAtOnce } from '../store/limit.ts';
+import { forEachAtOnce, Semaphore } from '../store/limit.ts';
 import { once } from '../store/once.ts';
 import { type JobRunner, type JobState, type StepResult, StepStatus } from './job.ts';
 import {
@@ -120,8 +120,8 @@ class Move {
   readonly #retryDelaysMs: readonly number[];
   readonly #controller = createAbortController();
   readonly #signal = this.#controller.signal;
-  readonly #large = createSemaphore(1);
-  readonly #placeFailures = createPlaceFailures();
+  readonly #large = new Semaphore(1);
+  readonly #placeFailures = new PlaceFailures();
   /** Each is asked once for all attachments. */
   readonly #placeChecks: { quick(): Promise<void>; patient(): Promise<void> } | undefined;
   /** Neighbours in the list have the same study and patient. */

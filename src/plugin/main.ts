@@ -5,7 +5,7 @@ import { type AttachmentStore, createAttachmentStore } from '../attachments/atta
 import { createFileAttachments } from '../attachments/file-attachments.ts';
 import { createHybridStore, nameFailures } from '../attachments/hybrid.ts';
 import type { NamedStore } from '../attachments/locate.ts';
-import { createMoves } from '../attachments/moves.ts';
+import { Moves } from '../attachments/moves.ts';
 import { openConfiguration } from '../attachments/open-configuration.ts';
 import {
   checkStores,
@@ -235,7 +235,7 @@ function composeAttachments(
   const places = { files: stores.files, objects: stores.objects };
   const files = createFileAttachments(stores.files, stores.envelope);
   const namedFiles = { name: 'file-system', attachments: files };
-  const moves = createMoves();
+  const moves = new Moves();
   const named =
     hybrid.writeTo === 'file-system'
       ? ([namedFiles, namedObjects] as const)

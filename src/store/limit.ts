@@ -6,60 +6,54 @@ import type { ObjectStore } from './object-store.ts';
 
 type Release = () => void;
 
-export interface Semaphore {
-  /** Waits until the weight fits. Nobody overtakes, however light. What is heavier than the limit waits until it is alone.
-   *  @returns gives the share back; further calls do nothing
-   *  @throws the signal's reason when it is aborted while waiting */
-  acquire(signal: AbortSignal | undefined, weight?: number): Promise<Release>;
-  /** Does the work as soon as it fits, with a weight of 1. @throws as `acquire`: the work is then never begun */
-  run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T>;
-  weightInUse(): number;
-}
-
 interface Waiter {
   readonly weight: number;
   start(release: Release): void;
 }
 
-export function createSemaphore(limit: number): Semaphore {
-  let holders = 0;
-  let inUse = 0;
-  // A set keeps the order and lets a waiter leave from anywhere.
-  const waiting = new Set<Waiter>();
+export class Semaphore {
+  readonly #limit: number;
+  /** A set keeps the order and lets a waiter leave from anywhere. */
+  readonly #waiting = new Set<Waiter>();
+  #holders = 0;
+  #weightInUse = 0;
 
-  const fits = (weight: number) => holders === 0 || inUse + weight <= limit;
-
-  function grant(weight: number): Release {
-    holders += 1;
-    inUse += weight;
-    let isHeld = true;
-    return () => {
-      if (!isHeld) return;
-      isHeld = false;
-      holders -= 1;
-      inUse -= weight;
-      admit();
-    };
+  constructor(limit: number) {
+    this.#limit = limit;
   }
 
-  function admit(): void {
-    for (const waiter of waiting) {
-      if (!fits(waiter.weight)) return;
-      waiting.delete(waiter);
-      waiter.start(grant(waiter.weight));
+  get weightInUse(): number {
+    return this.#weightInUse;
+  }
+
+  /** Waits until the weight fits. Nobody overtakes, however light. What is heavier than the limit waits until it is alone.
+   *  @returns gives the share back; further calls do nothing
+   *  @throws the signal's reason when it is aborted while waiting */
+  async acquire(signal: AbortSignal | undefined, weight = 1): Promise<Release> {
+    return this.#enter(signal, weight);
+  }
+
+  /** Does the work as soon as it fits, with a weight of 1. @throws as `acquire`: the work is then never begun */
+  async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    const entered = this.#enter(signal, 1);
+    const release = entered instanceof Promise ? await entered : entered;
+    try {
+      return await work();
+    } finally {
+      release();
     }
   }
 
   /** @returns at once where it fits, so that free work begins in the same turn */
-  function enter(signal: AbortSignal | undefined, weight: number): Release | Promise<Release> {
+  #enter(signal: AbortSignal | undefined, weight: number): Release | Promise<Release> {
     if (signal?.aborted === true) throw abortReason(signal);
-    if (waiting.size === 0 && fits(weight)) return grant(weight);
+    if (this.#waiting.size === 0 && this.#fits(weight)) return this.#grant(weight);
     return new Promise((resolve, reject) => {
       const onAbort = () => {
-        waiting.delete(waiter);
+        this.#waiting.delete(waiter);
         if (signal !== undefined) reject(abortReason(signal));
         // It may have kept all others waiting.
-        admit();
+        this.#admit();
       };
       const waiter: Waiter = {
         weight,
@@ -69,23 +63,34 @@ export function createSemaphore(limit: number): Semaphore {
         },
       };
       signal?.addEventListener('abort', onAbort, { once: true });
-      waiting.add(waiter);
+      this.#waiting.add(waiter);
     });
   }
 
-  return {
-    acquire: async (signal, weight = 1) => enter(signal, weight),
-    async run(signal, work) {
-      const entered = enter(signal, 1);
-      const release = entered instanceof Promise ? await entered : entered;
-      try {
-        return await work();
-      } finally {
-        release();
-      }
-    },
-    weightInUse: () => inUse,
-  };
+  #fits(weight: number): boolean {
+    return this.#holders === 0 || this.#weightInUse + weight <= this.#limit;
+  }
+
+  #grant(weight: number): Release {
+    this.#holders += 1;
+    this.#weightInUse += weight;
+    let isHeld = true;
+    return () => {
+      if (!isHeld) return;
+      isHeld = false;
+      this.#holders -= 1;
+      this.#weightInUse -= weight;
+      this.#admit();
+    };
+  }
+
+  #admit(): void {
+    for (const waiter of this.#waiting) {
+      if (!this.#fits(waiter.weight)) return;
+      this.#waiting.delete(waiter);
+      waiter.start(this.#grant(waiter.weight));
+    }
+  }
 }
 
 /** Begins the work for the items in their order, so many at once. They may be more than fit into memory.
@@ -95,7 +100,7 @@ export async function forEachAtOnce<T>(
   atOnce: number,
   work: (item: T) => Promise<void>,
 ): Promise<void> {
-  const slots = createSemaphore(atOnce);
+  const slots = new Semaphore(atOnce);
   const failures: unknown[] = [];
   const begin = async (item: T, release: Release) => {
     try {
@@ -126,7 +131,7 @@ export async function forEachAtOnce<T>(
 /** At most so many operations at once; the others wait. Removals never wait, since Orthanc locks its index meanwhile: behind a few large
  *  reads they would keep everybody waiting. A listing takes a turn for each page. */
 export function withLimit(store: ObjectStore, maxAtOnce: number): ObjectStore {
-  const slots = createSemaphore(maxAtOnce);
+  const slots = new Semaphore(maxAtOnce);
   return {
     put: (key, body, options) => slots.run(options.signal, () => store.put(key, body, options)),
     get: (key, range, sink, options) =>

@@ -10,7 +10,7 @@ import { StorageError } from '../../errors.ts';
 import { PIECE_BYTES } from '../../http/content.ts';
 import { abortReason, createAbortController } from '../../store/abort.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
-import { createSemaphore } from '../../store/limit.ts';
+import { Semaphore } from '../../store/limit.ts';
 import type { ByteRange, ObjectStore, OpenFile, Sink } from '../../store/object-store.ts';
 import { fileBody, UNLINKED } from '../../store/regular-file.ts';
 import { createRun, type Operation, type Run, unlessMissing } from '../operation.ts';
@@ -33,7 +33,7 @@ export function createFileSystemStore(settings: FileSystemSettings): ObjectStore
   const translate = (thrown: unknown, operation: Operation) =>
     toFileSystemError(thrown, operation, root.path);
   const untilGivenUp = createRun(closing.signal, translate);
-  const limiter = createSemaphore(MAX_AT_ONCE);
+  const limiter = new Semaphore(MAX_AT_ONCE);
   // One that was given up keeps its place until the system has come back to it.
   const run: Run = (verb, key, signal, work) =>
     untilGivenUp(verb, key, signal, (linked) => limiter.run(linked, () => work(linked)));

@@ -4,7 +4,7 @@ import type { Expected } from '../../attachments/digest.ts';
 import { type ContentType, contentTypeOf } from '../../attachments/naming.ts';
 import type { OrthancApi } from '../../orthanc/api.ts';
 import { listIndex } from '../../orthanc/index-list.ts';
-import { createUuidTable } from './uuid-table.ts';
+import { UuidTable } from './uuid-table.ts';
 
 /** What Orthanc's index says of all attachments: types, which names may not tell, and sizes and MD5s to compare contents with. */
 export interface IndexedContents {
@@ -19,7 +19,7 @@ export interface IndexedContent extends Expected {
 }
 
 export async function readIndexedContents(api: OrthancApi): Promise<IndexedContents> {
-  const table = createUuidTable();
+  const table = new UuidTable();
   for await (const { uuid, contentType, contentBytes, md5Hex } of listIndex(api)) {
     table.set(uuid, contentBytes, contentTypeOf(contentType));
     if (md5Hex !== undefined) table.setMd5(uuid, md5Hex);

@@ -8,19 +8,6 @@ export interface UuidEntry {
   readonly tag: number;
 }
 
-export interface UuidTable {
-  readonly size: number;
-  /** Replaces what is there. @param uuid lower or upper case; found again in either */
-  set(uuid: string, sizeBytes: number, tag: number): void;
-  get(uuid: string): { readonly sizeBytes: number; readonly tag: number } | undefined;
-  /** Does nothing for one that is not there. Takes 16 bytes for each. */
-  setMd5(uuid: string, md5Hex: string): void;
-  md5Of(uuid: string): string | undefined;
-  mark(uuid: string): void;
-  isMarked(uuid: string): boolean;
-  unmarked(): Generator<UuidEntry>;
-}
-
 /** By the first byte of a uuid. Each grows alone, so that growing never needs twice the memory. */
 const SEGMENTS = 256;
 const FIRST_CAPACITY = 16;
@@ -46,74 +33,87 @@ interface Segment {
   md5s: Uint32Array | undefined;
 }
 
-export function createUuidTable(): UuidTable {
-  const segments = Array.from({ length: SEGMENTS }, () => createSegment(FIRST_CAPACITY));
-  const wanted = new Uint32Array(WORDS);
-  let size = 0;
+export class UuidTable {
+  readonly #segments = Array.from({ length: SEGMENTS }, () => createSegment(FIRST_CAPACITY));
+  /** The uuid that is looked for. */
+  readonly #wanted = new Uint32Array(WORDS);
+  #size = 0;
 
-  function segmentOf(uuid: string): Segment {
-    parseHex(uuid.replaceAll('-', ''), wanted);
-    const segment = segments[(wanted[0] ?? 0) >>> 24];
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Replaces what is there. @param uuid lower or upper case; found again in either */
+  set(uuid: string, sizeBytes: number, tag: number): void {
+    if (tag > TAG_MAX) throw new RangeError('the tag is too large');
+    const segment = this.#segmentOf(uuid);
+    if ((segment.count + 1) / segment.capacity > LOAD_MAX) grow(segment);
+    const slot = slotOf(segment, this.#wanted);
+    if (segment.states[slot] === 0) {
+      segment.words.set(this.#wanted, slot * WORDS);
+      segment.count += 1;
+      this.#size += 1;
+    }
+    segment.states[slot] = USED | (tag << TAG_SHIFT);
+    segment.sizesLow[slot] = sizeBytes % 2 ** 32;
+    segment.sizesHigh[slot] = Math.floor(sizeBytes / 2 ** 32);
+  }
+
+  get(uuid: string): { readonly sizeBytes: number; readonly tag: number } | undefined {
+    const { segment, slot } = this.#find(uuid);
+    return segment.states[slot] === 0 ? undefined : valueAt(segment, slot);
+  }
+
+  /** Does nothing for one that is not there. Takes 16 bytes for each. */
+  setMd5(uuid: string, md5Hex: string): void {
+    const { segment, slot } = this.#find(uuid);
+    if (segment.states[slot] === 0) return;
+    segment.md5s ??= new Uint32Array(segment.capacity * WORDS);
+    parseHex(md5Hex, wordsAt(segment.md5s, slot));
+  }
+
+  md5Of(uuid: string): string | undefined {
+    const { segment, slot } = this.#find(uuid);
+    const md5 = segment.md5s && wordsAt(segment.md5s, slot);
+    return md5 === undefined || md5.every((word) => word === 0) ? undefined : toHex(md5);
+  }
+
+  /** Does nothing for one that is not there. */
+  mark(uuid: string): void {
+    const { segment, slot } = this.#find(uuid);
+    const state = segment.states[slot] ?? 0;
+    if (state !== 0) segment.states[slot] = state | MARKED;
+  }
+
+  isMarked(uuid: string): boolean {
+    const { segment, slot } = this.#find(uuid);
+    return ((segment.states[slot] ?? 0) & MARKED) !== 0;
+  }
+
+  *unmarked(): Generator<UuidEntry> {
+    for (const segment of this.#segments) {
+      for (let slot = 0; slot < segment.capacity; slot += 1) {
+        if (((segment.states[slot] ?? 0) & (USED | MARKED)) !== USED) continue;
+        yield { uuid: format(wordsAt(segment.words, slot)), ...valueAt(segment, slot) };
+      }
+    }
+  }
+
+  #segmentOf(uuid: string): Segment {
+    parseHex(uuid.replaceAll('-', ''), this.#wanted);
+    const segment = this.#segments[(this.#wanted[0] ?? 0) >>> 24];
     if (segment === undefined) throw new RangeError('no segment');
     return segment;
   }
 
-  return {
-    get size() {
-      return size;
-    },
-    set(uuid, sizeBytes, tag) {
-      const segment = segmentOf(uuid);
-      if ((segment.count + 1) / segment.capacity > LOAD_MAX) grow(segment);
-      const slot = slotOf(segment, wanted);
-      if (segment.states[slot] === 0) {
-        segment.words.set(wanted, slot * WORDS);
-        segment.count += 1;
-        size += 1;
-      }
-      if (tag > TAG_MAX) throw new RangeError('the tag is too large');
-      segment.states[slot] = USED | (tag << TAG_SHIFT);
-      segment.sizesLow[slot] = sizeBytes % 2 ** 32;
-      segment.sizesHigh[slot] = Math.floor(sizeBytes / 2 ** 32);
-    },
-    get(uuid) {
-      const segment = segmentOf(uuid);
-      const slot = slotOf(segment, wanted);
-      return segment.states[slot] === 0 ? undefined : valueAt(segment, slot);
-    },
-    setMd5(uuid, md5Hex) {
-      const segment = segmentOf(uuid);
-      const slot = slotOf(segment, wanted);
-      if (segment.states[slot] === 0) return;
-      segment.md5s ??= new Uint32Array(segment.capacity * WORDS);
-      parseHex(md5Hex, segment.md5s.subarray(slot * WORDS, slot * WORDS + WORDS));
-    },
-    md5Of(uuid) {
-      const segment = segmentOf(uuid);
-      const slot = slotOf(segment, wanted);
-      const md5 = segment.md5s?.subarray(slot * WORDS, slot * WORDS + WORDS);
-      return md5 === undefined || md5.every((word) => word === 0) ? undefined : toHex(md5);
-    },
-    mark(uuid) {
-      const segment = segmentOf(uuid);
-      const slot = slotOf(segment, wanted);
-      const state = segment.states[slot] ?? 0;
-      if (state !== 0) segment.states[slot] = state | MARKED;
-    },
-    isMarked(uuid) {
-      const segment = segmentOf(uuid);
-      return ((segment.states[slotOf(segment, wanted)] ?? 0) & MARKED) !== 0;
-    },
-    *unmarked() {
-      for (const segment of segments) {
-        for (let slot = 0; slot < segment.capacity; slot += 1) {
-          if (((segment.states[slot] ?? 0) & (USED | MARKED)) !== USED) continue;
-          const uuid = format(segment.words.subarray(slot * WORDS, slot * WORDS + WORDS));
-          yield { uuid, ...valueAt(segment, slot) };
-        }
-      }
-    },
-  };
+  #find(uuid: string): { readonly segment: Segment; readonly slot: number } {
+    const segment = this.#segmentOf(uuid);
+    return { segment, slot: slotOf(segment, this.#wanted) };
+  }
+}
+
+function wordsAt(words: Uint32Array, slot: number): Uint32Array {
+  return words.subarray(slot * WORDS, slot * WORDS + WORDS);
 }
 
 function valueAt({ sizesLow, sizesHigh, states }: Segment, slot: number) {
@@ -158,14 +158,14 @@ function grow(segment: Segment): void {
   if (md5s !== undefined) next.md5s = new Uint32Array(next.capacity * WORDS);
   for (let slot = 0; slot < segment.capacity; slot += 1) {
     if (segment.states[slot] === 0) continue;
-    const words = segment.words.subarray(slot * WORDS, slot * WORDS + WORDS);
+    const words = wordsAt(segment.words, slot);
     const target = slotOf(next, words);
     next.words.set(words, target * WORDS);
     next.sizesLow[target] = segment.sizesLow[slot] ?? 0;
     next.sizesHigh[target] = segment.sizesHigh[slot] ?? 0;
     next.states[target] = segment.states[slot] ?? 0;
     if (md5s === undefined) continue;
-    next.md5s?.set(md5s.subarray(slot * WORDS, slot * WORDS + WORDS), target * WORDS);
+    next.md5s?.set(wordsAt(md5s, slot), target * WORDS);
   }
   Object.assign(segment, next, { count: segment.count });
 }

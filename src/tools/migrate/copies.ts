@@ -7,16 +7,7 @@ import { StorageError } from '../../errors.ts';
 import type { OperationOptions } from '../../store/object-store.ts';
 import type { IndexedContents } from '../common/indexed-contents.ts';
 import type { Side } from '../common/sides.ts';
-import { createUuidTable } from '../common/uuid-table.ts';
-
-export interface MigratedCopies {
-  /** @param storedBytes which the target must list */
-  add(attachment: Attachment, storedBytes: number): void;
-  /** A copy whose source went before it was there: Orthanc has moved it, or has deleted it without the copy. */
-  addSourceless(attachment: Attachment): void;
-  /** Removes copies of what Orthanc has deleted. @returns all copies that are lost or unwanted */
-  settle(options: OperationOptions): Promise<readonly LostCopy[]>;
-}
+import { UuidTable } from '../common/uuid-table.ts';
 
 export interface LostCopy {
   readonly key: string;
@@ -24,20 +15,66 @@ export interface LostCopy {
   readonly failure: StorageError | undefined;
 }
 
-export function createMigratedCopies(deps: {
-  readonly from: Side;
-  readonly to: Side;
-  readonly index: IndexedContents | undefined;
-}): MigratedCopies {
-  const { from, to, index } = deps;
-  const copies = createUuidTable();
-  const sourceless = new Map<string, Attachment>();
+export class MigratedCopies {
+  readonly #from: Side;
+  readonly #to: Side;
+  readonly #index: IndexedContents | undefined;
+  readonly #copies = new UuidTable();
+  readonly #sourceless = new Map<string, Attachment>();
+
+  constructor(deps: {
+    readonly from: Side;
+    readonly to: Side;
+    readonly index: IndexedContents | undefined;
+  }) {
+    this.#from = deps.from;
+    this.#to = deps.to;
+    this.#index = deps.index;
+  }
+
+  /** @param storedBytes which the target must list */
+  add({ uuid, contentType }: Attachment, storedBytes: number): void {
+    this.#copies.set(uuid, storedBytes, contentType);
+  }
+
+  /** A copy whose source went before it was there: Orthanc has moved it, or has deleted it without the copy. */
+  addSourceless(attachment: Attachment): void {
+    this.#sourceless.set(attachment.uuid, attachment);
+  }
+
+  /** Removes copies of what Orthanc has deleted. @returns all copies that are lost or unwanted */
+  async settle(options: OperationOptions): Promise<readonly LostCopy[]> {
+    const { naming, format, attachments } = this.#to;
+    const unlisted = await this.#listUnlisted(options);
+    const suspects = new Map([...this.#sourceless, ...unlisted]);
+    if (suspects.size === 0) return [];
+    const stillKnown = await this.#index?.stillKnown(new Set(suspects.keys()));
+    const lost: LostCopy[] = [];
+    for (const attachment of suspects.values()) {
+      const { uuid, contentType } = attachment;
+      const key = objectKey(uuid, contentType, naming, format !== undefined);
+      const wasKnown = this.#index?.find(uuid) !== undefined;
+      if (wasKnown && stillKnown?.has(uuid) === false) {
+        await attachments.remove(attachment, options);
+        lost.push({ key, failure: undefined });
+      } else if (unlisted.has(uuid)) {
+        const isAtSource = (await this.#from.attachments.find(attachment, options)) !== undefined;
+        lost.push({ key, failure: wasKnown || isAtSource ? unlistedError() : undefined });
+      } else if (!wasKnown) {
+        lost.push({ key, failure: sourcelessError() });
+      }
+      // Else Orthanc has moved it, perhaps to the target: the copy must stay.
+    }
+    return lost;
+  }
 
   /** Also those that are listed with another size. */
-  async function listUnlisted(options: OperationOptions): Promise<ReadonlyMap<string, Attachment>> {
+  async #listUnlisted(options: OperationOptions): Promise<ReadonlyMap<string, Attachment>> {
+    const copies = this.#copies;
     if (copies.size === 0) return new Map();
-    for await (const { key, sizeBytes } of to.store.list(folderOf(to.naming), options)) {
-      const uuid = parseKey(key, to.naming)?.uuid;
+    const { store, naming } = this.#to;
+    for await (const { key, sizeBytes } of store.list(folderOf(naming), options)) {
+      const uuid = parseKey(key, naming)?.uuid;
       if (uuid !== undefined && copies.get(uuid)?.sizeBytes === sizeBytes) copies.mark(uuid);
     }
     const unlisted = new Map<string, Attachment>();
@@ -46,39 +83,6 @@ export function createMigratedCopies(deps: {
     }
     return unlisted;
   }
-
-  return {
-    add({ uuid, contentType }, storedBytes) {
-      copies.set(uuid, storedBytes, contentType);
-    },
-    addSourceless(attachment) {
-      sourceless.set(attachment.uuid, attachment);
-    },
-    async settle(options) {
-      const unlisted = await listUnlisted(options);
-      const suspects = new Map([...sourceless, ...unlisted]);
-      if (suspects.size === 0) return [];
-      const stillKnown = await index?.stillKnown(new Set(suspects.keys()));
-      const lost: LostCopy[] = [];
-      for (const attachment of suspects.values()) {
-        const { uuid, contentType } = attachment;
-        const key = objectKey(uuid, contentType, to.naming, to.format !== undefined);
-        const wasKnown = index?.find(uuid) !== undefined;
-        if (wasKnown && stillKnown?.has(uuid) === false) {
-          await to.attachments.remove(attachment, options);
-          lost.push({ key, failure: undefined });
-        } else if (unlisted.has(uuid)) {
-          const isAtSource = (await from.attachments.find(attachment, options)) !== undefined;
-          const failure = wasKnown || isAtSource ? unlistedError() : undefined;
-          lost.push({ key, failure });
-        } else if (!wasKnown) {
-          lost.push({ key, failure: sourcelessError() });
-        }
-        // Else Orthanc has moved it, perhaps to the target: the copy must stay.
-      }
-      return lost;
-    },
-  };
 }
 
 function unlistedError(): StorageError {

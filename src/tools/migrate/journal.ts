@@ -7,7 +7,7 @@ import { badConfig } from '../../errors.ts';
 import { field } from '../../orthanc/api.ts';
 import { attempt, openOwnFile, parseJsonLine } from '../common/files.ts';
 import type { Side } from '../common/sides.ts';
-import { createUuidTable } from '../common/uuid-table.ts';
+import { UuidTable } from '../common/uuid-table.ts';
 
 /** What earlier runs of a migration have copied and verified. Its first line tells the target, each other line a key; the last one may be
  *  torn. */
@@ -31,7 +31,7 @@ export function openJournal(
   if (path === undefined) {
     return { isDone: () => false, add: () => undefined, close: () => undefined };
   }
-  const done = createUuidTable();
+  const done = new UuidTable();
   const file = openOwnFile(path);
   let isFirst = true;
   const torn = readLines(file, (line) => {

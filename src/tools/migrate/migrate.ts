@@ -15,16 +15,16 @@ import {
   type ParsedKey,
   parseKey,
 } from '../../attachments/naming.ts';
-import { createPlaceFailures } from '../../attachments/place-failures.ts';
+import { PlaceFailures } from '../../attachments/place-failures.ts';
 import { ciphertextSize } from '../../encryption/sizes.ts';
 import { codeAndMessage, type StorageError, toStorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
-import { createSemaphore, forEachAtOnce } from '../../store/limit.ts';
+import { forEachAtOnce, Semaphore } from '../../store/limit.ts';
 import type { ObjectInfo, OperationOptions } from '../../store/object-store.ts';
 import type { IndexedContents } from '../common/indexed-contents.ts';
 import type { Side } from '../common/sides.ts';
-import { createUuidTable, type UuidTable } from '../common/uuid-table.ts';
-import { createMigratedCopies, type MigratedCopies } from './copies.ts';
+import { UuidTable } from '../common/uuid-table.ts';
+import { MigratedCopies } from './copies.ts';
 import { contentBytesOf, needsTypes, requireKeys } from './source.ts';
 
 /** Above, one at a time: from bucket to bucket each is in memory as a whole. */
@@ -97,8 +97,8 @@ class Migration {
   readonly #asTheyLie: AttachmentStore;
   readonly #there: UuidTable;
   readonly #copies: MigratedCopies;
-  readonly #large = createSemaphore(1);
-  readonly #placeFailures = createPlaceFailures();
+  readonly #large = new Semaphore(1);
+  readonly #placeFailures = new PlaceFailures();
   readonly #counts = noCounts();
 
   constructor(deps: MigrateDependencies, options: MigrateOptions, there: UuidTable) {
@@ -109,7 +109,7 @@ class Migration {
     this.#to = to;
     this.#asTheyLie = createAttachmentStore({ store: from.store, naming: from.naming });
     this.#there = there;
-    this.#copies = createMigratedCopies(deps);
+    this.#copies = new MigratedCopies(deps);
   }
 
   async run(): Promise<MigrateCounts> {
@@ -278,7 +278,7 @@ function isEqual(one: Digest, other: Digest | 'damaged' | undefined): boolean {
 
 /** Of the target's objects, so that a missing one costs no request of its own. */
 async function listSizes(side: Side, signal: AbortSignal): Promise<UuidTable> {
-  const sizes = createUuidTable();
+  const sizes = new UuidTable();
   for await (const { key, sizeBytes } of side.store.list(folderOf(side.naming), { signal })) {
     const uuid = parseKey(key, side.naming)?.uuid;
     if (uuid !== undefined) sizes.set(uuid, sizeBytes, 0);

@@ -13,7 +13,7 @@ import {
   type ParsedKey,
   parseKey,
 } from '../../attachments/naming.ts';
-import { createPlaceFailures } from '../../attachments/place-failures.ts';
+import { PlaceFailures } from '../../attachments/place-failures.ts';
 import type { NamingSettings } from '../../config/settings.ts';
 import type { ObjectIdentity } from '../../encryption/a2.ts';
 import type { Envelope } from '../../encryption/envelope.ts';
@@ -79,7 +79,7 @@ export interface RekeyDependencies {
 export async function rekey(deps: RekeyDependencies): Promise<void> {
   const { store, naming, plan, isDone, onObject, onUnconditional, signal } = deps;
   const underWay: Promise<RekeyedObject>[] = [];
-  const placeFailures = createPlaceFailures();
+  const placeFailures = new PlaceFailures();
   const isConditional = createConditionCheck(store, folderOf(naming), onUnconditional);
 
   const tellOldest = async () => {

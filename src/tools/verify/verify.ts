@@ -16,7 +16,7 @@ import { sleepUntilAborted } from '../../store/abort.ts';
 import { forEachAtOnce } from '../../store/limit.ts';
 import type { ObjectInfo } from '../../store/object-store.ts';
 import type { Side } from '../common/sides.ts';
-import { createUuidTable, type UuidEntry } from '../common/uuid-table.ts';
+import { type UuidEntry, UuidTable } from '../common/uuid-table.ts';
 import { verifyContents } from './contents.ts';
 import {
   type Finding,
@@ -90,7 +90,7 @@ class Verification {
   readonly #bucket: Side;
   readonly #counts = noCounts();
   /** Those that the bucket has are marked. */
-  readonly #index = createUuidTable();
+  readonly #index = new UuidTable();
   readonly #ownerOf: (resource: Resource) => Promise<Owner>;
   readonly #suspectsMax: number;
   /** Of objects that may be orphans. */

@@ -6,7 +6,7 @@ import {
   createAttachmentStore,
 } from '../../../src/attachments/attachments.ts';
 import { createHybridStore, nameFailures } from '../../../src/attachments/hybrid.ts';
-import { createMoves } from '../../../src/attachments/moves.ts';
+import { Moves } from '../../../src/attachments/moves.ts';
 import { ContentType, ORTHANC_NAMING } from '../../../src/attachments/naming.ts';
 import { createFileSystemStore } from '../../../src/providers/index.ts';
 import { expectFailure, makeBody, makeSink, never } from '../../support/bodies.ts';
@@ -29,7 +29,7 @@ beforeEach(() => {
   hybrid = createHybridStore(
     attachments(first, 'flat'),
     attachments(second, 'legacy'),
-    createMoves(),
+    new Moves(),
   );
 });
 
@@ -56,7 +56,7 @@ test('new files go to the first store only', async () => {
 test('a failure tells which of the two failed', async () => {
   const named = (name: string, store: MemoryStore) =>
     nameFailures({ name, attachments: attachments(store, 'legacy') });
-  const both = createHybridStore(named('s3', first), named('file-system', second), createMoves());
+  const both = createHybridStore(named('s3', first), named('file-system', second), new Moves());
   second.failWhen(() => 'UNAVAILABLE');
   const reading = both.get(attachment, undefined, makeSink(), options);
   expect(await expectFailure(reading, 'UNAVAILABLE')).toMatchObject({ store: 'file-system' });
@@ -146,8 +146,8 @@ describe("a disk that isn't there", () => {
     });
 
   test.each([
-    ['first', () => createHybridStore(files(), attachments(second, 'flat'), createMoves())],
-    ['second', () => createHybridStore(attachments(first, 'flat'), files(), createMoves())],
+    ['first', () => createHybridStore(files(), attachments(second, 'flat'), new Moves())],
+    ['second', () => createHybridStore(attachments(first, 'flat'), files(), new Moves())],
   ])('as the %s store: a read is an error, never "not there"', async (_name, make) => {
     hybrid = make();
     await expectFailure(read(), 'UNAVAILABLE', /StorageDirectory/);
@@ -156,7 +156,7 @@ describe("a disk that isn't there", () => {
 
   test('a removal clears the bucket, and says that the file may be left', async () => {
     first.objects.set(FLAT, bytes);
-    hybrid = createHybridStore(attachments(first, 'flat'), files(), createMoves());
+    hybrid = createHybridStore(attachments(first, 'flat'), files(), new Moves());
     await expectFailure(hybrid.remove(attachment, options), 'UNAVAILABLE', /StorageDirectory/);
     expect(first.objects.size).toBe(0);
   });

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { createAttachmentStore } from '../../../src/attachments/attachments.ts';
 import { createHybridStore } from '../../../src/attachments/hybrid.ts';
-import { createMoves } from '../../../src/attachments/moves.ts';
+import { Moves } from '../../../src/attachments/moves.ts';
 import { contentTypeOf } from '../../../src/attachments/naming.ts';
 import { type JobState, StepStatus } from '../../../src/move/job.ts';
 import { createMoveRunner } from '../../../src/move/move.ts';
@@ -46,7 +46,7 @@ function createStores() {
       naming: { ...naming, structure: 'flat' },
     }),
   };
-  const moves = createMoves();
+  const moves = new Moves();
   return {
     hybrid: createHybridStore(stores['object-storage'], stores['file-system'], moves),
     runner: createMoveRunner({

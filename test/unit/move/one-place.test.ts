@@ -3,7 +3,7 @@
 
 import { beforeEach, expect, test } from 'vitest';
 import { createAttachmentStore } from '../../../src/attachments/attachments.ts';
-import { createMoves } from '../../../src/attachments/moves.ts';
+import { Moves } from '../../../src/attachments/moves.ts';
 import { ORTHANC_NAMING } from '../../../src/attachments/naming.ts';
 import { requireTwoPlaces } from '../../../src/attachments/same-place.ts';
 import { StorageError } from '../../../src/errors.ts';
@@ -33,7 +33,7 @@ async function move(target: MoveTarget, objects: MemoryStore, insist: RequireTwo
       'file-system': createAttachmentStore({ store: disk, naming: ORTHANC_NAMING }),
       'object-storage': createAttachmentStore({ store: objects, naming: ORTHANC_NAMING }),
     },
-    moves: createMoves(),
+    moves: new Moves(),
     requireTwoPlaces: insist,
     retryDelaysMs: [1, 1],
   });

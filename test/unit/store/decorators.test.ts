@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { StorageError } from '../../../src/errors.ts';
 import { linkSignals, tellFailure } from '../../../src/store/abort.ts';
 import { withDeadline } from '../../../src/store/deadline.ts';
-import { createSemaphore, withLimit } from '../../../src/store/limit.ts';
+import { Semaphore, withLimit } from '../../../src/store/limit.ts';
 import type { ObjectInfo, ObjectStore } from '../../../src/store/object-store.ts';
 import { expectFailure, makeBody, makeSink, never } from '../../support/bodies.ts';
 
@@ -126,7 +126,7 @@ describe('a deadline', () => {
 
 describe('a limit', () => {
   test('lets so many run at once and the others in their order', async () => {
-    const limiter = createSemaphore(2);
+    const limiter = new Semaphore(2);
     const started: number[] = [];
     let running = 0;
     let most = 0;
@@ -146,13 +146,13 @@ describe('a limit', () => {
   });
 
   test('a failure makes room too', async () => {
-    const limiter = createSemaphore(1);
+    const limiter = new Semaphore(1);
     await expect(limiter.run(never(), () => Promise.reject(new Error('x')))).rejects.toThrow('x');
     expect(await limiter.run(never(), () => Promise.resolve(1))).toBe(1);
   });
 
   test('who is aborted while waiting never starts, and the next one does', async () => {
-    const limiter = createSemaphore(1);
+    const limiter = new Semaphore(1);
     let free: () => void = () => undefined;
     const first = limiter.run(never(), () => new Promise<void>((resolve) => (free = resolve)));
     const controller = new AbortController();
@@ -171,7 +171,7 @@ describe('a limit', () => {
   });
 
   test('who was aborted before does not start', async () => {
-    await expectFailure(createSemaphore(1).run(AbortSignal.abort(), forever), 'ABORTED');
+    await expectFailure(new Semaphore(1).run(AbortSignal.abort(), forever), 'ABORTED');
   });
 
   const counted = operations.filter(([name]) => name !== 'delete');

@@ -4,7 +4,7 @@ import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { StorageError } from '../../../src/errors.ts';
-import { createSemaphore, forEachAtOnce } from '../../../src/store/limit.ts';
+import { forEachAtOnce, Semaphore } from '../../../src/store/limit.ts';
 import { expectFailure, never } from '../../support/bodies.ts';
 
 /** Notices steps that overlap, and the end. */
@@ -77,7 +77,7 @@ test('so does a list that fails, and an empty one is done at once', async () => 
 
 describe('a budget of bytes', () => {
   test('in the order of asking, none overtakes', async () => {
-    const budget = createSemaphore(10);
+    const budget = new Semaphore(10);
     const first = await budget.acquire(never(), 8);
     const started: string[] = [];
     const ask = async (name: string, sizeBytes: number) => {
@@ -93,11 +93,11 @@ describe('a budget of bytes', () => {
     (await large)();
     (await small)();
     expect(started).toEqual(['large', 'small']);
-    expect(budget.weightInUse()).toBe(0);
+    expect(budget.weightInUse).toBe(0);
   });
 
   test('what is larger than the limit runs alone', async () => {
-    const budget = createSemaphore(10);
+    const budget = new Semaphore(10);
     const first = await budget.acquire(never(), 1);
     let isLargeIn = false;
     const large = budget.acquire(never(), 1000).then((release) => {
@@ -109,13 +109,13 @@ describe('a budget of bytes', () => {
     expect(isLargeIn).toBe(false);
     first();
     const release = await large;
-    expect(budget.weightInUse()).toBe(1000);
+    expect(budget.weightInUse).toBe(1000);
     release();
     (await behind)();
   });
 
   test('one that gives up while waiting lets those behind it in', async () => {
-    const budget = createSemaphore(10);
+    const budget = new Semaphore(10);
     const first = await budget.acquire(never(), 5);
     const controller = new AbortController();
     const large = budget.acquire(controller.signal, 10);
@@ -125,7 +125,7 @@ describe('a budget of bytes', () => {
     (await behind)();
     first();
     first();
-    expect(budget.weightInUse()).toBe(0);
+    expect(budget.weightInUse).toBe(0);
     await expectFailure(budget.acquire(AbortSignal.abort(), 1), 'ABORTED');
   });
 
@@ -137,7 +137,7 @@ describe('a budget of bytes', () => {
           maxLength: 64,
         }),
         async (requests) => {
-          const budget = createSemaphore(20);
+          const budget = new Semaphore(20);
           const order: number[] = [];
           let running = 0;
           const work = requests.map(async ({ sizeBytes, turns, abort }, index) => {
@@ -148,14 +148,14 @@ describe('a budget of bytes', () => {
             if (held === undefined) return;
             running += 1;
             order.push(index);
-            expect(budget.weightInUse() <= 20 || running === 1).toBe(true);
+            expect(budget.weightInUse <= 20 || running === 1).toBe(true);
             for (let turn = 0; turn < turns; turn++) await setImmediate();
             running -= 1;
             held();
           });
           await Promise.all(work);
           expect(order).toEqual(order.toSorted((a, b) => a - b));
-          expect(budget.weightInUse()).toBe(0);
+          expect(budget.weightInUse).toBe(0);
         },
       ),
       { numRuns: 60 },

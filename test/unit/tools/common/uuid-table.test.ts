@@ -2,10 +2,10 @@
 
 import { randomBytes, randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { createUuidTable } from '../../../../src/tools/common/uuid-table.ts';
+import { UuidTable } from '../../../../src/tools/common/uuid-table.ts';
 
 test('keeps what a Map would', () => {
-  const table = createUuidTable();
+  const table = new UuidTable();
   const map = new Map<string, number>();
   for (let index = 0; index < 20_000; index += 1) {
     const uuid = randomUUID();
@@ -25,7 +25,7 @@ test('keeps what a Map would', () => {
 });
 
 test('keeps MD5s with them, and none where there is none', () => {
-  const table = createUuidTable();
+  const table = new UuidTable();
   const md5s = new Map<string, string | undefined>();
   for (let index = 0; index < 20_000; index += 1) {
     const uuid = randomUUID();
@@ -39,7 +39,7 @@ test('keeps MD5s with them, and none where there is none', () => {
 });
 
 test('gives what was never marked', () => {
-  const table = createUuidTable();
+  const table = new UuidTable();
   const uuids = Array.from({ length: 1000 }, () => randomUUID());
   for (const uuid of uuids) table.set(uuid, 1, 0);
   for (const uuid of uuids.slice(0, 990)) table.mark(uuid);
