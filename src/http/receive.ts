@@ -19,7 +19,7 @@ export interface ReceiveOptions {
   /** Refuse an object without a checksum. */
   readonly requireChecksum?: boolean | undefined;
   /** Fetches the rest over other connections when this one is slow. */
-  readonly split?: SplitRead;
+  readonly split?: SplitRead | undefined;
 }
 
 export interface Verifier extends Pick<Checksum, 'update' | 'append'> {

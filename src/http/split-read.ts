@@ -38,12 +38,11 @@ export interface Piece {
 }
 
 export interface SplitOptions {
-  /** Takes bytes in any order. */
+  /** Where it does not take bytes in any order, the first connection stays alone. */
   readonly sink: Sink;
   /** How many other connections may help. */
   readonly helpers: number;
   readonly signal: AbortSignal;
-  now(): number;
   /** Reads a range of one version of the object, retries included. */
   fetch(range: ByteRange, sink: Sink, version: string, signal: AbortSignal): Promise<void>;
 }
@@ -67,6 +66,10 @@ export async function withSplit(
   options: SplitOptions,
   read: (split: SplitRead | undefined) => Promise<void>,
 ): Promise<void> {
+  if (options.sink.anyOrder !== true) {
+    await read(undefined);
+    return;
+  }
   let help: Help | undefined;
   let complete: (() => Promise<boolean>) | undefined;
 
@@ -76,7 +79,7 @@ export async function withSplit(
     help = undefined;
     const { version } = answer;
     if (version === undefined || options.helpers < 1) return receiver;
-    const startMs = options.now();
+    const startMs = performance.now();
     let received = 0;
     return {
       write(chunk) {
@@ -98,7 +101,7 @@ export async function withSplit(
         const isSlow =
           help === undefined &&
           answer.sizeBytes - received >= WORTHWHILE_BYTES &&
-          options.now() - startMs > PATIENCE_MS;
+          performance.now() - startMs > PATIENCE_MS;
         if (isSlow) help = startHelp(options, answer, version, () => received);
       },
       end() {

@@ -26,6 +26,7 @@ import { startProxy } from '../support/forward-proxy.ts';
 import { escapeXml } from '../support/hostile-words.ts';
 import { answerS3, failS3 } from '../support/s3-memory.ts';
 import {
+  answerPage,
   GENUINE,
   hang,
   redirect,
@@ -660,6 +661,12 @@ describe("credentials of the SDK's chain", () => {
           );
       });
       await expectRefusal({}, 'ACCESS_DENIED', message);
+    });
+
+    test('of a gateway that answers in its place', async () => {
+      sts.always(answerPage(502));
+      const words = /gives out no credentials for the role.*status 502, text\/html.*some-filter/;
+      await expectRefusal({}, 'ACCESS_DENIED', words);
     });
 
     test('of a server where nobody listens', async () => {

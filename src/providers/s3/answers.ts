@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What an answer of an S3 server is: whether it is one, whether it is that to our request, and what it says where it is no success.
+// Exchanges with the bucket's server: whether an answer is an S3 server's, whether it is that to our request, and what a refusal says.
 
 import { AnswerError } from '../../http/answer-error.ts';
 import { hasHeaderOf, isPage } from '../../http/foreign-answers.ts';
@@ -38,10 +38,10 @@ export async function exchange(
   return answer;
 }
 
-/** Not those of what stands in front of servers of any kind: CloudFront, API Gateway, the web application firewall. */
+/** Those of CloudFront, API Gateway and the web application firewall do not count: they stand in front of servers of any kind. */
 const HEADERS = /^x-amz-(?!cf-|apigw-|waf-)/;
-/** What the next step needs of the answers that are XML, whatever their root is called (rclone 1.76 has one of its own for the start
- *  of an upload); an error may come with status 200.
+/** An answer in XML has one of these, whatever its root is called (rclone 1.76 has one of its own for the start of an upload). An error may
+ *  come with status 200.
  *  @see https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html */
 const ELEMENTS = [
   'ListBucketResult',
@@ -51,8 +51,7 @@ const ELEMENTS = [
   '<Error>',
 ];
 
-/** Whether an answer is that of an S3 server. Servers other than AWS need not send any x-amz- header, and not all have ETags.
- *  @param isDocument it must say something in XML; else the headers say all */
+/** Whether an answer is an S3 server's. Servers other than AWS may send no x-amz- header, and some send no ETag. */
 function isFromStore(method: string, answer: Answer, isDocument: boolean): boolean {
   const { status, headers, body } = answer;
   const text = Buffer.from(body.buffer, body.byteOffset, body.length);
@@ -60,17 +59,17 @@ function isFromStore(method: string, answer: Answer, isDocument: boolean): boole
   if (isDocument && status < 300) return false;
   if (hasHeaderOf(HEADERS, headers)) return true;
   if (method === 'DELETE' && status < 300) return status === 204;
-  // A HEAD is refused without words. moto 5 has this header, and calls answers without a body text/html.
+  // The refusal of a HEAD has no body. moto 5 has this header, and calls answers without a body text/html.
   if (status >= 400) return headers['x-amzn-requestid'] !== undefined;
-  const isWordless = headers['content-length'] === '0';
-  return headers['etag'] !== undefined && (isWordless || !isPage(headers));
+  const isEmpty = headers['content-length'] === '0';
+  return headers['etag'] !== undefined && (isEmpty || !isPage(headers));
 }
 
-/** What a server has computed of a content, AWS always. */
+/** Computed by the server, always by AWS. */
 const CHECKSUM = 'x-amz-checksum-crc32';
 
-/** By what binds an answer to its request, where it has that: its number, the checksum of what was stored, the name of what is read, the
- *  key of what is not there or was uploaded in parts.
+/** Compares what the answer tells of its request: its number, the checksum of what was stored, the name of what is read, the key of what is
+ *  missing or was uploaded in parts.
  *  @throws TransportError, StorageError for an answer to another request */
 function assertMatches(
   { method, key, headers: sent }: BucketRequest,
@@ -90,9 +89,9 @@ function assertMatches(
   } else if (isDone) {
     const told = headers[`x-amz-meta-${NAME_METADATA}`];
     refuseOtherObject(key, told, 'S3');
-    // An object has its time beside its ETag, an empty one too.
-    const isWordless = headers['content-length'] === '0' && headers['last-modified'] === undefined;
-    if (isWordless && told === undefined) refuse('it is that to a write');
+    // Even an empty object has its time beside its ETag.
+    const isEmpty = headers['content-length'] === '0' && headers['last-modified'] === undefined;
+    if (isEmpty && told === undefined) refuse('it is that to a write');
   }
 }
 
@@ -121,7 +120,7 @@ function isFailure(answer: Answer): boolean {
 
 /** @returns "" where the answer holds no error in XML */
 export function readErrorXml({ body }: Answer): string {
-  // Behind blanks, where the server took its time.
+  // A server that takes its time sends blanks first.
   const start = Buffer.from(body.buffer, body.byteOffset, body.length).indexOf('<Error');
   return start < 0 ? '' : textOf(body, start);
 }
@@ -140,7 +139,7 @@ const MISMATCH: ReadonlySet<string> = new Set([
   'XAmzContentSHA256Mismatch',
   'XAmzContentChecksumMismatch',
 ]);
-/** The second and the third: another request changes the same object at this moment.
+/** OperationAborted and ConditionalRequestConflict: another request changes the object at this moment.
  *  @see https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */
 const TRANSIENT: ReadonlySet<string> = new Set([
   'RequestTimeout',
@@ -149,7 +148,7 @@ const TRANSIENT: ReadonlySet<string> = new Set([
   ...MISMATCH,
 ]);
 
-/** By S3's codes, beside what holds for all servers. */
+/** By S3's own codes. An error with status 200 is repeated like a 500. */
 export function classify(thrown: unknown): RetryReason | undefined {
   if (!(thrown instanceof AnswerError) || thrown.code === undefined) return undefined;
   if (THROTTLING.has(thrown.code)) return 'throttled';

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The check at start. A least-privilege policy allows GetObject, PutObject and DeleteObject under RootPath and nothing else, so
-// neither HeadBucket nor ListBucket can be asked. At AWS, what is permitted is tried without leaving anything: a read of what is not
-// there, a write whose checksum is wrong, a removal of what does not match. Of other servers nobody knows whether they do what they
-// say: there a real object is written, read, written again in parts, and removed.
+// The check at start. A least-privilege policy allows only GetObject, PutObject and DeleteObject under RootPath, so HeadBucket and ListBucket
+// are not asked. At AWS, permissions are tried without leaving anything: by a read of a missing object, a write with a wrong checksum, and
+// a removal with a condition that nothing meets. Other servers may not do what they say: there an object is written, read, written again in
+// parts, and removed.
 
 import { encodeCrc32 } from '../../checksums/checksums.ts';
 import type { Headers, Transport } from '../../http/transport.ts';
@@ -17,14 +17,13 @@ import { S3Client } from './client.ts';
 import type { Credentials } from './credentials.ts';
 import { describeServer, toS3Error } from './errors.ts';
 import { createMultipart, SINGLE_PUT_MAX_BYTES } from './multipart.ts';
-import { type Checksums, readOnce } from './read.ts';
 import type { ObjectRequest, Requests } from './requests.ts';
 import { createSdkLogger } from './sdk-log.ts';
 import type { S3Settings } from './settings.ts';
 
 /** Enough to survive one lost connection or a stumbling server. */
 const CHECK_RETRIES = 2;
-/** Of other bytes than the probe's: servers look at them once they know that the write is permitted. */
+/** They do not match the probe. Servers compare them only once they know that the write is permitted. */
 const WRONG_DIGESTS: Readonly<Record<S3Settings['checksumMode'], Headers>> = {
   WhenSupported: { 'x-amz-checksum-crc32': encodeCrc32(1) },
   WhenRequired: { 'content-md5': Buffer.alloc(16, 1).toString('base64') },
@@ -32,7 +31,7 @@ const WRONG_DIGESTS: Readonly<Record<S3Settings['checksumMode'], Headers>> = {
 const MIB = 1024 * 1024;
 /** For an upload in parts that failed. */
 const CLEANUP_MS = 1_000;
-/** No object has it. In a versioned bucket, a removal without a condition would leave a marker behind. */
+/** No object has it. Without a condition, a removal in a versioned bucket would leave a marker behind. */
 const NO_ETAG = '"none"';
 
 export interface CheckDependencies {
@@ -40,7 +39,6 @@ export interface CheckDependencies {
   readonly transport: Transport;
   readonly log: Logger;
   readonly requests: Requests;
-  readonly checksums: () => Promise<Checksums>;
   readonly credentials: Credentials;
   /** The RootPath. */
   readonly probePrefix: string;
@@ -76,8 +74,9 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
     isCheck: true,
   });
   const key = probeKey(deps.probePrefix);
-  const read = (range: ByteRange | undefined, sink: Sink) =>
-    readOnce({ ...deps, client }, { key, range, sink }, signal);
+  const read = async (range: ByteRange | undefined, sink: Sink) => {
+    await client.send(await requests.get({ key, range, sink }), signal);
+  };
   const write = async (changes: Pick<ObjectRequest, 'headers' | 'maxRetries'> = {}) => {
     const put = await requests.put(key, viewOf(PROBE), signal);
     const headers = { ...put.headers, ...changes.headers };
@@ -95,14 +94,13 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
 
   /** @returns true where a write and a removal would be permitted, though nothing is written or removed */
   async function isPermittedToChange(): Promise<boolean> {
-    // Which keys may be used, only a real write tells.
+    // Only a real write tells which keys of KMS may be used.
     if (settings.serverSideEncryption?.startsWith('aws:kms') === true) return false;
     try {
-      // Others repeat what arrived altered.
       await write({ headers: WRONG_DIGESTS[settings.checksumMode], maxRetries: 0 });
       return false;
     } catch (thrown) {
-      // Permissions come first, the content last.
+      // Servers check permissions first, the content last.
       if (isDenied(thrown)) throw explain('write', thrown);
       if (!isMismatch(thrown)) return false;
     }
@@ -125,7 +123,7 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
     await tryParts();
   }
 
-  /** At some servers it is uploads in parts that fail, and would at the site's first large instance. */
+  /** At some servers only uploads in parts fail. The site's first large instance would find out. */
   async function tryParts(): Promise<void> {
     const multipart = createMultipart({ settings, client, requests, log: deps.log });
     try {
@@ -148,7 +146,7 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
       return true;
     } catch (thrown) {
       const error = toS3Error(thrown, { verb: 'check', key: undefined }, settings);
-      // The key cannot exist: to be told so means that bucket, credentials and permission to read are right.
+      // The key cannot exist. The server says so only if bucket, credentials and the permission to read are right.
       if (error.code === 'NOT_FOUND') return true;
       // Without permission to list, S3 says AccessDenied of a missing object as well as of a forbidden one.
       if (!isDenied(thrown)) throw error;

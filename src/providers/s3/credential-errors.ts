@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What the user is told of a chain that gives no credentials. It is set up by environment variables and AWS's files, so these are
-// what the words are about: the bucket has not been asked.
+// What the user reads when the chain gives no credentials. Environment variables and AWS's files set it up, so the messages are about these.
 
 import type { Variables } from '../../config/environment.ts';
 import { type Explanation, explainTransport } from '../../http/network-errors.ts';
 import { type Answer, TransportError } from '../../http/transport.ts';
 import { asRecord, oneLine, text } from '../../http/words.ts';
 import { readError, wordsOf } from './answers.ts';
-import { SilenceError, STS, STS_ADDRESS } from './credential-places.ts';
+import { NoAnswerError, STS, STS_ADDRESS } from './credential-places.ts';
 import type { CredentialsError } from './credentials.ts';
 
 export function explainCredentials(
   { cause, place, searched }: CredentialsError,
   variables: Variables,
 ): Explanation {
-  const { name: target = STS, settings: addressSetting = STS_ADDRESS } = place?.silent ?? {};
+  const { name: target = STS, settings: addressSetting = STS_ADDRESS } = place?.server ?? {};
   if (cause instanceof TransportError) {
     return explainTransport(cause, {
       section: 'AwsS3Storage',
@@ -25,7 +24,7 @@ export function explainCredentials(
       isCheck: false,
     });
   }
-  if (cause instanceof SilenceError) {
+  if (cause instanceof NoAnswerError) {
     return {
       code: 'TIMEOUT',
       text: `no answer from ${target}; correct ${addressSetting}, or look for a firewall or proxy between`,
@@ -76,7 +75,7 @@ export function explainCredentials(
   };
 }
 
-/** From the answer where there is one: of what is none in its protocol, the SDK repeats words of its parser. */
+/** From the answer where there is one. Of an answer that is not in its protocol, the SDK only reports words of its parser. */
 function readCause(cause: unknown): { readonly name: string; readonly words: string } {
   const { answer } = asRecord(asRecord(cause)['$response']) as { readonly answer?: Answer };
   if (answer !== undefined && answer.status >= 300) {

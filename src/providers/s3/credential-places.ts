@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Where AWS's chain looks for credentials, one place after the other: the SDK's providers in the order of its own chain
-// (@aws-sdk/credential-provider-node 3.972), which forgets what each of them said. Not its fallbacks, by which it starts a program of
-// credential_process that failed a second time, and of a container that refuses says that its address is not valid.
+// The places where AWS's chain looks for credentials: the SDK's providers, in the order of its own chain (@aws-sdk/credential-provider-node
+// 3.972). That chain forgets what each of them said. Its fallbacks are left out: they start a failed program of credential_process a
+// second time, and say of a container that refuses that its address is not valid.
 
 import { access, constants } from 'node:fs/promises';
 import { homedir } from 'node:os';
@@ -24,8 +24,8 @@ export type Credentials = Awaited<ReturnType<Provider>>;
 export interface Place {
   /** Such as "the environment". */
   readonly name: string;
-  /** For as long as it does not answer. */
-  readonly silent: AwaitedServer;
+  /** Who is waited for while `find` takes its time. */
+  readonly server: AwaitedServer;
   find(identity: Identity): Promise<Credentials>;
   /** In a few words, of what `find` threw: why there are none here. Nothing secret. */
   explain(thrown: unknown): string;
@@ -44,27 +44,26 @@ export async function createPlaces(
     await profile(variables, logger),
     webIdentity(variables, logger),
     container(variables, logger),
-    // Whoever has a role of a container must not get that of its host.
+    // A container that has a role must not get that of its host.
     ...(isContainer ? [] : [instance(variables, logger)]),
   ];
 }
 
-/** What another place is asked after. */
+/** The place was not set up, so the next one is asked. */
 class NotSetError extends Error {
   override readonly name = 'NotSetError';
   readonly tryNextLink = true;
 }
 
-/** No word came in time. */
-export class SilenceError extends Error {
-  override readonly name = 'SilenceError';
+export class NoAnswerError extends Error {
+  override readonly name = 'NoAnswerError';
 
   constructor({ name }: AwaitedServer) {
     super(`no answer from ${name}`);
   }
 }
 
-const nobody: AwaitedServer = { name: 'what gives out credentials', settings: undefined };
+const unknownServer: AwaitedServer = { name: 'what gives out credentials', settings: undefined };
 
 function environment(variables: Variables, logger: SdkLogger): Place {
   const missing = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'].filter(
@@ -73,7 +72,7 @@ function environment(variables: Variables, logger: SdkLogger): Place {
   const isPassedBy = isSet(variables['AWS_PROFILE']);
   return {
     name: 'the environment',
-    silent: nobody,
+    server: unknownServer,
     async find() {
       if (isPassedBy || missing.length > 0) throw new NotSetError();
       const { fromEnv } = await import('@aws-sdk/credential-provider-env');
@@ -102,7 +101,7 @@ async function profile(variables: Variables, logger: SdkLogger): Promise<Place> 
   const name = `the profile "${profileName}"${isNamed ? ' that AWS_PROFILE names' : ''}`;
   return {
     name,
-    silent: silentOf(source),
+    server: serverOf(source),
     async find(identity) {
       if (profiles[profileName] === undefined) throw new NotSetError();
       const { fromIni } = await import('@aws-sdk/credential-provider-ini');
@@ -116,7 +115,7 @@ async function profile(variables: Variables, logger: SdkLogger): Promise<Place> 
   };
 }
 
-/** What gives the credentials of a profile in the end. */
+/** Where the credentials of a profile come from, once references to other profiles are followed. */
 type Source = {
   readonly kind: 'process' | 'sso' | 'login' | 'sts' | 'other';
   readonly profile: string;
@@ -147,7 +146,7 @@ function findSource(name: string, profiles: Profiles): Source {
 export const STS = 'the service that gives out temporary credentials (STS)';
 export const STS_ADDRESS = 'the environment variable AWS_ENDPOINT_URL_STS';
 
-function silentOf({ kind, profile, command }: Source): AwaitedServer {
+function serverOf({ kind, profile, command }: Source): AwaitedServer {
   const settings = `the profile "${profile}"`;
   switch (kind) {
     case 'process':
@@ -175,11 +174,11 @@ function programOf(command: string): string {
 
 const MAX_PROGRAM_WORDS = 200;
 
-/** The SDK throws Node's words: "Command failed: " with the whole command, then what the program wrote to stderr. */
+/** @param thrown Node's "Command failed: ", the whole command, and what the program wrote to stderr */
 function explainProcess({ profile, command }: Source, thrown: unknown): string {
   const who = `the program${programOf(command)} that credential_process of the profile "${profile}" names`;
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  if (thrown instanceof SilenceError) return message;
+  if (thrown instanceof NoAnswerError) return message;
   const isFailure = message.startsWith('Command failed: ');
   if (!isFailure) return `${who} gave none: ${withoutArguments(message, command)}`;
   const words = withoutArguments(
@@ -199,7 +198,7 @@ function withoutArguments(words: string, command: string): string {
 }
 
 async function readProfiles(): Promise<Profiles> {
-  // Read anew, since they are corrected while Orthanc runs.
+  // An administrator may correct them while Orthanc runs.
   const { configFile, credentialsFile } = await loadSharedConfigFiles({ ignoreCache: true });
   const profiles: Record<string, Readonly<Record<string, string | undefined>>> = {};
   for (const file of [configFile, credentialsFile]) {
@@ -230,7 +229,7 @@ function webIdentity(variables: Variables, logger: SdkLogger): Place {
   );
   return {
     name: 'web identity',
-    silent: { name: STS, settings: STS_ADDRESS },
+    server: { name: STS, settings: STS_ADDRESS },
     async find(identity) {
       if (missing.length > 0) throw new NotSetError();
       const { fromTokenFile } = await import('@aws-sdk/credential-provider-web-identity');
@@ -250,9 +249,9 @@ function container(variables: Variables, logger: SdkLogger): Place {
   const variable = [relative, full].find((name) => isSet(variables[name]));
   return {
     name: 'a container',
-    silent:
+    server:
       variable === undefined
-        ? nobody
+        ? unknownServer
         : {
             name: `the container's service for credentials, which ${variable} names`,
             settings: variable,
@@ -277,7 +276,7 @@ function instance(variables: Variables, logger: SdkLogger): Place {
   const isOff = isSet(setting) && setting !== 'false';
   return {
     name: "an instance's metadata",
-    silent: { name: "the instance's metadata service", settings: undefined },
+    server: { name: "the instance's metadata service", settings: undefined },
     async find() {
       if (isOff) throw new NotSetError();
       const { fromInstanceMetadata } = await import('@smithy/credential-provider-imds');
@@ -294,7 +293,7 @@ function instance(variables: Variables, logger: SdkLogger): Place {
   };
 }
 
-/** What the parser says quotes the answer, which may be credentials. */
+/** The words of a JSON parser are left out: they quote the answer, which may hold credentials. */
 function wordsOf(thrown: unknown): string {
   if (thrown instanceof SyntaxError) return 'the answer is no JSON';
   return oneLine(thrown instanceof Error ? thrown.message : String(thrown));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Who we are to S3: the keys of the configuration, or what AWS's chain finds.
+// The credentials: the keys of the configuration, or what AWS's chain finds.
 
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
 import { asRecord } from '../../http/words.ts';
@@ -8,25 +8,24 @@ import {
   createPlaces,
   type Credentials as FoundCredentials,
   type Identity,
+  NoAnswerError,
   type Place,
-  SilenceError,
 } from './credential-places.ts';
 import type { SdkLogger } from './sdk-log.ts';
 import type { S3Settings } from './settings.ts';
 
-/** The SDKs' time: what expires within it is asked for anew, and serves until then. */
+/** As in the SDK: credentials that expire within this time are asked for anew, and used until then. */
 const RENEWAL_MS = 5 * 60_000;
 
-/** One for all clients of a store, so that a chain is walked once. */
+/** Shared by all clients of a store, so that the chain is searched once. */
 export interface Credentials {
   /** For the SDK. Throws CredentialsError. */
   readonly provider: NonNullable<S3ClientConfig['credentials']>;
-  /** What has been asked and has not answered. */
+  /** The server that has been asked and has not answered yet. */
   waitsFor(): AwaitedServer | undefined;
 }
 
-/** The chain found no credentials, or could not get them: nothing that the bucket or its server is to blame for. The cause is
- *  what the last place threw. */
+/** The chain has no credentials. The bucket has not been asked. The cause is what the last place threw. */
 export class CredentialsError extends Error {
   override readonly name = 'CredentialsError';
   /** The one that ended the search; undefined: none had any. */
@@ -53,8 +52,8 @@ export function createCredentials(
   let current: FoundCredentials | undefined;
   let asking: Promise<FoundCredentials> | undefined;
   let asked: Place | undefined;
-  // As for connections: whoever gives up must do so within RequestTimeout, so that the operation can say whom it waited for.
-  const patienceMs = Math.max(1, Math.floor(requestTimeoutMs / 4));
+  // As for connections: within RequestTimeout, so that the operation can say what it waited for.
+  const limitMs = Math.max(1, Math.floor(requestTimeoutMs / 4));
 
   async function search(identity: Identity): Promise<FoundCredentials> {
     const searched: string[] = [];
@@ -62,7 +61,7 @@ export function createCredentials(
     for (const place of await createPlaces(process.env, logger)) {
       asked = place;
       try {
-        current = await within(patienceMs, place, identity);
+        current = await within(limitMs, place, identity);
         return current;
       } catch (thrown) {
         cause = thrown;
@@ -79,7 +78,7 @@ export function createCredentials(
   }
 
   return {
-    // The identity is the asking client's; the clients of the chain (STS, SSO) inherit our connections from it.
+    // The identity names the client that asks. Clients of the chain (STS, SSO) inherit our connections from it.
     async provider(identity) {
       const leftMs = timeLeftMs(current);
       if (current !== undefined && leftMs > RENEWAL_MS) return current;
@@ -87,11 +86,11 @@ export function createCredentials(
         asking = undefined;
       });
       if (current === undefined || leftMs <= 0) return await asking;
-      // Nobody waits for it; once they have expired, whoever comes hears of a failure.
+      // Nobody waits for it. Once the old ones have expired, the next request reports its failure.
       asking.catch(() => undefined);
       return current;
     },
-    waitsFor: () => asked?.silent,
+    waitsFor: () => asked?.server,
   };
 }
 
@@ -102,13 +101,13 @@ function timeLeftMs(credentials: FoundCredentials | undefined): number {
 
 async function within(ms: number, place: Place, identity: Identity): Promise<FoundCredentials> {
   let timer: NodeJS.Timeout | undefined;
-  const silence = new Promise<never>((_, reject) => {
+  const timeout = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      reject(new SilenceError(place.silent));
+      reject(new NoAnswerError(place.server));
     }, ms);
   });
   try {
-    return await Promise.race([place.find(identity), silence]);
+    return await Promise.race([place.find(identity), timeout]);
   } finally {
     clearTimeout(timer);
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The one place where what the SDK or the network reports becomes a StorageError.
+// The one place where what S3, the SDK or the network reports becomes a StorageError.
 
 import { StorageError } from '../../errors.ts';
 import { AnswerError } from '../../http/answer-error.ts';
@@ -202,8 +202,8 @@ function explainCode(
   }
 }
 
-/** Older Ceph, appliances and gateways refuse headers and elements that they do not know, each by another code. All that the XML of a
- *  write of ours has beside numbers and ETags are checksums. */
+/** Older Ceph, appliances and gateways refuse headers and elements that they do not know, each by another code. In the XML of our writes
+ *  that can only be checksums. */
 function isOfChecksums(error: AnswerError, { verb }: Operation): boolean {
   const { code = '', status } = error;
   if (status < 400 || status >= 500) return false;
@@ -236,8 +236,8 @@ const WRONG_SIGNATURE: ReadonlySet<string> = new Set([
   'invalidsignatureexception',
 ]);
 
-/** Garage says AccessDenied, of a wrong secret "Invalid signature" and of an unknown key "No such key: GK…"; others have other words.
- *  Only plain ones count. */
+/** Garage says AccessDenied for both, with "Invalid signature" for a wrong secret and "No such key: GK…" for an unknown key. Others have other
+ *  words; only plain ones count. */
 function findWrongKey(error: AnswerError): WrongKey | undefined {
   const { status } = error;
   const code = error.code?.toLowerCase() ?? '';
@@ -278,7 +278,7 @@ function explainWrongKey(key: WrongKey, error: AnswerError, settings: S3Settings
   };
 }
 
-/** A server that knows buckets by the path alone takes what follows the host name for one. */
+/** A server that knows buckets only by the path takes what follows the host name for the bucket. */
 function describeHostStyle({ answer }: AnswerError, settings: S3Settings): string {
   const { endpoint, virtualAddressing, bucketName } = settings;
   if (!virtualAddressing || endpoint === undefined) return '';

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Large contents in parts. Not @aws-sdk/lib-storage: it slices streams into buffers of a part each and gives those to the SDK, so
-// that a pool of ten parts lies in memory; ours reads each part from the body while it is being sent.
+// Large contents in parts. @aws-sdk/lib-storage would hold each part under way in memory; here each is read from the body while it is sent.
 
 import {
   AbortMultipartUploadCommand,
@@ -18,18 +17,19 @@ import type { Body, PutOptions } from '../../store/object-store.ts';
 import { createCleanups } from '../cleanups.ts';
 import { type PartPlan, planParts, sendParts } from '../parts.ts';
 import type { S3Client } from './client.ts';
-import { CRC32_METADATA, type Requests } from './requests.ts';
+import type { Requests } from './requests.ts';
 import type { S3Settings } from './settings.ts';
+import { CRC32_METADATA } from './verifiers.ts';
 
 const MIB = 1024 * 1024;
 /** S3's limits. @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html */
 const LIMITS = { minPartBytes: 5 * MIB, maxParts: 10_000 };
-/** Without UseTransferManager a single PUT is sent up to here: beyond, it has one connection's speed, and a break at its end costs
+/** Without UseTransferManager, contents up to this size are sent by a single PUT. It has one connection's speed, and a break at its end costs
  *  the whole. */
 export const SINGLE_PUT_MAX_BYTES = 64 * MIB;
 const DEFAULT_PART_BYTES = 16 * MIB;
 const DEFAULT_POOL_SIZE = 4;
-/** A failed upload's parts cost storage until they are aborted; worth this much of waiting, not more. */
+/** The parts of a failed upload cost storage until it is aborted. */
 const ABORT_TIMEOUT_MS = 10_000;
 
 export interface Multipart {
@@ -47,13 +47,13 @@ export interface MultipartDependencies {
   readonly log: Logger;
 }
 
-/** What is known of a content before its upload begins, since it is told at its beginning. */
+/** Computed before the upload begins, which takes the checksum of the whole along. */
 interface Checksums {
   readonly parts: readonly number[];
   readonly whole: number;
 }
 
-/** One that has begun. */
+/** An upload that has begun. */
 interface Upload {
   readonly key: string;
   readonly id: string;
@@ -77,7 +77,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
     const input = {
       Bucket: bucket,
       Key: key,
-      // A checksum of the full object, unlike the default of one over the parts' checksums, can be verified by every reader.
+      // Every reader can verify a checksum of the full object. The default is one over the parts' checksums.
       ...(withCrc32 ? ({ ChecksumAlgorithm: 'CRC32', ChecksumType: 'FULL_OBJECT' } as const) : {}),
     };
     const headers = {
@@ -92,7 +92,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
     if (created.UploadId === undefined) {
       throw new StorageError('UNAVAILABLE', `S3 began no multipart upload for "${key}"`, { key });
     }
-    // Servers from before 2025 know no type; for them the checksum of the whole must not be sent at the end.
+    // Servers from before 2025 know no type, and must not get the checksum of the whole at the end.
     const isFullObject = created.ChecksumType === 'FULL_OBJECT';
     return { key, id: created.UploadId, crc32, isFullObject };
   }
@@ -139,7 +139,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
         () => new CompleteMultipartUploadCommand(input),
         signal,
       );
-      // The answer begins before S3 is done, so that its status says nothing.
+      // S3 begins the answer before it is done, so its status says nothing.
       if ((ETag ?? Key ?? Location) === undefined) {
         throw new StorageError(
           'UNAVAILABLE',
@@ -154,7 +154,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
     }
   }
 
-  /** A completion whose answer got lost is repeated, and the repetition may find the upload gone: done, if the object is there. */
+  /** After a lost answer, the repeated completion may find the upload gone. It is done if the object is there. */
   async function isCompleted(
     { key, crc32 }: Upload,
     parts: number,
@@ -215,7 +215,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
   };
 }
 
-/** One pass over the content, which saves one over each part. */
+/** In one pass over the content, which saves one over each part. */
 async function computeChecksums(
   body: Body,
   { partBytes, count }: PartPlan,

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The headers that the settings add to each kind of request, and the checksum that each object takes along.
+// Requests about one object: what the settings add to them, the checksum that each object takes along, and what reads are verified by.
 
 import { encodeCrc32 } from '../../checksums/checksums.ts';
 import { digest, hold } from '../../http/content.ts';
 import { nameOf } from '../../http/mismatched-answers.ts';
+import { type ReceiveOptions, receive } from '../../http/receive.ts';
 import type { ExchangeRequest, Headers } from '../../http/transport.ts';
-import type { Body, ByteRange } from '../../store/object-store.ts';
+import type { Body } from '../../store/object-store.ts';
+import { once } from '../../store/once.ts';
 import type { S3Settings } from './settings.ts';
-
-/** Metadata of an object: the CRC32 of its bytes, by which each read of the whole is verified. Many servers keep no checksum of what was
- *  uploaded in parts, and their ETags need not be MD5s. With hyphens: proxies drop headers with underscores (nginx does by default). */
-export const CRC32_METADATA = 'orthanc-crc32';
+import { CRC32_METADATA, createVerifier, type EtagComparison, loadChecksums } from './verifiers.ts';
 
 /** Metadata of an object: what it is called (mismatched-answers.ts), so that no read takes it for another one. */
 export const NAME_METADATA = 'orthanc-name';
@@ -28,6 +27,12 @@ export interface ObjectRequest extends Partial<Pick<ExchangeRequest, 'content' |
   readonly maxRetries?: number;
 }
 
+export interface Read
+  extends Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'split' | 'requireChecksum'> {
+  /** undefined: it is not compared with its ETag. */
+  readonly etag?: EtagComparison | undefined;
+}
+
 export interface Requests {
   /** Headers of a new object: for a PUT and for CreateMultipartUpload.
    *  @param crc32 of all its bytes */
@@ -42,7 +47,7 @@ export interface Requests {
     signal: AbortSignal,
   ): Promise<ObjectRequest>;
   /** @param headers beside those of every read */
-  get(key: string, range: ByteRange | undefined, headers?: Headers): ObjectRequest;
+  get(read: Read, headers?: Headers): Promise<ObjectRequest>;
 }
 
 export function createRequests(settings: S3Settings): Requests {
@@ -50,6 +55,7 @@ export function createRequests(settings: S3Settings): Requests {
   // TLS keeps the content as it is; over plain HTTP the signature has to.
   const isPlainHttp = settings.endpoint?.startsWith('http:') === true;
   const objectHeaders = headersOfSettings(settings);
+  const loadOnce = once(loadChecksums);
 
   /** Of a content that is sent in one request: its checksum, and what its signature covers. */
   async function describe(body: Body, signal: AbortSignal, knownCrc32?: number) {
@@ -87,15 +93,26 @@ export function createRequests(settings: S3Settings): Requests {
       const query = { partNumber: String(number), uploadId };
       return { method: 'PUT', key, query, headers, content };
     },
-    get: (key, range, headers = {}) => ({
-      method: 'GET',
-      key,
-      headers: {
-        ...(withCrc32 ? { 'x-amz-checksum-mode': 'ENABLED' } : {}),
-        ...(range === undefined ? {} : { range: `bytes=${range.start}-${range.end - 1}` }),
-        ...headers,
-      },
-    }),
+    async get(read, headers) {
+      const { key, range } = read;
+      const checksums = await loadOnce();
+      const options: ReceiveOptions = {
+        ...read,
+        server: 'S3',
+        createVerifier: (answered, isWhole) =>
+          isWhole ? createVerifier(answered, checksums, read.etag) : undefined,
+      };
+      return {
+        method: 'GET',
+        key,
+        headers: {
+          ...(withCrc32 ? { 'x-amz-checksum-mode': 'ENABLED' } : {}),
+          ...(range === undefined ? {} : { range: `bytes=${range.start}-${range.end - 1}` }),
+          ...headers,
+        },
+        receive: (status, answered) => receive(options, status, answered),
+      };
+    },
   };
   return requests;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// EnableAwsSdkLogs: one line per command, built from fields that are known to be harmless. The SDK's own records hold inputs,
-// outputs and error objects with whole requests in them, so they are never printed as they come.
+// EnableAwsSdkLogs: one line per operation, of fields that are known to be harmless. The SDK's own records hold inputs, outputs and error
+// objects with whole requests in them, so they are never printed as they are.
 
 import { asRecord } from '../../http/words.ts';
 import type { Logger } from '../../log.ts';
@@ -13,25 +13,25 @@ export type SdkLogger = Readonly<
 
 const drop = () => undefined;
 
-const silent: SdkLogger = { trace: drop, debug: drop, info: drop, warn: drop, error: drop };
+const noLog: SdkLogger = { trace: drop, debug: drop, info: drop, warn: drop, error: drop };
 
-/** @param isFailureExpected at start, where the check has itself refused: what fails is then no warning */
+/** @param isFailureExpected true for the check at start, which provokes refusals. They are no warnings */
 export function createSdkLogger(
   { enableSdkLogs }: S3Settings,
   log: Logger,
   isFailureExpected = false,
 ): SdkLogger {
-  if (!enableSdkLogs) return silent;
+  if (!enableSdkLogs) return noLog;
   const write = (level: string, print: (line: string) => void) => (record: unknown) => {
     const line = typeof record === 'string' ? record : describeRecord(asRecord(record));
     print(`AWS SDK ${level}: ${line}`);
   };
   const info = (line: string) => log.info(line);
-  // What a failed command means for Orthanc, the operation's own line says; also where the next attempt succeeds, it is no error.
+  // What a failure means for Orthanc is said by the operation's own line.
   const warning = isFailureExpected ? info : (line: string) => log.warning(line);
   return {
     trace: drop,
-    // Which profile files and environment variables it looked for in vain, some thirty lines per client.
+    // Some thirty lines per client about profiles and variables that are not there.
     debug: drop,
     info: write('info', info),
     warn: write('warn', warning),

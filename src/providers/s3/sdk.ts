@@ -37,7 +37,7 @@ interface Unsigned {
  *  @throws StorageError BAD_CONFIG for a multi-region access point */
 export async function resolveTarget({ config }: SdkClient, bucket: string): Promise<Target> {
   const input = { Bucket: bucket, Key: 'key' };
-  // A copy, since the SDK notes what it found.
+  // A copy, because the SDK writes into it.
   const { url, properties } = await getEndpointFromInstructions(input, GetObjectCommand, {
     ...config,
   });
@@ -58,7 +58,7 @@ export async function resolveTarget({ config }: SdkClient, bucket: string): Prom
     async sign(unsigned) {
       const request = { ...unsigned, protocol, hostname, ...(port && { port: Number(port) }) };
       const how = {
-        // What was found out about our clock.
+        // By the server's clock, where that differs from ours.
         signingDate: new Date(Date.now() + config.systemClockOffset),
         signingRegion: scheme.signingRegion,
         signingService: scheme.signingName,

@@ -7,14 +7,13 @@ import { StorageError } from '../../errors.ts';
 import { removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
 import type { ObjectInfo, ObjectStore } from '../../store/object-store.ts';
-import { once } from '../../store/once.ts';
 import { readHead, toObjectStore } from '../operation.ts';
 import { checkBucket } from './check.ts';
 import { S3Client } from './client.ts';
 import { createCredentials } from './credentials.ts';
 import { toS3Error } from './errors.ts';
 import { createMultipart } from './multipart.ts';
-import { createReader, loadChecksums } from './read.ts';
+import { createReader } from './read.ts';
 import { createRequests } from './requests.ts';
 import { createSdkLogger } from './sdk-log.ts';
 import type { S3Settings } from './settings.ts';
@@ -31,9 +30,7 @@ export function createS3Store(settings: S3Settings, deps: StoreDependencies): Ob
   const common = { settings, transport, credentials };
   const client = new S3Client({ ...common, logger, maxRetries, isCheck: false });
   const requests = createRequests(settings);
-  const checksums = once(loadChecksums);
-  const reading = { client, requests, checksums, maxConnections, verifyMd5, probePrefix };
-  const read = createReader(reading);
+  const read = createReader({ client, requests, maxConnections, verifyMd5, probePrefix });
   const multipart = createMultipart({ settings, client, requests, log });
 
   async function listPage(prefix: string, token: string | undefined, signal: AbortSignal) {
@@ -78,7 +75,7 @@ export function createS3Store(settings: S3Settings, deps: StoreDependencies): Ob
     listPage,
 
     check: ({ signal }) =>
-      checkBucket({ ...common, log, requests, checksums, probePrefix, readsSeveralNames }, signal),
+      checkBucket({ ...common, log, requests, probePrefix, readsSeveralNames }, signal),
 
     translate: (thrown, operation) => toS3Error(thrown, operation, settings),
 
