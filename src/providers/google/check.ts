@@ -13,10 +13,11 @@ import type { ObjectStore } from '../../store/object-store.ts';
 import type { Cleanups } from '../cleanups.ts';
 import { probeKey } from '../operation.ts';
 import { PROBE, verifyProbe, withRemoval } from '../probe.ts';
+import { isThrottling, readGranted } from './answers.ts';
 import type { Client } from './client.ts';
 import { CredentialsError } from './credentials.ts';
-import { isRetained, isThrottling, permissionIn, toGoogleError } from './errors.ts';
-import { type Requests, readGranted, removeObject } from './requests.ts';
+import { isRetained, permissionIn, toGoogleError } from './errors.ts';
+import { type Requests, removeObject } from './requests.ts';
 import { tryResumable } from './resumable.ts';
 import type { GoogleSettings } from './settings.ts';
 

@@ -4,12 +4,11 @@
 // @see https://docs.cloud.google.com/storage/docs/json_api/v1
 
 import { AnswerError } from '../../http/answer-error.ts';
-import { hasHeaderOf } from '../../http/foreign-answers.ts';
 import { createRetry, type Retry, type RetryOptions } from '../../http/retry.ts';
 import type { Answer, ExchangeRequest, Headers, Transport } from '../../http/transport.ts';
 import type { AwaitedServer } from '../../store/check-timeout.ts';
+import { isMarked, readRefusal, reasonToRepeat } from './answers.ts';
 import { type Credentials, TOKEN_SERVER } from './credentials.ts';
-import { readRefusal, reasonToRepeat } from './errors.ts';
 
 export interface GoogleRequest
   extends Pick<ExchangeRequest, 'method' | 'path' | 'content' | 'receive' | 'assertMatches'> {
@@ -86,9 +85,4 @@ export function createClient(options: ClientOptions, retries: Retries): Client {
         ? { name: TOKEN_SERVER, settings: undefined }
         : { name: target, settings: 'GoogleCloudStorage.Endpoint' },
   };
-}
-
-/** Has headers of Google's own. */
-export function isMarked({ headers }: Answer): boolean {
-  return hasHeaderOf(/^x-(goog|guploader)-/, headers);
 }

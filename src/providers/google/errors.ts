@@ -2,7 +2,7 @@
 // The one place where what Google, its library or the network reports becomes a StorageError.
 
 import { StorageError } from '../../errors.ts';
-import { AnswerError, type Refusal } from '../../http/answer-error.ts';
+import { AnswerError } from '../../http/answer-error.ts';
 import {
   type Destination,
   type Explanation,
@@ -10,75 +10,21 @@ import {
   explainThrottling,
   explainTransport,
 } from '../../http/network-errors.ts';
-import { failureBeneath, type RetryReason } from '../../http/retry.ts';
-import { type Answer, TransportError } from '../../http/transport.ts';
+import { failureBeneath } from '../../http/retry.ts';
+import { TransportError } from '../../http/transport.ts';
 import {
   asRecord,
   describeClock,
   isSaidOf,
   minutesAhead,
-  oneLine,
-  oneName,
-  readElement,
   rephrase,
   text,
-  textOf,
 } from '../../http/words.ts';
 import { describeFailure, type Operation } from '../operation.ts';
+import { isMismatch, isThrottling } from './answers.ts';
 import { CredentialsError, TOKEN_SERVER } from './credentials.ts';
 import { describePlaces, hideTokens, libraryWords } from './default-credentials.ts';
 import type { GoogleSettings } from './settings.ts';
-
-/** Google's words in an answer that is no success. They are JSON, or XML for a download. A page or plain text has none. */
-export function readRefusal({ body, headers }: Answer): Refusal {
-  const requestId = headers['x-guploader-uploadid'];
-  const error = parseError(Buffer.from(body.buffer, body.byteOffset, body.length).toString('utf8'));
-  if (error !== undefined) return { ...error, requestId };
-  const xml = textOf(body);
-  if (!xml.includes('<Error>')) return { requestId };
-  const words = ['Message', 'Details'].map((name) => readElement(xml, name) ?? '').join(' ');
-  return { code: oneName(readElement(xml, 'Code')), words: oneLine(words), requestId };
-}
-
-function parseError(json: string): Refusal | undefined {
-  try {
-    const value: unknown = JSON.parse(json);
-    // Google's streams answer with a list of one, and other servers with the words alone.
-    const { error } = asRecord(Array.isArray(value) ? value[0] : value);
-    if (typeof error === 'string') return { words: oneLine(error) };
-    const { message, errors, status } = asRecord(error);
-    if (typeof message !== 'string') return undefined;
-    const first: unknown = Array.isArray(errors) ? errors[0] : undefined;
-    const code = oneName(text(asRecord(first)['reason']) ?? text(status));
-    return { code, words: oneLine(message) };
-  } catch {
-    return undefined;
-  }
-}
-
-/** Failures that pass, beside those of all servers. */
-export function reasonToRepeat(thrown: unknown): RetryReason | undefined {
-  if (thrown instanceof AnswerError) {
-    if (isThrottling(thrown)) return 'throttled';
-    return isMismatch(thrown) ? 'transient' : undefined;
-  }
-  // The library has repeated this already, but only within a second.
-  const isOfTokenServer = thrown instanceof CredentialsError && (thrown.status ?? 0) >= 500;
-  return isOfTokenServer ? 'transient' : undefined;
-}
-
-/** Google throttles by 429, and by 403 with a reason. 503 is repeated as with all servers.
- *  @see https://docs.cloud.google.com/storage/docs/json_api/v1/status-codes */
-export function isThrottling(thrown: unknown): boolean {
-  if (!(thrown instanceof AnswerError)) return false;
-  const isLimit = /rateLimitExceeded$/i.test(thrown.code ?? '');
-  return thrown.status === 429 || (thrown.status === 403 && isLimit);
-}
-
-/** The content was altered on its way. */
-function isMismatch(error: AnswerError): boolean {
-  return error.status === 400 && /doesn't match calculated/i.test(error.message);
-}
 
 /** @param target where requests go */
 export function toGoogleError(

@@ -9,8 +9,9 @@ import { type Answer, TransportError } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
 import type { Cleanups } from '../cleanups.ts';
+import { assertMatches, isOfUpload, readSession } from './answers.ts';
 import type { Client } from './client.ts';
-import { assertMatches, isOfUpload, type Requests, readSession, verifyStored } from './requests.ts';
+import { type Requests, verifyStored } from './requests.ts';
 
 /** The server has a part, and wants the rest. */
 const RESUME_INCOMPLETE = 308;

@@ -8,12 +8,13 @@ import { createTransport } from '../../http/transport.ts';
 import type { Body, ObjectStore, PutOptions } from '../../store/object-store.ts';
 import { createCleanups } from '../cleanups.ts';
 import { toObjectStore } from '../operation.ts';
+import { readHead, readPage } from './answers.ts';
 import { checkBucket } from './check.ts';
 import { type Client, createClient } from './client.ts';
 import { anonymous, createCredentials } from './credentials.ts';
 import { isAnonymous, toGoogleError } from './errors.ts';
 import type { ReadOptions } from './receive.ts';
-import { createRequests, readHead, readPage, removeObject, verifyStored } from './requests.ts';
+import { Requests, removeObject, verifyStored } from './requests.ts';
 import { putResumable } from './resumable.ts';
 import type { GoogleSettings } from './settings.ts';
 
@@ -47,7 +48,7 @@ export function createGoogleStore(settings: GoogleSettings, deps: StoreDependenc
 
   async function load() {
     const createChecksum = await loadCrc32c();
-    return createRequests(settings, createChecksum);
+    return new Requests(settings, createChecksum);
   }
 
   async function put(client: Client, key: string, body: Body, options: PutOptions): Promise<void> {
