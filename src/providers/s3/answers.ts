@@ -10,7 +10,6 @@ import {
   refuseOtherObject,
   refuseRepetition,
 } from '../../http/mismatched-answers.ts';
-import type { RetryReason } from '../../http/retry.ts';
 import type { Answer, ExchangeRequest, Transport } from '../../http/transport.ts';
 import { oneLine, oneName, readElement, textOf } from '../../http/words.ts';
 import { NAME_METADATA } from './requests.ts';
@@ -139,22 +138,6 @@ const MISMATCH: ReadonlySet<string> = new Set([
   'XAmzContentSHA256Mismatch',
   'XAmzContentChecksumMismatch',
 ]);
-/** OperationAborted and ConditionalRequestConflict: another request changes the object at this moment.
- *  @see https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */
-const TRANSIENT: ReadonlySet<string> = new Set([
-  'RequestTimeout',
-  'OperationAborted',
-  'ConditionalRequestConflict',
-  ...MISMATCH,
-]);
-
-/** By S3's own codes. An error with status 200 is repeated like a 500. */
-export function classify(thrown: unknown): RetryReason | undefined {
-  if (!(thrown instanceof AnswerError) || thrown.code === undefined) return undefined;
-  if (THROTTLING.has(thrown.code)) return 'throttled';
-  return TRANSIENT.has(thrown.code) || thrown.status < 300 ? 'transient' : undefined;
-}
-
 export function isMismatch(thrown: unknown): boolean {
   return thrown instanceof AnswerError && MISMATCH.has(thrown.code ?? '');
 }

@@ -8,10 +8,10 @@ import {
   type ServiceOutputTypes,
 } from '@aws-sdk/client-s3';
 import { AnswerError } from '../../http/answer-error.ts';
-import { createRetry } from '../../http/retry.ts';
+import { createRetry, type RetryReason } from '../../http/retry.ts';
 import type { Answer, Headers, Transport } from '../../http/transport.ts';
 import { once } from '../../store/once.ts';
-import { classify, exchange, readError } from './answers.ts';
+import { exchange, isMismatch, readError, THROTTLING } from './answers.ts';
 import type { Credentials } from './credentials.ts';
 import { buildQuery, encode, type ObjectRequest } from './requests.ts';
 import { addHeaders, type CallOptions, createHandler, resolveTarget, type Target } from './sdk.ts';
@@ -197,6 +197,18 @@ export class S3Client {
     this.#resolve = this.#resolveOnce();
     return true;
   }
+}
+
+/** OperationAborted and ConditionalRequestConflict: another request changes the object at this moment.
+ *  @see https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html */
+const TRANSIENT = /^(RequestTimeout|OperationAborted|ConditionalRequestConflict)$/;
+
+/** By S3's own codes. An error with status 200 is repeated like a 500. */
+function classify(thrown: unknown): RetryReason | undefined {
+  if (!(thrown instanceof AnswerError) || thrown.code === undefined) return undefined;
+  if (THROTTLING.has(thrown.code)) return 'throttled';
+  const mayPass = TRANSIENT.test(thrown.code) || thrown.status < 300 || isMismatch(thrown);
+  return mayPass ? 'transient' : undefined;
 }
 
 const WRONG_REGION = /^(AuthorizationHeaderMalformed|IllegalLocationConstraintException)$/;
