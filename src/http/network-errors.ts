@@ -11,6 +11,14 @@ export interface Explanation {
   readonly text: string;
 }
 
+export function denied(text: string): Explanation {
+  return { code: 'ACCESS_DENIED', text };
+}
+
+export function badConfig(text: string): Explanation {
+  return { code: 'BAD_CONFIG', text };
+}
+
 /** Whom the request was for. */
 export interface Destination {
   /** The section of the configuration, such as "AwsS3Storage". */
@@ -65,22 +73,20 @@ export function explainTransport(error: TransportError, destination: Destination
     return { code: 'TIMEOUT', text: `${target} stopped answering` };
   }
   if (CERTIFICATE.test(code)) {
-    return { code: 'BAD_CONFIG', text: explainCertificate(error, destination) };
+    return badConfig(explainCertificate(error, destination));
   }
   if (/^(EPROTO|ERR_SSL_)/.test(code) && !error.transient) {
-    return { code: 'BAD_CONFIG', text: explainTls(error, destination) };
+    return badConfig(explainTls(error, destination));
   }
   if (code === 'UND_ERR_PRX_TLS') {
-    return {
-      code: 'BAD_CONFIG',
-      text: `the certificate of the proxy is for another host name; correct ${proxy} (${oneLine(error.message)})`,
-    };
+    return badConfig(
+      `the certificate of the proxy is for another host name; correct ${proxy} (${oneLine(error.message)})`,
+    );
   }
   if (code === 'PROXY_AUTHENTICATION') {
-    return {
-      code: 'BAD_CONFIG',
-      text: `${proxy} asks for a user and a password, or for others; write them into its URL`,
-    };
+    return badConfig(
+      `${proxy} asks for a user and a password, or for others; write them into its URL`,
+    );
   }
   if (code === 'FOREIGN_ANSWER') {
     const stranger = `no store answers at ${target}, but something else does (${error.message})`;
@@ -220,7 +226,7 @@ export function explainStatus(
     case 408:
       return { code: 'TIMEOUT', text: `the server gave up waiting (${said})` };
     case 413:
-      return { code: 'BAD_CONFIG', text: `${tooLarge(destination.bodyLimit)} (${said})` };
+      return badConfig(`${tooLarge(destination.bodyLimit)} (${said})`);
     case 416:
       return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
     case 429:
@@ -269,10 +275,9 @@ export function explainRedirect(
   answer: string,
 ): Explanation {
   if (location === undefined) {
-    return {
-      code: 'BAD_CONFIG',
-      text: `the server sends us elsewhere; does ${addressSetting} name the store, with the right scheme? (${answer})`,
-    };
+    return badConfig(
+      `the server sends us elsewhere; does ${addressSetting} name the store, with the right scheme? (${answer})`,
+    );
   }
   const to = location.startsWith('/') ? undefined : new URL(location);
   const isElsewhere = to !== undefined && to.origin !== (endpoint && new URL(endpoint).origin);
@@ -280,10 +285,9 @@ export function explainRedirect(
   const advice = isElsewhere
     ? `if the store is there, write "${to.protocol}//${host}" into ${addressSetting}`
     : `correct ${addressSetting}`;
-  return {
-    code: 'BAD_CONFIG',
-    text: `the server sends us elsewhere, to "${location}"${isElsewhere ? '' : ' of the same host'}; ${advice}; if that is a page to sign in at, let the gateway pass these requests on (${answer})`,
-  };
+  return badConfig(
+    `the server sends us elsewhere, to "${location}"${isElsewhere ? '' : ' of the same host'}; ${advice}; if that is a page to sign in at, let the gateway pass these requests on (${answer})`,
+  );
 }
 
 /** For refusals that do not say why. @param address a URL */

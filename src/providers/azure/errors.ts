@@ -5,7 +5,9 @@ import { StorageError } from '../../errors.ts';
 import { AnswerError, type Refusal } from '../../http/answer-error.ts';
 import { describeBetween } from '../../http/foreign-answers.ts';
 import {
+  badConfig,
   type Destination,
+  denied,
   type Explanation,
   explainStatus,
   explainTransport,
@@ -126,18 +128,16 @@ function explainToken(thrown: unknown, context: ErrorContext): Explanation | und
     case 'CredentialUnavailableError':
     case 'AggregateAuthenticationError':
     case 'AuthenticationRequiredError':
-      return {
-        code: 'ACCESS_DENIED',
-        text: `no Azure identity was found for AzureBlobStorage.AccountUrl; give this machine a managed identity, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use .ConnectionString (${oneLine(thrown.message, MAX_TOKEN_WORDS)})`,
-      };
+      return denied(
+        `no Azure identity was found for AzureBlobStorage.AccountUrl; give this machine a managed identity, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or use .ConnectionString (${oneLine(thrown.message, MAX_TOKEN_WORDS)})`,
+      );
     case 'AuthenticationError':
-      return {
-        code: 'ACCESS_DENIED',
-        text: `Entra ID refuses the identity behind AzureBlobStorage.AccountUrl; correct what the environment variables AZURE_… say (${oneLine(thrown.message, MAX_TOKEN_WORDS)})`,
-      };
+      return denied(
+        `Entra ID refuses the identity behind AzureBlobStorage.AccountUrl; correct what the environment variables AZURE_… say (${oneLine(thrown.message, MAX_TOKEN_WORDS)})`,
+      );
     default:
       return /AZURE_TOKEN_CREDENTIALS/.test(thrown.message)
-        ? { code: 'BAD_CONFIG', text: firstLine(thrown.message) }
+        ? badConfig(firstLine(thrown.message))
         : undefined;
   }
 }
@@ -155,10 +155,9 @@ function explainCode(
     case 'ConditionNotMet':
       return { code: 'NOT_FOUND', text: 'the object that it was to replace is not there any more' };
     case 'ContainerNotFound':
-      return {
-        code: 'BAD_CONFIG',
-        text: `there is no such container in ${context.origin}; correct AzureBlobStorage.ContainerName, create the container, or set .CreateContainerIfNotExists to true`,
-      };
+      return badConfig(
+        `there is no such container in ${context.origin}; correct AzureBlobStorage.ContainerName, create the container, or set .CreateContainerIfNotExists to true`,
+      );
     case 'ContainerBeingDeleted':
       return {
         code: 'UNAVAILABLE',
@@ -166,88 +165,69 @@ function explainCode(
       };
     case 'ContainerDisabled':
     case 'AccountIsDisabled':
-      return {
-        code: 'ACCESS_DENIED',
-        text: `the storage account is disabled; look at its subscription in the Azure portal (${error.message})`,
-      };
+      return denied(
+        `the storage account is disabled; look at its subscription in the Azure portal (${error.message})`,
+      );
     case 'AuthenticationFailed':
       return explainAuthentication(error, context);
     case 'InvalidAuthenticationInfo':
     case 'NoAuthenticationInformation':
-      return {
-        code: 'ACCESS_DENIED',
-        text: `the account does not accept how the request was signed; correct ${setting} (${error.message})`,
-      };
+      return denied(
+        `the account does not accept how the request was signed; correct ${setting} (${error.message})`,
+      );
     case 'KeyBasedAuthenticationNotPermitted':
-      return {
-        code: 'ACCESS_DENIED',
-        text: 'the account permits no access by key; use AzureBlobStorage.AccountUrl with an identity instead of .ConnectionString',
-      };
+      return denied(
+        'the account permits no access by key; use AzureBlobStorage.AccountUrl with an identity instead of .ConnectionString',
+      );
     case 'AuthorizationFailure':
     case 'AuthorizationSourceIPMismatch':
-      return {
-        code: 'ACCESS_DENIED',
-        text: `the account refuses requests from this network${
+      return denied(
+        `the account refuses requests from this network${
           context.access.kind === 'sas' ? ' or with this signature' : ''
         }; allow this machine in the account's firewall ("Networking") or use a private endpoint, and see that ${setting} is right (${error.message})`,
-      };
+      );
     case 'AuthorizationPermissionMismatch':
     case 'InsufficientAccountPermissions':
     case 'AuthorizationServiceMismatch':
     case 'AuthorizationResourceTypeMismatch':
     case 'UnauthorizedBlobOverwrite':
-      return { code: 'ACCESS_DENIED', text: explainPermission(operation, context) };
+      return denied(explainPermission(operation, context));
     case 'AuthorizationProtocolMismatch':
     case 'AccountRequiresHttps':
-      return {
-        code: 'BAD_CONFIG',
-        text: `the account demands TLS; write "https" in ${setting}`,
-      };
+      return badConfig(`the account demands TLS; write "https" in ${setting}`);
     case 'PublicAccessNotPermitted':
     case 'ResourceNotFound':
-      return {
-        code: 'BAD_CONFIG',
-        text: `${context.origin} knows no such account or container; correct ${setting} (${error.message})`,
-      };
+      return badConfig(
+        `${context.origin} knows no such account or container; correct ${setting} (${error.message})`,
+      );
     case 'InvalidUri':
     case 'InvalidResourceName':
     case 'OutOfRangeInput':
-      return {
-        code: 'BAD_CONFIG',
-        text: `the account does not understand the address of the object; correct ${setting}, AzureBlobStorage.ContainerName or .RootPath (${error.message})`,
-      };
+      return badConfig(
+        `the account does not understand the address of the object; correct ${setting}, AzureBlobStorage.ContainerName or .RootPath (${error.message})`,
+      );
     case 'BlobArchived':
     case 'BlobBeingRehydrated':
-      return {
-        code: 'ACCESS_DENIED',
-        text:
-          error.code === 'BlobArchived'
-            ? 'the object is in the Archive tier; rehydrate it first (change its tier to Hot, Cool or Cold; this takes hours), or keep the container from archiving'
-            : 'the object is being brought back from the Archive tier, which takes hours',
-      };
+      return denied(
+        error.code === 'BlobArchived'
+          ? 'the object is in the Archive tier; rehydrate it first (change its tier to Hot, Cool or Cold; this takes hours), or keep the container from archiving'
+          : 'the object is being brought back from the Archive tier, which takes hours',
+      );
     case 'InvalidBlobTier':
     case 'BlobAccessTierNotSupportedForAccountType':
-      return {
-        code: 'BAD_CONFIG',
-        text: `the account does not know AzureBlobStorage.AccessTier "${settings.accessTier ?? ''}" (${error.message})`,
-      };
+      return badConfig(
+        `the account does not know AzureBlobStorage.AccessTier "${settings.accessTier ?? ''}" (${error.message})`,
+      );
     case 'BlobImmutableDueToPolicy':
-      return {
-        code: 'ACCESS_DENIED',
-        text: "a policy of the container's keeps the object as it is (immutability, legal hold)",
-      };
+      return denied(
+        "a policy of the container's keeps the object as it is (immutability, legal hold)",
+      );
     case 'SnapshotsPresent':
-      return {
-        code: 'ACCESS_DENIED',
-        text: 'the object has snapshots, which this plugin did not make; delete them first',
-      };
+      return denied('the object has snapshots, which this plugin did not make; delete them first');
     case 'LeaseIdMissing':
-      return { code: 'ACCESS_DENIED', text: 'somebody holds a lease on the object; break it' };
+      return denied('somebody holds a lease on the object; break it');
     case 'InvalidBlobType':
-      return {
-        code: 'ACCESS_DENIED',
-        text: 'there is an object of another kind (page or append blob) under this name',
-      };
+      return denied('there is an object of another kind (page or append blob) under this name');
     case 'InvalidRange':
       return { code: 'BAD_RANGE', text: 'the range lies outside the object' };
     case 'Md5Mismatch':
@@ -277,24 +257,19 @@ function explainAuthentication(error: AnswerError, context: ErrorContext): Expla
   // Not shown, since it quotes what was signed.
   const detail = readElement(textOf(error.answer.body), 'AuthenticationErrorDetail') ?? '';
   if (access.kind === 'sas') {
-    return { code: 'ACCESS_DENIED', text: `${describeSignature(access, skew)}` };
+    return denied(`${describeSignature(access, skew)}`);
   }
   if (skew !== undefined || /date header/i.test(detail)) {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `${skew ?? describeClock(undefined)}; set this machine's clock (NTP)`,
-    };
+    return denied(`${skew ?? describeClock(undefined)}; set this machine's clock (NTP)`);
   }
   const proxy = createProxyChoice(context.settings.proxies)(context.origin);
   return access.kind === 'key'
-    ? {
-        code: 'ACCESS_DENIED',
-        text: `the account key is wrong, or something between changes the requests; correct AccountName= and AccountKey= in AzureBlobStorage.ConnectionString (a rotated key is another key), or have proxies and gateways pass path and headers on as they are${describeBetween(error.headers, proxy?.setting)}`,
-      }
-    : {
-        code: 'ACCESS_DENIED',
-        text: "the account does not accept the identity's token; AzureBlobStorage.AccountUrl must belong to the identity's tenant",
-      };
+    ? denied(
+        `the account key is wrong, or something between changes the requests; correct AccountName= and AccountKey= in AzureBlobStorage.ConnectionString (a rotated key is another key), or have proxies and gateways pass path and headers on as they are${describeBetween(error.headers, proxy?.setting)}`,
+      )
+    : denied(
+        "the account does not accept the identity's token; AzureBlobStorage.AccountUrl must belong to the identity's tenant",
+      );
 }
 
 function describeSignature(
@@ -355,16 +330,12 @@ function explainDenial(
 ): Explanation | undefined {
   const setting = accountSetting(settings);
   if (status === 401 || status === 403) {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `access is denied; see that ${setting} is right (${said})`,
-    };
+    return denied(`access is denied; see that ${setting} is right (${said})`);
   }
   if (status !== 404) return undefined;
-  return {
-    code: 'BAD_CONFIG',
-    text: `what answers at ${origin} is no Azure Blob service; correct ${setting} (${said})`,
-  };
+  return badConfig(
+    `what answers at ${origin} is no Azure Blob service; correct ${setting} (${said})`,
+  );
 }
 
 /** One sentence for each kind of credential that was tried. */

@@ -4,7 +4,9 @@
 import { StorageError } from '../../errors.ts';
 import { AnswerError } from '../../http/answer-error.ts';
 import {
+  badConfig,
   type Destination,
+  denied,
   type Explanation,
   explainStatus,
   explainThrottling,
@@ -138,10 +140,9 @@ function explainAnswer(
 const BODY_LIMIT = ' to the size of the largest file';
 
 function explainOtherServer(answer: string): Explanation {
-  return {
-    code: 'BAD_CONFIG',
-    text: `what answers is no server of Google Cloud Storage; correct GoogleCloudStorage.Endpoint (${answer})`,
-  };
+  return badConfig(
+    `what answers is no server of Google Cloud Storage; correct GoogleCloudStorage.Endpoint (${answer})`,
+  );
 }
 
 function explainBadRequest(
@@ -151,25 +152,22 @@ function explainBadRequest(
 ): Explanation | undefined {
   const { message } = error;
   if (/requester pays/i.test(message)) {
-    return {
-      code: 'BAD_CONFIG',
-      text: `the bucket lets the requester pay; name the project that pays as "quota_project_id" in the file GoogleCloudStorage.ServiceAccountFile, or without that file in the environment variable GOOGLE_CLOUD_QUOTA_PROJECT (${answer})`,
-    };
+    return badConfig(
+      `the bucket lets the requester pay; name the project that pays as "quota_project_id" in the file GoogleCloudStorage.ServiceAccountFile, or without that file in the environment variable GOOGLE_CLOUD_QUOTA_PROJECT (${answer})`,
+    );
   }
   if (/invalid bucket name/i.test(message)) {
-    return { code: 'BAD_CONFIG', text: 'GoogleCloudStorage.BucketName is not a valid bucket name' };
+    return badConfig('GoogleCloudStorage.BucketName is not a valid bucket name');
   }
   if (/storage ?class/i.test(message)) {
-    return {
-      code: 'BAD_CONFIG',
-      text: `the server does not take GoogleCloudStorage.StorageClass "${settings.storageClass ?? ''}" (${answer})`,
-    };
+    return badConfig(
+      `the server does not take GoogleCloudStorage.StorageClass "${settings.storageClass ?? ''}" (${answer})`,
+    );
   }
   if (/plain http|https port/i.test(message)) {
-    return {
-      code: 'BAD_CONFIG',
-      text: `the server expects TLS; write "https://" in GoogleCloudStorage.Endpoint (${answer})`,
-    };
+    return badConfig(
+      `the server expects TLS; write "https://" in GoogleCloudStorage.Endpoint (${answer})`,
+    );
   }
   return undefined;
 }
@@ -180,15 +178,13 @@ function explainUnauthorized(
   settings: GoogleSettings,
 ): Explanation {
   if (isAnonymous(settings)) {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `the server asks for credentials, and none are sent over plain HTTP unless GoogleCloudStorage.ServiceAccountFile names them; set it, or write "https://" in .Endpoint (${answer})`,
-    };
+    return denied(
+      `the server asks for credentials, and none are sent over plain HTTP unless GoogleCloudStorage.ServiceAccountFile names them; set it, or write "https://" in .Endpoint (${answer})`,
+    );
   }
-  return {
-    code: 'ACCESS_DENIED',
-    text: `the server does not accept the token for ${source(settings)}${describeSkew(error.serverTime)} (${answer})`,
-  };
+  return denied(
+    `the server does not accept the token for ${source(settings)}${describeSkew(error.serverTime)} (${answer})`,
+  );
 }
 
 function explainForbidden(
@@ -200,46 +196,39 @@ function explainForbidden(
   const { message, code = '' } = error;
   if (isUnlisted(error, operation)) return { code: 'NOT_FOUND', text: 'there is no such object' };
   if (/billing/i.test(message) || code === 'accountDisabled') {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `the bucket's project has no active billing account; activate billing in the Google Cloud console (${answer})`,
-    };
+    return denied(
+      `the bucket's project has no active billing account; activate billing in the Google Cloud console (${answer})`,
+    );
   }
   if (code === 'accessNotConfigured' || /has not been used in project|is disabled/i.test(message)) {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `the Cloud Storage API is not enabled in the credentials' project; enable storage.googleapis.com there (${answer})`,
-    };
+    return denied(
+      `the Cloud Storage API is not enabled in the credentials' project; enable storage.googleapis.com there (${answer})`,
+    );
   }
   if (isRetained(error)) {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `the bucket keeps its objects for a time (retention policy or hold), and the object can be neither removed nor replaced before (${answer})`,
-    };
+    return denied(
+      `the bucket keeps its objects for a time (retention policy or hold), and the object can be neither removed nor replaced before (${answer})`,
+    );
   }
   if (/vpcServiceControls|organization's policy/i.test(`${code} ${message}`)) {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `VPC Service Controls forbid access from here; add this machine's network or the service account to the perimeter (${answer})`,
-    };
+    return denied(
+      `VPC Service Controls forbid access from here; add this machine's network or the service account to the perimeter (${answer})`,
+    );
   }
   if (/insufficient authentication scopes|scope/i.test(message)) {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `this machine's access scopes do not include writing to Cloud Storage; give the instance the scope "cloud-platform" (${answer})`,
-    };
+    return denied(
+      `this machine's access scopes do not include writing to Cloud Storage; give the instance the scope "cloud-platform" (${answer})`,
+    );
   }
   if (/serviceusage\.services\.use|USER_PROJECT_DENIED/i.test(`${code} ${message}`)) {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `the credentials may not use the project that is to pay; allow serviceusage.services.use there (role Service Usage Consumer), or correct GOOGLE_CLOUD_QUOTA_PROJECT (${answer})`,
-    };
+    return denied(
+      `the credentials may not use the project that is to pay; allow serviceusage.services.use there (role Service Usage Consumer), or correct GOOGLE_CLOUD_QUOTA_PROJECT (${answer})`,
+    );
   }
   const permission = permissionIn(error) ?? permissionFor(operation.verb);
-  return {
-    code: 'ACCESS_DENIED',
-    text: `access is denied to ${source(settings)}; allow ${permission} on the bucket, with RootPath in its condition if it has one (${answer})`,
-  };
+  return denied(
+    `access is denied to ${source(settings)}; allow ${permission} on the bucket, with RootPath in its condition if it has one (${answer})`,
+  );
 }
 
 function explainNotFound(
@@ -259,10 +248,9 @@ function explainNotFound(
     return { code: 'NOT_FOUND', text: 'there is no such object' };
   }
   const where = settings.endpoint === undefined ? '' : ' or .Endpoint';
-  return {
-    code: 'BAD_CONFIG',
-    text: `there is no such bucket; correct GoogleCloudStorage.BucketName${where}, or create the bucket (${answer})`,
-  };
+  return badConfig(
+    `there is no such bucket; correct GoogleCloudStorage.BucketName${where}, or create the bucket (${answer})`,
+  );
 }
 
 const NO_LONGER = /(does not|doesn't) exist/i;
@@ -320,46 +308,39 @@ function explainCredentials(
   const { error, error_description: description } = readOauth(cause);
   const words = hideTokens([error, description].filter((word) => word !== undefined).join(': '));
   if (/could not load the default credentials/i.test(message)) {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `no credentials were found: ${describePlaces()}; set GoogleCloudStorage.ServiceAccountFile, or provide GOOGLE_APPLICATION_CREDENTIALS, or run on Google Cloud with a service account (an emulator without credentials needs "http://" in .Endpoint)`,
-    };
+    return denied(
+      `no credentials were found: ${describePlaces()}; set GoogleCloudStorage.ServiceAccountFile, or provide GOOGLE_APPLICATION_CREDENTIALS, or run on Google Cloud with a service account (an emulator without credentials needs "http://" in .Endpoint)`,
+    );
   }
   if (/GOOGLE_APPLICATION_CREDENTIALS/.test(message)) {
-    return {
-      code: 'BAD_CONFIG',
-      text: `the file that GOOGLE_APPLICATION_CREDENTIALS names cannot be used; correct the variable, or set GoogleCloudStorage.ServiceAccountFile (${message})`,
-    };
+    return badConfig(
+      `the file that GOOGLE_APPLICATION_CREDENTIALS names cannot be used; correct the variable, or set GoogleCloudStorage.ServiceAccountFile (${message})`,
+    );
   }
   if (/reasonable timeframe|iat and exp|token used too early/i.test(words)) {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `${describeClock(minutesAhead(readDate(cause)), "Google's")}; set this machine's clock (NTP) (${words})`,
-    };
+    return denied(
+      `${describeClock(minutesAhead(readDate(cause)), "Google's")}; set this machine's clock (NTP) (${words})`,
+    );
   }
   if (/invalid jwt signature|invalid signature/i.test(words)) {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `the key in ${source(settings)} is revoked or deleted; create a new one (${words})`,
-    };
+    return denied(
+      `the key in ${source(settings)} is revoked or deleted; create a new one (${words})`,
+    );
   }
   if (/account not found|account has been deleted|account_disabled|disabled/i.test(words)) {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `the service account of ${source(settings)} is deleted or disabled; enable it, or use another one (${words})`,
-    };
+    return denied(
+      `the service account of ${source(settings)} is deleted or disabled; enable it, or use another one (${words})`,
+    );
   }
   if (error === 'invalid_grant' || error === 'invalid_rapt') {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `${source(settings)} is expired or revoked, or this machine's clock is off; renew it (a user's by "gcloud auth application-default login"), and check the clock (${words})`,
-    };
+    return denied(
+      `${source(settings)} is expired or revoked, or this machine's clock is off; renew it (a user's by "gcloud auth application-default login"), and check the clock (${words})`,
+    );
   }
   if (status === 404) {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `this machine has no service account, or the one to impersonate does not exist; attach one, or set GoogleCloudStorage.ServiceAccountFile (${message})`,
-    };
+    return denied(
+      `this machine has no service account, or the one to impersonate does not exist; attach one, or set GoogleCloudStorage.ServiceAccountFile (${message})`,
+    );
   }
   if (status !== undefined && status >= 500) {
     return {
@@ -367,10 +348,7 @@ function explainCredentials(
       text: `the server that gives the token failed (status ${status}: ${words || message})`,
     };
   }
-  return {
-    code: 'ACCESS_DENIED',
-    text: `no token could be had for ${source(settings)} (${words || message})`,
-  };
+  return denied(`no token could be had for ${source(settings)} (${words || message})`);
 }
 
 /** The error of RFC 6749, section 5.2. Google's other servers nest it. */

@@ -2,7 +2,7 @@
 // What the user reads when the chain gives no credentials. Environment variables and AWS's files set it up, so the messages are about these.
 
 import type { Variables } from '../../config/environment.ts';
-import { type Explanation, explainTransport } from '../../http/network-errors.ts';
+import { denied, type Explanation, explainTransport } from '../../http/network-errors.ts';
 import { type Answer, TransportError } from '../../http/transport.ts';
 import { asRecord, oneLine, text } from '../../http/words.ts';
 import { readError, wordsOf } from './answers.ts';
@@ -31,10 +31,9 @@ export function explainCredentials(
     };
   }
   if (place === undefined) {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `no credentials were found; looked at ${searched.join('; ')}. Set AwsS3Storage.AccessKey and .SecretKey, or correct one of these`,
-    };
+    return denied(
+      `no credentials were found; looked at ${searched.join('; ')}. Set AwsS3Storage.AccessKey and .SecretKey, or correct one of these`,
+    );
   }
   const { name, words } = readCause(cause);
   const answer = `${name}: ${words}`;
@@ -44,35 +43,28 @@ export function explainCredentials(
     case 'CredentialsProviderError':
     case 'TokenProviderError':
     case 'SyntaxError':
-      return {
-        code: 'ACCESS_DENIED',
-        text: `no credentials from ${searched.at(-1) ?? place.name}`,
-      };
+      return denied(`no credentials from ${searched.at(-1) ?? place.name}`);
     case 'ExpiredToken':
     case 'ExpiredTokenException':
-      return {
-        code: 'ACCESS_DENIED',
-        text: `the identity's token has expired; see to what renews ${describeToken(variables)} (${answer})`,
-      };
+      return denied(
+        `the identity's token has expired; see to what renews ${describeToken(variables)} (${answer})`,
+      );
     case 'AccessDenied':
     case 'AccessDeniedException':
     case 'InvalidIdentityToken':
     case 'InvalidIdentityTokenException':
-      return {
-        code: 'ACCESS_DENIED',
-        text: `AWS gives out no credentials${whose}; correct the role's trust policy, its identity provider, or what writes ${describeToken(variables)} (${answer})`,
-      };
+      return denied(
+        `AWS gives out no credentials${whose}; correct the role's trust policy, its identity provider, or what writes ${describeToken(variables)} (${answer})`,
+      );
     default:
       break;
   }
   const path = text(asRecord(cause)['path']);
-  return {
-    code: 'ACCESS_DENIED',
-    text:
-      path === undefined
-        ? `AWS gives out no credentials${whose} (${answer})`
-        : `the file "${path}", which credentials are to come from, cannot be read; correct ${namesOf(path, variables)} (${words})`,
-  };
+  return denied(
+    path === undefined
+      ? `AWS gives out no credentials${whose} (${answer})`
+      : `the file "${path}", which credentials are to come from, cannot be read; correct ${namesOf(path, variables)} (${words})`,
+  );
 }
 
 /** From the answer where there is one. Of an answer that is not in its protocol, the SDK only reports words of its parser. */

@@ -5,7 +5,9 @@ import { StorageError } from '../../errors.ts';
 import { AnswerError } from '../../http/answer-error.ts';
 import { describeBetween } from '../../http/foreign-answers.ts';
 import {
+  badConfig,
   type Destination,
+  denied,
   type Explanation,
   explainRedirect,
   explainStatus,
@@ -92,59 +94,52 @@ function explainCode(
         text: 'the server has no such upload in parts any more; a lifecycle rule, another program or the server itself has ended it',
       };
     case 'NoSuchBucket':
-      return {
-        code: 'BAD_CONFIG',
-        text: `there is no such bucket; correct AwsS3Storage.BucketName, or create the bucket${where(settings)}${describeHostStyle(error, settings)}`,
-      };
+      return badConfig(
+        `there is no such bucket; correct AwsS3Storage.BucketName, or create the bucket${where(settings)}${describeHostStyle(error, settings)}`,
+      );
     case 'InvalidBucketName':
-      return {
-        code: 'BAD_CONFIG',
-        text: `AwsS3Storage.BucketName is not a valid bucket name${describeHostStyle(error, settings)}`,
-      };
+      return badConfig(
+        `AwsS3Storage.BucketName is not a valid bucket name${describeHostStyle(error, settings)}`,
+      );
     // Of Aliyun OSS, Tencent COS, Huawei OBS and Volcengine TOS, which know the bucket by the host name alone.
     case 'SecondLevelDomainForbidden':
     case 'PathStyleDomainForbidden':
     case 'VirtualHostDomainRequired':
     case 'InvalidPathAccess':
-      return {
-        code: 'BAD_CONFIG',
-        text: `the server wants the bucket in the host name; set AwsS3Storage.VirtualAddressing to true, and ${settings.endpointSetting} to a host name without the bucket (${said})`,
-      };
+      return badConfig(
+        `the server wants the bucket in the host name; set AwsS3Storage.VirtualAddressing to true, and ${settings.endpointSetting} to a host name without the bucket (${said})`,
+      );
     case 'InvalidToken':
     case 'ExpiredToken':
     case 'ExpiredTokenException':
     case 'TokenRefreshRequired':
-      return {
-        code: 'ACCESS_DENIED',
-        text: 'the temporary credentials have expired; renew what provides them (role, profile, or environment)',
-      };
+      return denied(
+        'the temporary credentials have expired; renew what provides them (role, profile, or environment)',
+      );
     case 'RequestTimeTooSkewed':
     case 'RequestExpired':
     case 'RequestInTheFuture':
-      return {
-        code: 'ACCESS_DENIED',
-        text: `${describeClock(minutesAhead(error.serverTime))}; set this machine's clock (NTP)`,
-      };
+      return denied(
+        `${describeClock(minutesAhead(error.serverTime))}; set this machine's clock (NTP)`,
+      );
     case 'PermanentRedirect':
     case 'TemporaryRedirect':
     case 'Redirect':
       return explainElsewhere(error, settings);
     case 'AuthorizationHeaderMalformed':
     case 'IllegalLocationConstraintException':
-      return { code: 'BAD_CONFIG', text: describeRegion(error, settings) };
+      return badConfig(describeRegion(error, settings));
     case 'AccessDenied':
     case 'Forbidden':
     case 'AllAccessDisabled':
     case 'AccountProblem':
-      return {
-        code: 'ACCESS_DENIED',
-        text: `access is denied to these credentials; allow ${permission(operation.verb)} (${words})${describeHostStyle(error, settings)}`,
-      };
+      return denied(
+        `access is denied to these credentials; allow ${permission(operation.verb)} (${words})${describeHostStyle(error, settings)}`,
+      );
     case 'InvalidObjectState':
-      return {
-        code: 'ACCESS_DENIED',
-        text: 'the object is archived (Glacier or Deep Archive); restore it first, or keep the bucket from archiving',
-      };
+      return denied(
+        'the object is archived (Glacier or Deep Archive); restore it first, or keep the bucket from archiving',
+      );
     case 'PreconditionFailed':
       return operation.verb === 'write'
         ? { code: 'NOT_FOUND', text: 'the object that it was to replace is not there any more' }
@@ -170,34 +165,28 @@ function explainCode(
         }`,
       };
     case 'InvalidStorageClass':
-      return {
-        code: 'BAD_CONFIG',
-        text: `the server does not know AwsS3Storage.StorageClass "${settings.storageClass ?? ''}"`,
-      };
+      return badConfig(
+        `the server does not know AwsS3Storage.StorageClass "${settings.storageClass ?? ''}"`,
+      );
     case 'InvalidTag':
-      return { code: 'BAD_CONFIG', text: `the server refuses AwsS3Storage.Tags (${words})` };
+      return badConfig(`the server refuses AwsS3Storage.Tags (${words})`);
     case 'KMS.DisabledException':
     case 'KMS.NotFoundException':
     case 'KMS.InvalidStateException':
     case 'KMS.KMSInvalidStateException':
     case 'KMSInvalidStateException':
-      return {
-        code: 'BAD_CONFIG',
-        text: `the key AwsS3Storage.KmsKeyId cannot be used (${words})`,
-      };
+      return badConfig(`the key AwsS3Storage.KmsKeyId cannot be used (${words})`);
     case 'NotImplemented':
-      return {
-        code: 'BAD_CONFIG',
-        text: `the server does not support what was asked (${words})${describeChecksumMode(';', settings)}`,
-      };
+      return badConfig(
+        `the server does not support what was asked (${words})${describeChecksumMode(';', settings)}`,
+      );
     case 'RequestTimeout':
       return { code: 'TIMEOUT', text: 'the server gave up waiting for the request' };
     default:
       return isOfChecksums(error, operation) && settings.checksumMode === 'WhenSupported'
-        ? {
-            code: 'BAD_CONFIG',
-            text: `the server refuses the checksum that is sent along (${said})${describeChecksumMode(';', settings)}`,
-          }
+        ? badConfig(
+            `the server refuses the checksum that is sent along (${said})${describeChecksumMode(';', settings)}`,
+          )
         : undefined;
   }
 }
@@ -266,16 +255,14 @@ const NO_MATCH = /\b(does not match|doesn't match|not match|mismatch)/i;
 
 function explainWrongKey(key: WrongKey, error: AnswerError, settings: S3Settings): Explanation {
   if (key === 'access key') {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `the server does not know the access key; correct ${sourceOf('AwsS3Storage.AccessKey', settings)}`,
-    };
+    return denied(
+      `the server does not know the access key; correct ${sourceOf('AwsS3Storage.AccessKey', settings)}`,
+    );
   }
   const proxy = createProxyChoice(settings.proxies)(settings.endpoint ?? 'https://amazonaws.com');
-  return {
-    code: 'ACCESS_DENIED',
-    text: `the secret key does not belong to the access key, or something between changes the requests; correct ${sourceOf('AwsS3Storage.SecretKey', settings)}, or have proxies and gateways pass host name, path and headers on as they are${describeBetween(error.headers, proxy?.setting)}`,
-  };
+  return denied(
+    `the secret key does not belong to the access key, or something between changes the requests; correct ${sourceOf('AwsS3Storage.SecretKey', settings)}, or have proxies and gateways pass host name, path and headers on as they are${describeBetween(error.headers, proxy?.setting)}`,
+  );
 }
 
 /** A server that knows buckets only by the path takes what follows the host name for the bucket. */
@@ -301,22 +288,20 @@ function explainCodeless(
 ): Explanation | undefined {
   const { status, said: answer } = error;
   if (status === 400 && regionOf(error) !== undefined) {
-    return { code: 'BAD_CONFIG', text: describeRegion(error, settings) };
+    return badConfig(describeRegion(error, settings));
   }
   if (status >= 300 && status < 400) return explainElsewhere(error, settings);
   if (status === 401 || status === 403) {
-    return {
-      code: 'ACCESS_DENIED',
-      text: `access is denied to these credentials; allow ${permission(verb)}, or look at ${settings.endpointSetting} (${answer})`,
-    };
+    return denied(
+      `access is denied to these credentials; allow ${permission(verb)}, or look at ${settings.endpointSetting} (${answer})`,
+    );
   }
   if (status !== 404) return undefined;
   return verb === 'look up'
     ? { code: 'NOT_FOUND', text: 'there is no such object' }
-    : {
-        code: 'BAD_CONFIG',
-        text: `what answers is no S3 server, or has no such bucket; correct ${settings.endpointSetting}, AwsS3Storage.BucketName, or .VirtualAddressing (${answer})`,
-      };
+    : badConfig(
+        `what answers is no S3 server, or has no such bucket; correct ${settings.endpointSetting}, AwsS3Storage.BucketName, or .VirtualAddressing (${answer})`,
+      );
 }
 
 export function describeServer({ endpoint, region }: S3Settings): string {
@@ -353,7 +338,7 @@ function explainElsewhere(error: AnswerError, settings: S3Settings): Explanation
   const isOtherRegion = region !== undefined && region !== settings.region;
   const isOfS3 =
     endpointOf(error) !== undefined || (code.endsWith('Redirect') && location === undefined);
-  if (isOtherRegion || isOfS3) return { code: 'BAD_CONFIG', text: describeRegion(error, settings) };
+  if (isOtherRegion || isOfS3) return badConfig(describeRegion(error, settings));
   const bucket = virtualAddressing ? { bucket: bucketName } : {};
   return explainRedirect(location, { endpoint, addressSetting: endpointSetting, ...bucket }, said);
 }
