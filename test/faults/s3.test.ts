@@ -64,6 +64,7 @@ describe('S3', () => {
     passing: [
       ['503', failS3(503, 'ServiceUnavailable')],
       ['503 SlowDown', failS3(503, 'SlowDown')],
+      ['400 RequestTimeout', failS3(400, 'RequestTimeout')],
       ['409 OperationAborted', failS3(409, 'OperationAborted')],
       ['409 ConditionalRequestConflict', failS3(409, 'ConditionalRequestConflict')],
     ],
