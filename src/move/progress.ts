@@ -74,13 +74,9 @@ export function failed(about: {
 }
 
 export function addCounts(counts: Counts, more: Partial<Counts>): Counts {
-  return {
-    moved: counts.moved + (more.moved ?? 0),
-    movedBytes: counts.movedBytes + (more.movedBytes ?? 0),
-    alreadyThere: counts.alreadyThere + (more.alreadyThere ?? 0),
-    deletedMeanwhile: counts.deletedMeanwhile + (more.deletedMeanwhile ?? 0),
-    failed: counts.failed + (more.failed ?? 0),
-  };
+  const sum = { ...counts };
+  for (const name of Object.keys(NO_COUNTS) as (keyof Counts)[]) sum[name] += more[name] ?? 0;
+  return sum;
 }
 
 export function addOutcomes(outcome: Outcome, more: Outcome): Outcome {

@@ -5,11 +5,11 @@ import { type PluginSettings, withNetwork } from '../config/settings.ts';
 import type { StorageErrorCode } from '../errors.ts';
 import {
   type CountersSnapshot,
+  type LatencyMs,
   type OperationCounts,
   RECENT_ERRORS_MAX,
   type RecentError,
-} from './counters.ts';
-import type { LatencyMs } from './latencies.ts';
+} from './figures.ts';
 
 /** @returns the settings of one loop, so that all together keep to the limits of the configuration */
 export function shareOfLane(settings: PluginSettings): PluginSettings {

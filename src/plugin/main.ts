@@ -32,7 +32,7 @@ import {
   serveRequests,
   writeLog,
 } from './bridge.ts';
-import { createCounters } from './counters.ts';
+import { createCounters } from './figures.ts';
 import { createLaneFigures, shareOfLane } from './lanes.ts';
 import { createRequestHandler } from './requests.ts';
 import { createRestHandler } from './rest.ts';

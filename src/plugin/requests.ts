@@ -6,7 +6,7 @@ import { contentTypeOf } from '../attachments/naming.ts';
 import { toStorageError } from '../errors.ts';
 import { errorFields, formatFields, type Logger } from '../log.ts';
 import type { StorageOperation, StorageRequest } from './bridge.ts';
-import type { Counters } from './counters.ts';
+import type { Counters } from './figures.ts';
 
 const LOG_NAMES = {
   create: 'create',

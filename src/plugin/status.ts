@@ -2,8 +2,7 @@
 
 import type { HybridSettings, PluginSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
-import type { CountersSnapshot } from './counters.ts';
-import type { LatencyMs } from './latencies.ts';
+import type { CountersSnapshot, LatencyMs } from './figures.ts';
 
 export interface Status extends CountersSnapshot {
   readonly version: string;

@@ -2,6 +2,7 @@
 // Tokens for AccountUrl. @azure/identity is loaded for the first token, and not at all with a connection string.
 
 import { type Transport, TransportError } from '../../http/transport.ts';
+import { once } from '../../store/once.ts';
 import type { AccessToken, GetTokenOptions, TokenCredential } from './identity.ts';
 
 export interface TokenSource extends TokenCredential {
@@ -11,7 +12,6 @@ export interface TokenSource extends TokenCredential {
 
 /** The default chain: environment, workload identity, managed identity. */
 export function createDefaultChain(transport: Transport): TokenSource {
-  let credential: Promise<TokenCredential> | undefined;
   let networkError: TransportError | undefined;
   let waiting = 0;
 
@@ -28,23 +28,22 @@ export function createDefaultChain(transport: Transport): TokenSource {
     },
   };
 
-  async function load(): Promise<TokenCredential> {
+  const load = once(async () => {
     const { createCredential } = await import('./identity.ts');
     return createCredential(watched, process.env);
-  }
+  });
 
   return {
     async getToken(
       scopes: string | string[],
       options: GetTokenOptions = {},
     ): Promise<AccessToken | null> {
-      credential ??= load();
       // All operations wait for the same token, so that none may end the request.
       const { abortSignal: _own, ...shared } = options;
       networkError = undefined;
       waiting += 1;
       try {
-        return await (await credential).getToken(scopes, shared);
+        return await (await load()).getToken(scopes, shared);
       } catch (thrown) {
         const isNetwork = thrown instanceof Error && thrown.name === 'AuthenticationError';
         if (isNetwork && thrown.message.includes('network_error') && networkError !== undefined) {

@@ -51,10 +51,7 @@ export async function openSides(
   const stores = await openStores(settings, provider, { log });
   await checkStores(stores, naming, log);
   const { objects } = stores;
-  const files = stores.files ?? (folder && createFileSystemStore(folder));
-  if (stores.files === undefined && files !== undefined) {
-    await checkFolderOrClose({ objects, files }, naming);
-  }
+  const files = stores.files ?? (folder && (await openFolder(folder, objects, naming)));
   const disk = files && folder && fileSide(files, folder, envelope);
   return {
     provider,
@@ -65,14 +62,18 @@ export async function openSides(
   };
 }
 
-async function checkFolderOrClose(
-  stores: { readonly files: ObjectStore; readonly objects: ObjectStore },
+/** Tried beside the bucket, and both closed where it fails. */
+async function openFolder(
+  folder: FileSystemSettings,
+  objects: ObjectStore,
   naming: NamingSettings,
-): Promise<void> {
+): Promise<ObjectStore> {
+  const files = createFileSystemStore(folder);
   try {
-    await checkFolder(stores, naming);
+    await checkFolder({ files, objects }, naming);
+    return files;
   } catch (error) {
-    await closeStores(stores);
+    await closeStores({ files, objects });
     throw error;
   }
 }
@@ -115,8 +116,7 @@ export async function openBucketAndFiles(
   refuseRootForOthers(folder);
   const isForOrthancAlone = writesFiles && settings.hybrid === undefined;
   const objects = await openCheckedObjects(settings, provider, { log });
-  const files = createFileSystemStore(folder);
-  await checkFolderOrClose({ files, objects }, settings.naming);
+  const files = await openFolder(folder, objects, settings.naming);
   const bucket = bucketSide(objects, provider, settings.naming, envelope);
   const forPlugin = fileSide(files, folder, envelope);
   if (!isForOrthancAlone) return { bucket, files: forPlugin };

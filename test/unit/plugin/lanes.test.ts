@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { loadConfiguration } from '../../../src/config/load.ts';
 import { StorageError } from '../../../src/errors.ts';
-import { createCounters } from '../../../src/plugin/counters.ts';
+import { createCounters } from '../../../src/plugin/figures.ts';
 import {
   createLaneFigures,
   type LaneFigures,

@@ -4,7 +4,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { loadConfiguration } from '../../../src/config/load.ts';
 import type { PluginSettings } from '../../../src/config/settings.ts';
 import { StorageError } from '../../../src/errors.ts';
-import { type Counters, createCounters } from '../../../src/plugin/counters.ts';
+import { type Counters, createCounters } from '../../../src/plugin/figures.ts';
 import { createStatus, formatMetrics } from '../../../src/plugin/status.ts';
 import { PROVIDERS } from '../../../src/providers/index.ts';
 

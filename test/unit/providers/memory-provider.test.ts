@@ -7,7 +7,7 @@ import { closeStores, openStores } from '../../../src/attachments/open-stores.ts
 import { renderJsonSchema, renderMarkdown } from '../../../src/config/docs.ts';
 import { readConfiguration } from '../../../src/config/load.ts';
 import { sectionNames } from '../../../src/config/sections.ts';
-import { createCounters } from '../../../src/plugin/counters.ts';
+import { createCounters } from '../../../src/plugin/figures.ts';
 import { createStatus } from '../../../src/plugin/status.ts';
 import { defineProvider, PROVIDERS } from '../../../src/providers/index.ts';
 import { bodyOf, createMemorySink } from '../../../src/store/bodies.ts';
