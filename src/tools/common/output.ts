@@ -29,17 +29,6 @@ export function tellError(message: SafeText): void {
   process.stderr.write(`${message}\n`);
 }
 
-const CLEAR = '\r\u001b[K';
-
-/** Replaces the line before, on a terminal. */
-export function tellProgress(line: string): void {
-  process.stderr.write(`${CLEAR}${safeLine(line).slice(0, (process.stderr.columns ?? 80) - 1)}`);
-}
-
-export function clearProgress(): void {
-  process.stderr.write(CLEAR);
-}
-
 export function isTerminal(): boolean {
   return process.stderr.isTTY === true;
 }
@@ -57,26 +46,28 @@ export function endWithReader(exitCode: number): void {
   }
 }
 
-/** How far a command is, on a terminal. Prints nothing where standard error is a file or a pipe. */
-export interface ProgressLine {
-  show(text: () => string): void;
-  clear(): void;
-}
-
+const CLEAR = '\r\u001b[K';
 const INTERVAL_MS = 200;
 
-export function createProgressLine(isShown = isTerminal()): ProgressLine {
-  let nextMs = 0;
-  return {
-    show(text) {
-      if (!isShown || performance.now() < nextMs) return;
-      nextMs = performance.now() + INTERVAL_MS;
-      tellProgress(text());
-    },
-    clear() {
-      if (isShown) clearProgress();
-    },
-  };
+/** How far a command is, on a terminal. Prints nothing where standard error is a file or a pipe. */
+export class ProgressLine {
+  readonly #isShown: boolean;
+  #nextMs = 0;
+
+  constructor(isShown = isTerminal()) {
+    this.#isShown = isShown;
+  }
+
+  show(text: () => string): void {
+    if (!this.#isShown || performance.now() < this.#nextMs) return;
+    this.#nextMs = performance.now() + INTERVAL_MS;
+    const width = (process.stderr.columns ?? 80) - 1;
+    process.stderr.write(`${CLEAR}${safeLine(text()).slice(0, width)}`);
+  }
+
+  clear(): void {
+    if (this.#isShown) process.stderr.write(CLEAR);
+  }
 }
 
 /** @param share 0 to 1; undefined where the total is not known */

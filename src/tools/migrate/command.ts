@@ -14,9 +14,9 @@ import {
   orthancPasswordFileOption,
 } from '../common/orthanc-http.ts';
 import {
-  createProgressLine,
   formatBar,
   isTerminal,
+  ProgressLine,
   printJson,
   printLine,
   tellLine,
@@ -125,7 +125,7 @@ async function run(options: Options, command: Command): Promise<void> {
 async function copyAll(options: Options, route: Route): Promise<void> {
   const { from, to } = route;
   const isJson = options.json === true;
-  const progress = createProgressLine(!isJson && isTerminal());
+  const progress = new ProgressLine(!isJson && isTerminal());
   const failures: { readonly key: string; readonly reason: string }[] = [];
   let shown = 0;
   const journal = openJournal(options.dryRun === true ? undefined : options.journal, to);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { folderOf } from '../../attachments/naming.ts';
-import { createProgressLine, formatBar, isTerminal } from '../common/output.ts';
+import { formatBar, isTerminal, ProgressLine } from '../common/output.ts';
 import type { Side } from '../common/sides.ts';
 import type { RekeyedObject } from './rekey.ts';
 import type { RekeyState } from './state.ts';
@@ -26,7 +26,7 @@ export async function openRekeyProgress(
       if (!isDone(key)) total += 1;
     }
   }
-  const line = createProgressLine(isShown);
+  const line = new ProgressLine(isShown);
   const startedMs = performance.now();
   let count = 0;
   let bytes = 0;

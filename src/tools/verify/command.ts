@@ -15,9 +15,9 @@ import {
   orthancPasswordFileOption,
 } from '../common/orthanc-http.ts';
 import {
-  createProgressLine,
   formatBar,
   isTerminal,
+  ProgressLine,
   printJson,
   printLine,
   tellLine,
@@ -53,7 +53,7 @@ const PARALLEL_DEFAULT = 16;
 const EXIT_FOUND = 1;
 const EXIT_NOT_CONFIRMED = 3;
 const EXIT_INCOMPLETE = 4;
-const EXIT_STRANGE_INDEX = 5;
+const EXIT_WRONG_INDEX = 5;
 
 /** `verify`: the bucket against Orthanc's index. */
 export function verifyCommand(): Command {
@@ -149,9 +149,9 @@ async function run(options: Options, command: Command): Promise<void> {
   const api = connectToOrthanc(options, { signal });
   const sides = await openSides(options.config, { withDisk: options.disk === true });
   const { bucket, files, disk } = sides;
-  const progress = createProgressLine(!isJson && isTerminal());
+  const progress = new ProgressLine(!isJson && isTerminal());
   const orphans: Orphan[] = [];
-  let isStrange = false;
+  let hasAlarm = false;
   try {
     if (reportFile !== undefined) {
       requireWritable(reportFile);
@@ -173,7 +173,7 @@ async function run(options: Options, command: Command): Promise<void> {
           else printLine(describeFinding(finding));
         },
         progress: (now) => {
-          isStrange = now.alarm !== null;
+          hasAlarm = now.alarm !== null;
           progress.show(() => describeProgress(now));
         },
       },
@@ -204,7 +204,7 @@ async function run(options: Options, command: Command): Promise<void> {
     process.exitCode = isUnconfirmed ? EXIT_NOT_CONFIRMED : exitCodeOf(counts, hasUnreadFiles);
   } finally {
     // Also after a refusal to delete.
-    if (isStrange) process.exitCode = EXIT_STRANGE_INDEX;
+    if (hasAlarm) process.exitCode = EXIT_WRONG_INDEX;
     await sides.close();
   }
 }

@@ -255,18 +255,18 @@ class Verification {
   /** Reads the index once more, which may have changed meanwhile, and tells what is still wrong. */
   async #settle(): Promise<void> {
     const { api, files, disk } = this.#deps;
-    const isStrange = isHardlyOurs(this.#countKnown(), this.#unknown.count);
+    const isAlarming = knowsTooFew(this.#countKnown(), this.#unknown.count);
     const found = [this.#otherNames, this.#orphans, this.#orphansOnDisk, this.#missing];
-    if (!isStrange && [...found, this.#wrongSizes].every(({ length }) => length === 0)) return;
-    const uuids = new Set(isStrange ? this.#unknown.uuids : []);
+    if (!isAlarming && [...found, this.#wrongSizes].every(({ length }) => length === 0)) return;
+    const uuids = new Set(isAlarming ? this.#unknown.uuids : []);
     for (const { uuid } of [...this.#missing, ...this.#wrongSizes]) uuids.add(uuid);
     for (const { key } of [...this.#otherNames, ...this.#orphans]) {
       uuids.add(uuidOf(this.#bucket, key));
     }
     for (const { key } of this.#orphansOnDisk) uuids.add(uuidOf(disk, key));
-    if (files !== undefined) await this.#letBeIndexed(this.#orphansOnDisk);
+    if (files !== undefined) await this.#waitForIndex(this.#orphansOnDisk);
     const known = await readIndexOf(api, uuids);
-    if (isStrange) this.#soundAlarm(known);
+    if (isAlarming) this.#soundAlarm(known);
     this.#requireOwnIndex();
     await this.#tellWrongSizes(known);
     await this.#tellMissing(known);
@@ -275,7 +275,7 @@ class Verification {
   }
 
   /** Waits until Orthanc has indexed what it has just stored. A copied file may be as young, and must be found. */
-  async #letBeIndexed(found: readonly ObjectInfo[]): Promise<void> {
+  async #waitForIndex(found: readonly ObjectInfo[]): Promise<void> {
     const { graceMs = GRACE_MS, now, signal } = this.#options;
     const newestMs = found.reduce((ms, { modified }) => Math.max(ms, modified.getTime()), 0);
     const leftMs = Math.min(newestMs + graceMs - now(), graceMs);
@@ -294,7 +294,7 @@ class Verification {
     // Those that were kept are a sample.
     const unknown = Math.round((count * stillUnknown) / uuids.size);
     const known = this.#countKnown() + count - unknown;
-    if (!isHardlyOurs(known, unknown)) return;
+    if (!knowsTooFew(known, unknown)) return;
     this.#counts.alarm = { known, unknown };
     this.#deps.progress(this.#counts);
   }
@@ -403,7 +403,7 @@ class Verification {
 /** What the index has of some uuids. */
 type Known = ReadonlyMap<string, IndexedAttachment>;
 
-function isHardlyOurs(known: number, unknown: number): boolean {
+function knowsTooFew(known: number, unknown: number): boolean {
   return known * KNOWN_ONE_IN < known + unknown;
 }
 
