@@ -50,3 +50,15 @@ export async function* listIndex(
     }
   }
 }
+
+/** What the index has of some uuids. @throws as `listIndex` */
+export async function findIndexed(
+  api: OrthancApi,
+  uuids: ReadonlySet<string>,
+): Promise<ReadonlyMap<string, IndexedAttachment>> {
+  const found = new Map<string, IndexedAttachment>();
+  for await (const indexed of listIndex(api)) {
+    if (uuids.has(indexed.uuid)) found.set(indexed.uuid, indexed);
+  }
+  return found;
+}

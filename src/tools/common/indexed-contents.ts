@@ -3,7 +3,7 @@
 import type { Expected } from '../../attachments/digest.ts';
 import { type ContentType, contentTypeOf } from '../../attachments/naming.ts';
 import type { OrthancApi } from '../../orthanc/api.ts';
-import { listIndex } from '../../orthanc/index-list.ts';
+import { findIndexed, listIndex } from '../../orthanc/index-list.ts';
 import { UuidTable } from './uuid-table.ts';
 
 /** What Orthanc's index says of all attachments: types, which names may not tell, and sizes and MD5s to compare contents with. */
@@ -11,7 +11,7 @@ export interface IndexedContents {
   readonly size: number;
   find(uuid: string): IndexedContent | undefined;
   /** Reads the index anew. @returns those that it still has */
-  stillKnown(uuids: ReadonlySet<string>): Promise<ReadonlySet<string>>;
+  stillKnown(uuids: ReadonlySet<string>): Promise<Pick<ReadonlySet<string>, 'has'>>;
 }
 
 export interface IndexedContent extends Expected {
@@ -32,10 +32,6 @@ export async function readIndexedContents(api: OrthancApi): Promise<IndexedConte
       const { sizeBytes, tag } = known;
       return { contentType: contentTypeOf(tag), sizeBytes, md5Hex: table.md5Of(uuid) };
     },
-    async stillKnown(uuids) {
-      const found = new Set<string>();
-      for await (const { uuid } of listIndex(api)) if (uuids.has(uuid)) found.add(uuid);
-      return found;
-    },
+    stillKnown: (uuids) => findIndexed(api, uuids),
   };
 }

@@ -11,7 +11,7 @@ import {
 import { ciphertextSize, type EncryptionFormat } from '../../encryption/sizes.ts';
 import { badConfig, codeAndMessage, toStorageError } from '../../errors.ts';
 import type { IndexedAttachment, OrthancApi, Resource } from '../../orthanc/api.ts';
-import { listIndex } from '../../orthanc/index-list.ts';
+import { findIndexed, listIndex } from '../../orthanc/index-list.ts';
 import { sleepUntilAborted } from '../../store/abort.ts';
 import { forEachAtOnce } from '../../store/limit.ts';
 import type { ObjectInfo } from '../../store/object-store.ts';
@@ -265,7 +265,7 @@ class Verification {
     }
     for (const { key } of this.#orphansOnDisk) uuids.add(uuidOf(disk, key));
     if (files !== undefined) await this.#waitForIndex(this.#orphansOnDisk);
-    const known = await readIndexOf(api, uuids);
+    const known = await findIndexed(api, uuids);
     if (isAlarming) this.#soundAlarm(known);
     this.#requireOwnIndex();
     await this.#tellWrongSizes(known);
@@ -413,14 +413,6 @@ function toOrphan({ key, sizeBytes, modified }: ObjectInfo): Orphan {
 
 function uuidOf(side: Side | undefined, key: string): string {
   return (side === undefined ? undefined : parseKey(key, side.naming))?.uuid ?? '';
-}
-
-async function readIndexOf(api: OrthancApi, uuids: ReadonlySet<string>): Promise<Known> {
-  const known = new Map<string, IndexedAttachment>();
-  for await (const indexed of listIndex(api)) {
-    if (uuids.has(indexed.uuid)) known.set(indexed.uuid, indexed);
-  }
-  return known;
 }
 
 function attachmentOf({ uuid, tag }: UuidEntry) {
