@@ -2,10 +2,10 @@
 // One attachment from one store into another.
 
 import { toStorageError } from '../errors.ts';
-import { bodyOf, createMemorySink } from '../store/bodies.ts';
-import type { Body, GetOptions, OperationOptions, Sink } from '../store/object-store.ts';
+import { bodyOf, MemorySink, NOWHERE } from '../store/bodies.ts';
+import type { GetOptions, OperationOptions, Sink } from '../store/object-store.ts';
 import type { Attachment, AttachmentStore } from './attachments.ts';
-import { createDigester, type Digest, digestOf, type Expected, requireDigest } from './digest.ts';
+import { type Digest, Digester, digestOf, type Expected, requireDigest } from './digest.ts';
 
 export interface Copy {
   readonly attachment: Attachment;
@@ -37,76 +37,34 @@ export async function copyVerified(copy: Copy, options: OperationOptions): Promi
 async function copyDigested(copy: Copy, outer: OperationOptions): Promise<Digest> {
   const { attachment, from, to, expected } = copy;
   const options = readOptionsFor(expected, outer);
-  const check = (digest: Digest) => {
-    requireDigest(digest, expected, 'the source');
-    return digest;
+  const digester = new Digester();
+  const readInto = async (sink: Sink) => {
+    await from.get(attachment, undefined, toBoth(sink, digester), options);
+    requireDigest(digester.digest(), expected, 'the source');
   };
-  if (mayBeLarge(expected) && to.files !== undefined) {
-    const digester = createDigester();
-    const fill = async (sink: Sink) => {
-      await from.get(attachment, undefined, toBoth(sink, digester.sink), options);
-      check(digester.digest());
-    };
-    await to.files.receive(attachment, fill, options);
-    return digester.digest();
-  }
-  const content = await openContent(copy, options);
-  try {
-    const digest = check(await content.digest());
-    await to.put(attachment, content.body, options);
-    return digest;
-  } finally {
-    await content.close();
-  }
-}
-
-interface Content {
-  readonly body: Body;
-  digest(): Digest | Promise<Digest>;
-  close(): Promise<void>;
-}
-
-async function openContent(copy: Copy, options: GetOptions): Promise<Content> {
-  const { attachment, from, expected } = copy;
-  if (mayBeLarge(expected) && from.files !== undefined) {
+  const mayBeLarge = expected.sizeBytes === undefined || expected.sizeBytes > HELD_MAX_BYTES;
+  if (mayBeLarge && to.files !== undefined) {
+    await to.files.receive(attachment, readInto, options);
+  } else if (mayBeLarge && from.files !== undefined) {
     const file = await from.files.open(attachment, options);
-    return {
-      body: file.body,
+    try {
       // Read by other threads. The synchronous reads for sending then hit the system's cache.
-      digest: () => digestOf(from, attachment, options),
-      close: () => file.close(),
-    };
+      await readInto(NOWHERE);
+      await to.put(attachment, file.body, options);
+    } finally {
+      await file.close();
+    }
+  } else {
+    const memory = new MemorySink();
+    await readInto(memory);
+    await to.put(attachment, bodyOf(memory.bytes), options);
   }
-  const bytes = await readWhole(from, attachment, options);
-  return {
-    body: bodyOf(bytes),
-    digest: () => {
-      const digester = createDigester();
-      digester.sink.begin(bytes.length, bytes.length);
-      digester.sink.write(0, bytes);
-      return digester.digest();
-    },
-    close: () => Promise.resolve(),
-  };
+  return digester.digest();
 }
 
 /** For reads of a source. */
 export function readOptionsFor({ md5Hex }: Expected, options: OperationOptions): GetOptions {
   return { ...options, requireChecksum: md5Hex === undefined };
-}
-
-function mayBeLarge({ sizeBytes }: Expected): boolean {
-  return sizeBytes === undefined || sizeBytes > HELD_MAX_BYTES;
-}
-
-async function readWhole(
-  store: AttachmentStore,
-  attachment: Attachment,
-  options: GetOptions,
-): Promise<Uint8Array> {
-  const memory = createMemorySink();
-  await store.get(attachment, undefined, memory.sink, options);
-  return memory.bytes();
 }
 
 function toBoth(one: Sink, other: Sink): Sink {

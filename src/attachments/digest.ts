@@ -24,8 +24,8 @@ export async function digestOf(
   attachment: Attachment,
   options: GetOptions,
 ): Promise<Digest> {
-  const digester = createDigester();
-  await store.get(attachment, undefined, digester.sink, options);
+  const digester = new Digester();
+  await store.get(attachment, undefined, digester, options);
   return digester.digest();
 }
 
@@ -46,31 +46,32 @@ export function requireDigest(actual: Digest, expected: Expected, what: string):
   }
 }
 
-export function createDigester(): { readonly sink: Sink; digest(): Digest } {
-  let hash = createHash('md5');
-  let sizeBytes = 0;
-  let position = 0;
-  const head = Buffer.alloc(MAGIC_BYTES);
-  return {
-    sink: {
-      begin: (size) => {
-        hash = createHash('md5');
-        sizeBytes = size;
-        position = 0;
-      },
-      write: (offset, piece) => {
-        hash.update(piece);
-        if (offset < head.length) head.set(piece.subarray(0, head.length - offset), offset);
-        position += piece.length;
-      },
-    },
-    digest: () => {
-      if (position !== sizeBytes) {
-        throw new StorageError('SHORT_BODY', `${position} bytes came instead of ${sizeBytes}`);
-      }
-      // A hash gives its digest once: a copy keeps this one going.
-      const md5Hex = hash.copy().digest('hex');
-      return { sizeBytes, md5Hex, isLookalike: isLookalike(head, sizeBytes) };
-    },
-  };
+export class Digester implements Sink {
+  readonly #head = Buffer.alloc(MAGIC_BYTES);
+  #hash = createHash('md5');
+  #sizeBytes = 0;
+  #position = 0;
+
+  begin(sizeBytes: number): void {
+    this.#hash = createHash('md5');
+    this.#sizeBytes = sizeBytes;
+    this.#position = 0;
+  }
+
+  write(offset: number, piece: Uint8Array): void {
+    this.#hash.update(piece);
+    if (offset < MAGIC_BYTES) this.#head.set(piece.subarray(0, MAGIC_BYTES - offset), offset);
+    this.#position += piece.length;
+  }
+
+  /** @throws StorageError SHORT_BODY */
+  digest(): Digest {
+    const sizeBytes = this.#sizeBytes;
+    if (this.#position !== sizeBytes) {
+      throw new StorageError('SHORT_BODY', `${this.#position} bytes came instead of ${sizeBytes}`);
+    }
+    // A hash gives its digest once: a copy keeps this one going.
+    const md5Hex = this.#hash.copy().digest('hex');
+    return { sizeBytes, md5Hex, isLookalike: isLookalike(this.#head, sizeBytes) };
+  }
 }

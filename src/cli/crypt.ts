@@ -10,7 +10,7 @@ import { isLookalike } from '../encryption/header.ts';
 import { headOf } from '../encryption/inspect.ts';
 import type { EncryptionFormat } from '../encryption/sizes.ts';
 import { badConfig } from '../errors.ts';
-import { bodyOf, createMemorySink, pour, storeOf } from '../store/bodies.ts';
+import { bodyOf, MemorySink, pour, storeOf } from '../store/bodies.ts';
 import type { Body, ObjectStore, Sink } from '../store/object-store.ts';
 import {
   type Input,
@@ -241,9 +241,9 @@ async function openSource(
 ): Promise<Input> {
   const key = sourceKey(from);
   if (key === undefined || bucket === undefined) return await openInput(from, { signal });
-  const memory = createMemorySink();
-  await bucket.get(key, undefined, memory.sink, { signal });
-  const body = bodyOf(memory.bytes());
+  const memory = new MemorySink();
+  await bucket.get(key, undefined, memory, { signal });
+  const body = bodyOf(memory.bytes);
   if (doFirstBytesTell(key, naming) && envelope.looksEncrypted(headOf(body))) {
     throw badConfig(
       `${key}: begins as an encrypted object: write it to a file by "decrypt", then encrypt that file; where it cannot be decrypted it may be a plain content that begins so: fetch it by the provider's own tools, then encrypt the file`,
@@ -266,12 +266,12 @@ function openTarget(
 ): Output {
   const key = keyOf(to);
   if (key === undefined || bucket === undefined) return openOutput(to, options.force === true);
-  const memory = createMemorySink();
+  const sink = new MemorySink();
   return {
-    sink: memory.sink,
+    sink,
     async commit() {
       await refuseExisting(bucket, key, options, signal);
-      const content = bodyOf(memory.bytes());
+      const content = bodyOf(sink.bytes);
       const { bytes, totalBytes } = headOf(content);
       if (doFirstBytesTell(key, naming) && isLookalike(bytes, totalBytes)) {
         const identity = knownIdentity(to, options, envelope.lookalikeFormat);

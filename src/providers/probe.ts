@@ -3,7 +3,7 @@
 // trusted. Ceph RGW 18.2 with its dbstore backend answers a range with the right Content-Range and the first bytes of the object.
 
 import { StorageError, type StorageErrorCode, toStorageError } from '../errors.ts';
-import { createMemorySink } from '../store/bodies.ts';
+import { MemorySink } from '../store/bodies.ts';
 import type { ByteRange, Sink } from '../store/object-store.ts';
 
 const PROBE_PAIRS = 512;
@@ -34,15 +34,15 @@ export async function verifyProbe(
 ): Promise<void> {
   for (const range of [PROBE_RANGE, undefined]) {
     const { start, end } = range ?? { start: 0, end: PROBE.length };
-    const memory = createMemorySink();
+    const memory = new MemorySink();
     let failure: StorageError | undefined;
     try {
-      await read(range, memory.sink);
+      await read(range, memory);
     } catch (thrown) {
       failure = toStorageError(thrown);
       if (range === undefined || !ANSWER_CODES.has(failure.code)) throw thrown;
     }
-    const hasBegun = memory.bytes().length === end - start;
+    const hasBegun = memory.bytes.length === end - start;
     if (failure !== undefined && !hasBegun) {
       throw new StorageError(
         'BAD_CONFIG',
@@ -50,7 +50,7 @@ export async function verifyProbe(
         { cause: failure },
       );
     }
-    const isRight = Buffer.compare(memory.bytes(), PROBE.subarray(start, end)) === 0;
+    const isRight = Buffer.compare(memory.bytes, PROBE.subarray(start, end)) === 0;
     if (failure === undefined && isRight) continue;
     const what = range === undefined ? 'reads of whole objects' : 'ranges';
     throw new StorageError(

@@ -66,20 +66,21 @@ export async function pour(
 }
 
 /** For contents that are needed as a whole. */
-export function createMemorySink(): { readonly sink: Sink; bytes(): Uint8Array } {
-  let bytes = new Uint8Array();
-  return {
-    sink: {
-      begin: (sizeBytes) => {
-        // Each byte is written before it is read.
-        bytes = Buffer.allocUnsafeSlow(sizeBytes);
-      },
-      write: (offset, piece) => {
-        bytes.set(piece, offset);
-      },
-    },
-    bytes: () => bytes,
-  };
+export class MemorySink implements Sink {
+  #bytes: Uint8Array = new Uint8Array();
+
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
+  begin(sizeBytes: number): void {
+    // Each byte is written before it is read.
+    this.#bytes = Buffer.allocUnsafeSlow(sizeBytes);
+  }
+
+  write(offset: number, piece: Uint8Array): void {
+    this.#bytes.set(piece, offset);
+  }
 }
 
 /** For reads of which only the success counts. */

@@ -7,7 +7,7 @@ import { loadConfiguration } from '../../src/config/load.ts';
 import type { AzureSettings } from '../../src/providers/azure/settings.ts';
 import { type AzureDependencies, createAzureStore } from '../../src/providers/azure/store.ts';
 import { PROVIDERS } from '../../src/providers/index.ts';
-import { createMemorySink } from '../../src/store/bodies.ts';
+import { MemorySink } from '../../src/store/bodies.ts';
 import { expectSameBytes, makeBody } from '../support/bodies.ts';
 import { makeAzureSettings, makeLogger, TEST_ACCOUNT_KEY } from '../support/settings.ts';
 import {
@@ -184,9 +184,9 @@ describe('a shared access signature as people copy it', () => {
       for await (const { key } of store.list('a/', { signal })) listed.push(key);
       expect(listed.toSorted()).toEqual(['a/blocks', 'a/small']);
       for (const [key, content] of Object.entries(contents)) {
-        const memory = createMemorySink();
-        await store.get(key, undefined, memory.sink, { signal });
-        expectSameBytes(memory.bytes(), content);
+        const memory = new MemorySink();
+        await store.get(key, undefined, memory, { signal });
+        expectSameBytes(memory.bytes, content);
         await store.delete(key, { signal });
       }
     } finally {

@@ -24,7 +24,7 @@ import { addAbortSignal } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { badConfig, errorCode, StorageError } from '../../errors.ts';
 import { abortReason } from '../../store/abort.ts';
-import { bodyOf, createMemorySink } from '../../store/bodies.ts';
+import { bodyOf, MemorySink } from '../../store/bodies.ts';
 import type { Body, OperationOptions, Sink } from '../../store/object-store.ts';
 import {
   fileBody,
@@ -94,7 +94,7 @@ export function openOutput(path: string, mayReplace: boolean): Output {
   });
   const temporary = temporaryName(target);
   const descriptor = attempt(path, 'written', () => openSync(temporary, 'wx', 0o600));
-  const file = createFileSink(path, descriptor);
+  const sink = new FileSink(path, descriptor);
   let isOpen = true;
   const discard = () => {
     process.removeListener('exit', discard);
@@ -105,9 +105,9 @@ export function openOutput(path: string, mayReplace: boolean): Output {
   };
   process.once('exit', discard);
   return {
-    sink: file.sink,
+    sink,
     async commit() {
-      const sizeBytes = file.requireWritten();
+      const sizeBytes = sink.requireWritten();
       attempt(path, 'written', () => {
         // A first attempt at the transfer may have written more.
         ftruncateSync(descriptor, sizeBytes);
@@ -210,42 +210,47 @@ function targetOf(path: string, mayReplace: boolean): string {
 }
 
 function openStandardOutput(): Output {
-  const memory = createMemorySink();
+  const sink = new MemorySink();
   return {
-    sink: memory.sink,
-    commit: () => printBytes(memory.bytes()),
+    sink,
+    commit: () => printBytes(sink.bytes),
     discard: () => undefined,
   };
 }
 
 /** Keeps a failure of the disk until somebody asks: a store would repeat the transfer for it. */
-function createFileSink(subject: string, descriptor: number) {
-  let sizeBytes = 0;
-  let failure: unknown;
-  const sink: Sink = {
-    anyOrder: true,
-    begin: (size) => {
-      sizeBytes = size;
-    },
-    write: (offset, bytes) => {
-      if (failure !== undefined) return;
-      try {
-        writeFully(descriptor, offset, bytes);
-      } catch (error) {
-        failure = error;
-      }
-    },
-  };
-  return {
-    sink,
-    /** @returns how much was announced */
-    requireWritten: (): number => {
-      attempt(subject, 'written', () => {
-        if (failure !== undefined) throw failure;
-      });
-      return sizeBytes;
-    },
-  };
+class FileSink implements Sink {
+  readonly anyOrder = true;
+  readonly #path: string;
+  readonly #descriptor: number;
+  #sizeBytes = 0;
+  #failure: unknown;
+
+  constructor(path: string, descriptor: number) {
+    this.#path = path;
+    this.#descriptor = descriptor;
+  }
+
+  begin(sizeBytes: number): void {
+    this.#sizeBytes = sizeBytes;
+  }
+
+  write(offset: number, bytes: Uint8Array): void {
+    if (this.#failure !== undefined) return;
+    try {
+      writeFully(this.#descriptor, offset, bytes);
+    } catch (error) {
+      this.#failure = error;
+    }
+  }
+
+  /** @returns how much was announced */
+  requireWritten(): number {
+    attempt(this.#path, 'written', () => {
+      if (this.#failure !== undefined) throw this.#failure;
+    });
+    return this.#sizeBytes;
+  }
 }
 
 /** Holds one object, encrypted as in the bucket, while it is verified and encrypted anew. */
@@ -262,10 +267,10 @@ export function openSpool(folder: string): Spool {
   const subject = `a temporary file in ${folder} (TMPDIR)`;
   const descriptor = attempt(subject, 'written', () => openSync(path, 'wx+', 0o600));
   unlinkSync(path);
-  const file = createFileSink(subject, descriptor);
+  const sink = new FileSink(subject, descriptor);
   return {
-    sink: file.sink,
-    body: () => bodyOfFile(subject, descriptor, file.requireWritten()),
+    sink,
+    body: () => bodyOfFile(subject, descriptor, sink.requireWritten()),
     close: () => {
       closeSync(descriptor);
     },

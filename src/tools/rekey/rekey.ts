@@ -4,7 +4,7 @@
 // removed meanwhile does not come back.
 
 import { randomBytes } from 'node:crypto';
-import { createDigester, type Digest } from '../../attachments/digest.ts';
+import { type Digest, Digester } from '../../attachments/digest.ts';
 import {
   ContentType,
   contentTypeOf,
@@ -277,9 +277,9 @@ async function digestOf(
   key: string,
   identity: ObjectIdentity,
 ): Promise<Digest> {
-  const digester = createDigester();
+  const digester = new Digester();
   const options = { signal, plain: 'refuse' } as const;
-  await envelope.get(store, key, undefined, digester.sink, identity, options);
+  await envelope.get(store, key, undefined, digester, identity, options);
   return digester.digest();
 }
 

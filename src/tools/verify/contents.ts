@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // verify --deep: each content, read and decrypted, against the MD5 in Orthanc's index.
 
-import { createDigester, requireDigest } from '../../attachments/digest.ts';
+import { Digester, requireDigest } from '../../attachments/digest.ts';
 import { contentTypeOf, objectKey } from '../../attachments/naming.ts';
 import { codeAndMessage, toStorageError } from '../../errors.ts';
 import type { IndexedAttachment, Resource } from '../../orthanc/api.ts';
@@ -47,10 +47,10 @@ async function findFault(
   signal: AbortSignal,
 ): Promise<Fault | undefined> {
   const contentType = contentTypeOf(number);
-  const digester = createDigester();
+  const digester = new Digester();
   let read: string | undefined;
   try {
-    read = await attachments.get({ uuid, contentType }, undefined, digester.sink, { signal });
+    read = await attachments.get({ uuid, contentType }, undefined, digester, { signal });
     requireDigest(digester.digest(), { sizeBytes: contentBytes, md5Hex }, 'it');
     return undefined;
   } catch (error) {

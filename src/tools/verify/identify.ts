@@ -4,7 +4,7 @@
 import { ContentType, parseKey } from '../../attachments/naming.ts';
 import { codeAndMessage, toStorageError } from '../../errors.ts';
 import { hasResource, type OrthancApi } from '../../orthanc/api.ts';
-import { createMemorySink } from '../../store/bodies.ts';
+import { MemorySink } from '../../store/bodies.ts';
 import type { ObjectInfo, OperationOptions } from '../../store/object-store.ts';
 import type { Side } from '../common/sides.ts';
 import { type OrthancIds, orthancIdsOf, readDicomIdentifiers } from './dicom.ts';
@@ -51,10 +51,10 @@ async function readIds(
     if (found === undefined) return 'it is gone';
     const totalBytes = found.encryption?.contentBytes ?? found.storedBytes;
     for (const headBytes of HEADS_BYTES) {
-      const head = createMemorySink();
+      const head = new MemorySink();
       const range = { start: 0, end: Math.min(headBytes, totalBytes) };
-      await attachments.get(attachment, range, head.sink, options);
-      const read = readDicomIdentifiers(head.bytes());
+      await attachments.get(attachment, range, head, options);
+      const read = readDicomIdentifiers(head.bytes);
       if (read === undefined) break;
       if (read !== 'incomplete') return orthancIdsOf(read);
       if (headBytes >= totalBytes) break;

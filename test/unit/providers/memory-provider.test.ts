@@ -10,7 +10,7 @@ import { sectionNames } from '../../../src/config/sections.ts';
 import { createCounters } from '../../../src/plugin/figures.ts';
 import { createStatus } from '../../../src/plugin/status.ts';
 import { defineProvider, PROVIDERS } from '../../../src/providers/index.ts';
-import { bodyOf, createMemorySink } from '../../../src/store/bodies.ts';
+import { bodyOf, MemorySink } from '../../../src/store/bodies.ts';
 import { memorySection } from '../../support/memory-provider/settings.ts';
 import { makeLogger } from '../../support/settings.ts';
 
@@ -54,9 +54,9 @@ test('its section opens a store', async () => {
   expect(log.lines).toEqual(['info: memory: the shelf "top" is within reach']);
   const content = Buffer.from('content');
   await objects.put('key', bodyOf(content), { signal });
-  const memory = createMemorySink();
-  await objects.get('key', undefined, memory.sink, { signal });
-  expect(memory.bytes()).toEqual(content);
+  const memory = new MemorySink();
+  await objects.get('key', undefined, memory, { signal });
+  expect(memory.bytes).toEqual(content);
   await closeStores(stores);
 });
 
