@@ -15,7 +15,7 @@ import type {
   OperationOptions,
   Sink,
 } from '../store/object-store.ts';
-import { alternateKeys, type ContentType, objectKey } from './naming.ts';
+import { type ContentType, keysOf, objectKey } from './naming.ts';
 
 export interface Attachment {
   readonly uuid: string;
@@ -77,35 +77,22 @@ export function createAttachmentStore(deps: {
   const isOn = envelope?.format !== undefined;
   const doFirstBytesTell = envelope !== undefined && naming.structure === 'legacy';
 
-  function keysOf(
-    { uuid, contentType }: Attachment,
-    encrypted: boolean,
-  ): readonly [string, ...string[]] {
-    return [
-      objectKey(uuid, contentType, naming, encrypted),
-      ...alternateKeys(uuid, contentType, naming, encrypted),
-    ];
-  }
+  /** The name of a new object. */
+  const keyOf = ({ uuid, contentType }: Attachment) => objectKey(uuid, contentType, naming, isOn);
 
-  function candidatesOf(attachment: Attachment): readonly [Candidate, ...Candidate[]] {
-    const [first, ...others] = keysOf(attachment, isOn);
-    const named = (key: string, encrypted: boolean): Candidate => ({
-      key,
-      content: encrypted ? 'encrypted' : 'plain',
-    });
-    if (envelope === undefined)
-      return [named(first, false), ...others.map((key) => named(key, false))];
-    if (doFirstBytesTell) return [{ key: first, content: 'either' }];
-    return [
-      named(first, isOn),
-      ...others.map((key) => named(key, isOn)),
-      ...keysOf(attachment, !isOn).map((key) => named(key, !isOn)),
-    ];
+  function candidatesOf({ uuid, contentType }: Attachment): readonly Candidate[] {
+    const named = (encrypted: boolean) =>
+      keysOf(uuid, contentType, naming, encrypted).map((key): Candidate => {
+        if (doFirstBytesTell) return { key, content: 'either' };
+        return { key, content: encrypted ? 'encrypted' : 'plain' };
+      });
+    const isAlone = envelope === undefined || doFirstBytesTell;
+    return isAlone ? named(isOn) : [...named(isOn), ...named(!isOn)];
   }
 
   return {
     async put(attachment, body, options) {
-      const [key] = keysOf(attachment, isOn);
+      const key = keyOf(attachment);
       if (isOn) await envelope.put(store, key, body, attachment, options);
       else if (doFirstBytesTell) await envelope.putPlain(store, key, body, attachment, options);
       else await store.put(key, body, options);
@@ -113,30 +100,30 @@ export function createAttachmentStore(deps: {
     },
 
     async get(attachment, range, sink, options) {
-      const candidates = candidatesOf(attachment);
       // A store cannot be asked for an empty range.
       if (range !== undefined && range.start === range.end) {
         sink.begin(0, 0);
-        return candidates[0].key;
+        return keyOf(attachment);
       }
-      const found = await firstFound(candidates, ({ key, content }) =>
-        envelope === undefined || content === 'plain'
-          ? store.get(key, range, sink, options)
-          : envelope.get(store, key, range, sink, attachment, {
-              signal: options.signal,
-              // Encryption authenticates by itself.
-              requireChecksum: content === 'either' && options.requireChecksum === true,
-              plain: content === 'either' ? 'accept' : 'refuse',
-            }),
-      );
-      return found.key;
+      return await firstFound(candidatesOf(attachment), async ({ key, content }) => {
+        if (envelope === undefined || content === 'plain') {
+          await store.get(key, range, sink, options);
+        } else {
+          await envelope.get(store, key, range, sink, attachment, {
+            signal: options.signal,
+            // Encryption authenticates by itself.
+            requireChecksum: content === 'either' && options.requireChecksum === true,
+            plain: content === 'either' ? 'accept' : 'refuse',
+          });
+        }
+        return key;
+      });
     },
 
     async remove(attachment, options) {
-      const candidates = candidatesOf(attachment);
       // Side by side: a store does not tell whether it removed something, and Orthanc waits with its index locked.
-      await Promise.all(candidates.map(({ key }) => store.delete(key, options)));
-      return candidates[0].key;
+      await Promise.all(candidatesOf(attachment).map(({ key }) => store.delete(key, options)));
+      return keyOf(attachment);
     },
 
     async find(attachment, options) {
@@ -152,7 +139,7 @@ export function createAttachmentStore(deps: {
 
     ...(store.files === undefined || envelope !== undefined
       ? {}
-      : { files: nameFiles(store.files, (attachment) => keysOf(attachment, false)[0]) }),
+      : { files: nameFiles(store.files, keyOf) }),
   };
 }
 
@@ -194,17 +181,15 @@ async function findByHead(
 }
 
 /** Tries the next candidate only where the one before is not there.
- *  @returns the one that was found
  *  @throws StorageError the first NOT_FOUND where none is there; any other failure at once */
-export async function firstFound<T>(
-  candidates: readonly [T, ...T[]],
-  attempt: (candidate: T) => Promise<void>,
-): Promise<T> {
+export async function firstFound<T, Found>(
+  candidates: readonly T[],
+  attempt: (candidate: T) => Promise<Found>,
+): Promise<Found> {
   let missing: StorageError | undefined;
   for (const candidate of candidates) {
     try {
-      await attempt(candidate);
-      return candidate;
+      return await attempt(candidate);
     } catch (error) {
       const failure = toStorageError(error);
       if (failure.code !== 'NOT_FOUND') throw failure;

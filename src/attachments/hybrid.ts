@@ -15,14 +15,9 @@ export function createHybridStore(
 ): AttachmentStore {
   return {
     put: (attachment, body, options) => first.put(attachment, body, options),
-    async get(attachment, range, sink, options) {
-      let key = '';
-      // The first once more: a move may have brought it there meanwhile.
-      await firstFound([first, second, first], async (store) => {
-        key = await store.get(attachment, range, sink, options);
-      });
-      return key;
-    },
+    // The first once more: a move may have brought it there meanwhile.
+    get: (attachment, range, sink, options) =>
+      firstFound([first, second, first], (store) => store.get(attachment, range, sink, options)),
     async remove(attachment, options) {
       const end = moves.beginRemoval(attachment.uuid);
       // Each is cleared, whatever the other says.

@@ -80,6 +80,19 @@ export function alternateKeys(
   return mayBeUnknown ? [keyWithExtension(uuid, UNKNOWN_EXTENSION, naming, encrypted)] : [];
 }
 
+/** All names that an attachment may have, the first one as `objectKey`. @throws as `objectKey` */
+export function keysOf(
+  uuid: string,
+  contentType: ContentType,
+  naming: NamingSettings,
+  encrypted: boolean,
+): readonly string[] {
+  return [
+    objectKey(uuid, contentType, naming, encrypted),
+    ...alternateKeys(uuid, contentType, naming, encrypted),
+  ];
+}
+
 /** The prefix of all keys. */
 export function folderOf({ rootPath }: NamingSettings): string {
   return rootPath === '' ? '' : `${rootPath}/`;

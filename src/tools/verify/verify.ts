@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // A bucket against Orthanc's index: what is missing, what nobody knows, what is not as it was stored.
 
-import {
-  alternateKeys,
-  contentTypeOf,
-  folderOf,
-  objectKey,
-  parseKey,
-} from '../../attachments/naming.ts';
+import { contentTypeOf, folderOf, keysOf, objectKey, parseKey } from '../../attachments/naming.ts';
 import { ciphertextSize, type EncryptionFormat } from '../../encryption/sizes.ts';
 import { badConfig, codeAndMessage, toStorageError } from '../../errors.ts';
 import type { IndexedAttachment, OrthancApi, Resource } from '../../orthanc/api.ts';
@@ -422,10 +416,8 @@ function attachmentOf({ uuid, tag }: UuidEntry) {
 /** Whether reads would find it there. */
 function isNameOf({ naming, hasKeys }: Side, key: string, uuid: string, tag: number): boolean {
   const contentType = contentTypeOf(tag);
-  return (hasKeys ? [false, true] : [false]).some(
-    (encrypted) =>
-      key === objectKey(uuid, contentType, naming, encrypted) ||
-      alternateKeys(uuid, contentType, naming, encrypted).includes(key),
+  return (hasKeys ? [false, true] : [false]).some((encrypted) =>
+    keysOf(uuid, contentType, naming, encrypted).includes(key),
   );
 }
 
