@@ -5,6 +5,7 @@ import type { Attachment, AttachmentStore } from '../attachments/attachments.ts'
 import { contentTypeOf } from '../attachments/naming.ts';
 import { toStorageError } from '../errors.ts';
 import { errorFields, formatFields, type Logger } from '../log.ts';
+import type { Sink } from '../store/object-store.ts';
 import type { StorageOperation, StorageRequest } from './bridge.ts';
 import type { Counters } from './figures.ts';
 
@@ -35,10 +36,16 @@ export function createRequestHandler(deps: {
       contentType: contentTypeOf(request.contentType),
     };
     const fields = { op: LOG_NAMES[request.operation], uuid: request.uuid };
-    const measured = measureSink(request);
+    let bytes = request.operation === 'create' ? request.body.sizeBytes : 0;
+    const sink: Sink = {
+      ...request.sink,
+      begin(sizeBytes, totalBytes) {
+        bytes = sizeBytes;
+        request.sink.begin(sizeBytes, totalBytes);
+      },
+    };
     try {
-      const key = await perform(attachments, attachment, measured.request);
-      const bytes = measured.bytes();
+      const key = await perform(attachments, attachment, { ...request, sink });
       end({ bytes });
       log.debug(formatFields({ ...fields, key, bytes, ms: Math.round(now() - startedMs) }));
     } catch (error) {
@@ -80,24 +87,4 @@ function perform(
     default:
       return operation satisfies never;
   }
-}
-
-/** The size of a read is known only when the store begins to answer. */
-function measureSink(request: StorageRequest): { request: StorageRequest; bytes(): number } {
-  if (request.operation === 'create') return { request, bytes: () => request.body.sizeBytes };
-  let sizeBytes = 0;
-  const { sink } = request;
-  return {
-    request: {
-      ...request,
-      sink: {
-        ...sink,
-        begin(size, total) {
-          sizeBytes = size;
-          sink.begin(size, total);
-        },
-      },
-    },
-    bytes: () => sizeBytes,
-  };
 }
