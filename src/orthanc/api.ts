@@ -17,16 +17,13 @@ export function orthancIsStopping(): StorageError {
   return new StorageError('CLOSED', 'Orthanc is stopping');
 }
 
-/** @param call gives status and body of one request */
+/** @param call gives status and body of one GET */
 export function createOrthancApi(
-  call: (
-    method: string,
-    path: string,
-  ) => Promise<{ readonly status: number; readonly body: Uint8Array }>,
+  call: (path: string) => Promise<{ readonly status: number; readonly body: Uint8Array }>,
 ): OrthancApi {
   return {
     async get(path) {
-      const { status, body } = await call('GET', path);
+      const { status, body } = await call(path);
       if (status === NOT_CALLED) throw orthancIsStopping();
       if (status === 404 || (status === 500 && NOT_FOUND_ERROR.test(textOf(body))))
         return undefined;

@@ -153,7 +153,7 @@ function serve(
     lanes,
     figures: () => figures.ofAll(),
   });
-  const api = createOrthancApi((method, path) => binding.callOrthanc(method, path));
+  const api = createOrthancApi((path) => binding.callOrthanc('GET', path));
   const { attachments, named, jobs } = composeAttachments(provider, settings, stores, api);
   const runtime: RuntimeSettings = {
     storage: true,

@@ -20,7 +20,7 @@ function uuidOf(index: number): string {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
-const api = createOrthancApi((_method, path) => {
+const api = createOrthancApi((path) => {
   const [, level, since, limit] = /^\/(\w+)\?.*since=(\d+)&limit=(\d+)/.exec(path) ?? [];
   const end = level === 'instances' ? Math.min(count, Number(since) + Number(limit)) : 0;
   const page = [];

@@ -91,7 +91,7 @@ export function createFakeIndex(
     }[known.level];
   };
   return {
-    api: createOrthancApi((_method, path) => {
+    api: createOrthancApi((path) => {
       const value = answer(path);
       return Promise.resolve(
         value === undefined

@@ -104,11 +104,11 @@ export function connectToOrthanc(
           authorization: `Basic ${Buffer.from(`${login.user}:${login.password}`).toString('base64')}`,
         };
   const exchange = createExchange(authoritiesOf(configuration));
-  return createOrthancApi(async (method, path) => {
+  return createOrthancApi(async (path) => {
     try {
       const answer = await exchange({
         origin: url.origin,
-        method: method === 'GET' ? method : 'POST',
+        method: 'GET',
         path: `${prefix}${path}`,
         headers,
         signal,

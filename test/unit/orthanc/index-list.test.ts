@@ -14,7 +14,7 @@ function createApi(count: number, removeAt: (page: number) => number = () => 0) 
   let numbers = Array.from({ length: count }, (_, number) => number);
   let page = 0;
   const requests: string[] = [];
-  const api = createOrthancApi((_method, path) => {
+  const api = createOrthancApi((path) => {
     const url = new URL(path, 'http://orthanc');
     let found: readonly number[] = [];
     if (url.pathname === '/instances') {
