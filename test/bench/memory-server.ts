@@ -12,7 +12,7 @@ import { crc32, encodeCrc32 } from '../../src/checksums/checksums.ts';
 import { loadCrc32c } from '../../src/checksums/wasm-checksums.ts';
 import { CRC32_METADATA } from '../../src/providers/azure/requests.ts';
 import { makeCertificate } from '../support/certificate.ts';
-import { GENUINE } from '../support/scripted-server.ts';
+import { STORE_HEADERS } from '../support/scripted-server.ts';
 
 interface Content {
   readonly bytes: Buffer;
@@ -64,7 +64,9 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
   if (request.method !== 'GET') {
     // Azure's word for it; S3's is 200.
     const status = request.headers['x-ms-blob-type'] === undefined ? 200 : 201;
-    request.on('end', () => response.writeHead(status, { ...GENUINE, 'content-length': 0 }).end());
+    request.on('end', () =>
+      response.writeHead(status, { ...STORE_HEADERS, 'content-length': 0 }).end(),
+    );
     request.resume();
     return;
   }
@@ -80,7 +82,7 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
     'content-md5': md5,
     [`x-ms-meta-${CRC32_METADATA}`]: checksum,
     'x-goog-hash': `crc32c=${crc32c},md5=${md5}`,
-    ...GENUINE,
+    ...STORE_HEADERS,
   };
   response.writeHead(200, head).end(bytes);
 }

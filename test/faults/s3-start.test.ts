@@ -27,10 +27,10 @@ import { escapeXml } from '../support/hostile-words.ts';
 import { answerS3, failS3 } from '../support/s3-memory.ts';
 import {
   answerPage,
-  GENUINE,
   hang,
   redirect,
   type ScriptedServer,
+  STORE_HEADERS,
   type Step,
   startScriptedServer,
 } from '../support/scripted-server.ts';
@@ -207,8 +207,8 @@ describe('a policy', () => {
         return;
       }
       const { pathname } = new URL(recorded.url, 'http://server');
-      server.objects.set(pathname, { bytes: await readBody(), headers: GENUINE });
-      response.writeHead(200, GENUINE).end();
+      server.objects.set(pathname, { bytes: await readBody(), headers: STORE_HEADERS });
+      response.writeHead(200, STORE_HEADERS).end();
     });
     await check(open(server));
     expect(server.objects.size).toBe(0);
@@ -237,7 +237,7 @@ describe('a server that is not quite S3', () => {
       }
       const { pathname } = new URL(recorded.url, 'http://server');
       const bytes = await readBody();
-      server.objects.set(pathname, { bytes, headers: GENUINE });
+      server.objects.set(pathname, { bytes, headers: STORE_HEADERS });
       response.removeHeader('x-amz-request-id');
       response.writeHead(200, { 'content-length': '0', ...headers }).end();
     };

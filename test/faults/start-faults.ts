@@ -24,10 +24,10 @@ import { startProxy } from '../support/forward-proxy.ts';
 import { answerText, expectSafeLine, HOSTILE_WORDS } from '../support/hostile-words.ts';
 import {
   type AnswerFromMemory,
-  GENUINE,
   hang,
   redirect,
   type ScriptedServer,
+  STORE_HEADERS,
   type Step,
   startScriptedServer,
 } from '../support/scripted-server.ts';
@@ -139,7 +139,7 @@ export function startFaults(target: StartTarget): void {
         const isRange = asked !== undefined;
         const body = range && isRange ? range(bytes, Number(first), Number(last)) : whole(bytes);
         response.writeHead(isRange ? 206 : 200, {
-          ...GENUINE,
+          ...STORE_HEADERS,
           ...headers,
           'content-length': body.length,
           ...(isRange ? { 'content-range': `bytes ${first}-${last}/${bytes.length}` } : {}),

@@ -21,9 +21,9 @@ import {
   answerPage,
   answerRaw,
   BLOCKED,
-  GENUINE,
   hang,
   reset,
+  STORE_HEADERS,
   type Step,
   twice,
 } from '../support/scripted-server.ts';
@@ -299,7 +299,7 @@ export function storeFaults(target: FaultTarget): void {
       test('a look-up that tells no size is an error, not one of an empty object', async () => {
         // In chunks, and for Google, which tells it in JSON, without that.
         bench.server.always(({ response }) => {
-          const head = { ...GENUINE, 'content-type': 'application/json' };
+          const head = { ...STORE_HEADERS, 'content-type': 'application/json' };
           response.writeHead(200, { ...head, 'transfer-encoding': 'chunked' }).end('{}');
         });
         const looking = open().head('key', { signal: never() });
@@ -459,7 +459,7 @@ export function storeFaults(target: FaultTarget): void {
       test('success before all bytes were sent is no success', async () => {
         const { status, body } = target.success;
         bench.server.always(({ response }) => {
-          response.writeHead(status, { ...GENUINE, 'content-length': body.length }).end(body);
+          response.writeHead(status, { ...STORE_HEADERS, 'content-length': body.length }).end(body);
         });
         await expectFailure(put(open({ maxRetries: 1 }), makeBytes(12 * MIB)), 'UNAVAILABLE');
       });
@@ -509,7 +509,7 @@ export function storeFaults(target: FaultTarget): void {
           asked += 1;
           const body = target.listing(keys, next);
           const type = body.startsWith('{') ? 'application/json' : 'application/xml';
-          response.writeHead(200, { ...GENUINE, 'content-type': type }).end(body);
+          response.writeHead(200, { ...STORE_HEADERS, 'content-type': type }).end(body);
         });
         const found: string[] = [];
         for await (const { key } of open({ maxRetries: 0 }).list('', { signal: never() })) {
@@ -712,7 +712,7 @@ export function storeFaults(target: FaultTarget): void {
       let sent = 0;
       bench.server.always(async ({ readBody, response, socket }) => {
         await readBody();
-        const head = { ...GENUINE, 'content-type': 'text/plain' };
+        const head = { ...STORE_HEADERS, 'content-type': 'text/plain' };
         response.writeHead(500, head).write('the disk is full. ');
         for (sent = 0; sent < pieces && !socket.destroyed; sent++) {
           if (!response.write(piece)) await sleep(1);

@@ -230,7 +230,7 @@ export function hang(): Step {
 }
 
 /** By which each of the providers knows its own server. */
-export const GENUINE = { etag: '"etag"', 'x-ms-request-id': 'REQUEST0ID' };
+export const STORE_HEADERS = { etag: '"etag"', 'x-ms-request-id': 'REQUEST0ID' };
 
 /** A page that a web filter gives in place of the server's answer. */
 export const BLOCKED = 'Blocked by your administrator';
@@ -275,7 +275,7 @@ export function answerRaw(
 ): Step {
   return async ({ readBody, socket }) => {
     await readBody();
-    const lines = Object.entries({ ...GENUINE, ...head }).map(
+    const lines = Object.entries({ ...STORE_HEADERS, ...head }).map(
       ([name, value]) => `${name}: ${value}\r\n`,
     );
     socket.write(`HTTP/1.1 ${status}\r\n${lines.join('')}\r\n`);
