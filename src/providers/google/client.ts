@@ -48,11 +48,15 @@ export function createClient(options: ClientOptions, retries: Retries): Client {
 
   async function attempt(request: GoogleRequest, signal: AbortSignal): Promise<Answer> {
     const { headers, universeDomain } = await credentials.authorize(signal);
-    const { accept, isAnswer, ...rest } = request;
+    const { method, path, content, receive, assertMatches, accept, isAnswer } = request;
     const answer = await transport.exchange({
-      ...rest,
+      method,
+      path,
+      content,
+      receive,
+      assertMatches,
       origin: endpoint ?? `https://storage.${universeDomain}`,
-      headers: { ...headers, ...rest.headers },
+      headers: { ...headers, ...request.headers },
       isFromStore: (given) =>
         isMarked(given) ||
         // The API's words count, whatever their Content-Type.
