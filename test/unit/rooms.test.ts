@@ -21,9 +21,6 @@ const ORDER: readonly (readonly string[])[] = [
   ['text'],
 ];
 
-/** What is still to go. */
-const EXCEPTIONS: ReadonlySet<string> = new Set();
-
 const SOURCES = fileURLToPath(new URL('../../src', import.meta.url));
 
 interface Import {
@@ -59,14 +56,8 @@ test('each room has its place', () => {
 test('imports go down only', () => {
   const wrong = imports
     .filter(({ from, to }) => from !== to && levelOf(from) >= levelOf(to))
-    .filter(({ from, to }) => !EXCEPTIONS.has(`${from} → ${to}`))
     .map(({ file, from, to }) => `${file}: ${from} → ${to}`);
   expect(wrong).toEqual([]);
-});
-
-test('an exception that is not needed any more goes', () => {
-  const taken = new Set(imports.map(({ from, to }) => `${from} → ${to}`));
-  expect([...EXCEPTIONS].filter((exception) => !taken.has(exception))).toEqual([]);
 });
 
 test('a provider knows no other one', () => {
