@@ -330,6 +330,24 @@ describe('with AccountUrl', () => {
     });
   });
 
+  test('a challenge that names the tenant is answered, at once and with the same content', async () => {
+    const tenant = `https://${ENTRA_HOST}/${secret.AZURE_TENANT_ID}/oauth2/authorize`;
+    const challenge = `Bearer authorization_uri=${tenant} resource_id=https://storage.azure.com`;
+    await withEnvironment(secret, async () => {
+      const store = openAccount();
+      server.always(async (exchange) => {
+        const isFirst = exchange.recorded === blobRequests()[0];
+        const headers = { 'www-authenticate': challenge };
+        const refuse = failAzure(401, 'InvalidAuthenticationInfo', { headers });
+        await (isFirst ? refuse(exchange) : exchange.proceed());
+      });
+      const bytes = makeBytes(1_000);
+      await store.put('key', makeBody(bytes), { signal: never() });
+      expect(blobRequests().map(({ method }) => method)).toEqual(['PUT', 'PUT']);
+      expectSameBytes(blobRequests()[1]?.body() ?? makeBytes(0), bytes);
+    });
+  });
+
   test('tokens that do not come: the check gives up in time', async () => {
     server.always((exchange) =>
       exchange.recorded.url.includes('/token') ? hang()(exchange) : exchange.proceed(),
