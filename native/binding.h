@@ -4,12 +4,11 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
-#include <string>
 #include <unordered_map>
 
 #include "bridge.h"
-#include "orthanc_caller.h"
 
 namespace cloudstore {
 
@@ -33,14 +32,8 @@ class Binding {
  private:
   using Info = Napi::CallbackInfo;
 
-  Napi::Value configuration(const Info& info);
-  void log(const Info& info);
   void start(const Info& info);
   void ready(const Info& info);
-  void refuse(const Info& info);
-  void starting(const Info& info);
-  void ending(const Info& info);
-  void release(const Info& info);
   Napi::Value read(const Info& info);
   void readInto(const Info& info);
   void encryptInto(const Info& info);
@@ -50,29 +43,30 @@ class Binding {
   void complete(const Info& info);
   void respond(const Info& info);
   Napi::Value callOrthanc(const Info& info);
-  void sendToLane(const Info& info);
+  Napi::Value askLane(const Info& info);
   Napi::Value submitJob(const Info& info);
   void updateJob(const Info& info);
 
-  template <typename Result>
-  void define(Napi::Object exports, const char* name, Result (Binding::*method)(const Info&));
-
-  Napi::Value promiseOf(Napi::Env env, OrthancCaller::Work work);
-  std::shared_ptr<Request> requestOf(const Info& info);
-  void deliverRequest(const Inbox::Arrival& arrival);
-  void settle(const OrthancAnswer& answer);
-  bool call(const Napi::FunctionReference& function, size_t count, const napi_value* arguments);
+  AnyRequest requestOf(const Info& info);
+  std::shared_ptr<StorageRequest> storageRequestOf(const Info& info);
+  /** @param submit is given the ticket of the reply */
+  Napi::Value promiseOf(Napi::Env env, const std::function<void(uint64_t)>& submit);
+  Napi::Value promiseOfAnswer(Napi::Env env, std::function<Answer()> ask);
+  void deliverRequest(uint64_t id, const StorageRequest& request);
+  void deliverRequest(uint64_t id, const Call& call);
+  void settle(const Inbox::Reply& reply);
+  void call(const Napi::FunctionReference& function, size_t count, const napi_value* arguments);
 
   const Napi::Env env_;
   NodeInstance& instance_;
   Napi::AsyncContext asyncContext_;
   Napi::ObjectReference resource_;
   Napi::FunctionReference onRequest_;
-  Napi::FunctionReference onMessage_;
+  Napi::FunctionReference onCall_;
   Napi::FunctionReference onAbandoned_;
   Napi::FunctionReference onStop_;
-  std::unordered_map<uint64_t, std::shared_ptr<Request>> requests_;
-  std::unordered_map<uint64_t, napi_deferred> calls_;
+  std::unordered_map<uint64_t, AnyRequest> requests_;
+  std::unordered_map<uint64_t, napi_deferred> questions_;
 };
 
 /** For node::AddLinkedBinding. */

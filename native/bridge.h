@@ -22,35 +22,20 @@ class Wakeup {
   virtual void send() = 0;
 };
 
-/** The answer of Orthanc's REST API to a call that TypeScript made. */
-struct OrthancAnswer {
-  uint64_t ticket = 0;
-  RestAnswer answer;
-};
-
-/** What one event loop's TypeScript tells another's. */
-struct LaneMessage {
-  size_t from = 0;
-  std::string text;
-};
-
 /** What has gathered for the loop since it last looked. */
 struct Inbox {
   struct Arrival {
     uint64_t id = 0;
-    std::shared_ptr<Request> request;
+    AnyRequest request;
+  };
+  /** Of a question that TypeScript asked. */
+  struct Reply {
+    uint64_t ticket = 0;
+    Answer answer;
   };
   std::vector<Arrival> arrivals;
   std::vector<uint64_t> abandoned;
-  std::vector<OrthancAnswer> answers;
-  std::vector<LaneMessage> messages;
-};
-
-/** How long calls may take. */
-struct Timeouts {
-  std::chrono::milliseconds call{60'000};
-  std::chrono::milliseconds remove{60'000};  // Orthanc holds the lock of its index meanwhile
-  std::chrono::milliseconds metrics{2'000};
+  std::vector<Reply> replies;
 };
 
 /** The queue between Orthanc's threads and the one event loop, the table of live requests, and the
@@ -59,12 +44,12 @@ struct Timeouts {
  *  It lives from Initialize to Finalize and outlasts the runtimes that serve it: what one had taken
  * when it ended is lost and fails; what was still waiting in the queue is served by the next.
  *
- *  Order of locks: Bridge::mutex_, then Request's. A Wakeup is sent with neither held. */
+ *  Order of locks: Supervisor::mutex_, Bridge::mutex_, Request's. A Wakeup is sent with the
+ * bridge's not held. */
 class Bridge {
  public:
-  /** thread: any of Orthanc's; blocks until the request ends, at most for the time that its
-   * operation has. */
-  Result call(const std::shared_ptr<Request>& request);
+  /** thread: any of Orthanc's; blocks until the request ends, at most for the time that it has. */
+  Result call(const AnyRequest& request);
 
   /** thread: any. TypeScript tells them once it has read the configuration. */
   void setTimeouts(const Timeouts& timeouts);
@@ -76,9 +61,9 @@ class Bridge {
   void detach(const std::string& reason);
 
   /** thread: any. No runtime can be had for now: everything fails at once with the reason, until
-   * `mend`. */
+   * `repair`. */
   void breakDown(const std::string& reason);
-  void mend();
+  void repair();
   /** thread: any. The gate closes for good: calls that are waiting go on, new ones fail. */
   void close();
   /** thread: any. Ends every call that is waiting; the loop is told to give them up. */
@@ -86,10 +71,8 @@ class Bridge {
 
   /** thread: the loop's. Empties the queue. */
   Inbox take();
-  /** thread: any. Hands an answer of Orthanc's to the loop. */
-  void post(OrthancAnswer answer);
-  /** thread: any. Dropped where no runtime is attached: who asks gives up soon. */
-  void post(LaneMessage message);
+  /** thread: any. Hands the reply to a question of TypeScript's to the loop. */
+  void post(Inbox::Reply reply);
 
   /** thread: any. Calls that wait for an answer. */
   [[nodiscard]] size_t waiting() const;
@@ -104,14 +87,13 @@ class Bridge {
 
  private:
   struct Live {
-    std::shared_ptr<Request> request;
+    AnyRequest request;
     bool taken = false;
   };
+  using Lock = std::unique_lock<std::mutex>;
 
-  /** Marks the inbox as filled. @returns whom to wake, once the lock is released; nullptr if that
-   * is done already */
-  std::shared_ptr<Wakeup> filledLocked();
-  [[nodiscard]] std::chrono::milliseconds timeoutLocked(Operation operation) const;
+  /** Wakes the loop, unless it has been woken since it last looked. Gives up the lock. */
+  void wake(Lock lock);
   void failLocked(bool takenOnly, const Result& result);
 
   std::atomic<uint64_t> turns_{0};
@@ -128,8 +110,7 @@ class Bridge {
   std::unordered_map<uint64_t, Live> live_;
   std::vector<uint64_t> queue_;
   std::vector<uint64_t> abandoned_;
-  std::vector<OrthancAnswer> answers_;
-  std::vector<LaneMessage> messages_;
+  std::vector<Inbox::Reply> replies_;
 };
 
 }  // namespace cloudstore

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Orthanc's jobs, whose work TypeScript does. thread: Orthanc's job threads step, stop and reset;
-// any of Orthanc's asks for the state, also with the lock of its list of jobs held.
+// Orthanc's jobs, whose work TypeScript does. thread: Orthanc's job threads step, stop and reset,
+// one at a time for each job; any of Orthanc's asks for the state, also with the lock of its list
+// of jobs held.
 #include "jobs.h"
 
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <thread>
 #include <utility>
 
@@ -20,142 +22,114 @@ constexpr const char* kJobType = "MoveStorage";
 constexpr std::chrono::milliseconds kLostPause{250};
 constexpr int kLostMax = 120;
 
-std::atomic<uint64_t> nextHandle{1};
-
-/** What Orthanc holds of a job, until it calls `finalize`. While it lives, TypeScript can reach the
- * job. */
-class Owner {
+/** What Orthanc holds of a job, until it calls `finalize`. */
+class Job {
  public:
-  Owner(PluginState& state, JobState::Snapshot snapshot)
-      : job_(std::make_shared<JobState>(std::move(snapshot))) {
-    state.jobs.add(job_);
-  }
-  ~Owner() {
-    if (const std::shared_ptr<PluginState> state = currentState()) {
-      state->jobs.remove(job_->handle());
-    }
-  }
-  Owner(const Owner&) = delete;
-  Owner& operator=(const Owner&) = delete;
+  Job(std::shared_ptr<JobTable> table, JobState state)
+      : table_(std::move(table)), handle_(table_->add(std::move(state))) {}
+  ~Job() { table_->remove(handle_); }
+  Job(const Job&) = delete;
+  Job& operator=(const Job&) = delete;
 
-  [[nodiscard]] JobState& job() const { return *job_; }
+  [[nodiscard]] JobState state() const { return table_->get(handle_); }
+
+  /** Tells TypeScript, with what the job last was. @returns whether TypeScript has done it */
+  Result::Verdict tell(PluginState& state, const char* what) const {
+    // Orthanc's copy may change while TypeScript reads this one.
+    const std::string serialized = this->state().serialized;
+    return state.lanes.first()
+        .call(std::make_shared<Call>(&Timeouts::call, what, handle_, serialized.data(),
+                                     serialized.size()))
+        .verdict;
+  }
+
+  /** Steps in a row that found no runtime. */
+  int lostSteps = 0;
+  /** Orthanc has reset the job when there was no runtime: that is to be told before the next step.
+   */
+  bool resetDue = false;
+  /** What Orthanc has been shown last, and may still read. */
+  std::string shownContent;
+  std::string shownSerialized;
 
  private:
-  const std::shared_ptr<JobState> job_;
+  const std::shared_ptr<JobTable> table_;
+  const std::string handle_;
 };
 
-JobState& jobOf(void* owner) { return static_cast<Owner*>(owner)->job(); }
+Job& jobOf(void* job) { return *static_cast<Job*>(job); }
 
-/** Tells TypeScript, with what the job last was. */
-Result ask(PluginState& state, const JobState& job, const char* what, uint16_t* answer) {
-  // Orthanc's copy may change while TypeScript reads this one.
-  const std::string serialized = job.snapshot().serialized;
-  const auto request =
-      std::make_shared<Request>(Request::Subject{Operation::kJob, job.handle(), 0, 0, what},
-                                serialized.data(), serialized.size(), nullptr);
-  const Result result = state.lanes.first().call(request);
-  if (result.verdict == Result::Verdict::kSuccess) {
-    *answer = request->restAnswer().status;
-  }
-  return result;
+void tellReset(PluginState& state, Job& job) {
+  const Result::Verdict verdict = job.tell(state, "job-reset");
+  job.resetDue = verdict != Result::Verdict::kSuccess && verdict != Result::Verdict::kFailed;
 }
 
-/** Tells TypeScript, if there is one to tell. */
-Result tell(const JobState& job, const char* what, uint16_t* answer) {
-  const std::shared_ptr<PluginState> state = currentState();
-  return state == nullptr ? Result{} : ask(*state, job, what, answer);
-}
-
-OrthancPluginJobStepStatus takeStep(JobState& job) {
-  uint16_t answer = 0;
-  Result result;
-  if (job.resetDue()) {
-    result = tell(job, "job-reset", &answer);
-    job.resetDue() = result.verdict != Result::Verdict::kSuccess;
+OrthancPluginJobStepStatus takeStep(PluginState& state, Job& job) {
+  if (job.resetDue) {
+    tellReset(state, job);
   }
-  if (!job.resetDue()) {
-    result = tell(job, "job-step", &answer);
-  }
-  if (result.verdict == Result::Verdict::kSuccess) {
-    job.lostSteps() = 0;
-    switch (answer) {
-      case OrthancPluginJobStepStatus_Success:
-        return OrthancPluginJobStepStatus_Success;
-      case OrthancPluginJobStepStatus_Continue:
-        return OrthancPluginJobStepStatus_Continue;
-      default:
-        return OrthancPluginJobStepStatus_Failure;
-    }
+  const Result::Verdict verdict =
+      job.resetDue ? Result::Verdict::kLost : job.tell(state, "job-step");
+  if (verdict == Result::Verdict::kSuccess) {
+    job.lostSteps = 0;
+    return job.state().status;
   }
   // A new runtime takes the job up where this one left it.
-  job.lostSteps() += 1;
-  if (job.lostSteps() > kLostMax) {
+  if (verdict == Result::Verdict::kFailed || ++job.lostSteps > kLostMax) {
     return OrthancPluginJobStepStatus_Failure;
   }
   std::this_thread::sleep_for(kLostPause);
   return OrthancPluginJobStepStatus_Continue;
 }
 
-bool isStopping() {
-  const std::shared_ptr<PluginState> state = currentState();
-  return state != nullptr && !state->orthanc.gate().isOpen(CallGate::Kind::kService);
+bool isStopping(const PluginState& state) {
+  return !state.orthanc.gate().isOpen(CallGate::Kind::kService);
 }
 
 /** In the place of a step, once Orthanc is stopping: the job is to be kept as it is, and taken up
  * at the next start. */
-void rest(const JobState& job) {
-  if (const std::shared_ptr<PluginState> state = currentState()) {
-    uint16_t answer = 0;
-    static_cast<void>(ask(*state, job, "job-stop", &answer));
-    // Orthanc waits for this thread before it takes away what a call under way needs.
-    state->orthanc.gate().awaitQuiet(CallGate::Kind::kService);
-  }
+OrthancPluginJobStepStatus rest(PluginState& state, const Job& job) {
+  job.tell(state, "job-stop");
+  // Orthanc waits for this thread before it takes away what a call under way needs.
+  state.orthanc.gate().awaitQuiet(CallGate::Kind::kService);
   // Orthanc takes the next step at once.
   std::this_thread::sleep_for(kLostPause);
+  return OrthancPluginJobStepStatus_Continue;
 }
 
 OrthancPluginJobStepStatus step(void* raw) noexcept {
-  try {
-    JobState& job = jobOf(raw);
+  // Otherwise there is no memory, or Orthanc is stopping: a move is not lost over that.
+  return guarded("job", OrthancPluginJobStepStatus_Continue, [raw](PluginState& state) {
+    Job& job = jobOf(raw);
     auto status = OrthancPluginJobStepStatus_Continue;
-    if (!isStopping()) {
-      status = takeStep(job);
+    if (!isStopping(state)) {
+      status = takeStep(state, job);
     }
     // A failure would be the end of the job, also where it comes of Orthanc's being stopped.
-    if (status != OrthancPluginJobStepStatus_Success && isStopping()) {
-      rest(job);
-      return OrthancPluginJobStepStatus_Continue;
-    }
-    return status;
-  } catch (...) {
-    return OrthancPluginJobStepStatus_Continue;  // no memory: a move is not lost over that
-  }
+    return status != OrthancPluginJobStepStatus_Success && isStopping(state) ? rest(state, job)
+                                                                             : status;
+  });
 }
 
 OrthancPluginErrorCode stop(void* raw, OrthancPluginJobStopReason /*reason*/) noexcept {
-  try {
-    uint16_t answer = 0;
-    static_cast<void>(tell(jobOf(raw), "job-stop", &answer));
+  return guarded("job", OrthancPluginErrorCode_Success, [raw](PluginState& state) {
+    jobOf(raw).tell(state, "job-stop");
     return OrthancPluginErrorCode_Success;
-  } catch (...) {
-    return OrthancPluginErrorCode_Plugin;
-  }
+  });
 }
 
 OrthancPluginErrorCode reset(void* raw) noexcept {
-  try {
-    JobState& job = jobOf(raw);
-    uint16_t answer = 0;
-    job.resetDue() = tell(job, "job-reset", &answer).verdict != Result::Verdict::kSuccess;
+  return guarded("job", OrthancPluginErrorCode_Success, [raw](PluginState& state) {
+    tellReset(state, jobOf(raw));
     return OrthancPluginErrorCode_Success;
-  } catch (...) {
-    return OrthancPluginErrorCode_Plugin;
-  }
+  });
 }
+
+// These answer also after Finalize, from the table that the job has.
 
 float progressOf(void* raw) noexcept {
   try {
-    return jobOf(raw).snapshot().progress;
+    return jobOf(raw).state().progress;
   } catch (...) {
     return 0;
   }
@@ -163,7 +137,9 @@ float progressOf(void* raw) noexcept {
 
 const char* contentOf(void* raw) noexcept {
   try {
-    return jobOf(raw).shownContent();
+    Job& job = jobOf(raw);
+    job.shownContent = job.state().content;
+    return job.shownContent.c_str();
   } catch (...) {
     return nullptr;
   }
@@ -171,7 +147,9 @@ const char* contentOf(void* raw) noexcept {
 
 const char* serializedOf(void* raw) noexcept {
   try {
-    return jobOf(raw).shownSerialized();
+    Job& job = jobOf(raw);
+    job.shownSerialized = job.state().serialized;
+    return job.shownSerialized.c_str();
   } catch (...) {
     return nullptr;
   }
@@ -179,90 +157,63 @@ const char* serializedOf(void* raw) noexcept {
 
 void finalize(void* raw) noexcept {
   try {
-    const std::unique_ptr<Owner> owner(static_cast<Owner*>(raw));
+    const std::unique_ptr<Job> job(static_cast<Job*>(raw));
   } catch (...) {  // NOLINT(bugprone-empty-catch): nothing may cross the C ABI
   }
 }
 
 /** @returns nullptr where Orthanc refuses */
-OrthancPluginJob* create(PluginState& state, const char* type, std::unique_ptr<Owner> owner) {
+OrthancPluginJob* create(const PluginState& state, const char* type, std::unique_ptr<Job> job) {
   // Not OrthancPluginCreateJob2: for a job of that kind, PluginsJob::Serialize asks for the content
   // and takes the answer for "not serialized" (seen in 1.12.7), so that no job outlives Orthanc. To
   // be replaced once the oldest Orthanc that we support does better. By way of the service, since
   // the inline function is marked as deprecated.
-  OrthancPluginJob* job = nullptr;
-  const _OrthancPluginCreateJob params{&job,      owner.get(),  finalize, type, progressOf,
+  OrthancPluginJob* created = nullptr;
+  const _OrthancPluginCreateJob params{&created,  job.get(),    finalize, type, progressOf,
                                        contentOf, serializedOf, step,     stop, reset};
   OrthancPluginContext* context = state.orthanc.raw();
   static_cast<void>(guardOrthanc(
       [&] { return context->InvokeService(context, _OrthancPluginService_CreateJob, &params); }));
-  if (job != nullptr) {
+  if (created != nullptr) {
     // Orthanc has it now, until it calls finalize.
-    static_cast<void>(owner.release());  // NOLINT(bugprone-unused-return-value)
+    static_cast<void>(job.release());  // NOLINT(bugprone-unused-return-value)
   }
-  return job;
+  return created;
 }
 
 OrthancPluginJob* unserialize(const char* type, const char* serialized) noexcept {
-  try {
-    const std::shared_ptr<PluginState> state = currentState();
-    if (state == nullptr || std::strcmp(type, kJobType) != 0) {
-      return nullptr;
+  return guarded("job", static_cast<OrthancPluginJob*>(nullptr), [&](PluginState& state) {
+    if (std::strcmp(type, kJobType) != 0) {
+      return static_cast<OrthancPluginJob*>(nullptr);
     }
-    auto owner = std::make_unique<Owner>(*state, JobState::Snapshot{0, "{}", serialized});
-    uint16_t answer = 0;
+    auto job = std::make_unique<Job>(state.jobs, JobState{0, "{}", serialized});
     // Orthanc has added to what it kept, and takes it back only as it was: TypeScript knows how.
-    if (ask(*state, owner->job(), "job-restore", &answer).verdict != Result::Verdict::kSuccess ||
-        answer != OrthancPluginJobStepStatus_Success) {
-      return nullptr;
-    }
-    return create(*state, type, std::move(owner));
-  } catch (...) {
-    return nullptr;
-  }
+    return job->tell(state, "job-restore") == Result::Verdict::kSuccess
+               ? create(state, type, std::move(job))
+               : nullptr;
+  });
 }
 
 }  // namespace
 
-JobState::JobState(Snapshot snapshot)
-    : handle_(std::to_string(nextHandle++)), snapshot_(std::move(snapshot)) {}
-
-JobState::Snapshot JobState::snapshot() const {
+std::string JobTable::add(JobState state) {
+  static std::atomic<uint64_t> nextHandle{1};
+  std::string handle = std::to_string(nextHandle++);
   const std::lock_guard<std::mutex> lock(mutex_);
-  return snapshot_;
+  jobs_.emplace(handle, std::move(state));
+  return handle;
 }
 
-const char* JobState::shownContent() {
-  shownContent_ = snapshot().content;
-  return shownContent_.c_str();
-}
-
-const char* JobState::shownSerialized() {
-  shownSerialized_ = snapshot().serialized;
-  return shownSerialized_.c_str();
-}
-
-void JobState::update(Snapshot snapshot) {
+JobState JobTable::get(const std::string& handle) const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  snapshot_ = std::move(snapshot);
+  return jobs_.at(handle);
 }
 
-void JobTable::add(const std::shared_ptr<JobState>& job) {
+void JobTable::update(const std::string& handle, JobState state) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  jobs_[job->handle()] = job;
-}
-
-void JobTable::update(const std::string& handle, JobState::Snapshot snapshot) {
-  std::shared_ptr<JobState> job;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = jobs_.find(handle);
-    if (found != jobs_.end()) {
-      job = found->second.lock();
-    }
-  }
-  if (job != nullptr) {
-    job->update(std::move(snapshot));
+  const auto found = jobs_.find(handle);
+  if (found != jobs_.end()) {
+    found->second = std::move(state);
   }
 }
 
@@ -271,7 +222,7 @@ void JobTable::remove(const std::string& handle) {
   jobs_.erase(handle);
 }
 
-RestAnswer submitJob(const std::string& type, JobState::Snapshot snapshot, int priority) {
+Answer submitJob(const std::string& type, const JobState& job, int priority) {
   const std::shared_ptr<PluginState> state = currentState();
   if (state == nullptr) {
     return notCalled();
@@ -281,20 +232,19 @@ RestAnswer submitJob(const std::string& type, JobState::Snapshot snapshot, int p
     return notCalled();
   }
   OrthancPluginContext* context = state->orthanc.raw();
-  auto owner = std::make_unique<Owner>(*state, std::move(snapshot));
-  OrthancPluginJob* job = create(*state, type.c_str(), std::move(owner));
-  if (job == nullptr) {
+  OrthancPluginJob* created = create(*state, type.c_str(), std::make_unique<Job>(state->jobs, job));
+  if (created == nullptr) {
     return {500, "text/plain", "Orthanc creates no job"};
   }
   const auto free = [&state](char* text) { state->orthanc.free(text); };
   std::unique_ptr<char, decltype(free)> id(nullptr, free);
-  const OrthancPluginErrorCode code = guardOrthanc([&] {
-    id.reset(OrthancPluginSubmitJob(context, job, priority));
-    return id == nullptr ? OrthancPluginErrorCode_Plugin : OrthancPluginErrorCode_Success;
-  });
-  if (code != OrthancPluginErrorCode_Success) {
+  static_cast<void>(guardOrthanc([&] {
+    id.reset(OrthancPluginSubmitJob(context, created, priority));
+    return OrthancPluginErrorCode_Success;
+  }));
+  if (id == nullptr) {
     static_cast<void>(guardOrthanc([&] {
-      OrthancPluginFreeJob(context, job);
+      OrthancPluginFreeJob(context, created);
       return OrthancPluginErrorCode_Success;
     }));
     return {500, "text/plain", "Orthanc does not take the job"};

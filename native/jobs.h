@@ -3,8 +3,6 @@
 
 #include <orthanc/OrthancCPlugin.h>
 
-#include <cstdint>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_map>
@@ -13,59 +11,35 @@
 
 namespace cloudstore {
 
-/** What Orthanc may ask of a job at any time, under locks of its own: it is answered from here.
- * TypeScript, which does the work, brings it up to date. thread: any. */
-class JobState {
- public:
-  struct Snapshot {
-    float progress = 0;
-    std::string content = "{}";
-    std::string serialized;
-  };
-
-  explicit JobState(Snapshot snapshot);
-
-  /** Names the job towards TypeScript; never used twice in one process. */
-  [[nodiscard]] const std::string& handle() const { return handle_; }
-  [[nodiscard]] Snapshot snapshot() const;
-  void update(Snapshot snapshot);
-  /** thread: Orthanc's, one at a time. Valid until the next call. */
-  const char* shownContent();
-  const char* shownSerialized();
-  /** thread: Orthanc's, one at a time. Steps in a row that found no runtime. */
-  int& lostSteps() { return lostSteps_; }
-  /** thread: Orthanc's, one at a time. Orthanc has reset the job when there was no runtime: that is
-   * to be told before the next step. */
-  bool& resetDue() { return resetDue_; }
-
- private:
-  const std::string handle_;
-  int lostSteps_ = 0;
-  bool resetDue_ = false;
-  std::string shownContent_;
-  std::string shownSerialized_;
-  mutable std::mutex mutex_;
-  Snapshot snapshot_;  // guarded by mutex_
+/** What Orthanc may ask of a job at any time, under locks of its own: it is answered from what
+ * TypeScript, which does the work, has told last. */
+struct JobState {
+  float progress = 0;
+  std::string content = "{}";
+  std::string serialized;
+  /** Of the last step. */
+  OrthancPluginJobStepStatus status = OrthancPluginJobStepStatus_Continue;
 };
 
-/** The jobs of this Initialize, so that TypeScript can reach them by their handle. thread: any. */
+/** The jobs of this Initialize, by the handles that TypeScript knows them by. thread: any. */
 class JobTable {
  public:
-  void add(const std::shared_ptr<JobState>& job);
+  /** @returns the handle, which is never used twice in one process */
+  std::string add(JobState state);
+  [[nodiscard]] JobState get(const std::string& handle) const;
   /** Does nothing where Orthanc has let go of the job. */
-  void update(const std::string& handle, JobState::Snapshot snapshot);
+  void update(const std::string& handle, JobState state);
   void remove(const std::string& handle);
 
  private:
-  std::mutex mutex_;
-  std::unordered_map<std::string, std::weak_ptr<JobState>> jobs_;  // guarded by mutex_
+  mutable std::mutex mutex_;
+  std::unordered_map<std::string, JobState> jobs_;  // guarded by mutex_
 };
 
 /** Makes a job of Orthanc's and queues it. thread: any but the loop's, since Orthanc takes locks.
  *  @returns status 200 with the id that Orthanc gave it, or 500; kNotCalled once Orthanc is
- * stopping
- */
-RestAnswer submitJob(const std::string& type, JobState::Snapshot snapshot, int priority);
+ * stopping */
+Answer submitJob(const std::string& type, const JobState& job, int priority);
 
 /** Lets Orthanc bring back the jobs of a type that it has kept in its database. */
 void registerJobs(OrthancPluginContext* context);

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "bridge.h"
@@ -18,9 +19,9 @@ class Lanes;
 
 /** One event loop, and the way to it. Members end in the reverse of their order. */
 struct Lane {
-  /** @param index 0 is the first, which alone serves what Orthanc asks beside storage */
-  Lane(const OrthancContext& orthanc, JobTable& jobs, Lanes& lanes, size_t index);
+  Lane(Lanes& lanes, size_t index);
 
+  const size_t index;  // 0 is the first, which alone serves what Orthanc asks beside storage
   Bridge bridge;
   OrthancCaller caller;
   Supervisor supervisor;
@@ -35,15 +36,18 @@ class Lanes {
   Lanes(const Lanes&) = delete;
   Lanes& operator=(const Lanes&) = delete;
 
+  [[nodiscard]] const OrthancContext& orthanc() const { return orthanc_; }
+  [[nodiscard]] JobTable& jobs() const { return jobs_; }
+
   /** Starts the first one, which knows how many there are to be, then makes and starts the others
    * side by side. Blocks until all are ready or one is refused, at most for twice the timeout. */
   Supervisor::Started start(std::chrono::milliseconds timeout);
-  /** thread: any. As Supervisor::hurry. */
-  void hurry(std::chrono::milliseconds grace);
-  /** thread: any; does not wait. From now on TypeScript's calls of Orthanc are answered as not
-   * called, also those that are queued. */
+  /** thread: any. As that of Supervisor. */
+  void failCallsAfter(std::chrono::milliseconds grace);
+  /** thread: any; does not wait. From now on TypeScript's questions are answered as not asked, also
+   * those that are queued. */
   void closeCalls();
-  /** Ends all, side by side. @param callGrace for a call of Orthanc's API that is under way
+  /** Ends all, side by side. @param callGrace for questions that Orthanc works on
    *  @returns false if a thread is left behind, which still uses this object */
   bool stop(std::chrono::milliseconds callGrace);
 
@@ -51,8 +55,9 @@ class Lanes {
   Bridge& first() { return lanes_.front()->bridge; }
   /** thread: any. Where the fewest calls wait. */
   Bridge& leastBusy();
-  /** thread: any, once all have started. @throws std::out_of_range where there is no such lane */
-  void send(size_t index, LaneMessage message);
+  /** thread: any, once all have started; does not block. Makes a call of another lane, and has its
+   * answer posted to the asker. @throws std::out_of_range where there is no such lane */
+  void ask(size_t index, const std::string& name, Bridge& asker, uint64_t ticket);
 
  private:
   const OrthancContext& orthanc_;

@@ -10,10 +10,13 @@
 #include <vector>
 
 #include "binding.h"
-#include "bundle.h"
-#include "library_file.h"
+#include "lanes.h"
 #include "node_process.h"
-#include "signal_shield.h"
+
+// bundle.S has build/bundle/plugin.parts, pure ASCII: the loader (src/plugin/loader.ts), a zero,
+// and what the loader loads.
+extern "C" const char cloudstoreBundleStart[];  // NOLINT(modernize-avoid-c-arrays)
+extern "C" const char cloudstoreBundleEnd[];    // NOLINT(modernize-avoid-c-arrays)
 
 namespace cloudstore {
 namespace {
@@ -26,71 +29,29 @@ thread_local NodeInstance* currentInstance = nullptr;
 constexpr size_t kHeapReserve = size_t{128} << 20;
 constexpr int kMaxHeapReserves = 8;
 
-// Loads the bundle: CommonJS modules that require each other, joined by scripts/bundle.mjs
-// (joinParts), each compiled when it is first required. An error while they load must reach
-// Orthanc's log, not the standard error; likewise one that nobody catches, where TypeScript does
-// not listen.
-constexpr std::string_view kBootstrap = R"js(
-const binding = process._linkedBinding('orthanc_object_storage');
-process.on('uncaughtException', (error) => {
-  if (process.listenerCount('uncaughtException') > 1) return;
-  binding.ending(`uncaught exception: ${error?.stack ?? error}`);
-  process.exit(1);
-});
-function loadEmbedded(source) {
-  const requireOfNode = require('node:module').createRequire(binding.bundlePath);
-  const { compileFunction } = require('node:vm');
-  const indexEnd = source.indexOf('\n');
-  const extents = new Map();
-  let start = indexEnd + 1;
-  for (const [name, length] of JSON.parse(source.slice(0, indexEnd))) {
-    extents.set(`./${name}`, [start, start += length]);
-  }
-  const modules = new Map();
-  const requirePart = (id) => {
-    const extent = extents.get(id);
-    if (extent === undefined) return requireOfNode(id);
-    let module = modules.get(id);
-    if (module === undefined) {
-      module = { exports: {} };
-      modules.set(id, module);
-      const filename = `${binding.bundlePath}/${id.slice(2)}`;
-      compileFunction(source.slice(...extent), ['exports', 'require', 'module', '__filename', '__dirname'], { filename })(
-        module.exports, requirePart, module, filename, binding.bundlePath);
-    }
-    return module.exports;
-  };
-  return requirePart('./plugin.cjs');
-}
-function loadFile(path) {
-  const absolute = require('node:path').resolve(path);
-  return require('node:module').createRequire(absolute)(absolute);
-}
-try {
-  const source = globalThis.__bundleSource;
-  delete globalThis.__bundleSource;
-  (source === undefined ? loadFile(binding.bundlePath) : loadEmbedded(source)).main(binding);
-} catch (error) {
-  binding.refuse(`The plugin's TypeScript does not load: ${error?.stack ?? error}`);
-}
-)js";
+std::string_view embeddedLoader() { return cloudstoreBundleStart; }
 
-/** The embedded bundle, handed to V8 where it lies, in the library's read-only pages. */
-class EmbeddedSource final : public v8::String::ExternalOneByteStringResource {
+std::string_view embeddedParts() {
+  const char* const start = cloudstoreBundleStart + embeddedLoader().size() + 1;
+  return {start, static_cast<size_t>(cloudstoreBundleEnd - start)};
+}
+
+/** Handed to V8 where they lie, in the library's read-only pages. */
+class EmbeddedParts final : public v8::String::ExternalOneByteStringResource {
  public:
-  [[nodiscard]] const char* data() const override { return embeddedBundle().data(); }
-  [[nodiscard]] size_t length() const override { return embeddedBundle().size(); }
+  [[nodiscard]] const char* data() const override { return embeddedParts().data(); }
+  [[nodiscard]] size_t length() const override { return embeddedParts().size(); }
 };
 
-v8::Local<v8::String> embeddedSource(v8::Isolate* isolate) {
-  v8::Local<v8::String> source;
+v8::Local<v8::String> partsOf(v8::Isolate* isolate) {
+  v8::Local<v8::String> parts;
   // V8 deletes the resource together with the string.
-  auto resource = std::make_unique<EmbeddedSource>();
-  if (!v8::String::NewExternalOneByte(isolate, resource.get()).ToLocal(&source)) {
+  auto resource = std::make_unique<EmbeddedParts>();
+  if (!v8::String::NewExternalOneByte(isolate, resource.get()).ToLocal(&parts)) {
     throw std::runtime_error("no memory for the bundle");
   }
   static_cast<void>(resource.release());  // NOLINT(bugprone-unused-return-value)
-  return source;  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): V8 owns it
+  return parts;  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): V8 owns it
 }
 
 std::string bundleOverride() {
@@ -136,13 +97,16 @@ class NodeInstance::LoopWakeup final : public Wakeup {
 
 NodeInstance* NodeInstance::current() { return currentInstance; }
 
-NodeInstance::NodeInstance(const Surroundings& surroundings)
-    : surroundings_(surroundings), wakeup_(std::make_shared<LoopWakeup>()) {
-  const SignalShield shield;
-  thread_ = std::thread([this] { run(); });
-}
+NodeInstance::NodeInstance(Lanes& lanes, Lane& lane, RuntimeEvents& events, bool restarted)
+    : lanes_(lanes),
+      lane_(lane),
+      events_(events),
+      restarted_(restarted),
+      bundleOverride_(bundleOverride()),
+      bundlePath_(bundleOverride_.empty() ? libraryFile().string() : bundleOverride_),
+      wakeup_(std::make_shared<LoopWakeup>()) {}
 
-NodeInstance::~NodeInstance() { thread_.join(); }
+NodeInstance::~NodeInstance() = default;
 
 void NodeInstance::stop() {
   {
@@ -180,9 +144,21 @@ void NodeInstance::bind(Binding* binding) {
   wakeup_->send();
 }
 
-void NodeInstance::serve() { surroundings_.bridge.attach(wakeup_); }
+void NodeInstance::serve() { lane_.bridge.attach(wakeup_); }
 
 void NodeInstance::release() { uv_unref(reinterpret_cast<uv_handle_t*>(&async_)); }
+
+void NodeInstance::deliver() {
+  if (binding_ == nullptr) {
+    return;
+  }
+  bool stopRequested = false;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    stopRequested = std::exchange(stopRequested_, false);
+  }
+  binding_->deliver(stopRequested);
+}
 
 size_t NodeInstance::onNearHeapLimit(void* instance, size_t limit, size_t /*initialLimit*/) {
   // V8 is about to abort the process, that is Orthanc. Ending the environment needs some memory
@@ -192,11 +168,14 @@ size_t NodeInstance::onNearHeapLimit(void* instance, size_t limit, size_t /*init
   return ++self->heapReserves_ <= kMaxHeapReserves ? limit + kHeapReserve : limit;
 }
 
-void NodeInstance::run() {
+std::string NodeInstance::run() {
   currentInstance = this;
-  surroundings_.orthanc.nameThread("STORAGE-LOOP");
-  std::vector<std::string> errors;
-  std::unique_ptr<node::CommonEnvironmentSetup> setup;
+  const OrthancContext& orthanc = lanes_.orthanc();
+  orthanc.nameThread("STORAGE-LOOP");
+  if (!bundleOverride_.empty()) {
+    orthanc.log(OrthancPluginLogLevel_Warning, "ORTHANC_OBJECT_STORAGE_BUNDLE: " + bundleOverride_ +
+                                                   " runs instead of the plugin's own TypeScript");
+  }
   try {
     // Without kDefaultFlags, since the process is Orthanc's: no chdir, umask, setuid. No inspector,
     // no SIGUSR1 either.
@@ -205,19 +184,20 @@ void NodeInstance::run() {
         node::EnvironmentFlags::kNoNativeAddons | node::EnvironmentFlags::kNoGlobalSearchPaths |
         node::EnvironmentFlags::kNoCreateInspector |
         node::EnvironmentFlags::kNoStartDebugSignalHandler);
-    setup = node::CommonEnvironmentSetup::Create(surroundings_.process.platform(), &errors,
-                                                 surroundings_.process.arguments(),
-                                                 surroundings_.process.execArguments(), flags);
+    const NodeProcess& process = NodeProcess::instance();
+    std::vector<std::string> errors;
+    const std::unique_ptr<node::CommonEnvironmentSetup> setup =
+        node::CommonEnvironmentSetup::Create(process.platform(), &errors, process.arguments(),
+                                             process.execArguments(), flags);
     if (setup == nullptr) {
       throw std::runtime_error("Node's environment can't be made: " + joined(errors));
     }
     live(*setup);
-    setup.reset();
   } catch (const std::exception& error) {
     setEndReason(error.what());
-    surroundings_.events.onRefused(error.what());
+    events_.onRefused(error.what());
   }
-  surroundings_.events.onEnded(endReason());
+  return endReason();
 }
 
 void NodeInstance::live(node::CommonEnvironmentSetup& setup) {
@@ -229,32 +209,14 @@ void NodeInstance::live(node::CommonEnvironmentSetup& setup) {
   const v8::Local<v8::Context> context = setup.context();
   const v8::Context::Scope contextScope(context);
   isolate->AddNearHeapLimitCallback(onNearHeapLimit, this);
-
-  const std::string overridePath = bundleOverride();
-  bundlePath_ = overridePath.empty() ? libraryFile().string() : overridePath;
-  if (!overridePath.empty()) {
-    surroundings_.orthanc.log(LogLevel::kWarning,
-                              "ORTHANC_OBJECT_STORAGE_BUNDLE: " + overridePath +
-                                  " runs instead of the plugin's own TypeScript");
-  }
-  v8::Local<v8::Value> source = v8::Undefined(isolate);
-  if (overridePath.empty()) {
-    source = embeddedSource(isolate);
+  v8::Local<v8::Value> parts = v8::Undefined(isolate);
+  if (bundleOverride_.empty()) {
+    parts = partsOf(isolate);
   }
 
   // From here on nothing throws: the handle must be closed before the environment ends.
-  uv_async_init(setup.event_loop(), &async_, [](uv_async_t* async) {
-    auto* self = static_cast<NodeInstance*>(async->data);
-    if (self->binding_ == nullptr) {
-      return;
-    }
-    bool stopRequested = false;
-    {
-      const std::lock_guard<std::mutex> lock(self->mutex_);
-      stopRequested = std::exchange(self->stopRequested_, false);
-    }
-    self->binding_->deliver(stopRequested);
-  });
+  uv_async_init(setup.event_loop(), &async_,
+                [](uv_async_t* async) { static_cast<NodeInstance*>(async->data)->deliver(); });
   async_.data = this;
   wakeup_->open(&async_);
 
@@ -273,14 +235,14 @@ void NodeInstance::live(node::CommonEnvironmentSetup& setup) {
 
   const bool prepared =
       context->Global()
-          ->Set(context, v8::String::NewFromUtf8Literal(isolate, "__bundleSource"), source)
+          ->Set(context, v8::String::NewFromUtf8Literal(isolate, "__bundleParts"), parts)
           .FromMaybe(false);
-  if (prepared && !node::LoadEnvironment(environment, kBootstrap).IsEmpty()) {
+  if (prepared && !node::LoadEnvironment(environment, embeddedLoader()).IsEmpty()) {
     static_cast<void>(node::SpinEventLoop(environment));
   }
 
   // Those who wait learn it now; ending the environment may take a moment.
-  surroundings_.bridge.detach("the storage runtime ended: " + endReason());
+  lane_.bridge.detach("the storage runtime ended: " + endReason());
   binding_ = nullptr;
   wakeup_->close();
   {

@@ -6,13 +6,8 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 
-#include "bridge.h"
-#include "jobs.h"
-#include "orthanc_caller.h"
-#include "orthanc_context.h"
-#include "runtime.h"
+#include "supervisor.h"
 
 namespace node {
 class CommonEnvironmentSetup;
@@ -23,36 +18,28 @@ namespace cloudstore {
 
 class Binding;
 class Lanes;
-class NodeProcess;
+struct Lane;
 
-/** One Node environment with its isolate, on a thread of its own. The thread starts with the
- * constructor and ends when the loop has nothing left to do, when JavaScript exits, or when it is
- * terminated; the last thing it does is to say so. */
+/** One Node environment with its isolate. It ends when the loop has nothing left to do, when
+ * JavaScript exits, or when it is terminated. */
 class NodeInstance final : public Runtime {
  public:
-  /** What an environment serves and uses; all of it outlives the instance. */
-  struct Surroundings {
-    NodeProcess& process;
-    const OrthancContext& orthanc;
-    Bridge& bridge;
-    OrthancCaller& caller;
-    JobTable& jobs;
-    Lanes& lanes;
-    size_t lane;  // which of them this one is
-    RuntimeEvents& events;
-    bool restarted;  // in the place of one that ended by itself
-  };
-
-  explicit NodeInstance(const Surroundings& surroundings);
+  /** @param lane what it serves. That and the others outlive it
+   *  @param restarted in the place of one that ended by itself */
+  NodeInstance(Lanes& lanes, Lane& lane, RuntimeEvents& events, bool restarted);
   ~NodeInstance() override;
   NodeInstance(const NodeInstance&) = delete;
   NodeInstance& operator=(const NodeInstance&) = delete;
 
+  std::string run() override;
   void stop() override;
   void terminate(const std::string& reason) override;
 
   // For the binding. thread: js-loop only.
-  [[nodiscard]] const Surroundings& surroundings() const { return surroundings_; }
+  [[nodiscard]] Lanes& lanes() const { return lanes_; }
+  [[nodiscard]] Lane& lane() const { return lane_; }
+  [[nodiscard]] RuntimeEvents& events() const { return events_; }
+  [[nodiscard]] bool restarted() const { return restarted_; }
   /** The bundle's path, for stack traces and for its own `require`. */
   [[nodiscard]] const std::string& bundlePath() const { return bundlePath_; }
   /** From now on a request to stop reaches the binding. */
@@ -70,20 +57,24 @@ class NodeInstance final : public Runtime {
  private:
   class LoopWakeup;
 
-  void run();
   void live(node::CommonEnvironmentSetup& setup);
+  void deliver();
   std::string endReason();
   static size_t onNearHeapLimit(void* instance, size_t limit, size_t initialLimit);
 
-  const Surroundings surroundings_;
-  std::string bundlePath_;
+  Lanes& lanes_;
+  Lane& lane_;
+  RuntimeEvents& events_;
+  const bool restarted_;
+  const std::string bundleOverride_;  // empty: the embedded bundle runs
+  const std::string bundlePath_;
 
   // js-loop only
   uv_async_t async_{};
   Binding* binding_ = nullptr;
   int heapReserves_ = 0;
 
-  std::shared_ptr<LoopWakeup> wakeup_;
+  const std::shared_ptr<LoopWakeup> wakeup_;
 
   std::mutex mutex_;
   // guarded by mutex_
@@ -91,8 +82,6 @@ class NodeInstance final : public Runtime {
   std::string endReason_;
   bool stopRequested_ = false;
   bool terminated_ = false;
-
-  std::thread thread_;
 };
 
 }  // namespace cloudstore

@@ -9,8 +9,8 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 
-#include "library_file.h"
 #include "prerequisites.h"
 #include "signal_shield.h"
 
@@ -36,6 +36,17 @@ node::ProcessInitializationFlags::Flags initializationFlags() {
                             Flags::kDisableNodeOptionsEnv | Flags::kNoAdjustResourceLimits |
                             Flags::kNoParseGlobalDebugVariables | Flags::kNoUseLargePages |
                             Flags::kNoPrintHelpOrVersionOutput);
+}
+
+/** The name under which the loader knows this very library, which is the path that Orthanc loaded
+ * it by. */
+std::string libraryName() {
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<const void*>(&libraryName), &info) == 0 ||
+      info.dli_fname == nullptr) {
+    return "/libOrthancObjectStorage.so";
+  }
+  return info.dli_fname;
 }
 
 /** @returns whether a library of this name is loaded, and is not this one: they are never unloaded,
@@ -71,6 +82,16 @@ void claimProcess() {
 }
 
 }  // namespace
+
+std::filesystem::path libraryFile() { return std::filesystem::absolute(libraryName()); }
+
+bool isLibraryFileReplaced() {
+  static const std::filesystem::path file = libraryFile();
+  std::error_code error;
+  const auto time = std::filesystem::last_write_time(file, error);
+  static const auto firstTime = time;
+  return !error && time != firstTime;
+}
 
 NodeProcess& NodeProcess::instance() {
   static NodeProcess& process =

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,5 +36,13 @@ class NodeProcess {
   std::shared_ptr<node::InitializationResult> initialization_;
   std::unique_ptr<node::MultiIsolatePlatform> platform_;
 };
+
+/** Where this very library has been loaded from, absolute. Orthanc's configuration may have it
+ * relative to the current folder. */
+std::filesystem::path libraryFile();
+
+/** Whether another file has taken its place since this was first asked. The library stays in memory
+ * until the process ends, so that a reset of Orthanc's goes on with the old one. */
+bool isLibraryFileReplaced();
 
 }  // namespace cloudstore

@@ -6,78 +6,67 @@
 namespace cloudstore {
 
 OrthancCaller::~OrthancCaller() {
+  close();
   if (thread_.joinable()) {
-    stop(std::chrono::hours(1));
+    thread_.join();
   }
 }
 
 void OrthancCaller::close() {
-  std::deque<Call> dropped;
+  std::deque<Question> dropped;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     closed_ = true;
-    dropped.swap(calls_);
+    dropped.swap(questions_);
   }
   changed_.notify_all();
-  for (const Call& call : dropped) {
-    bridge_.post({call.ticket, notCalled()});
+  for (const Question& question : dropped) {
+    question.asker->post({question.ticket, notCalled()});
   }
 }
 
-bool OrthancCaller::stop(std::chrono::milliseconds limit) {
-  close();
-  {
-    std::unique_lock<std::mutex> lock(mutex_);
-    if (!changed_.wait_for(lock, limit, [this] { return !busy_; })) {
-      return false;
-    }
-  }
-  if (thread_.joinable()) {
-    thread_.join();
-  }
-  return true;
+bool OrthancCaller::awaitStop(std::chrono::steady_clock::time_point deadline) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  return changed_.wait_until(lock, deadline, [this] { return !busy_; });
 }
 
-void OrthancCaller::submit(uint64_t ticket, Work work) {
+void OrthancCaller::submit(Question question) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!closed_) {
-      // Before the call is queued, lest one be made later whose caller was told that it failed.
+      // Before it is queued, lest one be asked later whose asker was told that it failed.
       if (!thread_.joinable()) {
         thread_ = std::thread([this] { run(); });
       }
-      calls_.push_back({ticket, std::move(work)});
-      ticket = 0;
+      questions_.push_back(std::move(question));
+      changed_.notify_all();
+      return;
     }
   }
-  if (ticket == 0) {
-    changed_.notify_all();
-  } else {
-    bridge_.post({ticket, notCalled()});
-  }
+  question.asker->post({question.ticket, notCalled()});
 }
 
 void OrthancCaller::run() {
   nameThread_();
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return closed_ || !calls_.empty(); });
+    changed_.wait(lock, [this] { return closed_ || !questions_.empty(); });
     if (closed_) {
       return;
     }
-    const Call call = std::move(calls_.front());
-    calls_.pop_front();
+    const Question question = std::move(questions_.front());
+    questions_.pop_front();
     busy_ = true;
     lock.unlock();
-    OrthancAnswer answer{call.ticket, {}};
+    Answer answer;
     try {
-      answer.answer = call.work();
+      answer = question.ask();
     } catch (const std::exception& error) {
-      answer.answer.body = error.what();
+      answer.body = error.what();
     } catch (...) {
-      answer.answer.body = "unknown error";
+      answer.body = "unknown error";
     }
-    bridge_.post(std::move(answer));
+    question.asker->post({question.ticket, std::move(answer)});
     lock.lock();
     busy_ = false;
     changed_.notify_all();

@@ -7,7 +7,6 @@
 #include <deque>
 #include <functional>
 #include <mutex>
-#include <string>
 #include <thread>
 #include <utility>
 
@@ -15,53 +14,49 @@
 
 namespace cloudstore {
 
-/** Carries TypeScript's calls of Orthanc on a thread of its own, one after another. Such a call may
+/** Carries TypeScript's questions on a thread of its own, one after another: to ask Orthanc may
  * wait for Orthanc's database while that waits for our storage, so it must never hold up the loop.
  *
- *  open, from the start: calls are taken. closed, by `close`: what is queued and what comes is
- * answered as not called. stopped, by `stop`: there is no thread any more. */
+ *  open, from the start: questions are taken. closed, by `close`: what is queued and what comes is
+ * answered as not called. stopped, by `awaitStop`: there is no thread any more. */
 class OrthancCaller {
  public:
   /** @param nameThread runs at the start of the thread; does not throw */
-  OrthancCaller(Bridge& bridge, std::function<void()> nameThread)
-      : bridge_(bridge), nameThread_(std::move(nameThread)) {}
+  explicit OrthancCaller(std::function<void()> nameThread) : nameThread_(std::move(nameThread)) {}
   ~OrthancCaller();
   OrthancCaller(const OrthancCaller&) = delete;
   OrthancCaller& operator=(const OrthancCaller&) = delete;
 
-  using Work = std::function<RestAnswer()>;
-
-  /** thread: any; does not block. The answer comes through the bridge, under the ticket. What the
-   * work throws is the body of a 500. @throws std::system_error where there is no thread to be had;
-   * nothing is submitted then */
-  void submit(uint64_t ticket, Work work);
-
-  /** thread: any; does not wait for the call under way. */
-  void close();
-
-  /** Closes, and waits for the call under way, at most for `limit`. Close the bridge
-   * first, lest that call wait for us. thread: not one of those that such a call runs on.
-   *  @returns false if Orthanc does not come back: the thread is left behind, and still uses this
-   * object, which must then never be destroyed */
-  bool stop(std::chrono::milliseconds limit);
-
- private:
-  struct Call {
+  struct Question {
+    Bridge* asker;  // where the reply goes, under the ticket
     uint64_t ticket;
-    Work work;
+    std::function<Answer()> ask;  // what it throws is the body of a 500
   };
 
+  /** thread: any; does not block. @throws std::system_error where there is no thread to be had;
+   * nothing is submitted then */
+  void submit(Question question);
+
+  /** thread: any; does not wait for the question under way. */
+  void close();
+
+  /** Waits for the question under way, at most until the deadline. Close it first; and the bridge,
+   * lest that question wait for us. thread: not one of those that Orthanc works on the question on.
+   *  @returns false if Orthanc does not come back: the thread is left behind, and still uses this
+   * object, which must then never be destroyed */
+  bool awaitStop(std::chrono::steady_clock::time_point deadline);
+
+ private:
   void run();
 
-  Bridge& bridge_;
   const std::function<void()> nameThread_;
   std::mutex mutex_;
   std::condition_variable changed_;
   // guarded by mutex_
-  std::deque<Call> calls_;
+  std::deque<Question> questions_;
   bool closed_ = false;
   bool busy_ = false;
-  std::thread thread_;  // started by the first call: most configurations never make one
+  std::thread thread_;  // started by the first question: most configurations never ask one
 };
 
 }  // namespace cloudstore

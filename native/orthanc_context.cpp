@@ -10,34 +10,14 @@
 namespace cloudstore {
 namespace {
 
-OrthancPluginLogLevel toOrthanc(LogLevel level) {
-  switch (level) {
-    case LogLevel::kError:
-      return OrthancPluginLogLevel_Error;
-    case LogLevel::kWarning:
-      return OrthancPluginLogLevel_Warning;
-    case LogLevel::kInfo:
-      return OrthancPluginLogLevel_Info;
-    case LogLevel::kTrace:
-      break;
+OrthancPluginHttpMethod methodOf(const std::string& name) {
+  for (const auto method : {OrthancPluginHttpMethod_Get, OrthancPluginHttpMethod_Post,
+                            OrthancPluginHttpMethod_Put, OrthancPluginHttpMethod_Delete}) {
+    if (name == nameOf(method)) {
+      return method;
+    }
   }
-  return OrthancPluginLogLevel_Trace;
-}
-
-OrthancPluginHttpMethod methodOf(const std::string& method) {
-  if (method == "GET") {
-    return OrthancPluginHttpMethod_Get;
-  }
-  if (method == "POST") {
-    return OrthancPluginHttpMethod_Post;
-  }
-  if (method == "PUT") {
-    return OrthancPluginHttpMethod_Put;
-  }
-  if (method == "DELETE") {
-    return OrthancPluginHttpMethod_Delete;
-  }
-  throw std::invalid_argument("no such method of Orthanc's REST API: " + method);
+  throw std::invalid_argument("no such method of Orthanc's REST API: " + name);
 }
 
 std::string readConfiguration(OrthancPluginContext* context) {
@@ -48,18 +28,34 @@ std::string readConfiguration(OrthancPluginContext* context) {
 
 }  // namespace
 
+const char* nameOf(OrthancPluginHttpMethod method) {
+  switch (method) {
+    case OrthancPluginHttpMethod_Get:
+      return "GET";
+    case OrthancPluginHttpMethod_Post:
+      return "POST";
+    case OrthancPluginHttpMethod_Put:
+      return "PUT";
+    case OrthancPluginHttpMethod_Delete:
+      return "DELETE";
+    default:
+      return "";
+  }
+}
+
 OrthancContext::OrthancContext(OrthancPluginContext* context)
     : context_(context),
       free_(context->Free),
       version_(context->orthancVersion),
       configuration_(readConfiguration(context)) {}
 
-void OrthancContext::log(LogLevel level, const std::string& message, const char* source) const {
+void OrthancContext::log(OrthancPluginLogLevel level, const std::string& message,
+                         const char* source) const {
   const CallGate::Visit visit(gate_, CallGate::Kind::kLog);
   if (visit.admitted()) {
     static_cast<void>(guardOrthanc([&] {
       OrthancPluginLogMessage(context_, message.c_str(), kPluginName, source, 0,
-                              OrthancPluginLogCategory_Generic, toOrthanc(level));
+                              OrthancPluginLogCategory_Generic, level);
       return OrthancPluginErrorCode_Success;
     }));
   }
@@ -80,8 +76,8 @@ const std::string& OrthancContext::configuration() const {
   return configuration_;
 }
 
-RestAnswer OrthancContext::callRest(const std::string& method, const std::string& path,
-                                    const std::string& body) const {
+Answer OrthancContext::callRest(const std::string& method, const std::string& path,
+                                const std::string& body) const {
   if (body.size() > std::numeric_limits<uint32_t>::max()) {
     throw std::length_error("the body of a call to Orthanc's REST API is limited to 4 GiB");
   }
@@ -90,7 +86,7 @@ RestAnswer OrthancContext::callRest(const std::string& method, const std::string
   const auto freeBody = [this](OrthancPluginMemoryBuffer* buffer) { free(buffer->data); };
   const std::unique_ptr<OrthancPluginMemoryBuffer, decltype(freeBody)> guard(&raw, freeBody);
 
-  RestAnswer answer;
+  Answer answer;
   uint16_t status = 0;
   OrthancPluginErrorCode code = OrthancPluginErrorCode_Success;
   {
@@ -115,33 +111,6 @@ RestAnswer OrthancContext::callRest(const std::string& method, const std::string
     answer.body = "Orthanc error " + std::to_string(static_cast<int>(code));
   }
   return answer;
-}
-
-OwnedDestination::~OwnedDestination() { free(); }
-
-uint8_t* OwnedDestination::allocate(uint64_t size) {
-  if (buffer_.size != size) {
-    free();
-    // Without a visit: the request lives, so that a thread of Orthanc's waits in its callback.
-    if (guardOrthanc([&] {
-          return OrthancPluginCreateMemoryBuffer64(orthanc_.raw(), &buffer_, size);
-        }) != OrthancPluginErrorCode_Success) {
-      buffer_ = {nullptr, 0};
-    }
-  }
-  return static_cast<uint8_t*>(buffer_.data);
-}
-
-void OwnedDestination::release(OrthancPluginMemoryBuffer64* target) {
-  *target = buffer_;
-  buffer_ = {nullptr, 0};
-}
-
-void OwnedDestination::free() {
-  if (buffer_.data != nullptr) {
-    orthanc_.free(buffer_.data);
-  }
-  buffer_ = {nullptr, 0};
 }
 
 }  // namespace cloudstore

@@ -3,7 +3,6 @@
 
 #include <orthanc/OrthancCPlugin.h>
 
-#include <cstdint>
 #include <string>
 
 #include "call_gate.h"
@@ -11,7 +10,7 @@
 
 namespace cloudstore {
 
-enum class LogLevel : uint8_t { kError, kWarning, kInfo, kTrace };
+const char* nameOf(OrthancPluginHttpMethod method);
 
 /** Runs a call into Orthanc. Orthanc turns its own exceptions into error codes, but lets those of
  * boost through, such as that of a mutex which is gone; on a thread of ours they would end the
@@ -42,7 +41,8 @@ class OrthancContext {
   [[nodiscard]] const std::string& orthancVersion() const { return version_; }
 
   /** @param source what Orthanc shows in the place of the source file, before the message */
-  void log(LogLevel level, const std::string& message, const char* source = "shim") const;
+  void log(OrthancPluginLogLevel level, const std::string& message,
+           const char* source = "shim") const;
   /** Names the calling thread in Orthanc's log; not once Orthanc is stopping. @param name at most
    * 15 characters, a limit of Linux */
   void nameThread(const char* name) const;
@@ -56,8 +56,8 @@ class OrthancContext {
    *  @param method GET, POST, PUT or DELETE
    *  @returns status 500 with Orthanc's error code as its body where Orthanc gives no status;
    * kNotCalled once Orthanc is stopping */
-  [[nodiscard]] RestAnswer callRest(const std::string& method, const std::string& path,
-                                    const std::string& body) const;
+  [[nodiscard]] Answer callRest(const std::string& method, const std::string& path,
+                                const std::string& body) const;
 
   /** Frees what Orthanc has allocated, also after Finalize: the function belongs to the program. */
   void free(void* block) const { free_(block); }
@@ -68,39 +68,6 @@ class OrthancContext {
   const std::string version_;
   const std::string configuration_;  // empty: Orthanc does not give it
   mutable CallGate gate_;
-};
-
-/** Memory for an answer of unknown size, from Orthanc's allocator; freed unless it was handed over.
- */
-class OwnedDestination final : public Destination {
- public:
-  explicit OwnedDestination(const OrthancContext& orthanc) : orthanc_(orthanc) {}
-  ~OwnedDestination() override;
-  OwnedDestination(const OwnedDestination&) = delete;
-  OwnedDestination& operator=(const OwnedDestination&) = delete;
-
-  uint8_t* allocate(uint64_t size) override;
-  /** Gives the memory to Orthanc, which frees it. */
-  void release(OrthancPluginMemoryBuffer64* target);
-
- private:
-  void free();
-
-  const OrthancContext& orthanc_;
-  OrthancPluginMemoryBuffer64 buffer_{nullptr, 0};
-};
-
-/** Memory that Orthanc has allocated, for exactly the bytes that it asked for. */
-class GivenDestination final : public Destination {
- public:
-  explicit GivenDestination(const OrthancPluginMemoryBuffer64& target)
-      : data_(static_cast<uint8_t*>(target.data)), size_(target.size) {}
-
-  uint8_t* allocate(uint64_t size) override { return size == size_ ? data_ : nullptr; }
-
- private:
-  uint8_t* const data_;
-  const uint64_t size_;
 };
 
 }  // namespace cloudstore

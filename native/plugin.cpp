@@ -10,13 +10,10 @@
 #include <string>
 #include <thread>
 
+#include "callbacks.h"
 #include "jobs.h"
-#include "library_file.h"
-#include "metrics.h"
 #include "node_process.h"
 #include "plugin_state.h"
-#include "rest_routes.h"
-#include "storage_callbacks.h"
 #include "version.h"
 
 namespace cloudstore {
@@ -47,13 +44,13 @@ void setState(std::shared_ptr<PluginState> next) {
 void onOrthancStopped(PluginState& current) {
   // Orthanc will wait for the requests of its clients, and these may wait for a store that hangs;
   // so may the call that is waited for here.
-  current.lanes.hurry(kStopGrace);
+  current.lanes.failCallsAfter(kStopGrace);
   CallGate& gate = current.orthanc.gate();
   gate.close(CallGate::Kind::kService);
   current.lanes.closeCalls();
   if (!gate.awaitQuiet(CallGate::Kind::kService, kStopGrace + kLeaveGrace)) {
     current.orthanc.log(
-        LogLevel::kWarning,
+        OrthancPluginLogLevel_Warning,
         "Orthanc still works on a question of this plugin's, and cannot end before it "
         "has answered: its database, or another plugin, may hang");
   }
@@ -62,15 +59,12 @@ void onOrthancStopped(PluginState& current) {
 OrthancPluginErrorCode onChange(OrthancPluginChangeType change,
                                 OrthancPluginResourceType /*resourceType*/,
                                 const char* /*resource*/) noexcept {
-  try {
-    const std::shared_ptr<PluginState> current = currentState();
-    if (current != nullptr && change == OrthancPluginChangeType_OrthancStopped) {
-      onOrthancStopped(*current);
+  return guarded("change", OrthancPluginErrorCode_Plugin, [change](PluginState& current) {
+    if (change == OrthancPluginChangeType_OrthancStopped) {
+      onOrthancStopped(current);
     }
     return OrthancPluginErrorCode_Success;
-  } catch (...) {
-    return OrthancPluginErrorCode_Plugin;
-  }
+  });
 }
 
 void endState() {
@@ -98,7 +92,7 @@ void endState() {
 }
 
 int32_t refuse(const OrthancContext& orthanc, const std::string& why) {
-  orthanc.log(LogLevel::kError, why);
+  orthanc.log(OrthancPluginLogLevel_Error, why);
   endState();
   return -1;
 }
@@ -119,7 +113,7 @@ int32_t initialize(OrthancPluginContext* context) {
     return refuse(orthanc, error.what());
   }
   if (isLibraryFileReplaced()) {
-    orthanc.log(LogLevel::kWarning,
+    orthanc.log(OrthancPluginLogLevel_Warning,
                 std::string("The plugin's file has been replaced since Orthanc was started, but "
                             "version ") +
                     kPluginVersion + " goes on: restart Orthanc to change, a reset is not enough");
@@ -142,9 +136,8 @@ int32_t initialize(OrthancPluginContext* context) {
                                "Orthanc's Docker image at "
                                "AWS_S3_STORAGE_PLUGIN_ENABLED and its kin");
   }
-  registerRestRoutes(context);
+  registerRestAndMetrics(context);
   registerJobs(context);
-  registerMetrics(context);
   OrthancPluginRegisterOnChangeCallback(context, onChange);
   OrthancPluginSetDescription2(
       context, kPluginName,

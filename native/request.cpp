@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
-#include <utility>
 
 namespace cloudstore {
 namespace {
@@ -18,17 +17,12 @@ void checkBounds(uint64_t offset, uint64_t length, uint64_t size, const char* wh
 
 }  // namespace
 
-Request::Request(Subject subject, const void* content, uint64_t size,
-                 std::unique_ptr<Destination> destination)
-    : subject_(std::move(subject)),
-      size_(size),
-      destination_(std::move(destination)),
-      content_(static_cast<const uint8_t*>(content)) {}
-
 Result Request::wait(std::chrono::steady_clock::time_point deadline) {
   std::unique_lock<std::mutex> lock(mutex_);
   if (!ended_.wait_until(lock, deadline, [this] { return !alive_; })) {
-    endLocked({Result::Verdict::kTimeout, 0, "no answer before the deadline"});
+    alive_ = false;
+    content_ = nullptr;
+    result_ = {Result::Verdict::kTimeout, 0, "no answer before the deadline"};
   }
   return result_;
 }
@@ -42,19 +36,43 @@ bool Request::read(uint64_t offset, void* target, size_t length) {
 }
 
 bool Request::use(uint64_t offset, size_t length, const std::function<void(const uint8_t*)>& work) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (!alive_) {
+  const std::unique_lock<std::mutex> lock = lockAlive();
+  if (lock) {
+    checkBounds(offset, length, contentSize_, "read");
+    work(content_ + offset);
+  }
+  return lock.owns_lock();
+}
+
+bool Request::end(Result result) {
+  std::unique_lock<std::mutex> lock = lockAlive();
+  if (!lock) {
     return false;
   }
-  // A range read has a size but no content.
-  checkBounds(offset, length, content_ == nullptr ? 0 : size_, "read");
-  work(content_ + offset);
+  endLocked(std::move(lock), std::move(result));
   return true;
 }
 
-bool Request::allocate(uint64_t size) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (!alive_) {
+std::unique_lock<std::mutex> Request::lockAlive() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  return alive_ ? std::move(lock) : std::unique_lock<std::mutex>();
+}
+
+void Request::endLocked(std::unique_lock<std::mutex> lock, Result result) {
+  if (result.verdict == Result::Verdict::kSuccess) {
+    checkAnsweredLocked();
+  }
+  alive_ = false;
+  content_ = nullptr;
+  result_ = std::move(result);
+  // First, lest the thread that wakes up has to wait for it.
+  lock.unlock();
+  ended_.notify_one();
+}
+
+bool StorageRequest::allocate(uint64_t size) {
+  const std::unique_lock<std::mutex> lock = lockAlive();
+  if (!lock) {
     return false;
   }
   if (destination_ == nullptr) {
@@ -71,20 +89,20 @@ bool Request::allocate(uint64_t size) {
   return true;
 }
 
-bool Request::write(uint64_t offset, const void* source, size_t length) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (!alive_) {
+bool StorageRequest::write(uint64_t offset, const void* source, size_t length) {
+  const std::unique_lock<std::mutex> lock = lockAlive();
+  if (!lock) {
     return false;
   }
   checkBounds(offset, length, targetSize_, "write");
   if (length > 0) {
     std::memcpy(target_ + offset, source, length);
   }
-  noteWrittenLocked(offset, offset + length);
+  noteWritten(offset, offset + length);
   return true;
 }
 
-void Request::noteWrittenLocked(uint64_t start, uint64_t end) {
+void StorageRequest::noteWritten(uint64_t start, uint64_t end) {
   if (start > writtenPrefix_) {
     uint64_t& farEnd = writtenFar_[start];
     farEnd = std::max(farEnd, end);
@@ -97,46 +115,22 @@ void Request::noteWrittenLocked(uint64_t start, uint64_t end) {
   }
 }
 
-bool Request::end(Result result) {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (!endLocked(std::move(result))) {
-      return false;
-    }
-  }
-  // With the lock released, lest the thread that wakes up has to wait for it.
-  ended_.notify_one();
-  return true;
-}
-
-bool Request::answer(RestAnswer answer) {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (!alive_) {
-      return false;
-    }
-    restAnswer_ = std::move(answer);
-    endLocked({Result::Verdict::kSuccess, 0, {}});
-  }
-  ended_.notify_one();
-  return true;
-}
-
-bool Request::endLocked(Result result) {
-  if (!alive_) {
-    return false;
-  }
+void StorageRequest::checkAnsweredLocked() const {
   // Whole or nothing: a read that left bytes of Orthanc's memory unwritten is no success, whatever
   // was said.
-  if (result.verdict == Result::Verdict::kSuccess && destination_ != nullptr &&
-      (!allocated_ || writtenPrefix_ != targetSize_)) {
+  if (destination_ != nullptr && (!allocated_ || writtenPrefix_ != targetSize_)) {
     throw std::logic_error("complete: bytes are missing from " + std::to_string(writtenPrefix_) +
                            " on, of " + std::to_string(targetSize_));
   }
-  alive_ = false;
-  content_ = nullptr;
-  target_ = nullptr;
-  result_ = std::move(result);
+}
+
+bool Call::respond(Answer answer) {
+  std::unique_lock<std::mutex> lock = lockAlive();
+  if (!lock) {
+    return false;
+  }
+  answer_ = std::move(answer);
+  endLocked(std::move(lock), {Result::Verdict::kSuccess, 0, {}});
   return true;
 }
 

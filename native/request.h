@@ -10,30 +10,10 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
+#include <variant>
 
 namespace cloudstore {
-
-/** What Orthanc asks. The numbers are those of src/plugin/bridge.ts. */
-enum class Operation : uint8_t {
-  kCreate = 0,
-  kReadWhole = 1,
-  kReadRange = 2,
-  kRemove = 3,
-  kRest = 4,
-  kJob = 5,
-  kMetrics = 6
-};
-
-/** Where the bytes of an answer go. Owned by the request, so that it outlives a caller that gave
- * up. */
-class Destination {
- public:
-  virtual ~Destination() = default;
-  /** Makes room for `size` bytes; called again, it starts anew.
-   *  @returns where they go, or nullptr if there is no memory or the size is not the one that the
-   * caller expects */
-  virtual uint8_t* allocate(uint64_t size) = 0;
-};
 
 /** How a request ended. */
 struct Result {
@@ -50,87 +30,176 @@ struct Result {
   std::string message;
 };
 
-/** An answer to a REST call, in either direction. */
-struct RestAnswer {
-  uint16_t status = 500;
-  std::string contentType;  // of 200; all others go out as text/plain
-  std::string body;
+/** How long callers wait. */
+struct Timeouts {
+  std::chrono::milliseconds call{60'000};
+  std::chrono::milliseconds remove{60'000};  // Orthanc holds the lock of its index meanwhile
+  std::chrono::milliseconds metrics{2'000};
+  std::chrono::milliseconds lane{1'000};  // longer than a loop is ever busy at a stretch
 };
 
-/** No status of HTTP: Orthanc was not asked, since it is stopping. src/plugin/bridge.ts knows it, too. */
-constexpr uint16_t kNotCalled = 0;
-inline RestAnswer notCalled() { return {kNotCalled, {}, "Orthanc is stopping"}; }
-
-/** One thing that Orthanc asks of TypeScript, from its arrival until it ends, exactly once.
+/** What is asked of TypeScript, from its arrival until it ends, exactly once.
  *
- *  The thread of Orthanc's that made it waits in `wait`; the loop's thread works on it; a watchdog
- * may fail it. Whoever ends it first wins. From then on the request is dead: no byte of the content
- * is read and none of the destination is written, so Orthanc may free both as soon as `wait` has
- * returned. */
+ *  The thread that made it waits in `wait`; the loop's thread works on it; a watchdog may fail it.
+ * Whoever ends it first wins. From then on the request is dead: no byte of its content is read and
+ * nothing is written, so that the caller may free both as soon as `wait` has returned. */
 class Request {
  public:
-  struct Subject {
-    Operation operation = Operation::kCreate;
-    std::string uuid;         // REST: the path; jobs: the handle
-    int32_t contentType = 0;  // Orthanc's number of it; REST: unused
-    uint64_t rangeStart = 0;  // kReadRange only
-    std::string method;       // REST; jobs: what the job is to do
-  };
+  using Limit = std::chrono::milliseconds Timeouts::*;
 
-  /** @param content what is to be stored, owned by the caller of `wait`; may be nullptr if size is
-   * 0
-   *  @param size of the content; of a range read, the length that is asked for; else 0 */
-  Request(Subject subject, const void* content, uint64_t size,
-          std::unique_ptr<Destination> destination);
-
+  virtual ~Request() = default;
   Request(const Request&) = delete;
   Request& operator=(const Request&) = delete;
 
-  [[nodiscard]] const Subject& subject() const { return subject_; }
-  [[nodiscard]] uint64_t size() const { return size_; }
+  [[nodiscard]] Limit limit() const { return limit_; }
+  [[nodiscard]] uint64_t contentSize() const { return contentSize_; }
 
   /** thread: the one that made the request; blocks until the request ends, at the latest at the
    * deadline. */
   Result wait(std::chrono::steady_clock::time_point deadline);
 
-  /** thread: any. Each of these six returns false, without doing anything, once the request is
-   * dead. Before that they throw, and leave it alive, where they are asked for what can't be:
-   * std::out_of_range for bytes beyond the content or the destination, std::length_error for a
-   * destination of a size that can't be had, std::logic_error for one that the request does not
-   * have, or for success while bytes of it are missing. */
-  bool read(uint64_t offset, void* target, size_t length);
-  /** Lends the bytes of the content where they lie, for as long as `work` runs; the request cannot
-   * end meanwhile. What `work` throws goes on to the caller. */
-  bool use(uint64_t offset, size_t length, const std::function<void(const uint8_t*)>& work);
-  bool allocate(uint64_t size);
-  bool write(uint64_t offset, const void* source, size_t length);
-  bool end(Result result);
-  bool answer(RestAnswer answer);
+  // thread: any, here and below. Each of these returns false, without doing anything, once the
+  // request is dead. Before that they throw, and leave it alive, where they are asked for what
+  // can't be.
 
-  /** thread: the one that made the request, after `wait`. */
-  [[nodiscard]] Destination& destination() { return *destination_; }
-  [[nodiscard]] const RestAnswer& restAnswer() const { return restAnswer_; }
+  /** Copies bytes of the content. @throws std::out_of_range */
+  bool read(uint64_t offset, void* target, size_t length);
+  /** Lends bytes of the content where they lie, for as long as `work` runs; the request cannot end
+   * meanwhile. @throws std::out_of_range; what `work` throws */
+  bool use(uint64_t offset, size_t length, const std::function<void(const uint8_t*)>& work);
+  /** @throws std::logic_error for success while something of the answer is missing */
+  bool end(Result result);
+
+ protected:
+  /** @param content owned by the caller of `wait`; may be nullptr if it has no bytes */
+  Request(Limit limit, const void* content, uint64_t contentSize)
+      : limit_(limit), contentSize_(contentSize), content_(static_cast<const uint8_t*>(content)) {}
+
+  /** @returns a lock that owns nothing where the request is dead */
+  std::unique_lock<std::mutex> lockAlive();
+  /** @throws as `end` */
+  void endLocked(std::unique_lock<std::mutex> lock, Result result);
 
  private:
-  bool endLocked(Result result);
-  void noteWrittenLocked(uint64_t start, uint64_t end);
+  virtual void checkAnsweredLocked() const {}
 
-  const Subject subject_;
-  const uint64_t size_;
-  const std::unique_ptr<Destination> destination_;
-
+  const Limit limit_;
+  const uint64_t contentSize_;
   std::mutex mutex_;
   std::condition_variable ended_;
   // guarded by mutex_
   const uint8_t* content_;
   bool alive_ = true;
   Result result_;
+};
+
+/** Where the bytes of a read go. Owned by the request, so that it outlives a caller that gave up.
+ */
+class Destination {
+ public:
+  virtual ~Destination() = default;
+  /** Makes room for `size` bytes; called again, it starts anew.
+   *  @returns where they go, or nullptr if there is no memory or the size is not the one that the
+   * caller expects */
+  virtual uint8_t* allocate(uint64_t size) = 0;
+};
+
+/** What Orthanc asks of its storage. */
+class StorageRequest final : public Request {
+ public:
+  /** The numbers are those of src/plugin/bridge.ts. */
+  enum class Operation : uint8_t { kCreate = 0, kReadWhole = 1, kReadRange = 2, kRemove = 3 };
+  struct Subject {
+    Operation operation = Operation::kCreate;
+    std::string uuid;
+    int32_t contentType = 0;  // Orthanc's number of it
+  };
+  /** Of a range read, half-open. */
+  struct Range {
+    uint64_t start;
+    uint64_t end;
+  };
+
+  /** A create: the content is what is to be stored. */
+  StorageRequest(Subject subject, const void* content, uint64_t contentSize)
+      : Request(&Timeouts::call, content, contentSize), subject_(std::move(subject)) {}
+  /** A read, or without a destination a removal. */
+  explicit StorageRequest(Subject subject, std::unique_ptr<Destination> destination = nullptr,
+                          Range range = {0, 0})
+      : Request(destination == nullptr ? &Timeouts::remove : &Timeouts::call, nullptr, 0),
+        subject_(std::move(subject)),
+        range_(range),
+        destination_(std::move(destination)) {}
+
+  [[nodiscard]] const Subject& subject() const { return subject_; }
+  [[nodiscard]] const Range& range() const { return range_; }
+
+  // As those of Request.
+
+  /** Makes room for the answer. @throws std::logic_error for a request that takes no bytes;
+   * std::length_error for a size that can't be had */
+  bool allocate(uint64_t size);
+  /** @throws std::out_of_range */
+  bool write(uint64_t offset, const void* source, size_t length);
+
+ private:
+  void checkAnsweredLocked() const override;
+  void noteWritten(uint64_t start, uint64_t end);
+
+  const Subject subject_;
+  const Range range_{0, 0};
+  const std::unique_ptr<Destination> destination_;
+
+  // guarded by Request's mutex
   uint8_t* target_ = nullptr;
   uint64_t targetSize_ = 0;
+  bool allocated_ = false;
   uint64_t writtenPrefix_ = 0;               // all before it has been written
   std::map<uint64_t, uint64_t> writtenFar_;  // pieces beyond it, from start to end
-  bool allocated_ = false;
-  RestAnswer restAnswer_;
 };
+
+/** An answer of HTTP's, in either direction. */
+struct Answer {
+  uint16_t status = 500;
+  std::string contentType;  // of 200; all others go out as text/plain
+  std::string body;
+};
+
+/** No status of HTTP: Orthanc was not asked, since it is stopping. src/orthanc/api.ts knows it,
+ * too.
+ */
+constexpr uint16_t kNotCalled = 0;
+inline Answer notCalled() { return {kNotCalled, {}, "Orthanc is stopping"}; }
+
+/** Anything else that is asked of TypeScript: by a name, of an argument, with a content. */
+class Call final : public Request {
+ public:
+  /** @param name a method of HTTP, of the path that is the argument; or one of those that
+   * src/plugin/bridge.ts lists */
+  Call(Limit limit, std::string name, std::string argument, const void* content,
+       uint64_t contentSize)
+      : Request(limit, content, contentSize),
+        name_(std::move(name)),
+        argument_(std::move(argument)) {}
+
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] const std::string& argument() const { return argument_; }
+
+  /** Ends it with an answer. thread and return value: as those of Request */
+  bool respond(Answer answer);
+  /** thread: the one that made the call, after `wait`. */
+  [[nodiscard]] const Answer& answer() const { return answer_; }
+
+ private:
+  const std::string name_;
+  const std::string argument_;
+  Answer answer_;  // guarded by Request's mutex
+};
+
+using AnyRequest = std::variant<std::shared_ptr<StorageRequest>, std::shared_ptr<Call>>;
+
+inline Request& baseOf(const AnyRequest& request) {
+  return *std::visit([](const auto& one) -> Request* { return one.get(); }, request);
+}
 
 }  // namespace cloudstore

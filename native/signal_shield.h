@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #pragma once
 
-#include <memory>
+#include <pthread.h>
+
+#include <csignal>
 
 namespace cloudstore {
 
@@ -10,14 +12,20 @@ namespace cloudstore {
  * that wrote to a closed connection, whose write fails with EPIPE. */
 class SignalShield {
  public:
-  SignalShield();
-  ~SignalShield();
+  SignalShield() {
+    sigset_t blocked;
+    sigfillset(&blocked);
+    for (const int fatal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS}) {
+      sigdelset(&blocked, fatal);
+    }
+    pthread_sigmask(SIG_SETMASK, &blocked, &before_);
+  }
+  ~SignalShield() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
   SignalShield(const SignalShield&) = delete;
   SignalShield& operator=(const SignalShield&) = delete;
 
  private:
-  struct Mask;
-  std::unique_ptr<Mask> before_;
+  sigset_t before_{};
 };
 
 }  // namespace cloudstore

@@ -3,6 +3,8 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -10,11 +12,45 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "bridge.h"
-#include "runtime.h"
 
 namespace cloudstore {
+
+/** What TypeScript tells the shim once it has read the configuration. */
+struct RuntimeSettings {
+  bool storage =
+      false;  // false: no section of ours in the configuration, Orthanc keeps its own storage
+  bool rangeReads = false;  // false: contents can only be verified, hence read, as a whole
+  size_t lanes = 1;         // event loops there are to be; the first one's answer counts
+  Timeouts timeouts;        // TypeScript's own are shorter; these are for when it is at fault
+  std::chrono::milliseconds watchdogTimeout{0};  // for a loop that doesn't turn while calls wait
+};
+
+/** What a runtime tells its supervisor. thread: any; none of them blocks. */
+class RuntimeEvents {
+ public:
+  virtual ~RuntimeEvents() = default;
+  /** It still waits for something at its start, as it has been told to. */
+  virtual void onStarting() = 0;
+  virtual void onReady(const RuntimeSettings& settings) = 0;
+  /** The configuration is wrong, or the store can't be reached: trying again is no use. */
+  virtual void onRefused(const std::string& message) = 0;
+};
+
+/** An event loop that serves the bridge, once. */
+class Runtime {
+ public:
+  virtual ~Runtime() = default;
+  /** thread: the loop's. Has detached itself from the bridge when it returns. @returns why it ended
+   */
+  virtual std::string run() = 0;
+  /** thread: any, here and below; neither blocks. Asks it to finish what is under way, and end. */
+  virtual void stop() = 0;
+  /** Ends it in the middle of whatever JavaScript it runs. */
+  virtual void terminate(const std::string& reason) = 0;
+};
 
 /** What bounds a runtime's life; the tests have shorter ones. */
 struct SupervisorLimits {
@@ -32,81 +68,94 @@ struct SupervisorLimits {
   std::chrono::milliseconds forcedStop{5'000};
 };
 
-/** Keeps one runtime alive from Initialize to Finalize: starts it, watches that its loop turns,
- * replaces it when it ends by itself (not too often), and ends it in a bounded time. One that was
- * refused at the start is not replaced.
- *
- *  All of a runtime's life is managed on the supervisor's own thread; the public methods are for
- * Orthanc's. */
+/** Keeps one event loop alive from Initialize to Finalize, on two threads. The loop's thread runs
+ * one runtime after another: the next one when one ends by itself, not too often, and none after
+ * one that was refused at the start. The watchdog's thread looks whether the loop turns, terminates
+ * a runtime that does not, and ends the last one in a bounded time. The public methods are for
+ * Orthanc's threads. */
 class Supervisor final : private RuntimeEvents {
  public:
   using Clock = std::chrono::steady_clock;
-  using Factory = std::function<std::unique_ptr<Runtime>(RuntimeEvents&, bool restarted)>;
-  enum class Severity : uint8_t { kError, kWarning, kInfo };
-  using Log = std::function<void(Severity, const std::string&)>;
+  /** What it needs of the world around. Its functions may be called with the supervisor's lock
+   * held.
+   */
+  struct Surroundings {
+    /** thread: the loop's; what it throws counts as the end of that runtime. @param restarted in
+     * the place of one that ended by itself */
+    std::function<std::unique_ptr<Runtime>(RuntimeEvents&, bool restarted)> create;
+    /** thread: any; does not throw */
+    std::function<void(const std::string&)> logError;
+    /** Names the calling thread; does not throw. */
+    std::function<void(const char*)> nameThread;
+  };
 
   struct Started {
     std::optional<RuntimeSettings> settings;  // absent: it was refused
     std::string refusal;
   };
 
-  /** @param factory thread: the supervisor's; what it throws counts as the end of that runtime */
-  Supervisor(Bridge& bridge, Factory factory, Log log, const SupervisorLimits& limits = {});
+  Supervisor(Bridge& bridge, Surroundings surroundings, const SupervisorLimits& limits = {})
+      : bridge_(bridge), surroundings_(std::move(surroundings)), limits_(limits) {}
+  /** Waits for the threads, without limit. */
   ~Supervisor() override;
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
 
-  /** Starts the first runtime. Blocks until it is ready or refused, at most for `timeout` after it
-   * last said that it still starts. */
-  Started start(std::chrono::milliseconds timeout);
+  /** Starts the first runtime, which may take `timeout` from when it last said that it still
+   * starts. @throws std::system_error where there are no threads to be had */
+  void start(std::chrono::milliseconds timeout);
+  /** Blocks until the first runtime is ready or refused. */
+  Started awaitStart();
   /** Orthanc is going to stop, but waits for its calls first: they get `grace` to end. Does not
    * block. */
-  void hurry(std::chrono::milliseconds grace);
-  /** Lets calls that are waiting end, then ends the runtime. Blocks for some seconds at most.
+  void failCallsAfter(std::chrono::milliseconds grace);
+  /** Lets calls that are waiting end, then ends the runtime. Does not block. */
+  void stop();
+  /** Blocks until the runtime has ended, for some seconds at most.
    *  @returns false if native code on the loop's thread never came back: that thread is left
    * behind, and still uses the bridge and this supervisor, which must then never be destroyed */
-  bool stop();
+  bool awaitStop();
 
  private:
+  using Lock = std::unique_lock<std::mutex>;
+
   void onStarting() override;
   void onReady(const RuntimeSettings& settings) override;
   void onRefused(const std::string& message) override;
-  void onEnded(const std::string& reason) override;
 
-  void run();
-  void watch(std::unique_lock<std::mutex>& lock);
-  void replace(std::unique_lock<std::mutex>& lock);
-  void endRuntime(std::unique_lock<std::mutex>& lock);
-  void awaitEnd(std::unique_lock<std::mutex>& lock, std::chrono::milliseconds limit);
-  void launch(std::unique_lock<std::mutex>& lock);
+  void runLoop();
+  std::string runOnce();
+  bool awaitNext(const std::string& endReason);
+  void watch();
+  void checkTurns(Lock& lock);
+  void end(Lock& lock);
 
   Bridge& bridge_;
-  const Factory factory_;
-  const Log log_;
+  const Surroundings surroundings_;
   const SupervisorLimits limits_;
 
   std::mutex mutex_;
   std::condition_variable changed_;
   // guarded by mutex_
   std::optional<Started> started_;
-  RuntimeSettings settings_;
-  bool ready_ = false;
-  bool stopping_ = false;
-  bool ended_ = false;
-  bool hangs_ = false;  // the loop has not heeded the watchdog
-  bool leftBehind_ = false;
-  std::string endReason_;
-  std::deque<Clock::time_point> starts_;
   std::chrono::milliseconds startTimeout_{0};
   Clock::time_point startBy_;
-  std::optional<Clock::time_point> hurryUntil_;
-
-  // the supervisor's thread only
-  std::unique_ptr<Runtime> runtime_;
+  std::optional<Clock::time_point> failCallsAt_;
+  bool stopping_ = false;
+  bool ended_ = false;  // the loop's thread has nothing left to do
+  bool over_ = false;   // and so has the watchdog's
+  std::deque<Clock::time_point> starts_;
+  // of the runtime that runs, guarded by mutex_
+  Runtime* runtime_ = nullptr;
+  uint64_t run_ = 0;  // the how manieth it is
+  RuntimeSettings settings_;
+  bool ready_ = false;
+  bool hangs_ = false;  // the loop has not heeded the watchdog
   uint64_t seenTurns_ = 0;
   Clock::time_point turnedAt_;
 
-  std::thread thread_;
+  std::thread loop_;
+  std::thread watchdog_;
 };
 
 }  // namespace cloudstore

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// npm run bundle: src/ → build/bundle/plugin.cjs with its parts, which the shim embeds as plugin.parts, and dist/cli.js with the
-// licences of what is inside.
+// npm run bundle: src/ → build/bundle/plugin.cjs with its parts, which the shim embeds as plugin.parts with what loads them, and
+// dist/cli.js with the licences of what is inside.
 
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
@@ -113,8 +113,8 @@ async function bundlePlugin() {
         sourcefile: basename(path),
         ...(text.includes('__bundleUrl') ? { banner } : {}),
       });
-      // What esbuild has left beyond ASCII stands in comments. The shim hands V8 one byte a character.
-      return { name: basename(path), code: code.replace(/[^\p{ASCII}]/gu, '?'), map };
+      // The shim hands V8 one byte a character.
+      return { name: basename(path), code: ascii(code), map };
     }),
   );
   // Parts of an earlier build go by other names.
@@ -124,12 +124,32 @@ async function bundlePlugin() {
     await writeFile(join(bundleFolder, name), `${code}//# sourceMappingURL=${name}.map\n`);
     await writeFile(join(bundleFolder, `${name}.map`), map);
   }
-  await writeFile(join(bundleFolder, 'plugin.parts'), joinParts(parts));
+  await writeFile(
+    join(bundleFolder, 'plugin.parts'),
+    `${await bundleLoader()}\0${joinParts(parts)}`,
+  );
   return result;
 }
 
+/** The shim runs it as a script that has `process` and `require`, up to the zero behind it. */
+async function bundleLoader() {
+  const { plugins: _, ...options } = common;
+  const { outputFiles } = await build({
+    ...options,
+    entryPoints: ['src/plugin/loader.ts'],
+    sourcemap: false,
+    write: false,
+  });
+  return ascii(outputFiles[0]?.text ?? '');
+}
+
+/** @param {string} code in which esbuild has left something beyond ASCII in comments only */
+function ascii(code) {
+  return code.replace(/[^\p{ASCII}]/gu, '?');
+}
+
 /**
- * The format that native/node_instance.cpp takes apart: a line of JSON, [[name, length], …], then the parts one after another.
+ * The format that src/plugin/loader.ts takes apart: a line of JSON, [[name, length], …], then the parts one after another.
  * @param {readonly { name: string, code: string }[]} parts
  */
 function joinParts(parts) {

@@ -26,9 +26,18 @@ class CountingWakeup final : public Wakeup {
   std::atomic<int> sent{0};
 };
 
-std::shared_ptr<Request> makeRemove(const std::string& uuid = "uuid") {
-  return std::make_shared<Request>(Request::Subject{Operation::kRemove, uuid, 1, 0, {}}, nullptr, 0,
-                                   nullptr);
+using Operation = StorageRequest::Operation;
+
+std::shared_ptr<StorageRequest> makeRemove(const std::string& uuid = "uuid") {
+  return std::make_shared<StorageRequest>(StorageRequest::Subject{Operation::kRemove, uuid, 1});
+}
+
+const std::string& uuidOf(const Inbox::Arrival& arrival) {
+  return std::get<std::shared_ptr<StorageRequest>>(arrival.request)->subject().uuid;
+}
+
+void end(const Inbox::Arrival& arrival, const Result& result) {
+  baseOf(arrival.request).end(result);
 }
 
 /** A call on a thread of its own. */
@@ -51,7 +60,7 @@ class Caller {
     return result_;
   }
 
-  const std::shared_ptr<Request> request;
+  const std::shared_ptr<StorageRequest> request;
 
  private:
   Result result_;
@@ -80,13 +89,13 @@ TEST(Bridge, CarriesRequestsInTheirOrder) {
   awaitWaiting(bridge, 2);
   const Inbox inbox = bridge.take();
   ASSERT_EQ(inbox.arrivals.size(), 2U);
-  EXPECT_EQ(inbox.arrivals[0].request->subject().uuid, "first");
-  EXPECT_EQ(inbox.arrivals[1].request->subject().uuid, "second");
+  EXPECT_EQ(uuidOf(inbox.arrivals[0]), "first");
+  EXPECT_EQ(uuidOf(inbox.arrivals[1]), "second");
   EXPECT_LT(inbox.arrivals[0].id, inbox.arrivals[1].id);
   EXPECT_TRUE(bridge.take().arrivals.empty());
-  inbox.arrivals[1].request->end(kDone);
+  end(inbox.arrivals[1], kDone);
   EXPECT_EQ(second.result().verdict, Verdict::kSuccess);
-  inbox.arrivals[0].request->end({Verdict::kFailed, 7, "no"});
+  end(inbox.arrivals[0], {Verdict::kFailed, 7, "no"});
   EXPECT_EQ(first.result().code, 7);
   EXPECT_EQ(bridge.waiting(), 0U);
 }
@@ -100,15 +109,15 @@ TEST(Bridge, WakesTheLoopOncePerLook) {
   const Caller b(bridge);
   const Caller c(bridge);
   awaitWaiting(bridge, 3);
-  bridge.post(OrthancAnswer{1, {}});
+  bridge.post({1, {}});
   EXPECT_EQ(wakeup->sent, 1);
   const Inbox inbox = bridge.take();
-  bridge.post(OrthancAnswer{2, {}});
-  bridge.post(OrthancAnswer{3, {}});
+  bridge.post({2, {}});
+  bridge.post({3, {}});
   EXPECT_EQ(wakeup->sent, 2);
-  EXPECT_EQ(bridge.take().answers.size(), 2U);
+  EXPECT_EQ(bridge.take().replies.size(), 2U);
   for (const auto& arrival : inbox.arrivals) {
-    arrival.request->end(kDone);
+    end(arrival, kDone);
   }
 }
 
@@ -119,7 +128,7 @@ TEST(Bridge, ALoopThatComesLateIsWoken) {
   const auto wakeup = std::make_shared<CountingWakeup>();
   bridge.attach(wakeup);
   EXPECT_EQ(wakeup->sent, 1);
-  bridge.take().arrivals.at(0).request->end(kDone);
+  end(bridge.take().arrivals.at(0), kDone);
   EXPECT_EQ(caller.result().verdict, Verdict::kSuccess);
 }
 
@@ -149,41 +158,44 @@ TEST(Bridge, WhatWasNeverTakenIsNotHeardOf) {
 }
 
 TEST(Bridge, EachKindOfCallHasItsTime) {
-  const auto msOf = [](Operation operation, const Timeouts& timeouts) {
+  const auto msOf = [](const AnyRequest& request, const Timeouts& timeouts) {
     Bridge bridge;
     bridge.setTimeouts(timeouts);
     const auto begin = std::chrono::steady_clock::now();
-    const auto request = std::make_shared<Request>(Request::Subject{operation, "uuid", 1, 0, {}},
-                                                   nullptr, 0, nullptr);
     EXPECT_EQ(bridge.call(request).verdict, Verdict::kTimeout);
     return std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - begin);
   };
   constexpr milliseconds kShort{1};
   constexpr milliseconds kLong{200};
-  for (const auto operation : {Operation::kCreate, Operation::kReadWhole, Operation::kReadRange,
-                               Operation::kRest, Operation::kJob}) {
-    EXPECT_GE(msOf(operation, {kLong, kShort, kShort}), kLong);
+  class Nowhere final : public Destination {
+   public:
+    uint8_t* allocate(uint64_t /*size*/) override { return nullptr; }
+  };
+  const StorageRequest::Subject subject{Operation::kCreate, "uuid", 1};
+  const auto makeCall = [](Request::Limit limit) {
+    return std::make_shared<Call>(limit, "GET", "/", nullptr, 0);
+  };
+  const std::vector<AnyRequest> calls{
+      std::make_shared<StorageRequest>(subject, nullptr, 0),
+      std::make_shared<StorageRequest>(subject, std::make_unique<Nowhere>()),
+      std::make_shared<StorageRequest>(subject, std::make_unique<Nowhere>(),
+                                       StorageRequest::Range{0, 1}),
+      makeCall(&Timeouts::call)};
+  for (const AnyRequest& call : calls) {
+    EXPECT_GE(msOf(call, {kLong, kShort, kShort, kShort}), kLong);
   }
-  EXPECT_GE(msOf(Operation::kRemove, {kShort, kLong, kShort}), kLong);
-  EXPECT_GE(msOf(Operation::kMetrics, {kShort, kShort, kLong}), kLong);
+  EXPECT_GE(msOf(makeRemove(), {kShort, kLong, kShort, kShort}), kLong);
+  EXPECT_GE(msOf(makeCall(&Timeouts::metrics), {kShort, kShort, kLong, kShort}), kLong);
+  EXPECT_GE(msOf(makeCall(&Timeouts::lane), {kShort, kShort, kShort, kLong}), kLong);
 }
 
-TEST(Bridge, MessagesAreForTheRuntimeThatIsThere) {
+TEST(Bridge, RepliesAreForTheRuntimeThatIsThere) {
   Bridge bridge;
-  bridge.post(LaneMessage{1, "to nobody"});
-  const auto wakeup = std::make_shared<CountingWakeup>();
-  bridge.attach(wakeup);
-  EXPECT_TRUE(bridge.take().messages.empty());
-  bridge.post(LaneMessage{1, "figures?"});
-  EXPECT_EQ(wakeup->sent, 1);
-  const Inbox inbox = bridge.take();
-  ASSERT_EQ(inbox.messages.size(), 1U);
-  EXPECT_EQ(inbox.messages[0].from, 1U);
-  EXPECT_EQ(inbox.messages[0].text, "figures?");
-  bridge.post(LaneMessage{2, "to one that ends"});
+  bridge.attach(std::make_shared<CountingWakeup>());
+  bridge.post({1, {200, {}, "to one that ends"}});
   bridge.detach("it exited");
   bridge.attach(std::make_shared<CountingWakeup>());
-  EXPECT_TRUE(bridge.take().messages.empty());
+  EXPECT_TRUE(bridge.take().replies.empty());
 }
 
 TEST(Bridge, AnEndedRuntimeFailsOnlyWhatItHadTaken) {
@@ -203,12 +215,12 @@ TEST(Bridge, AnEndedRuntimeFailsOnlyWhatItHadTaken) {
   EXPECT_EQ(next->sent, 1);
   const Inbox inbox = bridge.take();
   ASSERT_EQ(inbox.arrivals.size(), 1U);
-  EXPECT_EQ(inbox.arrivals[0].request->subject().uuid, "queued");
-  inbox.arrivals[0].request->end(kDone);
+  EXPECT_EQ(uuidOf(inbox.arrivals[0]), "queued");
+  end(inbox.arrivals[0], kDone);
   EXPECT_EQ(queued.result().verdict, Verdict::kSuccess);
 }
 
-TEST(Bridge, BrokenItFailsAllAtOnceUntilItIsMended) {
+TEST(Bridge, BrokenItFailsAllAtOnceUntilItIsRepaired) {
   Bridge bridge;
   Caller queued(bridge);
   awaitWaiting(bridge, 1);
@@ -218,10 +230,10 @@ TEST(Bridge, BrokenItFailsAllAtOnceUntilItIsMended) {
   EXPECT_EQ(bridge.call(makeRemove()).message, "out of order");
   EXPECT_LT(std::chrono::steady_clock::now() - start, milliseconds(1000));
   EXPECT_TRUE(bridge.take().arrivals.empty());
-  bridge.mend();
+  bridge.repair();
   Caller after(bridge);
   awaitWaiting(bridge, 1);
-  bridge.take().arrivals.at(0).request->end(kDone);
+  end(bridge.take().arrivals.at(0), kDone);
   EXPECT_EQ(after.result().verdict, Verdict::kSuccess);
 }
 
@@ -231,7 +243,7 @@ TEST(Bridge, ClosedItLetsThoseInFinish) {
   awaitWaiting(bridge, 1);
   bridge.close();
   EXPECT_EQ(bridge.call(makeRemove()).verdict, Verdict::kClosed);
-  bridge.take().arrivals.at(0).request->end(kDone);
+  end(bridge.take().arrivals.at(0), kDone);
   EXPECT_EQ(in.result().verdict, Verdict::kSuccess);
 }
 

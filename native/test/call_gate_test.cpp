@@ -86,19 +86,28 @@ class OrthancCallerTest : public testing::Test {
   OrthancCallerTest() { bridge.attach(std::make_shared<SilentWakeup>()); }
 
   /** Waits for so many more. */
-  std::vector<OrthancAnswer> answers(size_t count) {
-    std::vector<OrthancAnswer> all;
+  std::vector<Inbox::Reply> replies(size_t count) {
+    std::vector<Inbox::Reply> all;
     while (all.size() < count) {
-      for (OrthancAnswer& answer : bridge.take().answers) {
-        all.push_back(std::move(answer));
+      for (Inbox::Reply& reply : bridge.take().replies) {
+        all.push_back(std::move(reply));
       }
       std::this_thread::sleep_for(milliseconds(1));
     }
     return all;
   }
 
+  void submit(uint64_t ticket, std::function<Answer()> ask) {
+    caller.submit({&bridge, ticket, std::move(ask)});
+  }
+
+  bool stopWithin(milliseconds limit) {
+    caller.close();
+    return caller.awaitStop(std::chrono::steady_clock::now() + limit);
+  }
+
   Bridge bridge;
-  OrthancCaller caller{bridge, [] {}};
+  OrthancCaller caller{[] {}};
 };
 
 TEST_F(OrthancCallerTest, OnceClosedItDropsWhatIsQueuedAndWhatComes) {
@@ -109,30 +118,30 @@ TEST_F(OrthancCallerTest, OnceClosedItDropsWhatIsQueuedAndWhatComes) {
     while (!letGo) {
       std::this_thread::sleep_for(milliseconds(1));
     }
-    return RestAnswer{200, {}, "done"};
+    return Answer{200, {}, "done"};
   };
-  caller.submit(1, work);
+  submit(1, work);
   while (calls == 0) {
     std::this_thread::sleep_for(milliseconds(1));
   }
-  caller.submit(2, work);
+  submit(2, work);
   caller.close();
-  caller.submit(3, work);
-  for (const OrthancAnswer& answer : answers(2)) {
+  submit(3, work);
+  for (const Inbox::Reply& answer : replies(2)) {
     EXPECT_NE(answer.ticket, 1U);
     EXPECT_EQ(answer.answer.status, kNotCalled);
   }
-  EXPECT_FALSE(caller.stop(milliseconds(10)));
+  EXPECT_FALSE(stopWithin(milliseconds(10)));
   letGo = true;
-  EXPECT_EQ(answers(1).front().answer.body, "done");
-  EXPECT_TRUE(caller.stop(std::chrono::seconds(10)));
+  EXPECT_EQ(replies(1).front().answer.body, "done");
+  EXPECT_TRUE(stopWithin(std::chrono::seconds(10)));
   EXPECT_EQ(calls, 1);
 }
 
 TEST_F(OrthancCallerTest, WhateverIsThrownIsAnAnswer) {
-  caller.submit(1, []() -> RestAnswer { throw std::runtime_error("boost"); });
-  caller.submit(2, []() -> RestAnswer { throw 3; });  // NOLINT(hicpp-exception-baseclass)
-  const std::vector<OrthancAnswer> both = answers(2);
+  submit(1, []() -> Answer { throw std::runtime_error("boost"); });
+  submit(2, []() -> Answer { throw 3; });  // NOLINT(hicpp-exception-baseclass)
+  const std::vector<Inbox::Reply> both = replies(2);
   EXPECT_EQ(both[0].answer.body, "boost");
   EXPECT_EQ(both[1].answer.status, 500);
 }
@@ -144,15 +153,15 @@ TEST_F(OrthancCallerTest, EachCallIsAnsweredOnceWhileItCloses) {
     caller.close();
   });
   for (int ticket = 1; ticket <= kCalls; ++ticket) {
-    caller.submit(static_cast<uint64_t>(ticket), [] { return RestAnswer{200, {}, {}}; });
+    submit(static_cast<uint64_t>(ticket), [] { return Answer{200, {}, {}}; });
   }
   closing.join();
   std::vector<int> seen(kCalls + 1);
-  for (const OrthancAnswer& answer : answers(kCalls)) {
+  for (const Inbox::Reply& answer : replies(kCalls)) {
     ++seen.at(answer.ticket);
   }
-  EXPECT_TRUE(caller.stop(std::chrono::seconds(10)));
-  EXPECT_TRUE(bridge.take().answers.empty());
+  EXPECT_TRUE(stopWithin(std::chrono::seconds(10)));
+  EXPECT_TRUE(bridge.take().replies.empty());
   for (int ticket = 1; ticket <= kCalls; ++ticket) {
     EXPECT_EQ(seen.at(static_cast<size_t>(ticket)), 1) << ticket;
   }

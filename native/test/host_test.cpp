@@ -237,6 +237,7 @@ TEST_F(HostTest, WrongUseOfTheBindingThrowsAndChangesNothing) {
       "write unasked: write: bytes 0 to 1 of 0",
       "allocate unasked: allocate: this request takes no bytes",
       "write a string: bytes must be a Uint8Array",
+      "respond to storage: a request of storage has no such answer",
       "complete with 2^32: code must be a whole number from 0 to 2147483647",
       "complete with text: code must be a whole number",
       "other id: REQUEST_OVER",
@@ -295,7 +296,7 @@ TEST_F(HostTest, ContentsAreEncryptedWhereTheyLie) {
 
 TEST_F(HostTest, ARequestThatEndsWhileItIsAnsweredIsSafe) {
   start();
-  EXPECT_EQ(orthanc.create("!reenter", "x"), kSuccess);
+  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/reenter").body, "ended");
   EXPECT_TRUE(orthanc.awaitLog("respond: REQUEST_OVER"));
 }
 
@@ -556,14 +557,12 @@ TEST_F(HostTest, LogLevelsArrive) {
 
 TEST_F(HostTest, RestRequestsReachTypeScript) {
   start();
-  // As they come from Orthanc 1.13.0, which has decoded them, and from 1.12.7.
   const auto reply =
-      orthanc.rest(OrthancPluginHttpMethod_Put, "/object-storage/x",
-                   {{"a", "b c"}, {"d", "=%"}, {"e", ""}, {"f", "b%20c+d%26"}}, "body");
+      orthanc.rest(OrthancPluginHttpMethod_Put, "/object-storage/x", {{"a", "b"}}, "body");
   EXPECT_EQ(reply.code, kSuccess);
   EXPECT_EQ(reply.status, 200);
   EXPECT_EQ(reply.contentType, "text/plain");
-  EXPECT_EQ(reply.body, "PUT /object-storage/x?a=b%20c&d=%3D%25&e=&f=b%20c+d%26 body");
+  EXPECT_EQ(reply.body, "PUT /object-storage/x body");
   const auto missing = orthanc.rest(kGet, "/object-storage/missing");
   EXPECT_EQ(missing.status, 404);
   EXPECT_EQ(missing.contentType, "text/plain");
@@ -794,14 +793,27 @@ TEST_F(LanesTest, OneThatEndedIsAvoidedUntilItIsBack) {
   orthanc.finalize();
 }
 
-TEST_F(LanesTest, TheyTellEachOther) {
+TEST_F(LanesTest, TheyAskEachOther) {
   start(R"({"lanes": 2})");
-  orthanc.rest(kGet, "/object-storage/tell-lane/1");
-  EXPECT_TRUE(orthanc.awaitLog("lane 0 says to lane 1: figures?"));
-  EXPECT_TRUE(orthanc.awaitLog("lane 1 says to lane 0: many"));
-  orthanc.clearLog();
-  orthanc.rest(kGet, "/object-storage/tell-lane/2");
-  EXPECT_FALSE(orthanc.hasLogged("told: done"));
+  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/ask-lane/1").body, "200 of lane 1");
+  EXPECT_NE(orthanc.rest(kGet, "/object-storage/ask-lane/2").body.substr(0, 3), "200");
+}
+
+TEST_F(LanesTest, OneThatHangsIsNotWaitedForLong) {
+  start(R"({"lanes": 2})");
+  const auto storage = orthanc.storage();
+  const InFlight<OrthancPluginErrorCode> waiting(
+      [&] { return storage.remove("!silent", OrthancPluginContentType_Dicom); });
+  ASSERT_TRUE(orthanc.awaitLog("waits in lane 0"));
+  const InFlight<OrthancPluginErrorCode> spinning(
+      [&] { return storage.remove("!spin", OrthancPluginContentType_Dicom); });
+  std::this_thread::sleep_for(milliseconds(100));
+  const Stopwatch watch;
+  EXPECT_EQ(orthanc.rest(kGet, "/object-storage/ask-lane/1").body,
+            "503 no answer before the deadline");
+  EXPECT_GE(watch.elapsed(), milliseconds(900));
+  EXPECT_LT(watch.elapsed(), milliseconds(1'900) * kSlowness);
+  orthanc.finalize();
 }
 
 TEST_F(LanesTest, OneThatIsRefusedStopsOrthanc) {

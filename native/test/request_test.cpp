@@ -39,18 +39,28 @@ class TestDestination final : public Destination {
   uint64_t onlySize_;
 };
 
-std::shared_ptr<Request> makeCreate(const std::string& content) {
-  return std::make_shared<Request>(Request::Subject{Operation::kCreate, "uuid", 1, 0, {}},
-                                   content.data(), content.size(), nullptr);
+using Operation = StorageRequest::Operation;
+
+std::shared_ptr<StorageRequest> makeCreate(const std::string& content) {
+  return std::make_shared<StorageRequest>(StorageRequest::Subject{Operation::kCreate, "uuid", 1},
+                                          content.data(), content.size());
 }
 
-std::shared_ptr<Request> makeRead(uint64_t onlySize = 0) {
-  return std::make_shared<Request>(Request::Subject{Operation::kReadWhole, "uuid", 1, 0, {}},
-                                   nullptr, onlySize, std::make_unique<TestDestination>(onlySize));
+struct Read {
+  TestDestination* destination;
+  std::shared_ptr<StorageRequest> request;
+};
+
+Read makeReadInto(uint64_t onlySize = 0) {
+  auto owned = std::make_unique<TestDestination>(onlySize);
+  TestDestination* destination = owned.get();
+  return {destination, std::make_shared<StorageRequest>(
+                           StorageRequest::Subject{Operation::kReadWhole, "uuid", 1},
+                           std::move(owned), StorageRequest::Range{0, onlySize})};
 }
 
-const std::vector<uint8_t>& bytesOf(Request& request) {
-  return static_cast<TestDestination&>(request.destination()).bytes;
+std::shared_ptr<StorageRequest> makeRead(uint64_t onlySize = 0) {
+  return makeReadInto(onlySize).request;
 }
 
 Result waitFor(Request& request, int ms = 0) {
@@ -66,7 +76,7 @@ TEST(Request, ContentIsReadInParts) {
   ASSERT_TRUE(request->read(3, part.data(), part.size()));
   EXPECT_EQ(std::string(part.data(), part.size()), "3456");
   ASSERT_TRUE(request->read(10, nullptr, 0));
-  EXPECT_EQ(request->size(), 10U);
+  EXPECT_EQ(request->contentSize(), 10U);
 }
 
 TEST(Request, ReadsOutsideTheContentThrow) {
@@ -82,21 +92,22 @@ TEST(Request, ReadsOutsideTheContentThrow) {
   EXPECT_TRUE(request->end(kDone));
 }
 
-TEST(Request, ARangeReadHasASizeButNoContent) {
+TEST(Request, ARangeReadHasARangeButNoContent) {
   const auto request = makeRead(8);
   std::array<char, 8> part{};
-  EXPECT_EQ(request->size(), 8U);
+  EXPECT_EQ(request->range().end, 8U);
+  EXPECT_EQ(request->contentSize(), 0U);
   EXPECT_THROW(request->read(0, part.data(), 1), std::out_of_range);
 }
 
 TEST(Request, WritesOutsideTheDestinationThrow) {
-  const auto request = makeRead();
+  const auto [destination, request] = makeReadInto();
   EXPECT_THROW(request->write(0, "x", 1), std::out_of_range);  // nothing was allocated yet
   ASSERT_TRUE(request->allocate(4));
   EXPECT_THROW(request->write(0, "01234", 5), std::out_of_range);
   EXPECT_THROW(request->write(4, "0", 1), std::out_of_range);
   EXPECT_THROW(request->write(UINT64_MAX, "01", 2), std::out_of_range);
-  EXPECT_EQ(bytesOf(*request), std::vector<uint8_t>(4, 0xEE));
+  EXPECT_EQ(destination->bytes, std::vector<uint8_t>(4, 0xEE));
 }
 
 TEST(Request, ADestinationOfAnotherSizeIsRefused) {
@@ -112,7 +123,7 @@ TEST(Request, ARequestWithoutDestinationTakesNoBytes) {
 }
 
 TEST(Request, SuccessNeedsEveryByte) {
-  const auto request = makeRead();
+  const auto [destination, request] = makeReadInto();
   EXPECT_THROW(request->end(kDone), std::logic_error);  // nothing allocated
   ASSERT_TRUE(request->allocate(6));
   EXPECT_THROW(request->end(kDone), std::logic_error);
@@ -123,7 +134,7 @@ TEST(Request, SuccessNeedsEveryByte) {
   request->write(1, "123", 3);
   EXPECT_TRUE(request->end(kDone));
   EXPECT_EQ(waitFor(*request).verdict, Verdict::kSuccess);
-  EXPECT_EQ(bytesOf(*request), (std::vector<uint8_t>{'0', '1', '2', '3', '4', '5'}));
+  EXPECT_EQ(destination->bytes, (std::vector<uint8_t>{'0', '1', '2', '3', '4', '5'}));
 }
 
 TEST(Request, BytesMayArriveInAnyOrder) {
@@ -170,9 +181,11 @@ TEST(Request, EndsOnce) {
   const auto request = makeCreate(content);
   EXPECT_TRUE(request->end({Verdict::kFailed, 1, "first"}));
   EXPECT_FALSE(request->end(kDone));
-  EXPECT_FALSE(request->answer({200, "text/plain", "late"}));
   EXPECT_EQ(waitFor(*request).message, "first");
-  EXPECT_EQ(request->restAnswer().status, 500);
+  Call call(&Timeouts::call, "GET", "/", nullptr, 0);
+  EXPECT_TRUE(call.end({Verdict::kFailed, 1, "first"}));
+  EXPECT_FALSE(call.respond({200, "text/plain", "late"}));
+  EXPECT_EQ(call.answer().status, 500);
 }
 
 TEST(Request, TheDeadlineEndsIt) {
@@ -187,12 +200,12 @@ TEST(Request, ADeadRequestTouchesNothing) {
   // Freed at once, so that the address sanitizer sees any access.
   auto content = std::make_unique<std::string>(4096, 'x');
   const auto create = makeCreate(*content);
-  const auto read = makeRead();
+  const auto [destination, read] = makeReadInto();
   ASSERT_TRUE(read->allocate(16));
   waitFor(*create);
   waitFor(*read);
   content.reset();
-  std::vector<uint8_t>().swap(static_cast<TestDestination&>(read->destination()).bytes);
+  std::vector<uint8_t>().swap(destination->bytes);
   std::array<char, 16> part{};
   EXPECT_FALSE(create->read(0, part.data(), part.size()));
   EXPECT_FALSE(create->read(UINT64_MAX, part.data(), part.size()));
@@ -202,14 +215,16 @@ TEST(Request, ADeadRequestTouchesNothing) {
 }
 
 TEST(Request, AnAnswerReachesTheWaiter) {
-  const auto request = std::make_shared<Request>(
-      Request::Subject{Operation::kRest, "/object-storage/x", 0, 0, "GET"}, nullptr, 0, nullptr);
-  std::thread loop([&] { EXPECT_TRUE(request->answer({404, "text/plain", "none"})); });
+  const auto request =
+      std::make_shared<Call>(&Timeouts::call, "GET", "/object-storage/x", nullptr, 0);
+  EXPECT_EQ(request->name(), "GET");
+  EXPECT_EQ(request->argument(), "/object-storage/x");
+  std::thread loop([&] { EXPECT_TRUE(request->respond({404, "text/plain", "none"})); });
   EXPECT_EQ(waitFor(*request, 10'000).verdict, Verdict::kSuccess);
   loop.join();
-  EXPECT_EQ(request->restAnswer().status, 404);
-  EXPECT_EQ(request->restAnswer().contentType, "text/plain");
-  EXPECT_EQ(request->restAnswer().body, "none");
+  EXPECT_EQ(request->answer().status, 404);
+  EXPECT_EQ(request->answer().contentType, "text/plain");
+  EXPECT_EQ(request->answer().body, "none");
 }
 
 TEST(Request, OneOfManyThreadsEndsIt) {

@@ -19,7 +19,7 @@ class StubLoop {
   using Handler = std::function<void(const Inbox::Arrival&)>;
 
   static void complete(const Inbox::Arrival& arrival) {
-    arrival.request->end({Result::Verdict::kSuccess, 0, {}});
+    baseOf(arrival.request).end({Result::Verdict::kSuccess, 0, {}});
   }
 
   explicit StubLoop(Bridge& bridge, Handler handler = complete)

@@ -40,13 +40,8 @@ class StubRuntime final : public Runtime {
       : bridge_(bridge),
         events_(events),
         script_(script),
-        wakeup_(std::make_shared<StubWakeup>(*this)) {
-    thread_ = std::thread([this] { run(); });
-  }
-  ~StubRuntime() override {
-    thread_.join();
-    wakeup_->close();
-  }
+        wakeup_(std::make_shared<StubWakeup>(*this)) {}
+  ~StubRuntime() override { wakeup_->close(); }
   StubRuntime(const StubRuntime&) = delete;
   StubRuntime& operator=(const StubRuntime&) = delete;
 
@@ -94,7 +89,7 @@ class StubRuntime final : public Runtime {
     return freed_ || (terminateAsked_ && script_.heedsTerminate);
   }
 
-  void run() {
+  std::string run() override {
     for (size_t sign = 0; sign < script_.startSigns; ++sign) {
       std::this_thread::sleep_for(script_.startTime);
       events_.onStarting();
@@ -126,25 +121,26 @@ class StubRuntime final : public Runtime {
       const Inbox inbox = bridge_.take();
       lock.lock();
       for (const Inbox::Arrival& arrival : inbox.arrivals) {
-        const std::string& uuid = arrival.request->subject().uuid;
+        const auto& request = std::get<std::shared_ptr<StorageRequest>>(arrival.request);
+        const std::string& uuid = request->subject().uuid;
         if (uuid == "spin") {
           changed_.wait(lock, [this] { return terminatedLocked(); });
         } else if (uuid == "end") {
           lock.unlock();
           return end("process.exit(7)");
         } else if (uuid != "silent") {
-          arrival.request->end({Verdict::kSuccess, 0, {}});
+          request->end({Verdict::kSuccess, 0, {}});
         }
       }
     }
     const std::string reason = reason_.empty() ? "it was stopped" : reason_;
     lock.unlock();
-    end(reason);
+    return end(reason);
   }
 
-  void end(const std::string& reason) {
+  std::string end(const std::string& reason) {
     bridge_.detach("the storage runtime ended: " + reason);
-    events_.onEnded(reason);
+    return reason;
   }
 
   Bridge& bridge_;
@@ -160,8 +156,6 @@ class StubRuntime final : public Runtime {
   bool terminateAsked_ = false;
   bool freed_ = false;
   std::string reason_;
-
-  std::thread thread_;
 };
 
 constexpr milliseconds kHeartbeat{10};
@@ -180,31 +174,34 @@ SupervisorLimits quickLimits() {
 class SupervisorTest : public testing::Test {
  protected:
   SupervisorTest()
-      : supervisor(
-            bridge,
-            [this](RuntimeEvents& events, bool restarted) -> std::unique_ptr<Runtime> {
-              const std::lock_guard<std::mutex> lock(mutex_);
-              ++starts_;
-              EXPECT_EQ(restarted, starts_ > 1);
-              if (failingStarts > 0) {
-                --failingStarts;
-                throw std::runtime_error("no thread to be had");
-              }
-              auto runtime = std::make_unique<StubRuntime>(bridge, events, script);
-              newest = runtime.get();
-              return runtime;
-            },
-            [this](Supervisor::Severity, const std::string& message) {
-              const std::lock_guard<std::mutex> lock(mutex_);
-              log_ += message + "\n";
-            },
-            quickLimits()) {}
+      : supervisor(bridge,
+                   {[this](RuntimeEvents& events, bool restarted) -> std::unique_ptr<Runtime> {
+                      const std::lock_guard<std::mutex> lock(mutex_);
+                      ++starts_;
+                      EXPECT_EQ(restarted, starts_ > 1);
+                      if (failingStarts > 0) {
+                        --failingStarts;
+                        throw std::runtime_error("no thread to be had");
+                      }
+                      auto runtime = std::make_unique<StubRuntime>(bridge, events, script);
+                      newest = runtime.get();
+                      return runtime;
+                    },
+                    [this](const std::string& message) {
+                      const std::lock_guard<std::mutex> lock(mutex_);
+                      log_ += message + "\n";
+                    },
+                    [](const char*) {}},
+                   quickLimits()) {}
 
-  Supervisor::Started start() { return supervisor.start(milliseconds(5'000)); }
+  Supervisor::Started start(milliseconds timeout = milliseconds(5'000)) {
+    supervisor.start(timeout);
+    return supervisor.awaitStart();
+  }
 
   Result call(const std::string& uuid) {
-    return bridge.call(std::make_shared<Request>(
-        Request::Subject{Operation::kRemove, uuid, 1, 0, {}}, nullptr, 0, nullptr));
+    return bridge.call(std::make_shared<StorageRequest>(
+        StorageRequest::Subject{StorageRequest::Operation::kRemove, uuid, 1}));
   }
 
   int starts() {
@@ -219,7 +216,8 @@ class SupervisorTest : public testing::Test {
 
   bool stopWithin(milliseconds limit) {
     const auto begin = steady_clock::now();
-    const bool ended = supervisor.stop();
+    supervisor.stop();
+    const bool ended = supervisor.awaitStop();
     EXPECT_LT(steady_clock::now() - begin, limit);
     return ended;
   }
@@ -285,14 +283,14 @@ TEST_F(SupervisorTest, OneThatEndsWhileItStartsIsARefusal) {
 TEST_F(SupervisorTest, OneThatSaysThatItStillStartsIsWaitedFor) {
   script.startTime = milliseconds(200);
   script.startSigns = 4;
-  EXPECT_TRUE(supervisor.start(milliseconds(500)).settings);
+  EXPECT_TRUE(start(milliseconds(500)).settings);
   EXPECT_TRUE(stopWithin(milliseconds(500)));
   EXPECT_EQ(starts(), 1);
 }
 
 TEST_F(SupervisorTest, OneThatIsNeverReadyIsARefusal) {
   script.start = Script::Start::kSilent;
-  EXPECT_EQ(supervisor.start(milliseconds(1'000)).refusal, "the runtime was not ready after 1 s");
+  EXPECT_EQ(start(milliseconds(1'000)).refusal, "the runtime was not ready after 1 s");
   EXPECT_TRUE(stopWithin(milliseconds(500)));
   EXPECT_EQ(starts(), 1);
 }
@@ -435,9 +433,9 @@ TEST_F(SupervisorTest, TheWatchdogSparesAnIdleLoop) {
   EXPECT_EQ(starts(), 1);
 }
 
-TEST_F(SupervisorTest, HurryEndsCallsAfterTheGrace) {
+TEST_F(SupervisorTest, CallsFailAfterTheGrace) {
   ASSERT_TRUE(start().settings);
-  supervisor.hurry(milliseconds(150));
+  supervisor.failCallsAfter(milliseconds(150));
   EXPECT_EQ(call("x").verdict, Verdict::kSuccess);
   const auto begin = steady_clock::now();
   EXPECT_EQ(call("silent").verdict, Verdict::kClosed);
@@ -477,11 +475,11 @@ TEST_F(SupervisorTest, OneThatHeedsNothingIsLeftBehind) {
   script.heedsTerminate = false;
   ASSERT_TRUE(start().settings);
   EXPECT_FALSE(stopWithin(milliseconds(1'000)));
-  EXPECT_FALSE(supervisor.stop());
+  supervisor.stop();
+  EXPECT_FALSE(supervisor.awaitStop());
   EXPECT_NE(log().find("its thread is left behind"), std::string::npos);
   EXPECT_EQ(call("x").verdict, Verdict::kClosed);
   newest->free();
-  delete newest;  // NOLINT(cppcoreguidelines-owning-memory): nobody owns it any more
 }
 
 TEST_F(SupervisorTest, OneThatIsKnownToHangIsNotAskedToStop) {
@@ -491,7 +489,6 @@ TEST_F(SupervisorTest, OneThatIsKnownToHangIsNotAskedToStop) {
   EXPECT_EQ(call("spin").verdict, Verdict::kLost);
   EXPECT_FALSE(stopWithin(quickLimits().forcedStop + quickLimits().politeStop / 2));
   newest->free();
-  delete newest;  // NOLINT(cppcoreguidelines-owning-memory): nobody owns it any more
 }
 
 TEST_F(SupervisorTest, ManyCallersWhileRuntimesEnd) {

@@ -34,14 +34,14 @@ export interface Binding extends AesModule {
     onRequest(
       id: number,
       operation: number,
-      uuidOrPath: string,
+      uuid: string,
       contentType: number,
-      sizeBytes: number,
+      contentBytes: number,
       rangeStart: number,
-      method: string,
+      rangeEnd: number,
     ): void;
-    /** Another event loop says something, by `sendToLane`. */
-    onMessage(fromLane: number, text: string): void;
+    /** Anything but storage. @param name one of CallName, or a method of HTTP with a path as the argument */
+    onCall(id: number, name: string, argument: string, contentBytes: number): void;
     /** The shim has given up the request, at its deadline or because Orthanc stops. */
     onAbandoned(id: number): void;
     onStop(): void;
@@ -74,12 +74,13 @@ export interface Binding extends AesModule {
   /** Makes room for the answer; each call starts anew. A range read takes exactly the size that was asked for. */
   allocate(id: number, sizeBytes: number): void;
   write(id: number, offset: number, bytes: Uint8Array): void;
-  /** Ends the request. @param code 0, or one of orthancErrorCodes
+  /** Ends a request, or a call that has no answer. @param code 0, or one of orthancErrorCodes
    *  @throws where it is 0 although bytes of the answer are missing */
   complete(id: number, code: number): void;
+  /** Ends a call. */
   respond(id: number, status: number, contentType: string, body: Uint8Array): void;
-  /** Does not wait. What a loop is told that has just ended is lost. */
-  sendToLane(lane: number, text: string): void;
+  /** Makes a call of another event loop. @returns its answer; status 503 after a second, or where that loop has just ended */
+  askLane(lane: number, name: CallName): Promise<OrthancAnswer>;
   /** Gives Orthanc a job to do, whose steps then come as events. @returns status 200 and the id that Orthanc gave it */
   submitJob(
     type: string,
@@ -87,8 +88,14 @@ export interface Binding extends AesModule {
     content: string,
     serialized: string,
   ): Promise<OrthancAnswer>;
-  /** What Orthanc shows and keeps of a job from now on. */
-  updateJob(handle: string, progress: number, content: string, serialized: string): void;
+  /** What Orthanc shows and keeps of a job from now on. @param status of its last step */
+  updateJob(
+    handle: string,
+    progress: number,
+    content: string,
+    serialized: string,
+    status: StepStatus,
+  ): void;
   /** Calls Orthanc's REST API on a thread of the shim's. It may wait for storage requests, so none may wait for it. */
   callOrthanc(method: string, path: string, body?: string): Promise<OrthancAnswer>;
 }
@@ -113,6 +120,9 @@ export interface OrthancAnswer {
   readonly body: Uint8Array;
 }
 
+/** Of a job, the argument is its handle and the content what Orthanc has kept of it. */
+type CallName = 'job-step' | 'job-stop' | 'job-restore' | 'job-reset' | 'metrics' | 'figures';
+
 export type StorageOperation = 'create' | 'readWhole' | 'readRange' | 'remove';
 
 export interface StorageRequest {
@@ -132,7 +142,6 @@ export interface StorageRequest {
 
 export interface RestRequest {
   readonly method: string;
-  /** With its query. */
   readonly path: string;
   readonly body: Body;
   readonly signal: AbortSignal;
@@ -153,8 +162,8 @@ export interface Handlers {
   readonly jobs: JobRunner;
   /** Lines of a metric's name and its value, of all event loops. */
   metrics(): Promise<string>;
-  /** Another event loop says something. */
-  message(fromLane: number, text: string): void;
+  /** What this event loop has done, as JSON for the others. */
+  figures(): string;
   stop(): Promise<void>;
 }
 
@@ -172,8 +181,6 @@ const STORAGE_OPERATIONS: readonly StorageOperation[] = [
   'readRange',
   'remove',
 ];
-const JOB = 5;
-const METRICS = 6;
 const LOG_LEVELS = { error: 0, warning: 1, info: 2, debug: 3 } as const satisfies Record<
   LogLevel,
   number
@@ -226,72 +233,82 @@ export function serveRequests(
     }
   }
 
-  async function serveRest(id: number, request: RestRequest): Promise<void> {
-    const response = await handlers.rest(request).catch(() => REST_FAILURE);
-    binding.respond(id, response.status, response.contentType, response.body);
-  }
-
-  function update(handle: string, state: JobState | undefined): void {
+  function update(handle: string, state: JobState | undefined, status: StepStatus): void {
     if (state === undefined) return;
-    binding.updateJob(handle, state.progress, state.content, state.serialized);
+    binding.updateJob(handle, state.progress, state.content, state.serialized, status);
   }
 
-  /** @returns the status of the answer */
-  async function runJob(kind: string, handle: string, serialized: string): Promise<number> {
-    switch (kind) {
-      case 'job-step': {
-        const { status, state } = await handlers.jobs.step(handle, serialized);
-        update(handle, state);
-        return status;
-      }
-      case 'job-stop':
-        update(handle, await handlers.jobs.stop(handle));
-        return StepStatus.Success;
-      case 'job-restore':
-        update(handle, handlers.jobs.restore(serialized));
-        return StepStatus.Success;
-      case 'job-reset':
-        update(handle, handlers.jobs.reset(serialized));
-        return StepStatus.Success;
-      default:
-        throw new Error(`jobs know nothing of: ${kind}`);
+  async function runJob(name: string, handle: string, serialized: string): Promise<void> {
+    const { jobs } = handlers;
+    if (name === 'job-step') {
+      const { status, state } = await jobs.step(handle, serialized);
+      update(handle, state, status);
+    } else if (name === 'job-stop') {
+      update(handle, await jobs.stop(handle), StepStatus.Continue);
+    } else {
+      const state = name === 'job-restore' ? jobs.restore(serialized) : jobs.reset(serialized);
+      update(handle, state, StepStatus.Continue);
     }
   }
 
-  async function serveJob(id: number, kind: string, handle: string, body: Body): Promise<void> {
+  async function serveJob(id: number, name: string, handle: string, body: Body): Promise<void> {
     const serialized = Buffer.from(body.read(0, body.sizeBytes)).toString();
-    // What it throws it has shown in the job.
-    const status = await runJob(kind, handle, serialized).catch(() => StepStatus.Failure);
-    binding.respond(id, status, 'text/plain', Buffer.alloc(0));
+    try {
+      await runJob(name, handle, serialized);
+      binding.complete(id, 0);
+    } catch (error) {
+      if (isRequestOver(error)) throw error;
+      // The job shows what it was.
+      binding.complete(id, binding.orthancErrorCodes[ORTHANC_ERROR_NAMES.INTERNAL]);
+    }
   }
 
-  async function serveMetrics(id: number): Promise<void> {
-    binding.respond(id, 200, 'text/plain', Buffer.from(await handlers.metrics()));
+  async function serveCall(
+    id: number,
+    name: string,
+    argument: string,
+    body: Body,
+    signal: AbortSignal,
+  ): Promise<void> {
+    switch (name as CallName) {
+      case 'job-step':
+      case 'job-stop':
+      case 'job-restore':
+      case 'job-reset':
+        return serveJob(id, name, argument, body);
+      case 'metrics':
+        return binding.respond(id, 200, 'text/plain', Buffer.from(await handlers.metrics()));
+      case 'figures':
+        return binding.respond(id, 200, 'application/json', Buffer.from(handlers.figures()));
+      default: {
+        const request = { method: name, path: argument, body, signal };
+        const {
+          status,
+          contentType,
+          body: answer,
+        } = await handlers.rest(request).catch(() => REST_FAILURE);
+        return binding.respond(id, status, contentType, answer);
+      }
+    }
   }
 
   binding.start({
-    onRequest(id, operation, uuidOrPath, contentType, sizeBytes, rangeStart, method) {
+    onRequest(id, operation, uuid, contentType, contentBytes, rangeStart, rangeEnd) {
       const storageOperation = STORAGE_OPERATIONS[operation];
-      const body = bodyOf(binding, id, sizeBytes);
-      void serve(id, (signal) => {
-        if (operation === JOB) return serveJob(id, method, uuidOrPath, body);
-        if (operation === METRICS) return serveMetrics(id);
-        if (storageOperation === undefined) {
-          return serveRest(id, { method, path: uuidOrPath, body, signal });
-        }
-        const request = {
-          operation: storageOperation,
-          uuid: uuidOrPath,
-          contentType,
-          body,
-          sink: sinkOf(binding, id),
-          range: { start: rangeStart, end: rangeStart + sizeBytes },
-        };
-        return serveStorage(id, request, signal);
-      });
+      if (storageOperation === undefined) throw new Error(`no such operation: ${operation}`);
+      const request = {
+        operation: storageOperation,
+        uuid,
+        contentType,
+        body: bodyOf(binding, id, contentBytes),
+        sink: sinkOf(binding, id),
+        range: { start: rangeStart, end: rangeEnd },
+      };
+      void serve(id, (signal) => serveStorage(id, request, signal));
     },
-    onMessage(from, text) {
-      handlers.message(from, text);
+    onCall(id, name, argument, contentBytes) {
+      const body = bodyOf(binding, id, contentBytes);
+      void serve(id, (signal) => serveCall(id, name, argument, body, signal));
     },
     onAbandoned(id) {
       controllers

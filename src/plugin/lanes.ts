@@ -32,59 +32,26 @@ function share(limit: number, lanes: number): number {
   return Math.max(1, Math.floor(limit / lanes));
 }
 
-/** Longer than a loop is ever busy at a stretch; two of them would be too long for the metrics (main.ts). */
-const ANSWER_MS = 1_000;
-/** Anything else that one loop says to another is an answer. */
-const QUESTION = 'figures?';
-
-export interface LaneFigures {
-  /** What all loops together have done. Of one that does not answer within ANSWER_MS, since it ended just now or hangs, nothing is known. */
-  ofAll(): Promise<CountersSnapshot>;
-  /** To be called with what another loop says. */
-  onMessage(from: number, text: string): void;
-}
-
-/** @param deps.own what this loop has done
- *  @param deps.send says something to another loop */
+/** What all loops together have done. Of one that does not answer, since it ended just now or hangs, nothing is known.
+ *  @param deps.own what this loop has done
+ *  @param deps.ask asks another loop for its own; undefined where that does not answer */
 export function createLaneFigures(deps: {
   readonly lane: number;
   readonly lanes: number;
   readonly own: () => CountersSnapshot;
-  readonly send: (lane: number, text: string) => void;
-}): LaneFigures {
+  readonly ask: (lane: number) => Promise<CountersSnapshot | undefined>;
+}): () => Promise<CountersSnapshot> {
   const others = Array.from({ length: deps.lanes }, (_, lane) => lane).filter(
     (lane) => lane !== deps.lane,
   );
-  /** Of each loop, who waits for its figures. An answer is good for all of them. */
-  const waiting = new Map(
-    others.map((lane) => [lane, new Set<(figures: CountersSnapshot | undefined) => void>()]),
-  );
-
-  const ask = (lane: number) =>
-    new Promise<CountersSnapshot | undefined>((resolve) => {
-      const finish = (figures: CountersSnapshot | undefined) => {
-        clearTimeout(timer);
-        waiting.get(lane)?.delete(finish);
-        resolve(figures);
-      };
-      const timer = setTimeout(finish, ANSWER_MS, undefined);
-      waiting.get(lane)?.add(finish);
-      deps.send(lane, QUESTION);
+  // One answer is good for all who wait for it: a loop that hangs is not asked again meanwhile.
+  let asked: Promise<readonly (CountersSnapshot | undefined)[]> | undefined;
+  return async () => {
+    asked ??= Promise.all(others.map(deps.ask)).finally(() => {
+      asked = undefined;
     });
-
-  return {
-    async ofAll() {
-      const answers = await Promise.all(others.map(ask));
-      return sumUp([deps.own(), ...answers.filter((figures) => figures !== undefined)]);
-    },
-    onMessage(from, text) {
-      if (text === QUESTION) {
-        deps.send(from, JSON.stringify(deps.own()));
-        return;
-      }
-      const figures = JSON.parse(text) as CountersSnapshot;
-      for (const finish of waiting.get(from) ?? []) finish(figures);
-    },
+    const answers = await asked;
+    return sumUp([deps.own(), ...answers.filter((figures) => figures !== undefined)]);
   };
 }
 

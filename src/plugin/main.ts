@@ -32,7 +32,7 @@ import {
   serveRequests,
   writeLog,
 } from './bridge.ts';
-import { createCounters } from './figures.ts';
+import { type CountersSnapshot, createCounters } from './figures.ts';
 import { createLaneFigures, shareOfLane } from './lanes.ts';
 import { createRequestHandler } from './requests.ts';
 import { createRestHandler } from './rest.ts';
@@ -141,8 +141,11 @@ function serve(
     lane: binding.lane,
     lanes,
     own: () => counters.snapshot(),
-    send: (lane, text) => {
-      binding.sendToLane(lane, text);
+    ask: async (lane) => {
+      const { status, body } = await binding.askLane(lane, 'figures');
+      return status === 200
+        ? (JSON.parse(Buffer.from(body).toString()) as CountersSnapshot)
+        : undefined;
     },
   });
   const status = createStatus({
@@ -151,7 +154,7 @@ function serve(
     hybrid,
     envelope,
     lanes,
-    figures: () => figures.ofAll(),
+    figures,
   });
   const api = createOrthancApi((path) => binding.callOrthanc('GET', path));
   const { attachments, named, jobs } = composeAttachments(provider, settings, stores, api);
@@ -186,10 +189,8 @@ function serve(
         waitMs: settings.requestTimeoutMs,
       }),
       jobs,
-      metrics: async () => formatMetrics(await figures.ofAll()),
-      message: (from, text) => {
-        figures.onMessage(from, text);
-      },
+      metrics: async () => formatMetrics(await figures()),
+      figures: () => JSON.stringify(counters.snapshot()),
       stop: async () => {
         await jobs.close();
         await closeStores(stores);

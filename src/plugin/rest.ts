@@ -48,7 +48,7 @@ export function createRestHandler(
       // Nothing is wrong here. The shim has told the client, or this answer does.
       const isStopping = failure.code === 'CLOSED';
       const level = isStopping || failure.code === 'ABORTED' ? 'debug' : 'error';
-      deps.log[level](`${request.method} ${pathOf(request)} failed: ${describeError(failure)}`);
+      deps.log[level](`${request.method} ${request.path} failed: ${describeError(failure)}`);
       return answer(isStopping ? 503 : 500, {
         error: failure.message,
         code: failure.code,
@@ -58,7 +58,7 @@ export function createRestHandler(
 }
 
 async function route(deps: RestDependencies, request: RestRequest): Promise<RestResponse> {
-  const path = pathOf(request);
+  const { path } = request;
   if (path === '/move-storage') {
     return request.method === 'POST' ? await move(deps, request) : onlyWith('POST');
   }
@@ -140,10 +140,6 @@ const STOPPING = Symbol('Orthanc is stopping');
 function unlessStopping(error: unknown): typeof STOPPING {
   if (toStorageError(error).code === 'CLOSED') return STOPPING;
   throw error;
-}
-
-function pathOf({ path }: RestRequest): string {
-  return path.split('?')[0] ?? '';
 }
 
 function onlyWith(method: string): RestResponse {

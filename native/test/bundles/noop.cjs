@@ -9,7 +9,7 @@ exports.main = (binding) => {
       if (later) Promise.resolve().then(() => binding.complete(id, 0));
       else binding.complete(id, 0);
     },
-    onMessage() {},
+    onCall() {},
     onAbandoned() {},
     onStop: () => binding.release(),
   });

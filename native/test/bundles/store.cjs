@@ -74,6 +74,7 @@ exports.main = (binding) => {
       attempt('write unasked', () => binding.write(id, 0, new Uint8Array(1)));
       attempt('allocate unasked', () => binding.allocate(id, 1));
       attempt('write a string', () => binding.write(id, 0, 'text'));
+      attempt('respond to storage', () => binding.respond(id, 200, '', new Uint8Array(1)));
       attempt('complete with 2^32', () => binding.complete(id, 2 ** 32));
       attempt('complete with text', () => binding.complete(id, 'fine'));
       attempt('other id', () => binding.complete(id + 1000, 0));
@@ -157,9 +158,6 @@ exports.main = (binding) => {
       sealer.wipe();
       binding.complete(id, 0);
     },
-    reenter: (id) => {
-      attempt('respond', () => binding.respond(id, 200, { toString() { binding.complete(id, 0); return 'x'; } }, new Uint8Array(1)));
-    },
     lane: (id) => answer(id, Buffer.from(String(binding.lane))),
     slow: (id) => setTimeout(() => binding.complete(id, 0), 300),
     // The test makes a pipe whose other end is closed, which is where SIGPIPE is certain.
@@ -190,12 +188,18 @@ exports.main = (binding) => {
     }
     if (path === '/object-storage/missing') return text(404, 'none such');
     if (path === '/object-storage/silent') return undefined;
+    if (path === '/object-storage/reenter') {
+      return attempt('respond', () => binding.respond(id, 200, { toString() { text(200, 'ended'); return 'x'; } }, new Uint8Array(1)));
+    }
     if (path === '/object-storage/call') {
       return binding.callOrthanc('POST', '/made/up', 'question').then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
     }
-    if (path.startsWith('/object-storage/tell-lane/')) {
-      attempt('told', () => binding.sendToLane(Number(path.split('/').at(-1)), 'figures?'));
-      return text(200, '');
+    if (path.startsWith('/object-storage/ask-lane/')) {
+      try {
+        return binding.askLane(Number(path.split('/').at(-1)), 'figures').then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
+      } catch (error) {
+        return text(200, error.message);
+      }
     }
     if (path === '/object-storage/call-wrongly') {
       return binding.callOrthanc('PATCH', '/made/up').then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
@@ -212,32 +216,34 @@ exports.main = (binding) => {
 
   // A job that counts its steps in what Orthanc keeps of it, and ends after the third.
   const onJob = (id, kind, handle, serialized) => {
+    const update = (progress, content, next, status) => {
+      binding.updateJob(handle, progress, content, JSON.stringify(next), status);
+      binding.complete(id, 0);
+    };
     if (kind === 'job-restore') {
       const { Type, ...kept } = JSON.parse(String(serialized));
-      binding.updateJob(handle, 0, '{}', JSON.stringify(kept));
-      return binding.respond(id, 1, '', new Uint8Array(0));
+      return update(0, '{}', kept, 3);
     }
     const { steps = 0, ...rest } = JSON.parse(String(serialized));
     if (rest.exit && steps === rest.exit) return end('a step that ends the runtime');
     if (rest.exitAtReset && kind === 'job-reset' && !binding.restarted) return end('a reset that ends the runtime');
     const next = kind === 'job-reset' ? 0 : steps + 1;
-    binding.updateJob(handle, next / 3, JSON.stringify({ kind, steps: next }), JSON.stringify({ ...rest, steps: next, exit: undefined }));
-    return binding.respond(id, next < 3 ? 3 : rest.fails ? 2 : 1, '', new Uint8Array(0));
+    return update(next / 3, JSON.stringify({ kind, steps: next }), { ...rest, steps: next, exit: undefined }, next < 3 ? 3 : rest.fails ? 2 : 1);
   };
 
   binding.start({
-    onRequest(id, operation, uuid, type, size, start, method) {
-      if (operation === 6) binding.respond(id, 200, 'text/plain', Buffer.from('oos_bytes 5000000001\noos_ms 1.500\n'));
-      else if (operation === 5) onJob(id, method, uuid, readAll(id, size));
-      else if (operation === 4) onRest(id, method, uuid, readAll(id, size));
-      else if (uuid[0] === '!') {
+    onRequest(id, operation, uuid, type, contentBytes, start, end) {
+      const size = operation === 2 ? end - start : contentBytes;
+      if (uuid[0] === '!') {
         binding.log(INFO, `takes ${uuid}`);
         commands[uuid.slice(1)](id, size);
       } else onStorage[operation](id, uuid, size, start);
     },
-    onMessage(from, text) {
-      binding.log(INFO, `lane ${from} says to lane ${binding.lane}: ${text}`);
-      if (text === 'figures?') binding.sendToLane(from, 'many');
+    onCall(id, name, argument, contentBytes) {
+      if (name === 'metrics') binding.respond(id, 200, 'text/plain', Buffer.from('oos_bytes 5000000001\noos_ms 1.500\n'));
+      else if (name === 'figures') binding.respond(id, 200, 'text/plain', Buffer.from(`of lane ${binding.lane}`));
+      else if (name.startsWith('job-')) onJob(id, name, argument, readAll(id, contentBytes));
+      else onRest(id, name, argument, readAll(id, contentBytes));
     },
     onAbandoned(id) {
       binding.log(INFO, 'abandoned');

@@ -1,15 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { loadConfiguration } from '../../../src/config/load.ts';
 import { StorageError } from '../../../src/errors.ts';
-import { createCounters } from '../../../src/plugin/figures.ts';
-import {
-  createLaneFigures,
-  type LaneFigures,
-  shareOfLane,
-  sumUp,
-} from '../../../src/plugin/lanes.ts';
+import { type CountersSnapshot, createCounters } from '../../../src/plugin/figures.ts';
+import { createLaneFigures, shareOfLane, sumUp } from '../../../src/plugin/lanes.ts';
 import { PROVIDERS } from '../../../src/providers/index.ts';
 
 const SECTIONS = {
@@ -66,46 +61,46 @@ test('the figures of all are added up, the slowest tells the latencies', () => {
   expect(sumUp([one.snapshot()])).toEqual(one.snapshot());
 });
 
-describe('the figures of loops that tell each other', () => {
+describe('the figures of loops that ask each other', () => {
   const lanes = 3;
   /** Loops of which each has created as many as its number says. */
-  let loops: readonly LaneFigures[];
-  /** Those that don't hear what they are told. */
-  let deaf: readonly number[];
-  const createdBy = async (loop: LaneFigures | undefined) =>
-    (await loop?.ofAll())?.operations.create.succeeded;
+  let loops: readonly (() => Promise<CountersSnapshot>)[];
+  /** Those that don't answer. */
+  let silent: readonly number[];
+  let questions: number;
+  const createdBy = async (ask: (() => Promise<CountersSnapshot>) | undefined) =>
+    (await ask?.())?.operations.create.succeeded;
 
   beforeEach(() => {
-    vi.useFakeTimers();
-    deaf = [];
-    loops = Array.from({ length: lanes }, (_, lane) => {
-      const counters = createCounters();
-      for (let i = 0; i < lane; i += 1) counters.begin('create', 'x')({ bytes: 1 });
-      return createLaneFigures({
+    silent = [];
+    questions = 0;
+    const counters = Array.from({ length: lanes }, (_, lane) => {
+      const created = createCounters();
+      for (let i = 0; i < lane; i += 1) created.begin('create', 'x')({ bytes: 1 });
+      return created;
+    });
+    loops = counters.map((own, lane) =>
+      createLaneFigures({
         lane,
         lanes,
-        own: () => counters.snapshot(),
-        send: (to, text) => {
-          if (!deaf.includes(to)) queueMicrotask(() => loops[to]?.onMessage(lane, text));
+        own: () => own.snapshot(),
+        ask: async (other) => {
+          questions += 1;
+          return silent.includes(other) ? undefined : counters[other]?.snapshot();
         },
-      });
-    });
-  });
-  afterEach(() => {
-    vi.useRealTimers();
+      }),
+    );
   });
 
   test('are added up, whoever asks, and however many at once', async () => {
     expect(await Promise.all([...loops, ...loops].map(createdBy))).toEqual(Array(6).fill(3));
-    expect(vi.getTimerCount()).toBe(0);
+    expect(questions).toBe(lanes * (lanes - 1));
   });
 
-  test('are those of the others where one does not answer, after a second', async () => {
-    deaf = [2];
-    const created = createdBy(loops[0]);
-    await vi.advanceTimersByTimeAsync(1_000);
-    expect(await created).toBe(1);
-    deaf = [];
+  test('are those of the others where one does not answer', async () => {
+    silent = [2];
+    expect(await createdBy(loops[0])).toBe(1);
+    silent = [];
     expect(await createdBy(loops[0])).toBe(3);
   });
 });

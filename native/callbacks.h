@@ -11,4 +11,9 @@ namespace cloudstore {
  *  @returns what Orthanc says: StorageAreaAlreadyRegistered where another plugin has been faster */
 OrthancPluginErrorCode registerStorageArea(OrthancPluginContext* context, bool rangeReads);
 
+/** Forwards /object-storage/… and /move-storage of Orthanc's REST API to TypeScript, which knows
+ * what each path means, and asks TypeScript for its figures whenever somebody reads Orthanc's
+ * metrics. */
+void registerRestAndMetrics(OrthancPluginContext* context);
+
 }  // namespace cloudstore

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// thread: each callback runs on whatever thread Orthanc calls it from, many at a time, and blocks
+// it until the request has ended.
+#include "callbacks.h"
+
+#include <array>
+#include <limits>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <utility>
+
+#include "plugin_state.h"
+#include "request.h"
+
+namespace cloudstore {
+namespace {
+
+// --- storage
+
+using Operation = StorageRequest::Operation;
+
+/** Memory for an answer of unknown size, from Orthanc's allocator; freed unless it was handed over.
+ */
+class OwnedDestination final : public Destination {
+ public:
+  explicit OwnedDestination(const OrthancContext& orthanc) : orthanc_(orthanc) {}
+  ~OwnedDestination() override { free(); }
+  OwnedDestination(const OwnedDestination&) = delete;
+  OwnedDestination& operator=(const OwnedDestination&) = delete;
+
+  uint8_t* allocate(uint64_t size) override {
+    if (buffer_.size != size) {
+      free();
+      // Without a visit: the request lives, so that a thread of Orthanc's waits in its callback.
+      if (guardOrthanc([&] {
+            return OrthancPluginCreateMemoryBuffer64(orthanc_.raw(), &buffer_, size);
+          }) != OrthancPluginErrorCode_Success) {
+        buffer_ = {nullptr, 0};
+      }
+    }
+    return static_cast<uint8_t*>(buffer_.data);
+  }
+
+  /** Gives the memory to Orthanc, which frees it. */
+  OrthancPluginMemoryBuffer64 release() { return std::exchange(buffer_, {nullptr, 0}); }
+
+ private:
+  void free() {
+    if (buffer_.data != nullptr) {
+      orthanc_.free(release().data);
+    }
+  }
+
+  const OrthancContext& orthanc_;
+  OrthancPluginMemoryBuffer64 buffer_{nullptr, 0};
+};
+
+/** Memory that Orthanc has allocated, for exactly the bytes that it asked for. */
+class GivenDestination final : public Destination {
+ public:
+  explicit GivenDestination(const OrthancPluginMemoryBuffer64& target) : target_(target) {}
+
+  uint8_t* allocate(uint64_t size) override {
+    return size == target_.size ? static_cast<uint8_t*>(target_.data) : nullptr;
+  }
+
+ private:
+  const OrthancPluginMemoryBuffer64 target_;
+};
+
+/** An end that TypeScript does not know of: it is logged and counted here. */
+OrthancPluginErrorCode endUnanswered(PluginState& state, const StorageRequest::Subject& subject,
+                                     const Result& result) {
+  constexpr std::array<const char*, 4> kNames{"create", "read", "read-range", "remove"};
+  const char* name = "RUNTIME_LOST";
+  auto code = OrthancPluginErrorCode_StorageAreaPlugin;
+  if (result.verdict == Result::Verdict::kTimeout) {
+    name = "TIMEOUT";
+    code = OrthancPluginErrorCode_Timeout;
+  } else if (result.verdict == Result::Verdict::kClosed) {
+    name = "CLOSED";
+    code = OrthancPluginErrorCode_Plugin;
+  }
+  ++state.unanswered;
+  state.orthanc.log(OrthancPluginLogLevel_Error,
+                    std::string("op=") + kNames.at(static_cast<size_t>(subject.operation)) +
+                        " uuid=" + subject.uuid + " code=" + name + " failed: " + result.message);
+  return code;
+}
+
+OrthancPluginErrorCode call(PluginState& state, const std::shared_ptr<StorageRequest>& request) {
+  const Result result = state.lanes.leastBusy().call(request);
+  switch (result.verdict) {
+    case Result::Verdict::kSuccess:
+      return OrthancPluginErrorCode_Success;
+    case Result::Verdict::kFailed:
+      return static_cast<OrthancPluginErrorCode>(result.code);
+    default:
+      return endUnanswered(state, request->subject(), result);
+  }
+}
+
+template <typename Body>
+OrthancPluginErrorCode guardedStorage(const char* uuid, Body body) noexcept {
+  return guarded(uuid, OrthancPluginErrorCode_Plugin, body);
+}
+
+OrthancPluginErrorCode create(const char* uuid, const void* content, int64_t size,
+                              OrthancPluginContentType type) {
+  return guardedStorage(uuid, [&](PluginState& state) {
+    if (size < 0) {
+      return OrthancPluginErrorCode_ParameterOutOfRange;
+    }
+    return call(state, std::make_shared<StorageRequest>(
+                           StorageRequest::Subject{Operation::kCreate, uuid, type}, content,
+                           static_cast<uint64_t>(size)));
+  });
+}
+
+OrthancPluginErrorCode readWhole(OrthancPluginMemoryBuffer64* target, const char* uuid,
+                                 OrthancPluginContentType type) {
+  return guardedStorage(uuid, [&](PluginState& state) {
+    auto owned = std::make_unique<OwnedDestination>(state.orthanc);
+    OwnedDestination& destination = *owned;
+    const auto request = std::make_shared<StorageRequest>(
+        StorageRequest::Subject{Operation::kReadWhole, uuid, type}, std::move(owned));
+    const OrthancPluginErrorCode code = call(state, request);
+    if (code == OrthancPluginErrorCode_Success) {
+      *target = destination.release();
+    }
+    return code;
+  });
+}
+
+OrthancPluginErrorCode readRange(OrthancPluginMemoryBuffer64* target, const char* uuid,
+                                 OrthancPluginContentType type, uint64_t rangeStart) {
+  return guardedStorage(uuid, [&](PluginState& state) {
+    return call(state, std::make_shared<StorageRequest>(
+                           StorageRequest::Subject{Operation::kReadRange, uuid, type},
+                           std::make_unique<GivenDestination>(*target),
+                           StorageRequest::Range{rangeStart, rangeStart + target->size}));
+  });
+}
+
+OrthancPluginErrorCode remove(const char* uuid, OrthancPluginContentType type) {
+  return guardedStorage(uuid, [&](PluginState& state) {
+    return call(state, std::make_shared<StorageRequest>(
+                           StorageRequest::Subject{Operation::kRemove, uuid, type}));
+  });
+}
+
+// --- REST
+
+constexpr uint16_t kOk = 200;
+constexpr uint16_t kMethodNotAllowed = 405;
+constexpr uint16_t kServiceUnavailable = 503;
+
+void send(OrthancPluginContext* context, OrthancPluginRestOutput* output, const Answer& answer) {
+  if (answer.body.size() > std::numeric_limits<uint32_t>::max()) {
+    OrthancPluginSendHttpStatusCode(context, output, kServiceUnavailable);
+  } else if (answer.status == kOk) {
+    OrthancPluginAnswerBuffer(context, output, answer.body.data(),
+                              static_cast<uint32_t>(answer.body.size()),
+                              answer.contentType.c_str());
+  } else if (answer.status == kMethodNotAllowed) {
+    // OrthancPluginSendHttpStatus refuses this status and breaks the connection: it needs the
+    // header Allow, which such an answer has as its body.
+    OrthancPluginSendMethodNotAllowed(context, output, answer.body.c_str());
+  } else {
+    // As text/plain, whatever the body is: Orthanc says so itself, and would send a type of ours
+    // beside its own. Its own errors are JSON under that name, too.
+    OrthancPluginSendHttpStatus(context, output, answer.status, answer.body.data(),
+                                static_cast<uint32_t>(answer.body.size()));
+  }
+}
+
+OrthancPluginErrorCode onRest(OrthancPluginRestOutput* output, const char* path,
+                              const OrthancPluginHttpRequest* http) noexcept {
+  return guarded(path, OrthancPluginErrorCode_Plugin, [&](PluginState& state) {
+    const auto request = std::make_shared<Call>(&Timeouts::call, nameOf(http->method), path,
+                                                http->body, http->bodySize);
+    const Result result = state.lanes.first().call(request);
+    send(state.orthanc.raw(), output,
+         result.verdict == Result::Verdict::kSuccess
+             ? request->answer()
+             : Answer{kServiceUnavailable, "text/plain", result.message + "\n"});
+    if (!state.orthanc.gate().isOpen(CallGate::Kind::kService)) {
+      // The answer may have been given up while a call for it goes on in Orthanc, which waits for
+      // this thread before it takes away what that call needs.
+      state.orthanc.gate().awaitQuiet(CallGate::Kind::kService);
+    }
+    return OrthancPluginErrorCode_Success;
+  });
+}
+
+// --- metrics. They are set from here, so that the loop takes none of Orthanc's locks.
+
+/** @param lines such as "orthanc_object_storage_in_flight 3"; a point makes a number a float, which
+ * is too small for bytes */
+void setAll(OrthancPluginContext* context, const std::string& lines) {
+  std::istringstream stream(lines);
+  std::string name;
+  std::string value;
+  while (stream >> name >> value) {
+    if (value.find('.') == std::string::npos) {
+      OrthancPluginSetMetricsIntegerValue(context, name.c_str(), std::stoll(value),
+                                          OrthancPluginMetricsType_Default);
+    } else {
+      OrthancPluginSetMetricsValue(context, name.c_str(), std::stof(value),
+                                   OrthancPluginMetricsType_Default);
+    }
+  }
+}
+
+void onMetrics() noexcept {
+  guarded("metrics", false, [](PluginState& state) {
+    const auto request = std::make_shared<Call>(&Timeouts::metrics, "metrics", "", nullptr, 0);
+    const bool up = state.lanes.first().call(request).verdict == Result::Verdict::kSuccess;
+    // Here another plugin's call may have led, on a thread that Orthanc does not wait for.
+    const CallGate::Visit visit(state.orthanc.gate(), CallGate::Kind::kService);
+    if (visit.admitted()) {
+      // What must be known when TypeScript tells nothing: its own figures then stay as they were.
+      setAll(state.orthanc.raw(), request->answer().body + "\northanc_object_storage_up " +
+                                      std::to_string(static_cast<int>(up)) +
+                                      "\northanc_object_storage_unanswered_count " +
+                                      std::to_string(state.unanswered));
+    }
+    return true;
+  });
+}
+
+}  // namespace
+
+OrthancPluginErrorCode registerStorageArea(OrthancPluginContext* context, bool rangeReads) {
+  // OrthancPluginRegisterStorageArea2 swallows the answer of this very call.
+  const _OrthancPluginRegisterStorageArea2 params{create, readWhole,
+                                                  rangeReads ? readRange : nullptr, remove};
+  return context->InvokeService(context, _OrthancPluginService_RegisterStorageArea2, &params);
+}
+
+void registerRestAndMetrics(OrthancPluginContext* context) {
+  // The variant without a lock: the other one runs all of a plugin's calls one after another.
+  OrthancPluginRegisterRestCallbackNoLock(context, "/object-storage/.*", onRest);
+  OrthancPluginRegisterRestCallbackNoLock(context, "/move-storage", onRest);
+  OrthancPluginRegisterRefreshMetricsCallback(context, onMetrics);
+}
+
+}  // namespace cloudstore
