@@ -108,14 +108,15 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
     orthanc.log(kLogLevels.at(std::min(level, kLogLevels.size() - 1)), stringAt(info, 1),
                 "typescript");
   });
-  define("starting", [&instance](const Info& /*info*/) { instance.events().onStarting(); });
-  define("refuse",
-         [&instance](const Info& info) { instance.events().onRefused(stringAt(info, 0)); });
+  define("starting",
+         [&instance](const Info& /*info*/) { instance.lane().supervisor.onStarting(); });
+  define("refuse", [&instance](const Info& info) {
+    instance.lane().supervisor.onRefused(stringAt(info, 0));
+  });
   define("ending", [&instance](const Info& info) { instance.setEndReason(stringAt(info, 0)); });
   define("release", [&instance](const Info& /*info*/) { instance.release(); });
   defineMethod("start", &Binding::start);
   defineMethod("ready", &Binding::ready);
-  defineMethod("read", &Binding::read);
   defineMethod("readInto", &Binding::readInto);
   defineMethod("encryptInto", &Binding::encryptInto);
   defineMethod("sealInto", &Binding::sealInto);
@@ -157,7 +158,7 @@ void Binding::ready(const Info& info) {
   settings.timeouts.metrics = millisecondsOf("metricsTimeoutMs");
   settings.watchdogTimeout = millisecondsOf("watchdogMs");
   instance_.serve();
-  instance_.events().onReady(settings);
+  instance_.lane().supervisor.onReady(settings);
 }
 
 AnyRequest Binding::requestOf(const Info& info) {
@@ -176,23 +177,13 @@ std::shared_ptr<StorageRequest> Binding::storageRequestOf(const Info& info) {
   return *storage;
 }
 
-Napi::Value Binding::read(const Info& info) {
-  const AnyRequest request = requestOf(info);
-  const uint64_t offset = unsignedAt(info, 1, "offset");
-  const uint64_t length = unsignedAt(info, 2, "length");
-  if (length > baseOf(request).contentSize()) {
-    throw Napi::RangeError::New(info.Env(), "length is larger than the content");
-  }
-  auto bytes = Napi::Buffer<uint8_t>::New(info.Env(), length);
-  expectAlive(info.Env(), baseOf(request).read(offset, bytes.Data(), length));
-  return bytes;
-}
-
 void Binding::readInto(const Info& info) {
   const AnyRequest request = requestOf(info);
   const std::span<uint8_t> target = bytesAt(info, 2);
   const uint64_t offset = unsignedAt(info, 1, "offset");
-  expectAlive(info.Env(), baseOf(request).read(offset, target.data(), target.size()));
+  expectAlive(info.Env(), baseOf(request).use(offset, target.size(), [&](const uint8_t* content) {
+    std::copy_n(content, target.size(), target.data());
+  }));
 }
 
 void Binding::encryptInto(const Info& info) {

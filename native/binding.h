@@ -34,7 +34,6 @@ class Binding {
 
   void start(const Info& info);
   void ready(const Info& info);
-  Napi::Value read(const Info& info);
   void readInto(const Info& info);
   void encryptInto(const Info& info);
   void sealInto(const Info& info);

@@ -42,7 +42,7 @@ void Bridge::setTimeouts(const Timeouts& timeouts) {
   timeouts_ = timeouts;
 }
 
-void Bridge::attach(std::shared_ptr<Wakeup> wakeup) {
+void Bridge::attach(Wakeup wakeup) {
   Lock lock(mutex_);
   wakeup_ = std::move(wakeup);
   woken_ = false;
@@ -53,7 +53,7 @@ void Bridge::attach(std::shared_ptr<Wakeup> wakeup) {
 
 void Bridge::detach(const std::string& reason) {
   const Lock lock(mutex_);
-  wakeup_.reset();
+  wakeup_ = nullptr;
   woken_ = false;
   abandoned_.clear();
   replies_.clear();
@@ -136,9 +136,9 @@ void Bridge::wake(Lock lock) {
     return;
   }
   woken_ = true;
-  const std::shared_ptr<Wakeup> wakeup = wakeup_;
+  const Wakeup wakeup = wakeup_;
   lock.unlock();
-  wakeup->send();
+  wakeup();
 }
 
 void Bridge::failLocked(bool takenOnly, const Result& result) {

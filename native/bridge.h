@@ -4,7 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <memory>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <unordered_map>
@@ -14,13 +14,8 @@
 
 namespace cloudstore {
 
-/** Wakes a sleeping event loop. */
-class Wakeup {
- public:
-  virtual ~Wakeup() = default;
-  /** thread: any. Does nothing once the loop has gone. */
-  virtual void send() = 0;
-};
+/** Wakes a sleeping event loop. thread: any. Does nothing once the loop has gone. */
+using Wakeup = std::function<void()>;
 
 /** What has gathered for the loop since it last looked. */
 struct Inbox {
@@ -54,8 +49,8 @@ class Bridge {
   /** thread: any. TypeScript tells them once it has read the configuration. */
   void setTimeouts(const Timeouts& timeouts);
 
-  /** thread: the loop's. From now on the loop behind `wakeup` takes what arrives. */
-  void attach(std::shared_ptr<Wakeup> wakeup);
+  /** thread: the loop's. From now on the loop that `wakeup` wakes takes what arrives. */
+  void attach(Wakeup wakeup);
   /** thread: any. The runtime that was attached is gone: what it had taken fails with the reason.
    */
   void detach(const std::string& reason);
@@ -101,7 +96,7 @@ class Bridge {
   mutable std::mutex mutex_;
   // guarded by mutex_
   Timeouts timeouts_;
-  std::shared_ptr<Wakeup> wakeup_;
+  Wakeup wakeup_;  // nullptr: no runtime is attached
   bool woken_ = false;
   bool closed_ = false;
   bool broken_ = false;

@@ -22,14 +22,14 @@ using Operation = StorageRequest::Operation;
 
 /** Memory for an answer of unknown size, from Orthanc's allocator; freed unless it was handed over.
  */
-class OwnedDestination final : public Destination {
+class OwnedMemory {
  public:
-  explicit OwnedDestination(const OrthancContext& orthanc) : orthanc_(orthanc) {}
-  ~OwnedDestination() override { free(); }
-  OwnedDestination(const OwnedDestination&) = delete;
-  OwnedDestination& operator=(const OwnedDestination&) = delete;
+  explicit OwnedMemory(const OrthancContext& orthanc) : orthanc_(orthanc) {}
+  ~OwnedMemory() { free(); }
+  OwnedMemory(const OwnedMemory&) = delete;
+  OwnedMemory& operator=(const OwnedMemory&) = delete;
 
-  uint8_t* allocate(uint64_t size) override {
+  uint8_t* allocate(uint64_t size) {
     if (buffer_.size != size) {
       free();
       // Without a visit: the request lives, so that a thread of Orthanc's waits in its callback.
@@ -54,19 +54,6 @@ class OwnedDestination final : public Destination {
 
   const OrthancContext& orthanc_;
   OrthancPluginMemoryBuffer64 buffer_{nullptr, 0};
-};
-
-/** Memory that Orthanc has allocated, for exactly the bytes that it asked for. */
-class GivenDestination final : public Destination {
- public:
-  explicit GivenDestination(const OrthancPluginMemoryBuffer64& target) : target_(target) {}
-
-  uint8_t* allocate(uint64_t size) override {
-    return size == target_.size ? static_cast<uint8_t*>(target_.data) : nullptr;
-  }
-
- private:
-  const OrthancPluginMemoryBuffer64 target_;
 };
 
 /** An end that TypeScript does not know of: it is logged and counted here. */
@@ -121,13 +108,13 @@ OrthancPluginErrorCode create(const char* uuid, const void* content, int64_t siz
 OrthancPluginErrorCode readWhole(OrthancPluginMemoryBuffer64* target, const char* uuid,
                                  OrthancPluginContentType type) {
   return guardedStorage(uuid, [&](PluginState& state) {
-    auto owned = std::make_unique<OwnedDestination>(state.orthanc);
-    OwnedDestination& destination = *owned;
-    const auto request = std::make_shared<StorageRequest>(
-        StorageRequest::Subject{Operation::kReadWhole, uuid, type}, std::move(owned));
-    const OrthancPluginErrorCode code = call(state, request);
+    const auto memory = std::make_shared<OwnedMemory>(state.orthanc);
+    const OrthancPluginErrorCode code =
+        call(state, std::make_shared<StorageRequest>(
+                        StorageRequest::Subject{Operation::kReadWhole, uuid, type},
+                        [memory](uint64_t size) { return memory->allocate(size); }));
     if (code == OrthancPluginErrorCode_Success) {
-      *target = destination.release();
+      *target = memory->release();
     }
     return code;
   });
@@ -136,9 +123,11 @@ OrthancPluginErrorCode readWhole(OrthancPluginMemoryBuffer64* target, const char
 OrthancPluginErrorCode readRange(OrthancPluginMemoryBuffer64* target, const char* uuid,
                                  OrthancPluginContentType type, uint64_t rangeStart) {
   return guardedStorage(uuid, [&](PluginState& state) {
+    const auto given = [memory = *target](uint64_t size) {
+      return size == memory.size ? static_cast<uint8_t*>(memory.data) : nullptr;
+    };
     return call(state, std::make_shared<StorageRequest>(
-                           StorageRequest::Subject{Operation::kReadRange, uuid, type},
-                           std::make_unique<GivenDestination>(*target),
+                           StorageRequest::Subject{Operation::kReadRange, uuid, type}, given,
                            StorageRequest::Range{rangeStart, rangeStart + target->size}));
   });
 }

@@ -128,39 +128,24 @@ OrthancPluginErrorCode reset(void* raw) noexcept {
 // These answer also after Finalize, from the table that the job has.
 
 float progressOf(void* raw) noexcept {
-  try {
-    return jobOf(raw).state().progress;
-  } catch (...) {
-    return 0;
-  }
+  return guarded(0.0F, [raw] { return jobOf(raw).state().progress; });
 }
 
 const char* contentOf(void* raw) noexcept {
-  try {
-    Job& job = jobOf(raw);
+  return guarded<const char*>(nullptr, [&job = jobOf(raw)] {
     job.shownContent = job.state().content;
     return job.shownContent.c_str();
-  } catch (...) {
-    return nullptr;
-  }
+  });
 }
 
 const char* serializedOf(void* raw) noexcept {
-  try {
-    Job& job = jobOf(raw);
+  return guarded<const char*>(nullptr, [&job = jobOf(raw)] {
     job.shownSerialized = job.state().serialized;
     return job.shownSerialized.c_str();
-  } catch (...) {
-    return nullptr;
-  }
+  });
 }
 
-void finalize(void* raw) noexcept {
-  try {
-    const std::unique_ptr<Job> job(static_cast<Job*>(raw));
-  } catch (...) {  // NOLINT(bugprone-empty-catch): nothing may cross the C ABI
-  }
-}
+void finalize(void* raw) noexcept { const std::unique_ptr<Job> job(static_cast<Job*>(raw)); }
 
 /** @returns nullptr where Orthanc refuses */
 OrthancPluginJob* create(const PluginState& state, const char* type, std::unique_ptr<Job> job) {

@@ -12,8 +12,8 @@ Lane::Lane(Lanes& lanes, size_t laneIndex)
     : index(laneIndex),
       caller([&orthanc = lanes.orthanc()] { orthanc.nameThread("STORAGE-CALLS"); }),
       supervisor(bridge,
-                 {[this, &lanes](RuntimeEvents& events, bool restarted) {
-                    return std::make_unique<NodeInstance>(lanes, *this, events, restarted);
+                 {[this, &lanes](bool restarted) {
+                    return std::make_unique<NodeInstance>(lanes, *this, restarted);
                   },
                   [&orthanc = lanes.orthanc()](const std::string& message) {
                     orthanc.log(OrthancPluginLogLevel_Error, message);

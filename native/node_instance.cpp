@@ -71,14 +71,14 @@ std::string joined(const std::vector<std::string>& lines) {
 }  // namespace
 
 /** The handle goes with the loop, the object stays as long as somebody holds it. */
-class NodeInstance::LoopWakeup final : public Wakeup {
+class NodeInstance::LoopWakeup {
  public:
   void open(uv_async_t* async) {
     const std::lock_guard<std::mutex> lock(mutex_);
     async_ = async;
   }
 
-  void send() override {
+  void send() {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (async_ != nullptr) {
       uv_async_send(async_);
@@ -97,10 +97,9 @@ class NodeInstance::LoopWakeup final : public Wakeup {
 
 NodeInstance* NodeInstance::current() { return currentInstance; }
 
-NodeInstance::NodeInstance(Lanes& lanes, Lane& lane, RuntimeEvents& events, bool restarted)
+NodeInstance::NodeInstance(Lanes& lanes, Lane& lane, bool restarted)
     : lanes_(lanes),
       lane_(lane),
-      events_(events),
       restarted_(restarted),
       bundleOverride_(bundleOverride()),
       bundlePath_(bundleOverride_.empty() ? libraryFile().string() : bundleOverride_),
@@ -144,7 +143,9 @@ void NodeInstance::bind(Binding* binding) {
   wakeup_->send();
 }
 
-void NodeInstance::serve() { lane_.bridge.attach(wakeup_); }
+void NodeInstance::serve() {
+  lane_.bridge.attach([wakeup = wakeup_] { wakeup->send(); });
+}
 
 void NodeInstance::release() { uv_unref(reinterpret_cast<uv_handle_t*>(&async_)); }
 
@@ -187,15 +188,16 @@ std::string NodeInstance::run() {
     const NodeProcess& process = NodeProcess::instance();
     std::vector<std::string> errors;
     const std::unique_ptr<node::CommonEnvironmentSetup> setup =
-        node::CommonEnvironmentSetup::Create(process.platform(), &errors, process.arguments(),
-                                             process.execArguments(), flags);
+        node::CommonEnvironmentSetup::Create(process.platform(), &errors,
+                                             process.initialization().args(),
+                                             process.initialization().exec_args(), flags);
     if (setup == nullptr) {
       throw std::runtime_error("Node's environment can't be made: " + joined(errors));
     }
     live(*setup);
   } catch (const std::exception& error) {
     setEndReason(error.what());
-    events_.onRefused(error.what());
+    lane_.supervisor.onRefused(error.what());
   }
   return endReason();
 }

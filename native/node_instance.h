@@ -26,7 +26,7 @@ class NodeInstance final : public Runtime {
  public:
   /** @param lane what it serves. That and the others outlive it
    *  @param restarted in the place of one that ended by itself */
-  NodeInstance(Lanes& lanes, Lane& lane, RuntimeEvents& events, bool restarted);
+  NodeInstance(Lanes& lanes, Lane& lane, bool restarted);
   ~NodeInstance() override;
   NodeInstance(const NodeInstance&) = delete;
   NodeInstance& operator=(const NodeInstance&) = delete;
@@ -38,7 +38,6 @@ class NodeInstance final : public Runtime {
   // For the binding. thread: js-loop only.
   [[nodiscard]] Lanes& lanes() const { return lanes_; }
   [[nodiscard]] Lane& lane() const { return lane_; }
-  [[nodiscard]] RuntimeEvents& events() const { return events_; }
   [[nodiscard]] bool restarted() const { return restarted_; }
   /** The bundle's path, for stack traces and for its own `require`. */
   [[nodiscard]] const std::string& bundlePath() const { return bundlePath_; }
@@ -64,7 +63,6 @@ class NodeInstance final : public Runtime {
 
   Lanes& lanes_;
   Lane& lane_;
-  RuntimeEvents& events_;
   const bool restarted_;
   const std::string bundleOverride_;  // empty: the embedded bundle runs
   const std::string bundlePath_;

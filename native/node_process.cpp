@@ -118,9 +118,4 @@ NodeProcess::NodeProcess() {
   v8::V8::Initialize();
 }
 
-const std::vector<std::string>& NodeProcess::arguments() const { return initialization_->args(); }
-const std::vector<std::string>& NodeProcess::execArguments() const {
-  return initialization_->exec_args();
-}
-
 }  // namespace cloudstore

@@ -3,8 +3,6 @@
 
 #include <filesystem>
 #include <memory>
-#include <string>
-#include <vector>
 
 namespace node {
 class InitializationResult;
@@ -23,8 +21,9 @@ class NodeProcess {
   static NodeProcess& instance();
 
   [[nodiscard]] node::MultiIsolatePlatform* platform() const { return platform_.get(); }
-  [[nodiscard]] const std::vector<std::string>& arguments() const;
-  [[nodiscard]] const std::vector<std::string>& execArguments() const;
+  [[nodiscard]] const node::InitializationResult& initialization() const {
+    return *initialization_;
+  }
 
   NodeProcess(const NodeProcess&) = delete;
   NodeProcess& operator=(const NodeProcess&) = delete;

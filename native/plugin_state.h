@@ -29,7 +29,17 @@ struct PluginState {
  *  @returns nullptr before Initialize and after Finalize */
 std::shared_ptr<PluginState> currentState();
 
-/** Runs a callback of Orthanc's: nothing may be thrown across the C ABI.
+/** Runs a callback of Orthanc's that needs no state: nothing may be thrown across the C ABI. */
+template <typename Outcome, typename Body>
+Outcome guarded(Outcome otherwise, Body body) noexcept {
+  try {
+    return body();
+  } catch (...) {
+    return otherwise;
+  }
+}
+
+/** Likewise, of one that needs it.
  *  @param what for the log
  *  @returns what `body` returns; `otherwise` where it throws, and outside of Initialize and
  * Finalize

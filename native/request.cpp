@@ -27,14 +27,6 @@ Result Request::wait(std::chrono::steady_clock::time_point deadline) {
   return result_;
 }
 
-bool Request::read(uint64_t offset, void* target, size_t length) {
-  return use(offset, length, [target, length](const uint8_t* content) {
-    if (length > 0) {
-      std::memcpy(target, content, length);
-    }
-  });
-}
-
 bool Request::use(uint64_t offset, size_t length, const std::function<void(const uint8_t*)>& work) {
   const std::unique_lock<std::mutex> lock = lockAlive();
   if (lock) {
@@ -75,10 +67,10 @@ bool StorageRequest::allocate(uint64_t size) {
   if (!lock) {
     return false;
   }
-  if (destination_ == nullptr) {
+  if (allocate_ == nullptr) {
     throw std::logic_error("allocate: this request takes no bytes");
   }
-  target_ = destination_->allocate(size);
+  target_ = allocate_(size);
   if (target_ == nullptr && size > 0) {
     throw std::length_error("allocate: no room for " + std::to_string(size) + " bytes");
   }
@@ -118,7 +110,7 @@ void StorageRequest::noteWritten(uint64_t start, uint64_t end) {
 void StorageRequest::checkAnsweredLocked() const {
   // Whole or nothing: a read that left bytes of Orthanc's memory unwritten is no success, whatever
   // was said.
-  if (destination_ != nullptr && (!allocated_ || writtenPrefix_ != targetSize_)) {
+  if (allocate_ != nullptr && (!allocated_ || writtenPrefix_ != targetSize_)) {
     throw std::logic_error("complete: bytes are missing from " + std::to_string(writtenPrefix_) +
                            " on, of " + std::to_string(targetSize_));
   }

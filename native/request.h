@@ -62,8 +62,6 @@ class Request {
   // request is dead. Before that they throw, and leave it alive, where they are asked for what
   // can't be.
 
-  /** Copies bytes of the content. @throws std::out_of_range */
-  bool read(uint64_t offset, void* target, size_t length);
   /** Lends bytes of the content where they lie, for as long as `work` runs; the request cannot end
    * meanwhile. @throws std::out_of_range; what `work` throws */
   bool use(uint64_t offset, size_t length, const std::function<void(const uint8_t*)>& work);
@@ -93,16 +91,11 @@ class Request {
   Result result_;
 };
 
-/** Where the bytes of a read go. Owned by the request, so that it outlives a caller that gave up.
- */
-class Destination {
- public:
-  virtual ~Destination() = default;
-  /** Makes room for `size` bytes; called again, it starts anew.
-   *  @returns where they go, or nullptr if there is no memory or the size is not the one that the
-   * caller expects */
-  virtual uint8_t* allocate(uint64_t size) = 0;
-};
+/** Makes room for the bytes of a read; called again, it starts anew. Owned by the request, so that
+ * it outlives a caller that gave up.
+ *  @returns where they go, or nullptr if there is no memory or the size is not the one that the
+ * caller expects */
+using Allocate = std::function<uint8_t*(uint64_t size)>;
 
 /** What Orthanc asks of its storage. */
 class StorageRequest final : public Request {
@@ -123,13 +116,12 @@ class StorageRequest final : public Request {
   /** A create: the content is what is to be stored. */
   StorageRequest(Subject subject, const void* content, uint64_t contentSize)
       : Request(&Timeouts::call, content, contentSize), subject_(std::move(subject)) {}
-  /** A read, or without a destination a removal. */
-  explicit StorageRequest(Subject subject, std::unique_ptr<Destination> destination = nullptr,
-                          Range range = {0, 0})
-      : Request(destination == nullptr ? &Timeouts::remove : &Timeouts::call, nullptr, 0),
+  /** A read, or where nothing is to be allocated a removal. */
+  explicit StorageRequest(Subject subject, Allocate allocate = nullptr, Range range = {0, 0})
+      : Request(allocate == nullptr ? &Timeouts::remove : &Timeouts::call, nullptr, 0),
         subject_(std::move(subject)),
         range_(range),
-        destination_(std::move(destination)) {}
+        allocate_(std::move(allocate)) {}
 
   [[nodiscard]] const Subject& subject() const { return subject_; }
   [[nodiscard]] const Range& range() const { return range_; }
@@ -148,7 +140,7 @@ class StorageRequest final : public Request {
 
   const Subject subject_;
   const Range range_{0, 0};
-  const std::unique_ptr<Destination> destination_;
+  const Allocate allocate_;  // nullptr: it takes no bytes
 
   // guarded by Request's mutex
   uint8_t* target_ = nullptr;

@@ -107,7 +107,7 @@ std::string Supervisor::runOnce() {
     starts_.push_back(Clock::now());
     const bool restarted = started_.has_value();
     lock.unlock();
-    runtime = surroundings_.create(*this, restarted);
+    runtime = surroundings_.create(restarted);
     lock.lock();
     if (stopping_) {
       return "the plugin is stopping";

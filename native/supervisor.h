@@ -28,17 +28,6 @@ struct RuntimeSettings {
   std::chrono::milliseconds watchdogTimeout{0};  // for a loop that doesn't turn while calls wait
 };
 
-/** What a runtime tells its supervisor. thread: any; none of them blocks. */
-class RuntimeEvents {
- public:
-  virtual ~RuntimeEvents() = default;
-  /** It still waits for something at its start, as it has been told to. */
-  virtual void onStarting() = 0;
-  virtual void onReady(const RuntimeSettings& settings) = 0;
-  /** The configuration is wrong, or the store can't be reached: trying again is no use. */
-  virtual void onRefused(const std::string& message) = 0;
-};
-
 /** An event loop that serves the bridge, once. */
 class Runtime {
  public:
@@ -73,7 +62,7 @@ struct SupervisorLimits {
  * one that was refused at the start. The watchdog's thread looks whether the loop turns, terminates
  * a runtime that does not, and ends the last one in a bounded time. The public methods are for
  * Orthanc's threads. */
-class Supervisor final : private RuntimeEvents {
+class Supervisor {
  public:
   using Clock = std::chrono::steady_clock;
   /** What it needs of the world around. Its functions may be called with the supervisor's lock
@@ -82,7 +71,7 @@ class Supervisor final : private RuntimeEvents {
   struct Surroundings {
     /** thread: the loop's; what it throws counts as the end of that runtime. @param restarted in
      * the place of one that ended by itself */
-    std::function<std::unique_ptr<Runtime>(RuntimeEvents&, bool restarted)> create;
+    std::function<std::unique_ptr<Runtime>(bool restarted)> create;
     /** thread: any; does not throw */
     std::function<void(const std::string&)> logError;
     /** Names the calling thread; does not throw. */
@@ -97,7 +86,7 @@ class Supervisor final : private RuntimeEvents {
   Supervisor(Bridge& bridge, Surroundings surroundings, const SupervisorLimits& limits = {})
       : bridge_(bridge), surroundings_(std::move(surroundings)), limits_(limits) {}
   /** Waits for the threads, without limit. */
-  ~Supervisor() override;
+  ~Supervisor();
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
 
@@ -116,12 +105,16 @@ class Supervisor final : private RuntimeEvents {
    * behind, and still uses the bridge and this supervisor, which must then never be destroyed */
   bool awaitStop();
 
+  // What a runtime tells. thread: any; none of them blocks.
+
+  /** It still waits for something at its start, as it has been told to. */
+  void onStarting();
+  void onReady(const RuntimeSettings& settings);
+  /** The configuration is wrong, or the store can't be reached: trying again is no use. */
+  void onRefused(const std::string& message);
+
  private:
   using Lock = std::unique_lock<std::mutex>;
-
-  void onStarting() override;
-  void onReady(const RuntimeSettings& settings) override;
-  void onRefused(const std::string& message) override;
 
   void runLoop();
   std::string runOnce();

@@ -20,10 +20,16 @@ namespace {
 using std::chrono::milliseconds;
 using Verdict = Result::Verdict;
 
-class CountingWakeup final : public Wakeup {
+/** A loop that only counts how often it is woken. */
+class CountingLoop {
  public:
-  void send() override { ++sent; }
-  std::atomic<int> sent{0};
+  explicit CountingLoop(Bridge& bridge) {
+    bridge.attach([count = count_] { ++*count; });
+  }
+  [[nodiscard]] int woken() const { return *count_; }
+
+ private:
+  std::shared_ptr<std::atomic<int>> count_ = std::make_shared<std::atomic<int>>(0);
 };
 
 using Operation = StorageRequest::Operation;
@@ -102,19 +108,18 @@ TEST(Bridge, CarriesRequestsInTheirOrder) {
 
 TEST(Bridge, WakesTheLoopOncePerLook) {
   Bridge bridge;
-  const auto wakeup = std::make_shared<CountingWakeup>();
-  bridge.attach(wakeup);
-  EXPECT_EQ(wakeup->sent, 0);
+  const CountingLoop wakeup(bridge);
+  EXPECT_EQ(wakeup.woken(), 0);
   const Caller a(bridge);
   const Caller b(bridge);
   const Caller c(bridge);
   awaitWaiting(bridge, 3);
   bridge.post({1, {}});
-  EXPECT_EQ(wakeup->sent, 1);
+  EXPECT_EQ(wakeup.woken(), 1);
   const Inbox inbox = bridge.take();
   bridge.post({2, {}});
   bridge.post({3, {}});
-  EXPECT_EQ(wakeup->sent, 2);
+  EXPECT_EQ(wakeup.woken(), 2);
   EXPECT_EQ(bridge.take().replies.size(), 2U);
   for (const auto& arrival : inbox.arrivals) {
     end(arrival, kDone);
@@ -125,23 +130,21 @@ TEST(Bridge, ALoopThatComesLateIsWoken) {
   Bridge bridge;
   Caller caller(bridge);
   awaitWaiting(bridge, 1);
-  const auto wakeup = std::make_shared<CountingWakeup>();
-  bridge.attach(wakeup);
-  EXPECT_EQ(wakeup->sent, 1);
+  const CountingLoop wakeup(bridge);
+  EXPECT_EQ(wakeup.woken(), 1);
   end(bridge.take().arrivals.at(0), kDone);
   EXPECT_EQ(caller.result().verdict, Verdict::kSuccess);
 }
 
 TEST(Bridge, TheLoopHearsOfRequestsThatWereGivenUp) {
   Bridge bridge;
-  const auto wakeup = std::make_shared<CountingWakeup>();
-  bridge.attach(wakeup);
+  const CountingLoop wakeup(bridge);
   bridge.setTimeouts(removalsWithin(milliseconds(30)));
   Caller taken(bridge);
   awaitWaiting(bridge, 1);
   const uint64_t id = bridge.take().arrivals.at(0).id;
   EXPECT_EQ(taken.result().verdict, Verdict::kTimeout);
-  EXPECT_EQ(wakeup->sent, 2);
+  EXPECT_EQ(wakeup.woken(), 2);
   const Inbox inbox = bridge.take();
   ASSERT_EQ(inbox.abandoned.size(), 1U);
   EXPECT_EQ(inbox.abandoned[0], id);
@@ -167,19 +170,15 @@ TEST(Bridge, EachKindOfCallHasItsTime) {
   };
   constexpr milliseconds kShort{1};
   constexpr milliseconds kLong{200};
-  class Nowhere final : public Destination {
-   public:
-    uint8_t* allocate(uint64_t /*size*/) override { return nullptr; }
-  };
+  const Allocate nowhere = [](uint64_t) { return nullptr; };
   const StorageRequest::Subject subject{Operation::kCreate, "uuid", 1};
   const auto makeCall = [](Request::Limit limit) {
     return std::make_shared<Call>(limit, "GET", "/", nullptr, 0);
   };
   const std::vector<AnyRequest> calls{
       std::make_shared<StorageRequest>(subject, nullptr, 0),
-      std::make_shared<StorageRequest>(subject, std::make_unique<Nowhere>()),
-      std::make_shared<StorageRequest>(subject, std::make_unique<Nowhere>(),
-                                       StorageRequest::Range{0, 1}),
+      std::make_shared<StorageRequest>(subject, nowhere),
+      std::make_shared<StorageRequest>(subject, nowhere, StorageRequest::Range{0, 1}),
       makeCall(&Timeouts::call)};
   for (const AnyRequest& call : calls) {
     EXPECT_GE(msOf(call, {kLong, kShort, kShort, kShort}), kLong);
@@ -191,16 +190,16 @@ TEST(Bridge, EachKindOfCallHasItsTime) {
 
 TEST(Bridge, RepliesAreForTheRuntimeThatIsThere) {
   Bridge bridge;
-  bridge.attach(std::make_shared<CountingWakeup>());
+  bridge.attach([] {});
   bridge.post({1, {200, {}, "to one that ends"}});
   bridge.detach("it exited");
-  bridge.attach(std::make_shared<CountingWakeup>());
+  bridge.attach([] {});
   EXPECT_TRUE(bridge.take().replies.empty());
 }
 
 TEST(Bridge, AnEndedRuntimeFailsOnlyWhatItHadTaken) {
   Bridge bridge;
-  bridge.attach(std::make_shared<CountingWakeup>());
+  bridge.attach([] {});
   Caller taken(bridge, "taken");
   awaitWaiting(bridge, 1);
   const Inbox lost = bridge.take();
@@ -210,9 +209,8 @@ TEST(Bridge, AnEndedRuntimeFailsOnlyWhatItHadTaken) {
   EXPECT_EQ(taken.result().verdict, Verdict::kLost);
   EXPECT_EQ(taken.result().message, "it exited");
 
-  const auto next = std::make_shared<CountingWakeup>();
-  bridge.attach(next);
-  EXPECT_EQ(next->sent, 1);
+  const CountingLoop next(bridge);
+  EXPECT_EQ(next.woken(), 1);
   const Inbox inbox = bridge.take();
   ASSERT_EQ(inbox.arrivals.size(), 1U);
   EXPECT_EQ(uuidOf(inbox.arrivals[0]), "queued");
@@ -249,7 +247,7 @@ TEST(Bridge, ClosedItLetsThoseInFinish) {
 
 TEST(Bridge, FailWaitingEndsAllAndTellsTheLoop) {
   Bridge bridge;
-  bridge.attach(std::make_shared<CountingWakeup>());
+  bridge.attach([] {});
   Caller taken(bridge);
   awaitWaiting(bridge, 1);
   const uint64_t id = bridge.take().arrivals.at(0).id;

@@ -230,7 +230,7 @@ TEST_F(HostTest, WrongUseOfTheBindingThrowsAndChangesNothing) {
   start();
   EXPECT_EQ(orthanc.create("!outside", "0123456789"), kSuccess);
   expectLogs({
-      "read beyond: length is larger than the content",
+      "read beyond: read: bytes 0 to 11 of 10",
       "read negative: offset must be a whole number",
       "read half: offset must be a whole number",
       "read nothing at the end: done",

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdint>
@@ -20,25 +21,6 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 using Verdict = Result::Verdict;
 
-/** Room of a fixed size, as a range read has it; 0 means as much as is asked for. */
-class TestDestination final : public Destination {
- public:
-  explicit TestDestination(uint64_t onlySize = 0) : onlySize_(onlySize) {}
-
-  uint8_t* allocate(uint64_t size) override {
-    if (onlySize_ != 0 && size != onlySize_) {
-      return nullptr;
-    }
-    bytes.assign(size, 0xEE);
-    return bytes.data();
-  }
-
-  std::vector<uint8_t> bytes;
-
- private:
-  uint64_t onlySize_;
-};
-
 using Operation = StorageRequest::Operation;
 
 std::shared_ptr<StorageRequest> makeCreate(const std::string& content) {
@@ -47,16 +29,28 @@ std::shared_ptr<StorageRequest> makeCreate(const std::string& content) {
 }
 
 struct Read {
-  TestDestination* destination;
+  std::shared_ptr<std::vector<uint8_t>> bytes;
   std::shared_ptr<StorageRequest> request;
 };
 
+/** @param onlySize as a range read has it; 0 means as much as is asked for */
 Read makeReadInto(uint64_t onlySize = 0) {
-  auto owned = std::make_unique<TestDestination>(onlySize);
-  TestDestination* destination = owned.get();
-  return {destination, std::make_shared<StorageRequest>(
-                           StorageRequest::Subject{Operation::kReadWhole, "uuid", 1},
-                           std::move(owned), StorageRequest::Range{0, onlySize})};
+  auto bytes = std::make_shared<std::vector<uint8_t>>();
+  const auto allocate = [bytes, onlySize](uint64_t size) -> uint8_t* {
+    if (onlySize != 0 && size != onlySize) {
+      return nullptr;
+    }
+    bytes->assign(size, 0xEE);
+    return bytes->data();
+  };
+  return {bytes, std::make_shared<StorageRequest>(
+                     StorageRequest::Subject{Operation::kReadWhole, "uuid", 1}, allocate,
+                     StorageRequest::Range{0, onlySize})};
+}
+
+bool read(Request& request, uint64_t offset, char* target, size_t length) {
+  return request.use(offset, length,
+                     [&](const uint8_t* content) { std::copy_n(content, length, target); });
 }
 
 std::shared_ptr<StorageRequest> makeRead(uint64_t onlySize = 0) {
@@ -73,9 +67,9 @@ TEST(Request, ContentIsReadInParts) {
   const std::string content = "0123456789";
   const auto request = makeCreate(content);
   std::array<char, 4> part{};
-  ASSERT_TRUE(request->read(3, part.data(), part.size()));
+  ASSERT_TRUE(read(*request, 3, part.data(), part.size()));
   EXPECT_EQ(std::string(part.data(), part.size()), "3456");
-  ASSERT_TRUE(request->read(10, nullptr, 0));
+  ASSERT_TRUE(read(*request, 10, nullptr, 0));
   EXPECT_EQ(request->contentSize(), 10U);
 }
 
@@ -83,12 +77,12 @@ TEST(Request, ReadsOutsideTheContentThrow) {
   const std::string content = "0123456789";
   const auto request = makeCreate(content);
   std::array<char, 16> part{};
-  EXPECT_THROW(request->read(0, part.data(), 11), std::out_of_range);
-  EXPECT_THROW(request->read(10, part.data(), 1), std::out_of_range);
-  EXPECT_THROW(request->read(11, part.data(), 0), std::out_of_range);
+  EXPECT_THROW(read(*request, 0, part.data(), 11), std::out_of_range);
+  EXPECT_THROW(read(*request, 10, part.data(), 1), std::out_of_range);
+  EXPECT_THROW(read(*request, 11, part.data(), 0), std::out_of_range);
   // Sums that overflow.
-  EXPECT_THROW(request->read(UINT64_MAX, part.data(), 2), std::out_of_range);
-  EXPECT_THROW(request->read(2, part.data(), SIZE_MAX), std::out_of_range);
+  EXPECT_THROW(read(*request, UINT64_MAX, part.data(), 2), std::out_of_range);
+  EXPECT_THROW(read(*request, 2, part.data(), SIZE_MAX), std::out_of_range);
   EXPECT_TRUE(request->end(kDone));
 }
 
@@ -97,17 +91,17 @@ TEST(Request, ARangeReadHasARangeButNoContent) {
   std::array<char, 8> part{};
   EXPECT_EQ(request->range().end, 8U);
   EXPECT_EQ(request->contentSize(), 0U);
-  EXPECT_THROW(request->read(0, part.data(), 1), std::out_of_range);
+  EXPECT_THROW(read(*request, 0, part.data(), 1), std::out_of_range);
 }
 
 TEST(Request, WritesOutsideTheDestinationThrow) {
-  const auto [destination, request] = makeReadInto();
+  const auto [bytes, request] = makeReadInto();
   EXPECT_THROW(request->write(0, "x", 1), std::out_of_range);  // nothing was allocated yet
   ASSERT_TRUE(request->allocate(4));
   EXPECT_THROW(request->write(0, "01234", 5), std::out_of_range);
   EXPECT_THROW(request->write(4, "0", 1), std::out_of_range);
   EXPECT_THROW(request->write(UINT64_MAX, "01", 2), std::out_of_range);
-  EXPECT_EQ(destination->bytes, std::vector<uint8_t>(4, 0xEE));
+  EXPECT_EQ(*bytes, std::vector<uint8_t>(4, 0xEE));
 }
 
 TEST(Request, ADestinationOfAnotherSizeIsRefused) {
@@ -123,7 +117,7 @@ TEST(Request, ARequestWithoutDestinationTakesNoBytes) {
 }
 
 TEST(Request, SuccessNeedsEveryByte) {
-  const auto [destination, request] = makeReadInto();
+  const auto [bytes, request] = makeReadInto();
   EXPECT_THROW(request->end(kDone), std::logic_error);  // nothing allocated
   ASSERT_TRUE(request->allocate(6));
   EXPECT_THROW(request->end(kDone), std::logic_error);
@@ -134,7 +128,7 @@ TEST(Request, SuccessNeedsEveryByte) {
   request->write(1, "123", 3);
   EXPECT_TRUE(request->end(kDone));
   EXPECT_EQ(waitFor(*request).verdict, Verdict::kSuccess);
-  EXPECT_EQ(destination->bytes, (std::vector<uint8_t>{'0', '1', '2', '3', '4', '5'}));
+  EXPECT_EQ(*bytes, (std::vector<uint8_t>{'0', '1', '2', '3', '4', '5'}));
 }
 
 TEST(Request, BytesMayArriveInAnyOrder) {
@@ -200,18 +194,18 @@ TEST(Request, ADeadRequestTouchesNothing) {
   // Freed at once, so that the address sanitizer sees any access.
   auto content = std::make_unique<std::string>(4096, 'x');
   const auto create = makeCreate(*content);
-  const auto [destination, read] = makeReadInto();
-  ASSERT_TRUE(read->allocate(16));
+  const auto [bytes, reading] = makeReadInto();
+  ASSERT_TRUE(reading->allocate(16));
   waitFor(*create);
-  waitFor(*read);
+  waitFor(*reading);
   content.reset();
-  std::vector<uint8_t>().swap(destination->bytes);
+  std::vector<uint8_t>().swap(*bytes);
   std::array<char, 16> part{};
-  EXPECT_FALSE(create->read(0, part.data(), part.size()));
-  EXPECT_FALSE(create->read(UINT64_MAX, part.data(), part.size()));
-  EXPECT_FALSE(read->write(0, part.data(), part.size()));
-  EXPECT_FALSE(read->allocate(16));
-  EXPECT_FALSE(read->end(kDone));
+  EXPECT_FALSE(read(*create, 0, part.data(), part.size()));
+  EXPECT_FALSE(read(*create, UINT64_MAX, part.data(), part.size()));
+  EXPECT_FALSE(reading->write(0, part.data(), part.size()));
+  EXPECT_FALSE(reading->allocate(16));
+  EXPECT_FALSE(reading->end(kDone));
 }
 
 TEST(Request, AnAnswerReachesTheWaiter) {

@@ -24,7 +24,7 @@ class StubLoop {
 
   explicit StubLoop(Bridge& bridge, Handler handler = complete)
       : bridge_(bridge), handler_(std::move(handler)), wakeup_(std::make_shared<StubWakeup>()) {
-    bridge_.attach(wakeup_);
+    bridge_.attach([wakeup = wakeup_] { wakeup->send(); });
     thread_ = std::thread([this] { run(); });
   }
   ~StubLoop() {
@@ -36,9 +36,9 @@ class StubLoop {
   StubLoop& operator=(const StubLoop&) = delete;
 
  private:
-  class StubWakeup final : public Wakeup {
+  class StubWakeup {
    public:
-    void send() override {
+    void send() {
       {
         const std::lock_guard<std::mutex> lock(mutex_);
         woken_ = true;

@@ -36,9 +36,9 @@ struct Script {
  * "spin" blocks it until it is terminated, "silent" gets no answer, all others succeed. */
 class StubRuntime final : public Runtime {
  public:
-  StubRuntime(Bridge& bridge, RuntimeEvents& events, const Script& script)
+  StubRuntime(Bridge& bridge, Supervisor& supervisor, const Script& script)
       : bridge_(bridge),
-        events_(events),
+        supervisor_(supervisor),
         script_(script),
         wakeup_(std::make_shared<StubWakeup>(*this)) {}
   ~StubRuntime() override { wakeup_->close(); }
@@ -59,10 +59,10 @@ class StubRuntime final : public Runtime {
   void free() { ask(freed_); }
 
  private:
-  class StubWakeup final : public Wakeup {
+  class StubWakeup {
    public:
     explicit StubWakeup(StubRuntime& runtime) : runtime_(&runtime) {}
-    void send() override {
+    void send() {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (runtime_ != nullptr) {
         runtime_->ask(runtime_->woken_);
@@ -92,16 +92,16 @@ class StubRuntime final : public Runtime {
   std::string run() override {
     for (size_t sign = 0; sign < script_.startSigns; ++sign) {
       std::this_thread::sleep_for(script_.startTime);
-      events_.onStarting();
+      supervisor_.onStarting();
     }
     std::this_thread::sleep_for(script_.startTime);
     switch (script_.start) {
       case Script::Start::kReady:
-        bridge_.attach(wakeup_);
-        events_.onReady(script_.settings);
+        bridge_.attach([wakeup = wakeup_] { wakeup->send(); });
+        supervisor_.onReady(script_.settings);
         break;
       case Script::Start::kRefuse:
-        events_.onRefused("BucketName is missing");
+        supervisor_.onRefused("BucketName is missing");
         break;
       case Script::Start::kEnd:
         return end("it could not begin");
@@ -144,7 +144,7 @@ class StubRuntime final : public Runtime {
   }
 
   Bridge& bridge_;
-  RuntimeEvents& events_;
+  Supervisor& supervisor_;
   const Script script_;
   const std::shared_ptr<StubWakeup> wakeup_;
 
@@ -175,7 +175,7 @@ class SupervisorTest : public testing::Test {
  protected:
   SupervisorTest()
       : supervisor(bridge,
-                   {[this](RuntimeEvents& events, bool restarted) -> std::unique_ptr<Runtime> {
+                   {[this](bool restarted) -> std::unique_ptr<Runtime> {
                       const std::lock_guard<std::mutex> lock(mutex_);
                       ++starts_;
                       EXPECT_EQ(restarted, starts_ > 1);
@@ -183,7 +183,7 @@ class SupervisorTest : public testing::Test {
                         --failingStarts;
                         throw std::runtime_error("no thread to be had");
                       }
-                      auto runtime = std::make_unique<StubRuntime>(bridge, events, script);
+                      auto runtime = std::make_unique<StubRuntime>(bridge, supervisor, script);
                       newest = runtime.get();
                       return runtime;
                     },

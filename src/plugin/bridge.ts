@@ -12,6 +12,7 @@ import {
 } from '../errors.ts';
 import type { LogLevel } from '../log.ts';
 import { type JobRunner, type JobState, StepStatus } from '../move/job.ts';
+import { bodyFrom } from '../store/bodies.ts';
 import type { Body, Sink } from '../store/object-store.ts';
 import { type SafeText, safeLine } from '../text/safe-text.ts';
 
@@ -56,8 +57,6 @@ export interface Binding extends AesModule {
   ending(reason: SafeText): void;
   /** The loop may end once nothing else keeps it. */
   release(): void;
-  /** @returns a copy of the content's bytes [offset, offset + length) */
-  read(id: number, offset: number, length: number): Uint8Array;
   /** Copies the content's bytes [offset, offset + target.length) into the target. */
   readInto(id: number, offset: number, target: Uint8Array): void;
   /** As `aes.update` of the content's bytes [offset, offset + target.length), where they lie. */
@@ -355,16 +354,12 @@ function isRequestBody(body: Body): body is RequestBody {
 }
 
 function bodyOf(binding: Binding, id: number, sizeBytes: number): RequestBody {
-  return {
-    requestId: id,
-    sizeBytes,
-    read: (start, end) => whileAlive(() => binding.read(id, start, end - start)),
-    readInto: (start, target) => {
-      whileAlive(() => {
-        binding.readInto(id, start, target);
-      });
-    },
-  };
+  const body = bodyFrom(sizeBytes, (start, target) => {
+    whileAlive(() => {
+      binding.readInto(id, start, target);
+    });
+  });
+  return { ...body, requestId: id };
 }
 
 function sinkOf(binding: Binding, id: number): Sink {

@@ -36,9 +36,9 @@ exports.main = (binding) => {
   };
 
   const readAll = (id, size) => {
-    const parts = [];
-    for (let offset = 0; offset < size; offset += PART) parts.push(binding.read(id, offset, Math.min(PART, size - offset)));
-    return Buffer.concat(parts);
+    const all = Buffer.alloc(size);
+    for (let offset = 0; offset < size; offset += PART) binding.readInto(id, offset, all.subarray(offset, offset + PART));
+    return all;
   };
   const answer = (id, bytes) => {
     binding.allocate(id, bytes.length);
@@ -67,10 +67,10 @@ exports.main = (binding) => {
       binding.complete(id, codes.CorruptedFile);
     },
     outside: (id, size) => {
-      attempt('read beyond', () => binding.read(id, 0, size + 1));
-      attempt('read negative', () => binding.read(id, -1, 1));
-      attempt('read half', () => binding.read(id, 0.5, 1));
-      attempt('read nothing at the end', () => binding.read(id, size, 0));
+      attempt('read beyond', () => binding.readInto(id, 0, new Uint8Array(size + 1)));
+      attempt('read negative', () => binding.readInto(id, -1, new Uint8Array(1)));
+      attempt('read half', () => binding.readInto(id, 0.5, new Uint8Array(1)));
+      attempt('read nothing at the end', () => binding.readInto(id, size, new Uint8Array(0)));
       attempt('write unasked', () => binding.write(id, 0, new Uint8Array(1)));
       attempt('allocate unasked', () => binding.allocate(id, 1));
       attempt('write a string', () => binding.write(id, 0, 'text'));
@@ -248,7 +248,7 @@ exports.main = (binding) => {
     onAbandoned(id) {
       binding.log(INFO, 'abandoned');
       if (!late.has(id)) return;
-      attempt('late read', () => binding.read(id, 0, late.get(id)));
+      attempt('late read', () => binding.readInto(id, 0, new Uint8Array(late.get(id))));
       const aes = new binding.Aes(2, new Uint8Array(32));
       aes.begin(new Uint8Array(16), new Uint8Array());
       attempt('late encrypt', () => binding.encryptInto(id, 0, new Uint8Array(late.get(id)), aes));
