@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <iterator>
 #include <limits>
-#include <string>
 #include <utility>
 
 #include "aes.h"
@@ -322,15 +322,13 @@ void Binding::deliver(bool stopRequested) {
   }
   for (const uint64_t id : inbox.abandoned) {
     requests_.erase(id);
-    napi_value argument = nullptr;
-    napi_create_double(env_, static_cast<double>(id), &argument);
-    call(onAbandoned_, 1, &argument);
+    call(onAbandoned_, {numberOf(id)});
   }
   for (const Inbox::Reply& reply : inbox.replies) {
     settle(reply);
   }
   if (stopRequested) {
-    call(onStop_, 0, nullptr);
+    call(onStop_, {});
   }
   napi_close_callback_scope(env_, scope);
 }
@@ -338,25 +336,27 @@ void Binding::deliver(bool stopRequested) {
 void Binding::deliverRequest(uint64_t id, const StorageRequest& request) {
   const auto& [operation, uuid, contentType] = request.subject();
   const auto& [rangeStart, rangeEnd] = request.range();
-  std::array<napi_value, 7> arguments{};
-  napi_create_double(env_, static_cast<double>(id), arguments.data());
-  napi_create_uint32(env_, static_cast<uint32_t>(operation), &arguments[1]);
-  napi_create_string_utf8(env_, uuid.data(), uuid.size(), &arguments[2]);
-  napi_create_int32(env_, contentType, &arguments[3]);
-  napi_create_double(env_, static_cast<double>(request.contentSize()), &arguments[4]);
-  napi_create_double(env_, static_cast<double>(rangeStart), &arguments[5]);
-  napi_create_double(env_, static_cast<double>(rangeEnd), &arguments[6]);
-  call(onRequest_, arguments.size(), arguments.data());
+  call(onRequest_, {numberOf(id), numberOf(static_cast<uint8_t>(operation)), textOf(uuid),
+                    numberOf(contentType), numberOf(request.contentSize()), numberOf(rangeStart),
+                    numberOf(rangeEnd)});
 }
 
 void Binding::deliverRequest(uint64_t id, const Call& request) {
-  std::array<napi_value, 4> arguments{};
-  napi_create_double(env_, static_cast<double>(id), arguments.data());
-  napi_create_string_utf8(env_, request.name().data(), request.name().size(), &arguments[1]);
-  napi_create_string_utf8(env_, request.argument().data(), request.argument().size(),
-                          &arguments[2]);
-  napi_create_double(env_, static_cast<double>(request.contentSize()), &arguments[3]);
-  call(onCall_, arguments.size(), arguments.data());
+  call(onCall_, {numberOf(id), textOf(request.name()), textOf(request.argument()),
+                 numberOf(request.contentSize())});
+}
+
+template <typename Number>
+napi_value Binding::numberOf(Number number) const {
+  napi_value value = nullptr;
+  napi_create_double(env_, static_cast<double>(number), &value);
+  return value;
+}
+
+napi_value Binding::textOf(const std::string& text) const {
+  napi_value value = nullptr;
+  napi_create_string_utf8(env_, text.data(), text.size(), &value);
+  return value;
 }
 
 void Binding::settle(const Inbox::Reply& reply) {
@@ -367,22 +367,20 @@ void Binding::settle(const Inbox::Reply& reply) {
   napi_deferred deferred = found->second;
   questions_.erase(found);
   napi_value result = nullptr;
-  napi_value status = nullptr;
   napi_value body = nullptr;
   if (napi_create_object(env_, &result) == napi_ok &&
-      napi_create_uint32(env_, reply.answer.status, &status) == napi_ok &&
       napi_create_buffer_copy(env_, reply.answer.body.size(), reply.answer.body.data(), nullptr,
                               &body) == napi_ok &&
-      napi_set_named_property(env_, result, "status", status) == napi_ok &&
+      napi_set_named_property(env_, result, "status", numberOf(reply.answer.status)) == napi_ok &&
       napi_set_named_property(env_, result, "body", body) == napi_ok) {
     napi_resolve_deferred(env_, deferred, result);
   }
 }
 
-void Binding::call(const Napi::FunctionReference& function, size_t count,
-                   const napi_value* arguments) {
-  if (napi_call_function(env_, resource_.Value(), function.Value(), count, arguments, nullptr) ==
-      napi_pending_exception) {
+void Binding::call(const Napi::FunctionReference& function,
+                   std::initializer_list<napi_value> arguments) {
+  if (napi_call_function(env_, resource_.Value(), function.Value(), arguments.size(),
+                         std::data(arguments), nullptr) == napi_pending_exception) {
     napi_value exception = nullptr;
     if (napi_get_and_clear_last_exception(env_, &exception) == napi_ok) {
       // As if it had been thrown from a timer: the handler of uncaught exceptions hears of it.

@@ -5,7 +5,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
+#include <string>
 #include <unordered_map>
 
 #include "bridge.h"
@@ -54,7 +56,10 @@ class Binding {
   void deliverRequest(uint64_t id, const StorageRequest& request);
   void deliverRequest(uint64_t id, const Call& call);
   void settle(const Inbox::Reply& reply);
-  void call(const Napi::FunctionReference& function, size_t count, const napi_value* arguments);
+  void call(const Napi::FunctionReference& function, std::initializer_list<napi_value> arguments);
+  template <typename Number>
+  [[nodiscard]] napi_value numberOf(Number number) const;
+  [[nodiscard]] napi_value textOf(const std::string& text) const;
 
   const Napi::Env env_;
   NodeInstance& instance_;

@@ -76,7 +76,11 @@ OrthancPluginErrorCode endUnanswered(PluginState& state, const StorageRequest::S
   return code;
 }
 
-OrthancPluginErrorCode call(PluginState& state, const std::shared_ptr<StorageRequest>& request) {
+/** @param rest what StorageRequest takes beside the subject */
+template <typename... Rest>
+OrthancPluginErrorCode call(PluginState& state, StorageRequest::Subject subject, Rest&&... rest) {
+  const auto request =
+      std::make_shared<StorageRequest>(std::move(subject), std::forward<Rest>(rest)...);
   const Result result = state.lanes.leastBusy().call(request);
   switch (result.verdict) {
     case Result::Verdict::kSuccess:
@@ -96,12 +100,9 @@ OrthancPluginErrorCode guardedStorage(const char* uuid, Body body) noexcept {
 OrthancPluginErrorCode create(const char* uuid, const void* content, int64_t size,
                               OrthancPluginContentType type) {
   return guardedStorage(uuid, [&](PluginState& state) {
-    if (size < 0) {
-      return OrthancPluginErrorCode_ParameterOutOfRange;
-    }
-    return call(state, std::make_shared<StorageRequest>(
-                           StorageRequest::Subject{Operation::kCreate, uuid, type}, content,
-                           static_cast<uint64_t>(size)));
+    return size < 0 ? OrthancPluginErrorCode_ParameterOutOfRange
+                    : call(state, {Operation::kCreate, uuid, type}, content,
+                           static_cast<uint64_t>(size));
   });
 }
 
@@ -110,9 +111,8 @@ OrthancPluginErrorCode readWhole(OrthancPluginMemoryBuffer64* target, const char
   return guardedStorage(uuid, [&](PluginState& state) {
     const auto memory = std::make_shared<OwnedMemory>(state.orthanc);
     const OrthancPluginErrorCode code =
-        call(state, std::make_shared<StorageRequest>(
-                        StorageRequest::Subject{Operation::kReadWhole, uuid, type},
-                        [memory](uint64_t size) { return memory->allocate(size); }));
+        call(state, {Operation::kReadWhole, uuid, type},
+             [memory](uint64_t size) { return memory->allocate(size); });
     if (code == OrthancPluginErrorCode_Success) {
       *target = memory->release();
     }
@@ -126,17 +126,14 @@ OrthancPluginErrorCode readRange(OrthancPluginMemoryBuffer64* target, const char
     const auto given = [memory = *target](uint64_t size) {
       return size == memory.size ? static_cast<uint8_t*>(memory.data) : nullptr;
     };
-    return call(state, std::make_shared<StorageRequest>(
-                           StorageRequest::Subject{Operation::kReadRange, uuid, type}, given,
-                           StorageRequest::Range{rangeStart, rangeStart + target->size}));
+    return call(state, {Operation::kReadRange, uuid, type}, given,
+                StorageRequest::Range{rangeStart, rangeStart + target->size});
   });
 }
 
 OrthancPluginErrorCode remove(const char* uuid, OrthancPluginContentType type) {
-  return guardedStorage(uuid, [&](PluginState& state) {
-    return call(state, std::make_shared<StorageRequest>(
-                           StorageRequest::Subject{Operation::kRemove, uuid, type}));
-  });
+  return guardedStorage(
+      uuid, [&](PluginState& state) { return call(state, {Operation::kRemove, uuid, type}); });
 }
 
 // --- REST

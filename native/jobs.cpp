@@ -157,8 +157,8 @@ OrthancPluginJob* create(const PluginState& state, const char* type, std::unique
   const _OrthancPluginCreateJob params{&created,  job.get(),    finalize, type, progressOf,
                                        contentOf, serializedOf, step,     stop, reset};
   OrthancPluginContext* context = state.orthanc.raw();
-  static_cast<void>(guardOrthanc(
-      [&] { return context->InvokeService(context, _OrthancPluginService_CreateJob, &params); }));
+  guardOrthanc(
+      [&] { return context->InvokeService(context, _OrthancPluginService_CreateJob, &params); });
   if (created != nullptr) {
     // Orthanc has it now, until it calls finalize.
     static_cast<void>(job.release());  // NOLINT(bugprone-unused-return-value)
@@ -223,15 +223,9 @@ Answer submitJob(const std::string& type, const JobState& job, int priority) {
   }
   const auto free = [&state](char* text) { state->orthanc.free(text); };
   std::unique_ptr<char, decltype(free)> id(nullptr, free);
-  static_cast<void>(guardOrthanc([&] {
-    id.reset(OrthancPluginSubmitJob(context, created, priority));
-    return OrthancPluginErrorCode_Success;
-  }));
+  guardOrthanc([&] { id.reset(OrthancPluginSubmitJob(context, created, priority)); });
   if (id == nullptr) {
-    static_cast<void>(guardOrthanc([&] {
-      OrthancPluginFreeJob(context, created);
-      return OrthancPluginErrorCode_Success;
-    }));
+    guardOrthanc([&] { OrthancPluginFreeJob(context, created); });
     return {500, "text/plain", "Orthanc does not take the job"};
   }
   return {200, "text/plain", id.get()};

@@ -53,19 +53,17 @@ void OrthancContext::log(OrthancPluginLogLevel level, const std::string& message
                          const char* source) const {
   const CallGate::Visit visit(gate_, CallGate::Kind::kLog);
   if (visit.admitted()) {
-    static_cast<void>(guardOrthanc([&] {
+    guardOrthanc([&] {
       OrthancPluginLogMessage(context_, message.c_str(), kPluginName, source, 0,
                               OrthancPluginLogCategory_Generic, level);
-      return OrthancPluginErrorCode_Success;
-    }));
+    });
   }
 }
 
 void OrthancContext::nameThread(const char* name) const {
   const CallGate::Visit visit(gate_, CallGate::Kind::kService);
   if (visit.admitted()) {
-    static_cast<void>(
-        guardOrthanc([&] { return OrthancPluginSetCurrentThreadName(context_, name); }));
+    guardOrthanc([&] { return OrthancPluginSetCurrentThreadName(context_, name); });
   }
 }
 

@@ -4,6 +4,7 @@
 #include <orthanc/OrthancCPlugin.h>
 
 #include <string>
+#include <type_traits>
 
 #include "call_gate.h"
 #include "request.h"
@@ -15,11 +16,16 @@ const char* nameOf(OrthancPluginHttpMethod method);
 /** Runs a call into Orthanc. Orthanc turns its own exceptions into error codes, but lets those of
  * boost through, such as that of a mutex which is gone; on a thread of ours they would end the
  * process.
- *  @returns what the call returns; InternalError where it threw */
+ *  @returns the code that the call returns, if any; InternalError where it threw */
 template <typename Call>
 OrthancPluginErrorCode guardOrthanc(const Call& call) noexcept {
   try {
-    return call();
+    if constexpr (std::is_void_v<std::invoke_result_t<Call>>) {
+      call();
+      return OrthancPluginErrorCode_Success;
+    } else {
+      return call();
+    }
   } catch (...) {
     return OrthancPluginErrorCode_InternalError;
   }
