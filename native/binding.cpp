@@ -41,12 +41,15 @@ constexpr std::array<std::pair<const char*, OrthancPluginErrorCode>, 7> kOrthanc
     {"StorageAreaPlugin", OrthancPluginErrorCode_StorageAreaPlugin},
 }};
 
-/** @throws Napi::Error */
+Napi::Error deadError(Napi::Env env) {
+  Napi::Error error = Napi::Error::New(env, "the request is over");
+  error.Set("code", Napi::String::New(env, "REQUEST_OVER"));
+  return error;
+}
+
 void expectAlive(Napi::Env env, bool isAlive) {
   if (!isAlive) {
-    Napi::Error error = Napi::Error::New(env, "the request is over");
-    error.Set("code", Napi::String::New(env, "REQUEST_OVER"));
-    throw error;
+    throw deadError(env);
   }
 }
 
@@ -316,9 +319,9 @@ void Binding::deliver(bool stopRequested) {
   if (napi_open_callback_scope(env_, resource_.Value(), asyncContext_, &scope) != napi_ok) {
     return;
   }
-  for (const auto& [id, request] : inbox.arrivals) {
-    requests_.emplace(id, request);
-    std::visit([this, id = id](const auto& one) { deliverRequest(id, *one); }, request);
+  for (const Inbox::Arrival& arrival : inbox.arrivals) {
+    requests_.emplace(arrival.id, arrival.request);
+    std::visit([&](const auto& request) { deliverRequest(arrival.id, *request); }, arrival.request);
   }
   for (const uint64_t id : inbox.abandoned) {
     requests_.erase(id);

@@ -335,27 +335,25 @@ function createA2Decoder(
     window.write(segmentOf(index, plaintextBytes).start, content);
   }
 
+  /** @returns the segment, which is whole once its last part is there */
+  function gather(part: Uint8Array, sealedBytes: number): Uint8Array {
+    if (part.length === sealedBytes) return part;
+    gathered ??= Buffer.allocUnsafeSlow(Math.min(SEALED_SEGMENT_BYTES, totalBytes));
+    gathered.set(part, gatheredBytes);
+    return gathered.subarray(0, sealedBytes);
+  }
+
   /** @returns how many of the bytes it took, from `from` on */
   function take(bytes: Uint8Array, from: number): number {
     const sealedBytes = sealedSegmentBytes(index, plaintextBytes);
     const part = bytes.subarray(from, from + sealedBytes - gatheredBytes);
     // Segments before the wanted ones came along, since one request is quicker than two; nobody looks at them.
-    const isWanted = index >= needed.start;
-    if (isWanted && part.length < sealedBytes) {
-      gathered ??= Buffer.allocUnsafeSlow(Math.min(SEALED_SEGMENT_BYTES, totalBytes));
-      gathered.set(part, gatheredBytes);
-    }
+    const segment = index < needed.start ? undefined : gather(part, sealedBytes);
     gatheredBytes += part.length;
-    if (gatheredBytes === sealedBytes) {
-      if (isWanted)
-        handOn(
-          gathered === undefined || part.length === sealedBytes
-            ? part
-            : gathered.subarray(0, sealedBytes),
-        );
-      gatheredBytes = 0;
-      index += 1;
-    }
+    if (gatheredBytes < sealedBytes) return part.length;
+    if (segment !== undefined) handOn(segment);
+    gatheredBytes = 0;
+    index += 1;
     return part.length;
   }
 

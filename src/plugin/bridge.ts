@@ -251,8 +251,8 @@ export function serveRequests(
   }
 
   async function serveJob(id: number, name: string, handle: string, body: Body): Promise<void> {
-    const serialized = Buffer.from(body.read(0, body.sizeBytes)).toString();
     try {
+      const serialized = Buffer.from(body.read(0, body.sizeBytes)).toString();
       await runJob(name, handle, serialized);
       binding.complete(id, 0);
     } catch (error) {
@@ -281,12 +281,8 @@ export function serveRequests(
         return binding.respond(id, 200, 'application/json', Buffer.from(handlers.figures()));
       default: {
         const request = { method: name, path: argument, body, signal };
-        const {
-          status,
-          contentType,
-          body: answer,
-        } = await handlers.rest(request).catch(() => REST_FAILURE);
-        return binding.respond(id, status, contentType, answer);
+        const answer = await handlers.rest(request).catch(() => REST_FAILURE);
+        return binding.respond(id, answer.status, answer.contentType, answer.body);
       }
     }
   }
