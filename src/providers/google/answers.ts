@@ -10,12 +10,10 @@ import {
   refuseOtherKey,
   refuseOtherObject,
 } from '../../http/mismatched-answers.ts';
-import type { RetryReason } from '../../http/retry.ts';
 import type { Answer } from '../../http/transport.ts';
 import { asRecord, oneLine, oneName, readElement, text, textOf } from '../../http/words.ts';
 import type { ObjectHead, ObjectInfo } from '../../store/object-store.ts';
 import { type ListPage, requireSize } from '../operation.ts';
-import { CredentialsError } from './credentials.ts';
 
 /** Before an object's name (mismatched-answers.ts) in its Content-Disposition. Other programs may write other values. */
 export const NAME_START = 'attachment; filename="orthanc-';
@@ -52,17 +50,6 @@ function parseError(json: string): Refusal | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Failures that pass, beside those of all servers. */
-export function reasonToRepeat(thrown: unknown): RetryReason | undefined {
-  if (thrown instanceof AnswerError) {
-    if (isThrottling(thrown)) return 'throttled';
-    return isMismatch(thrown) ? 'transient' : undefined;
-  }
-  // The library has repeated this already, but only within a second.
-  const isOfTokenServer = thrown instanceof CredentialsError && (thrown.status ?? 0) >= 500;
-  return isOfTokenServer ? 'transient' : undefined;
 }
 
 /** Google throttles by 429, and by 403 with a reason. 503 is repeated as with all servers.

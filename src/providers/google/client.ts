@@ -4,11 +4,11 @@
 // @see https://docs.cloud.google.com/storage/docs/json_api/v1
 
 import { AnswerError } from '../../http/answer-error.ts';
-import { createRetry, type Retry, type RetryOptions } from '../../http/retry.ts';
+import { createRetry, type Retry, type RetryOptions, type RetryReason } from '../../http/retry.ts';
 import type { Answer, ExchangeRequest, Headers, Transport } from '../../http/transport.ts';
 import type { AwaitedServer } from '../../store/check-timeout.ts';
-import { isMarked, readRefusal, reasonToRepeat } from './answers.ts';
-import { type Credentials, TOKEN_SERVER } from './credentials.ts';
+import { isMarked, isMismatch, isThrottling, readRefusal } from './answers.ts';
+import { type Credentials, CredentialsError, TOKEN_SERVER } from './credentials.ts';
 
 export interface GoogleRequest
   extends Pick<ExchangeRequest, 'method' | 'path' | 'content' | 'receive' | 'assertMatches'> {
@@ -71,7 +71,7 @@ export function createClient(options: ClientOptions, retries: Retries): Client {
 
   const repeat = createRetry({
     ...retries,
-    classify: reasonToRepeat,
+    classify,
     recover({ status }) {
       if (status === 401) credentials.renew();
       return status === 401;
@@ -89,4 +89,15 @@ export function createClient(options: ClientOptions, retries: Retries): Client {
         ? { name: TOKEN_SERVER, settings: undefined }
         : { name: target, settings: 'GoogleCloudStorage.Endpoint' },
   };
+}
+
+/** Failures that pass, beside those of all servers. */
+function classify(thrown: unknown): RetryReason | undefined {
+  if (thrown instanceof AnswerError) {
+    if (isThrottling(thrown)) return 'throttled';
+    return isMismatch(thrown) ? 'transient' : undefined;
+  }
+  // The library has repeated this already, but only within a second.
+  const isOfTokenServer = thrown instanceof CredentialsError && (thrown.status ?? 0) >= 500;
+  return isOfTokenServer ? 'transient' : undefined;
 }
