@@ -63,7 +63,8 @@ export interface Orthanc {
    *  @param position in the log, such as its length at some time */
   errorsSince(position: number): readonly string[];
   signal(name: NodeJS.Signals): void;
-  /** @returns the exit status */
+  /** @returns the exit status
+   *  @throws where Orthanc crashed; so do `stop` and `kill`, also where it had crashed before */
   exited(): Promise<number>;
   isRunning(): boolean;
   /** SIGTERM. @returns the exit status */
@@ -184,7 +185,14 @@ function createOrthanc(
   configurationFile: string,
   logFile: string,
 ): Orthanc {
-  const exited = waitForExit(child);
+  const ending = waitForExit(child);
+  const exited = async () => {
+    const status = await ending;
+    if (CRASHES.has(status)) {
+      throw new Error(`Orthanc crashed, exit status ${status}:\n${log().slice(-3000)}`);
+    }
+    return status;
+  };
   const isRunning = () => child.exitCode === null && child.signalCode === null;
   const request: Orthanc['request'] = async (method, path, body, headers = {}) => {
     const response = await fetch(`${url}${path}`, {
@@ -239,23 +247,25 @@ function createOrthanc(
     signal: (name) => {
       child.kill(name);
     },
-    exited: () => exited,
+    exited,
     isRunning,
     stop: async () => {
-      if (!isRunning()) return await exited;
+      if (!isRunning()) return await exited();
       child.kill('SIGTERM');
       const timer = setTimeout(() => child.kill('SIGKILL'), STOP_GRACE_MS);
-      const status = await exited;
+      const status = await exited();
       clearTimeout(timer);
       return status;
     },
     kill: async () => {
       child.kill('SIGKILL');
-      await exited;
+      await exited();
     },
   };
 }
 
+/** Exit statuses after SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE and SIGSEGV. */
+const CRASHES: ReadonlySet<number> = new Set([132, 133, 134, 135, 136, 139]);
 const PLUGIN_LINE = /object-storage:/;
 
 /** Sends files by C-STORE, one association.
