@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
 import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
-import { BlobServiceClient } from '@azure/storage-blob';
+import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob';
 import { Storage } from '@google-cloud/storage';
 import { createBody, createSink, createStore } from './stores.ts';
 
@@ -72,15 +72,15 @@ function createSdkOperation(): () => Promise<void> {
           };
     }
     case 'azure': {
-      const account = `AccountName=${ACCESS_KEY};AccountKey=${SECRET_KEY};BlobEndpoint=${endpoint}`;
-      const service = BlobServiceClient.fromConnectionString(account);
+      const credential = new StorageSharedKeyCredential(ACCESS_KEY, SECRET_KEY);
+      const service = new BlobServiceClient(endpoint, credential);
       const blob = service.getContainerClient('bucket').getBlockBlobClient(Key);
       return operation === 'put'
         ? async () => {
             await blob.upload(copy(), sizeBytes);
           }
         : async () => {
-            await blob.downloadToBuffer(target);
+            await blob.downloadToBuffer(target, 0, sizeBytes);
           };
     }
     default: {
