@@ -89,12 +89,12 @@ export function explainTransport(error: TransportError, destination: Destination
     );
   }
   if (code === 'FOREIGN_ANSWER') {
-    const stranger = `no store answers at ${target}, but something else does (${error.message})`;
+    const foreign = `no store answers at ${target}, but something else does (${error.message})`;
     return {
       code: 'UNAVAILABLE',
       text: error.message.startsWith('status 413,')
-        ? `${stranger}: ${tooLarge(destination.bodyLimit)}`
-        : `${stranger}; correct ${addressSetting}${
+        ? `${foreign}: ${tooLarge(destination.bodyLimit)}`
+        : `${foreign}; correct ${addressSetting}${
             proxy === undefined ? '' : ` or ${proxy}`
           }, or let the proxy, gateway or web filter between pass these requests on${describeUnderscore(endpoint)}`,
     };

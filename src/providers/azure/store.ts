@@ -15,7 +15,7 @@ import { type ErrorContext, toAzureError } from './errors.ts';
 import { createRequests, digestBlob } from './requests.ts';
 import type { AzureSettings } from './settings.ts';
 
-/** Enough at start to survive one lost connection or a stumbling server. */
+/** Enough at start to survive a lost connection or a server that fails once. */
 const CHECK_RETRIES = 2;
 
 export interface AzureDependencies extends StoreDependencies {

@@ -20,7 +20,7 @@ import type { GoogleSettings } from './settings.ts';
 
 /** Larger contents go over a session, which takes one request more. A break near the end of this much costs a second or two. */
 const SINGLE_REQUEST_MAX_BYTES = 16 * 1024 * 1024;
-/** Enough to survive one lost connection or a stumbling server. */
+/** Enough to survive a lost connection or a server that fails once. */
 const CHECK_RETRIES = 2;
 /** How long close() waits until failed uploads are cancelled. */
 const CLEANUP_GRACE_MS = 2_000;

@@ -21,7 +21,7 @@ import type { ObjectRequest, Requests } from './requests.ts';
 import { createSdkLogger } from './sdk-log.ts';
 import type { S3Settings } from './settings.ts';
 
-/** Enough to survive one lost connection or a stumbling server. */
+/** Enough to survive a lost connection or a server that fails once. */
 const CHECK_RETRIES = 2;
 /** They do not match the probe. Servers compare them only once they know that the write is permitted. */
 const WRONG_DIGESTS: Readonly<Record<S3Settings['checksumMode'], Headers>> = {
