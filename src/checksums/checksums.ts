@@ -1,28 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// CRC32 as S3 and Azure's tools mean it (ISO-HDLC, zlib's), piecewise.
+// CRC-32/ISO-HDLC, the CRC32 of zlib, S3 and Azure's tools.
 
 import * as zlib from 'node:zlib';
 
 export interface Checksum {
   update(bytes: Uint8Array): void;
-  /** Takes so many bytes of which only the CRC32 is known. Absent: all must come through `update`. */
+  /** Adds bytes by their CRC32 alone. Absent: this checksum cannot do so. */
   append?(crc32: number, sizeBytes: number): void;
-  /** As the stores' headers carry it: big-endian. */
+  /** Big-endian, as in the stores' headers. */
   toBase64(): string;
 }
 
 export type CreateChecksum = () => Checksum;
 
-/** Reflected polynomial of CRC32/ISO-HDLC. */
+/** Reflected. */
 const POLYNOMIAL = 0xedb88320;
 
-/** Continues a checksum.
- *  @param previous the checksum of what came before, 0 at the start
+/** @param previous the checksum of the bytes before, 0 at the start
  *  @returns an unsigned 32-bit number */
 export const crc32: (bytes: Uint8Array, previous: number) => number = zlib.crc32;
 
-/** @returns the checksum of two stretches one after the other, from the checksum of each and the length of the second
- *  @see zlib's crc32_combine: appending n zero bytes is a linear map over GF(2), squared up to n */
+/** The checksum of two parts joined, from the checksum of each and the length of the second.
+ *  @see zlib's crc32_combine. To append n zero bytes is a linear map over GF(2), which is built here by squaring */
 export function combineCrc32(first: number, second: number, secondBytes: number): number {
   if (secondBytes === 0) return first;
   let combined = first >>> 0;
@@ -57,7 +56,7 @@ function square(matrix: Matrix): Matrix {
   return matrix.map((row) => apply(matrix, row));
 }
 
-/** As S3's headers carry it: base64 of the four bytes, big-endian. */
+/** As in S3's headers: base64 of the four bytes, big-endian. */
 export function encodeCrc32(checksum: number): string {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32BE(checksum >>> 0);

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Orthanc's REST API: which attachments its index knows.
+// What Orthanc's REST API tells of resources and attachments.
 
 import { StorageError } from '../errors.ts';
 
-/** No storage operation may wait for it: Orthanc may be waiting for that operation. */
+/** Storage operations must not call it: Orthanc may be waiting for them. */
 export interface OrthancApi {
   /** @returns the parsed answer; undefined for 404
    *  @throws StorageError CLOSED once Orthanc is stopping; UNAVAILABLE for any other answer than 200 */
   get(path: string): Promise<unknown>;
 }
 
-/** In place of HTTP's status: the shim has not called Orthanc, which is stopping. */
+/** The shim's status for a call that it did not make, because Orthanc is stopping. */
 export const NOT_CALLED = 0;
 
 export function orthancIsStopping(): StorageError {
   return new StorageError('CLOSED', 'Orthanc is stopping');
 }
 
-/** @param call gives status and body of one GET */
+/** @param call makes a GET */
 export function createOrthancApi(
   call: (path: string) => Promise<{ readonly status: number; readonly body: Uint8Array }>,
 ): OrthancApi {
@@ -41,14 +41,14 @@ export function createOrthancApi(
   };
 }
 
-/** Within Orthanc there is no 404, but UnknownResource or InexistentItem, in the shim's words. */
+/** Calls within Orthanc fail with UnknownResource or InexistentItem in place of 404. This is how the shim words them. */
 const NOT_FOUND_ERROR = /^Orthanc error (17|7)$/;
 
 function textOf(body: Uint8Array): string {
   return Buffer.from(body).toString();
 }
 
-/** By the names of Orthanc's REST paths, from the top. */
+/** The names in Orthanc's REST paths, from the top. */
 export const LEVELS = ['patients', 'studies', 'series', 'instances'] as const;
 export type Level = (typeof LEVELS)[number];
 
@@ -64,13 +64,13 @@ export interface IndexedAttachment {
   readonly uuid: string;
   /** Orthanc's number. */
   readonly contentType: number;
-  /** Of what Orthanc hands to its storage, after StorageCompression. */
+  /** As stored, after StorageCompression. */
   readonly contentBytes: number;
-  /** Of the same; undefined without StoreMD5ForAttachments. */
+  /** As stored; undefined without StoreMD5ForAttachments. */
   readonly md5Hex: string | undefined;
 }
 
-// Orthanc's ids are SHA-1 sums in five groups.
+// A SHA-1 sum in five groups.
 const RESOURCE_ID = /^[0-9a-f]{8}(-[0-9a-f]{8}){4}$/;
 
 export function isLevel(text: string): text is Level {
@@ -79,7 +79,6 @@ export function isLevel(text: string): text is Level {
 
 /** @returns undefined where Orthanc has no such resource */
 export async function findResource(api: OrthancApi, id: string): Promise<Resource | undefined> {
-  // It becomes part of a path.
   if (!RESOURCE_ID.test(id)) return undefined;
   for (const level of LEVELS.toReversed()) {
     if ((await api.get(`/${level}/${id}`)) !== undefined) return { level, id };
@@ -105,7 +104,7 @@ const CHILDREN = {
   instances: undefined,
 } as const satisfies Record<Level, { readonly key: string; readonly level: Level } | undefined>;
 
-/** @returns undefined for a patient, and for a resource that has gone */
+/** @returns undefined for a patient and for a missing resource */
 export async function parentOf(
   api: OrthancApi,
   { level, id }: Resource,
@@ -116,13 +115,13 @@ export async function parentOf(
   return typeof parentId === 'string' ? { level: parent.level, id: parentId } : undefined;
 }
 
-/** The resource's parents, from the top. */
+/** From the patient down. */
 export async function parentsOf(api: OrthancApi, resource: Resource): Promise<readonly Resource[]> {
   const parent = await parentOf(api, resource);
   return parent === undefined ? [] : [...(await parentsOf(api, parent)), parent];
 }
 
-/** The resource itself and all that is below it, always in the same order. */
+/** The resource and all below it, always in the same order. */
 export async function descendantsOf(
   api: OrthancApi,
   resource: Resource,
@@ -132,13 +131,13 @@ export async function descendantsOf(
   const ids = field(await api.get(`/${resource.level}/${resource.id}`), children.key);
   const all: Resource[] = [resource];
   for (const id of (Array.isArray(ids) ? ids : []).map(String).toSorted()) {
-    // One push takes at most some 120,000 arguments.
+    // Not one push with all: a call takes some 120,000 arguments at most.
     for (const below of await descendantsOf(api, { level: children.level, id })) all.push(below);
   }
   return all;
 }
 
-/** The resource's own attachments; none of a resource that has gone. */
+/** The resource's own attachments; none for a missing resource. */
 export async function attachmentsOf(
   api: OrthancApi,
   resource: Resource,
@@ -154,7 +153,7 @@ export async function attachmentsOf(
   return found;
 }
 
-/** @param info one element of Orthanc's answers about attachments */
+/** @param info as in Orthanc's answers */
 export function toAttachment(
   resource: Resource,
   name: string,
@@ -183,7 +182,7 @@ export function field(value: unknown, key: string): unknown {
     : undefined;
 }
 
-/** For Array.prototype.sort of versions such as Orthanc's "1.12.7". What is no number ("mainline") comes last. */
+/** For sorting versions such as Orthanc's "1.12.7". "mainline" comes last. */
 export function compareVersions(left: string, right: string): number {
   const leftParts = partsOf(left);
   const rightParts = partsOf(right);

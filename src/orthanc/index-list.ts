@@ -3,12 +3,12 @@
 import { StorageError } from '../errors.ts';
 import { field, type IndexedAttachment, LEVELS, type OrthancApi, toAttachment } from './api.ts';
 
-/** Pages overlap: a deletion meanwhile moves the rest forward, and would leave a gap. */
+/** Pages overlap, because a deletion moves later resources forward, which would leave a gap. */
 const OVERLAP = 50;
 const PAGE = 1000;
 
-/** All attachments that Orthanc's index knows, some of them twice.
- *  @throws StorageError UNAVAILABLE before Orthanc 1.12.5, and where the list may have gaps after many deletions */
+/** All attachments in Orthanc's index, some of them twice.
+ *  @throws StorageError UNAVAILABLE before Orthanc 1.12.5, and if many deletions may have left gaps in the list */
 export async function* listIndex(
   api: OrthancApi,
   pageSize = PAGE,
@@ -51,7 +51,7 @@ export async function* listIndex(
   }
 }
 
-/** What the index has of some uuids. @throws as `listIndex` */
+/** The entries of these uuids in the index. @throws as `listIndex` */
 export async function findIndexed(
   api: OrthancApi,
   uuids: ReadonlySet<string>,

@@ -4,21 +4,21 @@ import { setMaxListeners } from 'node:events';
 import { setTimeout } from 'node:timers/promises';
 import { StorageError } from '../errors.ts';
 
-/** Any number of operations may listen to it. Node would warn of a leak from eleven on. */
+/** Many operations may listen to its signal. By default, Node warns of a leak from the eleventh listener on. */
 export function createAbortController(): AbortController {
   const controller = new AbortController();
   setMaxListeners(0, controller.signal);
   return controller;
 }
 
-/** What an aborted operation rejects with: the signal's reason, where that is a StorageError, else ABORTED. */
+/** The signal's reason if it is a StorageError, else ABORTED. */
 export function abortReason(signal: AbortSignal): StorageError {
   const reason: unknown = signal.reason;
   if (reason instanceof StorageError) return reason;
   return new StorageError('ABORTED', 'the operation was cancelled', { cause: reason });
 }
 
-/** @throws what `abortReason` says, as soon as the signal is aborted */
+/** @throws `abortReason` as soon as the signal is aborted */
 export async function sleepUntilAborted(ms: number, signal: AbortSignal): Promise<void> {
   try {
     await setTimeout(ms, undefined, { signal });
@@ -27,22 +27,21 @@ export async function sleepUntilAborted(ms: number, signal: AbortSignal): Promis
   }
 }
 
-/** Each entry lives as long as its signal. */
 const failureListeners = new WeakMap<AbortSignal, (failure: unknown) => void>();
 
-/** Tells of an attempt that failed and is repeated, so that a timeout can say what was wrong. Failures go outward along linked signals, as
- *  aborts go inward. */
+/** Reports a failed attempt that will be repeated, so that the message of a later timeout can tell the cause. Failures travel outward
+ *  along linked signals; aborts travel inward. */
 export function tellFailure(signal: AbortSignal, failure: unknown): void {
   failureListeners.get(signal)?.(failure);
 }
 
-/** @param listener hears of the failures of work under this signal. Outer signals then hear of none */
+/** The listener gets the failures of work under this signal. Outer signals do not. */
 export function hearFailures(signal: AbortSignal, listener: (failure: unknown) => void): void {
   failureListeners.set(signal, listener);
 }
 
-/** An AbortController that also follows outer signals. `release` must be called when the work is done, else each outer signal
- *  keeps a listener. Unlike AbortSignal.any it needs no garbage collector to let go (nodejs/node#54614). */
+/** An AbortController that also follows outer signals. Call `release` when the work is done: it removes the listeners from the outer
+ *  signals. AbortSignal.any leaves that to the garbage collector (nodejs/node#54614). */
 export function linkSignals(...outer: readonly AbortSignal[]): {
   readonly controller: AbortController;
   release(): void;
@@ -69,7 +68,7 @@ export function linkSignals(...outer: readonly AbortSignal[]): {
   };
 }
 
-/** Rejects as soon as the signal is aborted, also where the work does not listen. It is then left to end by itself. */
+/** Rejects as soon as the signal is aborted, even if the work ignores it. The work then goes on by itself. */
 export async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   if (signal.aborted) {
     work.catch(() => undefined);

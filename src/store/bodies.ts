@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Bodies of what is at hand, and sinks that keep it there.
+// Bodies and sinks in memory.
 
 import { setImmediate } from 'node:timers/promises';
 import { abortReason } from './abort.ts';
@@ -23,8 +23,7 @@ export function bodyOf(bytes: Uint8Array): Body {
   return bodyFrom(bytes.length, copierOf(bytes));
 }
 
-/** For bytes that nobody changes any more. A read gives their own memory: a copy for each attempt would cost more than the rest of a small
- *  request. */
+/** For bytes that do not change. Reads return views of them: copies would cost more than the rest of a small request. */
 export function viewOf(bytes: Uint8Array): Body {
   return {
     sizeBytes: bytes.length,
@@ -42,7 +41,7 @@ function copierOf(bytes: Uint8Array): Body['readInto'] {
 
 const PIECE_BYTES = 256 * 1024;
 
-/** A store that has this body under every key, for code that reads from stores. */
+/** A store that has this body under every key. */
 export function storeOf(body: Body): Pick<ObjectStore, 'get' | 'head'> {
   return {
     head: () => Promise.resolve({ sizeBytes: body.sizeBytes }),
@@ -50,7 +49,7 @@ export function storeOf(body: Body): Pick<ObjectStore, 'get' | 'head'> {
   };
 }
 
-/** Hands a body on in pieces. The event loop turns between them: other work goes on, and Ctrl-C is heard. */
+/** Writes a body to a sink in pieces. The event loop turns after each, so that other work and Ctrl-C are served. */
 export async function pour(
   body: Body,
   sink: Sink,
@@ -65,7 +64,6 @@ export async function pour(
   }
 }
 
-/** For contents that are needed as a whole. */
 export class MemorySink implements Sink {
   #bytes: Uint8Array = new Uint8Array();
 
@@ -74,7 +72,7 @@ export class MemorySink implements Sink {
   }
 
   begin(sizeBytes: number): void {
-    // Each byte is written before it is read.
+    // Not zeroed: each byte is written before it is read.
     this.#bytes = Buffer.allocUnsafeSlow(sizeBytes);
   }
 
@@ -83,5 +81,5 @@ export class MemorySink implements Sink {
   }
 }
 
-/** For reads of which only the success counts. */
+/** For reads that only verify. */
 export const NOWHERE: Sink = { begin: () => undefined, write: () => undefined };

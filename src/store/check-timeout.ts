@@ -6,16 +6,15 @@ import { timeUp, withTimeLimit } from './deadline.ts';
 /** Orthanc waits for the check at its start. */
 const CHECK_TIMEOUT_MS = 9_000;
 
-/** The server that a check waits for. */
 export interface AwaitedServer {
   readonly name: string;
-  /** What to correct then; undefined where no setting can be wrong. */
+  /** The settings that may be wrong if it does not answer. */
   readonly settings: string | undefined;
 }
 
 /** @param subject such as `S3 bucket "images"`
- *  @param describeWait asked when time is up
- *  @param explain of an attempt that failed and is repeated */
+ *  @param describeWait called when time is up; returns the server that the check waits for
+ *  @param explain makes a message of a failed attempt that is repeated */
 export async function withCheckTimeout(
   subject: string,
   describeWait: () => AwaitedServer,
@@ -25,9 +24,9 @@ export async function withCheckTimeout(
 ): Promise<void> {
   let last: StorageError | undefined;
   await withTimeLimit(CHECK_TIMEOUT_MS, signal, work, {
-    hear: (failure) => {
+    onFailure: (failure) => {
       const error = explain(failure);
-      // The message is about missing answers already.
+      // The message below already says that no answer came.
       if (error.code !== 'TIMEOUT') last = error;
     },
     describe: () => {

@@ -4,19 +4,19 @@ import { StorageError } from '../errors.ts';
 import { hearFailures, linkSignals, tellFailure, untilAborted } from './abort.ts';
 import type { ObjectStore, OperationOptions } from './object-store.ts';
 
-/** Orthanc locks its index while it removes a file, and everybody waits. This outlasts a store that fails for a second or two. What is given
- *  up is an orphan, which costs space until `verify` finds it. */
+/** Orthanc locks its index while it removes a file, so all its users wait. The limit outlasts a failure of a second or two. A removal
+ *  that fails leaves an orphan, which `verify` finds. */
 const REMOVAL_TIMEOUT_MS = 8_000;
 
 export function removalTimeoutMs(requestTimeoutMs: number): number {
   return Math.min(requestTimeoutMs, REMOVAL_TIMEOUT_MS);
 }
 
-/** Providers' messages begin with a verb and one of these. */
+/** Messages of providers begin with "cannot", a verb and one of these. */
 const SUBJECTS = [' bucket "', ' container "'];
 
-/** @param message that time is up
- *  @param last the last failure that was repeated: it says more */
+/** @param message says that time is up
+ *  @param last failure that was repeated; the message includes it */
 export function timeUp(message: string, last: unknown, key?: string): StorageError {
   if (!(last instanceof StorageError)) return new StorageError('TIMEOUT', message, { key });
   const { requestId } = last;
@@ -38,22 +38,21 @@ function withoutSubject(message: string): string {
   return message;
 }
 
-/** Ends the work when its time is up: it then rejects with `told.describe()`, and its signal is aborted.
- *  @param told `hear` is told of each attempt that failed and is repeated */
+/** Aborts the work when its time is up, and rejects with `describe()`.
+ *  @param hooks.onFailure called for each failed attempt that is repeated */
 export async function withTimeLimit<T>(
   ms: number,
   signal: AbortSignal,
   work: (signal: AbortSignal) => Promise<T>,
-  told: { hear?(failure: unknown): void; describe(): StorageError },
+  hooks: { readonly onFailure?: (failure: unknown) => void; describe(): StorageError },
 ): Promise<T> {
   const link = linkSignals(signal);
   const { controller } = link;
-  if (told.hear !== undefined) hearFailures(controller.signal, (failure) => told.hear?.(failure));
+  if (hooks.onFailure !== undefined) hearFailures(controller.signal, hooks.onFailure);
   const timer = setTimeout(() => {
-    controller.abort(told.describe());
+    controller.abort(hooks.describe());
   }, ms);
   try {
-    // Not all work listens to a signal.
     return await untilAborted(work(controller.signal), controller.signal);
   } finally {
     clearTimeout(timer);
@@ -61,8 +60,8 @@ export async function withTimeLimit<T>(
   }
 }
 
-/** An operation that takes longer fails with TIMEOUT, retries and waits included; a removal after REMOVAL_TIMEOUT_MS at the latest. For a
- *  listing this holds for each step. `check` has a limit of its own. */
+/** Operations that take longer, retries included, fail with TIMEOUT. Removals have REMOVAL_TIMEOUT_MS at most. A listing has the time for
+ *  each of its steps. `check` and `files` have limits of their own. */
 export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore {
   const requestTimeout: TimeLimit = { ms: timeoutMs, name: 'RequestTimeout', advice: '' };
   const removalLimit: TimeLimit = {
@@ -81,7 +80,7 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
   ): Promise<T> {
     let last: unknown;
     return withTimeLimit(limit.ms, options.signal, (signal) => work({ signal }), {
-      hear: (failure) => {
+      onFailure: (failure) => {
         last = failure;
       },
       describe: () => {
@@ -125,7 +124,6 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
         link.controller.abort();
       }
     },
-    // Their users have limits of their own.
     ...(store.files === undefined ? {} : { files: store.files }),
     check: (options) => store.check(options),
     close: () => store.close(),
@@ -134,7 +132,6 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
 
 interface TimeLimit {
   readonly ms: number;
-  /** For the message. */
   readonly name: string;
   readonly advice: string;
 }

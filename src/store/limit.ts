@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// How much runs at once: requests of a store, bytes in memory, objects of a tool.
+// Limits of what runs at once: requests to a store, bytes in memory, objects of a tool.
 
 import { abortReason } from './abort.ts';
 import type { ObjectStore } from './object-store.ts';
@@ -13,7 +13,7 @@ interface Waiter {
 
 export class Semaphore {
   readonly #limit: number;
-  /** A set keeps the order and lets a waiter leave from anywhere. */
+  /** In their order. A waiter may leave from anywhere. */
   readonly #waiting = new Set<Waiter>();
   #holders = 0;
   #weightInUse = 0;
@@ -26,14 +26,14 @@ export class Semaphore {
     return this.#weightInUse;
   }
 
-  /** Waits until the weight fits. Nobody overtakes, however light. What is heavier than the limit waits until it is alone.
-   *  @returns gives the share back; further calls do nothing
-   *  @throws the signal's reason when it is aborted while waiting */
+  /** Waits until the weight fits, first come, first served. A weight above the limit waits until nothing else is held.
+   *  @returns a function that gives the weight back; further calls do nothing
+   *  @throws `abortReason` when the signal is aborted while waiting */
   async acquire(signal: AbortSignal | undefined, weight = 1): Promise<Release> {
     return this.#enter(signal, weight);
   }
 
-  /** Does the work as soon as it fits, with a weight of 1. @throws as `acquire`: the work is then never begun */
+  /** Runs the work with a weight of 1. @throws as `acquire`; the work has then not begun */
   async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
     const entered = this.#enter(signal, 1);
     const release = entered instanceof Promise ? await entered : entered;
@@ -44,7 +44,7 @@ export class Semaphore {
     }
   }
 
-  /** @returns at once where it fits, so that free work begins in the same turn */
+  /** Not async: if the weight fits, the work begins in the same turn of the event loop. */
   #enter(signal: AbortSignal | undefined, weight: number): Release | Promise<Release> {
     if (signal?.aborted === true) throw abortReason(signal);
     if (this.#waiting.size === 0 && this.#fits(weight)) return this.#grant(weight);
@@ -52,7 +52,7 @@ export class Semaphore {
       const onAbort = () => {
         this.#waiting.delete(waiter);
         if (signal !== undefined) reject(abortReason(signal));
-        // It may have kept all others waiting.
+        // It may have been too heavy, and first in line.
         this.#admit();
       };
       const waiter: Waiter = {
@@ -93,8 +93,8 @@ export class Semaphore {
   }
 }
 
-/** Begins the work for the items in their order, so many at once. They may be more than fit into memory.
- *  @throws what failed first, the list or the work, once nothing is under way any more. The other items are not begun */
+/** Runs the work for each item, in their order. Items are read one by one, so they need not fit into memory.
+ *  @throws the first failure of the list or of the work, after all work has ended. Further items are not begun. */
 export async function forEachAtOnce<T>(
   items: AsyncIterable<T> | Iterable<T>,
   atOnce: number,
@@ -123,13 +123,13 @@ export async function forEachAtOnce<T>(
   } catch (error) {
     failures.push(error);
   }
-  // The whole limit is free once nothing is under way any more.
+  // The whole limit is free once all work has ended.
   await slots.acquire(undefined, atOnce);
   if (failures.length > 0) throw failures[0];
 }
 
-/** At most so many operations at once; the others wait. Removals never wait, since Orthanc locks its index meanwhile: behind a few large
- *  reads they would keep everybody waiting. A listing takes a turn for each page. */
+/** At most `maxAtOnce` operations run; the others wait. Removals never wait, because Orthanc keeps its index locked meanwhile. A listing
+ *  waits for each of its steps. */
 export function withLimit(store: ObjectStore, maxAtOnce: number): ObjectStore {
   const slots = new Semaphore(maxAtOnce);
   return {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/** Asks once: later callers get the same answer, also while it is not there yet. After a failure it asks again.
- *  @param isAnswer whether a failure is an answer, too, and holds for all */
+/** Calls `ask` once and gives all callers the same promise. After a failure, the next caller asks again.
+ *  @param isAnswer whether a failure is kept like an answer */
 export function once<Args extends readonly unknown[], T>(
   ask: (...args: Args) => Promise<T>,
   isAnswer: (failure: unknown) => boolean = () => false,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Files, and neither pipes nor devices: to open a pipe waits for somebody who writes to it, and to read a device may never end.
+// Opens regular files only. Opening a pipe waits for a writer, and reading a device may never end.
 
 import {
   closeSync,
@@ -16,12 +16,12 @@ import type { Body } from './object-store.ts';
 
 const { O_NONBLOCK, O_NOFOLLOW } = constants;
 
-/** Where somebody else could have put a link in place of the file. */
+/** For folders where other users could put a link in place of the file. */
 export const UNLINKED = O_NONBLOCK | O_NOFOLLOW;
 
-/** @param flags such as O_RDONLY, and UNLINKED where a symbolic link must not be followed: the error is then ELOOP
- *  @returns its descriptor
- *  @throws Error with a code of Node's, or ENOTFILE for a device or a pipe */
+/** @param flags such as O_RDONLY. With UNLINKED, a symbolic link fails with ELOOP.
+ *  @returns the descriptor
+ *  @throws Error with one of Node's codes, or with ENOTFILE for a device or a pipe */
 export function openRegularFile(path: string, flags: number, mode?: number): number {
   const descriptor = openSync(path, flags | O_NONBLOCK, mode);
   const found = fstatSync(descriptor);
@@ -41,7 +41,7 @@ export function readRegularFile(path: string, flags = 0): string {
   }
 }
 
-/** @param cut makes the error for a file that became shorter meanwhile */
+/** @param cut makes the error for a file that has become shorter than `sizeBytes` */
 export function fileBody(descriptor: number, sizeBytes: number, cut: () => StorageError): Body {
   return bodyFrom(sizeBytes, (start, target) => {
     for (let at = 0; at < target.length; ) {
@@ -58,7 +58,7 @@ export function writeFully(descriptor: number, offset: number, bytes: Uint8Array
   }
 }
 
-/** For a message about a file of the configuration: what stands behind its path.
+/** The end of a message about a file that the configuration names.
  *  @param thrown by `readRegularFile` */
 export function describeReadFailure(thrown: unknown): string {
   const code = errorCode(thrown) ?? 'unknown';

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Our messages repeat what servers, proxies, files and clients say, and go to logs, terminals and REST clients. Here they lose secrets and
-// what is not text, and are cut. Nothing else makes a SafeText.
+// Our messages repeat texts of servers, proxies, files and clients, and go to logs, terminals and REST clients. This file removes secrets,
+// escapes invisible characters and bounds the length. Nothing else makes a SafeText.
 
 import type { Secret } from './secret.ts';
 
 declare const isSafe: unique symbol;
 
-/** Text without secrets, of bounded length, without what a terminal would obey or a reader not see. One line, or several of ours. */
+/** Text without secrets, control characters and invisible characters, of bounded length. It may have several lines, all of them ours. */
 export type SafeText = string & { readonly [isSafe]: true };
 
-/** More than any message needs. No pattern sees more, so that a server cannot keep the event loop busy. */
+/** More than any message needs. Patterns see no more, so a server cannot keep the event loop busy. */
 export const TEXT_MAX_CHARACTERS = 8 * 1024;
 /** Enough for a message with a key and a cause. A server's answer in HTML cannot fill a disk. */
 const LINE_MAX_CHARACTERS = 2000;
@@ -23,29 +23,28 @@ export function safeLine(text: string, maxCharacters = LINE_MAX_CHARACTERS): Saf
   return `${shown}… (${line.length - shown.length + beyond} more characters)` as SafeText;
 }
 
-/** Lines of ours, each made safe. */
 export function safeLines(lines: readonly string[]): SafeText {
   return lines.map((line) => safeLine(line)).join('\n') as SafeText;
 }
 
-/** JSON with its values unchanged: names of objects must be found again. Messages in it are safe already (StorageError). */
+/** Escapes, but hides nothing: clients need the names of objects as they are. Messages of StorageErrors are safe already. */
 export function safeJson(value: unknown, indent?: number): SafeText {
   const json = JSON.stringify(value, undefined, indent) ?? 'null';
-  // Such characters are only in JSON's texts, where an escape means the same.
+  // Within JSON, only strings can hold these characters, and there an escape means the same.
   return json.replace(INVISIBLE_BUT_LINE_ENDS, escapeCharacter) as SafeText;
 }
 
-/** Words of others, for a message of ours. */
+/** A part of somebody else's text, for one of our messages. */
 export function safeWords(words: string, maxCharacters: number): string {
-  // A header's value ends with its line: line ends go after the secrets.
+  // Secrets first: a header's value ends at the end of its line.
   const line = redact(words.slice(0, TEXT_MAX_CHARACTERS)).replace(/\s+/g, ' ').trim();
   return escapeInvisible(line).slice(0, maxCharacters);
 }
 
-// A shorter "secret" would blank out ordinary words.
+// A shorter value may be an ordinary word.
 const SECRET_MIN_CHARACTERS = 6;
 
-/** No message should hold them. This is the safety net. */
+/** A safety net: no message should hold a secret. */
 export function hideSecrets(text: SafeText, secrets: readonly Secret[]): SafeText {
   return secrets
     .map((secret) => secret.reveal())
@@ -54,8 +53,8 @@ export function hideSecrets(text: SafeText, secrets: readonly Secret[]): SafeTex
     .reduce<string>((line, value) => line.replaceAll(value, HIDDEN), text) as SafeText;
 }
 
-/** Hides signatures and tokens in URLs, keys in connection strings, authorization headers and private keys, also where they are encoded: a
- *  URL within a URL, HTML, JSON within JSON. Takes time in proportion to the text. */
+/** Hides signatures and tokens in URLs, keys in connection strings, authorization headers and private keys, also within encoded URLs, HTML
+ *  and JSON. Takes linear time. */
 export function redact(text: string): string {
   const plain = hideUserInfo(hidePrivateKeys(text));
   // Most lines hold none.
@@ -71,11 +70,11 @@ export function redact(text: string): string {
   return shown + plain.slice(end);
 }
 
-/** Secrets stand behind these. Names may be parts of longer ones, as in "X-Amz-Signature". */
+/** Secrets follow these names, which may be parts of longer ones, as in "X-Amz-Signature". */
 const KEYWORD =
   /(?<line>authorization)|(?<header>security-token|metadata-token|customer-key|encryption-key|identity-header|cookie)|(?<scheme>aws4-hmac-sha256|goog4-(?:hmac|rsa)-sha256|bearer|sharedkeylite|sharedkey|negotiate|basic)|(?<token>eyJ|ya29\.)|signature|credential|sig|password|assertion|client_?secret|secret_?(?:access_?)?key|(?:account|shared_?access|private)_?key|access_?key_?id|(?:session|access|refresh|id|identity|subject)_?token/gi;
 
-/** Each keyword holds one of these. It is quick to test. */
+/** A quick first test: each keyword holds one of these. */
 const MAY_HOLD_SECRET =
   /sig|secret|token|password|assertion|credential|account_?key|access_?key|private_?key|customer-key|encryption-key|authorization|-sha256|bearer|sharedkey|negotiate|basic|cookie|identity-header|eyJ|ya29/i;
 
@@ -90,7 +89,7 @@ const SCHEMES: ReadonlySet<string> = new Set([
   'Negotiate',
 ]);
 
-// These are tried behind the keyword only.
+// These match only where the keyword ends.
 const ASSIGNMENT = /\\{0,3}["']?\s{0,4}[:=]\s{0,4}/y;
 const COLON = /\s{0,4}:\s{0,4}/y;
 const QUOTE = /\\{0,3}["']/y;
@@ -112,7 +111,6 @@ function findValue(
 ): Span | undefined {
   const at = index + keyword.length;
   if (groups['line'] !== undefined) {
-    // Schemes differ in what follows them.
     return span(text, match(ASSIGNMENT, text, at), REST_OF_LINE);
   }
   if (groups['token'] !== undefined) {
@@ -122,7 +120,7 @@ function findValue(
   }
   if (keyword === 'Basic') {
     const end = match(BASE64, text, at);
-    // "Basic authentication" is none.
+    // The words "Basic authentication" are no token.
     const isToken = end !== undefined && /[A-Z\d+/=]/.test(text.slice(at + 2, end));
     return isToken ? { start: at + 1, end } : undefined;
   }
@@ -139,12 +137,12 @@ function findValue(
   );
 }
 
-/** "name": "value" and name: 'value' as in JSON and inspected objects. What was cut off ends without its quote. */
+/** "name": "value" and name: 'value', as in JSON and inspected objects. The last quote may be cut off. */
 function findQuoted(text: string, at: number | undefined): Span | undefined {
   const start = at === undefined ? undefined : match(QUOTE, text, at);
   if (at === undefined || start === undefined) return undefined;
   const quote = text[start - 1];
-  // In JSON within JSON, a quote within the value has more backslashes than those around it.
+  // In nested JSON, quotes within the value have more backslashes than its own.
   const backslashes = start - 1 - at;
   let run = 0;
   for (let end = start; end < text.length; end++) {
@@ -158,7 +156,7 @@ function findQuoted(text: string, at: number | undefined): Span | undefined {
 function findParameter(text: string, start: number | undefined): Span | undefined {
   const value = span(text, start, PARAMETER);
   if (value === undefined) return undefined;
-  // Our own messages say so.
+  // Examples in our own messages.
   const isExample = /^(?:sv=)?…$/.test(text.slice(value.start, value.end));
   return isExample ? undefined : value;
 }
@@ -168,8 +166,8 @@ function span(text: string, start: number | undefined, pattern: RegExp): Span | 
   return start === undefined || end === undefined ? undefined : { start, end };
 }
 
-/** @param pattern with the flag y
- *  @returns where it ends, if it matches there */
+/** @param pattern sticky
+ *  @returns the end of the match */
 function match(pattern: RegExp, text: string, at: number): number | undefined {
   pattern.lastIndex = at;
   return pattern.test(text) ? pattern.lastIndex : undefined;
@@ -189,10 +187,10 @@ function hidePrivateKeys(text: string): string {
   return [before, ...shown].join('');
 }
 
-/** User and password of URLs. */
+/** Hides user and password in URLs. */
 function hideUserInfo(text: string): string {
   if (!text.includes('@')) return text;
-  // Odd places hold the separator: "://", or in JSON also ":\/\/".
+  // The odd parts are separators: "://", or ":\/\/" in JSON.
   return text
     .split(/(:\\?\/\\?\/)/)
     .map((part, index) => {
@@ -205,7 +203,7 @@ function hideUserInfo(text: string): string {
     .join('');
 }
 
-/** Control characters, invisible ones, those that change direction or place of the text, and halves of characters. */
+/** Also characters that change the text's direction, and lone surrogates. */
 const INVISIBLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}]/gu;
 const INVISIBLE_BUT_LINE_ENDS =
   /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}]/gu;
