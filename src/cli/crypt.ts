@@ -22,7 +22,7 @@ import {
 import { abortWhenInterrupted } from '../tools/common/interruption.ts';
 import { configOption } from '../tools/common/options.ts';
 import { printJson } from '../tools/common/output.ts';
-import { createCliLogger, loadCliSettings, openBucket } from '../tools/common/settings.ts';
+import { loadCliSettings, openBucket } from '../tools/common/settings.ts';
 import { BUCKET_PREFIX, keyOf, parseName, refuseMisleadingKey, sourceKey } from './operands.ts';
 
 interface Options {
@@ -89,11 +89,10 @@ function common(command: Command): Command {
   return command
     .addOption(configOption())
     .option('--uuid <uuid>', "Orthanc's uuid of the attachment, for A2")
-    .addOption(
-      new Option(
-        '--type <type>',
-        `content type, for A2: ${Object.keys(TYPE_NAMES).join(', ')}`,
-      ).argParser(parseType),
+    .option(
+      '--type <type>',
+      `content type, for A2: ${Object.keys(TYPE_NAMES).join(', ')}`,
+      parseType,
     )
     .option('--force', 'replaces OUT if it exists')
     .option('--json', 'prints the result as JSON')
@@ -151,7 +150,7 @@ async function withPlaces(
   work: (places: Places) => Promise<void>,
 ): Promise<void> {
   const { signal } = abortWhenInterrupted();
-  const { provider, settings, envelope } = loadCliSettings(config, createCliLogger());
+  const { provider, settings, envelope } = loadCliSettings(config);
   if (envelope === undefined) {
     throw badConfig(`${config}: has no keys in ${provider.section}.StorageEncryption`);
   }

@@ -22,20 +22,18 @@ declare const __VERSION__: string;
 const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
-// Commander repeats what it does not understand: a file's name, or an address with a password.
-const OUTPUT = {
-  outputError: (text: string) => {
-    for (const line of text.trimEnd().split('\n')) tellLine(withoutPassword(line));
-  },
-};
-
 const program = new Command('orthanc-object-storage')
-  .configureOutput(OUTPUT)
+  .configureOutput({
+    // Commander repeats what it does not understand: a file's name, or an address with a password.
+    outputError: (text) => {
+      for (const line of text.trimEnd().split('\n')) tellLine(withoutPassword(line));
+    },
+  })
   .description(
     'Tools for the Orthanc object storage plugin. They read the configuration file of Orthanc.',
   )
   .version(__VERSION__)
-  .exitOverride(exitWithUsage)
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE))
   .addHelpText(
     'after',
     '\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C (128 plus the number of the signal).',
@@ -65,8 +63,7 @@ for (const command of [
   verifyCommand(),
   locateCommand(),
 ]) {
-  // Commander does not hand this down to commands that were made elsewhere.
-  program.addCommand(command.exitOverride(exitWithUsage).configureOutput(OUTPUT));
+  program.addCommand(command.copyInheritedSettings(program));
 }
 
 program.parseAsync().catch(fail);
@@ -83,8 +80,4 @@ function withoutPassword(line: string): string {
   const end = line.lastIndexOf('@');
   const isAddress = start >= '://'.length && end > start;
   return isAddress ? `${line.slice(0, start)}[secret]${line.slice(end)}` : line;
-}
-
-function exitWithUsage(error: CommanderError): never {
-  process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE);
 }

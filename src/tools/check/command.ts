@@ -10,7 +10,7 @@ import {
 import type { Envelope } from '../../encryption/envelope.ts';
 import { configOption } from '../common/options.ts';
 import { printJson, printLine } from '../common/output.ts';
-import { createCliLogger, loadCliSettings } from '../common/settings.ts';
+import { cliLog, loadCliSettings } from '../common/settings.ts';
 import { type KeyFinding, type KeySample, sampleKeys } from './key-sample.ts';
 
 interface Options {
@@ -43,18 +43,17 @@ Exit codes: 0 Orthanc would start, perhaps with warnings, 1 it would not, and st
 }
 
 async function run({ config, json }: Options): Promise<void> {
-  const log = createCliLogger();
-  const { provider, settings, keyWarnings, envelope } = loadCliSettings(config, log);
+  const { provider, settings, keyWarnings, envelope } = loadCliSettings(config);
   const unread = await describeUnreadFiles(settings);
   const warnings = [...settings.warnings, ...(unread === undefined ? [] : [unread])];
-  for (const warning of warnings) log.warning(warning);
-  const stores = await openStores(settings, provider, { log });
-  await checkStores(stores, settings.naming, log);
+  for (const warning of warnings) cliLog.warning(warning);
+  const stores = await openStores(settings, provider, { log: cliLog });
+  await checkStores(stores, settings.naming, cliLog);
   const side = { store: stores.objects, naming: settings.naming };
   const sample = await sampleKeys(side, envelope, { signal: new AbortController().signal });
   await closeStores(stores);
   const aboutObjects = describeSample(sample, provider.section, envelope);
-  for (const warning of aboutObjects) log.warning(warning);
+  for (const warning of aboutObjects) cliLog.warning(warning);
   const { lookedAt, plain } = sample;
   if (json === true) {
     const encryption =

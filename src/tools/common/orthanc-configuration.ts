@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { getNodeValue, type ParseError, parseTree, printParseErrorCode } from 'jsonc-parser';
+import type { RawSection } from '../../config/fields.ts';
 import { badConfig, errorCode, type StorageError } from '../../errors.ts';
 import { showName, showPath } from '../../text/secret.ts';
 
@@ -10,13 +11,12 @@ import { showName, showPath } from '../../text/secret.ts';
  *  comments, commas behind the last element, a byte order mark before it and anything behind it; `${NAME}` and `${NAME:-default}` in it
  *  are environment variables.
  *  @param warn is told what some Orthancs read and others refuse
- *  @returns the whole as JSON without comments
  *  @throws StorageError BAD_CONFIG */
 export function readOrthancConfiguration(
   path: string,
-  environment: NodeJS.ProcessEnv,
+  environment: NodeJS.ProcessEnv = process.env,
   warn: (warning: string) => void = () => undefined,
-): string {
+): RawSection {
   const merged = new Map<string, unknown>();
   for (const file of filesOf(path)) {
     for (const [key, value] of Object.entries(parseFile(file, environment, warn))) {
@@ -26,7 +26,7 @@ export function readOrthancConfiguration(
       merged.set(key, value);
     }
   }
-  return JSON.stringify(Object.fromEntries(merged));
+  return Object.fromEntries(merged);
 }
 
 /** Of a folder, the files that end with .json or .JSON, not those in its folders. A link that leads nowhere stops Orthanc. */

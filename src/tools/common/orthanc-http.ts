@@ -18,16 +18,14 @@ import {
 import { createOrthancApi, type OrthancApi } from '../../orthanc/api.ts';
 import type { OperationOptions } from '../../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
-import { createCliLogger } from './settings.ts';
+import { cliLog } from './settings.ts';
 
 export interface OrthancOptions {
   readonly config: string;
-  /** true: the one of the configuration, on this machine. */
-  readonly orthanc: OrthancAddress;
+  /** Without an address: the Orthanc of the configuration, on this machine. */
+  readonly orthanc?: URL | true;
   readonly orthancPasswordFile?: string;
 }
-
-export type OrthancAddress = URL | true;
 
 const PASSWORD_VARIABLE = 'ORTHANC_PASSWORD';
 const HTTP_PORT_DEFAULT = 8042;
@@ -92,8 +90,8 @@ export function connectToOrthanc(
   options: OrthancOptions,
   { signal }: Partial<OperationOptions> = {},
 ): OrthancApi {
-  const configuration = readConfiguration(options.config);
-  const url = options.orthanc === true ? localUrl(configuration) : options.orthanc;
+  const configuration = readOrthancConfiguration(options.config);
+  const url = options.orthanc instanceof URL ? options.orthanc : localUrl(configuration);
   const prefix = url.pathname.replace(/\/$/, '');
   const base = `${url.origin}${prefix}`;
   const login = findLogin(url, options, configuration);
@@ -162,7 +160,7 @@ function findLogin(
   // Unlike decodeURIComponent, it takes a "%" that stands for itself.
   const user = unescapePercent(url.username);
   if (url.password !== '') {
-    createCliLogger().warning(
+    cliLog.warning(
       `--orthanc holds a password, which everybody on this machine sees in the list of processes: leave it out of the URL, and write it into the environment variable ${PASSWORD_VARIABLE}, or into a file for --orthanc-password-file`,
     );
     const percent = url.password.includes('%') ? ', in which "%25" stands for "%"' : '';
@@ -209,11 +207,6 @@ function readPassword(file: string): string {
   const [first = ''] = text.split(/\r?\n/, 1);
   if (first !== '') return first;
   throw badConfig('--orthanc-password-file: its first line is empty');
-}
-
-function readConfiguration(path: string): RawSection {
-  const orthanc: unknown = JSON.parse(readOrthancConfiguration(path, process.env));
-  return isObject(orthanc) ? orthanc : {};
 }
 
 function localUrl(configuration: RawSection): URL {

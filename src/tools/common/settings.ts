@@ -20,31 +20,28 @@ const ENVIRONMENT: ConfigurationEnvironment = {
   environmentVariables: process.env,
 };
 
-export function createCliLogger(): Logger {
-  return createLogger((level, line) => {
-    if (level === 'error' || level === 'warning') tellLine(`${level}: ${line}`);
-  });
-}
+export const cliLog: Logger = createLogger((level, line) => {
+  if (level === 'error' || level === 'warning') tellLine(`${level}: ${line}`);
+});
 
 /** Reads configuration and keys. Warns about key files; `check` tells the settings' other warnings, which are about Orthanc's running.
  *  @throws StorageError BAD_CONFIG, also where there is no section of ours */
 export function loadCliSettings(
   configPath: string,
-  log: Logger,
 ): OpenedConfiguration & { readonly provider: ProviderSettings } {
   const warnings: string[] = [];
-  const json = readOrthancConfiguration(configPath, process.env, (warning) => {
-    warnings.push(warning);
-  });
+  const json = JSON.stringify(
+    readOrthancConfiguration(configPath, process.env, (warning) => warnings.push(warning)),
+  );
   const opened = openConfiguration(json, ENVIRONMENT);
-  for (const warning of opened.keyWarnings) log.warning(warning);
+  for (const warning of opened.keyWarnings) cliLog.warning(warning);
   const settings = { ...opened.settings, warnings: [...warnings, ...opened.settings.warnings] };
   return { ...opened, settings, provider: requireProvider(settings, configPath) };
 }
 
 /** Needs no key: the user may not be allowed to read one. @throws StorageError BAD_CONFIG */
 export function loadProvider(configPath: string): ProviderSettings {
-  const json = readOrthancConfiguration(configPath, process.env);
+  const json = JSON.stringify(readOrthancConfiguration(configPath));
   return requireProvider(loadConfiguration(json, ENVIRONMENT, PROVIDERS), configPath);
 }
 
@@ -59,5 +56,5 @@ const RETRIES = 3;
 /** Not tried: the first request tells what is wrong. */
 export async function openBucket(provider: ProviderSettings): Promise<ObjectStore> {
   const settings = withNetwork(provider, { maxRetries: RETRIES });
-  return await createStore(settings, { log: createCliLogger() });
+  return await createStore(settings, { log: cliLog });
 }

@@ -12,7 +12,6 @@ import {
   openCheckedObjects,
   openStores,
 } from '../../attachments/open-stores.ts';
-import { isObject } from '../../config/fields.ts';
 import { readFileSystem } from '../../config/orthanc.ts';
 import type { Report } from '../../config/problems.ts';
 import type {
@@ -26,7 +25,7 @@ import { badConfig } from '../../errors.ts';
 import { createFileSystemStore } from '../../providers/index.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
-import { createCliLogger, loadCliSettings } from './settings.ts';
+import { cliLog, loadCliSettings } from './settings.ts';
 
 export interface Sides {
   readonly provider: ProviderSettings;
@@ -44,12 +43,11 @@ export async function openSides(
   configPath: string,
   { withDisk = false }: { readonly withDisk?: boolean } = {},
 ): Promise<Sides> {
-  const log = createCliLogger();
-  const { provider, settings, envelope } = loadCliSettings(configPath, log);
+  const { provider, settings, envelope } = loadCliSettings(configPath);
   const { naming, hybrid } = settings;
   const folder = hybrid?.fileSystem ?? (withDisk ? readFolder(configPath) : undefined);
-  const stores = await openStores(settings, provider, { log });
-  await checkStores(stores, naming, log);
+  const stores = await openStores(settings, provider, { log: cliLog });
+  await checkStores(stores, naming, cliLog);
   const { objects } = stores;
   const files = stores.files ?? (folder && (await openFolder(folder, objects, naming)));
   const disk = files && folder && fileSide(files, folder, envelope);
@@ -79,9 +77,8 @@ async function openFolder(
 }
 
 export async function openBucketSide(configPath: string): Promise<Side> {
-  const log = createCliLogger();
-  const { provider, settings, envelope } = loadCliSettings(configPath, log);
-  const store = await openCheckedObjects(settings, provider, { log });
+  const { provider, settings, envelope } = loadCliSettings(configPath);
+  const store = await openCheckedObjects(settings, provider, { log: cliLog });
   return bucketSide(store, provider, settings.naming, envelope);
 }
 
@@ -110,12 +107,11 @@ export async function openBucketAndFiles(
   configPath: string,
   { writesFiles }: { readonly writesFiles: boolean },
 ): Promise<{ readonly bucket: Side; readonly files: Side }> {
-  const log = createCliLogger();
-  const { provider, settings, envelope } = loadCliSettings(configPath, log);
+  const { provider, settings, envelope } = loadCliSettings(configPath);
   const folder = readFolder(configPath);
   refuseRootForOthers(folder);
   const isForOrthancAlone = writesFiles && settings.hybrid === undefined;
-  const objects = await openCheckedObjects(settings, provider, { log });
+  const objects = await openCheckedObjects(settings, provider, { log: cliLog });
   const files = await openFolder(folder, objects, settings.naming);
   const bucket = bucketSide(objects, provider, settings.naming, envelope);
   const forPlugin = fileSide(files, folder, envelope);
@@ -125,9 +121,8 @@ export async function openBucketAndFiles(
 }
 
 function readFolder(configPath: string): FileSystemSettings {
-  const orthanc: unknown = JSON.parse(readOrthancConfiguration(configPath, process.env));
   const report: Report = { problems: [], warnings: [], notes: [] };
-  const folder = isObject(orthanc) ? readFileSystem(orthanc, report) : undefined;
+  const folder = readFileSystem(readOrthancConfiguration(configPath), report);
   if (folder === undefined) throw badConfig(report.problems);
   return folder;
 }

@@ -42,8 +42,7 @@ const UINT32_MAX = 0xffff_ffff;
 /** @param file of the key that is about to be made
  *  @throws StorageError BAD_CONFIG where the configuration does not tell which ids are taken */
 export function planRotation(configPath: string, file: string): Rotation {
-  const orthanc: unknown = JSON.parse(readOrthancConfiguration(configPath, process.env));
-  const configuration = isObject(orthanc) ? orthanc : {};
+  const configuration = readOrthancConfiguration(configPath);
   const { setting, raw } = encryptionIn(configuration, configPath);
   const path = resolve(file);
   const master =

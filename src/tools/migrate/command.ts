@@ -26,8 +26,7 @@ import { openJournal } from './journal.ts';
 import { type MigrateCounts, migrate } from './migrate.ts';
 import { needsTypes } from './source.ts';
 
-interface Options extends Partial<OrthancOptions> {
-  readonly config: string;
+interface Options extends OrthancOptions {
   readonly fromConfig?: string;
   readonly to: 'bucket' | 'file-system';
   readonly journal?: string;
@@ -65,16 +64,11 @@ export function migrateCommand(): Command {
       '--journal <file>',
       'notes each copied file, so that a later run does not read it again',
     )
-    .addOption(
-      new Option('--parallel <number>', 'copies so many files at once')
-        .argParser(parallelNumber)
-        .default(PARALLEL_DEFAULT),
-    )
-    .addOption(
-      new Option(
-        '--bandwidth <MB/s>',
-        'copies or compares at most so many MB (of 1,048,576 bytes) a second, on average: each file goes as fast as it can, then the next one waits',
-      ).argParser(decimalNumber(BANDWIDTH_MIN)),
+    .option('--parallel <number>', 'copies so many files at once', parallelNumber, PARALLEL_DEFAULT)
+    .option(
+      '--bandwidth <MB/s>',
+      'copies or compares at most so many MB (of 1,048,576 bytes) a second, on average: each file goes as fast as it can, then the next one waits',
+      decimalNumber(BANDWIDTH_MIN),
     )
     .addOption(new Option('--read-back', 'ignored: each copy is read back in any case').hideHelp())
     .option('--dry-run', 'writes nothing, and shows what would be copied')
@@ -208,14 +202,13 @@ async function readIndex(
   options: Options,
   { from, to }: Route,
 ): Promise<IndexedContents | undefined> {
-  const { orthanc } = options;
-  if (orthanc === undefined) {
+  if (options.orthanc === undefined) {
     if (!needsTypes({ from, to })) return undefined;
     throw badConfig(
       'flat names and encryption depend on the types of the files, which only Orthanc knows: say --orthanc, alone for the one of this configuration on this machine, or with its address',
     );
   }
-  return await readIndexedContents(connectToOrthanc({ ...options, orthanc }));
+  return await readIndexedContents(connectToOrthanc(options));
 }
 
 /** Some unknown files are usual: orphans, and what was stored since. An index that knows none is another Orthanc's. */

@@ -5,7 +5,6 @@ import { Command, Option } from 'commander';
 import { checkStores, closeStores, openStores } from '../../attachments/open-stores.ts';
 import type { EncryptionFormat } from '../../encryption/sizes.ts';
 import { badConfig } from '../../errors.ts';
-import type { Logger } from '../../log.ts';
 import { openSpool } from '../common/files.ts';
 import { readIndexedContents } from '../common/indexed-contents.ts';
 import { abortWhenInterrupted } from '../common/interruption.ts';
@@ -18,14 +17,13 @@ import {
   orthancPasswordFileOption,
 } from '../common/orthanc-http.ts';
 import { printJson, printLine, tellLine } from '../common/output.ts';
-import { createCliLogger, loadCliSettings } from '../common/settings.ts';
+import { cliLog, loadCliSettings } from '../common/settings.ts';
 import { bucketNameOf } from '../common/sides.ts';
 import { openRekeyProgress, type RekeyProgressLine } from './progress.ts';
 import { countSealedFiles, type RekeyOutcome, rekey } from './rekey.ts';
 import { openRekeyState, type RekeyState } from './state.ts';
 
-interface Options extends Partial<OrthancOptions> {
-  readonly config: string;
+interface Options extends OrthancOptions {
   readonly from?: number;
   readonly to?: EncryptionFormat;
   readonly concurrency: number;
@@ -46,11 +44,10 @@ export function rekeyCommand(): Command {
       'Encrypts objects in the bucket anew. Objects under earlier master keys get the present one, each with a new key of its own.',
     )
     .addOption(configOption())
-    .addOption(
-      new Option(
-        '--from <id>',
-        'only objects under this key id; without it, all that are not under the master key',
-      ).argParser(wholeNumber(0, UINT32_MAX)),
+    .option(
+      '--from <id>',
+      'only objects under this key id; without it, all that are not under the master key',
+      wholeNumber(0, UINT32_MAX),
     )
     .addOption(
       new Option(
@@ -64,11 +61,7 @@ export function rekeyCommand(): Command {
       ),
     )
     .addOption(orthancPasswordFileOption())
-    .addOption(
-      new Option('--concurrency <n>', 'so many objects at once')
-        .argParser(parallelNumber)
-        .default(CONCURRENCY_DEFAULT),
-    )
+    .option('--concurrency <n>', 'so many objects at once', parallelNumber, CONCURRENCY_DEFAULT)
     .option('--state <file>', 'notes how far the run has come; a later run goes on there')
     .option('--dry-run', 'reads headers only, and shows what would be done')
     .option('--json', 'prints the result as JSON')
@@ -102,8 +95,7 @@ Ctrl-C.`,
 }
 
 async function run(options: Options): Promise<void> {
-  const log = createCliLogger();
-  const { provider, settings, envelope, masterKeyId } = openKeys(options, log);
+  const { provider, settings, envelope, masterKeyId } = openKeys(options);
   const { naming } = settings;
   const isDryRun = options.dryRun === true;
   // Fails before the first object.
@@ -115,13 +107,12 @@ async function run(options: Options): Promise<void> {
     to: options.to,
     master: masterKeyId,
   });
-  const { orthanc } = options;
   const index =
-    orthanc === undefined
+    options.orthanc === undefined
       ? undefined
-      : await readIndexedContents(connectToOrthanc({ ...options, orthanc }));
-  const stores = await openStores(settings, provider, { log });
-  await checkStores(stores, naming, log);
+      : await readIndexedContents(connectToOrthanc(options));
+  const stores = await openStores(settings, provider, { log: cliLog });
+  await checkStores(stores, naming, cliLog);
   const { objects: store, files } = stores;
   const interruption = abortWhenInterrupted();
   const { signal } = interruption;
@@ -158,7 +149,7 @@ async function run(options: Options): Promise<void> {
         progress?.add(object);
       },
       onUnconditional: () => {
-        log.warning(
+        cliLog.warning(
           'The server does not heed conditions of a write (If-Match): an object that Orthanc removes in the moment in which it is written anew comes back. Afterwards, verify finds those',
         );
       },
@@ -182,8 +173,8 @@ async function run(options: Options): Promise<void> {
 }
 
 /** @throws StorageError BAD_CONFIG, also for options that make no sense with this configuration */
-function openKeys(options: Options, log: Logger) {
-  const { provider, settings, envelope } = loadCliSettings(options.config, log);
+function openKeys(options: Options) {
+  const { provider, settings, envelope } = loadCliSettings(options.config);
   const masterKeyId = envelope?.masterKeyId;
   if (envelope === undefined || masterKeyId === undefined) {
     throw badConfig(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import type { ProviderSettings } from '../../config/settings.ts';
 import { badConfig } from '../../errors.ts';
 import { field, type OrthancApi } from '../../orthanc/api.ts';
@@ -76,28 +76,23 @@ export function verifyCommand(): Command {
       '--identify',
       "reads orphans that are DICOM files, and shows Orthanc's ids of their instance, series and study",
     )
-    .addOption(
-      new Option(
-        '--min-age-hours <hours>',
-        'younger objects do not count as orphans: Orthanc may be about to index them',
-      )
-        .argParser(decimalNumber(1))
-        .default(MIN_AGE_HOURS),
+    .option(
+      '--min-age-hours <hours>',
+      'younger objects do not count as orphans: Orthanc may be about to index them',
+      decimalNumber(1),
+      MIN_AGE_HOURS,
     )
     .option(
       '--delete-orphans <report>',
       'writes into this file which orphans it would delete; with --confirm it deletes those in the file',
     )
-    .addOption(
-      new Option('--max <number>', 'deletes at most so many orphans')
-        .argParser(wholeNumber(1))
-        .default(DELETE_MAX),
-    )
+    .option('--max <number>', 'deletes at most so many orphans', wholeNumber(1), DELETE_MAX)
     .option('--confirm', 'really deletes, by the report of an earlier run with --delete-orphans')
-    .addOption(
-      new Option('--parallel <number>', 'reads so many contents at once, with --deep')
-        .argParser(parallelNumber)
-        .default(PARALLEL_DEFAULT),
+    .option(
+      '--parallel <number>',
+      'reads so many contents at once, with --deep',
+      parallelNumber,
+      PARALLEL_DEFAULT,
     )
     .option('--json', 'prints findings and the result as JSON, one object per line')
     .addHelpText(

@@ -19,8 +19,7 @@ afterEach(() => {
 const write = (name: string, text: string) => {
   writeFileSync(join(folder, name), text);
 };
-const read = (environment = {}) =>
-  JSON.parse(readOrthancConfiguration(folder, environment)) as unknown;
+const read = (environment = {}) => readOrthancConfiguration(folder, environment);
 
 // Each of them has been tried with Orthanc 1.12.7, which starts.
 describe('what Orthanc reads is read', () => {
