@@ -309,8 +309,8 @@ export function attempt<T>(path: string, what: 'read' | 'written', work: () => T
   }
 }
 
-/** @returns undefined for a torn line, or one that is no JSON */
-export function parseJsonLine(line: string): unknown {
+/** @returns undefined for what is no JSON, such as half a line */
+export function parseJson(line: string): unknown {
   try {
     return JSON.parse(line);
   } catch {

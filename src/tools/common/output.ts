@@ -29,10 +29,6 @@ export function tellError(message: SafeText): void {
   process.stderr.write(`${message}\n`);
 }
 
-export function isTerminal(): boolean {
-  return process.stderr.isTTY === true;
-}
-
 /** Ends the process when nobody reads what it prints. */
 export function endWithReader(exitCode: number): void {
   for (const stream of [process.stdout, process.stderr]) {
@@ -51,22 +47,22 @@ const INTERVAL_MS = 200;
 
 /** How far a command is, on a terminal. Prints nothing where standard error is a file or a pipe. */
 export class ProgressLine {
-  readonly #isShown: boolean;
+  readonly isShown: boolean;
   #nextMs = 0;
 
-  constructor(isShown = isTerminal()) {
-    this.#isShown = isShown;
+  constructor(isWanted: boolean) {
+    this.isShown = isWanted && process.stderr.isTTY === true;
   }
 
   show(text: () => string): void {
-    if (!this.#isShown || performance.now() < this.#nextMs) return;
+    if (!this.isShown || performance.now() < this.#nextMs) return;
     this.#nextMs = performance.now() + INTERVAL_MS;
     const width = (process.stderr.columns ?? 80) - 1;
     process.stderr.write(`${CLEAR}${safeLine(text()).slice(0, width)}`);
   }
 
   clear(): void {
-    if (this.#isShown) process.stderr.write(CLEAR);
+    if (this.isShown) process.stderr.write(CLEAR);
   }
 }
 

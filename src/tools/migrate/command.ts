@@ -13,14 +13,7 @@ import {
   orthancOption,
   orthancPasswordFileOption,
 } from '../common/orthanc-http.ts';
-import {
-  formatBar,
-  isTerminal,
-  ProgressLine,
-  printJson,
-  printLine,
-  tellLine,
-} from '../common/output.ts';
+import { formatBar, ProgressLine, printJson, printLine, tellLine } from '../common/output.ts';
 import { openBucketAndFiles, openBucketSide, type Side } from '../common/sides.ts';
 import { openJournal } from './journal.ts';
 import { type MigrateCounts, migrate } from './migrate.ts';
@@ -119,7 +112,7 @@ async function run(options: Options, command: Command): Promise<void> {
 async function copyAll(options: Options, route: Route): Promise<void> {
   const { from, to } = route;
   const isJson = options.json === true;
-  const progress = new ProgressLine(!isJson && isTerminal());
+  const progress = new ProgressLine(!isJson);
   const failures: { readonly key: string; readonly reason: string }[] = [];
   let shown = 0;
   const journal = openJournal(options.dryRun === true ? undefined : options.journal, to);

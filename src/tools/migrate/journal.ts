@@ -5,7 +5,7 @@ import { StringDecoder } from 'node:string_decoder';
 import { parseKey } from '../../attachments/naming.ts';
 import { badConfig } from '../../errors.ts';
 import { field } from '../../orthanc/api.ts';
-import { attempt, openOwnFile, parseJsonLine } from '../common/files.ts';
+import { attempt, openOwnFile, parseJson } from '../common/files.ts';
 import type { Side } from '../common/sides.ts';
 import { UuidTable } from '../common/uuid-table.ts';
 
@@ -72,7 +72,7 @@ export function openJournal(
 }
 
 function requirePlace(path: string, line: string, name: string): void {
-  const head = parseJsonLine(line);
+  const head = parseJson(line);
   if (field(head, 'journal') !== MARK) {
     throw badConfig(
       `${path}: is no journal, or one of an earlier version, which does not tell the bucket that it is of; name another file: what is copied already is then read and compared once`,

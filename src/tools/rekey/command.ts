@@ -16,11 +16,11 @@ import {
   orthancOption,
   orthancPasswordFileOption,
 } from '../common/orthanc-http.ts';
-import { printJson, printLine, tellLine } from '../common/output.ts';
+import { ProgressLine, printJson, printLine, tellLine } from '../common/output.ts';
 import { cliLog, loadCliSettings } from '../common/settings.ts';
 import { bucketNameOf } from '../common/sides.ts';
-import { openRekeyProgress, type RekeyProgressLine } from './progress.ts';
-import { countSealedFiles, type RekeyOutcome, rekey } from './rekey.ts';
+import { startRekeyProgress } from './progress.ts';
+import { countEncryptedFiles, type RekeyOutcome, rekey } from './rekey.ts';
 import { openRekeyState, type RekeyState } from './state.ts';
 
 interface Options extends OrthancOptions {
@@ -127,10 +127,10 @@ async function run(options: Options): Promise<void> {
   // Where Ctrl-C comes twice.
   process.once('exit', save);
   const saving = setInterval(save, SAVE_INTERVAL_MS);
-  let progress: RekeyProgressLine | undefined;
+  const progress = new ProgressLine(true);
   let filesLeft = 0;
   try {
-    progress = await openRekeyProgress({ store, naming }, state, signal);
+    const showProgress = await startRekeyProgress(progress, { store, naming }, state, signal);
     await rekey({
       store,
       naming,
@@ -146,7 +146,7 @@ async function run(options: Options): Promise<void> {
       isDone: state.beginListing(),
       onObject: (object) => {
         state.add(object);
-        progress?.add(object);
+        showProgress(object);
       },
       onUnconditional: () => {
         cliLog.warning(
@@ -159,12 +159,12 @@ async function run(options: Options): Promise<void> {
     const isLeft = (keyId: number) =>
       options.from === undefined ? keyId !== masterKeyId : keyId === options.from;
     if (files !== undefined)
-      filesLeft = await countSealedFiles(files, envelope, isLeft, { signal });
+      filesLeft = await countEncryptedFiles(files, envelope, isLeft, { signal });
   } catch (error) {
     save();
     throw error;
   } finally {
-    progress?.clear();
+    progress.clear();
     clearInterval(saving);
     process.removeListener('exit', save);
     await closeStores(stores);
@@ -209,8 +209,7 @@ function report(state: RekeyState, filesLeft: number, options: Options): void {
   if (counts.failed + filesLeft > 0) process.exitCode = 1;
   const isDryRun = options.dryRun === true;
   if (options.json === true) {
-    const result = { dryRun: isDryRun, ...counts, bytes, filesLeft, failures };
-    printJson(result);
+    printJson({ dryRun: isDryRun, ...counts, bytes, filesLeft, failures });
     return;
   }
   for (const [outcome, label] of Object.entries(LABELS)) {

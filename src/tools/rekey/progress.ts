@@ -1,46 +1,36 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { folderOf } from '../../attachments/naming.ts';
-import { formatBar, isTerminal, ProgressLine } from '../common/output.ts';
+import { formatBar, type ProgressLine } from '../common/output.ts';
 import type { Side } from '../common/sides.ts';
 import type { RekeyedObject } from './rekey.ts';
 import type { RekeyState } from './state.ts';
 
-export interface RekeyProgressLine {
-  add(object: RekeyedObject): void;
-  clear(): void;
-}
-
 /** Lists first, for a terminal and for a run that goes on: to count, and to see whether the server lists in order; else nothing can be
- *  skipped. A listing costs one request for a thousand objects. */
-export async function openRekeyProgress(
+ *  skipped. A listing costs one request for a thousand objects.
+ *  @returns shows how far the run is, to be called for each object */
+export async function startRekeyProgress(
+  line: ProgressLine,
   { store, naming }: Pick<Side, 'store' | 'naming'>,
   state: RekeyState,
   signal: AbortSignal,
-): Promise<RekeyProgressLine> {
-  const isShown = isTerminal();
+): Promise<(object: RekeyedObject) => void> {
   let total = 0;
-  if (isShown || state.progress().doneUpTo !== undefined) {
+  if (line.isShown || state.progress().doneUpTo !== undefined) {
     const isDone = state.beginListing();
     for await (const { key } of store.list(folderOf(naming), { signal })) {
       if (!isDone(key)) total += 1;
     }
   }
-  const line = new ProgressLine(isShown);
   const startedMs = performance.now();
   let count = 0;
   let bytes = 0;
-  return {
-    add({ outcome, sizeBytes }) {
-      count += 1;
-      if (outcome === 'rekeyed') bytes += sizeBytes;
-      line.show(() =>
-        describeRekeyProgress({ count, total, bytes }, (performance.now() - startedMs) / 1000),
-      );
-    },
-    clear: () => {
-      line.clear();
-    },
+  return ({ outcome, sizeBytes }) => {
+    count += 1;
+    if (outcome === 'rekeyed') bytes += sizeBytes;
+    line.show(() =>
+      describeRekeyProgress({ count, total, bytes }, (performance.now() - startedMs) / 1000),
+    );
   };
 }
 

@@ -80,9 +80,13 @@ export async function rekey(deps: RekeyDependencies): Promise<void> {
   const { store, naming, plan, isDone, onObject, onUnconditional, signal } = deps;
   const underWay: Promise<RekeyedObject>[] = [];
   const placeFailures = new PlaceFailures();
-  const isConditional = createConditionCheck(store, folderOf(naming), onUnconditional);
+  const isConditional = once(async () => {
+    const isHeeded = await heedsVersions(store, folderOf(naming), signal);
+    if (!isHeeded) onUnconditional();
+    return isHeeded;
+  });
 
-  const tellOldest = async () => {
+  const reportOldest = async () => {
     const object = await underWay.shift();
     if (signal.aborted) throw abortReason(signal);
     if (object === undefined) return;
@@ -96,9 +100,9 @@ export async function rekey(deps: RekeyDependencies): Promise<void> {
     for await (const info of store.list(folderOf(naming), { signal })) {
       if (isDone(info.key)) continue;
       underWay.push(rekeyOne(deps, info, isConditional));
-      if (underWay.length >= plan.concurrency) await tellOldest();
+      if (underWay.length >= plan.concurrency) await reportOldest();
     }
-    while (underWay.length > 0) await tellOldest();
+    while (underWay.length > 0) await reportOldest();
   } finally {
     // They remove what they have begun. The store is closed next.
     await Promise.all(underWay);
@@ -108,26 +112,10 @@ export async function rekey(deps: RekeyDependencies): Promise<void> {
 async function rekeyOne(
   deps: RekeyDependencies,
   { key, sizeBytes }: ObjectInfo,
-  isConditional: (signal: AbortSignal) => Promise<boolean>,
+  isConditional: () => Promise<boolean>,
 ): Promise<RekeyedObject> {
-  const { store, naming, plan, envelope, signal } = deps;
   try {
-    const parsed = parseKey(key, naming);
-    if (parsed === undefined || parsed.encrypted === false) {
-      return { key, sizeBytes, outcome: 'foreign' };
-    }
-    const head = await readHead(store, key, { signal });
-    // Where the name does not tell, a plain content may begin like an encrypted object.
-    const isPlain = parsed.encrypted === undefined && !envelope.looksEncrypted(head);
-    const description = isPlain ? undefined : describeEncryption(head.bytes, head.totalBytes);
-    if (description === undefined) return notEncrypted(key, sizeBytes, parsed);
-    if (!isWanted(plan, description, envelope.masterKeyId)) {
-      return { key, sizeBytes, outcome: 'kept' };
-    }
-    const identity = identityOf(deps, key, parsed, description);
-    if (!plan.isDryRun)
-      await replace(deps, key, description, identity, await isConditional(signal));
-    return { key, sizeBytes, outcome: 'rekeyed' };
+    return { key, sizeBytes, outcome: await rekeyIfWanted(deps, key, isConditional) };
   } catch (error) {
     const failure = toStorageError(error);
     if (failure.code === 'NOT_FOUND') return { key, sizeBytes, outcome: 'gone' };
@@ -135,11 +123,27 @@ async function rekeyOne(
   }
 }
 
-function notEncrypted(key: string, sizeBytes: number, parsed: ParsedKey): RekeyedObject {
-  // Where the name does not tell, it is a plain object.
-  if (parsed.encrypted === undefined) return { key, sizeBytes, outcome: 'foreign' };
-  const reason = `"${key}": its name says that it is encrypted, and it is not`;
-  return { key, sizeBytes, outcome: 'failed', failure: new StorageError('INTEGRITY', reason) };
+async function rekeyIfWanted(
+  deps: RekeyDependencies,
+  key: string,
+  isConditional: () => Promise<boolean>,
+): Promise<'foreign' | 'kept' | 'rekeyed'> {
+  const { store, naming, plan, envelope, signal } = deps;
+  const parsed = parseKey(key, naming);
+  if (parsed === undefined || parsed.encrypted === false) return 'foreign';
+  const head = await readHead(store, key, { signal });
+  // Where the name does not tell, a plain content may begin like an encrypted object.
+  if (parsed.encrypted === undefined && !envelope.looksEncrypted(head)) return 'foreign';
+  const description = describeEncryption(head.bytes, head.totalBytes);
+  if (description === undefined) {
+    if (parsed.encrypted === undefined) return 'foreign';
+    const reason = `"${key}": its name says that it is encrypted, and it is not`;
+    throw new StorageError('INTEGRITY', reason);
+  }
+  if (!isWanted(plan, description, envelope.masterKeyId)) return 'kept';
+  const identity = identityOf(deps, key, parsed, description);
+  if (!plan.isDryRun) await replace(deps, key, description, identity, await isConditional());
+  return 'rekeyed';
 }
 
 function isWanted(
@@ -286,7 +290,7 @@ async function digestOf(
 const AT_ONCE = 16;
 
 /** How many files on the disk are encrypted (docs/formats.md) under keys that `isCounted` says yes to. */
-export async function countSealedFiles(
+export async function countEncryptedFiles(
   files: ObjectStore,
   envelope: Pick<Envelope, 'looksEncrypted'>,
   isCounted: (keyId: number) => boolean,
@@ -306,20 +310,8 @@ export async function countSealedFiles(
   return count;
 }
 
-/** Asks the server once whether it heeds `onlyIfVersion`. Some S3 servers ignore it.
+/** Whether the server heeds `onlyIfVersion`. Some S3 servers ignore it.
  *  @param folder for a probe object, which is removed again */
-function createConditionCheck(
-  store: Pick<ObjectStore, 'put' | 'head' | 'delete'>,
-  folder: string,
-  onUnconditional: () => void,
-): (signal: AbortSignal) => Promise<boolean> {
-  return once(async (signal: AbortSignal) => {
-    const isHeeded = await heedsVersions(store, folder, signal);
-    if (!isHeeded) onUnconditional();
-    return isHeeded;
-  });
-}
-
 async function heedsVersions(
   store: Pick<ObjectStore, 'put' | 'head' | 'delete'>,
   folder: string,

@@ -3,7 +3,7 @@
 
 import { rmSync } from 'node:fs';
 import { badConfig } from '../../errors.ts';
-import { readOwnFile, requireWritable, writeOwnFile } from '../common/files.ts';
+import { parseJson, readOwnFile, requireWritable, writeOwnFile } from '../common/files.ts';
 import type { RekeyedObject, RekeyOutcome } from './rekey.ts';
 
 export interface RekeyProgress {
@@ -14,16 +14,7 @@ export interface RekeyProgress {
   readonly failures: Readonly<Record<string, string>>;
 }
 
-export interface RekeyState {
-  /** @returns whether a key need not be looked at again; to be called with each key of a listing, in its order */
-  beginListing(): (key: string) => boolean;
-  add(object: RekeyedObject): void;
-  progress(): RekeyProgress;
-  /** @throws StorageError BAD_CONFIG where it cannot be written */
-  save(): void;
-  /** To be called at the end of the bucket. Keeps the state only if objects failed. */
-  finish(): void;
-}
+export type RekeyState = ReturnType<typeof openRekeyState>;
 
 /** From 2 on, the task names the bucket. */
 const VERSION = 2;
@@ -37,7 +28,7 @@ const NONE: RekeyProgress = {
 /** @param path undefined: nothing is kept
  *  @param task tells this run from others: a state of another task is refused
  *  @throws StorageError BAD_CONFIG, also where it cannot be written later */
-export function openRekeyState(path: string | undefined, task: object): RekeyState {
+export function openRekeyState(path: string | undefined, task: object) {
   const found = path === undefined ? NONE : read(path, JSON.stringify(task));
   const counts = { ...found.counts, failed: 0 };
   const retried = new Set(Object.keys(found.failures));
@@ -54,12 +45,14 @@ export function openRekeyState(path: string | undefined, task: object): RekeySta
     doneUpTo = undefined;
   }
 
-  function compare(a: string, b: string): number {
-    return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  function progress(): RekeyProgress {
+    return { doneUpTo, counts, bytes, failures };
   }
 
-  const state: RekeyState = {
-    beginListing() {
+  const state = {
+    progress,
+    /** @returns whether a key need not be looked at again; to be called with each key of a listing, in its order */
+    beginListing(): (key: string) => boolean {
       let last: string | undefined;
       return (key) => {
         if (last !== undefined && compare(key, last) < 0) noteDisorder();
@@ -67,7 +60,7 @@ export function openRekeyState(path: string | undefined, task: object): RekeySta
         return position !== undefined && compare(key, position) <= 0 && !retried.has(key);
       };
     },
-    add({ key, sizeBytes, outcome, failure }) {
+    add({ key, sizeBytes, outcome, failure }: RekeyedObject): void {
       counts[outcome] += 1;
       if (outcome === 'rekeyed') bytes += sizeBytes;
       if (failure !== undefined) failures[key] = failure.message;
@@ -75,16 +68,17 @@ export function openRekeyState(path: string | undefined, task: object): RekeySta
       if (doneUpTo !== undefined && compare(key, doneUpTo) < 0) noteDisorder();
       if (isOrdered) doneUpTo = key;
     },
-    progress: () => ({ doneUpTo, counts, bytes, failures }),
-    save() {
+    /** @throws StorageError BAD_CONFIG where it cannot be written */
+    save(): void {
       if (path === undefined) return;
       // Failures that were not yet tried again are still failures.
       const untried = Object.fromEntries([...retried].map((key) => [key, found.failures[key]]));
-      const progress = { ...state.progress(), failures: { ...untried, ...failures } };
-      const text = JSON.stringify({ version: VERSION, task, progress }, undefined, 1);
+      const saved = { ...progress(), failures: { ...untried, ...failures } };
+      const text = JSON.stringify({ version: VERSION, task, progress: saved }, undefined, 1);
       writeOwnFile(path, `${text}\n`);
     },
-    finish() {
+    /** To be called at the end of the bucket. Keeps the state only if objects failed. */
+    finish(): void {
       if (counts.failed > 0) state.save();
       else if (path !== undefined) rmSync(path, { force: true });
     },
@@ -92,11 +86,18 @@ export function openRekeyState(path: string | undefined, task: object): RekeySta
   return state;
 }
 
+function compare(a: string, b: string): number {
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
+
 function read(path: string, task: string): RekeyProgress {
   requireWritable(path);
   const text = readOwnFile(path);
   if (text === undefined) return NONE;
-  const state = parse(text);
+  const state = parseJson(text) as
+    | { version?: number; task?: object; progress?: Partial<RekeyProgress> }
+    | null
+    | undefined;
   if (state?.version === 1) {
     throw badConfig(
       `${path}: is of an earlier version of rekey, which did not note the bucket that it is of; remove it and begin anew: what is encrypted anew already is left as it is`,
@@ -108,14 +109,4 @@ function read(path: string, task: string): RekeyProgress {
     );
   }
   return { ...NONE, ...state.progress };
-}
-
-function parse(text: string) {
-  try {
-    const state: { version?: number; task?: object; progress?: Partial<RekeyProgress> } | null =
-      JSON.parse(text);
-    return state;
-  } catch {
-    return undefined;
-  }
 }

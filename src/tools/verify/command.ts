@@ -14,14 +14,7 @@ import {
   orthancOption,
   orthancPasswordFileOption,
 } from '../common/orthanc-http.ts';
-import {
-  formatBar,
-  isTerminal,
-  ProgressLine,
-  printJson,
-  printLine,
-  tellLine,
-} from '../common/output.ts';
+import { formatBar, ProgressLine, printJson, printLine, tellLine } from '../common/output.ts';
 import { openSides } from '../common/sides.ts';
 import {
   describeCounts,
@@ -144,7 +137,7 @@ async function run(options: Options, command: Command): Promise<void> {
   const api = connectToOrthanc(options, { signal });
   const sides = await openSides(options.config, { withDisk: options.disk === true });
   const { bucket, files, disk } = sides;
-  const progress = new ProgressLine(!isJson && isTerminal());
+  const progress = new ProgressLine(!isJson);
   const orphans: Orphan[] = [];
   let hasAlarm = false;
   try {

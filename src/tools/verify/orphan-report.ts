@@ -3,7 +3,7 @@
 
 import { badConfig } from '../../errors.ts';
 import { field } from '../../orthanc/api.ts';
-import { parseJsonLine, readOwnFile, writeOwnFile } from '../common/files.ts';
+import { parseJson, readOwnFile, writeOwnFile } from '../common/files.ts';
 import type { Orphan } from './findings.ts';
 
 const MARK = 'orphans of verify --delete-orphans';
@@ -19,7 +19,7 @@ export function readOrphanReport(
 ): ((orphan: Orphan) => boolean) | string {
   const text = readOwnFile(path);
   if (text === undefined) return 'there was no dry run yet';
-  const [first, ...lines] = text.trimEnd().split('\n').map(parseJsonLine);
+  const [first, ...lines] = text.trimEnd().split('\n').map(parseJson);
   if (field(first, 'report') !== MARK) {
     throw badConfig(`${path}: is no report of --delete-orphans; give the name of another file`);
   }

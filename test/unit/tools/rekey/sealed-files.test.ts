@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { createEnvelope } from '../../../../src/encryption/envelope.ts';
-import { countSealedFiles } from '../../../../src/tools/rekey/rekey.ts';
+import { countEncryptedFiles } from '../../../../src/tools/rekey/rekey.ts';
 import { createAes } from '../../../support/aes.ts';
 import { never } from '../../../support/bodies.ts';
 import { createMemoryStore, encrypt, testKeyring } from '../../encryption/support.ts';
@@ -27,7 +27,7 @@ test('counts what is encrypted by the keys asked for, and nothing else', async (
   files.objects.set('not of Orthanc', sealed);
   const signal = never();
   const count = (isCounted: (keyId: number) => boolean) =>
-    countSealedFiles(files, envelope, isCounted, { signal });
+    countEncryptedFiles(files, envelope, isCounted, { signal });
   expect(await count((keyId) => keyId !== 2)).toBe(1);
   expect(await count((keyId) => keyId === 2)).toBe(1);
   expect(await count((keyId) => keyId === 3)).toBe(0);
@@ -37,7 +37,7 @@ test('a file that goes meanwhile is none; a disk that fails is told', async () =
   const files = createMemoryStore();
   files.objects.set(keyOf(1), await encrypt('A1', Buffer.alloc(1)));
   const count = () =>
-    countSealedFiles({ ...files, get }, envelope, () => true, { signal: never() });
+    countEncryptedFiles({ ...files, get }, envelope, () => true, { signal: never() });
   let get: typeof files.get = async (key, range, sink, options) => {
     files.objects.delete(key);
     await files.get(key, range, sink, options);
