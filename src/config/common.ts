@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What every provider's section may hold.
+// The settings that all providers' sections share.
 
 import * as z from 'zod/mini';
 import { showName } from '../text/secret.ts';
@@ -17,7 +17,7 @@ const SECONDS_PER_DAY = 86_400;
 
 export interface CommonSettings {
   readonly common: Pick<PluginSettings, 'naming' | 'lanes' | 'requestTimeoutMs' | 'startTimeoutMs'>;
-  /** Of hybrid storage; undefined: there is none. */
+  /** undefined: no hybrid storage. */
   readonly writeTo: HybridSettings['writeTo'] | undefined;
 }
 
@@ -79,7 +79,7 @@ export function commonFields() {
   };
 }
 
-// Object keys may have 1,024 bytes with all three providers; the longest name behind RootPath has 51.
+// All three providers allow keys of 1,024 bytes. The longest name below RootPath has 51.
 const ROOT_PATH_MAX_BYTES = 900;
 
 function rootPathSchema() {
@@ -95,7 +95,7 @@ function rootPathSchema() {
     }
     return undefined;
   };
-  // One slash only, so that "a//" still names what it does in the C++ plugins.
+  // Removes one slash only: "a//" is another folder in the C++ plugins too.
   return z.pipe(
     exactTextSchema(withoutSecret(rule)),
     z.transform((value: string) => value.replace(/\/$/, '')),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Makes docs/configuration.md and docs/configuration.schema.json of the schemas, for scripts/generate-docs.mjs. The plugin does not contain it.
+// Makes docs/configuration.md and docs/configuration.schema.json from the schemas. Only scripts/generate-docs.mjs uses it.
 
 import * as z from 'zod/mini';
 import { commonFields } from './common.ts';
@@ -10,7 +10,7 @@ import { type ProviderSection, sectionNames, sectionSchema } from './sections.ts
 type Shape = Readonly<Record<string, z.core.$ZodType>>;
 type JsonSchema = z.core.JSONSchema.BaseSchema;
 
-/** A JSON Schema of our sections in Orthanc's configuration file. Editors complete and check by it. */
+/** For editors, which complete and check Orthanc's configuration file by it. */
 export function renderJsonSchema(providers: readonly ProviderSection[]): string {
   const properties = providers.map((provider) => {
     const { $schema: _, ...json } = toJsonSchema(sectionSchema(provider));
@@ -26,7 +26,6 @@ export function renderJsonSchema(providers: readonly ProviderSection[]): string 
   return `${JSON.stringify(document, null, 2)}\n`;
 }
 
-/** The page that users read. */
 export function renderMarkdown(providers: readonly ProviderSection[]): string {
   return [
     introduction(providers),
@@ -70,7 +69,6 @@ function table(shape: Shape): string {
 
 function docOf(key: string, field: z.core.$ZodType): SettingDoc {
   const doc = settingDocs.get(field);
-  // A setting without its documentation is a defect that the generator must not hide.
   if (doc === undefined) throw new Error(`${key} has no documentation`);
   return doc;
 }
@@ -116,7 +114,7 @@ function toJsonSchema(schema: z.core.$ZodType): JsonSchema {
   });
 }
 
-/** Adds old names of keys, and which keys are required. zod takes those for optional whose schemas begin with a transform. */
+/** Adds old names of keys, and the list of required keys. zod takes a key for optional if its schema begins with a transform. */
 function addKeys(shape: Shape, json: JsonSchema) {
   const required: string[] = [];
   for (const [key, field] of Object.entries(shape)) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The section StorageEncryption in a provider's section. Nothing here opens the key files: readKeyFiles does.
+// StorageEncryption, a section in a provider's section. encryption/keyring.ts reads the key files.
 
 import * as z from 'zod/mini';
 import {
@@ -17,18 +17,18 @@ import type { Report } from './problems.ts';
 
 export const ENCRYPTION_KEY = 'StorageEncryption';
 
-/** One entry of MasterKey or PreviousMasterKeys. */
+/** MasterKey, or an entry of PreviousMasterKeys. */
 export interface KeyFile {
-  /** As a message names it, such as "AwsS3Storage.StorageEncryption.PreviousMasterKeys[0]". */
+  /** Such as "AwsS3Storage.StorageEncryption.PreviousMasterKeys[0]". */
   readonly setting: string;
   readonly id: number;
   readonly path: string;
-  /** Ends the message about a file that cannot be used. */
+  /** The end of a message about a bad file. */
   readonly remark?: string;
 }
 
 export interface EncryptionSettings {
-  /** The format of new objects. undefined: they are not encrypted, and the keys are for reading older objects. */
+  /** Of new objects. undefined: new objects are not encrypted, and the keys only decrypt older ones. */
   readonly format: 'A1' | 'A2' | undefined;
   readonly master: KeyFile | undefined;
   readonly previous: readonly KeyFile[];
@@ -37,9 +37,9 @@ export interface EncryptionSettings {
 }
 
 export interface EncryptionReading {
-  /** undefined: there is no section, it is off and holds no keys, or the report got a problem. */
+  /** undefined: there is neither encryption nor a key, or the report got a problem. */
   readonly settings: EncryptionSettings | undefined;
-  /** Those that are well-formed, even if something else is wrong: one message then tells the problems of the files, too. */
+  /** All well-formed entries, even if other settings are wrong: the error message then includes problems of the files. */
   readonly keyFiles: readonly KeyFile[];
 }
 
@@ -82,20 +82,20 @@ export function masterKeySchema() {
   });
 }
 
-// Sample configurations have paths of keys beside "Enable": false.
+// Sample configurations hold paths of keys beside "Enable": false.
 const OFF_REMARK =
   '; with "Enable": false, what was encrypted before is still read by it: remove this key if nothing was';
 
 const NO_ENCRYPTION: EncryptionReading = { settings: undefined, keyFiles: [] };
 
-/** @param name of the section, such as "AwsS3Storage.StorageEncryption"
- *  @param raw as the user wrote it. The schema of the whole provider section reports what is wrong with its form. */
+/** @param name such as "AwsS3Storage.StorageEncryption"
+ *  @param raw as the user wrote it. The schema of the provider's section reports malformed values. */
 export function readEncryption(name: string, raw: unknown, report: Report): EncryptionReading {
   if (!isObject(raw)) return NO_ENCRYPTION;
   const schema = encryptionSchema();
   const result = z.safeParse(schema, raw, { jitless: true });
   const enable = z.safeParse(schema.shape.Enable, raw['Enable'], { jitless: true });
-  // Without Enable, a section that holds anything else is on, as in the C++ plugins. To encrypt is the safe reading.
+  // As in the C++ plugins. If in doubt, encrypt.
   const isOn = enable.data ?? Object.keys(raw).length > 0;
   const keyFile = (key: string, entry: unknown): readonly KeyFile[] => {
     const [id, path] = z.safeParse(masterKeySchema(), entry, { jitless: true }).data ?? [];

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Whether an address is one to send patient data to.
+// Checks of addresses that patient data is sent to.
 
 import { describeSecret } from '../text/secret.ts';
 import type { Report } from './problems.ts';
 import { isLoopback } from './urls.ts';
 
-/** @param setting that holds the address of a server of S3 or Google's */
+/** For servers of S3 and Google's API. */
 export function checkEndpoint(
   setting: string,
   endpoint: string | undefined,
@@ -24,14 +24,14 @@ export function warnOfPlainHttp(setting: string, endpoint: string, report: Repor
   );
 }
 
-/** With the bucket in the address and in BucketName, a server takes the second one for the first folder of every object. Nobody finds these
- *  objects once the address is corrected. */
+/** If the address names the bucket too, the server takes BucketName for the first folder of each key. These objects are lost once the
+ *  address is corrected. */
 function refuseBucket(setting: string, endpoint: string, bucket: string, report: Report) {
   const url = new URL(endpoint);
   const rest = restOfHost(url.hostname, bucket);
   const isInHost = rest !== undefined && isHostOfStore(rest, bucket);
   const segments = url.pathname.split('/').filter((segment) => segment !== '');
-  // Supabase serves S3 below this path, and a bucket may be called "storage".
+  // Supabase's path. A bucket may be called "storage".
   const at = url.pathname === '/storage/v1/s3' ? -1 : segments.indexOf(bucket);
   if (isInHost || at >= 0) {
     const host = isInHost ? url.host.replace(url.hostname, rest) : url.host;
@@ -44,7 +44,7 @@ function refuseBucket(setting: string, endpoint: string, bucket: string, report:
     );
     return;
   }
-  // The server itself may be called so. No warning where the bucket is named after the kind of server.
+  // A warning only: the server itself may have this name, above all if it is one of NAMES_OF_STORES.
   if (rest?.includes('.') === true && !NAMES_OF_STORES.test(bucket)) {
     report.warnings.push(
       `${setting}: its host begins with "${bucket}" as BucketName does; unless the server itself is called so, write the address without it`,
@@ -52,17 +52,17 @@ function refuseBucket(setting: string, endpoint: string, bucket: string, report:
   }
 }
 
-/** @returns what follows "bucket."; AWS's interface endpoints begin with "bucket." themselves */
+/** @returns the host behind "bucket."; AWS's interface endpoints begin with "bucket." themselves */
 function restOfHost(host: string, bucket: string): string | undefined {
   if (host.startsWith('bucket.vpce-')) return undefined;
   const start = `${bucket.toLowerCase()}.`;
   return host.startsWith(start) ? host.slice(start.length) : undefined;
 }
 
-/** Kinds of servers that buckets are named after. */
+/** Buckets are often named after their kind of server. */
 const NAMES_OF_STORES =
   /^(s3|minio|ceph|rgw|garage|seaweedfs|storage|objects?|objectstore|objectstorage)$/;
-/** Hosts of clouds that take a bucket before them. Some begin with a region, and a bucket may be named after a region. */
+/** Hosts of clouds, to which a bucket can be prepended. Some begin with a region, and a bucket may have a region's name. */
 const HOSTS_OF_CLOUDS = [
   /^s3[.-].*amazonaws\.com(\.cn)?$/,
   /^(bucket\.)?vpce-.*\.amazonaws\.com(\.cn)?$/,
@@ -72,7 +72,7 @@ const HOSTS_OF_CLOUDS = [
   /^(oss|cos|obs)[.-].*\.(aliyuncs|myqcloud|myhuaweicloud)\.com$/,
 ];
 
-/** True if only a bucket can stand before it. */
+/** True if only a bucket can precede this host. */
 function isHostOfStore(rest: string, bucket: string): boolean {
   if (HOSTS_OF_CLOUDS.some((host) => host.test(rest))) return true;
   // "minio.s3.hospital.example" may be a server called minio.

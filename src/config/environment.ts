@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Environment variables change what the plugin does although no configuration shows them. So the log names them.
+// Environment variables that change what the plugin does. The log names them, because no configuration shows them.
 
 import { describeSecret } from '../text/secret.ts';
 import type { Report } from './problems.ts';
@@ -7,7 +7,6 @@ import type { ProviderSettings } from './settings.ts';
 
 export type Variables = Readonly<Record<string, string | undefined>>;
 
-/** The first that is set. */
 export function firstOf(names: readonly string[], variables: Variables) {
   for (const name of names) {
     const value = variables[name]?.trim();
@@ -16,27 +15,27 @@ export function firstOf(names: readonly string[], variables: Variables) {
   return undefined;
 }
 
-/** Of Node and its OpenSSL. */
+/** Read by Node and its OpenSSL. */
 const RUNTIME = /^(NODE_EXTRA_CA_CERTS|NODE_TLS_REJECT_UNAUTHORIZED|SSL_CERT_(FILE|DIR))$/;
 
-/** The variables that a vendor's library reads. */
+/** Variables that a vendor's library reads. */
 export interface ProviderVariables {
   readonly always: RegExp;
-  /** Where the configuration holds no credentials. */
+  /** Read only if the configuration holds no credentials. */
   readonly credentials: RegExp;
-  /** The library does not trim these. Files of secrets often end with a line break, and with one in a key no signature is right. */
+  /** Not trimmed by the library. Files of secrets often end with a line break, which makes all signatures wrong. */
   readonly literal: RegExp;
-  /** These are no secrets, so a message about a wrong value repeats it. */
+  /** Not secret: the library's messages repeat a wrong value. */
   readonly repeated?: RegExp;
 }
 
 export interface ObeyedVariables {
   readonly obeyed: ProviderVariables;
-  /** The configuration holds no credentials, so that the vendor's library looks for them. */
+  /** True: the configuration holds no credentials, so the library looks for them. */
   readonly findsCredentials: boolean;
 }
 
-/** Values may be secret, so only names are told. */
+/** Reports names only, since values may be secret. */
 export function noteEnvironment(
   { provider, obeyed, findsCredentials }: ObeyedVariables & { readonly provider: ProviderSettings },
   variables: Variables,
@@ -69,7 +68,6 @@ export function noteEnvironment(
   }
 }
 
-/** @returns what is wrong with the value, without repeating it */
 function describeValue(
   name: string,
   value: string,
@@ -81,7 +79,7 @@ function describeValue(
   }
   if (!literal.test(name)) return undefined;
   if (/[\r\n]/.test(value)) return 'holds a line break; remove it';
-  // HTTP itself drops the blanks around a token.
+  // HTTP drops blanks around a token.
   return value === value.trim() || name.endsWith('TOKEN')
     ? undefined
     : 'begins or ends with a blank; remove it';

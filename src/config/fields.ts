@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// One builder per kind of setting. Each accepts what Docker makes of variables: a bucket "2026" arrives as a number, true as "true". Each
-// words its own error, since zod/mini has no texts.
+// One builder per kind of setting. They accept values as Docker's environment variables give them: a bucket "2026" is a number there, and
+// true is "true". They word all errors, because zod/mini has no texts.
 
 import * as z from 'zod/mini';
 import { describeSecret, Secret } from '../text/secret.ts';
@@ -10,31 +10,30 @@ import type { UrlResult } from './urls.ts';
 /** A section as the user wrote it. */
 export type RawSection = Readonly<Record<string, unknown>>;
 
-// The MB of the C++ plugins.
+// As in the C++ plugins.
 export const BYTES_PER_MB = 1024 * 1024;
 
-/** What the documentation says of a setting beside its type. */
 export interface SettingDoc {
   readonly description: string;
   readonly required?: boolean;
-  /** As a user writes it. */
+  /** As in JSON. */
   readonly default?: unknown;
-  /** Earlier names of the key, still read, with a warning. */
+  /** Earlier names of the key, which are read with a warning. */
   readonly aliases?: readonly string[];
 }
 
 export const settingDocs = z.registry<SettingDoc>();
 
-/** Attaches the documentation. Must come last, since zod's wrappers make new schemas. */
+/** Must be the outermost call, because zod's wrappers make new schemas. */
 export function documented<S extends z.core.$ZodType>(schema: S, doc: SettingDoc): S {
   settingDocs.add(schema, doc);
   return schema;
 }
 
-/** @returns what is wrong with the value, without repeating a secret; undefined: nothing is */
+/** @returns what is wrong with the value, without repeating a secret; undefined if it is valid */
 export type Rule = (value: string) => string | undefined;
 
-/** @param whatToWrite ends the message of a missing setting: "is missing; write …" */
+/** @param whatToWrite for the message "is missing; write …" */
 export function requiredText(description: string, whatToWrite: string, rule?: Rule) {
   const schema = textSchema(withoutSecret(rule), whatToWrite);
   return documented(schema, { description, required: true });
@@ -45,7 +44,7 @@ export function optionalText(description: string, rule?: Rule) {
   return optionalAnyText(description, withoutSecret(rule));
 }
 
-/** For texts that may look like a secret. Messages must not repeat their value. */
+/** The text may look like a secret, so messages must not repeat it. */
 export function optionalAnyText(description: string, rule?: Rule) {
   return optional(description, textSchema(rule));
 }
@@ -55,7 +54,7 @@ function optional<S extends z.core.$ZodType>(description: string, schema: S) {
   return documented(z.optional(given), { description });
 }
 
-/** For texts that the provider or a log repeats later. */
+/** For texts that may appear in logs later. */
 export function withoutSecret(rule?: Rule): Rule {
   return (value) => {
     const kind = describeSecret(value);
@@ -80,7 +79,7 @@ export function optionalUrl(description: string, parse: (text: string) => UrlRes
   return optional(description, z.pipe(textSchema(withoutSecret()), url));
 }
 
-/** The name of a bucket of S3 or Google's. */
+/** For buckets of S3 and Google. */
 export function bucketRule(value: string): string | undefined {
   const hint = "write the bucket's name alone, a folder belongs in RootPath";
   if (/^[a-z0-9]+:\/\//i.test(value)) return `must not be a URL: ${hint}`;
@@ -142,7 +141,7 @@ export function optionalChoice<const T extends readonly [string, ...string[]]>(
   return optional(description, choiceSchema(values));
 }
 
-/** Text that is trimmed, is not empty and keeps the rule. */
+/** Trimmed text that is not empty. */
 export function textSchema(rule: Rule = () => undefined, whatToWrite?: string) {
   const check = checkOf((text) =>
     text === '' ? `must not be empty${hint(whatToWrite)}` : rule(text),
@@ -152,7 +151,7 @@ export function textSchema(rule: Rule = () => undefined, whatToWrite?: string) {
   return z.pipe(z.transform(textFromJson), z.string({ error }).check(z.trim(), check));
 }
 
-/** Text that is taken as it is, white space and all. */
+/** Text with its white space kept. */
 export function exactTextSchema(rule: Rule) {
   const error = ({ input }: { readonly input?: unknown }) => wrongText(input);
   return z.pipe(z.transform(textFromJson), z.string({ error }).check(checkOf(rule)));
@@ -165,10 +164,10 @@ export function checkOf(rule: Rule): z.core.CheckFn<string> {
   };
 }
 
-// Shorter than any password or key that a provider accepts.
+// No provider accepts passwords or keys as short as this.
 const SHOWN_CHARACTERS = 4;
 
-/** The end of a message about a wrong value: ", not …". A longer value may be a secret in the wrong place and is not repeated. */
+/** ", not …" for the end of a message. A longer value may be a secret, so it is not repeated. */
 export function butNot(value: unknown, shownCharacters = 0): string {
   if (typeof value === 'boolean') return `, not ${value}`;
   if (typeof value !== 'string' && typeof value !== 'number') {
@@ -178,7 +177,7 @@ export function butNot(value: unknown, shownCharacters = 0): string {
   return `, not ${JSON.stringify(value)}`;
 }
 
-// `input` stays empty on purpose: issues outlive this module's control, and the value may be a secret.
+// Without `input`, since the value may be a secret and zod keeps its issues.
 export function ruleIssue(message: string) {
   return { code: 'custom' as const, input: undefined, message };
 }
@@ -188,7 +187,7 @@ function hint(whatToWrite: string | undefined): string {
 }
 
 function wrongText(input: unknown): string {
-  // JSON.parse has rounded it already, and the text is lost.
+  // JSON.parse has already rounded it.
   if (typeof input === 'number') return 'is a number that is not kept exactly: put it in quotes';
   return `must be text in quotes${butNot(input)}`;
 }
@@ -202,7 +201,7 @@ export function isObject(value: unknown): value is RawSection {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** "" is what an unset variable in a compose file leaves behind. */
+/** Unset variables in compose files arrive as "". */
 export function isGiven(value: unknown): boolean {
   return value !== undefined && !isBlank(value);
 }
@@ -243,7 +242,7 @@ function choiceSchema<const T extends readonly [string, ...string[]]>(values: T)
   );
 }
 
-/** Says what may be written, and what was probably meant. Only a value near to one of them is repeated. */
+/** Repeats the value only if it is close to a valid one. */
 export function wrongChoice(input: unknown, values: readonly string[]): string {
   const expected = `must be one of ${values.map((value) => `"${value}"`).join(', ')}`;
   const nearest = typeof input === 'string' ? suggest(input, values) : undefined;

@@ -22,24 +22,22 @@ import {
 import type { PluginSettings } from './settings.ts';
 import { isSlipOf } from './suggest.ts';
 
-/** What decides beside the configuration. */
 export interface ConfigurationEnvironment {
-  /** As Orthanc gives it, such as "1.12.7" or "mainline"; undefined outside Orthanc. */
+  /** Such as "1.12.7" or "mainline"; undefined outside Orthanc. */
   readonly orthancVersion: string | undefined;
   readonly environmentVariables: Variables;
 }
 
 export interface ConfigurationReading {
-  /** undefined where there are problems. */
+  /** undefined if there are problems. */
   readonly settings: PluginSettings | undefined;
-  /** One line each: `section.key: what is wrong; what to write`. */
+  /** Lines such as "AwsS3Storage.Region: is missing; write …". */
   readonly problems: readonly string[];
-  /** Not opened yet. */
   readonly keyFiles: readonly KeyFile[];
 }
 
-/** Reads no keys; `openConfiguration` does.
- *  @throws StorageError BAD_CONFIG, whose message has one line per problem */
+/** Does not read key files; `openConfiguration` does.
+ *  @throws StorageError BAD_CONFIG, with a line per problem */
 export function loadConfiguration(
   json: string,
   environment: ConfigurationEnvironment,
@@ -50,9 +48,9 @@ export function loadConfiguration(
   return settings;
 }
 
-/** Reads and checks all that concerns the plugin, without files or network.
+/** Checks all settings that concern the plugin, without files or network.
  *  @param json Orthanc's whole configuration
- *  @throws StorageError BAD_CONFIG where it is no JSON object */
+ *  @throws StorageError BAD_CONFIG if it is no JSON object */
 export function readConfiguration(
   json: string,
   environment: ConfigurationEnvironment,
@@ -89,7 +87,7 @@ export function readConfiguration(
   return { settings, problems: [], keyFiles };
 }
 
-// The types want values although nothing is stored.
+// Required by the type; nothing is stored.
 const NO_PROVIDER = {
   provider: undefined,
   naming: { rootPath: '', structure: 'flat', legacyUnknownFiles: false },
@@ -106,7 +104,7 @@ function parseJson(json: string): RawSection {
   try {
     value = JSON.parse(json);
   } catch {
-    // Node's message quotes the text around the error, and that may be a key. So it is not even the cause.
+    // Without a cause: Node's message quotes the text around the error, which may be a key.
     throw badConfig('the configuration is not valid JSON');
   }
   if (!isObject(value)) {
@@ -133,11 +131,11 @@ function readSections(
   const [first = NO_SECTION, ...others] = present.map((provider) =>
     readSection(provider, orthanc[provider.section], { providers, network, variables, report }),
   );
-  // Nobody knows which of several sections counts, and with it, which keys.
+  // Of several sections, none counts, and neither do its keys.
   return others.length === 0 ? first : NO_SECTION;
 }
 
-/** A misspelt section would leave the plugin idle and the files on Orthanc's disk, without a word. */
+/** Otherwise, a misspelt section would leave all files on Orthanc's disk without a message. */
 function refuseMisspeltSections(
   orthanc: RawSection,
   providers: readonly Provider[],

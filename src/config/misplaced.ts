@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Our settings at the top of the configuration instead of in the provider's section. Orthanc ignores them there. Docker's
-// ORTHANC__STORAGE_ENCRYPTION__… leads there, and the C++ plugins before version 1.0.0 had StorageEncryption there.
+// Finds our settings at the top of the configuration, where they have no effect. Docker's ORTHANC__STORAGE_ENCRYPTION__… puts them there,
+// and C++ plugins before 1.0.0 read StorageEncryption there.
 
 import { ENCRYPTION_KEY } from './encryption.ts';
 import { isObject, type RawSection } from './fields.ts';
@@ -8,11 +8,11 @@ import type { Report } from './problems.ts';
 import { type ProviderSection, sectionKeys } from './sections.ts';
 import { isSlipOf } from './suggest.ts';
 
-// Each says that files are to be encrypted. To go on would store them in the clear.
+// Without them, files would be stored in the clear.
 const ASKING_FOR_ENCRYPTION = [ENCRYPTION_KEY, 'MasterKey'];
 
-/** Encryption is a problem, anything else a warning. No setting of Orthanc's own has the name of one of ours (1.12.7 to 1.13.0).
- *  @param present the providers' sections in the configuration. Without one, only encryption is reported. */
+/** Reports encryption as a problem, other settings as warnings. No setting of Orthanc 1.12.7 to 1.13.0 has the name of one of ours.
+ *  @param present the sections in the configuration. Without one, only encryption is reported. */
 export function reportMisplaced(
   orthanc: RawSection,
   present: readonly ProviderSection[],
@@ -41,7 +41,7 @@ export function reportMisplaced(
   }
 }
 
-/** @param place as in "AwsS3Storage.StorageEncryption" */
+/** @param place such as "AwsS3Storage.StorageEncryption" */
 function isWritten(orthanc: RawSection, place: string, key: string): boolean {
   let section: unknown = orthanc;
   for (const part of place.split('.')) section = isObject(section) ? section[part] : undefined;

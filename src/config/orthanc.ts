@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What Orthanc's own settings and its version mean for the plugin.
+// Orthanc's own settings that concern the plugin.
 
 import { isAbsolute } from 'node:path';
 import { compareVersions } from '../orthanc/api.ts';
@@ -10,7 +10,6 @@ import type { Report } from './problems.ts';
 import type { FileSystemSettings, OrthancNetwork, ProxyServer, ProxySettings } from './settings.ts';
 import { parseProxy } from './urls.ts';
 
-/** Orthanc's settings that apply to the provider. */
 export function readOrthancNetwork(
   orthanc: RawSection,
   variables: Variables,
@@ -37,7 +36,7 @@ function textOf(orthanc: RawSection, key: string, report: Report): string | unde
   return undefined;
 }
 
-/** Without HttpProxy, by the environment variables that libcurl and so the C++ plugins obey. */
+/** Without HttpProxy, the environment variables of libcurl apply, as in the C++ plugins. */
 function readProxies(
   httpProxy: string | undefined,
   variables: Variables,
@@ -66,19 +65,18 @@ function toProxy(setting: string, text: string, report: Report): ProxyServer | u
   return undefined;
 }
 
-/** Where Orthanc itself keeps attachments, and how.
- *  @returns undefined where `report` got the problem */
+/** @returns undefined if `report` got a problem */
 export function readFileSystem(
   orthanc: RawSection,
   report: Report,
 ): FileSystemSettings | undefined {
   const folder = textOf(orthanc, 'StorageDirectory', report);
   if (folder === undefined || !isAbsolute(folder)) {
-    // Orthanc takes a relative path from the folder of its configuration file. A plugin is not told which that is.
+    // Relative paths start at the folder of Orthanc's configuration file, which plugins do not know.
     const written = describeSecret(folder ?? '') === undefined ? `"${folder}"` : 'what it holds';
     const problem = folder === undefined ? 'is missing' : `${written} is a relative path`;
     report.problems.push(
-      `StorageDirectory: ${problem}; write the folder of Orthanc's own files as an absolute one, since only Orthanc knows from where it would look`,
+      `StorageDirectory: ${problem}; write the absolute path of the folder of Orthanc's own files, since a plugin cannot resolve a relative one`,
     );
     return undefined;
   }
@@ -90,17 +88,16 @@ export function readFileSystem(
   return { folder, isSynchronous: sync };
 }
 
-/** Where Orthanc's own files are; undefined where that is not plain. */
+/** StorageDirectory, if it is an absolute path. */
 export function absoluteFolderIn(orthanc: RawSection): string | undefined {
   const folder = orthanc['StorageDirectory'];
   return typeof folder === 'string' && isAbsolute(folder) ? folder : undefined;
 }
 
-// 24 reads of /file ran at once on 1.12.7. On 1.13.0 this setting limits them to 4 (measured).
+// Measured: Orthanc 1.12.7 ran 24 reads of /file at once; 1.13.0 runs 4.
 const LOADER_THREADS_DEFAULT = 4;
 const LOADER_THREADS_ADVICE = 20;
 
-/** Warns of Orthanc's own settings that hurt with object storage. */
 export function warnOfOrthancSettings(
   orthanc: RawSection,
   version: string | undefined,
@@ -114,7 +111,7 @@ export function warnOfOrthancSettings(
   }
   if (orthanc['HttpsVerifyPeers'] === false) {
     report.warnings.push(
-      'HttpsVerifyPeers: false has no say here, since the certificate of the store is always verified; where an authority of your own has issued it, name that in HttpsCACertificates',
+      'HttpsVerifyPeers: false has no effect, since the certificate of the store is always verified; if an authority of your own issued it, name that authority in HttpsCACertificates',
     );
   }
   const threads = orthanc['StorageLoaderThreadsCount'] ?? LOADER_THREADS_DEFAULT;

@@ -1,29 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Turns zod's issues into lines for the user: which setting, what is wrong, what to write instead.
+// Turns zod's issues into lines for the user: the setting, what is wrong, what to write instead.
 
 import type * as z from 'zod/mini';
 import { showName } from '../text/secret.ts';
 import { type NamesElsewhere, suggest, suggestForName } from './suggest.ts';
 
-/** What the configuration's reader found, in its order. */
 export interface Report {
-  /** These stop Orthanc. */
+  /** Any of these stops Orthanc. */
   readonly problems: string[];
   readonly warnings: string[];
   readonly notes: string[];
 }
 
-/** The keys of one section; a section inside another has a dot in its name. */
 export interface SectionKeys {
+  /** With a dot for a section inside another. */
   readonly section: string;
   readonly keys: readonly string[];
   readonly elsewhere?: NamesElsewhere | undefined;
-  /** Follow the suggestion of a key. */
+  /** Text to append to the suggestion of a key. */
   readonly hints?: Readonly<Record<string, string>> | undefined;
 }
 
-/** @param path as zod gives it, below `section`
- *  @returns such as "AwsS3Storage.StorageEncryption.PreviousMasterKeys[0][1]" */
+/** @returns such as "AwsS3Storage.StorageEncryption.PreviousMasterKeys[0][1]" */
 function settingName(section: string, path: readonly PropertyKey[]): string {
   return path.reduce<string>(
     (name, part) =>
@@ -32,7 +30,7 @@ function settingName(section: string, path: readonly PropertyKey[]): string {
   );
 }
 
-/** @param known all sections, for keys that are in the wrong one */
+/** @param known all sections, to find the right one for a misplaced key */
 export function describeIssue(
   section: string,
   issue: z.core.$ZodIssue,

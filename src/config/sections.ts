@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What a provider tells of its section, and how the section is read. src/providers/index.ts lists the providers.
+// What a provider declares of its section, and how the section is read. src/providers/index.ts lists the providers.
 
 import * as z from 'zod/mini';
 import { type CommonSettings, commonFields, readCommon, readNetwork } from './common.ts';
@@ -20,30 +20,28 @@ export type Fields = z.core.$ZodShape;
 /** The parsed settings of a section. */
 export type ValuesOf<F extends () => Fields> = z.output<z.ZodMiniObject<ReturnType<F>>>;
 
-/** What the configuration knows of a provider. A provider with an old and a new name for its section has two of these. */
+/** A provider whose section has an old and a new name declares two. */
 export interface ProviderSection<
   Settings extends NetworkSettings = NetworkSettings,
   F extends () => Fields = () => Fields,
 > {
-  /** The provider's name in the log, the status and reports. */
+  /** The name in the log, the status and reports, such as "s3". */
   readonly kind: string;
-  /** The section's name in Orthanc's configuration. */
   readonly section: string;
-  /** The section's present name, where this is an old one. */
+  /** The section's new name, if this is the old one. */
   readonly replacedBy?: string;
-  /** Its settings beside those that all sections share. A function, since building schemas takes a millisecond or two of Orthanc's
-   *  start. */
+  /** Settings beside the common ones. A function, because building the schemas of all providers would delay Orthanc's start. */
   readonly fields: F;
   readonly obeyed: ProviderVariables;
-  /** Beside what several providers' settings are called. */
+  /** Beside the names that several providers share. */
   readonly elsewhere?: NamesElsewhere;
-  /** Follow the suggestion of a key. */
+  /** Text to append to the suggestion of a key. */
   readonly hints?: Readonly<Record<string, string>>;
-  /** Text behind the table of its settings in docs/configuration.md. */
+  /** Text below its table in docs/configuration.md. */
   readonly notes?: readonly string[];
-  /** Checks what concerns two settings. It sees the section as written, so it can report even if a value is wrong. */
+  /** Checks settings that depend on each other. It gets the section as written, so it runs even if values are invalid. */
   checkWritten?(raw: RawSection, context: SectionContext): void;
-  /** @returns undefined where `report` got a problem that leaves nothing to work with */
+  /** @returns undefined if `report` got a problem and there are no usable settings */
   read(values: ValuesOf<F>, context: SectionContext): ProviderReading<Settings> | undefined;
 }
 
@@ -56,11 +54,9 @@ export interface SectionContext {
 export interface ProviderReading<Settings extends NetworkSettings = NetworkSettings>
   extends Pick<ProviderSettings, 'bucket' | 'place'>,
     Pick<ObeyedVariables, 'findsCredentials'> {
-  /** Without those that all providers have. */
   readonly settings: Omit<Settings, keyof NetworkSettings>;
 }
 
-/** A section with the store that it configures. */
 export interface Provider extends ProviderSection, Pick<ProviderSettings, 'open'> {}
 
 export interface Surroundings {
@@ -76,22 +72,22 @@ export interface SectionSettings extends CommonSettings, ObeyedVariables {
 }
 
 export interface SectionReading {
-  /** undefined: there is none, or the report tells why none can be used. */
+  /** undefined: there is none, or the report got a problem. */
   readonly section: SectionSettings | undefined;
   readonly keyFiles: readonly KeyFile[];
 }
 
 export const NO_SECTION: SectionReading = { section: undefined, keyFiles: [] };
 
-// Orthanc's own settings that this plugin reads. Users may look for them in the plugin's section.
+// Orthanc's own settings, which users may write into our section.
 const ORTHANC_KEYS = ['HttpsCACertificates', 'HttpProxy', 'StorageDirectory', 'SyncStorageArea'];
 
-/** All sections and their keys. Builds all schemas, so it is for error messages and tests only. */
+/** Slow, because it builds all schemas: for error messages only. */
 export function knownSections(providers: readonly ProviderSection[]): readonly SectionKeys[] {
   return [{ section: '', keys: ORTHANC_KEYS }, ...providers.flatMap(sectionKeys)];
 }
 
-/** A provider's section, and that of encryption in it. */
+/** The provider's section and StorageEncryption in it. */
 export function sectionKeys(provider: ProviderSection): readonly SectionKeys[] {
   const { section, elsewhere, hints } = provider;
   return [
@@ -100,8 +96,8 @@ export function sectionKeys(provider: ProviderSection): readonly SectionKeys[] {
   ];
 }
 
-/** Such as "A, B or C", without old names.
- *  @param quote to put around each */
+/** "A, B or C", without old names.
+ *  @param quote goes around each */
 export function sectionNames(providers: readonly ProviderSection[], quote = ''): string {
   const names = providers
     .filter(({ replacedBy }) => replacedBy === undefined)
@@ -151,7 +147,7 @@ function parseSection(
   const { section } = provider;
   const schema = sectionSchema(provider);
   const renamed = renameAliases(schema.shape, section, raw, report);
-  // Compiling a parser that runs once costs more than it saves.
+  // Not worth compiling: it runs once.
   const result = z.safeParse(schema, renamed, { jitless: true });
   if (result.success) return result.data;
   const known = knownSections(providers);
@@ -161,7 +157,6 @@ function parseSection(
   return undefined;
 }
 
-/** Gives settings with an old name their present one. */
 function renameAliases(
   fields: Fields,
   section: string,
@@ -186,7 +181,7 @@ function renameAliases(
   return renamed;
 }
 
-/** Reports a setting without the one that it needs. */
+/** Reports a setting that is there without the other. */
 export function checkTogether(
   raw: RawSection,
   a: string,

@@ -1,69 +1,65 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What the configuration means once it is read and checked.
+// The configuration after it was read and checked.
 
 import type { Logger } from '../log.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import type { Secret } from '../text/secret.ts';
 import type { EncryptionSettings } from './encryption.ts';
 
-/** What each provider needs to talk to its server. */
 export interface NetworkSettings {
   readonly connectionTimeoutMs: number;
-  /** For one operation, its retries included. */
+  /** For one operation with its retries. */
   readonly requestTimeoutMs: number;
   readonly maxConnections: number;
   readonly maxRetries: number;
-  /** PEM file of the authorities to trust, from Orthanc's HttpsCACertificates; undefined: those that Node trusts. */
+  /** Orthanc's HttpsCACertificates, a PEM file; undefined: the authorities that Node trusts. */
   readonly caCertificatesFile: string | undefined;
   readonly proxies: ProxySettings;
 }
 
 export interface ProxySettings {
-  /** For http:// addresses; undefined: none. */
+  /** For http:// addresses. */
   readonly http: ProxyServer | undefined;
-  /** For https:// addresses; undefined: none. */
+  /** For https:// addresses. */
   readonly https: ProxyServer | undefined;
-  /** Hosts without a proxy, as NO_PROXY lists them. */
+  /** Hosts to reach directly, in the syntax of NO_PROXY. */
   readonly exceptions: string;
 }
 
 export interface ProxyServer {
-  /** User and password included. */
+  /** With user and password. */
   readonly url: Secret;
-  /** Where it is set, for messages: "HttpProxy", or the name of an environment variable. */
+  /** For messages: "HttpProxy", or the name of an environment variable. */
   readonly setting: string;
 }
 
-/** The part of it that is Orthanc's own. */
+/** From Orthanc's own settings. */
 export type OrthancNetwork = Pick<NetworkSettings, 'caCertificatesFile' | 'proxies'>;
 
-/** A provider and what its section says. */
 export interface ProviderSettings {
-  /** The provider's name, such as "s3". */
+  /** Such as "s3". */
   readonly kind: string;
-  /** The section's name, as the user wrote it. */
+  /** As the user wrote it, such as "BlobStorage". */
   readonly section: string;
-  /** The name of the bucket, or of what the provider has instead. */
+  /** The name of the bucket or container. */
   readonly bucket: string;
-  /** An address or a region, which tells the bucket from others of its name; "": neither is known. Never a secret. */
+  /** An address or a region, to tell buckets of one name apart; "" if neither is known. Never a secret. */
   readonly place: string;
   readonly settings: NetworkSettings;
-  /** Loads the provider's code. Call it by `createStore`, with the settings above. */
+  /** Loads the provider's code. `createStore` calls it with the settings above. */
   open(settings: NetworkSettings, deps: StoreDependencies): Promise<ObjectStore>;
 }
 
-/** What a provider's store needs beside its settings. */
 export interface StoreDependencies {
   readonly log: Logger;
-  /** RootPath, below which the check at start may write its probe object. */
+  /** RootPath. The check at start writes its probe object below it. */
   readonly probePrefix?: string;
-  /** A missing object may exist under another name or in another store. */
+  /** True: a missing object may exist under another name or in another store. */
   readonly readsSeveralNames?: boolean;
-  /** True where Orthanc does not verify the MD5 of what it reads. */
+  /** True if Orthanc does not verify the MD5 of its reads. */
   readonly verifyMd5?: boolean;
 }
 
-/** The same provider with other limits. */
 export function withNetwork(
   provider: ProviderSettings,
   changes: Partial<NetworkSettings>,
@@ -72,16 +68,16 @@ export function withNetwork(
 }
 
 export interface NamingSettings {
-  /** Has no slash at its start. A slash joins it to the names below it. "" is the bucket's root. */
+  /** Without a slash at its start; a slash joins it to the names below. "" is the bucket's root. */
   readonly rootPath: string;
   readonly structure: 'flat' | 'legacy';
-  /** Older C++ plugins named DicomUntilPixelData `.unk`. With this, reads and removals try both names. */
+  /** True: reads and removals also try `.unk` for DicomUntilPixelData, the name in older C++ plugins. */
   readonly legacyUnknownFiles: boolean;
 }
 
-/** Two places for attachments: the provider's and Orthanc's own folder. */
+/** Attachments are in the provider's store and in Orthanc's own folder. */
 export interface HybridSettings {
-  /** Where new attachments go; the other one is read too. */
+  /** For new attachments. Both are read. */
   readonly writeTo: 'object-storage' | 'file-system';
   readonly fileSystem: FileSystemSettings;
 }
@@ -89,27 +85,26 @@ export interface HybridSettings {
 export interface FileSystemSettings {
   /** Orthanc's StorageDirectory, absolute. */
   readonly folder: string;
-  /** Orthanc's SyncStorageArea: a write waits for the disk. */
+  /** Orthanc's SyncStorageArea: writes wait for the disk. */
   readonly isSynchronous: boolean;
 }
 
 export interface PluginSettings {
-  /** undefined: no section of ours in the configuration. */
+  /** undefined: the configuration has no section of ours. */
   readonly provider: ProviderSettings | undefined;
   readonly naming: NamingSettings;
   /** undefined: no encryption and no keys. */
   readonly encryption: EncryptionSettings | undefined;
-  /** undefined: attachments are in the provider's store only. */
+  /** undefined: the provider's store is the only one. */
   readonly hybrid: HybridSettings | undefined;
-  /** Orthanc's StorageDirectory, where HybridMode is off and the path is absolute. Nothing reads it then. */
+  /** Orthanc's StorageDirectory, if HybridMode is off (so that nothing reads it) and the path is absolute. */
   readonly unreadFolder: string | undefined;
   readonly requestTimeoutMs: number;
-  /** How long the start waits for a store that cannot be reached. */
+  /** The time that the start waits for an unreachable store. */
   readonly startTimeoutMs: number;
-  /** Number of event loops. They share the limits above. */
+  /** The number of event loops. They share the limits. */
   readonly lanes: number;
-  /** Such as old names, and settings of Orthanc's that hurt. */
   readonly warnings: readonly string[];
-  /** For the info level: environment variables that count. */
+  /** For the info level of the log. */
   readonly notes: readonly string[];
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/** @returns the candidate that was probably meant, case aside; undefined where none is near, since a wrong guess misleads */
+/** @returns the candidate that is probably meant, ignoring case; undefined if none is near, since wrong guesses mislead */
 export function suggest(word: string, candidates: readonly string[]): string | undefined {
   const folded = word.toLowerCase();
   let best: string | undefined;
   let bestDistance = Number.POSITIVE_INFINITY;
   for (const candidate of candidates) {
     const target = candidate.toLowerCase();
-    // "Bucket" is far from "BucketName" by letters, but hardly means anything else.
+    // "Bucket" means "BucketName", although the distance is large.
     const isStart = folded.length >= 4 && target.startsWith(folded);
     const distance = isStart ? 1 : editDistance(folded, target);
     if (distance * 3 <= Math.max(folded.length, target.length) && distance < bestDistance) {
@@ -18,14 +18,14 @@ export function suggest(word: string, candidates: readonly string[]): string | u
   return best;
 }
 
-/** True for the word itself, too, and case aside. Two slips at most, so that no name of Orthanc or another plugin is caught. */
+/** True for the word itself too. Allows two slips at most, so that no name of Orthanc or another plugin matches. */
 export function isSlipOf(word: string, meant: string): boolean {
   return editDistance(word.toLowerCase(), meant.toLowerCase()) <= 2;
 }
 
 /** Damerau-Levenshtein distance (optimal string alignment). */
 export function editDistance(a: string, b: string): number {
-  // A key far longer than ours, such as a pasted file, is near none and must not cost time.
+  // A very long key, such as a pasted file, must not cost time.
   if (Math.abs(a.length - b.length) > 32) return Math.max(a.length, b.length);
   let beforeLast: readonly number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, column) => column);
@@ -43,11 +43,10 @@ export function editDistance(a: string, b: string): number {
   return last[b.length] ?? 0;
 }
 
-/** What other tools call a setting: AWS's SDKs and command line, boto, rclone, MinIO, the tools of Azure and Google. In lower case, letters
- *  alone, without the vendor's name at the start. */
+/** Names of a setting in other tools: AWS's SDKs and command line, boto, rclone, MinIO, the tools of Azure and Google. In lower case,
+ *  without punctuation and the vendor's name, separated by blanks. */
 export type NamesElsewhere = Readonly<Record<string, string>>;
 
-/** Of settings that several providers have. */
 const NAMES_ELSEWHERE: NamesElsewhere = {
   Endpoint: 'endpointurl endpointuri serviceurl url host hostname server',
   BucketName: 'bucketid container',
@@ -59,7 +58,7 @@ const NAMES_ELSEWHERE: NamesElsewhere = {
   MaxConnections: 'maxpoolconnections maxsockets maxconcurrentrequests',
 };
 
-/** @returns the candidate that other tools call so */
+/** @returns the candidate that has this name in other tools */
 export function suggestForName(
   word: string,
   candidates: readonly string[],

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Parses settings that hold addresses. A problem never repeats the value, which may hold a password.
+// Parses addresses in settings. Problems never repeat the value, which may hold a password.
 
 import { isIP } from 'node:net';
 
@@ -7,7 +7,7 @@ export type UrlResult = { readonly url: string } | { readonly problem: string };
 
 const HOW_TO_WRITE = 'write a host, host:port, or a URL like "https://s3.example.org:9000"';
 
-/** @returns scheme, host and, where it is not the scheme's own, port */
+/** @returns scheme, host and port, if it is not the default port */
 export function parseEndpoint(text: string): UrlResult {
   const result = parseS3Endpoint(text);
   if ('url' in result && hasPath(result.url)) {
@@ -18,11 +18,11 @@ export function parseEndpoint(text: string): UrlResult {
   return result;
 }
 
-/** Servers of S3 may be below a path. A bare host means https, as in the C++ plugin.
+/** The address may have a path. A bare host means https, as in the C++ plugin.
  *  @returns the URL without a slash at its end */
 export function parseS3Endpoint(text: string): UrlResult {
-  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase();
-  if (scheme !== undefined && scheme !== 'http' && scheme !== 'https') {
+  const scheme = schemeOf(text);
+  if (scheme !== undefined && !/^https?$/.test(scheme)) {
     return { problem: `must not start with "${scheme}://": ${HOW_TO_WRITE}` };
   }
   const url = toUrl(scheme === undefined ? `https://${text}` : text);
@@ -38,15 +38,15 @@ export function parseS3Endpoint(text: string): UrlResult {
   return { url: withoutSlash(url) };
 }
 
-// libcurl's (CURLOPT_PROXYPORT), so Orthanc's own.
+// The default of libcurl (CURLOPT_PROXYPORT) and so of Orthanc.
 const PROXY_DEFAULT_PORT = 1080;
 
-/** What Orthanc's `HttpProxy` means: `[http://][user:password@]host[:port]`. */
+/** Orthanc's `HttpProxy`: `[http://][user:password@]host[:port]`. */
 export function parseProxy(text: string): UrlResult {
   const howToWrite =
     'write host:port, user:password@host:port, or either behind "http://"; "/", "@" and the like in a password as %2F, %40';
-  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase();
-  if (scheme !== undefined && scheme !== 'http' && scheme !== 'https') {
+  const scheme = schemeOf(text);
+  if (scheme !== undefined && !/^https?$/.test(scheme)) {
     return { problem: `a proxy of kind "${scheme}" is not supported: ${howToWrite}` };
   }
   const url = toUrl(scheme === undefined ? `http://${text}` : text);
@@ -58,13 +58,13 @@ export function parseProxy(text: string): UrlResult {
   return { url: url.href.replace(/\/$/, '') };
 }
 
-/** True for hosts that have no subdomains, so that a bucket cannot be one. */
+/** Such hosts have no subdomains, so a bucket cannot be one. */
 export function isAddressOrLocalhost(url: string): boolean {
   const { hostname } = new URL(url);
   return hostname === 'localhost' || isIP(hostname.replace(/^\[|\]$/g, '')) !== 0;
 }
 
-/** True where the traffic stays on this machine. */
+/** Traffic to such hosts stays on this machine. */
 export function isLoopback(url: string): boolean {
   const { hostname } = new URL(url);
   return (
@@ -94,11 +94,15 @@ export function withoutSlash(url: URL): string {
   return `${url.protocol}//${url.host}${withoutSlashes(url.pathname)}`;
 }
 
-/** Removes slashes at the end. */
+/** Without slashes at the end. */
 export function withoutSlashes(path: string): string {
   let end = path.length;
   while (path[end - 1] === '/') end -= 1;
   return path.slice(0, end);
+}
+
+function schemeOf(text: string): string | undefined {
+  return /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase();
 }
 
 export function toUrl(text: string): URL | undefined {
