@@ -252,7 +252,7 @@ class Move {
           this.#noteFailure(failure);
           const delayMs = this.#retryDelaysMs[attempt];
           if (delayMs === undefined || failure.code === 'BAD_CONFIG') {
-            return failed({ ...indexed, failure });
+            return failed(indexed, failure);
           }
           await sleepUntilAborted(delayMs, this.#signal);
         }
@@ -319,7 +319,7 @@ class Move {
 }
 
 function failedAsWhole(resource: Resource, error: unknown): Outcome {
-  return failed({ resource, name: '', uuid: '', failure: toStorageError(error) });
+  return failed({ resource, name: '', uuid: '' }, toStorageError(error));
 }
 
 /** A refusal means that Orthanc is stopping, and ends the move at once. Orthanc keeps the job as it was after its last step; when the job

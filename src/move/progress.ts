@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // How far a move is.
 
-import { StorageError } from '../errors.ts';
+import { codeAndMessage, StorageError } from '../errors.ts';
 import { field, type Resource } from '../orthanc/api.ts';
 import type { JobState } from './job.ts';
 
@@ -59,17 +59,13 @@ export function newMove(target: MoveTarget, resources: readonly Resource[]): Job
   });
 }
 
-export function failed(about: {
-  readonly resource: Resource;
-  readonly name: string;
-  readonly uuid: string;
-  readonly failure: StorageError;
-}): Outcome {
-  const { resource, name, uuid, failure } = about;
-  const reason = `${failure.code}: ${failure.message}`;
+export function failed(
+  { resource, name, uuid }: Omit<MoveFailure, 'reason'>,
+  failure: StorageError,
+): Outcome {
   return {
     counts: { ...NO_COUNTS, failed: 1 },
-    failures: [{ resource, name, uuid, reason }],
+    failures: [{ resource, name, uuid, reason: codeAndMessage(failure) }],
   };
 }
 

@@ -37,12 +37,10 @@ export async function parseMoveRequest(
   if (!Number.isSafeInteger(priority)) return { problem: '"Priority" must be a whole number' };
   const synchronous = field(value, 'Synchronous');
   const asynchronous = field(value, 'Asynchronous');
-  for (const [name, flag] of [
-    ['Synchronous', synchronous],
-    ['Asynchronous', asynchronous],
-  ]) {
+  const flags = { Synchronous: synchronous, Asynchronous: asynchronous };
+  for (const [name, flag] of Object.entries(flags)) {
     if (flag !== undefined && typeof flag !== 'boolean') {
-      return { problem: `"${String(name)}" must be true or false` };
+      return { problem: `"${name}" must be true or false` };
     }
   }
   const resources: Resource[] = [];

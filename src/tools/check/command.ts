@@ -89,9 +89,9 @@ function describeSample(
 ): readonly string[] {
   const setting = `${section}.StorageEncryption`;
   const told = findings.map((finding) => {
-    const { count, keyId, example } = finding;
+    const { count, example } = finding;
     const objects = `${count} of ${lookedAt} objects that were looked at, such as ${example},`;
-    return `${setting}: ${objects} cannot be read: ${describeProblem(finding, keyId, envelope)}`;
+    return `${setting}: ${objects} cannot be read: ${describeProblem(finding, envelope)}`;
   });
   if (failure === undefined) return told;
   const what = lookedAt === 0 ? 'what is' : 'all of what was picked';
@@ -101,11 +101,7 @@ function describeSample(
   ];
 }
 
-function describeProblem(
-  { kind }: KeyFinding,
-  keyId: number,
-  envelope: Envelope | undefined,
-): string {
+function describeProblem({ kind, keyId }: KeyFinding, envelope: Envelope | undefined): string {
   if (envelope === undefined) {
     return `they are encrypted with master key ${keyId}, and no key is configured; write that key into MasterKey`;
   }

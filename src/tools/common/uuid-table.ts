@@ -44,7 +44,7 @@ export class UuidTable {
   }
 
   /** Replaces what is there. @param uuid lower or upper case; found again in either */
-  set(uuid: string, sizeBytes: number, tag: number): void {
+  set(uuid: string, sizeBytes = 0, tag = 0): void {
     if (tag > TAG_MAX) throw new RangeError('the tag is too large');
     const segment = this.#segmentOf(uuid);
     if ((segment.count + 1) / segment.capacity > LOAD_MAX) grow(segment);

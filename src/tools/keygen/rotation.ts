@@ -4,7 +4,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import * as z from 'zod/mini';
-import { ENCRYPTION_KEY, type encryptionSchema, masterKeySchema } from '../../config/encryption.ts';
+import { ENCRYPTION_KEY, masterKeySchema } from '../../config/encryption.ts';
 import { isObject, type RawSection } from '../../config/fields.ts';
 import { absoluteFolderIn } from '../../config/orthanc.ts';
 import { sectionNames } from '../../config/sections.ts';
@@ -38,6 +38,8 @@ export interface Owner {
 }
 
 const UINT32_MAX = 0xffff_ffff;
+/** Other keys of StorageEncryption are not repeated: unknown ones may hold secrets. */
+const KEPT = ['Format', 'MaxConcurrentInputSize'] as const;
 
 /** @param file of the key that is about to be made
  *  @throws StorageError BAD_CONFIG where the configuration does not tell which ids are taken */
@@ -58,8 +60,9 @@ export function planRotation(configPath: string, file: string): Rotation {
     Enable: true,
     MasterKey,
     ...(previousKeys.length === 0 ? {} : { PreviousMasterKeys: previousKeys }),
-    // Unknown keys are not repeated: they may hold secrets.
-    ...pick(raw, ['Format', 'MaxConcurrentInputSize']),
+    ...Object.fromEntries(
+      KEPT.filter((name) => raw[name] !== undefined).map((name) => [name, raw[name]]),
+    ),
   });
   const [current] = master;
   const last = write(entry, keys);
@@ -141,15 +144,6 @@ function nextId(ids: readonly number[]): number {
   let free = 1;
   while (known.has(free)) free += 1;
   return free;
-}
-
-function pick(
-  raw: RawSection,
-  names: readonly (keyof ReturnType<typeof encryptionSchema>['shape'])[],
-) {
-  return Object.fromEntries(
-    names.filter((name) => raw[name] !== undefined).map((name) => [name, raw[name]]),
-  );
 }
 
 /** @param paths of files that Orthanc writes or reads, the best evidence first */

@@ -115,7 +115,9 @@ async function copyAll(options: Options, route: Route): Promise<void> {
   const progress = new ProgressLine(!isJson);
   const failures: { readonly key: string; readonly reason: string }[] = [];
   let shown = 0;
-  const journal = openJournal(options.dryRun === true ? undefined : options.journal, to);
+  const isDryRun = options.dryRun === true;
+  const journal =
+    isDryRun || options.journal === undefined ? undefined : openJournal(options.journal, to);
   const startedMs = performance.now();
   try {
     const index = await readIndex(options, route);
@@ -141,11 +143,11 @@ async function copyAll(options: Options, route: Route): Promise<void> {
       },
       {
         atOnce: options.parallel,
-        dryRun: options.dryRun === true,
-        isDone: (key) => journal.isDone(key),
+        dryRun: isDryRun,
+        isDone: (key) => journal?.isDone(key) === true,
         onDone: (key) => {
           try {
-            journal.add(key);
+            journal?.add(key);
           } catch (error) {
             // The copy is done all the same. Without its journal the run ends.
             interruption.abort(error);
@@ -156,9 +158,8 @@ async function copyAll(options: Options, route: Route): Promise<void> {
       },
     );
     progress.clear();
-    const dryRun = options.dryRun === true;
-    if (isJson) printJson({ ...counts, dryRun, failures });
-    else printLine(describe(counts, dryRun));
+    if (isJson) printJson({ ...counts, dryRun: isDryRun, failures });
+    else printLine(describe(counts, isDryRun));
     const notCopied = counts.failed + counts.differs;
     if (notCopied > 0) process.exitCode = 1;
     if (!isJson && notCopied > shown) {
@@ -166,7 +167,7 @@ async function copyAll(options: Options, route: Route): Promise<void> {
     }
     requireKnown(counts);
   } finally {
-    journal.close();
+    journal?.close();
   }
 }
 
@@ -236,17 +237,20 @@ function describeProgress(counts: MigrateCounts, total: number | undefined, ms: 
 }
 
 function describe(counts: MigrateCounts, isDryRun: boolean): string {
-  const copied = `${counts.copied} files ${isDryRun ? 'to copy' : 'copied'} (${counts.copiedBytes} bytes)`;
-  const there = `${counts.alreadyThere + counts.skipped} there already`;
-  const index =
-    counts.indexFiles === 0 ? '' : `, ${counts.indexFiles} of Orthanc's index, which stay`;
-  const foreign = counts.foreign === 0 ? '' : `, ${counts.foreign} that are not Orthanc's`;
-  const gone = counts.gone === 0 ? '' : `, ${counts.gone} removed meanwhile`;
-  const unknown =
-    counts.unknown === 0
-      ? ''
-      : `, ${counts.unknown} left that Orthanc's index did not know (orphans, or stored since it was read)`;
-  const differs = counts.differs === 0 ? '' : `, ${counts.differs} there with another content`;
-  const failed = counts.failed === 0 ? '' : `, ${counts.failed} failed`;
-  return `${copied}, ${there}${index}${foreign}${gone}${unknown}${differs}${failed}`;
+  const others = [
+    [counts.indexFiles, "of Orthanc's index, which stay"],
+    [counts.foreign, "that are not Orthanc's"],
+    [counts.gone, 'removed meanwhile'],
+    [
+      counts.unknown,
+      "left that Orthanc's index did not know (orphans, or stored since it was read)",
+    ],
+    [counts.differs, 'there with another content'],
+    [counts.failed, 'failed'],
+  ] as const;
+  return [
+    `${counts.copied} files ${isDryRun ? 'to copy' : 'copied'} (${counts.copiedBytes} bytes)`,
+    `${counts.alreadyThere + counts.skipped} there already`,
+    ...others.filter(([count]) => count > 0).map(([count, what]) => `${count} ${what}`),
+  ].join(', ');
 }

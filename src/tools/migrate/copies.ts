@@ -5,9 +5,8 @@ import type { Attachment } from '../../attachments/attachments.ts';
 import { contentTypeOf, folderOf, objectKey, parseKey } from '../../attachments/naming.ts';
 import { StorageError } from '../../errors.ts';
 import type { OperationOptions } from '../../store/object-store.ts';
-import type { IndexedContents } from '../common/indexed-contents.ts';
-import type { Side } from '../common/sides.ts';
 import { UuidTable } from '../common/uuid-table.ts';
+import type { MigrateDependencies } from './migrate.ts';
 
 export interface LostCopy {
   readonly key: string;
@@ -16,20 +15,12 @@ export interface LostCopy {
 }
 
 export class MigratedCopies {
-  readonly #from: Side;
-  readonly #to: Side;
-  readonly #index: IndexedContents | undefined;
+  readonly #deps: Pick<MigrateDependencies, 'from' | 'to' | 'index'>;
   readonly #copies = new UuidTable();
   readonly #sourceless = new Map<string, Attachment>();
 
-  constructor(deps: {
-    readonly from: Side;
-    readonly to: Side;
-    readonly index: IndexedContents | undefined;
-  }) {
-    this.#from = deps.from;
-    this.#to = deps.to;
-    this.#index = deps.index;
+  constructor(deps: Pick<MigrateDependencies, 'from' | 'to' | 'index'>) {
+    this.#deps = deps;
   }
 
   /** @param storedBytes which the target must list */
@@ -43,25 +34,34 @@ export class MigratedCopies {
   }
 
   /** Removes copies of what Orthanc has deleted. @returns all copies that are lost or unwanted */
-  async settle(options: OperationOptions): Promise<readonly LostCopy[]> {
-    const { naming, format, attachments } = this.#to;
+  async findLost(options: OperationOptions): Promise<readonly LostCopy[]> {
+    const { from, to, index } = this.#deps;
+    const { naming, format, attachments } = to;
     const unlisted = await this.#listUnlisted(options);
     const suspects = new Map([...this.#sourceless, ...unlisted]);
     if (suspects.size === 0) return [];
-    const stillKnown = await this.#index?.stillKnown(new Set(suspects.keys()));
+    const stillKnown = await index?.stillKnown(new Set(suspects.keys()));
     const lost: LostCopy[] = [];
     for (const attachment of suspects.values()) {
       const { uuid, contentType } = attachment;
       const key = objectKey(uuid, contentType, naming, format !== undefined);
-      const wasKnown = this.#index?.find(uuid) !== undefined;
+      const wasKnown = index?.find(uuid) !== undefined;
       if (wasKnown && stillKnown?.has(uuid) === false) {
         await attachments.remove(attachment, options);
         lost.push({ key, failure: undefined });
       } else if (unlisted.has(uuid)) {
-        const isAtSource = (await this.#from.attachments.find(attachment, options)) !== undefined;
-        lost.push({ key, failure: wasKnown || isAtSource ? unlistedError() : undefined });
+        const isAtSource = (await from.attachments.find(attachment, options)) !== undefined;
+        const failure = new StorageError(
+          'INTEGRITY',
+          'the target does not list it as it was written',
+        );
+        lost.push({ key, failure: wasKnown || isAtSource ? failure : undefined });
       } else if (!wasKnown) {
-        lost.push({ key, failure: sourcelessError() });
+        const failure = new StorageError(
+          'NOT_FOUND',
+          'removed at the source while it was copied: if Orthanc has deleted it, the copy is an orphan, which verify finds; with --orthanc, migrate removes such a copy itself',
+        );
+        lost.push({ key, failure });
       }
       // Else Orthanc has moved it, perhaps to the target: the copy must stay.
     }
@@ -72,7 +72,7 @@ export class MigratedCopies {
   async #listUnlisted(options: OperationOptions): Promise<ReadonlyMap<string, Attachment>> {
     const copies = this.#copies;
     if (copies.size === 0) return new Map();
-    const { store, naming } = this.#to;
+    const { store, naming } = this.#deps.to;
     for await (const { key, sizeBytes } of store.list(folderOf(naming), options)) {
       const uuid = parseKey(key, naming)?.uuid;
       if (uuid !== undefined && copies.get(uuid)?.sizeBytes === sizeBytes) copies.mark(uuid);
@@ -83,15 +83,4 @@ export class MigratedCopies {
     }
     return unlisted;
   }
-}
-
-function unlistedError(): StorageError {
-  return new StorageError('INTEGRITY', 'the target does not list it as it was written');
-}
-
-function sourcelessError(): StorageError {
-  return new StorageError(
-    'NOT_FOUND',
-    'removed at the source while it was copied: if Orthanc has deleted it, the copy is an orphan, which verify finds; with --orthanc, migrate removes such a copy itself',
-  );
 }

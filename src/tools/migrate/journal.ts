@@ -9,38 +9,25 @@ import { attempt, openOwnFile, parseJson } from '../common/files.ts';
 import type { Side } from '../common/sides.ts';
 import { UuidTable } from '../common/uuid-table.ts';
 
-/** What earlier runs of a migration have copied and verified. Its first line tells the target, each other line a key; the last one may be
- *  torn. */
-export interface Journal {
-  isDone(key: string): boolean;
-  /** @throws StorageError BAD_CONFIG where it cannot be written any more */
-  add(key: string): void;
-  close(): void;
-}
-
 const MARK = 'copies of migrate';
 const BATCH = 100;
 /** Node could not hold a journal of ten million lines as one string. */
 const PIECE_BYTES = 1024 * 1024;
 
-/** @throws StorageError BAD_CONFIG, also for a file that is something else, or the journal of another target */
-export function openJournal(
-  path: string | undefined,
-  { name, naming }: Pick<Side, 'name' | 'naming'>,
-): Journal {
-  if (path === undefined) {
-    return { isDone: () => false, add: () => undefined, close: () => undefined };
-  }
+/** What earlier runs of a migration have copied and verified. The first line of the file tells the target, each other line a key; the last
+ *  one may be torn.
+ *  @throws StorageError BAD_CONFIG, also for a file that is something else, or the journal of another target */
+export function openJournal(path: string, { name, naming }: Pick<Side, 'name' | 'naming'>) {
   const done = new UuidTable();
   const file = openOwnFile(path);
   let isFirst = true;
   const torn = readLines(file, (line) => {
-    if (isFirst) requirePlace(path, line, name);
+    if (isFirst) requireTarget(path, line, name);
     isFirst = false;
     const uuid = parseKey(line, naming)?.uuid;
-    if (uuid !== undefined) done.set(uuid, 0, 0);
+    if (uuid !== undefined) done.set(uuid);
   });
-  if (isFirst && torn !== '') requirePlace(path, torn, name);
+  if (isFirst && torn !== '') requireTarget(path, torn, name);
   // A torn line must not become the beginning of the next.
   let lines = torn === '' ? [] : ['\n'];
   if (isFirst) lines.push(`${JSON.stringify({ journal: MARK, target: name })}\n`);
@@ -55,15 +42,16 @@ export function openJournal(
   // Where Ctrl-C comes twice, nothing closes it.
   process.once('exit', flush);
   return {
-    isDone: (key) => {
+    isDone(key: string): boolean {
       const uuid = parseKey(key, naming)?.uuid;
       return uuid !== undefined && done.get(uuid) !== undefined;
     },
-    add(key) {
+    /** @throws StorageError BAD_CONFIG where it cannot be written any more */
+    add(key: string): void {
       lines.push(`${key}\n`);
       if (lines.length >= BATCH) flush();
     },
-    close() {
+    close(): void {
       process.removeListener('exit', flush);
       flush();
       closeSync(file);
@@ -71,7 +59,7 @@ export function openJournal(
   };
 }
 
-function requirePlace(path: string, line: string, name: string): void {
+function requireTarget(path: string, line: string, name: string): void {
   const head = parseJson(line);
   if (field(head, 'journal') !== MARK) {
     throw badConfig(

@@ -94,21 +94,22 @@ class Migration {
   readonly #from: Side;
   readonly #to: Side;
   /** The source's objects without decryption. */
-  readonly #asTheyLie: AttachmentStore;
-  readonly #there: UuidTable;
+  readonly #undecrypted: AttachmentStore;
+  /** Sizes of the target's objects. */
+  readonly #targetSizes: UuidTable;
   readonly #copies: MigratedCopies;
   readonly #large = new Semaphore(1);
   readonly #placeFailures = new PlaceFailures();
   readonly #counts = noCounts();
 
-  constructor(deps: MigrateDependencies, options: MigrateOptions, there: UuidTable) {
+  constructor(deps: MigrateDependencies, options: MigrateOptions, targetSizes: UuidTable) {
     const { from, to } = deps;
     this.#deps = deps;
     this.#options = options;
     this.#from = from;
     this.#to = to;
-    this.#asTheyLie = createAttachmentStore({ store: from.store, naming: from.naming });
-    this.#there = there;
+    this.#undecrypted = createAttachmentStore({ store: from.store, naming: from.naming });
+    this.#targetSizes = targetSizes;
     this.#copies = new MigratedCopies(deps);
   }
 
@@ -116,7 +117,7 @@ class Migration {
     const { signal, atOnce } = this.#options;
     const objects = this.#from.store.list(folderOf(this.#from.naming), { signal });
     await forEachAtOnce(objects, atOnce, (object) => this.#visit(object));
-    for (const { key, failure } of await this.#copies.settle({ signal })) {
+    for (const { key, failure } of await this.#copies.findLost({ signal })) {
       this.#counts.copied -= 1;
       if (failure === undefined) this.#counts.gone += 1;
       else this.#fail(key, failure);
@@ -181,16 +182,16 @@ class Migration {
       sizeBytes: await contentBytesOf(this.#from, object, attachment, options),
       md5Hex: undefined,
     };
-    const source = isPlain ? this.#asTheyLie : this.#from.attachments;
-    if (await this.#isSettled(object, source, attachment, expected)) return;
+    const source = isPlain ? this.#undecrypted : this.#from.attachments;
+    if (await this.#isCopied(object, source, attachment, expected)) return;
     if (!this.#options.dryRun) await this.#copy(object, source, attachment, expected);
     this.#placeFailures.succeeded();
     this.#counts.copied += 1;
     this.#counts.copiedBytes += object.sizeBytes;
   }
 
-  /** @returns false where it is to be copied */
-  async #isSettled(
+  /** @returns false where it is to be copied; true also where the target's object must stay as it is */
+  async #isCopied(
     { key: sourceKey, sizeBytes }: ObjectInfo,
     source: AttachmentStore,
     attachment: Attachment,
@@ -198,24 +199,24 @@ class Migration {
   ): Promise<boolean> {
     const { signal, isDone, onDone, throttle } = this.#options;
     const { attachments, decrypting } = this.#to;
-    const storedBytes = this.#there.get(attachment.uuid)?.sizeBytes;
+    const storedBytes = this.#targetSizes.get(attachment.uuid)?.sizeBytes;
     if (storedBytes === undefined) return false;
     const key = this.#keyOf(attachment);
-    if (mayBeStoredSo(this.#to, storedBytes, expected) && isDone(key)) {
+    if (mayHaveSize(this.#to, storedBytes, expected) && isDone(key)) {
       this.#counts.skipped += 1;
       return true;
     }
     await throttle(sizeBytes);
-    const [mine, theirs] = await Promise.all([
+    const [sourceDigest, copyDigest] = await Promise.all([
       digestOf(source, attachment, readOptionsFor(expected, { signal })),
       digestOfCopy(attachments, attachment, { signal }),
     ]);
     this.#placeFailures.succeeded();
-    requireDigest(mine, expected, 'the source');
-    if (theirs === undefined) return false;
-    if (isEqual(mine, theirs)) {
+    requireDigest(sourceDigest, expected, 'the source');
+    if (copyDigest === undefined) return false;
+    if (isEqual(sourceDigest, copyDigest)) {
       // Another size: it is encrypted and should not be, or the other way round.
-      if (storedBytes !== sizeAt(this.#to, mine)) return false;
+      if (storedBytes !== sizeAt(this.#to, sourceDigest)) return false;
       this.#counts.alreadyThere += 1;
       onDone(key);
       return true;
@@ -223,7 +224,7 @@ class Migration {
     // The source is right, by the index.
     if (expected.md5Hex !== undefined) return false;
     const opened = decrypting && (await digestOfCopy(decrypting, attachment, { signal }));
-    if (isEqual(mine, opened)) return false;
+    if (isEqual(sourceDigest, opened)) return false;
     this.#counts.differs += 1;
     this.#deps.failed(
       sourceKey,
@@ -281,7 +282,7 @@ async function listSizes(side: Side, signal: AbortSignal): Promise<UuidTable> {
   const sizes = new UuidTable();
   for await (const { key, sizeBytes } of side.store.list(folderOf(side.naming), { signal })) {
     const uuid = parseKey(key, side.naming)?.uuid;
-    if (uuid !== undefined) sizes.set(uuid, sizeBytes, 0);
+    if (uuid !== undefined) sizes.set(uuid, sizeBytes);
   }
   return sizes;
 }
@@ -296,7 +297,7 @@ function sizeAt(
 }
 
 /** As far as can be told without reading it. */
-function mayBeStoredSo(to: Side, storedBytes: number, { sizeBytes }: Expected): boolean {
+function mayHaveSize(to: Side, storedBytes: number, { sizeBytes }: Expected): boolean {
   if (sizeBytes === undefined) return true;
   return [false, true].some(
     (isLookalike) => storedBytes === sizeAt(to, { sizeBytes, isLookalike }),

@@ -6,14 +6,10 @@ import type { Owner } from './owners.ts';
 
 export type Finding =
   | ({ readonly kind: 'missing'; readonly uuid: string; readonly key: string } & Owner)
-  /** The index does not know its uuid. `identify` tells what it is. */
-  | ({ readonly kind: 'orphan' } & Orphan & Identity)
+  /** The index does not know its uuid. On the disk: nobody removes the file. */
+  | ({ readonly kind: 'orphan' | 'orphan-on-disk' } & Orphan & Identity)
   /** The index knows its uuid, but these settings give it another key: they lack something, such as StorageEncryption. */
-  | ({
-      readonly kind: 'other-name';
-      readonly key: string;
-      readonly expectedKey: string;
-    } & Owner)
+  | ({ readonly kind: 'other-name'; readonly key: string; readonly expectedKey: string } & Owner)
   | ({ readonly kind: 'wrong-size' } & WrongSize & Owner)
   /** Corrupt: it is not what was stored. Unreadable: nothing is known, since the store failed or a key is missing. */
   | ({
@@ -25,8 +21,6 @@ export type Finding =
   | { readonly kind: 'deleted-orphan'; readonly key: string }
   /** Retention, a hold, a lock: it stays an orphan. */
   | { readonly kind: 'undeletable-orphan'; readonly key: string; readonly reason: string }
-  /** A file that the index does not know: nobody removes it. */
-  | ({ readonly kind: 'orphan-on-disk' } & Orphan & Identity)
   /** The bucket has it, too, and nobody reads or removes files (HybridMode is off). */
   | { readonly kind: 'copy-on-disk'; readonly key: string; readonly sizeBytes: number }
   /** The bucket does not have it, and nobody reads files. */
@@ -96,6 +90,8 @@ export function describeFinding(finding: Finding): string {
       return `missing: ${finding.key}${describeOwner(finding)}`;
     case 'orphan':
       return `orphan: ${describeOrphan(finding)}`;
+    case 'orphan-on-disk':
+      return `orphan on the disk: ${describeOrphan(finding)}`;
     case 'other-name':
       return `other name: ${finding.key} is of an attachment that these settings call ${finding.expectedKey}${describeOwner(finding)}`;
     case 'wrong-size':
@@ -107,8 +103,6 @@ export function describeFinding(finding: Finding): string {
       return `deleted: ${finding.key}`;
     case 'undeletable-orphan':
       return `not deleted: ${finding.key}: ${finding.reason}`;
-    case 'orphan-on-disk':
-      return `orphan on the disk: ${describeOrphan(finding)}`;
     case 'copy-on-disk':
       return `copy on the disk: ${finding.key} (${finding.sizeBytes} bytes)`;
     case 'only-on-disk':
@@ -143,26 +137,27 @@ export function describeCounts(counts: VerifyCounts, onDisk: readonly string[]):
     `${counts.indexed} attachments in the index, ${counts.objects} objects in the bucket`,
     `${counts.missing} missing, ${counts.orphans} orphans, ${counts.wrongSize} of the wrong size, ${counts.corrupt} corrupt, ${counts.unreadable} unreadable`,
     `${counts.elsewhere} in the file system, ${counts.recent} too young to tell, ${counts.foreign} that are not Orthanc's`,
-    ...(counts.otherName === 0
-      ? []
-      : [
-          `${counts.otherName} of attachments that the index knows, under names that these settings do not make: the configuration may lack what they were written with, StorageEncryption (its keys) or EnableLegacyUnknownFiles; none of them is deleted`,
-        ]),
+    ...unlessNone(
+      counts.otherName,
+      'of attachments that the index knows, under names that these settings do not make: the configuration may lack what they were written with, StorageEncryption (its keys) or EnableLegacyUnknownFiles; none of them is deleted',
+    ),
     ...onDisk,
-    ...(counts.read === 0 ? [] : [`${counts.read} read`]),
-    ...(counts.notCompared === 0
-      ? []
-      : [
-          `${counts.notCompared} of them compared by their sizes only: Orthanc's index has no MD5 of them (StoreMD5ForAttachments)`,
-        ]),
-    ...(counts.notLookedAt === 0
-      ? []
-      : [
-          `${counts.notLookedAt} more seem to be missing or orphaned: too many for one run; settle those above, then run again`,
-        ]),
-    ...(counts.deletedOrphans === 0 ? [] : [`${counts.deletedOrphans} orphans deleted`]),
+    ...unlessNone(counts.read, 'read'),
+    ...unlessNone(
+      counts.notCompared,
+      "of them compared by their sizes only: Orthanc's index has no MD5 of them (StoreMD5ForAttachments)",
+    ),
+    ...unlessNone(
+      counts.notLookedAt,
+      'more seem to be missing or orphaned: too many for one run; settle those above, then run again',
+    ),
+    ...unlessNone(counts.deletedOrphans, 'orphans deleted'),
     ...(counts.alarm === null ? [] : [describeAlarm(counts.alarm)]),
   ];
+}
+
+function unlessNone(count: number, what: string): readonly string[] {
+  return count === 0 ? [] : [`${count} ${what}`];
 }
 
 export function describeFiles(counts: VerifyCounts, hasUnreadFiles: boolean): string {

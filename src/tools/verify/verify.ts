@@ -65,6 +65,8 @@ const GRACE_MS = 10_000;
 /** An index that knows less than one in so many is hardly the bucket's: docs/decisions.md. */
 const KNOWN_ONE_IN = 5;
 
+type Suspect = ObjectInfo & { readonly uuid: string };
+
 interface Missing {
   readonly kind: 'missing' | 'only-on-disk';
   readonly uuid: string;
@@ -89,9 +91,9 @@ class Verification {
   readonly #suspectsMax: number;
   /** Of objects that may be orphans. */
   readonly #newestMs: number;
-  readonly #otherNames: ObjectInfo[] = [];
-  readonly #orphans: ObjectInfo[] = [];
-  readonly #orphansOnDisk: ObjectInfo[] = [];
+  readonly #otherNames: Suspect[] = [];
+  readonly #orphans: Suspect[] = [];
+  readonly #orphansOnDisk: Suspect[] = [];
   readonly #missing: Missing[] = [];
   readonly #wrongSizes: (WrongSize & { readonly uuid: string })[] = [];
   /** What the index does not know, of any age: how many, and the first of their uuids. */
@@ -112,7 +114,7 @@ class Verification {
     await this.#listBucket();
     if (disk !== undefined) await this.#listDisk(disk);
     await this.#findMissing();
-    await this.#settle();
+    await this.#recheck();
     if (this.#options.deep) {
       await verifyContents(this.#deps, this.#options, this.#counts, this.#ownerOf);
     }
@@ -142,12 +144,12 @@ class Verification {
       const known = this.#index.get(uuid);
       if (known === undefined) {
         this.#noteUnknown(uuid);
-        this.#keepUnlessYoung(object, this.#orphans);
+        this.#keepUnlessRecent({ ...object, uuid }, this.#orphans);
         continue;
       }
       this.#counts.known += 1;
-      if (!isNameOf(this.#bucket, object.key, uuid, known.tag)) {
-        this.#keepUnlessYoung(object, this.#otherNames);
+      if (!isKeyOf(this.#bucket, object.key, uuid, known.tag)) {
+        this.#keepUnlessRecent({ ...object, uuid }, this.#otherNames);
         continue;
       }
       this.#index.mark(uuid);
@@ -169,7 +171,7 @@ class Verification {
       this.#deps.progress(this.#counts);
       if (this.#index.get(uuid) === undefined) {
         this.#noteUnknown(uuid);
-        this.#keep(file, this.#orphansOnDisk);
+        this.#keep({ ...file, uuid }, this.#orphansOnDisk);
       } else if (this.#index.isMarked(uuid)) {
         this.#counts.copiesOnDisk += 1;
         if (this.#deps.files === undefined) {
@@ -184,9 +186,9 @@ class Verification {
     if (this.#unknown.uuids.size < this.#suspectsMax) this.#unknown.uuids.add(uuid);
   }
 
-  #keepUnlessYoung(object: ObjectInfo, suspects: ObjectInfo[]): void {
-    if (object.modified.getTime() > this.#newestMs) this.#counts.recent += 1;
-    else this.#keep(object, suspects);
+  #keepUnlessRecent(suspect: Suspect, suspects: Suspect[]): void {
+    if (suspect.modified.getTime() > this.#newestMs) this.#counts.recent += 1;
+    else this.#keep(suspect, suspects);
   }
 
   #keep<T>(suspect: T, suspects: T[]): void {
@@ -223,7 +225,7 @@ class Verification {
       if ((await attachments.find(attachmentOf(entry), { signal })) !== undefined) return;
       this.#keep(
         file === undefined
-          ? { kind: 'missing', uuid, key: this.#nameOf(uuid, tag) }
+          ? { kind: 'missing', uuid, key: this.#newKeyOf(uuid, tag) }
           : { kind: 'only-on-disk', uuid, key: file },
         this.#missing,
       );
@@ -246,26 +248,40 @@ class Verification {
     return key;
   }
 
-  /** Reads the index once more, which may have changed meanwhile, and tells what is still wrong. */
-  async #settle(): Promise<void> {
-    const { api, files, disk } = this.#deps;
+  /** Reads the index once more, which may have changed meanwhile, and reports what is still wrong. */
+  async #recheck(): Promise<void> {
+    const { api, files, disk, report } = this.#deps;
     const isAlarming = knowsTooFew(this.#countKnown(), this.#unknown.count);
-    const found = [this.#otherNames, this.#orphans, this.#orphansOnDisk, this.#missing];
-    if (!isAlarming && [...found, this.#wrongSizes].every(({ length }) => length === 0)) return;
+    const suspects = [
+      ...this.#missing,
+      ...this.#wrongSizes,
+      ...this.#otherNames,
+      ...this.#orphans,
+      ...this.#orphansOnDisk,
+    ];
+    if (!isAlarming && suspects.length === 0) return;
     const uuids = new Set(isAlarming ? this.#unknown.uuids : []);
-    for (const { uuid } of [...this.#missing, ...this.#wrongSizes]) uuids.add(uuid);
-    for (const { key } of [...this.#otherNames, ...this.#orphans]) {
-      uuids.add(uuidOf(this.#bucket, key));
-    }
-    for (const { key } of this.#orphansOnDisk) uuids.add(uuidOf(disk, key));
+    for (const { uuid } of suspects) uuids.add(uuid);
     if (files !== undefined) await this.#waitForIndex(this.#orphansOnDisk);
     const known = await findIndexed(api, uuids);
-    if (isAlarming) this.#soundAlarm(known);
+    if (isAlarming) this.#raiseAlarm(known);
     this.#requireOwnIndex();
-    await this.#tellWrongSizes(known);
-    await this.#tellMissing(known);
-    await this.#tellOrphans(await this.#tellOtherNames(known));
-    if (disk !== undefined) await this.#tellOrphansOnDisk(disk, known);
+    await this.#forEachKnown(this.#wrongSizes, known, ({ uuid: _uuid, ...wrong }, owner) => {
+      this.#counts.wrongSize += 1;
+      report({ kind: 'wrong-size', ...wrong, ...owner });
+    });
+    await this.#forEachKnown(this.#missing, known, (missing, owner) => {
+      this.#counts[missing.kind === 'missing' ? 'missing' : 'onlyOnDisk'] += 1;
+      report({ ...missing, ...owner });
+    });
+    const orphans = await this.#reportOtherNames(known);
+    await this.#reportOrphans(this.#bucket, orphans);
+    for (const object of orphans) await this.#deleteIfNoted(toOrphan(object));
+    if (disk === undefined) return;
+    await this.#reportOrphans(
+      disk,
+      this.#orphansOnDisk.filter(({ uuid }) => !known.has(uuid)),
+    );
   }
 
   /** Waits until Orthanc has indexed what it has just stored. A copied file may be as young, and must be found. */
@@ -282,7 +298,7 @@ class Verification {
     return known + elsewhere + copiesOnDisk + onlyOnDisk;
   }
 
-  #soundAlarm(indexed: Known): void {
+  #raiseAlarm(indexed: Known): void {
     const { count, uuids } = this.#unknown;
     const stillUnknown = [...uuids].filter((uuid) => !indexed.has(uuid)).length;
     // Those that were kept are a sample.
@@ -303,31 +319,23 @@ class Verification {
     );
   }
 
-  async #tellWrongSizes(known: Known): Promise<void> {
-    await forEachAtOnce(this.#wrongSizes, this.#options.atOnce, async ({ uuid, ...wrong }) => {
-      const indexed = known.get(uuid);
-      if (indexed === undefined) return;
-      const owner = await this.#ownerOf(indexed.resource);
-      this.#counts.wrongSize += 1;
-      this.#deps.report({ kind: 'wrong-size', ...wrong, ...owner });
-    });
-  }
-
-  async #tellMissing(known: Known): Promise<void> {
-    await forEachAtOnce(this.#missing, this.#options.atOnce, async (lost) => {
-      const indexed = known.get(lost.uuid);
-      if (indexed === undefined) return;
-      const owner = await this.#ownerOf(indexed.resource);
-      this.#counts[lost.kind === 'missing' ? 'missing' : 'onlyOnDisk'] += 1;
-      this.#deps.report({ ...lost, ...owner });
+  /** Leaves out what Orthanc has removed from its index meanwhile. */
+  async #forEachKnown<T extends { readonly uuid: string }>(
+    suspects: readonly T[],
+    known: Known,
+    work: (suspect: T, owner: Owner) => void,
+  ): Promise<void> {
+    await forEachAtOnce(suspects, this.#options.atOnce, async (suspect) => {
+      const indexed = known.get(suspect.uuid);
+      if (indexed !== undefined) work(suspect, await this.#ownerOf(indexed.resource));
     });
   }
 
   /** @returns those that the index still does not know */
-  async #tellOtherNames(known: Known): Promise<readonly ObjectInfo[]> {
-    const orphans: ObjectInfo[] = [];
+  async #reportOtherNames(known: Known): Promise<readonly Suspect[]> {
+    const orphans: Suspect[] = [];
     for (const object of [...this.#otherNames, ...this.#orphans]) {
-      const uuid = uuidOf(this.#bucket, object.key);
+      const { key, uuid } = object;
       const indexed = known.get(uuid);
       if (indexed === undefined) {
         orphans.push(object);
@@ -335,38 +343,25 @@ class Verification {
       }
       const tag = contentTypeOf(indexed.contentType);
       // Never an orphan: other settings read it.
-      if (isNameOf(this.#bucket, object.key, uuid, tag)) continue;
+      if (isKeyOf(this.#bucket, key, uuid, tag)) continue;
       this.#counts.otherName += 1;
-      const names = { key: object.key, expectedKey: this.#nameOf(uuid, tag) };
       const owner = await this.#ownerOf(indexed.resource);
-      this.#deps.report({ kind: 'other-name', ...names, ...owner });
+      const expectedKey = this.#newKeyOf(uuid, tag);
+      this.#deps.report({ kind: 'other-name', key, expectedKey, ...owner });
     }
     return orphans;
   }
 
-  async #tellOrphans(orphans: readonly ObjectInfo[]): Promise<void> {
-    await forEachAtOnce(orphans, this.#options.atOnce, async (object) => {
-      const orphan = await this.#describeOrphan(this.#bucket, object);
-      this.#counts.orphans += 1;
-      this.#deps.report({ kind: 'orphan', ...orphan });
+  async #reportOrphans(side: Side, orphans: readonly Suspect[]): Promise<void> {
+    const { atOnce, signal, identify: isWanted } = this.#options;
+    const isOnDisk = side !== this.#bucket;
+    await forEachAtOnce(orphans, atOnce, async (object) => {
+      const identity: Identity =
+        isWanted === true ? await identify(side, object, this.#deps.api, { signal }) : {};
+      this.#counts[isOnDisk ? 'orphansOnDisk' : 'orphans'] += 1;
+      const kind = isOnDisk ? 'orphan-on-disk' : 'orphan';
+      this.#deps.report({ kind, ...toOrphan(object), ...identity });
     });
-    for (const object of orphans) await this.#deleteIfNoted(toOrphan(object));
-  }
-
-  async #tellOrphansOnDisk(disk: Side, known: Known): Promise<void> {
-    const left = this.#orphansOnDisk.filter(({ key }) => !known.has(uuidOf(disk, key)));
-    await forEachAtOnce(left, this.#options.atOnce, async (file) => {
-      const orphan = await this.#describeOrphan(disk, file);
-      this.#counts.orphansOnDisk += 1;
-      this.#deps.report({ kind: 'orphan-on-disk', ...orphan });
-    });
-  }
-
-  async #describeOrphan(side: Side, object: ObjectInfo): Promise<Orphan & Identity> {
-    const orphan = toOrphan(object);
-    const { signal, identify: isWanted } = this.#options;
-    if (isWanted !== true) return orphan;
-    return { ...orphan, ...(await identify(side, object, this.#deps.api, { signal })) };
   }
 
   async #deleteIfNoted(orphan: Orphan): Promise<void> {
@@ -387,8 +382,7 @@ class Verification {
     this.#deps.report({ kind: 'deleted-orphan', key });
   }
 
-  /** Of a new object. */
-  #nameOf(uuid: string, tag: number): string {
+  #newKeyOf(uuid: string, tag: number): string {
     const { naming, format } = this.#bucket;
     return objectKey(uuid, contentTypeOf(tag), naming, format !== undefined);
   }
@@ -405,16 +399,12 @@ function toOrphan({ key, sizeBytes, modified }: ObjectInfo): Orphan {
   return { key, sizeBytes, modified: modified.toISOString() };
 }
 
-function uuidOf(side: Side | undefined, key: string): string {
-  return (side === undefined ? undefined : parseKey(key, side.naming))?.uuid ?? '';
-}
-
 function attachmentOf({ uuid, tag }: UuidEntry) {
   return { uuid, contentType: contentTypeOf(tag) };
 }
 
 /** Whether reads would find it there. */
-function isNameOf({ naming, hasKeys }: Side, key: string, uuid: string, tag: number): boolean {
+function isKeyOf({ naming, hasKeys }: Side, key: string, uuid: string, tag: number): boolean {
   const contentType = contentTypeOf(tag);
   return (hasKeys ? [false, true] : [false]).some((encrypted) =>
     keysOf(uuid, contentType, naming, encrypted).includes(key),
@@ -428,6 +418,6 @@ function sizesOf(
   plainBytes: number,
 ): readonly number[] {
   if (!hasKeys || encrypted === false) return [plainBytes];
-  const sealed = FORMATS.map((format) => ciphertextSize(format, plainBytes));
-  return encrypted === true ? sealed : [plainBytes, ...sealed];
+  const sizes = FORMATS.map((format) => ciphertextSize(format, plainBytes));
+  return encrypted === true ? sizes : [plainBytes, ...sizes];
 }
