@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Attachments, which Orthanc knows by uuid and content type, in an object store, which knows keys.
+// Attachments of Orthanc, by uuid and content type, in an object store, by key.
 
 import type { NamingSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
@@ -22,27 +22,27 @@ export interface Attachment {
   readonly contentType: ContentType;
 }
 
-/** Whole or nothing, as ObjectStore. All errors are StorageErrors. */
+/** Whole or nothing, as in ObjectStore. All errors are StorageErrors. */
 export interface AttachmentStore {
   /** @returns the key of the object */
   put(attachment: Attachment, body: Body, options: OperationOptions): Promise<string>;
-  /** @param range of the content; undefined is the whole
-   *  @returns the key of the object that had it
-   *  @throws StorageError NOT_FOUND where it lies under none of its names */
+  /** @param range of the content; undefined: the whole
+   *  @returns the key of the object
+   *  @throws StorageError NOT_FOUND if no key of the attachment has an object */
   get(
     attachment: Attachment,
     range: ByteRange | undefined,
     sink: Sink,
     options: GetOptions,
   ): Promise<string>;
-  /** Removes it under all its names; a missing one is success. */
+  /** Removes all its keys. Missing objects are success. */
   remove(attachment: Attachment, options: OperationOptions): Promise<string>;
-  /** @returns where it lies, by one request per name; undefined where it lies under none */
+  /** One request per key, until one has an object. */
   find(attachment: Attachment, options: OperationOptions): Promise<FoundObject | undefined>;
   readonly files?: AttachmentFiles;
 }
 
-/** As LocalFiles, for contents that are not encrypted. */
+/** As LocalFiles, with decrypted contents. */
 export interface AttachmentFiles {
   open(attachment: Attachment, options: OperationOptions): Promise<OpenFile>;
   receive(
@@ -55,19 +55,19 @@ export interface AttachmentFiles {
 export interface FoundObject {
   readonly key: string;
   readonly storedBytes: number;
-  /** By the object's header; undefined where it is not encrypted. */
+  /** From the object's header; undefined if it is not encrypted. */
   readonly encryption: EncryptionDescription | undefined;
 }
 
-/** A name that an object may have. */
+/** A key that an attachment may have. */
 interface Candidate {
   readonly key: string;
-  /** 'either' in the legacy structure: the object's first bytes tell. */
+  /** 'either' in the legacy structure, where only the object's first bytes tell. */
   readonly content: 'encrypted' | 'plain' | 'either';
 }
 
-/** Without an envelope all is plain. With one, writes go by its format, and reads by each object's name and header: objects from before
- *  encryption was switched on, or off, are found by a second request. */
+/** Without an envelope, all objects are plain. With one, its format applies to writes; reads go by each object's key and header. Objects from
+ *  before encryption was switched on or off need a second request. */
 export function createAttachmentStore(deps: {
   readonly store: ObjectStore;
   readonly naming: NamingSettings;
@@ -77,7 +77,6 @@ export function createAttachmentStore(deps: {
   const isOn = envelope?.format !== undefined;
   const doFirstBytesTell = envelope !== undefined && naming.structure === 'legacy';
 
-  /** The name of a new object. */
   const keyOf = ({ uuid, contentType }: Attachment) => objectKey(uuid, contentType, naming, isOn);
 
   function candidatesOf({ uuid, contentType }: Attachment): readonly Candidate[] {
@@ -100,7 +99,7 @@ export function createAttachmentStore(deps: {
     },
 
     async get(attachment, range, sink, options) {
-      // A store cannot be asked for an empty range.
+      // Stores have no empty ranges.
       if (range !== undefined && range.start === range.end) {
         sink.begin(0, 0);
         return keyOf(attachment);
@@ -111,7 +110,7 @@ export function createAttachmentStore(deps: {
         } else {
           await envelope.get(store, key, range, sink, attachment, {
             signal: options.signal,
-            // Encryption authenticates by itself.
+            // Encrypted objects need none: they are authenticated.
             requireChecksum: content === 'either' && options.requireChecksum === true,
             plain: content === 'either' ? 'accept' : 'refuse',
           });
@@ -121,7 +120,7 @@ export function createAttachmentStore(deps: {
     },
 
     async remove(attachment, options) {
-      // Side by side: a store does not tell whether it removed something, and Orthanc waits with its index locked.
+      // All at once: stores do not tell whether there was an object, and Orthanc waits with its index locked.
       await Promise.all(candidatesOf(attachment).map(({ key }) => store.delete(key, options)));
       return keyOf(attachment);
     },
@@ -161,7 +160,7 @@ async function findPlain(
     : { key, storedBytes: head.sizeBytes, encryption: undefined };
 }
 
-/** @param judge for an object whose name does not tell whether it is encrypted */
+/** @param judge decides whether the object is encrypted; undefined: its key says so */
 async function findByHead(
   store: ObjectStore,
   key: string,
@@ -180,8 +179,8 @@ async function findByHead(
   }
 }
 
-/** Tries the next candidate only where the one before is not there.
- *  @throws StorageError the first NOT_FOUND where none is there; any other failure at once */
+/** Tries the candidates in order, until one does not fail with NOT_FOUND.
+ *  @throws StorageError any other failure at once; else the first NOT_FOUND */
 export async function firstFound<T, Found>(
   candidates: readonly T[],
   attempt: (candidate: T) => Promise<Found>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// One attachment from one store into another.
+// Copies one attachment to another store.
 
 import { toStorageError } from '../errors.ts';
 import { bodyOf, MemorySink, NOWHERE } from '../store/bodies.ts';
@@ -14,13 +14,13 @@ export interface Copy {
   readonly expected: Expected;
 }
 
-/** Smaller contents are held as a whole, which is faster. Larger ones go in pieces, through the file that one of the stores has; from
- *  bucket to bucket there is none, and they are held, too. */
+/** Smaller contents are copied through memory, which is faster. Larger ones go in pieces if one of the stores has files; between two
+ *  buckets they go through memory too. */
 const HELD_MAX_BYTES = 4 * 1024 * 1024;
 
-/** Copies one content and reads the copy back: a store's word proves nothing. A wrong copy is removed. Without an MD5 in the index, the
- *  source must have a checksum of its own.
- *  @throws StorageError INTEGRITY where the source is not what was expected, or the copy is not what was read; what the stores throw */
+/** Copies the content, reads the copy back and compares. Removes a wrong copy. Without an expected MD5, the source must have a checksum of
+ *  its own.
+ *  @throws StorageError INTEGRITY if the source differs from `expected`, or the copy from the source; errors of the stores */
 export async function copyVerified(copy: Copy, options: OperationOptions): Promise<Digest> {
   const { attachment, to } = copy;
   const digest = await copyDigested(copy, options);
@@ -48,7 +48,7 @@ async function copyDigested(copy: Copy, outer: OperationOptions): Promise<Digest
   } else if (mayBeLarge && from.files !== undefined) {
     const file = await from.files.open(attachment, options);
     try {
-      // Read by other threads. The synchronous reads for sending then hit the system's cache.
+      // This read is asynchronous and fills the system's cache for the synchronous reads of `put`.
       await readInto(NOWHERE);
       await to.put(attachment, file.body, options);
     } finally {
@@ -62,7 +62,7 @@ async function copyDigested(copy: Copy, outer: OperationOptions): Promise<Digest
   return digester.digest();
 }
 
-/** For reads of a source. */
+/** Options for reading a source. */
 export function readOptionsFor({ md5Hex }: Expected, options: OperationOptions): GetOptions {
   return { ...options, requireChecksum: md5Hex === undefined };
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Contents are compared by size and MD5, which Orthanc's index has.
+// Compares contents by size and MD5, as in Orthanc's index.
 
 import { createHash } from 'node:crypto';
 import { isLookalike, MAGIC_BYTES } from '../encryption/header.ts';
@@ -10,7 +10,7 @@ import type { Attachment, AttachmentStore } from './attachments.ts';
 export interface Digest {
   readonly sizeBytes: number;
   readonly md5Hex: string;
-  /** See `isLookalike`: its first bytes may decide how it is stored. */
+  /** See `isLookalike` of encryption/header.ts. */
   readonly isLookalike: boolean;
 }
 
@@ -30,7 +30,7 @@ export async function digestOf(
 }
 
 /** @param what the subject of the message
- *  @throws StorageError INTEGRITY where they differ */
+ *  @throws StorageError INTEGRITY if they differ */
 export function requireDigest(actual: Digest, expected: Expected, what: string): void {
   if (expected.sizeBytes !== undefined && actual.sizeBytes !== expected.sizeBytes) {
     throw new StorageError(
@@ -70,7 +70,7 @@ export class Digester implements Sink {
     if (this.#position !== sizeBytes) {
       throw new StorageError('SHORT_BODY', `${this.#position} bytes came instead of ${sizeBytes}`);
     }
-    // A hash gives its digest once: a copy keeps this one going.
+    // A hash can be finished once only; the copy is finished here.
     const md5Hex = this.#hash.copy().digest('hex');
     return { sizeBytes, md5Hex, isLookalike: isLookalike(this.#head, sizeBytes) };
   }

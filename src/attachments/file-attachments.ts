@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The attachments in Orthanc's own folder. Few are encrypted: what the C++ plugins have left, and what would pass for that.
+// Attachments in Orthanc's own folder. Encrypted are only files of the C++ plugins, and lookalikes of such files.
 
 import type { Envelope } from '../encryption/envelope.ts';
 import { headOf, readHead } from '../encryption/inspect.ts';
@@ -8,9 +8,9 @@ import type { Body, LocalFiles, ObjectStore, OperationOptions } from '../store/o
 import { type Attachment, type AttachmentStore, createAttachmentStore } from './attachments.ts';
 import { ORTHANC_NAMING, objectKey } from './naming.ts';
 
-/** Writes files as they are, so that Orthanc itself can read them. The C++ plugins encrypt files, too, and their move-storage leaves
- *  encrypted objects there: the envelope reads those. A content that would pass for one of them is encrypted (`putPlain`).
- *  @param envelope undefined where there are no keys, or Orthanc alone reads the folder: nothing is decrypted */
+/** Writes contents unencrypted, so that Orthanc itself can read them, except for lookalikes (`putPlain`). The C++ plugins encrypt files too,
+ *  and their move-storage leaves encrypted objects in the folder. The envelope decrypts both.
+ *  @param envelope undefined: nothing is decrypted, since there are no keys or only Orthanc reads the folder */
 export function createFileAttachments(
   store: ObjectStore,
   envelope: Envelope | undefined,
@@ -21,7 +21,7 @@ export function createFileAttachments(
   return {
     ...createAttachmentStore({ store, naming, envelope: { ...envelope, format: undefined } }),
 
-    // A look costs no request here. A range of a plain file is then read alone.
+    // Reading the head costs no request here, and avoids reading a plain file whole for one range.
     async get(attachment, range, sink, options) {
       const key = keyOf(attachment);
       if (range !== undefined && range.start === range.end) {
@@ -80,7 +80,7 @@ function withEncryptedOnes(
   };
 }
 
-/** Reads the whole before a part of it goes anywhere: nothing less of A1 can be verified. */
+/** Reads the whole file, since a part of an A1 object cannot be verified. */
 async function verify(
   file: Body,
   attachment: Attachment,

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Two stores as one, for the time in which files lie in both: HybridMode, and migration from the file system.
+// Two stores as one, for HybridMode and migration from the file system.
 
 import { StorageError, toStorageError } from '../errors.ts';
 import { type AttachmentStore, firstFound } from './attachments.ts';
 import type { NamedStore } from './locate.ts';
 import type { Moves } from './moves.ts';
 
-/** New attachments go to the first store. Reads try it first, then the second, but only after NOT_FOUND: any other failure ends the read.
- *  Removes clear both. */
+/** Writes go to the first store, removals to both. Reads try the second store after NOT_FOUND; other failures end them. */
 export function createHybridStore(
   first: AttachmentStore,
   second: AttachmentStore,
@@ -15,12 +14,12 @@ export function createHybridStore(
 ): AttachmentStore {
   return {
     put: (attachment, body, options) => first.put(attachment, body, options),
-    // The first once more: a move may have brought it there meanwhile.
+    // Then the first again: a move may have copied the attachment there meanwhile.
     get: (attachment, range, sink, options) =>
       firstFound([first, second, first], (store) => store.get(attachment, range, sink, options)),
     async remove(attachment, options) {
       const end = moves.beginRemoval(attachment.uuid);
-      // Each is cleared, whatever the other says.
+      // A failure of one store does not stop the removal from the other.
       const [key, other] = await Promise.allSettled([
         first.remove(attachment, options),
         second.remove(attachment, options),
@@ -35,7 +34,7 @@ export function createHybridStore(
   };
 }
 
-/** Failures then tell which of two stores failed. */
+/** Adds the store's name to its errors. */
 export function nameFailures({ name, attachments }: NamedStore): AttachmentStore {
   async function named<T>(work: Promise<T>): Promise<T> {
     try {

@@ -13,17 +13,16 @@ import type { OperationOptions } from '../store/object-store.ts';
 import type { AttachmentStore, FoundObject } from './attachments.ts';
 import { contentTypeOf } from './naming.ts';
 
-/** Where an attachment of a resource lies. */
 export interface LocatedAttachment {
   readonly level: Level;
   readonly resource: string;
   readonly name: string;
   readonly uuid: string;
-  /** Orthanc's number. */
+  /** OrthancPluginContentType. */
   readonly contentType: number;
-  /** Of the content that Orthanc stored. */
+  /** The size of the content that Orthanc stored. */
   readonly plainBytes: number;
-  /** None: it is lost. */
+  /** Empty: the attachment is lost. */
   readonly stores: readonly LocatedObject[];
 }
 
@@ -31,7 +30,7 @@ export interface LocatedObject {
   readonly store: string;
   readonly key: string;
   readonly storedBytes: number;
-  /** null where it is not encrypted. */
+  /** null: not encrypted. */
   readonly encryption: { readonly format: string; readonly keyId: number } | null;
 }
 
@@ -43,9 +42,9 @@ export interface NamedStore {
 
 const AT_ONCE = 16;
 
-/** The attachments of a resource and of all below it.
- *  @returns undefined where Orthanc has no such resource
- *  @throws StorageError what a store throws: nobody could tell an incomplete answer from a complete one */
+/** Finds the attachments of a resource and of all below it.
+ *  @returns undefined if Orthanc has no such resource
+ *  @throws StorageError any failure of a store, so that no answer is incomplete */
 export async function locate(
   deps: { readonly api: OrthancApi; readonly stores: readonly NamedStore[] },
   resource: Resource,

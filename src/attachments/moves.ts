@@ -4,18 +4,18 @@ import { untilAborted } from '../store/abort.ts';
 import type { OperationOptions } from '../store/object-store.ts';
 
 export interface OngoingMove {
-  /** Whether a removal began since, or was under way when the move began. */
+  /** True once a removal of the attachment has begun, before or during the move. */
   wasRemoved(): boolean;
   end(): void;
 }
 
-/** The moves and removals that are under way, so that a move and a removal of the same attachment leave no copy behind. */
+/** Moves and removals in progress. Without it, a move and a removal of one attachment could leave a copy behind. */
 export class Moves {
   readonly #ongoing = new Map<string, { removed: boolean; readonly over: Promise<void> }>();
-  /** How many removals of each are under way. */
+  /** Removals in progress by uuid. */
   readonly #removals = new Map<string, number>();
 
-  /** Waits for another move of the same attachment. */
+  /** Waits for other moves of the attachment. */
   async begin(uuid: string, { signal }: OperationOptions): Promise<OngoingMove> {
     for (
       let other = this.#ongoing.get(uuid);
@@ -24,9 +24,9 @@ export class Moves {
     ) {
       await untilAborted(other.over, signal);
     }
-    let tellOver = () => {};
+    let resolveOver = () => {};
     const over = new Promise<void>((resolve) => {
-      tellOver = resolve;
+      resolveOver = resolve;
     });
     const state = { removed: this.#removals.has(uuid), over };
     this.#ongoing.set(uuid, state);
@@ -34,12 +34,12 @@ export class Moves {
       wasRemoved: () => state.removed,
       end: () => {
         this.#ongoing.delete(uuid);
-        tellOver();
+        resolveOver();
       },
     };
   }
 
-  /** @returns to be called when the removal is over */
+  /** @returns a function to call when the removal has ended */
   beginRemoval(uuid: string): () => void {
     const state = this.#ongoing.get(uuid);
     if (state !== undefined) state.removed = true;

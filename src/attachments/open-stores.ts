@@ -19,13 +19,13 @@ import { mayBeOnePlace, requireTwoPlaces } from './same-place.ts';
 
 export interface Stores {
   readonly objects: ObjectStore;
-  /** Orthanc's own folder, with hybrid storage. */
+  /** Orthanc's own folder; undefined without hybrid storage. */
   readonly files: ObjectStore | undefined;
 }
 
 type Dependencies = Omit<StoreDependencies, 'probePrefix' | 'readsSeveralNames'>;
 
-/** Opens the stores without trying them. */
+/** Opens the stores without checking them. */
 export async function openStores(
   settings: PluginSettings,
   provider: ProviderSettings,
@@ -41,8 +41,7 @@ export async function openStores(
   };
 }
 
-/** Opens the provider's store alone and tries it.
- *  @throws as `checkStores` */
+/** Opens and checks the provider's store only. @throws as `checkStores` */
 export async function openCheckedObjects(
   settings: PluginSettings,
   provider: ProviderSettings,
@@ -66,17 +65,16 @@ function openObjects(
   });
 }
 
-/** How long Orthanc's start waits for a store that cannot be reached. */
+/** How to wait for a store that cannot be reached. */
 export interface Patience {
-  /** StartTimeout. */
+  /** StartTimeout; 0: does not wait. */
   readonly timeoutMs: number;
   /** Called before each attempt. */
   readonly onWait: () => void;
 }
 
-/** Resolves when the stores can be used. Closes them otherwise.
- *  @param patience absent: does not wait for a store
- *  @throws StorageError that says which setting to change */
+/** Resolves when the stores can be used. Closes them if they cannot.
+ *  @throws StorageError that names the setting to change */
 export async function checkStores(
   stores: Stores,
   naming: NamingSettings,
@@ -88,7 +86,7 @@ export async function checkStores(
     await checkPatiently(objects, log, patience);
     if (files === undefined) return;
     await checkFolder({ files, objects }, naming);
-    // A new folder looks like the mount point of a disk that is not mounted.
+    // The mount point of a disk that is not mounted looks like a new folder.
     if (await isEmpty(files)) {
       log.warning(
         'StorageDirectory is empty: if files of Orthanc should be in it, mount its disk and restart Orthanc, since they now read as lost',
@@ -103,7 +101,7 @@ export async function checkStores(
 const ATTEMPT_INTERVAL_MS = 1_000;
 const WAITING_NOTICE_MS = 10_000;
 
-/** When a machine boots, the network, the name server or the store may come up later than Orthanc. */
+/** When a machine boots, the network, the name server or the store may start later than Orthanc. */
 async function checkPatiently(
   store: ObjectStore,
   log: Logger,
@@ -141,12 +139,12 @@ function waitedInVain(error: StorageError, timeoutMs: number): StorageError {
   });
 }
 
-/** @throws StorageError where it cannot be used, or is the bucket itself */
+/** @throws StorageError if the folder cannot be used or is the bucket itself */
 export async function checkFolder(
   places: { readonly files: ObjectStore; readonly objects: ObjectStore },
   naming: NamingSettings,
 ): Promise<void> {
-  // Checks of stores keep a time of their own.
+  // Stores limit the time of their checks themselves.
   const { signal } = new AbortController();
   await places.files.check({ signal });
   if (!mayBeOnePlace(naming)) return;
@@ -162,11 +160,11 @@ export async function closeStores({ objects, files }: Stores): Promise<void> {
   await Promise.all([objects.close(), files?.close()]);
 }
 
-/** Enough to find a file in a folder that has some. Orthanc's start waits for it. */
+/** Orthanc's start waits for it. It is enough to find one file. */
 const LOOK_TIMEOUT_MS = 1_000;
 
-/** An Orthanc that had files before it got the plugin does not find them any more: its index names them, but nothing reads the folder.
- *  @returns a message for the user, if there are such files */
+/** Finds files from before the plugin was installed: Orthanc's index lists them, but nothing reads their folder any more.
+ *  @returns a warning, if there are such files */
 export async function describeUnreadFiles({
   unreadFolder: folder,
   provider,
@@ -180,7 +178,7 @@ export async function describeUnreadFiles({
       return `StorageDirectory: "${folder}" holds attachments, such as ${key}, which are not read while ${provider.section}.HybridMode is "Disabled": images that are only there answer 404. Write "HybridMode": "WriteToObjectStorage" to have them read, until "migrate" or /move-storage has brought them into the bucket; where that is done, a DELETE leaves them there: "verify --disk" tells of each whether it is needed, docs/operations.md how to remove them`;
     }
   } catch {
-    // There is no such folder, or the disk does not answer. Orthanc then misses no files there.
+    // No folder, or a disk that does not answer: there is nothing to warn of.
   } finally {
     await files.close();
   }

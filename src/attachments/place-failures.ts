@@ -2,7 +2,7 @@
 
 import { StorageError, type StorageErrorCode } from '../errors.ts';
 
-/** A full or read-only disk, credentials that have expired, a server that is away: the next object would fail, too. */
+/** A full or read-only disk, expired credentials, a server that is down: the next object would fail too. */
 const CODES: ReadonlySet<StorageErrorCode> = new Set([
   'ACCESS_DENIED',
   'UNAVAILABLE',
@@ -10,10 +10,10 @@ const CODES: ReadonlySet<StorageErrorCode> = new Set([
   'TIMEOUT',
 ]);
 
-/** Twice as many as are under way at once: one moment of trouble does not end a long run. Each has been retried by then. */
+/** Twice the number of objects in progress, so that a short outage does not end a long run. */
 const IN_A_ROW_MAX = 50;
 
-/** Ends a run when the place fails, and not its objects. */
+/** Ends a run when the store fails rather than single objects. */
 export class PlaceFailures {
   #inARow = 0;
 
@@ -24,12 +24,11 @@ export class PlaceFailures {
     if (this.#inARow < IN_A_ROW_MAX) return;
     throw new StorageError(
       failure.code,
-      `ended after ${this.#inARow} failures in a row, of which the last is: ${failure.message}; mend that, and run it again to go on`,
+      `ended after ${this.#inARow} failures in a row, of which the last is: ${failure.message}; correct that, then run it again to go on`,
       { cause: failure },
     );
   }
 
-  /** Of a read or a write. */
   succeeded(): void {
     this.#inARow = 0;
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Orthanc's folder may be the bucket itself: mounted (s3fs, rclone, gcsfuse), or served as a bucket by a gateway. In the legacy structure
-// both then have the same names, and a move would remove the only copy: docs/decisions.md.
+// Orthanc's folder may be the bucket itself, mounted (s3fs, rclone, gcsfuse) or served by a gateway. In the legacy structure, both have the
+// same names, and a move would delete the only copy (docs/decisions.md).
 
 import type { NamingSettings } from '../config/settings.ts';
 import { badConfig, toStorageError } from '../errors.ts';
@@ -18,14 +18,14 @@ export interface TwoStores {
   readonly objects: Pick<ObjectStore, 'head'>;
 }
 
-/** Not in the flat structure, whose names differ from those of the folder. */
+/** False for the flat structure, because its names differ from those in the folder. */
 export function mayBeOnePlace({ structure }: NamingSettings): boolean {
   return structure === 'legacy';
 }
 
-/** Writes a file to the folder, and looks for it in the bucket, which needs only the right to read.
- *  @param patienceMs for how long it is looked for
- *  @throws StorageError BAD_CONFIG where it is there */
+/** Writes a file to the folder and looks for it in the bucket. In the bucket this needs only the right to read.
+ *  @param patienceMs how long to look for it
+ *  @throws StorageError BAD_CONFIG if it is in the bucket */
 export async function requireTwoPlaces(
   { files, objects }: TwoStores,
   naming: NamingSettings,
@@ -48,12 +48,12 @@ export async function requireTwoPlaces(
   );
 }
 
-/** Also after an abort. A disk that hangs keeps neither a start nor a move waiting. */
+/** Runs after an abort too. It has a limit of its own, since the disk may hang. */
 async function removeProbe(files: TwoStores['files'], name: string): Promise<void> {
   try {
     await files.delete(name, { signal: AbortSignal.timeout(REMOVAL_TIMEOUT_MS) });
   } catch {
-    // Five bytes are left. An earlier failure of the disk says more.
+    // Not worth a failure: it leaves five bytes.
   }
 }
 
@@ -65,7 +65,7 @@ async function isThere(
   try {
     return (await objects.head(key, { signal })) !== undefined;
   } catch (error) {
-    // Without s3:ListBucket, S3 denies access to what is not there. What is there may be read.
+    // Without s3:ListBucket, S3 denies access to missing objects.
     if (toStorageError(error).code === 'ACCESS_DENIED') return false;
     throw error;
   }

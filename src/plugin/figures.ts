@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What this event loop has done: counts, bytes, errors and times of its operations.
+// Counts, bytes, errors and latencies of one event loop.
 
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
 import type { StorageError, StorageErrorCode } from '../errors.ts';
@@ -9,9 +9,9 @@ export interface OperationCounts {
   readonly inFlight: number;
   readonly succeeded: number;
   readonly failed: number;
-  /** Of the contents, not of the objects. */
+  /** Of contents, not of objects. */
   readonly bytes: number;
-  readonly latencyMs: LatenciesMs;
+  readonly latencyMs: ReturnType<Latencies['snapshot']>;
 }
 
 export interface RecentError {
@@ -29,90 +29,83 @@ export interface CountersSnapshot {
   readonly recentErrors: readonly RecentError[];
 }
 
-/** "unanswered": Orthanc no longer waited. The shim has logged and counted that. */
+/** "unanswered": Orthanc no longer waits. The shim has logged and counted that. */
 export type End = { readonly bytes: number } | { readonly failure: StorageError } | 'unanswered';
-
-export interface Counters {
-  /** @returns to be called once, with how it ended */
-  begin(operation: StorageOperation, uuid: string): (end: End) => void;
-  snapshot(): CountersSnapshot;
-}
 
 export const RECENT_ERRORS_MAX = 10;
 
-interface Counts {
-  inFlight: number;
-  succeeded: number;
-  failed: number;
-  bytes: number;
-  readonly latencies: Latencies;
-}
+export class Counters {
+  readonly #now: () => number;
+  readonly #operations: Readonly<Record<StorageOperation, Counts>>;
+  readonly #errors: Partial<Record<StorageErrorCode, number>> = {};
+  #recentErrors: readonly RecentError[] = [];
 
-/** @param now milliseconds of a clock that only goes forward */
-export function createCounters(now: () => number = () => performance.now()): Counters {
-  const zero = (): Counts => ({
-    inFlight: 0,
-    succeeded: 0,
-    failed: 0,
-    bytes: 0,
-    latencies: createLatencies(now),
-  });
-  const operations = { create: zero(), readWhole: zero(), readRange: zero(), remove: zero() };
-  const errors: Partial<Record<StorageErrorCode, number>> = {};
-  let recentErrors: readonly RecentError[] = [];
-  return {
-    begin(operation, uuid) {
-      const counts = operations[operation];
-      const startedMs = now();
-      counts.inFlight += 1;
-      return (end) => {
-        counts.inFlight -= 1;
-        if (end === 'unanswered') return;
-        counts.latencies.record(now() - startedMs);
-        if ('failure' in end) {
-          const { code, message } = end.failure;
-          counts.failed += 1;
-          errors[code] = (errors[code] ?? 0) + 1;
-          const time = new Date().toISOString();
-          recentErrors = [{ time, operation, uuid, code, message }, ...recentErrors].slice(
-            0,
-            RECENT_ERRORS_MAX,
-          );
-        } else {
-          counts.succeeded += 1;
-          counts.bytes += end.bytes;
-        }
-      };
-    },
-    snapshot: () => ({
+  /** @param now milliseconds of a monotonic clock */
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
+    this.#operations = {
+      create: new Counts(now),
+      readWhole: new Counts(now),
+      readRange: new Counts(now),
+      remove: new Counts(now),
+    };
+  }
+
+  /** @returns a function to call once, when the operation ends */
+  begin(operation: StorageOperation, uuid: string): (end: End) => void {
+    const counts = this.#operations[operation];
+    const startedMs = this.#now();
+    counts.inFlight += 1;
+    return (end) => {
+      counts.inFlight -= 1;
+      if (end === 'unanswered') return;
+      counts.latencies.record(this.#now() - startedMs);
+      if ('failure' in end) {
+        const { code, message } = end.failure;
+        counts.failed += 1;
+        this.#errors[code] = (this.#errors[code] ?? 0) + 1;
+        const latest = { time: new Date().toISOString(), operation, uuid, code, message };
+        this.#recentErrors = [latest, ...this.#recentErrors].slice(0, RECENT_ERRORS_MAX);
+      } else {
+        counts.succeeded += 1;
+        counts.bytes += end.bytes;
+      }
+    };
+  }
+
+  snapshot(): CountersSnapshot {
+    const { create, readWhole, readRange, remove } = this.#operations;
+    return {
       operations: {
-        create: countsOf(operations.create),
-        readWhole: countsOf(operations.readWhole),
-        readRange: countsOf(operations.readRange),
-        remove: countsOf(operations.remove),
+        create: create.snapshot(),
+        readWhole: readWhole.snapshot(),
+        readRange: readRange.snapshot(),
+        remove: remove.snapshot(),
       },
-      errors: { ...errors },
-      recentErrors,
-    }),
-  };
+      errors: { ...this.#errors },
+      recentErrors: this.#recentErrors,
+    };
+  }
 }
 
-function countsOf({ latencies, ...counts }: Counts): OperationCounts {
-  return { ...counts, latencyMs: latencies.snapshot() };
+class Counts {
+  inFlight = 0;
+  succeeded = 0;
+  failed = 0;
+  bytes = 0;
+  readonly latencies: Latencies;
+
+  constructor(now: () => number) {
+    this.latencies = new Latencies(now);
+  }
+
+  snapshot(): OperationCounts {
+    const { inFlight, succeeded, failed, bytes, latencies } = this;
+    return { inFlight, succeeded, failed, bytes, latencyMs: latencies.snapshot() };
+  }
 }
 
-export interface Latencies {
-  record(ms: number): void;
-  snapshot(): LatenciesMs;
-}
-
-export interface LatenciesMs {
-  /** A slow store no longer shows once it is fast again. */
-  readonly last5Minutes: LatencyMs;
-  readonly sinceStart: LatencyMs;
-}
-
-/** Zeros where nothing ended in that time. */
+/** All zero if nothing ended in that time. */
 export interface LatencyMs {
   readonly count: number;
   readonly p50: number;
@@ -121,7 +114,7 @@ export interface LatencyMs {
   readonly max: number;
 }
 
-/** The window moves by this much: it covers four to five minutes. */
+/** The window of recent latencies moves in slices, so it covers four to five minutes. */
 const SLICE_MS = 60_000;
 const SLICES = 5;
 const MICROSECONDS_PER_MS = 1000;
@@ -129,42 +122,48 @@ const MICROSECONDS_PER_MS = 1000;
 const RANGE = { lowest: 1, highest: 3_600_000_000, figures: 2 };
 
 interface Slice {
-  /** Counts slices since the clock's zero. */
+  /** Counts slices from the clock's zero. */
   number: number;
   readonly histogram: RecordableHistogram;
 }
 
-/** @param now milliseconds of a clock that only goes forward */
-export function createLatencies(now: () => number): Latencies {
-  const total = createHistogram(RANGE);
-  const slices = Array.from(
+class Latencies {
+  readonly #now: () => number;
+  readonly #total = createHistogram(RANGE);
+  readonly #slices = Array.from(
     { length: SLICES },
     (): Slice => ({ number: -1, histogram: createHistogram(RANGE) }),
   );
-  const present = () => Math.floor(now() / SLICE_MS);
 
-  return {
-    record(ms) {
-      const micros = Math.round(ms * MICROSECONDS_PER_MS);
-      const value = Math.min(RANGE.highest, Math.max(RANGE.lowest, micros));
-      total.record(value);
-      const number = present();
-      const slice = slices[number % SLICES];
-      if (slice === undefined) return;
-      if (slice.number !== number) {
-        slice.histogram.reset();
-        slice.number = number;
-      }
-      slice.histogram.record(value);
-    },
-    snapshot() {
-      const recent = createHistogram(RANGE);
-      for (const { number, histogram } of slices) {
-        if (number >= 0 && number > present() - SLICES) recent.add(histogram);
-      }
-      return { last5Minutes: describe(recent), sinceStart: describe(total) };
-    },
-  };
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  record(ms: number): void {
+    const micros = Math.round(ms * MICROSECONDS_PER_MS);
+    const value = Math.min(RANGE.highest, Math.max(RANGE.lowest, micros));
+    this.#total.record(value);
+    const number = this.#present();
+    const slice = this.#slices[number % SLICES];
+    if (slice === undefined) return;
+    if (slice.number !== number) {
+      slice.histogram.reset();
+      slice.number = number;
+    }
+    slice.histogram.record(value);
+  }
+
+  snapshot() {
+    const recent = createHistogram(RANGE);
+    for (const { number, histogram } of this.#slices) {
+      if (number >= 0 && number > this.#present() - SLICES) recent.add(histogram);
+    }
+    return { last5Minutes: describe(recent), sinceStart: describe(this.#total) };
+  }
+
+  #present(): number {
+    return Math.floor(this.#now() / SLICE_MS);
+  }
 }
 
 function describe(histogram: RecordableHistogram): LatencyMs {

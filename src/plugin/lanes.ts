@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Several event loops of one plugin: what each of them may use, and what all have done.
+// Several event loops in one plugin: the share of each, and the figures of all.
 
 import { type PluginSettings, withNetwork } from '../config/settings.ts';
 import type { StorageErrorCode } from '../errors.ts';
@@ -11,7 +11,7 @@ import {
   type RecentError,
 } from './figures.ts';
 
-/** @returns the settings of one loop, so that all together keep to the limits of the configuration */
+/** @returns the settings of one loop, with limits that add up to those of the configuration */
 export function shareOfLane(settings: PluginSettings): PluginSettings {
   const { lanes, provider, encryption } = settings;
   if (lanes === 1) return settings;
@@ -32,9 +32,9 @@ function share(limit: number, lanes: number): number {
   return Math.max(1, Math.floor(limit / lanes));
 }
 
-/** What all loops together have done. Of one that does not answer, since it ended just now or hangs, nothing is known.
- *  @param deps.own what this loop has done
- *  @param deps.ask asks another loop for its own; undefined where that does not answer */
+/** The figures of all loops together, without those that do not answer, because they hang or have just ended.
+ *  @param deps.own the figures of this loop
+ *  @param deps.ask gets those of another loop; undefined if it does not answer */
 export function createLaneFigures(deps: {
   readonly lane: number;
   readonly lanes: number;
@@ -44,7 +44,7 @@ export function createLaneFigures(deps: {
   const others = Array.from({ length: deps.lanes }, (_, lane) => lane).filter(
     (lane) => lane !== deps.lane,
   );
-  // One answer is good for all who wait for it: a loop that hangs is not asked again meanwhile.
+  // Concurrent callers share one answer, so that a loop that hangs is not asked again and again.
   let asked: Promise<readonly (CountersSnapshot | undefined)[]> | undefined;
   return async () => {
     asked ??= Promise.all(others.map(deps.ask)).finally(() => {
@@ -55,7 +55,7 @@ export function createLaneFigures(deps: {
   };
 }
 
-/** Counts and bytes of all. Percentiles cannot be added up: they are those of the slowest loop, a bound for all. */
+/** Adds up counts and bytes. Percentiles cannot be added up: those of the slowest loop are a bound for all. */
 export function sumUp(lanes: readonly CountersSnapshot[]): CountersSnapshot {
   const [first, ...others] = lanes;
   if (first === undefined) throw new Error('no lane');

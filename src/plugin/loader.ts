@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What the shim runs first in a new environment: it loads the bundle and calls its `main`. scripts/bundle.mjs puts it in front of the
-// parts that it joins.
+// The shim runs this first in a new environment. It loads the bundle and calls its `main`. scripts/bundle.mjs puts it in front of the
+// bundle's parts.
 
 import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
@@ -15,7 +15,7 @@ interface Bundle {
 
 const binding = Reflect.get(process, '_linkedBinding')('orthanc_object_storage') as Binding;
 
-/** @param joined a line of JSON, [[name, length], …], then the parts one after another. Each is compiled when it is first required */
+/** @param joined a line of JSON, [[name, length], …], then the parts. Each part is compiled when it is first required. */
 function loadParts(joined: string): Bundle {
   const requireOfNode = createRequire(binding.bundlePath);
   const sources = new Map<string, () => string>();
@@ -53,7 +53,7 @@ function describe(error: unknown): string {
   return error instanceof Error ? (error.stack ?? String(error)) : String(error);
 }
 
-// It must reach Orthanc's log, not the standard error. The bundle has a listener of its own once it runs.
+// Writes to Orthanc's log in place of the standard error, until the bundle installs a listener of its own.
 process.on('uncaughtException', (error: unknown) => {
   if (process.listenerCount('uncaughtException') > 1) return;
   binding.ending(safeLine(`uncaught exception: ${describe(error)}`));

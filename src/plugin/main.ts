@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The entry of the bundle that the shim embeds.
+// The entry point of the bundle that the shim embeds.
 
 import { type AttachmentStore, createAttachmentStore } from '../attachments/attachments.ts';
 import { createFileAttachments } from '../attachments/file-attachments.ts';
@@ -32,21 +32,21 @@ import {
   serveRequests,
   writeLog,
 } from './bridge.ts';
-import { type CountersSnapshot, createCounters } from './figures.ts';
+import { Counters, type CountersSnapshot } from './figures.ts';
 import { createLaneFigures, shareOfLane } from './lanes.ts';
 import { createRequestHandler } from './requests.ts';
 import { createRestHandler } from './rest.ts';
 import { createStatus, formatMetrics } from './status.ts';
 
-// TypeScript keeps RequestTimeout. The shim allows this on top, for the way to Orthanc and back.
+// TypeScript enforces RequestTimeout. The shim waits this much longer, for the way to Orthanc and back.
 const CALL_GRACE_MS = 5_000;
-// Likewise for a removal: Orthanc waits for it with its index locked.
+// Likewise for a removal, during which Orthanc keeps its index locked.
 const REMOVE_GRACE_MS = 2_000;
-// Most collectors of metrics give up after 10 s.
+// Most metrics collectors give up after 10 s.
 const METRICS_TIMEOUT_MS = 2_000;
-// Nothing here computes for seconds: a loop that has not turned for that long hangs.
+// Nothing here computes for seconds, so a loop that has not turned for this long hangs.
 const WATCHDOG_MS = 30_000;
-// The first Orthanc that verifies the MD5 of what it reads.
+// The first version that verifies the MD5 of its reads.
 const FIRST_VERIFYING_ORTHANC = '1.13.0';
 
 /** Called by the shim once the bundle is loaded. Returns at once. */
@@ -64,7 +64,6 @@ export function main(binding: Binding): void {
   }).catch((error: unknown) => {
     const { message } = toStorageError(error);
     binding.ending(safeLine('it was refused'));
-    // From here on, the shim may end this runtime.
     const what = binding.restarted ? 'runtime does not start again' : 'plugin does not start';
     const lines = [`The object storage ${what}:`, ...message.split('\n')];
     binding.refuse(hideSecrets(safeLines(lines), secrets));
@@ -107,7 +106,7 @@ async function start(
     log,
     verifyMd5: compareVersions(binding.orthancVersion, FIRST_VERIFYING_ORTHANC) < 0,
   });
-  // A runtime that replaces another one finds Orthanc running: requests will tell whether the store is there.
+  // After a restart of the runtime, Orthanc is already running, and requests tell whether the store can be reached.
   if (isFirst && !binding.restarted) {
     const patience = {
       timeoutMs: settings.startTimeoutMs,
@@ -122,8 +121,8 @@ async function start(
   serve(binding, settings.provider, settings, { ...stores, envelope }, log);
 }
 
-interface SealedStores extends Stores {
-  /** Of the objects; undefined where they are plain. */
+interface EncryptedStores extends Stores {
+  /** undefined: neither encryption nor keys. */
   readonly envelope: Envelope | undefined;
 }
 
@@ -131,10 +130,10 @@ function serve(
   binding: Binding,
   provider: NonNullable<PluginSettings['provider']>,
   settings: PluginSettings,
-  stores: SealedStores,
+  stores: EncryptedStores,
   log: Logger,
 ): void {
-  const counters = createCounters();
+  const counters = new Counters();
   const { hybrid, lanes } = settings;
   const { envelope } = stores;
   const figures = createLaneFigures({
@@ -160,7 +159,7 @@ function serve(
   const { attachments, named, jobs } = composeAttachments(provider, settings, stores, api);
   const runtime: RuntimeSettings = {
     storage: true,
-    // A1 can only be verified as a whole. Orthanc then keeps headers in attachments of their own.
+    // A1 objects can only be verified whole. Without range reads, Orthanc stores DICOM headers as separate attachments.
     rangeReads: envelope?.format !== 'A1',
     lanes,
     callTimeoutMs: settings.requestTimeoutMs + CALL_GRACE_MS,
@@ -204,7 +203,7 @@ function serve(
   const sealed =
     envelope?.format === undefined ? ', not encrypted' : `, encrypted as ${envelope.format}`;
   const over = lanes === 1 ? '' : `, by ${lanes} event loops`;
-  // Everybody should see once where patient data goes, and Orthanc shows no less than a warning by default.
+  // A warning, because Orthanc hides information by default and users must see where patient data goes.
   log[binding.restarted ? 'info' : 'warning'](
     `Attachments are stored in ${provider.kind} "${provider.bucket}"${sealed}${also}${first}${over}`,
   );
@@ -213,7 +212,7 @@ function serve(
 function composeAttachments(
   provider: NonNullable<PluginSettings['provider']>,
   { naming, hybrid }: PluginSettings,
-  stores: SealedStores,
+  stores: EncryptedStores,
   api: OrthancApi,
 ): {
   readonly attachments: AttachmentStore;
@@ -256,7 +255,7 @@ function composeAttachments(
   };
 }
 
-/** A defect of ours ends the runtime, not Orthanc: requests fail with the reason, and the shim starts a new runtime. */
+/** An uncaught error ends the runtime, not Orthanc: requests fail with the reason, and the shim starts a new runtime. */
 function installLastResorts(binding: Binding, log: Logger): void {
   process.on('uncaughtException', (error) => {
     log.error(`Uncaught error in the plugin's TypeScript: ${describeError(error)}`);

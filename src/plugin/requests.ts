@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Each request of Orthanc ends once, is counted, and logged in one line.
+// Carries out Orthanc's storage requests, counts them, and logs each in one line.
 
 import type { Attachment, AttachmentStore } from '../attachments/attachments.ts';
 import { contentTypeOf } from '../attachments/naming.ts';
@@ -16,15 +16,14 @@ const LOG_NAMES = {
   remove: 'remove',
 } as const satisfies Record<StorageOperation, string>;
 
-/** @returns a handler that carries out one request
- *  @throws StorageError (the handler), logged */
+/** @returns a handler. It has logged what it throws, a StorageError. */
 export function createRequestHandler(deps: {
   readonly attachments: AttachmentStore;
   readonly log: Logger;
   readonly counters: Counters;
-  /** s3, azure or google: for log lines whose failure names no other store. */
+  /** The provider's kind, for failures that do not name a store. */
   readonly provider: string;
-  /** Milliseconds of a clock that only goes forward. */
+  /** Milliseconds of a monotonic clock. */
   readonly now: () => number;
 }): (request: StorageRequest) => Promise<void> {
   const { attachments, log, counters, now } = deps;
@@ -56,7 +55,7 @@ export function createRequestHandler(deps: {
         ms: Math.round(now() - startedMs),
         ...errorFields(failure),
       });
-      // The shim has logged and counted what it gave up, perhaps just before the signal.
+      // The shim has logged and counted abandoned requests. Its signal may come later than the error.
       if (request.signal.aborted || failure.code === 'ABORTED') {
         end('unanswered');
         log.debug(line);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What the plugin answers under Orthanc's REST API. Paths and fields are API.
+// The plugin's routes in Orthanc's REST API.
 
 import { locate, type NamedStore } from '../attachments/locate.ts';
 import { StorageError, toStorageError } from '../errors.ts';
@@ -25,14 +25,14 @@ export interface RestDependencies {
   readonly log: Logger;
   readonly status: () => Promise<unknown>;
   readonly stores: readonly NamedStore[];
-  /** False: there is one store, and nothing to move. */
+  /** False: there is only one store, so nothing can be moved. */
   readonly isHybrid: boolean;
   readonly submitJob: (type: string, priority: number, state: JobState) => Promise<OrthancAnswer>;
   /** How long a client may wait for a job. */
   readonly waitMs: number;
 }
 
-/** 95,000 ids. All storage waits while a body is parsed: 4 MB of "[" take 0.3 s, 60 MB took 6 s. */
+/** Enough for 95,000 ids. All storage waits while a body is parsed: 4 MB of "[" take 0.3 s, 60 MB take 6 s. */
 const BODY_MAX_BYTES = 4 * 1024 * 1024;
 const POLL_MS = 100;
 
@@ -45,7 +45,7 @@ export function createRestHandler(
       return await route(deps, request);
     } catch (error) {
       const failure = toStorageError(error);
-      // Nothing is wrong here. The shim has told the client, or this answer does.
+      // Orthanc stops or the client has gone: no error for the log.
       const isStopping = failure.code === 'CLOSED';
       const level = isStopping || failure.code === 'ABORTED' ? 'debug' : 'error';
       deps.log[level](`${request.method} ${request.path} failed: ${describeError(failure)}`);
@@ -115,8 +115,7 @@ async function move(deps: RestDependencies, request: RestRequest): Promise<RestR
   return wanted.synchronous ? await untilDone(deps, request, job) : answer(200, job);
 }
 
-/** Answers as Orthanc does for its own jobs: with the content of one that succeeded, with 500 of one that failed, with 202 where it goes
- *  on, perhaps after a restart of Orthanc. */
+/** As Orthanc answers for its own jobs: the content after success, 500 after a failure, 202 for a job that goes on. */
 async function untilDone(
   deps: RestDependencies,
   request: RestRequest,
@@ -143,7 +142,7 @@ function unlessStopping(error: unknown): typeof STOPPING {
 }
 
 function onlyWith(method: string): RestResponse {
-  // The shim makes the header Allow of it.
+  // The shim puts the body into the header Allow.
   return { status: 405, contentType: 'text/plain', body: Buffer.from(method) };
 }
 

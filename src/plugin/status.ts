@@ -8,12 +8,12 @@ export interface Status extends CountersSnapshot {
   readonly version: string;
   readonly provider: string;
   readonly bucket: string;
-  /** Where new files go; null without HybridMode. */
+  /** null: HybridMode is off. */
   readonly hybrid: { readonly writeTo: HybridSettings['writeTo'] } | null;
-  /** null where objects are not encrypted. */
+  /** null: new objects are not encrypted. */
   readonly encryption: EncryptionStatus | null;
   readonly node: string;
-  /** The figures are those of all event loops. */
+  /** The number of event loops. The figures are those of all. */
   readonly lanes: number;
   /** Since this runtime started. */
   readonly uptimeSeconds: number;
@@ -25,12 +25,11 @@ export interface EncryptionStatus {
   readonly masterKeyId: number;
 }
 
-/** @returns what GET /object-storage/status answers; never a secret */
+/** @returns a function that makes the answer to GET /object-storage/status, without secrets */
 export function createStatus(deps: {
   readonly version: string;
   readonly provider: NonNullable<PluginSettings['provider']>;
   readonly hybrid: HybridSettings | undefined;
-  /** undefined without keys. */
   readonly envelope: Pick<Envelope, 'format' | 'masterKeyId'> | undefined;
   readonly lanes: number;
   readonly figures: () => Promise<CountersSnapshot>;
@@ -62,7 +61,7 @@ const METRIC_NAMES = {
 
 type Metric = readonly [name: string, value: number | string];
 
-/** @returns lines of a metric's name and its value, for Orthanc's /tools/metrics-prometheus */
+/** @returns a line "name value" for each of Orthanc's metrics (/tools/metrics-prometheus) */
 export function formatMetrics({ operations, errors }: CountersSnapshot): string {
   const metrics: Metric[] = [];
   for (const [operation, name] of Object.entries(METRIC_NAMES)) {
@@ -82,7 +81,7 @@ export function formatMetrics({ operations, errors }: CountersSnapshot): string 
 }
 
 function durations(name: string, { count: _count, ...figures }: LatencyMs): readonly Metric[] {
-  // The point makes it a float for the shim.
+  // With a point, so that the shim takes it for a float.
   return Object.entries(figures).map(([figure, ms]) => [`${name}_${figure}_ms`, ms.toFixed(3)]);
 }
 

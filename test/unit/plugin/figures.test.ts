@@ -2,7 +2,7 @@
 
 import { beforeEach, describe, expect, test } from 'vitest';
 import { StorageError, type StorageErrorCode } from '../../../src/errors.ts';
-import { type Counters, createCounters } from '../../../src/plugin/figures.ts';
+import { Counters } from '../../../src/plugin/figures.ts';
 
 const MINUTE_MS = 60_000;
 const UUID = '0c1d7e34-9d2a-4a8f-8a0e-1f2b3c4d5e6f';
@@ -12,7 +12,7 @@ let counters: Counters;
 
 beforeEach(() => {
   nowMs = 12_345_678;
-  counters = createCounters(() => nowMs);
+  counters = new Counters(() => nowMs);
 });
 
 /** One read that takes so long. */

@@ -3,7 +3,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { loadConfiguration } from '../../../src/config/load.ts';
 import { StorageError } from '../../../src/errors.ts';
-import { type CountersSnapshot, createCounters } from '../../../src/plugin/figures.ts';
+import { Counters, type CountersSnapshot } from '../../../src/plugin/figures.ts';
 import { createLaneFigures, shareOfLane, sumUp } from '../../../src/plugin/lanes.ts';
 import { PROVIDERS } from '../../../src/providers/index.ts';
 
@@ -42,7 +42,7 @@ test('a loop can always do something', () => {
 
 test('the figures of all are added up, the slowest tells the latencies', () => {
   let nowMs = 0;
-  const [one, other] = [createCounters(() => nowMs), createCounters(() => nowMs)];
+  const [one, other] = [new Counters(() => nowMs), new Counters(() => nowMs)];
   const end = one.begin('create', 'a');
   const endLater = other.begin('create', 'b');
   other.begin('create', 'c');
@@ -75,7 +75,7 @@ describe('the figures of loops that ask each other', () => {
     silent = [];
     questions = 0;
     const counters = Array.from({ length: lanes }, (_, lane) => {
-      const created = createCounters();
+      const created = new Counters();
       for (let i = 0; i < lane; i += 1) created.begin('create', 'x')({ bytes: 1 });
       return created;
     });

@@ -5,7 +5,7 @@ import { createAttachmentStore } from '../../../src/attachments/attachments.ts';
 import { ORTHANC_NAMING } from '../../../src/attachments/naming.ts';
 import { StorageError, type StorageErrorCode } from '../../../src/errors.ts';
 import { createLogger } from '../../../src/log.ts';
-import { type Counters, createCounters } from '../../../src/plugin/figures.ts';
+import { Counters } from '../../../src/plugin/figures.ts';
 import { createRequestHandler } from '../../../src/plugin/requests.ts';
 import { makeBody } from '../../support/bodies.ts';
 import { createMemoryStore } from '../../support/memory-store.ts';
@@ -17,7 +17,7 @@ let counters: Counters;
 
 beforeEach(() => {
   logged = [];
-  counters = createCounters();
+  counters = new Counters();
 });
 
 /** A create whose store fails. */

@@ -4,7 +4,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { loadConfiguration } from '../../../src/config/load.ts';
 import type { PluginSettings } from '../../../src/config/settings.ts';
 import { StorageError } from '../../../src/errors.ts';
-import { type Counters, createCounters } from '../../../src/plugin/figures.ts';
+import { Counters } from '../../../src/plugin/figures.ts';
 import { createStatus, formatMetrics } from '../../../src/plugin/status.ts';
 import { PROVIDERS } from '../../../src/providers/index.ts';
 
@@ -23,7 +23,7 @@ const SECTIONS = {
 let counters: Counters;
 
 beforeEach(() => {
-  counters = createCounters();
+  counters = new Counters();
 });
 
 function settingsOf(provider: keyof typeof SECTIONS, section: object = {}): PluginSettings {

@@ -7,7 +7,7 @@ import { closeStores, openStores } from '../../../src/attachments/open-stores.ts
 import { renderJsonSchema, renderMarkdown } from '../../../src/config/docs.ts';
 import { readConfiguration } from '../../../src/config/load.ts';
 import { sectionNames } from '../../../src/config/sections.ts';
-import { createCounters } from '../../../src/plugin/figures.ts';
+import { Counters } from '../../../src/plugin/figures.ts';
 import { createStatus } from '../../../src/plugin/status.ts';
 import { defineProvider, PROVIDERS } from '../../../src/providers/index.ts';
 import { bodyOf, MemorySink } from '../../../src/store/bodies.ts';
@@ -84,7 +84,7 @@ test('status, notes, names and the documentation know it', async () => {
   const variables = { MEMORY_SPEED: 'fast', MEMORY_KEY: 'key' };
   const { settings, provider } = open({ Shelf: 'top' }, variables);
   expect(settings.notes.join()).toContain('MEMORY_KEY, MEMORY_SPEED');
-  const figures = () => Promise.resolve(createCounters().snapshot());
+  const figures = () => Promise.resolve(new Counters().snapshot());
   const deps = { version: '1', provider, hybrid: undefined, envelope: undefined, lanes: 1 };
   expect(await createStatus({ ...deps, figures })()).toMatchObject({
     provider: 'memory',
