@@ -103,10 +103,10 @@ function common(command: Command): Command {
 async function decrypt(from: string, to: string, options: Options): Promise<void> {
   refuseJsonOnStandardOutput(to, options);
   refuseMisleadingKey(to, false);
-  await withPlaces(from, to, options, async (places) => {
-    const output = openTarget(to, options, places);
+  await withContext(from, to, options, async (context) => {
+    const output = openTarget(to, options, context);
     try {
-      await decryptInto(output.sink, from, identityOf(from, options), places);
+      await decryptInto(output.sink, from, identityOf(from, options), context);
       await output.commit();
     } finally {
       output.discard();
@@ -118,16 +118,16 @@ async function decrypt(from: string, to: string, options: Options): Promise<void
 async function encrypt(from: string, to: string, options: Options): Promise<void> {
   refuseJsonOnStandardOutput(to, options);
   refuseMisleadingKey(to, true);
-  await withPlaces(from, to, options, async (places) => {
-    const { envelope } = places;
+  await withContext(from, to, options, async (context) => {
+    const { envelope } = context;
     const format = options.format ?? envelope.format;
     if (format === undefined) {
       throw badConfig('encryption is off in the configuration: say --format');
     }
     const identity = knownIdentity(to, options, format);
-    const input = await openSource(from, places);
+    const input = await openSource(from, context);
     try {
-      await encryptInto(to, input.body, format, identity, options, places);
+      await encryptInto(to, input.body, format, identity, options, context);
     } finally {
       input.close();
     }
@@ -135,29 +135,39 @@ async function encrypt(from: string, to: string, options: Options): Promise<void
   });
 }
 
-interface Places {
+interface Context {
   readonly envelope: Envelope;
   readonly naming: NamingSettings;
-  /** undefined where neither IN nor OUT is in it. */
-  readonly bucket: ObjectStore | undefined;
+  /** IN and OUT where they are in the bucket. */
+  readonly source: BucketObject | undefined;
+  readonly target: BucketObject | undefined;
   readonly signal: AbortSignal;
 }
 
-async function withPlaces(
+interface BucketObject {
+  readonly bucket: ObjectStore;
+  readonly key: string;
+}
+
+async function withContext(
   from: string,
   to: string,
   { config }: Options,
-  work: (places: Places) => Promise<void>,
+  work: (context: Context) => Promise<void>,
 ): Promise<void> {
   const { signal } = abortWhenInterrupted();
   const { provider, settings, envelope } = loadCliSettings(config);
   if (envelope === undefined) {
     throw badConfig(`${config}: has no keys in ${provider.section}.StorageEncryption`);
   }
-  const isNeeded = sourceKey(from) !== undefined || keyOf(to) !== undefined;
+  const keys = [sourceKey(from), keyOf(to)];
+  const isNeeded = keys.some((key) => key !== undefined);
   const bucket = isNeeded ? await openBucket(provider) : undefined;
+  const [source, target] = keys.map((key) =>
+    bucket === undefined || key === undefined ? undefined : { bucket, key },
+  );
   try {
-    await work({ envelope, naming: settings.naming, bucket, signal });
+    await work({ envelope, naming: settings.naming, source, target, signal });
   } finally {
     await bucket?.close();
   }
@@ -193,12 +203,11 @@ async function decryptInto(
   sink: Sink,
   from: string,
   identity: ObjectIdentity,
-  { envelope, bucket, signal }: Places,
+  { envelope, source, signal }: Context,
 ): Promise<void> {
   const options = { signal, plain: 'refuse' } as const;
-  const key = sourceKey(from);
-  if (key !== undefined && bucket !== undefined) {
-    await envelope.get(bucket, key, undefined, sink, identity, options);
+  if (source !== undefined) {
+    await envelope.get(source.bucket, source.key, undefined, sink, identity, options);
     return;
   }
   const input = await openInput(from, { signal });
@@ -215,12 +224,11 @@ async function encryptInto(
   format: EncryptionFormat,
   identity: ObjectIdentity & { readonly contentType: number },
   options: Options,
-  { envelope, bucket, signal }: Places,
+  { envelope, target, signal }: Context,
 ): Promise<void> {
-  const key = keyOf(to);
-  if (key !== undefined && bucket !== undefined) {
-    await refuseExisting(bucket, key, options, signal);
-    await envelope.put(bucket, key, content, identity, { signal, format });
+  if (target !== undefined) {
+    await refuseExisting(target, options, signal);
+    await envelope.put(target.bucket, target.key, content, identity, { signal, format });
     return;
   }
   const output = openOutput(to, options.force === true);
@@ -236,14 +244,14 @@ async function encryptInto(
 /** @throws StorageError BAD_CONFIG for an object that reads take for an encrypted one: it would be encrypted twice */
 async function openSource(
   from: string,
-  { envelope, naming, bucket, signal }: Places,
+  { envelope, naming, source, signal }: Context,
 ): Promise<Input> {
-  const key = sourceKey(from);
-  if (key === undefined || bucket === undefined) return await openInput(from, { signal });
+  if (source === undefined) return await openInput(from, { signal });
+  const { bucket, key } = source;
   const memory = new MemorySink();
   await bucket.get(key, undefined, memory, { signal });
   const body = bodyOf(memory.bytes);
-  if (doFirstBytesTell(key, naming) && envelope.looksEncrypted(headOf(body))) {
+  if (areFirstBytesDecisive(key, naming) && envelope.looksEncrypted(headOf(body))) {
     throw badConfig(
       `${key}: begins as an encrypted object: write it to a file by "decrypt", then encrypt that file; where it cannot be decrypted it may be a plain content that begins so: fetch it by the provider's own tools, then encrypt the file`,
     );
@@ -252,7 +260,7 @@ async function openSource(
 }
 
 /** Whether only its first bytes tell that an object is encrypted. Flat names tell it. */
-function doFirstBytesTell(key: string, naming: NamingSettings): boolean {
+function areFirstBytesDecisive(key: string, naming: NamingSettings): boolean {
   const parsed = parseKey(key, naming);
   return parsed !== undefined && parsed.encrypted === undefined;
 }
@@ -261,18 +269,18 @@ function doFirstBytesTell(key: string, naming: NamingSettings): boolean {
 function openTarget(
   to: string,
   options: Options,
-  { envelope, naming, bucket, signal }: Places,
+  { envelope, naming, target, signal }: Context,
 ): Output {
-  const key = keyOf(to);
-  if (key === undefined || bucket === undefined) return openOutput(to, options.force === true);
+  if (target === undefined) return openOutput(to, options.force === true);
+  const { bucket, key } = target;
   const sink = new MemorySink();
   return {
     sink,
     async commit() {
-      await refuseExisting(bucket, key, options, signal);
+      await refuseExisting(target, options, signal);
       const content = bodyOf(sink.bytes);
       const { bytes, totalBytes } = headOf(content);
-      if (doFirstBytesTell(key, naming) && isLookalike(bytes, totalBytes)) {
+      if (areFirstBytesDecisive(key, naming) && isLookalike(bytes, totalBytes)) {
         const identity = knownIdentity(to, options, envelope.lookalikeFormat);
         await envelope.putPlain(bucket, key, content, identity, { signal });
       } else {
@@ -284,12 +292,11 @@ function openTarget(
 }
 
 async function refuseExisting(
-  store: ObjectStore,
-  key: string,
+  { bucket, key }: BucketObject,
   { force }: Options,
   signal: AbortSignal,
 ): Promise<void> {
-  if (force === true || (await store.head(key, { signal })) === undefined) return;
+  if (force === true || (await bucket.head(key, { signal })) === undefined) return;
   throw badConfig(`${key}: is in the bucket already; --force replaces it`);
 }
 

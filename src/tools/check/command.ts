@@ -50,7 +50,7 @@ async function run({ config, json }: Options): Promise<void> {
   const stores = await openStores(settings, provider, { log: cliLog });
   await checkStores(stores, settings.naming, cliLog);
   const side = { store: stores.objects, naming: settings.naming };
-  const sample = await sampleKeys(side, envelope, { signal: new AbortController().signal });
+  const sample = await sampleKeys(side, envelope);
   await closeStores(stores);
   const aboutObjects = describeSample(sample, provider.section, envelope);
   for (const warning of aboutObjects) cliLog.warning(warning);

@@ -45,9 +45,8 @@ export interface KeyFinding {
 export async function sampleKeys(
   side: Pick<Side, 'store' | 'naming'>,
   envelope: Envelope | undefined,
-  options: OperationOptions,
 ): Promise<KeySample> {
-  return await new Sampler(side, envelope).sample(options);
+  return await new Sampler(side, envelope).sample();
 }
 
 class Sampler {
@@ -66,14 +65,13 @@ class Sampler {
     this.#envelope = envelope;
   }
 
-  async sample(options: OperationOptions): Promise<KeySample> {
+  async sample(): Promise<KeySample> {
     const look = (signal: AbortSignal) => this.#lookAtSome({ signal });
     try {
-      await withTimeLimit(TIMEOUT_MS, options.signal, look, {
+      await withTimeLimit(TIMEOUT_MS, new AbortController().signal, look, {
         describe: () => new StorageError('TIMEOUT', `no more within ${TIMEOUT_MS / 1000} s`),
       });
     } catch (error) {
-      if (options.signal.aborted) throw error;
       this.#failure = describe(error);
     }
     const findings = [...this.#findings.values()].sort((a, b) => (a.example < b.example ? -1 : 1));
@@ -115,7 +113,7 @@ class Sampler {
     }
     const head = await readHead(this.#store, key, options);
     this.#lookedAt += 1;
-    if (!this.#isSealed(head, parsed)) {
+    if (!this.#isEncrypted(head, parsed)) {
       this.#plain += 1;
       return;
     }
@@ -129,7 +127,7 @@ class Sampler {
     this.#findings.set(name, finding);
   }
 
-  #isSealed(head: Head, { encrypted }: ParsedKey): boolean {
+  #isEncrypted(head: Head, { encrypted }: ParsedKey): boolean {
     if (encrypted === true) return detectFormat(head.bytes) !== undefined;
     return (
       this.#envelope?.looksEncrypted(head) ??

@@ -87,7 +87,10 @@ export function isFile(path: string): boolean {
  *  @param path of a file, or "-" for standard output, which gets its first byte when all of them are known to be right
  *  @throws StorageError BAD_CONFIG */
 export function openOutput(path: string, mayReplace: boolean): Output {
-  if (path === STANDARD_STREAM) return openStandardOutput();
+  if (path === STANDARD_STREAM) {
+    const sink = new MemorySink();
+    return { sink, commit: () => printBytes(sink.bytes), discard: () => undefined };
+  }
   const target = attempt(path, 'written', () => targetOf(path, mayReplace));
   attempt(path, 'written', () => {
     removeLeftovers(dirname(target));
@@ -207,15 +210,6 @@ function targetOf(path: string, mayReplace: boolean): string {
     throw badConfig(`${path}: is there already; --force replaces it`);
   }
   return realpathSync(path);
-}
-
-function openStandardOutput(): Output {
-  const sink = new MemorySink();
-  return {
-    sink,
-    commit: () => printBytes(sink.bytes),
-    discard: () => undefined,
-  };
 }
 
 /** Keeps a failure of the disk until somebody asks: a store would repeat the transfer for it. */

@@ -111,7 +111,7 @@ export function connectToOrthanc(
         headers,
         signal,
       });
-      refuseStrange(answer, base, url, login);
+      refuseUnexpectedAnswer(answer, base, url, login);
       return answer;
     } catch (cause) {
       if (!(cause instanceof TransportError)) throw cause;
@@ -127,19 +127,16 @@ export function connectToOrthanc(
 /** Trusts what the system trusts, then HttpsCACertificates: either may vouch for Orthanc. */
 function createExchange(caCertificatesFile: string | undefined): Transport['exchange'] {
   let transport = createTransport({ ...NETWORK, caCertificatesFile: undefined });
-  let other =
-    caCertificatesFile === undefined
-      ? undefined
-      : () => createTransport({ ...NETWORK, caCertificatesFile });
+  let hasOther = caCertificatesFile !== undefined;
   return async (request) => {
     try {
       return await transport.exchange(request);
     } catch (error) {
-      if (other === undefined || !(error instanceof TransportError && isUntrusted(error.code))) {
+      if (!hasOther || !(error instanceof TransportError && isUntrusted(error.code))) {
         throw error;
       }
-      transport = other();
-      other = undefined;
+      transport = createTransport({ ...NETWORK, caCertificatesFile });
+      hasOther = false;
       return await transport.exchange(request);
     }
   };
@@ -245,7 +242,7 @@ function authoritiesOf(configuration: RawSection): string | undefined {
   return typeof file === 'string' && file !== '' ? file : undefined;
 }
 
-function refuseStrange(
+function refuseUnexpectedAnswer(
   { status, headers }: Answer,
   base: string,
   url: URL,

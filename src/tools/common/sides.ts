@@ -110,14 +110,13 @@ export async function openBucketAndFiles(
   const { provider, settings, envelope } = loadCliSettings(configPath);
   const folder = readFolder(configPath);
   refuseRootForOthers(folder);
-  const isForOrthancAlone = writesFiles && settings.hybrid === undefined;
   const objects = await openCheckedObjects(settings, provider, { log: cliLog });
   const files = await openFolder(folder, objects, settings.naming);
   const bucket = bucketSide(objects, provider, settings.naming, envelope);
   const forPlugin = fileSide(files, folder, envelope);
-  if (!isForOrthancAlone) return { bucket, files: forPlugin };
-  const decrypting = forPlugin.attachments;
-  return { bucket, files: { ...fileSide(files, folder, undefined), decrypting } };
+  if (!writesFiles || settings.hybrid !== undefined) return { bucket, files: forPlugin };
+  const forOrthanc = fileSide(files, folder, undefined);
+  return { bucket, files: { ...forOrthanc, decrypting: forPlugin.attachments } };
 }
 
 function readFolder(configPath: string): FileSystemSettings {

@@ -4,7 +4,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { createEnvelope } from '../../../../src/encryption/envelope.ts';
 import { type KeySample, sampleKeys } from '../../../../src/tools/check/key-sample.ts';
 import { createAes } from '../../../support/aes.ts';
-import { makeBytes, never } from '../../../support/bodies.ts';
+import { makeBytes } from '../../../support/bodies.ts';
 import { createMemoryStore } from '../../../support/memory-store.ts';
 import { encrypt, KEYRING, testKeyring } from '../../encryption/support.ts';
 
@@ -26,9 +26,7 @@ describe('how much is looked at', () => {
     const store = createMemoryStore();
     const sealed = await encrypt('A2', makeBytes(100), { keyring: testKeyring(9, 9) });
     for (let number = 0; number < 3_000; number += 1) store.objects.set(flatKey(number), sealed);
-    const { lookedAt, findings } = await sampleKeys({ store, naming: FLAT }, envelope, {
-      signal: never(),
-    });
+    const { lookedAt, findings } = await sampleKeys({ store, naming: FLAT }, envelope);
     expect(lookedAt).toBe(100);
     expect(findings).toMatchObject([{ kind: 'missing', keyId: 9, count: 100 }]);
     const read = store.calls().filter((call) => call.startsWith('get '));
@@ -69,7 +67,7 @@ function sample(
   store: ReturnType<typeof createMemoryStore>,
   naming: typeof FLAT | typeof LEGACY,
 ): Promise<KeySample> {
-  return sampleKeys({ store, naming }, envelope, { signal: never() });
+  return sampleKeys({ store, naming }, envelope);
 }
 
 test('where listing is not allowed, that is said', async () => {
