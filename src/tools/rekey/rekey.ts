@@ -77,214 +77,206 @@ export interface RekeyDependencies {
 /** Goes through the bucket once. A failure of one object does not end it.
  *  @throws StorageError where listing fails, or so many objects in a row that it is the place that fails; the signal's reason */
 export async function rekey(deps: RekeyDependencies): Promise<void> {
-  const { store, naming, plan, isDone, onObject, onUnconditional, signal } = deps;
-  const underWay: Promise<RekeyedObject>[] = [];
-  const placeFailures = new PlaceFailures();
-  const isConditional = once(async () => {
-    const isHeeded = await heedsVersions(store, folderOf(naming), signal);
-    if (!isHeeded) onUnconditional();
-    return isHeeded;
-  });
+  await new Rekey(deps).run();
+}
 
-  const reportOldest = async () => {
-    const object = await underWay.shift();
-    if (signal.aborted) throw abortReason(signal);
-    if (object === undefined) return;
-    onObject(object);
-    if (object.failure !== undefined) placeFailures.add(object.failure);
-    // A foreign object was not read.
-    else if (object.outcome !== 'foreign') placeFailures.succeeded();
-  };
+class Rekey {
+  readonly #deps: RekeyDependencies;
+  readonly #store: ObjectStore;
+  readonly #envelope: Envelope;
+  readonly #plan: RekeyPlan;
+  readonly #folder: string;
+  readonly #operation: OperationOptions;
+  readonly #isConditional: () => Promise<boolean>;
 
-  try {
-    for await (const info of store.list(folderOf(naming), { signal })) {
-      if (isDone(info.key)) continue;
-      underWay.push(rekeyOne(deps, info, isConditional));
-      if (underWay.length >= plan.concurrency) await reportOldest();
-    }
-    while (underWay.length > 0) await reportOldest();
-  } finally {
-    // They remove what they have begun. The store is closed next.
-    await Promise.all(underWay);
+  constructor(deps: RekeyDependencies) {
+    this.#deps = deps;
+    this.#store = deps.store;
+    this.#envelope = deps.envelope;
+    this.#plan = deps.plan;
+    this.#folder = folderOf(deps.naming);
+    this.#operation = { signal: deps.signal };
+    this.#isConditional = once(async () => {
+      const isHeeded = await heedsVersions(deps.store, this.#folder, deps.signal);
+      if (!isHeeded) deps.onUnconditional();
+      return isHeeded;
+    });
   }
-}
 
-async function rekeyOne(
-  deps: RekeyDependencies,
-  { key, sizeBytes }: ObjectInfo,
-  isConditional: () => Promise<boolean>,
-): Promise<RekeyedObject> {
-  try {
-    return { key, sizeBytes, outcome: await rekeyIfWanted(deps, key, isConditional) };
-  } catch (error) {
-    const failure = toStorageError(error);
-    if (failure.code === 'NOT_FOUND') return { key, sizeBytes, outcome: 'gone' };
-    return { key, sizeBytes, outcome: 'failed', failure };
-  }
-}
+  async run(): Promise<void> {
+    const { isDone, onObject, signal } = this.#deps;
+    const underWay: Promise<RekeyedObject>[] = [];
+    const placeFailures = new PlaceFailures();
 
-async function rekeyIfWanted(
-  deps: RekeyDependencies,
-  key: string,
-  isConditional: () => Promise<boolean>,
-): Promise<'foreign' | 'kept' | 'rekeyed'> {
-  const { store, naming, plan, envelope, signal } = deps;
-  const parsed = parseKey(key, naming);
-  if (parsed === undefined || parsed.encrypted === false) return 'foreign';
-  const head = await readHead(store, key, { signal });
-  // Where the name does not tell, a plain content may begin like an encrypted object.
-  if (parsed.encrypted === undefined && !envelope.looksEncrypted(head)) return 'foreign';
-  const description = describeEncryption(head.bytes, head.totalBytes);
-  if (description === undefined) {
-    if (parsed.encrypted === undefined) return 'foreign';
-    const reason = `"${key}": its name says that it is encrypted, and it is not`;
-    throw new StorageError('INTEGRITY', reason);
-  }
-  if (!isWanted(plan, description, envelope.masterKeyId)) return 'kept';
-  const identity = identityOf(deps, key, parsed, description);
-  if (!plan.isDryRun) await replace(deps, key, description, identity, await isConditional());
-  return 'rekeyed';
-}
+    const reportOldest = async () => {
+      const object = await underWay.shift();
+      if (signal.aborted) throw abortReason(signal);
+      if (object === undefined) return;
+      onObject(object);
+      if (object.failure !== undefined) placeFailures.add(object.failure);
+      // A foreign object was not read.
+      else if (object.outcome !== 'foreign') placeFailures.succeeded();
+    };
 
-function isWanted(
-  { fromKeyId, toFormat }: RekeyPlan,
-  { keyId, format }: EncryptionDescription,
-  masterKeyId: number | undefined,
-): boolean {
-  if (fromKeyId !== undefined && keyId !== fromKeyId) return false;
-  return keyId !== masterKeyId || (toFormat !== undefined && format !== toFormat);
-}
-
-/** @throws StorageError BAD_CONFIG where the new format needs the content type and nothing tells it */
-function identityOf(
-  { plan, typeOf }: RekeyDependencies,
-  key: string,
-  { uuid, contentType }: ParsedKey,
-  old: EncryptionDescription,
-): ObjectIdentity {
-  const type = contentType ?? typeOf(uuid);
-  // An object of A2 tells it: only the right type decrypts it.
-  if (type === undefined && old.format === 'A1' && plan.toFormat === 'A2') {
-    throw badConfig(
-      `"${key}" cannot become A2, which is bound to the content type: the name does not tell it, and Orthanc's index, where --orthanc names it, does not know the object (an orphan, or stored since rekey began: run it again)`,
-    );
-  }
-  return { uuid, contentType: type };
-}
-
-async function replace(
-  deps: RekeyDependencies,
-  key: string,
-  old: EncryptionDescription,
-  identity: ObjectIdentity,
-  isConditional: boolean,
-): Promise<void> {
-  const { store, envelope, plan, openSpool, signal } = deps;
-  const version = await lookUpVersion(deps, key);
-  const onlyIfVersion = isConditional ? version : undefined;
-  const spool = openSpool();
-  try {
-    await store.get(key, undefined, spool.sink, { signal });
-    const object = spool.body();
-    const found = await verify(deps, key, object, old, identity);
-    const opened = envelope.open(object, found.identity);
     try {
-      // Just before the put: a removal by Orthanc goes unnoticed only during it.
-      if (onlyIfVersion === undefined) await lookUpVersion(deps, key);
-      const format = plan.toFormat ?? old.format;
-      const options = { signal, format, onlyIfVersion };
-      await envelope.put(store, key, opened.content, found.identity, options);
-      await requireWritten(deps, key, format);
-    } catch (error) {
-      if (toStorageError(error).code !== 'NOT_FOUND') throw error;
-      await requireReplaced(deps, key);
+      for await (const info of this.#store.list(this.#folder, this.#operation)) {
+        if (isDone(info.key)) continue;
+        underWay.push(this.#rekey(info));
+        if (underWay.length >= this.#plan.concurrency) await reportOldest();
+      }
+      while (underWay.length > 0) await reportOldest();
     } finally {
-      opened.wipe();
+      // They remove what they have begun. The store is closed next.
+      await Promise.all(underWay);
     }
-    const written = await digestOf(deps, store, key, found.identity);
-    if (written.sizeBytes !== found.digest.sizeBytes || written.md5Hex !== found.digest.md5Hex) {
-      throw new StorageError(
-        'INTEGRITY',
-        `"${key}": what was written reads back as something else`,
+  }
+
+  async #rekey({ key, sizeBytes }: ObjectInfo): Promise<RekeyedObject> {
+    try {
+      return { key, sizeBytes, outcome: await this.#rekeyIfWanted(key) };
+    } catch (error) {
+      const failure = toStorageError(error);
+      if (failure.code === 'NOT_FOUND') return { key, sizeBytes, outcome: 'gone' };
+      return { key, sizeBytes, outcome: 'failed', failure };
+    }
+  }
+
+  async #rekeyIfWanted(key: string): Promise<'foreign' | 'kept' | 'rekeyed'> {
+    const parsed = parseKey(key, this.#deps.naming);
+    if (parsed === undefined || parsed.encrypted === false) return 'foreign';
+    const head = await readHead(this.#store, key, this.#operation);
+    // Where the name does not tell, a plain content may begin like an encrypted object.
+    if (parsed.encrypted === undefined && !this.#envelope.looksEncrypted(head)) return 'foreign';
+    const description = describeEncryption(head.bytes, head.totalBytes);
+    if (description === undefined) {
+      if (parsed.encrypted === undefined) return 'foreign';
+      const reason = `"${key}": its name says that it is encrypted, and it is not`;
+      throw new StorageError('INTEGRITY', reason);
+    }
+    if (!this.#isWanted(description)) return 'kept';
+    const identity = this.#identityOf(key, parsed, description);
+    if (!this.#plan.isDryRun) await this.#replace(key, description, identity);
+    return 'rekeyed';
+  }
+
+  #isWanted({ keyId, format }: EncryptionDescription): boolean {
+    const { fromKeyId, toFormat } = this.#plan;
+    if (fromKeyId !== undefined && keyId !== fromKeyId) return false;
+    return keyId !== this.#envelope.masterKeyId || (toFormat !== undefined && format !== toFormat);
+  }
+
+  /** @throws StorageError BAD_CONFIG where the new format needs the content type and nothing tells it */
+  #identityOf(
+    key: string,
+    { uuid, contentType }: ParsedKey,
+    old: EncryptionDescription,
+  ): ObjectIdentity {
+    const type = contentType ?? this.#deps.typeOf(uuid);
+    // An object of A2 tells it: only the right type decrypts it.
+    if (type === undefined && old.format === 'A1' && this.#plan.toFormat === 'A2') {
+      throw badConfig(
+        `"${key}" cannot become A2, which is bound to the content type: the name does not tell it, and Orthanc's index, where --orthanc names it, does not know the object (an orphan, or stored since rekey began: run it again)`,
       );
     }
-  } finally {
-    spool.close();
+    return { uuid, contentType: type };
   }
-}
 
-async function lookUpVersion(
-  { store, signal }: RekeyDependencies,
-  key: string,
-): Promise<string | undefined> {
-  const head = await store.head(key, { signal });
-  if (head === undefined) throw new StorageError('NOT_FOUND', `"${key}" is gone`, { key });
-  return head.version;
-}
-
-/** Compares the header: the old object has the same content. */
-async function requireWritten(
-  { store, envelope, signal }: RekeyDependencies,
-  key: string,
-  format: EncryptionFormat,
-): Promise<void> {
-  const head = await readHead(store, key, { signal });
-  const now = describeEncryption(head.bytes, head.totalBytes);
-  if (now?.keyId === envelope.masterKeyId && now?.format === format) return;
-  throw new StorageError(
-    'INTEGRITY',
-    `"${key}": the server says that it was written, and still has the old object: look for a proxy or cache in between, then run rekey again`,
-    { key },
-  );
-}
-
-/** The version that was read has gone: the object was removed, or another run has replaced it, or this one whose answer got lost.
- *  @throws StorageError NOT_FOUND, or UNAVAILABLE where it is to be replaced still */
-async function requireReplaced(
-  { store, plan, envelope, signal }: RekeyDependencies,
-  key: string,
-): Promise<void> {
-  const head = await readHead(store, key, { signal });
-  const now = describeEncryption(head.bytes, head.totalBytes);
-  if (now !== undefined && !isWanted(plan, now, envelope.masterKeyId)) return;
-  throw new StorageError('UNAVAILABLE', `"${key}" was changed meanwhile; run rekey again`, { key });
-}
-
-type KnownIdentity = ObjectIdentity & { readonly contentType: ContentType };
-
-/** @returns the digest of the content, and the identity that decrypts the object; for A1 any does */
-async function verify(
-  deps: RekeyDependencies,
-  key: string,
-  object: Body,
-  old: EncryptionDescription,
-  { uuid, contentType }: ObjectIdentity,
-): Promise<{ readonly identity: KnownIdentity; readonly digest: Digest }> {
-  const isKnown = contentType !== undefined || old.format === 'A1';
-  const candidates = isKnown ? [contentTypeOf(contentType ?? 0)] : Object.values(ContentType);
-  let failure: unknown;
-  for (const candidate of candidates) {
-    const identity = { uuid, contentType: candidate };
+  async #replace(key: string, old: EncryptionDescription, named: ObjectIdentity): Promise<void> {
+    const isConditional = await this.#isConditional();
+    const version = await this.#lookUpVersion(key);
+    const onlyIfVersion = isConditional ? version : undefined;
+    const spool = this.#deps.openSpool();
     try {
-      return { identity, digest: await digestOf(deps, storeOf(object), key, identity) };
-    } catch (error) {
-      failure = error;
-      if (toStorageError(error).code !== 'INTEGRITY') throw error;
+      await this.#store.get(key, undefined, spool.sink, this.#operation);
+      const object = spool.body();
+      const { identity, digest } = await this.#verify(key, object, old, named);
+      const opened = this.#envelope.open(object, identity);
+      try {
+        // Just before the put: a removal by Orthanc goes unnoticed only during it.
+        if (onlyIfVersion === undefined) await this.#lookUpVersion(key);
+        const format = this.#plan.toFormat ?? old.format;
+        const options = { ...this.#operation, format, onlyIfVersion };
+        await this.#envelope.put(this.#store, key, opened.content, identity, options);
+        await this.#requireWritten(key, format);
+      } catch (error) {
+        if (toStorageError(error).code !== 'NOT_FOUND') throw error;
+        await this.#requireReplaced(key);
+      } finally {
+        opened.wipe();
+      }
+      const written = await this.#digestOf(this.#store, key, identity);
+      if (written.sizeBytes !== digest.sizeBytes || written.md5Hex !== digest.md5Hex) {
+        const reason = `"${key}": what was written reads back as something else`;
+        throw new StorageError('INTEGRITY', reason);
+      }
+    } finally {
+      spool.close();
     }
   }
-  throw failure;
-}
 
-async function digestOf(
-  { envelope, signal }: RekeyDependencies,
-  store: Pick<ObjectStore, 'get' | 'head'>,
-  key: string,
-  identity: ObjectIdentity,
-): Promise<Digest> {
-  const digester = new Digester();
-  const options = { signal, plain: 'refuse' } as const;
-  await envelope.get(store, key, undefined, digester, identity, options);
-  return digester.digest();
+  async #lookUpVersion(key: string): Promise<string | undefined> {
+    const head = await this.#store.head(key, this.#operation);
+    if (head === undefined) throw new StorageError('NOT_FOUND', `"${key}" is gone`, { key });
+    return head.version;
+  }
+
+  async #describe(key: string): Promise<EncryptionDescription | undefined> {
+    const head = await readHead(this.#store, key, this.#operation);
+    return describeEncryption(head.bytes, head.totalBytes);
+  }
+
+  /** Compares the header: the old object has the same content. */
+  async #requireWritten(key: string, format: EncryptionFormat): Promise<void> {
+    const now = await this.#describe(key);
+    if (now?.keyId === this.#envelope.masterKeyId && now?.format === format) return;
+    throw new StorageError(
+      'INTEGRITY',
+      `"${key}": the server says that it was written, and still has the old object: look for a proxy or cache in between, then run rekey again`,
+      { key },
+    );
+  }
+
+  /** The version that was read has gone: the object was removed, or another run has replaced it, or this one whose answer got lost.
+   *  @throws StorageError NOT_FOUND, or UNAVAILABLE where it is to be replaced still */
+  async #requireReplaced(key: string): Promise<void> {
+    const now = await this.#describe(key);
+    if (now !== undefined && !this.#isWanted(now)) return;
+    const reason = `"${key}" was changed meanwhile; run rekey again`;
+    throw new StorageError('UNAVAILABLE', reason, { key });
+  }
+
+  /** @returns the digest of the content, and the identity that decrypts the object; for A1 any does */
+  async #verify(
+    key: string,
+    object: Body,
+    old: EncryptionDescription,
+    { uuid, contentType }: ObjectIdentity,
+  ) {
+    const isKnown = contentType !== undefined || old.format === 'A1';
+    const candidates = isKnown ? [contentTypeOf(contentType ?? 0)] : Object.values(ContentType);
+    let failure: unknown;
+    for (const candidate of candidates) {
+      const identity = { uuid, contentType: candidate };
+      try {
+        return { identity, digest: await this.#digestOf(storeOf(object), key, identity) };
+      } catch (error) {
+        failure = error;
+        if (toStorageError(error).code !== 'INTEGRITY') throw error;
+      }
+    }
+    throw failure;
+  }
+
+  async #digestOf(
+    store: Pick<ObjectStore, 'get' | 'head'>,
+    key: string,
+    identity: ObjectIdentity,
+  ): Promise<Digest> {
+    const digester = new Digester();
+    const options = { ...this.#operation, plain: 'refuse' } as const;
+    await this.#envelope.get(store, key, undefined, digester, identity, options);
+    return digester.digest();
+  }
 }
 
 const AT_ONCE = 16;
