@@ -72,9 +72,11 @@ export function createAttachmentStore(deps: {
   readonly store: ObjectStore;
   readonly naming: NamingSettings;
   readonly envelope?: Envelope | undefined;
+  /** False: new objects are not encrypted, although the envelope has a format. */
+  readonly encryptsNew?: boolean;
 }): AttachmentStore {
-  const { store, naming, envelope } = deps;
-  const isOn = envelope?.format !== undefined;
+  const { store, naming, envelope, encryptsNew = true } = deps;
+  const isOn = encryptsNew && envelope?.format !== undefined;
   const doFirstBytesTell = envelope !== undefined && naming.structure === 'legacy';
 
   const keyOf = ({ uuid, contentType }: Attachment) => objectKey(uuid, contentType, naming, isOn);

@@ -19,7 +19,7 @@ export function createFileAttachments(
   if (envelope === undefined) return createAttachmentStore({ store, naming });
   const { files } = store;
   return {
-    ...createAttachmentStore({ store, naming, envelope: { ...envelope, format: undefined } }),
+    ...createAttachmentStore({ store, naming, envelope, encryptsNew: false }),
 
     // Reading the head costs no request here, and avoids reading a plain file whole for one range.
     async get(attachment, range, sink, options) {

@@ -5,7 +5,7 @@ import { type ConfigurationEnvironment, readConfiguration } from '../config/load
 import type { Provider } from '../config/sections.ts';
 import type { PluginSettings } from '../config/settings.ts';
 import { type CreateAes, createNodeAes } from '../encryption/aes.ts';
-import { createEnvelope, type Envelope } from '../encryption/envelope.ts';
+import { Envelope } from '../encryption/envelope.ts';
 import { createKeyring, readKeyFiles } from '../encryption/keyring.ts';
 import { badConfig } from '../errors.ts';
 import { PROVIDERS } from '../providers/index.ts';
@@ -44,7 +44,7 @@ export function openConfiguration(
   const { encryption } = settings;
   const envelope =
     encryption &&
-    createEnvelope({
+    new Envelope({
       keyring: createKeyring(read.keys, encryption.master?.id),
       createAes,
       format: encryption.format,

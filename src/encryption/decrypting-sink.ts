@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What arrives of an object, decrypted on its way to where the content goes.
+// Decrypts an object while it arrives.
 
 import type { KeyObject } from 'node:crypto';
 import { StorageError, toStorageError } from '../errors.ts';
@@ -43,109 +43,119 @@ export interface DecryptionSource {
   readonly hasKey: HasKey;
   readonly createAes: CreateAes;
   readonly identity: ObjectIdentity;
-  /** What becomes of an object that is not encrypted: an error, or handed on as it is (the legacy structure, whose keys do not
-   *  tell). */
+  /** Whether an object that is not encrypted is an error, or written as it is (the legacy structure, whose keys do not tell). */
   readonly plain: 'refuse' | 'accept';
-  /** Of the content, what is wanted; undefined is all of it. */
+  /** The part of the content to write; undefined: all of it. */
   readonly wanted: ByteRange | undefined;
 }
 
-/** What is told of an object before any of it arrives. */
 export interface Fetched {
-  /** Where in the object the bytes begin. */
+  /** The offset of the first byte in the object. */
   readonly start: number;
-  /** Read before, where they do not begin with it. */
+  /** If it was read before. */
   readonly header: A2Header | undefined;
 }
 
-export interface DecryptingSink extends Sink {
-  /** To be called when the store is done.
-   *  @returns false where the object can only be decrypted as a whole and this was a part of it; nothing was handed on then
-   *  @throws StorageError INTEGRITY, UNKNOWN_KEY, BAD_RANGE, SHORT_BODY: what was handed on is worth nothing then */
-  finish(): boolean;
-  /** Whether a store that failed did so for what it had been asked, before anything arrived. */
-  hasBegun(): boolean;
-  wipe(): void;
-}
-
-/** Hands the content on piece by piece: of A2 what is authentic; of A1 what `finish` may still find not to be, since its one tag
- *  comes last.
+/** Decrypts an object and writes its content to another sink, piece by piece. Pieces of A2 are authentic; of A1, only `finish` tells.
  *
- *  Never throws into the store, which would take an object that was altered for a transfer to be repeated: the first failure is
- *  kept for `finish`, and what arrives behind it is dropped. A store that finds itself that the transfer was at fault begins again.
- *  @param onFailure hears of each */
-export function createDecryptingSink(
-  inner: Sink,
-  source: DecryptionSource,
-  fetched: Fetched,
-  onFailure: (failure: StorageError) => void = () => undefined,
-): DecryptingSink {
-  let decoder: Decoder | undefined;
-  let failure: StorageError | undefined;
-  let sizeBytes = 0;
-  let position = 0;
-  let begun = false;
+ *  Never throws into the store, which would repeat the transfer. The first failure is kept for `finish`, and further bytes are dropped.
+ *  @param onFailure called for each such failure */
+export class DecryptingSink implements Sink {
+  readonly #inner: Sink;
+  readonly #source: DecryptionSource;
+  readonly #fetched: Fetched;
+  readonly #onFailure: (failure: StorageError) => void;
+  #decoder: Decoder | undefined;
+  #failure: StorageError | undefined;
+  #sizeBytes = 0;
+  #position = 0;
+  #hasBegun = false;
 
-  function guarded(work: () => void): void {
-    if (failure !== undefined) return;
+  constructor(
+    inner: Sink,
+    source: DecryptionSource,
+    fetched: Fetched,
+    onFailure: (failure: StorageError) => void = () => undefined,
+  ) {
+    this.#inner = inner;
+    this.#source = source;
+    this.#fetched = fetched;
+    this.#onFailure = onFailure;
+  }
+
+  /** False: the store has refused the request, rather than failed within it. */
+  get hasBegun(): boolean {
+    return this.#hasBegun;
+  }
+
+  begin(sizeBytes: number, totalBytes: number): void {
+    this.#decoder?.wipe();
+    this.#decoder = undefined;
+    this.#failure = undefined;
+    this.#hasBegun = true;
+    this.#sizeBytes = sizeBytes;
+    this.#position = 0;
+    this.#guard(() => {
+      this.#decoder = createDecoder(
+        this.#inner,
+        this.#source,
+        this.#fetched,
+        sizeBytes,
+        totalBytes,
+      );
+    });
+  }
+
+  write(offset: number, bytes: Uint8Array): void {
+    this.#guard(() => {
+      if (offset !== this.#position) {
+        throw new StorageError(
+          'INTERNAL',
+          'the store handed bytes on in another order than theirs',
+        );
+      }
+      this.#decoder?.write(bytes);
+    });
+    this.#position = offset + bytes.length;
+  }
+
+  /** To be called when the store's `get` has resolved.
+   *  @returns false if only the whole object can be decrypted and this was a part; then nothing was written
+   *  @throws StorageError INTEGRITY, UNKNOWN_KEY, BAD_RANGE, SHORT_BODY: what was written must not be used */
+  finish(): boolean {
+    let isDone = true;
+    this.#guard(() => {
+      if (this.#decoder === undefined || this.#position !== this.#sizeBytes) {
+        throw new StorageError(
+          'SHORT_BODY',
+          `the store handed on ${this.#position} of ${this.#sizeBytes} bytes`,
+        );
+      }
+      isDone = this.#decoder.finish() !== 'needs whole';
+    });
+    this.#decoder?.wipe();
+    if (this.#failure !== undefined) throw this.#failure;
+    return isDone;
+  }
+
+  wipe(): void {
+    this.#decoder?.wipe();
+  }
+
+  #guard(work: () => void): void {
+    if (this.#failure !== undefined) return;
     try {
       work();
     } catch (error) {
-      failure = toStorageError(error);
-      onFailure(failure);
+      this.#failure = toStorageError(error);
+      this.#onFailure(this.#failure);
     }
   }
-
-  return {
-    begin(announcedBytes, totalBytes) {
-      decoder?.wipe();
-      failure = undefined;
-      begun = true;
-      sizeBytes = announcedBytes;
-      position = 0;
-      decoder = undefined;
-      guarded(() => {
-        decoder = createDecoder(inner, source, fetched, announcedBytes, totalBytes);
-      });
-    },
-    write(offset, bytes) {
-      guarded(() => {
-        if (offset !== position) {
-          throw new StorageError(
-            'INTERNAL',
-            'the store handed bytes on in another order than theirs',
-          );
-        }
-        decoder?.write(bytes);
-      });
-      position = offset + bytes.length;
-    },
-    finish() {
-      guarded(() => {
-        if (decoder === undefined || position !== sizeBytes) {
-          throw new StorageError(
-            'SHORT_BODY',
-            `the store handed on ${position} of ${sizeBytes} bytes`,
-          );
-        }
-      });
-      let isDone = true;
-      guarded(() => {
-        isDone = decoder?.finish() !== 'needs whole';
-      });
-      decoder?.wipe();
-      if (failure !== undefined) throw failure;
-      return isDone;
-    },
-    hasBegun: () => begun,
-    wipe: () => decoder?.wipe(),
-  };
 }
 
-/** Takes the bytes in order. */
 interface Decoder {
+  /** In order. */
   write(bytes: Uint8Array): void;
-  /** All bytes are there. */
   finish(): 'done' | 'needs whole';
   wipe(): void;
 }
@@ -180,7 +190,7 @@ function createDecoder(
     const format = formatOf(head, totalBytes, source);
     const chosen = choose(format);
     rest = chosen;
-    // The head is as long as the longest header, so that it may hold some of what follows.
+    // The head has the length of the longest header, so it may hold bytes behind this one.
     chosen.write(head.subarray(format === undefined ? 0 : HEADER_BYTES[format]));
     return chosen;
   }
@@ -205,7 +215,7 @@ function createDecoder(
   };
 }
 
-/** Hands on those bytes of the content that are wanted. */
+/** Writes the wanted part of a content. */
 function createWindow(
   inner: Sink,
   wanted: ByteRange | undefined,
@@ -253,14 +263,14 @@ function createA1Decoder(
   const plaintextBytes = plaintextSize('A1', totalBytes);
   const key = source.find(header.keyId);
   const window = createWindow(inner, source.wanted, plaintextBytes);
-  // Nothing throws from here on: whoever has the decoder wipes them.
+  // Nothing below throws, so the secrets are always wiped.
   const secrets = openA1(header, key);
   const aes = beginA1('open', source.createAes, header, secrets);
   const plaintext = Buffer.allocUnsafeSlow(Math.min(SEGMENT_BYTES, plaintextBytes));
   const tag = Buffer.alloc(TAG_BYTES);
   let position = 0;
 
-  /** @returns how many of the bytes it took, from `from` on */
+  /** @returns the number of bytes consumed from `from` on */
   function take(bytes: Uint8Array, from: number): number {
     if (position >= plaintextBytes) {
       tag.set(bytes.subarray(from), position - plaintextBytes);
@@ -296,8 +306,7 @@ function createA1Decoder(
   };
 }
 
-/** Gathers each segment that is wanted, and hands its content on.
- *  @param objectOffset where in the object the first byte lies that will be written: the start of a segment */
+/** @param objectOffset of the first byte to come, the start of a segment */
 function createA2Decoder(
   inner: Sink,
   source: DecryptionSource,
@@ -311,7 +320,7 @@ function createA2Decoder(
   const { uuid, contentType } = source.identity;
   const secrets = openA2(header, key, uuid, contentType ?? CONTENT_TYPES[0]);
   const aes = source.createAes('open', secrets.dek);
-  /** More than one until a segment tells which it is. */
+  /** One per content type that is possible, until the first segment tells. */
   let candidates =
     contentType === undefined
       ? CONTENT_TYPES.map((type) => withContentType(header, secrets, uuid, type))
@@ -335,7 +344,7 @@ function createA2Decoder(
     window.write(segmentOf(index, plaintextBytes).start, content);
   }
 
-  /** @returns the segment, which is whole once its last part is there */
+  /** @returns the segment, which is complete after its last part */
   function gather(part: Uint8Array, sealedBytes: number): Uint8Array {
     if (part.length === sealedBytes) return part;
     gathered ??= Buffer.allocUnsafeSlow(Math.min(SEALED_SEGMENT_BYTES, totalBytes));
@@ -343,11 +352,11 @@ function createA2Decoder(
     return gathered.subarray(0, sealedBytes);
   }
 
-  /** @returns how many of the bytes it took, from `from` on */
+  /** @returns the number of bytes consumed from `from` on */
   function take(bytes: Uint8Array, from: number): number {
     const sealedBytes = sealedSegmentBytes(index, plaintextBytes);
     const part = bytes.subarray(from, from + sealedBytes - gatheredBytes);
-    // Segments before the wanted ones came along, since one request is quicker than two; nobody looks at them.
+    // Earlier segments come along with the header. They are not decrypted.
     const segment = index < needed.start ? undefined : gather(part, sealedBytes);
     gatheredBytes += part.length;
     if (gatheredBytes < sealedBytes) return part.length;

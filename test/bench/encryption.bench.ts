@@ -4,9 +4,9 @@
 import { createCipheriv, createDecipheriv, createSecretKey, randomBytes } from 'node:crypto';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setImmediate } from 'node:timers/promises';
-import { createDecryptingSink } from '../../src/encryption/decrypting-sink.ts';
+import { DecryptingSink } from '../../src/encryption/decrypting-sink.ts';
 import { encryptBody } from '../../src/encryption/encrypted-body.ts';
-import { createEnvelope } from '../../src/encryption/envelope.ts';
+import { Envelope } from '../../src/encryption/envelope.ts';
 import { createKeyring } from '../../src/encryption/keyring.ts';
 import { createPacer } from '../../src/encryption/pacer.ts';
 import { type EncryptionFormat, TAG_BYTES } from '../../src/encryption/sizes.ts';
@@ -92,7 +92,7 @@ async function objectOf(format: EncryptionFormat, sizeBytes: number): Promise<Ui
 }
 
 function decrypt(object: Uint8Array): void {
-  const sink = createDecryptingSink(
+  const sink = new DecryptingSink(
     nowhere,
     {
       find: (id) => KEYRING.find(id),
@@ -161,14 +161,15 @@ interface LoopDelays {
 
 /** How long a loop full of encryption did not turn. */
 async function loopDelays(): Promise<LoopDelays> {
-  const envelopes = (['A1', 'A2'] as const).map((format) =>
-    createEnvelope({
-      keyring: KEYRING,
-      createAes,
-      format,
-      maxInputBytes: 1024 * MB,
-      now: () => performance.now(),
-    }),
+  const envelopes = (['A1', 'A2'] as const).map(
+    (format) =>
+      new Envelope({
+        keyring: KEYRING,
+        createAes,
+        format,
+        maxInputBytes: 1024 * MB,
+        now: () => performance.now(),
+      }),
   );
   const objects = await Promise.all([objectOf('A1', LARGE_BYTES), objectOf('A2', LARGE_BYTES)]);
   const store = createStore(objects);

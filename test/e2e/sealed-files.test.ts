@@ -7,7 +7,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ContentType } from '../../src/attachments/naming.ts';
-import { createEnvelope, type Envelope } from '../../src/encryption/envelope.ts';
+import { Envelope } from '../../src/encryption/envelope.ts';
 import { createKeyring } from '../../src/encryption/keyring.ts';
 import { createAes } from '../support/aes.ts';
 import {
@@ -35,7 +35,7 @@ beforeAll(async () => {
   const key = randomBytes(32);
   keyFile = join(world.folder, 'master.key');
   await writeFile(keyFile, key.toString('base64'), { mode: 0o600 });
-  envelope = createEnvelope({
+  envelope = new Envelope({
     keyring: createKeyring([{ id: KEY_ID, key: createSecretKey(key) }], KEY_ID),
     createAes,
     format: 'A1',

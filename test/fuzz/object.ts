@@ -2,7 +2,7 @@
 // The fuzz target of the parsers of encrypted objects, and what feeds it: whatever the bytes are, they are refused by name, or they are
 // an object as it was made.
 
-import { createDecryptingSink } from '../../src/encryption/decrypting-sink.ts';
+import { DecryptingSink } from '../../src/encryption/decrypting-sink.ts';
 import { describeEncryption } from '../../src/encryption/inspect.ts';
 import type { Keyring } from '../../src/encryption/keyring.ts';
 import { A2_HEADER_BYTES } from '../../src/encryption/sizes.ts';
@@ -43,7 +43,7 @@ function refusedByName(work: () => unknown): boolean {
 }
 
 function decrypt(bytes: Buffer, { uuid, contentType }: Specimen, keyring: Keyring): void {
-  const sink = createDecryptingSink(
+  const sink = new DecryptingSink(
     { begin: () => undefined, write: () => undefined },
     {
       find: (id) => keyring.find(id),

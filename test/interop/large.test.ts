@@ -5,7 +5,7 @@ import { setImmediate } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
-import { createDecryptingSink } from '../../src/encryption/decrypting-sink.ts';
+import { DecryptingSink } from '../../src/encryption/decrypting-sink.ts';
 import { encryptBody } from '../../src/encryption/encrypted-body.ts';
 import { createPacer } from '../../src/encryption/pacer.ts';
 import { ciphertextSize } from '../../src/encryption/sizes.ts';
@@ -59,7 +59,7 @@ test.each(['A1', 'A2'] as const)('%s: 1 GB there and back', async (format) => {
   let largestWrite = 0;
   let writtenBytes = 0;
   let isSame = true;
-  const sink = createDecryptingSink(
+  const sink = new DecryptingSink(
     {
       begin: (sizeBytes) => {
         expect(sizeBytes).toBe(GB);

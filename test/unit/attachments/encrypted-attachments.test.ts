@@ -7,7 +7,7 @@ import {
   createAttachmentStore,
 } from '../../../src/attachments/attachments.ts';
 import type { NamingSettings } from '../../../src/config/settings.ts';
-import { createEnvelope } from '../../../src/encryption/envelope.ts';
+import { Envelope } from '../../../src/encryption/envelope.ts';
 import type { EncryptionFormat } from '../../../src/encryption/sizes.ts';
 import { createAes } from '../../support/aes.ts';
 import {
@@ -31,7 +31,7 @@ function open(
   format: EncryptionFormat | undefined,
   naming = FLAT,
 ): AttachmentStore {
-  const envelope = createEnvelope({
+  const envelope = new Envelope({
     keyring: KEYRING,
     createAes,
     format,

@@ -13,7 +13,7 @@ import {
 import { copyVerified } from '../../../src/attachments/copy.ts';
 import { createFileAttachments } from '../../../src/attachments/file-attachments.ts';
 import { ORTHANC_NAMING, objectKey } from '../../../src/attachments/naming.ts';
-import { createEnvelope } from '../../../src/encryption/envelope.ts';
+import { Envelope } from '../../../src/encryption/envelope.ts';
 import { createFileSystemStore } from '../../../src/providers/index.ts';
 import type { ObjectStore } from '../../../src/store/object-store.ts';
 import { migrate } from '../../../src/tools/migrate/migrate.ts';
@@ -39,7 +39,7 @@ let folder: string;
 let disk: ObjectStore;
 let files: AttachmentStore;
 
-const envelope = createEnvelope({
+const envelope = new Envelope({
   keyring: KEYRING,
   createAes,
   format: 'A2',

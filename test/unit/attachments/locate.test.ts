@@ -5,7 +5,7 @@ import { beforeEach, expect, test } from 'vitest';
 import { createAttachmentStore } from '../../../src/attachments/attachments.ts';
 import { locate, type NamedStore } from '../../../src/attachments/locate.ts';
 import { contentTypeOf, ORTHANC_NAMING } from '../../../src/attachments/naming.ts';
-import { createEnvelope } from '../../../src/encryption/envelope.ts';
+import { Envelope } from '../../../src/encryption/envelope.ts';
 import { createKeyring } from '../../../src/encryption/keyring.ts';
 import type { Resource } from '../../../src/orthanc/api.ts';
 import { createAes } from '../../support/aes.ts';
@@ -24,7 +24,7 @@ beforeEach(() => {
   index = createFakeIndex(3);
   bucket = createMemoryStore();
   files = createMemoryStore();
-  const envelope = createEnvelope({
+  const envelope = new Envelope({
     keyring: createKeyring([{ id: KEY_ID, key: createSecretKey(randomBytes(32)) }], KEY_ID),
     createAes,
     format: 'A2',

@@ -14,7 +14,7 @@ import { copyVerified } from '../../../src/attachments/copy.ts';
 import { createFileAttachments } from '../../../src/attachments/file-attachments.ts';
 import { ORTHANC_NAMING, objectKey } from '../../../src/attachments/naming.ts';
 import type { NamingSettings } from '../../../src/config/settings.ts';
-import { createEnvelope } from '../../../src/encryption/envelope.ts';
+import { Envelope } from '../../../src/encryption/envelope.ts';
 import type { EncryptionFormat } from '../../../src/encryption/sizes.ts';
 import { createFileSystemStore } from '../../../src/providers/index.ts';
 import type { ByteRange, ObjectStore } from '../../../src/store/object-store.ts';
@@ -38,7 +38,7 @@ const KEYRINGS = [testKeyring(3, 1, 3), testKeyring(undefined, 1, 3)] as const;
 const LATER = testKeyring(2, 1, 2, 3, 4, 5);
 
 const openEnvelope = (keyring = KEYRINGS[0], format?: EncryptionFormat) =>
-  createEnvelope({
+  new Envelope({
     keyring,
     createAes,
     format,

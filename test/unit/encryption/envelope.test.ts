@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { CreateAes } from '../../../src/encryption/aes.ts';
-import { createEnvelope, type Envelope } from '../../../src/encryption/envelope.ts';
+import { Envelope } from '../../../src/encryption/envelope.ts';
 import type { Keyring } from '../../../src/encryption/keyring.ts';
 import { type EncryptionFormat, SEGMENT_BYTES } from '../../../src/encryption/sizes.ts';
 import { StorageError } from '../../../src/errors.ts';
@@ -39,7 +39,7 @@ function open(
   keyring: Keyring = KEYRING,
   maxInputBytes = 64 * MB,
 ): Envelope {
-  return createEnvelope({
+  return new Envelope({
     keyring,
     createAes,
     format,
@@ -149,7 +149,7 @@ describe('put and get', () => {
         return Object.defineProperty(cipher, 'wipe', { value });
       };
       const counting: CreateAes = (mode, key) => counted(createAes(mode, key));
-      const envelope = createEnvelope({
+      const envelope = new Envelope({
         keyring: KEYRING,
         createAes: counting,
         format: 'A2',
@@ -366,7 +366,7 @@ describe('MaxConcurrentInputSize', () => {
     let mostAtOnce = 0;
     const watch = () => {
       mostAtOnce = Math.max(mostAtOnce, inFlight);
-      mostBytes = Math.max(mostBytes, envelope.bytesInProcess());
+      mostBytes = Math.max(mostBytes, envelope.bytesInProcess);
     };
     const watched: MemoryStore = {
       ...store,
@@ -406,7 +406,7 @@ describe('MaxConcurrentInputSize', () => {
       expectSameBytes(sink.bytes(), content);
     };
     await Promise.all(contents.flatMap((_, index) => [get(index), put(index)]));
-    expect(envelope.bytesInProcess()).toBe(0);
+    expect(envelope.bytesInProcess).toBe(0);
     expect(mostBytes).toBeLessThanOrEqual(MB);
     expect(mostAtOnce).toBeGreaterThan(1);
   });
@@ -433,7 +433,7 @@ describe('MaxConcurrentInputSize', () => {
     await setImmediate();
     release();
     await first;
-    expect(envelope.bytesInProcess()).toBe(0);
+    expect(envelope.bytesInProcess).toBe(0);
   });
 
   test('failures give back what they held', async () => {
@@ -445,6 +445,6 @@ describe('MaxConcurrentInputSize', () => {
       await expectFailure(read(store, { start: 0, end: 10 }, { envelope }), 'INTEGRITY');
       await expectFailure(read(store, undefined, { envelope, key: 'none' }), 'NOT_FOUND');
     }
-    expect(envelope.bytesInProcess()).toBe(0);
+    expect(envelope.bytesInProcess).toBe(0);
   });
 });

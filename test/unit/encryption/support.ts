@@ -3,10 +3,7 @@
 import { createHash, createSecretKey, type KeyObject } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  createDecryptingSink,
-  type DecryptionSource,
-} from '../../../src/encryption/decrypting-sink.ts';
+import { DecryptingSink, type DecryptionSource } from '../../../src/encryption/decrypting-sink.ts';
 import { encryptBody } from '../../../src/encryption/encrypted-body.ts';
 import { createKeyring, type Keyring } from '../../../src/encryption/keyring.ts';
 import { createPacer } from '../../../src/encryption/pacer.ts';
@@ -116,7 +113,7 @@ export function decrypt(object: Uint8Array, options: DecryptOptions = {}): Uint8
   const { keyring = KEYRING, uuid = UUID, plain = 'refuse', wanted } = options;
   const contentType = 'contentType' in options ? options.contentType : DICOM;
   const inner = makeSink();
-  const sink = createDecryptingSink(
+  const sink = new DecryptingSink(
     inner,
     {
       find: (id) => keyring.find(id),

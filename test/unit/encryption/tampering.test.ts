@@ -3,7 +3,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { createDecryptingSink } from '../../../src/encryption/decrypting-sink.ts';
+import { DecryptingSink } from '../../../src/encryption/decrypting-sink.ts';
 import {
   A1_HEADER_BYTES,
   A2_HEADER_BYTES,
@@ -211,7 +211,7 @@ describe('A2', () => {
     const content = makeBytes(TWO_AND_A_BIT);
     const object = flip(await encrypt('A2', content), H + S + 5);
     const seen: number[] = [];
-    const sink = createDecryptingSink(
+    const sink = new DecryptingSink(
       {
         begin: () => undefined,
         write: (offset, bytes) => {

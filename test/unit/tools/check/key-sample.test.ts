@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { describe, expect, test, vi } from 'vitest';
-import { createEnvelope } from '../../../../src/encryption/envelope.ts';
+import { Envelope } from '../../../../src/encryption/envelope.ts';
 import { type KeySample, sampleKeys } from '../../../../src/tools/check/key-sample.ts';
 import { createAes } from '../../../support/aes.ts';
 import { makeBytes } from '../../../support/bodies.ts';
@@ -10,7 +10,7 @@ import { encrypt, KEYRING, testKeyring } from '../../encryption/support.ts';
 
 const FLAT = { rootPath: '', structure: 'flat', legacyUnknownFiles: false } as const;
 const LEGACY = { ...FLAT, structure: 'legacy' } as const;
-const envelope = createEnvelope({
+const envelope = new Envelope({
   keyring: KEYRING,
   createAes,
   format: 'A2',

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { ORTHANC_NAMING } from '../../../../src/attachments/naming.ts';
-import { createEnvelope } from '../../../../src/encryption/envelope.ts';
+import { Envelope } from '../../../../src/encryption/envelope.ts';
 import { createKeyring } from '../../../../src/encryption/keyring.ts';
 import { createFileSystemStore } from '../../../../src/providers/filesystem/store.ts';
 import {
@@ -471,7 +471,7 @@ test('encrypted objects do not reach the file system as they are', async () => {
 
 describe('a content that begins as an encrypted object', () => {
   const keyring = createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7);
-  const off = createEnvelope({
+  const off = new Envelope({
     keyring,
     createAes,
     format: undefined,
@@ -548,7 +548,7 @@ describe('a content that begins as an encrypted object', () => {
 });
 
 describe.each(['A1', 'A2'] as const)('with encryption %s', (format) => {
-  const envelope = createEnvelope({
+  const envelope = new Envelope({
     keyring: createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7),
     createAes,
     format,

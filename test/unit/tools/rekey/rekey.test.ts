@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ContentType } from '../../../../src/attachments/naming.ts';
 import type { NamingSettings } from '../../../../src/config/settings.ts';
-import { createEnvelope } from '../../../../src/encryption/envelope.ts';
+import { Envelope } from '../../../../src/encryption/envelope.ts';
 import { StorageError } from '../../../../src/errors.ts';
 import { openSpool } from '../../../../src/tools/common/files.ts';
 import { describeRekeyProgress } from '../../../../src/tools/rekey/progress.ts';
@@ -54,7 +54,7 @@ interface Extra {
 }
 
 const open = (keyring = NEW) =>
-  createEnvelope({
+  new Envelope({
     keyring,
     createAes,
     format: 'A1',

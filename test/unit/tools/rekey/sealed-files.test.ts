@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { expect, test } from 'vitest';
-import { createEnvelope } from '../../../../src/encryption/envelope.ts';
+import { Envelope } from '../../../../src/encryption/envelope.ts';
 import { countEncryptedFiles } from '../../../../src/tools/rekey/rekey.ts';
 import { createAes } from '../../../support/aes.ts';
 import { never } from '../../../support/bodies.ts';
 import { createMemoryStore, encrypt, testKeyring } from '../../encryption/support.ts';
 
-const envelope = createEnvelope({
+const envelope = new Envelope({
   keyring: testKeyring(2, 1, 2),
   createAes,
   format: 'A1',

@@ -3,7 +3,7 @@
 import { createSecretKey, randomBytes } from 'node:crypto';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { contentTypeOf, ORTHANC_NAMING } from '../../../../src/attachments/naming.ts';
-import { createEnvelope, type Envelope } from '../../../../src/encryption/envelope.ts';
+import { Envelope } from '../../../../src/encryption/envelope.ts';
 import { createKeyring } from '../../../../src/encryption/keyring.ts';
 import type { EncryptionFormat } from '../../../../src/encryption/sizes.ts';
 import type { OrthancApi } from '../../../../src/orthanc/api.ts';
@@ -88,7 +88,7 @@ function run(options: {
 }
 
 function makeEnvelope(format: EncryptionFormat): Envelope {
-  return createEnvelope({
+  return new Envelope({
     keyring: createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7),
     createAes,
     format,
