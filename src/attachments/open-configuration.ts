@@ -6,7 +6,7 @@ import type { Provider } from '../config/sections.ts';
 import type { PluginSettings } from '../config/settings.ts';
 import { type CreateAes, createNodeAes } from '../encryption/aes.ts';
 import { Envelope } from '../encryption/envelope.ts';
-import { createKeyring, readKeyFiles } from '../encryption/keyring.ts';
+import { Keyring, readKeyFiles } from '../encryption/keyring.ts';
 import { badConfig } from '../errors.ts';
 import { PROVIDERS } from '../providers/index.ts';
 
@@ -45,11 +45,10 @@ export function openConfiguration(
   const envelope =
     encryption &&
     new Envelope({
-      keyring: createKeyring(read.keys, encryption.master?.id),
+      keyring: new Keyring(read.keys, encryption.master?.id),
       createAes,
       format: encryption.format,
       maxInputBytes: encryption.maxInputBytes,
-      now: () => performance.now(),
     });
   return { settings, keyWarnings: read.warnings, envelope };
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// A1, the format of the C++ plugins, over bytes:
+// A1, the format of the C++ plugins:
 //
 //     offset  0    2            6          38          70                  size-16   size
 //             "A1" key id u32LE  EIV 32     EDEK 32     ciphertext          tag 16
@@ -8,8 +8,8 @@
 //     EIV  = AES-256-CTR(KEK, counter block 0, IV)      ciphertext, tag = AES-256-GCM(DEK, the 32-byte IV)
 //     EDEK = AES-256-CTR(KEK, counter block 0, DEK)
 //
-// Both are encrypted with the same key stream, for every object of one KEK: whoever knows one DEK reads all of them
-// (docs/format-a2.md). The format cannot be changed; A2 does not do it.
+// All objects of one KEK use the same key stream for IV and DEK, so one known DEK opens all of them (docs/format-a2.md). A2 has no such
+// weakness.
 
 import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto';
 import type { Aes, CreateAes } from './aes.ts';
@@ -26,29 +26,29 @@ const COUNTERS = 2 ** 32;
 const ZERO_BLOCK = Buffer.alloc(BLOCK_BYTES);
 const ZERO_SECRET = Buffer.alloc(DEK_BYTES);
 
-/** Only tests have another one than node:crypto's. */
+/** As randomBytes of node:crypto; tests have others. */
 export type RandomBytes = (sizeBytes: number) => Uint8Array;
 
 export interface A1Header {
   readonly format: 'A1';
   readonly keyId: number;
-  /** The 70 bytes, which the tag covers. */
+  /** All 70 bytes, which the tag covers. */
   readonly bytes: Uint8Array;
 }
 
-/** What decrypts one object. The buffers belong to who asked for them, to be wiped. */
+/** Of one object. The caller must wipe the buffers. */
 export interface A1Secrets {
   readonly dek: Uint8Array;
   readonly iv: Uint8Array;
 }
 
-/** @param bytes exactly A1_HEADER_BYTES, which begin with "A1" */
+/** @param bytes A1_HEADER_BYTES that begin with "A1" */
 export function readA1Header(bytes: Uint8Array): A1Header {
   const copy = Buffer.from(bytes);
   return { format: 'A1', keyId: keyIdOf(copy), bytes: copy };
 }
 
-/** New secrets and the header that carries them under the KEK. */
+/** New secrets, and a header that holds them encrypted with the KEK. */
 export function createA1(
   keyId: number,
   kek: KeyObject,
@@ -65,7 +65,7 @@ export function createA1(
   return { header: { format: 'A1', keyId, bytes }, secrets };
 }
 
-/** Cannot fail: a wrong KEK gives wrong secrets, which only the tag tells. */
+/** Never fails: a wrong KEK gives wrong secrets, which only the tag reveals. */
 export function openA1(header: A1Header, kek: KeyObject): A1Secrets {
   return maskSecrets(kek, {
     iv: header.bytes.subarray(EIV_OFFSET, EDEK_OFFSET),
@@ -73,7 +73,7 @@ export function openA1(header: A1Header, kek: KeyObject): A1Secrets {
   });
 }
 
-/** Both with the same key stream, and there and back alike. */
+/** Encrypts and decrypts: XOR is its own inverse. */
 function maskSecrets(kek: KeyObject, { iv, dek }: A1Secrets): A1Secrets {
   const keyStream = createCipheriv('aes-256-ctr', kek, ZERO_BLOCK).update(ZERO_SECRET);
   const mask = (secret: Uint8Array) => secret.map((byte, index) => byte ^ (keyStream[index] ?? 0));
@@ -82,7 +82,6 @@ function maskSecrets(kek: KeyObject, { iv, dek }: A1Secrets): A1Secrets {
   return masked;
 }
 
-/** Begins the one message of an object. */
 export function beginA1(
   mode: 'seal' | 'open',
   createAes: CreateAes,
@@ -94,10 +93,9 @@ export function beginA1(
   return aes;
 }
 
-/** GCM encrypts in counter mode, so that any part of a content can be encrypted, or decrypted, by itself; only the tag needs all of
- *  it in order. */
+/** GCM encrypts in counter mode, so any part of a content can be encrypted or decrypted by itself. Only the tag needs all parts in order. */
 export interface A1Counter {
-  /** @param work is called with an Aes that does the bytes [from, to) of the content next; twice where the counter ends between */
+  /** @param work called with an Aes that is ready for bytes [from, to) of the content; twice if the counter wraps within them */
   run(start: number, end: number, work: (aes: Aes, from: number, to: number) => void): void;
   wipe(): void;
 }
@@ -106,7 +104,7 @@ export function createA1Counter(createAes: CreateAes, secrets: A1Secrets): A1Cou
   const aes = createAes('counter', secrets.dek);
   const block = firstCounterBlock(secrets);
   const firstCounter = block.readUInt32BE(COUNTER_OFFSET);
-  // GCM's counter is the last 32 bits alone; the cipher's would carry into the others.
+  // GCM's counter has 32 bits. The cipher's has 128 and would carry.
   const wrapsAt = (COUNTERS - firstCounter) * BLOCK_BYTES;
   const skipped = Buffer.alloc(BLOCK_BYTES);
 

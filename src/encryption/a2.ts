@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// A2 over bytes; docs/format-a2.md has the reasons.
+// A2 (docs/format-a2.md has the reasons):
 //
 //     offset  0    2             6          13         53
 //             "A2" key id u32LE   prefix 7   EDEK 40    segment 0 │ segment 1 │ … │ last segment
@@ -30,10 +30,10 @@ const KEY_WRAP_IV = Buffer.alloc(8, 0xa6);
 const KEY_WRAP = 'id-aes256-wrap';
 const CONTENT_TYPE_MAX = 0xffff;
 
-/** What an object is bound to: Orthanc's name for it. */
+/** Orthanc's name of an object, which is authenticated. */
 export interface ObjectIdentity {
   readonly uuid: string;
-  /** Orthanc's number; undefined where the key does not tell: those that Orthanc stores are tried. */
+  /** OrthancPluginContentType; undefined if the key does not tell. All types of Orthanc's are tried then. */
   readonly contentType: number | undefined;
 }
 
@@ -43,16 +43,16 @@ export interface A2Header {
   readonly bytes: Uint8Array;
 }
 
-/** What encrypts and decrypts the segments of one object. The DEK belongs to who asked for it, to be wiped. */
+/** Of one object. The caller must wipe the DEK. */
 export interface A2Secrets {
   readonly dek: Uint8Array;
-  /** With which the nonces of all segments begin. */
+  /** The start of all nonces. */
   readonly prefix: Uint8Array;
-  /** Additional authenticated data of every segment. */
+  /** Additional authenticated data of all segments. */
   readonly aad: Uint8Array;
 }
 
-/** @param bytes exactly A2_HEADER_BYTES, which begin with "A2" */
+/** @param bytes A2_HEADER_BYTES that begin with "A2" */
 export function readA2Header(bytes: Uint8Array): A2Header {
   const copy = Buffer.from(bytes);
   return { format: 'A2', keyId: keyIdOf(copy), bytes: copy };
@@ -76,7 +76,7 @@ export function createA2(
   return { header, secrets: secretsOf(header, dek, uuid, contentType) };
 }
 
-/** Whether the DEK comes out of the header. @param head as many bytes as the header has, at least */
+/** Whether the KEK unwraps the DEK. @param head at least A2_HEADER_BYTES */
 export function isWrappedBy(kek: KeyObject, head: Uint8Array): boolean {
   try {
     unwrapKey(kek, head.subarray(EDEK_OFFSET, A2_HEADER_BYTES)).fill(0);
@@ -86,7 +86,7 @@ export function isWrappedBy(kek: KeyObject, head: Uint8Array): boolean {
   }
 }
 
-/** @throws StorageError INTEGRITY where the KEK is not the one that wrapped the DEK, or the header was altered */
+/** @throws StorageError INTEGRITY if another KEK wrapped the DEK, or the header was altered */
 export function openA2(
   header: A2Header,
   kek: KeyObject,
@@ -97,7 +97,7 @@ export function openA2(
   return secretsOf(header, dek, uuid, contentType);
 }
 
-/** The same secrets for another content type: for objects whose key does not tell theirs. */
+/** The same secrets with another content type. */
 export function withContentType(
   header: A2Header,
   secrets: A2Secrets,
@@ -113,7 +113,7 @@ function secretsOf(
   uuid: string,
   contentType: number,
 ): A2Secrets {
-  // Its length is not in the data: it could take bytes from its neighbours only if it were not a uuid's 36 characters.
+  // The additional data has no length fields, so the uuid's length must be fixed.
   if (!/^[0-9a-fA-F-]{36}$/.test(uuid)) {
     throw new StorageError('INTERNAL', 'an A2 object needs the uuid that Orthanc gave it');
   }
@@ -146,7 +146,7 @@ export function unwrapKey(kek: KeyObject, wrapped: Uint8Array): Uint8Array {
   }
 }
 
-/** @param target as long as the segment and its tag
+/** @param target receives the segment and its tag
  *  @throws what reading the content throws */
 export function sealSegment(
   aes: Aes,
@@ -159,8 +159,8 @@ export function sealSegment(
   aes.sealMessage(nonceOf(prefix, index, content.sizeBytes), aad, content, start, target);
 }
 
-/** @param plaintext as long as the segment; nothing of it is left in there unless it is authentic
- *  @returns whether the segment was encrypted under the same index, flag and object */
+/** @param plaintext receives the segment, or zeros if it is not authentic
+ *  @returns whether it is authentic: the same index, last flag and object */
 export function openSegment(
   aes: Aes,
   { prefix, aad }: A2Secrets,

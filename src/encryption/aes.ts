@@ -1,30 +1,29 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// AES-256 as both formats need it. The plugin has it from the shim (native-aes.ts), the command line from node:crypto.
+// AES-256 for both formats. The plugin takes it from the shim (native-aes.ts), the command line from node:crypto.
 
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import type { Body } from '../store/object-store.ts';
-import { release } from './release.ts';
 import { TAG_BYTES } from './sizes.ts';
 
-/** GCM that encrypts, GCM that decrypts, and counter mode, which is its own inverse. */
+/** GCM that encrypts, GCM that decrypts, and counter mode, which does both. */
 export type AesMode = 'seal' | 'open' | 'counter';
 
-/** With one key, one message after the other: in pieces, or whole. Belongs to whoever made it, to be wiped. */
+/** One key, and one message at a time, in pieces or whole. The caller of `CreateAes` must wipe it. */
 export interface Aes {
-  /** Begins a message, whatever became of the one before.
+  /** Begins a message and abandons an unfinished one.
    *  @param nonce in counter mode, the first counter block
-   *  @param additional data that the tag covers; none in counter mode */
+   *  @param additional authenticated data; none in counter mode */
   begin(nonce: Uint8Array, additional?: Uint8Array): void;
-  /** The message's next bytes. @param target as long as the source; the very same memory, or quite another */
+  /** The message's next bytes. @param target as long as the source: the same memory, or memory that does not overlap */
   update(source: Uint8Array, target: Uint8Array): void;
   /** As `update` of the bytes [start, start + target.length) of a content. @throws what reading it throws */
   updateFrom(content: Body, start: number, target: Uint8Array): void;
-  /** Ends a message that was encrypted. @param tag takes its 16 bytes */
+  /** Ends an encrypted message. @param tag receives 16 bytes */
   seal(tag: Uint8Array): void;
-  /** Ends a message that was decrypted. @returns whether it is authentic; else what came out of it is worth nothing */
+  /** Ends a decrypted message. @returns whether it is authentic; if not, the plaintext must not be used */
   open(tag: Uint8Array): boolean;
-  /** Encrypts a whole message, which is a part of a content from `start` on.
-   *  @param target takes the message and, in its last 16 bytes, the tag
+  /** Encrypts a part of a content as one message.
+   *  @param target receives the message and the tag, its last 16 bytes
    *  @throws what reading the content throws */
   sealMessage(
     nonce: Uint8Array,
@@ -34,7 +33,7 @@ export interface Aes {
     target: Uint8Array,
   ): void;
   /** Decrypts a whole message.
-   *  @param sealed the message, and its tag behind it
+   *  @param sealed the message and its tag
    *  @returns as `open` */
   openMessage(
     nonce: Uint8Array,
@@ -47,7 +46,7 @@ export interface Aes {
 
 export type CreateAes = (mode: AesMode, key: Uint8Array) => Aes;
 
-/** node:crypto makes a buffer for each piece: no more than this at a time. */
+/** node:crypto allocates a buffer for each piece. */
 const PIECE_BYTES = 256 * 1024;
 const NOTHING = new Uint8Array();
 
@@ -59,7 +58,7 @@ interface Message {
 }
 
 export const createNodeAes: CreateAes = (mode, key) => {
-  // Its own, as the shim's is: callers wipe theirs when they like.
+  // A copy, as in the shim, because callers may wipe theirs.
   const ownKey = Buffer.from(key);
   let message: Message | undefined;
 
@@ -150,4 +149,16 @@ function begin(mode: AesMode, key: Uint8Array, nonce: Uint8Array, additional: Ui
 
 function refuse(): never {
   throw new Error('AES: not in this mode');
+}
+
+type Transfer = (this: ArrayBufferLike, sizeBytes: number) => unknown;
+
+// ES2024, in Node 22 and later.
+const transfer = Reflect.get(ArrayBuffer.prototype, 'transfer') as Transfer | undefined;
+
+/** Frees a buffer at once rather than at the next garbage collection. The buffer for the next piece then lies in memory that is in the
+ *  processor's cache: a quarter less time per segment (test/bench/encryption.mjs). */
+function release(bytes: Uint8Array): void {
+  if (transfer === undefined || bytes.byteLength !== bytes.buffer.byteLength) return;
+  transfer.call(bytes.buffer, 0);
 }

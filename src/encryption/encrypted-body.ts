@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// A content as it goes to the store. Small ones are encrypted once, into one buffer; of large ones any part is encrypted when it is
-// read, so that parts may be sent in any order, sent again, and never lie in memory together.
+// Encrypts a content on its way to a store. Small contents are encrypted at once. Of large ones, each part is encrypted when it is read, so
+// that parts can be sent in any order and again without holding the whole.
 
 import { StorageError } from '../errors.ts';
 import { abortReason } from '../store/abort.ts';
@@ -30,9 +30,9 @@ import {
   TAG_BYTES,
 } from './sizes.ts';
 
-/** Reads the same bytes each time. */
+/** Reads of the same range return the same bytes. */
 export interface EncryptedBody extends Body {
-  /** Ends the secrets; from then on a read throws. */
+  /** Wipes the secrets. Later reads throw. */
   wipe(): void;
 }
 
@@ -45,16 +45,16 @@ export interface EncryptionTarget {
   readonly random?: RandomBytes;
 }
 
-/** Up to here an object is held whole, as stores hold it to send it in one piece (ONE_PIECE_BYTES in http/content.ts). */
+/** Objects up to this size are held whole, as stores do to send them in one piece (ONE_PIECE_BYTES in http/content.ts). */
 export const HELD_MAX_BYTES = 1024 * 1024;
-/** Of A1's content, for its tag: some 0.03 to 0.1 ms of AES-256-GCM, and little to keep. */
+/** For A1's tag: 0.03 to 0.1 ms of AES-256-GCM. */
 const PIECE_BYTES = 256 * 1024;
-/** How many bytes the tag comes on for each that is read out of turn: it is done when half of a content has been read. */
+/** Each byte that is read out of order advances the tag by this many, so that it is ready when half of the content has been read. */
 const TAG_AHEAD = 2;
-/** One for each of the parts that go out at once. */
+/** One for each part that is uploaded at the same time. */
 const MAX_CUT = 8;
 
-/** Encrypts nothing before it is read. @throws StorageError INTERNAL for a content beyond the format's limit */
+/** Encrypts only what is read. @throws StorageError INTERNAL for a content beyond the format's limit */
 export function encryptWhereRead(content: Body, target: EncryptionTarget): EncryptedBody {
   const sizeBytes = ciphertextSize(target.format, content.sizeBytes);
   const { uuid, contentType, createAes, random } = target;
@@ -66,7 +66,7 @@ export function encryptWhereRead(content: Body, target: EncryptionTarget): Encry
   return bodyOf(sizeBytes, encryption);
 }
 
-/** @throws what reading the content throws; the signal's reason; StorageError INTERNAL beyond the format's limit */
+/** @throws what reading the content throws; `abortReason`; StorageError INTERNAL for a content beyond the format's limit */
 export async function encryptBody(
   content: Body,
   target: EncryptionTarget,
@@ -81,7 +81,7 @@ export async function encryptBody(
 }
 
 interface Encryption {
-  /** Fills the target with bytes of the object. */
+  /** Fills the target with the object's bytes from `start` on. */
   readInto(start: number, target: Uint8Array): void;
   wipe(): void;
 }
@@ -97,7 +97,7 @@ function bodyOf(sizeBytes: number, encryption: Encryption): EncryptedBody {
     try {
       encryption.readInto(start, target);
     } catch (error) {
-      // The content could not be read. A message that has had some of the bytes cannot go on.
+      // The content could not be read, and the message has already had some of its bytes.
       wipe();
       throw error;
     }
@@ -113,9 +113,9 @@ function hold(body: EncryptedBody): EncryptedBody {
   }
 }
 
-/** The tag needs the content in order, and a part of the ciphertext nothing but that part: what is read in order is encrypted and
- *  covered by the tag at once; what is read again, or before its turn, is encrypted in counter mode. So that the last part, which has the
- *  tag, need not make up for all that others have read out of turn, each such read also brings the tag on. */
+/** The tag needs the whole content in order; a part of the ciphertext needs only that part. Reads in order encrypt and advance the tag at
+ *  once. Reads out of order encrypt in counter mode. They advance the tag too, else the last part, which holds it, would have to read the
+ *  whole content. */
 function encryptA1(
   content: Body,
   { header, secrets }: { readonly header: A1Header; readonly secrets: A1Secrets },
@@ -126,7 +126,7 @@ function encryptA1(
   let counter: A1Counter | undefined;
   let scratch: Uint8Array | undefined;
   let tag: Uint8Array | undefined;
-  /** Of the content, what the tag covers so far. */
+  /** The tag covers this much of the content so far. */
   let sealedBytes = 0;
 
   function seal(target: Uint8Array): void {
@@ -134,7 +134,7 @@ function encryptA1(
     sealedBytes += target.length;
   }
 
-  function passOver(lengthBytes: number): void {
+  function advanceTag(lengthBytes: number): void {
     const end = Math.min(sealedBytes + lengthBytes, content.sizeBytes);
     while (sealedBytes < end) {
       scratch ??= Buffer.allocUnsafeSlow(PIECE_BYTES);
@@ -153,11 +153,11 @@ function encryptA1(
       });
     }
     if (sealedFrom < end) seal(target.subarray(sealedFrom - start));
-    if (!isInOrder) passOver(TAG_AHEAD * target.length);
+    if (!isInOrder) advanceTag(TAG_AHEAD * target.length);
   }
 
   function takeTag(): Uint8Array {
-    passOver(content.sizeBytes);
+    advanceTag(content.sizeBytes);
     const taken = Buffer.alloc(TAG_BYTES);
     sealer.seal(taken);
     return taken;
@@ -182,14 +182,14 @@ function encryptA1(
   };
 }
 
-/** Seals whole segments: where one lies in the target, right there; one that a piece cuts is kept until the next piece takes the rest. */
+/** Encrypts whole segments, directly into the target if they fit. Others are kept until the next read takes the rest. */
 function encryptA2(
   content: Body,
   { header, secrets }: { readonly header: A2Header; readonly secrets: A2Secrets },
   createAes: CreateAes,
 ): Encryption {
   const aes = createAes('seal', secrets.dek);
-  /** By their numbers; the one that was used last comes last. */
+  /** By index; the most recently used is last. */
   const cut = new Map<number, Uint8Array>();
   const spare: Uint8Array[] = [];
 
@@ -211,7 +211,7 @@ function encryptA2(
     return segment;
   }
 
-  /** Fills the target, or its start, with bytes of one segment. @returns how many */
+  /** Fills the start of the target with bytes of one segment. @returns their number */
   function readSegment(position: number, target: Uint8Array): number {
     const { index, offset } = placeInSegments(position);
     const sealedBytes = sealedSegmentBytes(index, content.sizeBytes);
@@ -241,7 +241,7 @@ function encryptA2(
   };
 }
 
-/** Copies what bytes at `sourceStart` and a target at `targetStart` of the object have in common. */
+/** Copies the overlap of two parts of the object, which begin at `sourceStart` and `targetStart`. */
 function copyOverlap(
   source: Uint8Array,
   sourceStart: number,

@@ -32,7 +32,7 @@ import { type Head, headOf, readHead } from './inspect.ts';
 import type { Keyring, MasterKey } from './keyring.ts';
 import { createLookalikeSink, type LookalikeSink } from './lookalike-sink.ts';
 import { type OpenedObject, openObject } from './opened-object.ts';
-import { createPacer, type Pacer } from './pacer.ts';
+import { Pacer } from './pacer.ts';
 import {
   A1_OVERHEAD_BYTES,
   coveringSegments,
@@ -48,8 +48,6 @@ export interface EnvelopeDependencies {
   readonly format: EncryptionFormat | undefined;
   /** MaxConcurrentInputSize, in bytes. */
   readonly maxInputBytes: number;
-  /** Milliseconds of a monotonic clock. */
-  readonly now?: () => number;
 }
 
 type KnownIdentity = ObjectIdentity & { readonly contentType: number };
@@ -67,8 +65,6 @@ interface GetRequest {
 /** A range that begins within this many segments is read from the object's start: a quarter of a megabyte costs less than another
  *  request. */
 const NEAR_SEGMENTS = 4;
-/** Of one turn of the event loop. */
-const PACER_SLICE_MS = 2;
 const FROM_START: Fetched = { start: 0, header: undefined };
 
 /** Memory that a content of this size needs on its way. Larger ones go in pieces. */
@@ -86,18 +82,17 @@ export class Envelope {
   readonly #createAes: CreateAes;
   /** Of bytes in memory that are being encrypted or decrypted. */
   readonly #budget: Semaphore;
-  readonly #pacer: Pacer;
+  readonly #pacer = new Pacer();
   readonly #find = (id: number) => this.#keyring.find(id);
   readonly #hasKey = (id: number) => this.#keyring.ids.includes(id);
 
-  constructor({ keyring, createAes, format, maxInputBytes, now }: EnvelopeDependencies) {
+  constructor({ keyring, createAes, format, maxInputBytes }: EnvelopeDependencies) {
     this.format = keyring.master === undefined ? undefined : format;
     this.masterKeyId = keyring.master?.id;
     this.lookalikeFormat = format ?? 'A1';
     this.#keyring = keyring;
     this.#createAes = createAes;
     this.#budget = new Semaphore(maxInputBytes);
-    this.#pacer = createPacer(PACER_SLICE_MS, now ?? (() => performance.now()));
   }
 
   get bytesInProcess(): number {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What an object's first bytes tell, without any key.
+// What an object's first bytes tell without a key.
 
 import { StorageError } from '../errors.ts';
 import { A1_MAGIC, type A1Header, readA1Header } from './a1.ts';
@@ -14,7 +14,6 @@ import {
 
 export type Header = A1Header | A2Header;
 
-/** Both formats begin with two letters. */
 export const MAGIC_BYTES = 2;
 export const HEADER_BYTES = {
   A1: A1_HEADER_BYTES,
@@ -22,14 +21,15 @@ export const HEADER_BYTES = {
 } as const satisfies Record<EncryptionFormat, number>;
 export const LONGEST_HEADER_BYTES = Math.max(A1_HEADER_BYTES, A2_HEADER_BYTES);
 
-/** @returns undefined where the first bytes are those of neither format, or too few */
+/** @returns undefined if the bytes begin with neither format's letters */
 export function detectFormat(bytes: Uint8Array): EncryptionFormat | undefined {
   const magic = Buffer.from(bytes.subarray(0, MAGIC_BYTES)).toString('latin1');
   return magic === A1_MAGIC || magic === A2_MAGIC ? magic : undefined;
 }
 
-/** @param bytes the beginning of an object, at least as long as its header
- *  @throws StorageError INTEGRITY for everything that is no header; whether it is authentic is told only by what follows */
+/** Parses a header, without authenticating it.
+ *  @param bytes of an object, from its start
+ *  @throws StorageError INTEGRITY if they hold no complete header */
 export function parseHeader(bytes: Uint8Array): Header {
   const format = detectFormat(bytes);
   if (format === undefined) throw noFormatError();
@@ -53,10 +53,10 @@ function noFormatError(): StorageError {
 /** Whether a key is configured. */
 export type HasKey = (keyId: number) => boolean;
 
-/** @param head the first bytes, as many as there are up to 53
- *  @param rules `plain` tells what becomes of an object that is not encrypted
- *  @returns undefined for such a one, where it is accepted
- *  @throws StorageError INTEGRITY for such a one, where it is not */
+/** @param head the first 53 bytes, fewer of a smaller object
+ *  @param rules.plain whether an object that is not encrypted is an error
+ *  @returns undefined for an accepted object that is not encrypted
+ *  @throws StorageError INTEGRITY for a refused one */
 export function formatOf(
   head: Uint8Array,
   totalBytes: number,
@@ -68,8 +68,8 @@ export function formatOf(
   return format;
 }
 
-/** Whether a content would pass for an encrypted object, under whichever key: in a place where first bytes tell, it is not stored as it is.
- *  @param head the first bytes, two at least where there are so many */
+/** Whether a content looks like an encrypted object, of any key. Where only first bytes tell, such a content must not be stored as it is.
+ *  @param head the first two bytes, fewer of a smaller content */
 export function isLookalike(head: Uint8Array, totalBytes: number): boolean {
   const format = detectFormat(head);
   return format !== undefined && totalBytes >= ciphertextSize(format, 0);
@@ -78,10 +78,9 @@ export function isLookalike(head: Uint8Array, totalBytes: number): boolean {
 const BEHIND_KEY_ID = 6;
 const USUAL_IDS_MAX = 0xffff;
 
-/** For objects and files whose names do not tell: any content of a user's may begin with "A1" as well. A key that is known does tell. With one
- *  that is not, it counts as encrypted, hence as unreadable, where the id is as small as people choose them, and what follows is not
- *  two zeros: so would a content go on that Orthanc has compressed, which begins with its size in eight bytes.
- *  @param head the first bytes, as many as there are up to 53 */
+/** For objects whose names do not tell, since any content may begin with "A1". A known key id means encrypted. An unknown one does so if it is
+ *  small and the next two bytes are not zero: Orthanc's compressed files start with an 8-byte size.
+ *  @param head the first 53 bytes, fewer of a smaller object */
 export function looksEncrypted(head: Uint8Array, totalBytes: number, hasKey: HasKey): boolean {
   if (!isLookalike(head, totalBytes)) return false;
   const keyId = keyIdOf(head);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What can be told of an object without any key.
+// Describes objects without a key.
 
 import { StorageError } from '../errors.ts';
 import type { Body, ObjectStore, OperationOptions, Sink } from '../store/object-store.ts';
@@ -13,7 +13,7 @@ import {
 } from './sizes.ts';
 
 export interface Head {
-  /** As many as the header of A2 has; none of an object that has fewer. */
+  /** The first 53 bytes. `readHead` gives none of a smaller object. */
   readonly bytes: Uint8Array;
   readonly totalBytes: number;
 }
@@ -22,14 +22,14 @@ export interface EncryptionDescription {
   readonly format: EncryptionFormat;
   readonly keyId: number;
   readonly contentBytes: number;
-  /** Of A2. */
+  /** For A2. */
   readonly segments?: number;
 }
 
-/** By what it says of itself: nothing of it is verified.
- *  @param head the first bytes, as many as there are up to 53
- *  @returns undefined where it is not encrypted
- *  @throws StorageError INTEGRITY for an object that begins as an encrypted one and has no size of one */
+/** Verifies nothing.
+ *  @param head the first 53 bytes, fewer of a smaller object
+ *  @returns undefined if it is not encrypted
+ *  @throws StorageError INTEGRITY if its size is impossible for its format */
 export function describeEncryption(
   head: Uint8Array,
   totalBytes: number,
@@ -43,13 +43,12 @@ export function describeEncryption(
     : { format, keyId, contentBytes, segments: segmentCount(contentBytes) };
 }
 
-/** Of what is at hand. */
 export function headOf(object: Body): Head {
   const { sizeBytes } = object;
   return { bytes: object.read(0, Math.min(sizeBytes, A2_HEADER_BYTES)), totalBytes: sizeBytes };
 }
 
-/** One request, or two for an object that is shorter than a header. */
+/** One request, or two for an object of fewer than 53 bytes. */
 export async function readHead(
   store: Pick<ObjectStore, 'get' | 'head'>,
   key: string,

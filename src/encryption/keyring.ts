@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Master keys (KEKs), from their files.
+// Master keys (KEKs) and their files.
 
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
@@ -9,37 +9,26 @@ import { describeSecret, showPath } from '../text/secret.ts';
 
 export interface MasterKey {
   readonly id: number;
-  /** Holds the key in OpenSSL's memory, which OpenSSL wipes; it prints and inspects without it. */
+  /** In OpenSSL's memory, which OpenSSL wipes. It is neither printed nor inspected. */
   readonly key: KeyObject;
 }
 
-export interface Keyring {
-  /** For new objects; undefined where encryption is off and keys are there to read what was encrypted before. */
-  readonly master: MasterKey | undefined;
-  /** For what must be encrypted although encryption is off: the master key, else that of the highest id; undefined without any key. */
-  readonly spare: MasterKey | undefined;
-  /** Ascending. */
-  readonly ids: readonly number[];
-  /** @throws StorageError UNKNOWN_KEY */
-  find(id: number): KeyObject;
-}
-
 export interface ReadKeys {
-  /** Of the files that are in order. */
+  /** Of the valid files. */
   readonly keys: readonly MasterKey[];
-  /** One line each, which names the setting and the file, never its content. */
+  /** Lines that name the setting and the file, never its content. */
   readonly problems: readonly string[];
   readonly warnings: readonly string[];
 }
 
 const KEY_BYTES = 32;
 const UINT32_MAX = 0xffff_ffff;
-/** A key file has 44 characters and a line end; whatever is longer than this is none. */
+/** A key file has 44 characters and a line end. A longer file than this is none. */
 const MAX_FILE_BYTES = 4096;
 /** Read or write for group or others. */
 const SHARED_MODE = 0o066;
 
-/** Reads all key files, and looks at all of them whatever is wrong with one. */
+/** Reads all key files, even if one of them is bad. */
 export function readKeyFiles(files: readonly KeyFile[]): ReadKeys {
   const problems: string[] = [];
   const warnings: string[] = [];
@@ -58,30 +47,37 @@ export function readKeyFiles(files: readonly KeyFile[]): ReadKeys {
   return { keys: loaded.map(({ file, key }) => ({ id: file.id, key })), problems, warnings };
 }
 
-/** @param keys with different ids
- *  @param masterId the one for new objects */
-export function createKeyring(keys: readonly MasterKey[], masterId: number | undefined): Keyring {
-  const byId = new Map(keys.map(({ id, key }) => [id, key]));
-  const ids = [...byId.keys()].toSorted((a, b) => a - b);
-  const withId = (wanted: number | undefined) => keys.find(({ id }) => id === wanted);
-  const master = withId(masterId);
-  return {
-    master,
-    spare: master ?? withId(ids.at(-1)),
-    ids,
-    find(id) {
-      const key = byId.get(id);
-      if (key !== undefined) return key;
-      const known =
-        ids.length === 0
-          ? 'no keys are'
-          : `only ${ids.join(', ')} ${ids.length === 1 ? 'is' : 'are'}`;
-      throw new StorageError(
-        'UNKNOWN_KEY',
-        `the object is encrypted with master key ${id}, and ${known} configured: add it to PreviousMasterKeys`,
-      );
-    },
-  };
+export class Keyring {
+  /** For new objects; undefined: encryption is off, and the keys decrypt older objects. */
+  readonly master: MasterKey | undefined;
+  /** For lookalikes, which are encrypted even if encryption is off: the master key, else the one with the highest id. */
+  readonly spare: MasterKey | undefined;
+  /** Ascending. */
+  readonly ids: readonly number[];
+  readonly #keys: ReadonlyMap<number, MasterKey>;
+
+  /** @param keys with different ids */
+  constructor(keys: readonly MasterKey[], masterId: number | undefined) {
+    this.#keys = new Map(keys.map((key) => [key.id, key]));
+    this.ids = [...this.#keys.keys()].toSorted((a, b) => a - b);
+    this.master = this.#keys.get(masterId ?? -1);
+    this.spare = this.master ?? this.#keys.get(this.ids.at(-1) ?? -1);
+  }
+
+  /** @throws StorageError UNKNOWN_KEY */
+  find(id: number): KeyObject {
+    const found = this.#keys.get(id);
+    if (found !== undefined) return found.key;
+    const { ids } = this;
+    const known =
+      ids.length === 0
+        ? 'no keys are'
+        : `only ${ids.join(', ')} ${ids.length === 1 ? 'is' : 'are'}`;
+    throw new StorageError(
+      'UNKNOWN_KEY',
+      `the object is encrypted with master key ${id}, and ${known} configured: add it to PreviousMasterKeys`,
+    );
+  }
 }
 
 interface LoadedKey {
@@ -89,7 +85,7 @@ interface LoadedKey {
   readonly key: KeyObject;
 }
 
-/** Which of two keys an object was encrypted with would then be a guess. */
+/** With two keys under one id, the key of an object would be a guess. */
 function sharedIds(file: KeyFile, others: readonly KeyFile[]): readonly string[] {
   return others
     .filter(({ id }) => id === file.id)
@@ -145,7 +141,7 @@ function readKeyText(
 ): { readonly problem: string } | { readonly sizeBytes: number; readonly mode: number } {
   let descriptor: number | undefined;
   try {
-    // Without O_NONBLOCK, opening a pipe would wait for somebody who writes to it, and Orthanc with it.
+    // Without O_NONBLOCK, opening a pipe would wait for a writer.
     descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = fstatSync(descriptor);
     if (!stat.isFile()) return { problem: `${showPath(path)} is not a file` };
@@ -182,15 +178,14 @@ function describeOpenError(path: string, error: unknown): string {
 
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
-/** @param text of the file
- *  @returns what is wrong with it, without any of it */
+/** @returns what is wrong with the text, without repeating it */
 function decodeKey(text: Buffer, key: Buffer): string | undefined {
   if (text.length > MAX_FILE_BYTES) {
     return `is no key file: it has more than ${MAX_FILE_BYTES} bytes`;
   }
   const base64 = text.toString('latin1').trim();
   if (base64 === '') return 'is empty; it must hold 32 bytes in base64';
-  // Node decodes what it can and is silent about the rest.
+  // Node ignores what it cannot decode.
   if (!BASE64.test(base64)) {
     return 'does not hold base64; make one with: openssl rand -base64 32';
   }

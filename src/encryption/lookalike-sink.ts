@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// A content that goes in pieces into a place where first bytes tell what is encrypted: as it is, unless it would pass for an encrypted
-// object itself. However large that is, no more of it is held than a piece.
+// Receives a content for a place where only first bytes tell whether an object is encrypted. A lookalike of an encrypted object is encrypted,
+// piece by piece; other contents pass through.
 
 import { StorageError } from '../errors.ts';
 import { bodyFrom } from '../store/bodies.ts';
@@ -10,15 +10,15 @@ import { isLookalike, MAGIC_BYTES } from './header.ts';
 import { A1_HEADER_BYTES, type EncryptionFormat, SEGMENT_BYTES, sealedRange } from './sizes.ts';
 
 export interface LookalikeSink extends Sink {
-  /** To be called when all is written. @throws StorageError SHORT_BODY where it is not */
+  /** To be called after the last write. @throws StorageError SHORT_BODY if bytes are missing */
   finish(): void;
-  /** Ends the secrets. */
+  /** Wipes the secrets. */
   wipe(): void;
 }
 
-/** How a lookalike is encrypted. @param content can be read once, in order */
 export interface Encryption {
   readonly format: EncryptionFormat;
+  /** @param content can be read once, in order */
   encrypt(content: Body): EncryptedBody;
 }
 
@@ -38,7 +38,7 @@ export function createLookalikeSink(inner: Sink, encryption: Encryption): Lookal
   }
 
   function createSealingSink(): Sink {
-    /** Of the content, what is not sealed yet: of A2 only whole segments are. */
+    /** The part of the content that is not encrypted yet, because of A2 only whole segments are. */
     let piece: Uint8Array = Buffer.alloc(0);
     let pieceStart = 0;
     let sealedBytes = 0;
@@ -96,14 +96,14 @@ export function createLookalikeSink(inner: Sink, encryption: Encryption): Lookal
       if (position !== sizeBytes) {
         throw new StorageError('SHORT_BODY', `${position} of ${sizeBytes} bytes came`);
       }
-      // An empty content has no write.
+      // An empty content has no writes.
       chosen ??= choose();
     },
     wipe: () => encrypted?.wipe(),
   };
 }
 
-/** How far content and object can be sealed once so much of the content is there. */
+/** How much of the content can be encrypted, and how much of the object that makes. */
 function readyBytes(
   format: EncryptionFormat,
   contentBytes: number,

@@ -5,13 +5,13 @@ import type { Body } from '../store/object-store.ts';
 import type { AesMode, CreateAes } from './aes.ts';
 import { TAG_BYTES } from './sizes.ts';
 
-/** Wrong use throws an Error: a defect of ours. */
+/** Methods as in `Aes`. Wrong use throws an Error. */
 export interface NativeAes {
   begin(nonce: Uint8Array, additional: Uint8Array): void;
   update(source: Uint8Array, target: Uint8Array): void;
   seal(tag: Uint8Array): void;
   open(tag: Uint8Array): boolean;
-  /** @param target has room for the tag behind the message */
+  /** @param target receives the message and the tag */
   sealMessage(
     nonce: Uint8Array,
     additional: Uint8Array,
@@ -31,7 +31,7 @@ export interface AesModule {
   readonly Aes: new (mode: number, key: Uint8Array) => NativeAes;
 }
 
-/** Encrypts contents where they lie, without copying them first. Both return false, and do nothing, for a content that lies elsewhere. */
+/** Encrypts contents in Orthanc's memory without copying them first. Both return false for other contents, and do nothing. */
 export interface InPlace {
   update(aes: NativeAes, content: Body, start: number, target: Uint8Array): boolean;
   sealMessage(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The content of an encrypted object that is at hand, decrypted where it is read: any part of it, any number of times, in little memory.
+// Decrypts any part of a local encrypted object, when it is read.
 
 import type { KeyObject } from 'node:crypto';
 import { bodyFrom } from '../store/bodies.ts';
@@ -19,7 +19,7 @@ import {
 
 export interface OpenedObject {
   readonly content: Body;
-  /** Ends the secrets. */
+  /** Wipes the secrets. */
   wipe(): void;
 }
 
@@ -28,8 +28,7 @@ export interface ObjectKeys {
   readonly createAes: CreateAes;
 }
 
-/** @param object verified as a whole before: nothing less can be verified of A1, and nothing is here. Of A2 each read verifies what it
- *  reads.
+/** @param object must have been verified whole: reads of A1 verify nothing, reads of A2 their segments
  *  @throws StorageError INTEGRITY, UNKNOWN_KEY */
 export function openObject(
   object: Body,

@@ -1,42 +1,42 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-/** Keeps encryption from holding up the event loop: many operations may have something to encrypt in the same turn of it. */
-export interface Pacer {
-  /** To be asked before each piece of work, which then follows at once: `await` only what is not undefined, since others would
-   *  ask before the work has taken its time. */
-  turn(): Promise<void> | undefined;
-}
+/** Time for encryption in one turn of the event loop. */
+const SLICE_MS = 2;
 
-/** @param sliceMs how long pieces may follow each other in one turn of the loop; then each waits for a turn of its own, in order
- *  @param now milliseconds of a clock that only goes forward */
-export function createPacer(sliceMs: number, now: () => number): Pacer {
-  let sliceStartedMs: number | undefined;
-  const waiting: (() => void)[] = [];
+/** Keeps encryption from blocking the event loop when many operations have something to encrypt in one turn. */
+export class Pacer {
+  readonly #now: () => number;
+  readonly #waiting: (() => void)[] = [];
+  #sliceStartedMs: number | undefined;
 
-  function onTurn(): void {
-    sliceStartedMs = undefined;
-    const next = waiting.shift();
-    if (next === undefined) return;
-    begin();
-    next();
+  /** @param now milliseconds of a monotonic clock */
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now;
   }
 
-  function begin(): void {
-    sliceStartedMs = now();
-    // All callbacks that are due run in one turn, so only one is ever scheduled.
-    setImmediate(onTurn);
+  /** Call it right before each piece of work. Once the slice is used up, each piece waits for a turn of its own, in order. Do not await
+   *  undefined: others would call this before the work has used its time. */
+  turn(): Promise<void> | undefined {
+    if (this.#sliceStartedMs === undefined) {
+      this.#beginSlice();
+      return undefined;
+    }
+    if (this.#waiting.length === 0 && this.#now() - this.#sliceStartedMs < SLICE_MS)
+      return undefined;
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+    });
   }
 
-  return {
-    turn() {
-      if (sliceStartedMs === undefined) {
-        begin();
-        return undefined;
-      }
-      if (waiting.length === 0 && now() - sliceStartedMs < sliceMs) return undefined;
-      return new Promise((resolve) => {
-        waiting.push(resolve);
-      });
-    },
-  };
+  #beginSlice(): void {
+    this.#sliceStartedMs = this.#now();
+    // Only one at a time, because all callbacks that are due run in one turn.
+    setImmediate(() => {
+      this.#sliceStartedMs = undefined;
+      const next = this.#waiting.shift();
+      if (next === undefined) return;
+      this.#beginSlice();
+      next();
+    });
+  }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Lengths and places in both formats. Arithmetic only: what an object's size tells before anything of it is decrypted.
+// Sizes and offsets in both formats.
 
 import { StorageError } from '../errors.ts';
 import type { ByteRange } from '../store/object-store.ts';
@@ -8,18 +8,18 @@ export type EncryptionFormat = 'A1' | 'A2';
 
 /** Of AES-256-GCM in both formats. */
 export const TAG_BYTES = 16;
-/** In both headers, behind the two letters: a uint32, little-endian. */
+/** A uint32, little-endian, in both headers. */
 export const KEY_ID_OFFSET = 2;
 /** "A1" 2 · key id 4 · EIV 32 · EDEK 32. */
 export const A1_HEADER_BYTES = 70;
 export const A1_OVERHEAD_BYTES = A1_HEADER_BYTES + TAG_BYTES;
 /** "A2" 2 · key id 4 · nonce prefix 7 · EDEK 40. */
 export const A2_HEADER_BYTES = 53;
-/** Plaintext bytes of every segment of A2 but the last. */
+/** Plaintext bytes of each segment of A2 but the last. */
 export const SEGMENT_BYTES = 65_536;
 export const SEALED_SEGMENT_BYTES = SEGMENT_BYTES + TAG_BYTES;
 
-/** GCM's own limit for one key and IV, 2^39 - 256 bits. @see NIST SP 800-38D, 5.2.1.1 */
+/** GCM's limit for one key and IV, 2^39 - 256 bits. @see NIST SP 800-38D, 5.2.1.1 */
 export const A1_MAX_PLAINTEXT_BYTES = 2 ** 36 - 32;
 /** The segment number is a uint32. */
 const A2_MAX_SEGMENTS = 2 ** 32;
@@ -64,30 +64,30 @@ function plaintextSizeA2(ciphertextBytes: number): number {
   const full = Math.floor(sealedBytes / SEALED_SEGMENT_BYTES);
   if (sealedBytes < TAG_BYTES) return -1;
   if (lastBytes === 0) return full * SEGMENT_BYTES;
-  // An empty segment is only ever the sole one.
+  // Only the sole segment may be empty.
   const isPossible = lastBytes > TAG_BYTES || (lastBytes === TAG_BYTES && full === 0);
   return isPossible ? full * SEGMENT_BYTES + lastBytes - TAG_BYTES : -1;
 }
 
-/** Of A2; an empty content has one, empty segment. */
+/** An empty content has one empty segment. */
 export function segmentCount(plaintextBytes: number): number {
   return Math.max(1, Math.ceil(plaintextBytes / SEGMENT_BYTES));
 }
 
-/** Where segment `index` lies in a content of `plaintextBytes`. */
+/** The range of segment `index` in the content. */
 export function segmentOf(index: number, plaintextBytes: number): ByteRange {
   const start = index * SEGMENT_BYTES;
   return { start, end: Math.min(start + SEGMENT_BYTES, plaintextBytes) };
 }
 
-/** Bytes of segment `index` and its tag; negative behind the last one. */
+/** Bytes of segment `index` with its tag; negative behind the last segment. */
 export function sealedSegmentBytes(index: number, plaintextBytes: number): number {
   const { start, end } = segmentOf(index, plaintextBytes);
   return end - start + TAG_BYTES;
 }
 
-/** Which segment of A2 a byte behind the header lies in, and where in it: its content comes first, then its tag.
- *  @param position from the first segment's first byte on */
+/** The segment that holds a byte of an A2 object, and the byte's offset in the encrypted segment.
+ *  @param position counts from the first segment's first byte */
 export function placeInSegments(position: number): {
   readonly index: number;
   readonly offset: number;
@@ -96,7 +96,7 @@ export function placeInSegments(position: number): {
   return { index: (position - offset) / SEALED_SEGMENT_BYTES, offset };
 }
 
-/** The segments that hold a range of the plaintext, as a half-open range of segment numbers. */
+/** The segments that hold a range of the plaintext: a half-open range of indices. */
 export function coveringSegments(plaintext: ByteRange): ByteRange {
   return {
     start: Math.floor(plaintext.start / SEGMENT_BYTES),
@@ -104,8 +104,8 @@ export function coveringSegments(plaintext: ByteRange): ByteRange {
   };
 }
 
-/** Where a half-open range of segments lies in an object of A2.
- *  @param ciphertextBytes the object's size; undefined while it is not known: the last segment then counts as full */
+/** The bytes of a half-open range of segments in an A2 object.
+ *  @param ciphertextBytes the object's size; undefined: unknown, and the last segment counts as full */
 export function sealedRange(segments: ByteRange, ciphertextBytes?: number): ByteRange {
   const end = A2_HEADER_BYTES + segments.end * SEALED_SEGMENT_BYTES;
   return {
@@ -114,7 +114,7 @@ export function sealedRange(segments: ByteRange, ciphertextBytes?: number): Byte
   };
 }
 
-/** @param head the first bytes of an encrypted object, six at least */
+/** @param head the first six bytes or more of an encrypted object */
 export function keyIdOf(head: Uint8Array): number {
   return Buffer.from(head.buffer, head.byteOffset, head.byteLength).readUInt32LE(KEY_ID_OFFSET);
 }

@@ -7,8 +7,8 @@ import { setImmediate } from 'node:timers/promises';
 import { DecryptingSink } from '../../src/encryption/decrypting-sink.ts';
 import { encryptBody } from '../../src/encryption/encrypted-body.ts';
 import { Envelope } from '../../src/encryption/envelope.ts';
-import { createKeyring } from '../../src/encryption/keyring.ts';
-import { createPacer } from '../../src/encryption/pacer.ts';
+import { Keyring } from '../../src/encryption/keyring.ts';
+import { Pacer } from '../../src/encryption/pacer.ts';
 import { type EncryptionFormat, TAG_BYTES } from '../../src/encryption/sizes.ts';
 import { bodyFrom } from '../../src/store/bodies.ts';
 import type { Body, ObjectStore, Sink } from '../../src/store/object-store.ts';
@@ -30,9 +30,9 @@ const LOAD_MS = 3_000;
 
 const UUID = 'e1f2a3b4-0000-4000-8000-0123456789ab';
 const MASTER = { id: 1, key: createSecretKey(randomBytes(32)) };
-const KEYRING = createKeyring([MASTER], MASTER.id);
+const KEYRING = new Keyring([MASTER], MASTER.id);
 const { signal } = new AbortController();
-const pacer = createPacer(2, () => performance.now());
+const pacer = new Pacer();
 const block = randomBytes(MB);
 const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
 
@@ -168,7 +168,6 @@ async function loopDelays(): Promise<LoopDelays> {
         createAes,
         format,
         maxInputBytes: 1024 * MB,
-        now: () => performance.now(),
       }),
   );
   const objects = await Promise.all([objectOf('A1', LARGE_BYTES), objectOf('A2', LARGE_BYTES)]);

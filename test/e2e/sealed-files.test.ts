@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ContentType } from '../../src/attachments/naming.ts';
 import { Envelope } from '../../src/encryption/envelope.ts';
-import { createKeyring } from '../../src/encryption/keyring.ts';
+import { Keyring } from '../../src/encryption/keyring.ts';
 import { createAes } from '../support/aes.ts';
 import {
   createArchive,
@@ -36,11 +36,10 @@ beforeAll(async () => {
   keyFile = join(world.folder, 'master.key');
   await writeFile(keyFile, key.toString('base64'), { mode: 0o600 });
   envelope = new Envelope({
-    keyring: createKeyring([{ id: KEY_ID, key: createSecretKey(key) }], KEY_ID),
+    keyring: new Keyring([{ id: KEY_ID, key: createSecretKey(key) }], KEY_ID),
     createAes,
     format: 'A1',
     maxInputBytes: 2 ** 30,
-    now: () => performance.now(),
   });
 });
 

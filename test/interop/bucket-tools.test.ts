@@ -18,7 +18,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createKeyring } from '../../src/encryption/keyring.ts';
+import { Keyring } from '../../src/encryption/keyring.ts';
 import { expectSameBytes, makeBytes } from '../support/bodies.ts';
 import { buildCli, type Cli } from '../support/cli.ts';
 import { type StoreProxy, startStoreProxy } from '../support/store-proxy.ts';
@@ -105,7 +105,7 @@ describe.each(PROVIDERS)('%s', (provider) => {
 
   test('check tells of objects whose keys are not the configured ones', async () => {
     const RootPath = 'keys';
-    const another = createKeyring([{ id: 2, key: testKey(8) }], 2);
+    const another = new Keyring([{ id: 2, key: testKey(8) }], 2);
     for (const [number, format, keyring] of [
       [1, 'A2', testKeyring(9, 9)],
       [2, 'A1', another],

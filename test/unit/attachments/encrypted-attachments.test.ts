@@ -36,7 +36,6 @@ function open(
     createAes,
     format,
     maxInputBytes: 2 ** 30,
-    now: () => performance.now(),
   });
   return createAttachmentStore({ store, naming, envelope });
 }

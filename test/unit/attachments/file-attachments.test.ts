@@ -44,7 +44,6 @@ const envelope = new Envelope({
   createAes,
   format: 'A2',
   maxInputBytes: 2 ** 30,
-  now: () => performance.now(),
 });
 
 beforeEach(async () => {

@@ -6,7 +6,7 @@ import { createAttachmentStore } from '../../../src/attachments/attachments.ts';
 import { locate, type NamedStore } from '../../../src/attachments/locate.ts';
 import { contentTypeOf, ORTHANC_NAMING } from '../../../src/attachments/naming.ts';
 import { Envelope } from '../../../src/encryption/envelope.ts';
-import { createKeyring } from '../../../src/encryption/keyring.ts';
+import { Keyring } from '../../../src/encryption/keyring.ts';
 import type { Resource } from '../../../src/orthanc/api.ts';
 import { createAes } from '../../support/aes.ts';
 import { expectFailure, makeBody, never } from '../../support/bodies.ts';
@@ -25,11 +25,10 @@ beforeEach(() => {
   bucket = createMemoryStore();
   files = createMemoryStore();
   const envelope = new Envelope({
-    keyring: createKeyring([{ id: KEY_ID, key: createSecretKey(randomBytes(32)) }], KEY_ID),
+    keyring: new Keyring([{ id: KEY_ID, key: createSecretKey(randomBytes(32)) }], KEY_ID),
     createAes,
     format: 'A2',
     maxInputBytes: 1024 * 1024,
-    now: () => performance.now(),
   });
   const naming = { rootPath: 'root', structure: 'flat', legacyUnknownFiles: false } as const;
   stores = [

@@ -43,7 +43,6 @@ const openEnvelope = (keyring = KEYRINGS[0], format?: EncryptionFormat) =>
     createAes,
     format,
     maxInputBytes: 2 ** 30,
-    now: () => performance.now(),
   });
 
 let folder: string;

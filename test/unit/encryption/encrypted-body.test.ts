@@ -9,7 +9,7 @@ import {
   encryptBody,
   HELD_MAX_BYTES,
 } from '../../../src/encryption/encrypted-body.ts';
-import { createPacer } from '../../../src/encryption/pacer.ts';
+import { Pacer } from '../../../src/encryption/pacer.ts';
 import {
   ciphertextSize,
   type EncryptionFormat,
@@ -28,7 +28,7 @@ import {
 } from '../../support/bodies.ts';
 import { DICOM, decrypt, failureOf, KEYRING, UUID } from './support.ts';
 
-const pacer = createPacer(2, () => performance.now());
+const pacer = new Pacer();
 
 function encrypt(
   format: EncryptionFormat,

@@ -44,7 +44,6 @@ function open(
     createAes,
     format,
     maxInputBytes,
-    now: () => performance.now(),
   });
 }
 
@@ -154,7 +153,6 @@ describe('put and get', () => {
         createAes: counting,
         format: 'A2',
         maxInputBytes: MB,
-        now: () => performance.now(),
       });
       const noRoom: Sink = {
         begin: () => {

@@ -2,7 +2,7 @@
 // FUZZ_SECONDS=600 npx vitest run test/unit/encryption/fuzz.test.ts fuzzes for longer, each time with other bytes; FUZZ_SEED repeats what was found.
 
 import { expect, test } from 'vitest';
-import { createKeyring, readKeyFiles } from '../../../src/encryption/keyring.ts';
+import { Keyring, readKeyFiles } from '../../../src/encryption/keyring.ts';
 import { createRandom, fuzzObject, mutate, type Specimen } from '../../fuzz/object.ts';
 import { DICOM, fixturePath, readFixture, UUID, vectors } from './support.ts';
 
@@ -19,7 +19,7 @@ const specimens = (['a1', 'a2'] as const).flatMap((format) =>
     // A1 is bound to neither, and its vectors have none.
     const { uuid, contentType } = format === 'a1' ? { uuid: UUID, contentType: DICOM } : vector;
     const specimen: Specimen = { object: readFixture(format, vector.file), uuid, contentType };
-    return { specimen, keyring: createKeyring(keys, undefined) };
+    return { specimen, keyring: new Keyring(keys, undefined) };
   }),
 );
 

@@ -8,7 +8,7 @@ import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { KeyFile } from '../../../src/config/encryption.ts';
-import { createKeyring, readKeyFiles } from '../../../src/encryption/keyring.ts';
+import { Keyring, readKeyFiles } from '../../../src/encryption/keyring.ts';
 
 let folder = '';
 beforeAll(() => {
@@ -39,7 +39,7 @@ const problemsOf = (...files: readonly KeyFile[]) => readKeyFiles(files).problem
 function keyringOf(master: KeyFile) {
   const { keys, problems } = readKeyFiles([master]);
   expect(problems).toEqual([]);
-  return createKeyring(keys, master.id);
+  return new Keyring(keys, master.id);
 }
 
 describe('key files', () => {
@@ -206,7 +206,7 @@ describe('keyrings', () => {
 
   test('without a master key, for reading only', () => {
     const { keys } = readKeyFiles([previousOf(0, 2, write(KEY.toString('base64')))]);
-    const keyring = createKeyring(keys, undefined);
+    const keyring = new Keyring(keys, undefined);
     expect(keyring.master).toBeUndefined();
     expect(keyring.find(2).export()).toEqual(KEY);
   });

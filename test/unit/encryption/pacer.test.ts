@@ -2,11 +2,11 @@
 
 import { setImmediate } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { createPacer } from '../../../src/encryption/pacer.ts';
+import { Pacer } from '../../../src/encryption/pacer.ts';
 
 test('pieces follow each other until the slice is used up, then take turns of the loop in order', async () => {
   let nowMs = 0;
-  const pacer = createPacer(2, () => nowMs);
+  const pacer = new Pacer(() => nowMs);
   const log: string[] = [];
   const work = async (name: string) => {
     const turn = pacer.turn();
@@ -30,7 +30,7 @@ test('pieces follow each other until the slice is used up, then take turns of th
 
 test('a turn of the loop in which nobody asks starts afresh', async () => {
   let nowMs = 0;
-  const pacer = createPacer(2, () => nowMs);
+  const pacer = new Pacer(() => nowMs);
   expect(pacer.turn()).toBeUndefined();
   nowMs += 100;
   await setImmediate();

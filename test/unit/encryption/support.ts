@@ -5,8 +5,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DecryptingSink, type DecryptionSource } from '../../../src/encryption/decrypting-sink.ts';
 import { encryptBody } from '../../../src/encryption/encrypted-body.ts';
-import { createKeyring, type Keyring } from '../../../src/encryption/keyring.ts';
-import { createPacer } from '../../../src/encryption/pacer.ts';
+import { Keyring } from '../../../src/encryption/keyring.ts';
+import { Pacer } from '../../../src/encryption/pacer.ts';
 import type { EncryptionFormat } from '../../../src/encryption/sizes.ts';
 import { StorageError, type StorageErrorCode } from '../../../src/errors.ts';
 import { abortReason } from '../../../src/store/abort.ts';
@@ -28,7 +28,7 @@ export function testKey(id: number): KeyObject {
 }
 
 export function testKeyring(masterId: number | undefined, ...ids: readonly number[]): Keyring {
-  return createKeyring(
+  return new Keyring(
     ids.map((id) => ({ id, key: testKey(id) })),
     masterId,
   );
@@ -91,7 +91,7 @@ export async function encrypt(
   const body = await encryptBody(
     makeBody(content),
     { format, master: keyring.master, uuid, contentType, createAes },
-    createPacer(2, () => performance.now()),
+    new Pacer(),
     never(),
   );
   return Buffer.from(body.read(0, body.sizeBytes));

@@ -4,8 +4,8 @@ import { createHash, createSecretKey } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { createA2, unwrapKey, wrapKey } from '../../../src/encryption/a2.ts';
 import { encryptBody } from '../../../src/encryption/encrypted-body.ts';
-import { createKeyring, readKeyFiles } from '../../../src/encryption/keyring.ts';
-import { createPacer } from '../../../src/encryption/pacer.ts';
+import { Keyring, readKeyFiles } from '../../../src/encryption/keyring.ts';
+import { Pacer } from '../../../src/encryption/pacer.ts';
 import { ciphertextSize, plaintextSize } from '../../../src/encryption/sizes.ts';
 import { createAes } from '../../support/aes.ts';
 import { expectSameBytes, makeBody, never } from '../../support/bodies.ts';
@@ -22,7 +22,7 @@ import {
 function keyringOf(format: 'a1' | 'a2', { keyId }: Vector) {
   const path = fixturePath(format, `key-${keyId}.b64`);
   const { keys } = readKeyFiles([{ setting: 'MasterKey', id: keyId, path }]);
-  return createKeyring(keys, keyId);
+  return new Keyring(keys, keyId);
 }
 
 describe('A1: what the C++ plugins encrypted', () => {
@@ -68,7 +68,7 @@ describe('A2: what the Python script encrypted', () => {
         createAes,
         random: () => Buffer.from(vector.dek + vector.prefix, 'hex'),
       },
-      createPacer(2, () => performance.now()),
+      new Pacer(),
       never(),
     );
     expectSameBytes(body.read(0, body.sizeBytes), readFixture('a2', vector.file));
@@ -103,7 +103,7 @@ test('AES key wrap: RFC 3394, 4.6', () => {
 });
 
 test('a keyring of two keys reads what each of them encrypted', async () => {
-  const keyring = createKeyring(
+  const keyring = new Keyring(
     [
       { id: 5, key: testKek() },
       { id: 0, key: createSecretKey(Buffer.alloc(32, 8)) },

@@ -15,7 +15,6 @@ const envelope = new Envelope({
   createAes,
   format: 'A2',
   maxInputBytes: 2 ** 30,
-  now: () => performance.now(),
 });
 const uuidOf = (number: number) =>
   `${number.toString(16).padStart(8, '0')}-0000-4000-8000-0123456789ab`;

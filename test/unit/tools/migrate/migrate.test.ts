@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { ORTHANC_NAMING } from '../../../../src/attachments/naming.ts';
 import { Envelope } from '../../../../src/encryption/envelope.ts';
-import { createKeyring } from '../../../../src/encryption/keyring.ts';
+import { Keyring } from '../../../../src/encryption/keyring.ts';
 import { createFileSystemStore } from '../../../../src/providers/filesystem/store.ts';
 import {
   type IndexedContents,
@@ -470,13 +470,12 @@ test('encrypted objects do not reach the file system as they are', async () => {
 });
 
 describe('a content that begins as an encrypted object', () => {
-  const keyring = createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7);
+  const keyring = new Keyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7);
   const off = new Envelope({
     keyring,
     createAes,
     format: undefined,
     maxInputBytes: 1024 * 1024,
-    now: () => performance.now(),
   });
   let stolen: Uint8Array;
   let key: string;
@@ -549,11 +548,10 @@ describe('a content that begins as an encrypted object', () => {
 
 describe.each(['A1', 'A2'] as const)('with encryption %s', (format) => {
   const envelope = new Envelope({
-    keyring: createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7),
+    keyring: new Keyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7),
     createAes,
     format,
     maxInputBytes: 1024 * 1024,
-    now: () => performance.now(),
   });
 
   test.each(['flat', 'legacy'] as const)(

@@ -59,7 +59,6 @@ const open = (keyring = NEW) =>
     createAes,
     format: 'A1',
     maxInputBytes: 2 ** 30,
-    now: () => performance.now(),
   });
 
 async function run(store: MemoryStore, extra: Extra = {}): Promise<Record<string, string>> {

@@ -12,7 +12,6 @@ const envelope = new Envelope({
   createAes,
   format: 'A1',
   maxInputBytes: 2 ** 30,
-  now: () => performance.now(),
 });
 const keyOf = (digit: number) => `${digit}1/22/${digit}1220000-0000-4000-8000-000000000000`;
 

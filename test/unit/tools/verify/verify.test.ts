@@ -4,7 +4,7 @@ import { createSecretKey, randomBytes } from 'node:crypto';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { contentTypeOf, ORTHANC_NAMING } from '../../../../src/attachments/naming.ts';
 import { Envelope } from '../../../../src/encryption/envelope.ts';
-import { createKeyring } from '../../../../src/encryption/keyring.ts';
+import { Keyring } from '../../../../src/encryption/keyring.ts';
 import type { EncryptionFormat } from '../../../../src/encryption/sizes.ts';
 import type { OrthancApi } from '../../../../src/orthanc/api.ts';
 import type { Side } from '../../../../src/tools/common/sides.ts';
@@ -89,11 +89,10 @@ function run(options: {
 
 function makeEnvelope(format: EncryptionFormat): Envelope {
   return new Envelope({
-    keyring: createKeyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7),
+    keyring: new Keyring([{ id: 7, key: createSecretKey(randomBytes(32)) }], 7),
     createAes,
     format,
     maxInputBytes: 1_000_000,
-    now: () => performance.now(),
   });
 }
 
