@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "binding.h"
 
-#include <node.h>
 #include <orthanc/OrthancCPlugin.h>
 
 #include <algorithm>
@@ -53,30 +52,18 @@ void expectAlive(Napi::Env env, bool isAlive) {
   }
 }
 
-napi_value initialize(napi_env env, napi_value exports) {
+}  // namespace
+
+napi_value initializeBinding(napi_env env, napi_value exports) {
   return Napi::RegisterModule(env, exports, [](Napi::Env napiEnv, Napi::Object napiExports) {
     NodeInstance* instance = NodeInstance::current();
     if (instance == nullptr) {
       throw Napi::Error::New(napiEnv, "this module works on the loop's thread only");
     }
-    auto binding = std::make_unique<Binding>(napiEnv, napiExports, *instance);
     // The environment owns it from here on.
-    napiEnv.SetInstanceData(binding.release());
+    napiEnv.SetInstanceData(std::make_unique<Binding>(napiEnv, napiExports, *instance).release());
     return napiExports;
   });
-}
-
-}  // namespace
-
-const napi_module& bindingModule() {
-  static const napi_module module{NAPI_MODULE_VERSION,
-                                  node::ModuleFlags::kLinked,
-                                  nullptr,
-                                  initialize,
-                                  "orthanc_object_storage",
-                                  nullptr,
-                                  {nullptr}};
-  return module;
 }
 
 Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
@@ -127,7 +114,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
   defineMethod("write", &Binding::write);
   defineMethod("complete", &Binding::complete);
   defineMethod("respond", &Binding::respond);
-  defineMethod("callOrthanc", &Binding::callOrthanc);
+  defineMethod("getFromOrthanc", &Binding::getFromOrthanc);
   defineMethod("askLane", &Binding::askLane);
   defineMethod("submitJob", &Binding::submitJob);
   defineMethod("updateJob", &Binding::updateJob);
@@ -274,11 +261,9 @@ Napi::Value Binding::promiseOfAnswer(Napi::Env env, std::function<Answer()> ask)
   });
 }
 
-Napi::Value Binding::callOrthanc(const Info& info) {
-  return promiseOfAnswer(
-      info.Env(),
-      [&orthanc = instance_.lanes().orthanc(), method = stringAt(info, 0), path = stringAt(info, 1),
-       body = stringAt(info, 2)] { return orthanc.callRest(method, path, body); });
+Napi::Value Binding::getFromOrthanc(const Info& info) {
+  return promiseOfAnswer(info.Env(), [&orthanc = instance_.lanes().orthanc(),
+                                      path = stringAt(info, 0)] { return orthanc.get(path); });
 }
 
 Napi::Value Binding::askLane(const Info& info) {

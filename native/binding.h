@@ -43,7 +43,7 @@ class Binding {
   void write(const Info& info);
   void complete(const Info& info);
   void respond(const Info& info);
-  Napi::Value callOrthanc(const Info& info);
+  Napi::Value getFromOrthanc(const Info& info);
   Napi::Value askLane(const Info& info);
   Napi::Value submitJob(const Info& info);
   void updateJob(const Info& info);
@@ -73,7 +73,7 @@ class Binding {
   std::unordered_map<uint64_t, napi_deferred> questions_;
 };
 
-/** For node::AddLinkedBinding. */
-const napi_module& bindingModule();
+/** For node::AddLinkedBinding. thread: js-loop */
+napi_value initializeBinding(napi_env env, napi_value exports);
 
 }  // namespace cloudstore

@@ -2,64 +2,54 @@
 #include "call_gate.h"
 
 namespace cloudstore {
-namespace {
 
-size_t indexOf(CallGate::Kind kind) { return static_cast<size_t>(kind); }
+thread_local const CallGate::Visit* CallGate::innermost = nullptr;
 
-}  // namespace
-
-thread_local std::array<size_t, CallGate::kKinds> CallGate::ownVisits{};
-
-CallGate::Visit::Visit(CallGate& gate, Kind kind)
-    : gate_(gate), kind_(kind), admitted_(gate.enter(kind)) {}
+CallGate::Visit::Visit(CallGate& gate) : gate_(gate), outer_(innermost) {
+  const std::lock_guard<std::mutex> lock(gate.mutex_);
+  if (gate.open_) {
+    admitted_ = true;
+    ++gate.underWay_;
+  }
+  innermost = this;
+}
 
 CallGate::Visit::~Visit() {
+  innermost = outer_;
   if (admitted_) {
-    gate_.leave(kind_);
+    const std::lock_guard<std::mutex> lock(gate_.mutex_);
+    --gate_.underWay_;
+    // With the lock held: who waits may destroy the gate as soon as it has the lock.
+    gate_.changed_.notify_all();
   }
 }
 
-void CallGate::close(Kind kind) {
+void CallGate::close() {
   const std::lock_guard<std::mutex> lock(mutex_);
-  passages_.at(indexOf(kind)).open = false;
+  open_ = false;
 }
 
-bool CallGate::isOpen(Kind kind) const {
+bool CallGate::isOpen() const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return passages_.at(indexOf(kind)).open;
+  return open_;
 }
 
-void CallGate::awaitQuiet(Kind kind) const {
+void CallGate::awaitQuiet() const {
   std::unique_lock<std::mutex> lock(mutex_);
-  changed_.wait(lock, [this, kind] { return isQuietLocked(kind); });
+  changed_.wait(lock, [this] { return isQuietLocked(); });
 }
 
-bool CallGate::awaitQuiet(Kind kind, std::chrono::milliseconds limit) const {
+bool CallGate::awaitQuiet(std::chrono::milliseconds limit) const {
   std::unique_lock<std::mutex> lock(mutex_);
-  return changed_.wait_for(lock, limit, [this, kind] { return isQuietLocked(kind); });
+  return changed_.wait_for(lock, limit, [this] { return isQuietLocked(); });
 }
 
-bool CallGate::enter(Kind kind) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  Passage& passage = passages_.at(indexOf(kind));
-  if (!passage.open) {
-    return false;
+bool CallGate::isQuietLocked() const {
+  size_t own = 0;
+  for (const Visit* visit = innermost; visit != nullptr; visit = visit->outer_) {
+    own += visit->admitted_ && &visit->gate_ == this ? 1 : 0;
   }
-  ++passage.underWay;
-  ++ownVisits.at(indexOf(kind));
-  return true;
-}
-
-void CallGate::leave(Kind kind) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  --passages_.at(indexOf(kind)).underWay;
-  --ownVisits.at(indexOf(kind));
-  // With the lock held: who waits may destroy this gate as soon as it has the lock.
-  changed_.notify_all();
-}
-
-bool CallGate::isQuietLocked(Kind kind) const {
-  return passages_.at(indexOf(kind)).underWay <= ownVisits.at(indexOf(kind));
+  return underWay_ <= own;
 }
 
 }  // namespace cloudstore

@@ -142,6 +142,21 @@ constexpr uint16_t kOk = 200;
 constexpr uint16_t kMethodNotAllowed = 405;
 constexpr uint16_t kServiceUnavailable = 503;
 
+const char* nameOf(OrthancPluginHttpMethod method) {
+  switch (method) {
+    case OrthancPluginHttpMethod_Get:
+      return "GET";
+    case OrthancPluginHttpMethod_Post:
+      return "POST";
+    case OrthancPluginHttpMethod_Put:
+      return "PUT";
+    case OrthancPluginHttpMethod_Delete:
+      return "DELETE";
+    default:
+      return "";
+  }
+}
+
 void send(OrthancPluginContext* context, OrthancPluginRestOutput* output, const Answer& answer) {
   if (answer.body.size() > std::numeric_limits<uint32_t>::max()) {
     OrthancPluginSendHttpStatusCode(context, output, kServiceUnavailable);
@@ -171,10 +186,10 @@ OrthancPluginErrorCode onRest(OrthancPluginRestOutput* output, const char* path,
          result.verdict == Result::Verdict::kSuccess
              ? request->answer()
              : Answer{kServiceUnavailable, "text/plain", result.message + "\n"});
-    if (!state.orthanc.gate().isOpen(CallGate::Kind::kService)) {
+    if (!state.orthanc.callGate().isOpen()) {
       // The answer may have been given up while a call for it goes on in Orthanc, which waits for
       // this thread before it takes away what that call needs.
-      state.orthanc.gate().awaitQuiet(CallGate::Kind::kService);
+      state.orthanc.callGate().awaitQuiet();
     }
     return OrthancPluginErrorCode_Success;
   });
@@ -204,7 +219,7 @@ void onMetrics() noexcept {
     const auto request = std::make_shared<Call>(&Timeouts::metrics, "metrics", "", nullptr, 0);
     const bool up = state.lanes.first().call(request).verdict == Result::Verdict::kSuccess;
     // Here another plugin's call may have led, on a thread that Orthanc does not wait for.
-    const CallGate::Visit visit(state.orthanc.gate(), CallGate::Kind::kService);
+    const CallGate::Visit visit(state.orthanc.callGate());
     if (visit.admitted()) {
       // What must be known when TypeScript tells nothing: its own figures then stay as they were.
       setAll(state.orthanc.raw(), request->answer().body + "\northanc_object_storage_up " +

@@ -82,16 +82,14 @@ OrthancPluginJobStepStatus takeStep(PluginState& state, Job& job) {
   return OrthancPluginJobStepStatus_Continue;
 }
 
-bool isStopping(const PluginState& state) {
-  return !state.orthanc.gate().isOpen(CallGate::Kind::kService);
-}
+bool isStopping(const PluginState& state) { return !state.orthanc.callGate().isOpen(); }
 
 /** In the place of a step, once Orthanc is stopping: the job is to be kept as it is, and taken up
  * at the next start. */
 OrthancPluginJobStepStatus rest(PluginState& state, const Job& job) {
   job.tell(state, "job-stop");
   // Orthanc waits for this thread before it takes away what a call under way needs.
-  state.orthanc.gate().awaitQuiet(CallGate::Kind::kService);
+  state.orthanc.callGate().awaitQuiet();
   // Orthanc takes the next step at once.
   std::this_thread::sleep_for(kLostPause);
   return OrthancPluginJobStepStatus_Continue;
@@ -212,7 +210,7 @@ Answer submitJob(const std::string& type, const JobState& job, int priority) {
   if (state == nullptr) {
     return notCalled();
   }
-  const CallGate::Visit visit(state->orthanc.gate(), CallGate::Kind::kService);
+  const CallGate::Visit visit(state->orthanc.callGate());
   if (!visit.admitted()) {
     return notCalled();
   }

@@ -199,6 +199,7 @@ std::string NodeInstance::run() {
     setEndReason(error.what());
     lane_.supervisor.onRefused(error.what());
   }
+  currentInstance = nullptr;
   return endReason();
 }
 
@@ -222,7 +223,7 @@ void NodeInstance::live(node::CommonEnvironmentSetup& setup) {
   async_.data = this;
   wakeup_->open(&async_);
 
-  node::AddLinkedBinding(environment, bindingModule());
+  node::AddLinkedBinding(environment, "orthanc_object_storage", initializeBinding, NAPI_VERSION);
   node::SetProcessExitHandler(environment, [this](node::Environment* exiting, int code) {
     setEndReason("process.exit(" + std::to_string(code) + ")");
     node::Stop(exiting);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "orthanc_context.h"
 
-#include <limits>
 #include <memory>
 #include <stdexcept>
 
@@ -9,16 +8,6 @@
 
 namespace cloudstore {
 namespace {
-
-OrthancPluginHttpMethod methodOf(const std::string& name) {
-  for (const auto method : {OrthancPluginHttpMethod_Get, OrthancPluginHttpMethod_Post,
-                            OrthancPluginHttpMethod_Put, OrthancPluginHttpMethod_Delete}) {
-    if (name == nameOf(method)) {
-      return method;
-    }
-  }
-  throw std::invalid_argument("no such method of Orthanc's REST API: " + name);
-}
 
 std::string readConfiguration(OrthancPluginContext* context) {
   const auto free = [context](char* text) { OrthancPluginFreeString(context, text); };
@@ -28,21 +17,6 @@ std::string readConfiguration(OrthancPluginContext* context) {
 
 }  // namespace
 
-const char* nameOf(OrthancPluginHttpMethod method) {
-  switch (method) {
-    case OrthancPluginHttpMethod_Get:
-      return "GET";
-    case OrthancPluginHttpMethod_Post:
-      return "POST";
-    case OrthancPluginHttpMethod_Put:
-      return "PUT";
-    case OrthancPluginHttpMethod_Delete:
-      return "DELETE";
-    default:
-      return "";
-  }
-}
-
 OrthancContext::OrthancContext(OrthancPluginContext* context)
     : context_(context),
       free_(context->Free),
@@ -51,7 +25,7 @@ OrthancContext::OrthancContext(OrthancPluginContext* context)
 
 void OrthancContext::log(OrthancPluginLogLevel level, const std::string& message,
                          const char* source) const {
-  const CallGate::Visit visit(gate_, CallGate::Kind::kLog);
+  const CallGate::Visit visit(logGate_);
   if (visit.admitted()) {
     guardOrthanc([&] {
       OrthancPluginLogMessage(context_, message.c_str(), kPluginName, source, 0,
@@ -61,7 +35,7 @@ void OrthancContext::log(OrthancPluginLogLevel level, const std::string& message
 }
 
 void OrthancContext::nameThread(const char* name) const {
-  const CallGate::Visit visit(gate_, CallGate::Kind::kService);
+  const CallGate::Visit visit(callGate_);
   if (visit.admitted()) {
     guardOrthanc([&] { return OrthancPluginSetCurrentThreadName(context_, name); });
   }
@@ -74,12 +48,7 @@ const std::string& OrthancContext::configuration() const {
   return configuration_;
 }
 
-Answer OrthancContext::callRest(const std::string& method, const std::string& path,
-                                const std::string& body) const {
-  if (body.size() > std::numeric_limits<uint32_t>::max()) {
-    throw std::length_error("the body of a call to Orthanc's REST API is limited to 4 GiB");
-  }
-  const OrthancPluginHttpMethod verb = methodOf(method);
+Answer OrthancContext::get(const std::string& path) const {
   OrthancPluginMemoryBuffer raw{nullptr, 0};
   const auto freeBody = [this](OrthancPluginMemoryBuffer* buffer) { free(buffer->data); };
   const std::unique_ptr<OrthancPluginMemoryBuffer, decltype(freeBody)> guard(&raw, freeBody);
@@ -88,14 +57,13 @@ Answer OrthancContext::callRest(const std::string& method, const std::string& pa
   uint16_t status = 0;
   OrthancPluginErrorCode code = OrthancPluginErrorCode_Success;
   {
-    const CallGate::Visit visit(gate_, CallGate::Kind::kService);
+    const CallGate::Visit visit(callGate_);
     if (!visit.admitted()) {
       return notCalled();
     }
     code = guardOrthanc([&] {
-      return OrthancPluginCallRestApi(context_, &raw, nullptr, &status, verb, path.c_str(), 0,
-                                      nullptr, nullptr, body.data(),
-                                      static_cast<uint32_t>(body.size()), 1);
+      return OrthancPluginCallRestApi(context_, &raw, nullptr, &status, OrthancPluginHttpMethod_Get,
+                                      path.c_str(), 0, nullptr, nullptr, nullptr, 0, 1);
     });
   }
   if (raw.data != nullptr) {

@@ -11,8 +11,6 @@
 
 namespace cloudstore {
 
-const char* nameOf(OrthancPluginHttpMethod method);
-
 /** Runs a call into Orthanc. Orthanc turns its own exceptions into error codes, but lets those of
  * boost through, such as that of a mutex which is gone; on a thread of ours they would end the
  * process.
@@ -39,8 +37,10 @@ class OrthancContext {
   /** thread: Initialize's. */
   explicit OrthancContext(OrthancPluginContext* context);
 
-  /** What may still be asked of Orthanc. */
-  [[nodiscard]] CallGate& gate() const { return gate_; }
+  /** Before its REST API, jobs, metrics and names of threads: until OrthancStopped. */
+  [[nodiscard]] CallGate& callGate() const { return callGate_; }
+  /** Before its log: until Finalize returns. */
+  [[nodiscard]] CallGate& logGate() const { return logGate_; }
 
   /** For callbacks, on Orthanc's own threads, and for those inside of a visit. */
   [[nodiscard]] OrthancPluginContext* raw() const { return context_; }
@@ -57,13 +57,11 @@ class OrthancContext {
    * std::runtime_error */
   [[nodiscard]] const std::string& configuration() const;
 
-  /** Calls Orthanc's REST API, plugins included. It may come back into this plugin, so never on the
+  /** Asks Orthanc's REST API, plugins included. It may come back into this plugin, so never on the
    * loop's thread.
-   *  @param method GET, POST, PUT or DELETE
    *  @returns status 500 with Orthanc's error code as its body where Orthanc gives no status;
    * kNotCalled once Orthanc is stopping */
-  [[nodiscard]] Answer callRest(const std::string& method, const std::string& path,
-                                const std::string& body) const;
+  [[nodiscard]] Answer get(const std::string& path) const;
 
   /** Frees what Orthanc has allocated, also after Finalize: the function belongs to the program. */
   void free(void* block) const { free_(block); }
@@ -73,7 +71,8 @@ class OrthancContext {
   const OrthancPluginFree free_;
   const std::string version_;
   const std::string configuration_;  // empty: Orthanc does not give it
-  mutable CallGate gate_;
+  mutable CallGate callGate_;
+  mutable CallGate logGate_;
 };
 
 }  // namespace cloudstore

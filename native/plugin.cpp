@@ -45,10 +45,10 @@ void onOrthancStopped(PluginState& current) {
   // Orthanc will wait for the requests of its clients, and these may wait for a store that hangs;
   // so may the call that is waited for here.
   current.lanes.failCallsAfter(kStopGrace);
-  CallGate& gate = current.orthanc.gate();
-  gate.close(CallGate::Kind::kService);
+  CallGate& gate = current.orthanc.callGate();
+  gate.close();
   current.lanes.closeCalls();
-  if (!gate.awaitQuiet(CallGate::Kind::kService, kStopGrace + kLeaveGrace)) {
+  if (!gate.awaitQuiet(kStopGrace + kLeaveGrace)) {
     current.orthanc.log(
         OrthancPluginLogLevel_Warning,
         "Orthanc still works on a question of this plugin's, and cannot end before it "
@@ -72,8 +72,7 @@ void endState() {
   if (ending == nullptr) {
     return;
   }
-  CallGate& gate = ending->orthanc.gate();
-  gate.close(CallGate::Kind::kService);  // where Orthanc has never run
+  ending->orthanc.callGate().close();  // where Orthanc has never run
   const bool ended = ending->lanes.stop(kLeaveGrace);
   setState(nullptr);
   // Callbacks whose request has just failed still say so in Orthanc's log, and the context is gone
@@ -82,8 +81,8 @@ void endState() {
   while (ending.use_count() > 1 && std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  gate.close(CallGate::Kind::kLog);
-  static_cast<void>(gate.awaitQuiet(CallGate::Kind::kLog, kLeaveGrace));
+  ending->orthanc.logGate().close();
+  static_cast<void>(ending->orthanc.logGate().awaitQuiet(kLeaveGrace));
   if (!ended) {
     // A thread still uses the state, so that must stay for ever.
     static_cast<void>(

@@ -19,27 +19,28 @@ namespace cloudstore {
 namespace {
 
 using std::chrono::milliseconds;
-using Kind = CallGate::Kind;
 
-TEST(CallGateTest, EachKindHasItsOwnLastMoment) {
+TEST(CallGateTest, EachHasItsOwnLastMoment) {
   CallGate gate;
-  EXPECT_TRUE(CallGate::Visit(gate, Kind::kService).admitted());
-  gate.close(Kind::kService);
-  EXPECT_FALSE(gate.isOpen(Kind::kService));
-  EXPECT_FALSE(CallGate::Visit(gate, Kind::kService).admitted());
-  EXPECT_TRUE(CallGate::Visit(gate, Kind::kLog).admitted());
-  EXPECT_TRUE(gate.awaitQuiet(Kind::kService, milliseconds(0)));
+  CallGate other;
+  EXPECT_TRUE(CallGate::Visit(gate).admitted());
+  gate.close();
+  EXPECT_FALSE(gate.isOpen());
+  EXPECT_FALSE(CallGate::Visit(gate).admitted());
+  const CallGate::Visit inOther(other);
+  EXPECT_TRUE(inOther.admitted());
+  EXPECT_TRUE(gate.awaitQuiet(milliseconds(0)));
 }
 
 TEST(CallGateTest, WhoIsInsideIsWaitedFor) {
   CallGate gate;
-  auto visit = std::make_unique<CallGate::Visit>(gate, Kind::kService);
-  gate.close(Kind::kService);
-  EXPECT_TRUE(gate.awaitQuiet(Kind::kService, milliseconds(0)));  // this thread itself
+  auto visit = std::make_unique<CallGate::Visit>(gate);
+  gate.close();
+  EXPECT_TRUE(gate.awaitQuiet(milliseconds(0)));  // this thread itself
   std::atomic<bool> left{false};
   std::thread waiting([&] {
-    EXPECT_FALSE(gate.awaitQuiet(Kind::kService, milliseconds(20)));
-    gate.awaitQuiet(Kind::kService);
+    EXPECT_FALSE(gate.awaitQuiet(milliseconds(20)));
+    gate.awaitQuiet();
     EXPECT_TRUE(left);
   });
   std::this_thread::sleep_for(milliseconds(50));
@@ -57,7 +58,7 @@ TEST(CallGateTest, NobodyIsInsideOnceItIsClosedAndQuiet) {
     for (int i = 0; i < 4; ++i) {
       threads.emplace_back([&] {
         for (;;) {
-          const CallGate::Visit visit(gate, Kind::kService);
+          const CallGate::Visit visit(gate);
           if (!visit.admitted()) {
             return;
           }
@@ -66,8 +67,8 @@ TEST(CallGateTest, NobodyIsInsideOnceItIsClosedAndQuiet) {
       });
     }
     std::this_thread::sleep_for(milliseconds(1));
-    gate.close(Kind::kService);
-    gate.awaitQuiet(Kind::kService);
+    gate.close();
+    gate.awaitQuiet();
     isGone = true;
     for (std::thread& thread : threads) {
       thread.join();

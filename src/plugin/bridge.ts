@@ -95,8 +95,8 @@ export interface Binding extends AesModule {
     serialized: string,
     status: StepStatus,
   ): void;
-  /** Calls Orthanc's REST API on a thread of the shim's. It may wait for storage requests, so none may wait for it. */
-  callOrthanc(method: string, path: string, body?: string): Promise<OrthancAnswer>;
+  /** Asks Orthanc's REST API on a thread of the shim's. It may wait for storage requests, so none may wait for it. */
+  getFromOrthanc(path: string): Promise<OrthancAnswer>;
 }
 
 export interface RuntimeSettings {

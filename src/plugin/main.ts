@@ -155,7 +155,7 @@ function serve(
     lanes,
     figures,
   });
-  const api = createOrthancApi((path) => binding.callOrthanc('GET', path));
+  const api = createOrthancApi((path) => binding.getFromOrthanc(path));
   const { attachments, named, jobs } = composeAttachments(provider, settings, stores, api);
   const runtime: RuntimeSettings = {
     storage: true,

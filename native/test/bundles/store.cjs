@@ -165,7 +165,7 @@ exports.main = (binding) => {
       attempt('write to a closed pipe', () => require('node:fs').writeSync(settings.closedPipe, 'x'));
       writeToClosedSocket().then((written) => { binding.log(INFO, `socket: ${written}`); binding.complete(id, 0); });
     },
-    callThenWait: (id) => binding.callOrthanc('GET', '/anything').then(() => binding.complete(id, 0)),
+    callThenWait: (id) => binding.getFromOrthanc('/anything').then(() => binding.complete(id, 0)),
   };
 
   const onStorage = [
@@ -192,7 +192,7 @@ exports.main = (binding) => {
       return attempt('respond', () => binding.respond(id, 200, { toString() { text(200, 'ended'); return 'x'; } }, new Uint8Array(1)));
     }
     if (path === '/object-storage/call') {
-      return binding.callOrthanc('POST', '/made/up', 'question').then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
+      return binding.getFromOrthanc('/made/up').then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
     }
     if (path.startsWith('/object-storage/ask-lane/')) {
       try {
@@ -200,9 +200,6 @@ exports.main = (binding) => {
       } catch (error) {
         return text(200, error.message);
       }
-    }
-    if (path === '/object-storage/call-wrongly') {
-      return binding.callOrthanc('PATCH', '/made/up').then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
     }
     if (path === '/object-storage/submit') {
       return binding.submitJob('MoveStorage', 7, '{"new":true}', String(body)).then((reply) => text(200, `${reply.status} ${Buffer.from(reply.body)}`));
