@@ -6,7 +6,7 @@ import { StorageError } from '../errors.ts';
 import { safeLine } from '../text/safe-text.ts';
 import { checkCommand } from '../tools/check/command.ts';
 import { exitWhenInterrupted } from '../tools/common/interruption.ts';
-import { endWithReader, tellError, tellLine } from '../tools/common/output.ts';
+import { exitWhenOutputCloses, printError, printErrorLine } from '../tools/common/output.ts';
 import { keygenCommand } from '../tools/keygen/command.ts';
 import { migrateCommand } from '../tools/migrate/command.ts';
 import { rekeyCommand } from '../tools/rekey/command.ts';
@@ -26,7 +26,7 @@ const program = new Command('orthanc-object-storage')
   .configureOutput({
     // Commander repeats what it does not understand: a file's name, or an address with a password.
     outputError: (text) => {
-      for (const line of text.trimEnd().split('\n')) tellLine(withoutPassword(line));
+      for (const line of text.trimEnd().split('\n')) printErrorLine(withoutPassword(line));
     },
   })
   .description(
@@ -44,7 +44,7 @@ process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
 
 exitWhenInterrupted();
 
-endWithReader(EXIT_FAILURE);
+exitWhenOutputCloses(EXIT_FAILURE);
 
 // A defect of ours. Node would print the message as it is.
 process.on('uncaughtException', (error) => {
@@ -70,7 +70,7 @@ program.parseAsync().catch(fail);
 
 function fail(error: unknown): void {
   const message = error instanceof Error ? error.message : String(error);
-  tellError(error instanceof StorageError ? error.message : safeLine(message));
+  printError(error instanceof StorageError ? error.message : safeLine(message));
   // An interruption has set its own.
   process.exitCode ||= error instanceof CommanderError ? EXIT_USAGE : EXIT_FAILURE;
 }

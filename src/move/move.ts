@@ -134,7 +134,7 @@ class Move {
 
   constructor(deps: MoveDependencies, begun: Progress) {
     const { stores, moves, requireTwoPlaces } = deps;
-    this.#api = endingWith(deps.api, this.#controller);
+    this.#api = abortingOnShutdown(deps.api, this.#controller);
     this.#stores = stores;
     this.#source = stores[begun.target === 'file-system' ? 'object-storage' : 'file-system'];
     this.#target = stores[begun.target];
@@ -324,7 +324,7 @@ function failedAsWhole(resource: Resource, error: unknown): Outcome {
 
 /** A refusal means that Orthanc is stopping, and ends the move at once. Orthanc keeps the job as it was after its last step; when the job
  *  goes on, it finds what was done since: a file that is on both sides, or on the other. */
-function endingWith(api: OrthancApi, controller: AbortController): OrthancApi {
+function abortingOnShutdown(api: OrthancApi, controller: AbortController): OrthancApi {
   return {
     async get(path) {
       try {

@@ -52,15 +52,15 @@ async function run({ config, json }: Options): Promise<void> {
   const side = { store: stores.objects, naming: settings.naming };
   const sample = await sampleKeys(side, envelope);
   await closeStores(stores);
-  const aboutObjects = describeSample(sample, provider.section, envelope);
-  for (const warning of aboutObjects) cliLog.warning(warning);
+  const objectWarnings = describeSample(sample, provider.section, envelope);
+  for (const warning of objectWarnings) cliLog.warning(warning);
   const { lookedAt, plain } = sample;
   if (json === true) {
     const encryption =
       envelope === undefined
         ? null
         : { format: envelope.format ?? null, masterKeyId: envelope.masterKeyId ?? null };
-    const all = [...warnings, ...keyWarnings, ...aboutObjects];
+    const all = [...warnings, ...keyWarnings, ...objectWarnings];
     const objects = { lookedAt, plain };
     printJson({ section: provider.section, encryption, objects, warnings: all });
     return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Files as bodies and sinks. All of it is synchronous: a command does one thing at a time.
+// Files as bodies and sinks. All calls are synchronous, because a command does one thing at a time.
 
 import { randomBytes } from 'node:crypto';
 import {
@@ -35,7 +35,7 @@ import {
 } from '../../store/regular-file.ts';
 import { printBytes } from './output.ts';
 
-const OWN_MODE = 0o600;
+const PRIVATE_MODE = 0o600;
 export const STANDARD_STREAM = '-';
 
 export interface Input {
@@ -43,20 +43,20 @@ export interface Input {
   close(): void;
 }
 
-/** Others see its bytes once it is committed, or never. */
+/** Nobody sees its bytes before the commit. */
 export interface Output {
   readonly sink: Sink;
   commit(): Promise<void>;
-  /** After a commit does nothing. */
+  /** Does nothing after a commit. */
   discard(): void;
 }
 
-/** @param path of a file, or "-" for standard input. That is held in memory: its size must be known before its first byte is encrypted */
+/** @param path of a file, or "-" for standard input. Standard input is held in memory, since encryption needs its size first */
 export async function openInput(path: string, { signal }: OperationOptions): Promise<Input> {
   if (path === STANDARD_STREAM) {
     return { body: bodyOf(await readStandardInput(signal)), close: () => undefined };
   }
-  const descriptor = attempt(path, 'read', () => openSync(path, 'r'));
+  const descriptor = nameFile(path, 'read', () => openSync(path, 'r'));
   const stat = fstatSync(descriptor);
   if (!stat.isFile()) {
     closeSync(descriptor);
@@ -72,7 +72,7 @@ export async function openInput(path: string, { signal }: OperationOptions): Pro
 
 async function readStandardInput(signal: AbortSignal): Promise<Uint8Array> {
   try {
-    // The signal destroys it. Else the process would wait for whoever writes to it.
+    // The signal destroys the stream. Otherwise the process would wait for the writer.
     return await buffer(addAbortSignal(signal, process.stdin));
   } catch (error) {
     throw signal.aborted ? abortReason(signal) : error;
@@ -83,20 +83,20 @@ export function isFile(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
 }
 
-/** Written beside its place and renamed when it is whole, so that a failure or a Ctrl-C leaves nothing under the name.
- *  @param path of a file, or "-" for standard output, which gets its first byte when all of them are known to be right
+/** Writes to a temporary file beside the target and renames it at the end. A failure or a Ctrl-C thus leaves no partial file.
+ *  @param path of a file, or "-" for standard output, which gets no byte before all are verified
  *  @throws StorageError BAD_CONFIG */
 export function openOutput(path: string, mayReplace: boolean): Output {
   if (path === STANDARD_STREAM) {
     const sink = new MemorySink();
     return { sink, commit: () => printBytes(sink.bytes), discard: () => undefined };
   }
-  const target = attempt(path, 'written', () => targetOf(path, mayReplace));
-  attempt(path, 'written', () => {
+  const target = nameFile(path, 'written', () => targetOf(path, mayReplace));
+  nameFile(path, 'written', () => {
     removeLeftovers(dirname(target));
   });
   const temporary = temporaryName(target);
-  const descriptor = attempt(path, 'written', () => openSync(temporary, 'wx', 0o600));
+  const descriptor = nameFile(path, 'written', () => openSync(temporary, 'wx', 0o600));
   const sink = new FileSink(path, descriptor);
   let isOpen = true;
   const discard = () => {
@@ -111,8 +111,8 @@ export function openOutput(path: string, mayReplace: boolean): Output {
     sink,
     async commit() {
       const sizeBytes = sink.requireWritten();
-      attempt(path, 'written', () => {
-        // A first attempt at the transfer may have written more.
+      nameFile(path, 'written', () => {
+        // A first attempt of the transfer may have written more bytes.
         ftruncateSync(descriptor, sizeBytes);
         fsyncSync(descriptor);
         renameSync(temporary, target);
@@ -130,7 +130,7 @@ function temporaryName(target: string): string {
   return `${target}.${process.pid}-${randomBytes(4).toString('hex')}.part`;
 }
 
-/** A run that was killed may have left a content in the clear. */
+/** A run that was killed may have left a decrypted content. */
 function removeLeftovers(folder: string): void {
   for (const name of readdirSync(folder)) {
     const pid = /\.(\d{1,10})-[0-9a-f]{8}\.part$/.exec(name)?.[1];
@@ -152,27 +152,27 @@ function isRunning(pid: number): boolean {
   }
 }
 
-/** A file that a command keeps for its next run: state, journal or report. Nobody else may read it, or have it written elsewhere by a link.
- *  @returns its descriptor, for reading and for writing at its end
+/** For files that a command keeps for its next run: state, journal and report. Other users may not read them, and links are not followed.
+ *  @returns a descriptor for reading and appending
  *  @throws StorageError BAD_CONFIG */
-export function openOwnFile(path: string): number {
+export function openStateFile(path: string): number {
   const { O_APPEND, O_CREAT, O_RDWR } = constants;
-  return attempt(path, 'written', () => {
-    const descriptor = openRegularFile(path, O_APPEND | O_CREAT | O_RDWR | UNLINKED, OWN_MODE);
-    fchmodSync(descriptor, OWN_MODE);
+  return nameFile(path, 'written', () => {
+    const descriptor = openRegularFile(path, O_APPEND | O_CREAT | O_RDWR | UNLINKED, PRIVATE_MODE);
+    fchmodSync(descriptor, PRIVATE_MODE);
     return descriptor;
   });
 }
 
-/** @returns undefined where there is none */
-export function readOwnFile(path: string): string | undefined {
+/** @returns undefined if there is no such file */
+export function readStateFile(path: string): string | undefined {
   if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
-  return attempt(path, 'read', () => readRegularFile(path, UNLINKED));
+  return nameFile(path, 'read', () => readRegularFile(path, UNLINKED));
 }
 
-/** Replaces an older one in one step. */
-export function writeOwnFile(path: string, text: string): void {
-  attempt(path, 'written', () => {
+/** Replaces an older file in one step. */
+export function writeStateFile(path: string, text: string): void {
+  nameFile(path, 'written', () => {
     const found = lstatSync(path, { throwIfNoEntry: false });
     if (found !== undefined && !found.isFile()) {
       throw Object.assign(new Error('no file'), {
@@ -180,7 +180,7 @@ export function writeOwnFile(path: string, text: string): void {
       });
     }
     const temporary = temporaryName(path);
-    const descriptor = openSync(temporary, 'wx', OWN_MODE);
+    const descriptor = openSync(temporary, 'wx', PRIVATE_MODE);
     try {
       writeFully(descriptor, 0, Buffer.from(text));
       fsyncSync(descriptor);
@@ -194,7 +194,7 @@ export function writeOwnFile(path: string, text: string): void {
   });
 }
 
-/** @returns where the file lies. Of a link that is its target: a rename would replace the link itself */
+/** @returns the path of the file itself. For a link this is its target, because a rename would replace the link */
 function targetOf(path: string, mayReplace: boolean): string {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) {
@@ -212,7 +212,7 @@ function targetOf(path: string, mayReplace: boolean): string {
   return realpathSync(path);
 }
 
-/** Keeps a failure of the disk until somebody asks: a store would repeat the transfer for it. */
+/** Keeps a failure of the disk until `requireWritten`. If `write` threw it, a store would repeat the transfer. */
 class FileSink implements Sink {
   readonly anyOrder = true;
   readonly #path: string;
@@ -238,28 +238,28 @@ class FileSink implements Sink {
     }
   }
 
-  /** @returns how much was announced */
+  /** @returns the size that `begin` was told */
   requireWritten(): number {
-    attempt(this.#path, 'written', () => {
+    nameFile(this.#path, 'written', () => {
       if (this.#failure !== undefined) throw this.#failure;
     });
     return this.#sizeBytes;
   }
 }
 
-/** Holds one object, encrypted as in the bucket, while it is verified and encrypted anew. */
+/** A temporary file that holds one object while rekey verifies and encrypts it. The object stays encrypted, as in the bucket. */
 export interface Spool {
   readonly sink: Sink;
-  /** What was written. @throws StorageError where it could not be */
+  /** @throws StorageError if it could not be written */
   body(): Body;
   close(): void;
 }
 
-/** The file loses its name before its first byte is written: nobody else can open it, and it ends with the process. */
+/** The file loses its name before its first byte is written. Nobody else can open it, and it ends with the process. */
 export function openSpool(folder: string): Spool {
   const path = join(folder, `orthanc-object-storage-${randomBytes(8).toString('hex')}`);
   const subject = `a temporary file in ${folder} (TMPDIR)`;
-  const descriptor = attempt(subject, 'written', () => openSync(path, 'wx+', 0o600));
+  const descriptor = nameFile(subject, 'written', () => openSync(path, 'wx+', 0o600));
   unlinkSync(path);
   const sink = new FileSink(subject, descriptor);
   return {
@@ -279,15 +279,15 @@ function bodyOfFile(path: string, descriptor: number, sizeBytes: number): Body {
   );
 }
 
-/** To be called before long work. */
+/** Call it before long work, whose result could not be written. */
 export function requireWritable(path: string): void {
-  attempt(path, 'written', () => {
+  nameFile(path, 'written', () => {
     accessSync(dirname(resolve(path)), constants.W_OK);
   });
 }
 
-/** @throws StorageError BAD_CONFIG that names the file, for whatever the work threw */
-export function attempt<T>(path: string, what: 'read' | 'written', work: () => T): T {
+/** @throws StorageError BAD_CONFIG that names the file, if the work throws */
+export function nameFile<T>(path: string, what: 'read' | 'written', work: () => T): T {
   try {
     return work();
   } catch (cause) {
@@ -303,7 +303,7 @@ export function attempt<T>(path: string, what: 'read' | 'written', work: () => T
   }
 }
 
-/** @returns undefined for what is no JSON, such as half a line */
+/** @returns undefined if the text is no JSON, such as half a line */
 export function parseJson(line: string): unknown {
   try {
     return JSON.parse(line);

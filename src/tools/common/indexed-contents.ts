@@ -6,11 +6,11 @@ import type { OrthancApi } from '../../orthanc/api.ts';
 import { findIndexed, listIndex } from '../../orthanc/index-list.ts';
 import { UuidTable } from './uuid-table.ts';
 
-/** What Orthanc's index says of all attachments: types, which names may not tell, and sizes and MD5s to compare contents with. */
+/** All attachments in Orthanc's index: their types, which names may not tell, and the sizes and MD5s that contents are compared with. */
 export interface IndexedContents {
   readonly size: number;
   find(uuid: string): IndexedContent | undefined;
-  /** Reads the index anew. @returns those that it still has */
+  /** Reads the index again. @returns those of the uuids that it still has */
   stillKnown(uuids: ReadonlySet<string>): Promise<Pick<ReadonlySet<string>, 'has'>>;
 }
 

@@ -4,22 +4,22 @@
 import { StorageError } from '../../errors.ts';
 import { createAbortController } from '../../store/abort.ts';
 
-/** With the exit codes that shells give them: 128 and the signal's number. */
+/** With the exit codes that shells use: 128 plus the number of the signal. */
 const SIGNALS = [
-  // Also under nohup, since Node undoes that.
+  // Node undoes nohup, so this is caught there, too.
   ['SIGHUP', 129],
   ['SIGINT', 130],
   ['SIGTERM', 143],
 ] as const;
-/** Stores need less to clean up after an upload that was cut off. */
+/** Stores need less time to clean up after an aborted upload. */
 const GRACE_MS = 5_000;
 
-/** Ends the process through 'exit', where half-written files are removed. */
+/** Ends the process by `process.exit`: listeners of 'exit' remove half-written files. */
 export function exitWhenInterrupted(): void {
   for (const [name, code] of SIGNALS) process.once(name, () => process.exit(code));
 }
 
-/** From now on the first signal aborts, so that uploads leave no parts behind. A second one ends the process at once. */
+/** From now on the first signal aborts the work, so that uploads leave no parts behind. A second signal ends the process at once. */
 export function abortWhenInterrupted(): AbortController {
   const controller = createAbortController();
   for (const [name, code] of SIGNALS) {

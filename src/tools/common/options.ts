@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What several commands take on the command line, for commander.
+// Options that several commands have.
 
 import { InvalidArgumentError, Option } from 'commander';
 

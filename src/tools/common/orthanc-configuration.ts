@@ -7,10 +7,10 @@ import type { RawSection } from '../../config/fields.ts';
 import { badConfig, errorCode, type StorageError } from '../../errors.ts';
 import { showName, showPath } from '../../text/secret.ts';
 
-/** Reads a configuration as Orthanc does: a file, or all `.json` files of a folder with their top-level keys put together; JSON with
- *  comments, commas behind the last element, a byte order mark before it and anything behind it; `${NAME}` and `${NAME:-default}` in it
- *  are environment variables.
- *  @param warn is told what some Orthancs read and others refuse
+/** Reads a configuration as Orthanc does: a file, or all `.json` files of a folder, whose top-level keys are merged. The JSON may have
+ *  comments, trailing commas, a byte order mark at its start, and anything after its end. `${NAME}` and `${NAME:-default}` stand for
+ *  environment variables.
+ *  @param warn is called for what some versions of Orthanc read and others refuse
  *  @throws StorageError BAD_CONFIG */
 export function readOrthancConfiguration(
   path: string,
@@ -29,7 +29,7 @@ export function readOrthancConfiguration(
   return Object.fromEntries(merged);
 }
 
-/** Of a folder, the files that end with .json or .JSON, not those in its folders. A link that leads nowhere stops Orthanc. */
+/** The files of a folder that end with .json or .JSON, without its subfolders. A broken link stops Orthanc, too. */
 function filesOf(path: string): readonly string[] {
   try {
     if (!statSync(path).isDirectory()) return [path];
@@ -64,7 +64,7 @@ function parseFile(
   const end = root === undefined ? Number.POSITIVE_INFINITY : root.offset + root.length;
   for (const { error, offset } of errors) {
     const name = printParseErrorCode(error);
-    // Orthanc ignores what is behind the end.
+    // Orthanc ignores the text after the end.
     if (offset >= end && name !== 'CloseBraceExpected') continue;
     const line = json.slice(0, offset).split('\n').length;
     throw badConfig(`${file}:${line}: no JSON (${name})`);
@@ -73,16 +73,16 @@ function parseFile(
   return getNodeValue(root) as object;
 }
 
-// Each is tried at one place only.
+// The flag y: each is tried at one position only.
 const STRING = /"(?:\\[\s\S]|[^"\\])*"/y;
 const NUMBER = /[-+\d]\d*(?:\.\d*)?(?:[eE][-+]?\d*)?/y;
 const BLANKS = /[ \t\r\n]+/y;
 const LINE_COMMENT = /\/\/[^\r\n]*/y;
 const ANYTHING_ELSE = /[^"\d+\-/ \t\r\n]+/y;
 
-/** Orthanc's parser, jsoncpp, takes more than JSON, and comments not everywhere. This makes JSON of what it takes, but for commas behind
- *  the last element, and leaves what it refuses. Lines keep their numbers, for messages.
- *  @param onControlCharacter called once if a text holds any: jsoncpp takes them up to 1.9.6 (Debian 13, the official images) */
+/** Orthanc's parser, jsoncpp, accepts more than JSON, but does not accept comments everywhere. This turns what it accepts into JSON,
+ *  except trailing commas, and does not change what it refuses. Lines keep their numbers, for messages.
+ *  @param onControlCharacter called once if a text holds one: jsoncpp accepts them up to 1.9.6 (Debian 13, the official images) */
 function prepare(text: string, onControlCharacter: () => void): string {
   const json = text.replace(/^\uFEFF/, '');
   let isTold = false;
@@ -139,7 +139,7 @@ function take(pattern: RegExp, text: string, at: number): string {
   return pattern.exec(text)?.[0] ?? '';
 }
 
-/** Not those behind a backslash, which jsoncpp refuses. */
+/** Leaves those behind a backslash, which jsoncpp refuses. */
 function escapeControlCharacters(string: string): string {
   let lines = '';
   const escaped = string.replace(/\\[\s\S]|\p{Cc}/gu, (found) => {
@@ -153,11 +153,11 @@ function escapeControlCharacters(string: string): string {
 /** "+1", "007", "1." and "-.5" are numbers to jsoncpp, and "-" is 0. */
 function toJsonNumber(token: string): string {
   const value = token === '-' ? 0 : Number(token);
-  // With blanks, else two numbers side by side would become one.
+  // Without blanks, two numbers side by side would become one.
   return Number.isFinite(value) ? ` ${value} ` : token;
 }
 
-/** As Orthanc's Toolbox::SubstituteVariables: a default may stand in quotes, which are not part of it, and hold none otherwise. */
+/** Does the same as Orthanc's Toolbox::SubstituteVariables. A default may be in quotes, which are removed; other quotes it may not hold. */
 function substituteVariables(file: string, text: string, environment: NodeJS.ProcessEnv): string {
   const find = createFinder(text);
   let prepared = '';
@@ -174,7 +174,7 @@ function substituteVariables(file: string, text: string, environment: NodeJS.Pro
   return prepared + text.slice(end);
 }
 
-/** @returns undefined where it is no variable */
+/** @returns undefined if it is no variable */
 function readVariable(text: string, start: number, find: Finder) {
   const brace = find('}', start);
   const colon = find(':', start);
@@ -196,7 +196,7 @@ function readVariable(text: string, start: number, find: Finder) {
 
 type Finder = (what: string, from: number) => number;
 
-/** As indexOf, but infinite where there is none. It remembers what it has found, so that long files take no quadratic time. */
+/** Like indexOf, but returns Infinity if there is none. It remembers the last results, so that long files do not take quadratic time. */
 function createFinder(text: string): Finder {
   const found = new Map<string, { readonly from: number; readonly at: number }>();
   return (what, from) => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// --orthanc: Orthanc's REST API from outside, and the user that asks it. No message has any part of a password, or of an address that may
-// hold one in the wrong place.
+// --orthanc: Orthanc's REST API from outside, with a user and a password. No message repeats any part of a password, or of an address
+// that may hold one in the wrong place.
 
 import { readFileSync } from 'node:fs';
 import { hostname, networkInterfaces } from 'node:os';
@@ -29,7 +29,7 @@ export interface OrthancOptions {
 
 const PASSWORD_VARIABLE = 'ORTHANC_PASSWORD';
 const HTTP_PORT_DEFAULT = 8042;
-/** An Orthanc that is busy, or has a large index, may take minutes for a page. */
+/** An Orthanc that is busy or has a large index may need minutes for one page of its list. */
 const NETWORK = {
   connectionTimeoutMs: 30_000,
   requestTimeoutMs: 1_200_000,
@@ -38,7 +38,7 @@ const NETWORK = {
   proxies: { http: undefined, https: undefined, exceptions: '' },
 } as const;
 
-/** @param use why a command may need Orthanc; undefined where it always does */
+/** @param use why the command may need Orthanc; undefined if it always does */
 export function orthancOption(use?: string): Option {
   const option = new Option(
     '--orthanc [url]',
@@ -65,7 +65,7 @@ into the environment variable ${PASSWORD_VARIABLE}, or into a file for --orthanc
 everybody on this machine then sees it in the list of processes.) A certificate of https:// may also come from an authority in
 HttpsCACertificates of the configuration.`;
 
-/** Refuses an address that would go wrong before its host is looked up. @throws CommanderError, which does not repeat it */
+/** Refuses a malformed address before anything looks up its host. @throws CommanderError that does not repeat the address */
 export function parseOrthancUrl(text: string): URL {
   const [host] = /^https?:\/\/[^/?#\\]+/i.exec(text) ?? [];
   const rest = host === undefined ? undefined : text.slice(host.length);
@@ -80,12 +80,12 @@ export function parseOrthancUrl(text: string): URL {
   return new URL(text);
 }
 
-// Not InvalidArgumentError: commander adds the whole value to that.
+// Commander would add the whole value to an InvalidArgumentError.
 function wrongUsage(problem: string): CommanderError {
   return new CommanderError(1, 'orthanc.url', `error: --orthanc ${problem}`);
 }
 
-/** Sends nothing yet. @throws StorageError BAD_CONFIG */
+/** Sends no request yet. @throws StorageError BAD_CONFIG */
 export function connectToOrthanc(
   options: OrthancOptions,
   { signal }: Partial<OperationOptions> = {},
@@ -117,14 +117,14 @@ export function connectToOrthanc(
       if (!(cause instanceof TransportError)) throw cause;
       throw new StorageError(
         'UNAVAILABLE',
-        `Orthanc does not answer at ${base}${explain(cause.code)}`,
+        `Orthanc does not answer at ${base}${describeConnectionFailure(cause.code)}`,
         { cause },
       );
     }
   });
 }
 
-/** Trusts what the system trusts, then HttpsCACertificates: either may vouch for Orthanc. */
+/** Trusts the certificates of the system. If Orthanc's certificate is not among them, it trusts those in HttpsCACertificates instead. */
 function createExchange(caCertificatesFile: string | undefined): Transport['exchange'] {
   let transport = createTransport({ ...NETWORK, caCertificatesFile: undefined });
   let hasOther = caCertificatesFile !== undefined;
@@ -145,7 +145,7 @@ function createExchange(caCertificatesFile: string | undefined): Transport['exch
 interface Login {
   readonly user: string;
   readonly password: string;
-  /** Where they come from, for messages. */
+  /** Where user and password come from, for messages. */
   readonly source: string;
 }
 
@@ -154,7 +154,7 @@ function findLogin(
   { config, orthancPasswordFile }: OrthancOptions,
   configuration: RawSection,
 ): Login | undefined {
-  // Unlike decodeURIComponent, it takes a "%" that stands for itself.
+  // Unlike decodeURIComponent, it accepts a "%" that stands for itself.
   const user = unescapePercent(url.username);
   if (url.password !== '') {
     cliLog.warning(
@@ -192,7 +192,7 @@ function findLogin(
     : { user, password: '', source: 'that user without a password, of which there was none' };
 }
 
-/** @throws StorageError BAD_CONFIG, without the file's name: it may be the password itself */
+/** @throws StorageError BAD_CONFIG that does not name the file: the name may be the password itself */
 function readPassword(file: string): string {
   let text: string;
   try {
@@ -219,7 +219,8 @@ function localUrl(configuration: RawSection): URL {
   return new URL(`${configuration['SslEnabled'] === true ? 'https' : 'http'}://127.0.0.1:${port}`);
 }
 
-/** Whether the configuration is that Orthanc's: it is on this machine, and not at another port, such as the end of a tunnel. */
+/** Whether the configuration belongs to that Orthanc. It does if the address is this machine's, and the port is not another one, such as
+ *  the end of a tunnel. */
 function isOfConfiguration(url: URL, configuration: RawSection): boolean {
   const name = url.hostname.replace(/^\[|\]$/g, '');
   const own = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
@@ -283,7 +284,7 @@ function isUntrusted(code: string): boolean {
   return /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_UNTRUSTED)/.test(code);
 }
 
-function explain(code: string): string {
+function describeConnectionFailure(code: string): string {
   if (isUntrusted(code)) {
     return `: its certificate is not trusted (${code}); name its authority's PEM file in HttpsCACertificates of the configuration, or in the environment variable NODE_EXTRA_CA_CERTS`;
   }

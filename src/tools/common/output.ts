@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Commands print here only. Keys and messages come from others, and a terminal obeys control characters in them.
+// All output of the commands. Keys and messages may hold control characters, which a terminal would obey.
 
 import { type SafeText, safeJson, safeLine, TEXT_MAX_CHARACTERS } from '../../text/safe-text.ts';
 
 export function printLine(line: string): void {
-  // Two keys of 1,024 characters have room, also where each is escaped.
+  // Long enough for two keys of 1,024 escaped characters.
   process.stdout.write(`${safeLine(line, TEXT_MAX_CHARACTERS)}\n`);
 }
 
@@ -21,21 +21,21 @@ export function printBytes(bytes: Uint8Array): Promise<void> {
   });
 }
 
-export function tellLine(line: string): void {
+export function printErrorLine(line: string): void {
   process.stderr.write(`${safeLine(line, TEXT_MAX_CHARACTERS)}\n`);
 }
 
-export function tellError(message: SafeText): void {
+export function printError(message: SafeText): void {
   process.stderr.write(`${message}\n`);
 }
 
-/** Ends the process when nobody reads what it prints. */
-export function endWithReader(exitCode: number): void {
+/** Ends the process when the reader of its output has closed it. */
+export function exitWhenOutputCloses(exitCode: number): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      // EPIPE: the reader has enough, as in `verify | head`.
+      // EPIPE is no failure: the reader has enough, as in `verify | head`.
       if (stream === process.stdout && error.code !== 'EPIPE') {
-        tellLine(`standard output: ${error.message}`);
+        printErrorLine(`standard output: ${error.message}`);
       }
       process.exit(exitCode);
     });
@@ -45,7 +45,7 @@ export function endWithReader(exitCode: number): void {
 const CLEAR = '\r\u001b[K';
 const INTERVAL_MS = 200;
 
-/** How far a command is, on a terminal. Prints nothing where standard error is a file or a pipe. */
+/** Shows the progress on a terminal. Prints nothing if standard error is a file or a pipe. */
 export class ProgressLine {
   readonly isShown: boolean;
   #nextMs = 0;
@@ -66,7 +66,7 @@ export class ProgressLine {
   }
 }
 
-/** @param share 0 to 1; undefined where the total is not known */
+/** @param share 0 to 1; undefined if the total is not known */
 export function formatBar(share: number | undefined): string {
   if (share === undefined) return '';
   const width = 20;

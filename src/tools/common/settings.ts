@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The configuration, and what is opened by it.
 
 import {
   type OpenedConfiguration,
@@ -13,7 +12,7 @@ import { createLogger, type Logger } from '../../log.ts';
 import { createStore, PROVIDERS } from '../../providers/index.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
-import { tellLine } from './output.ts';
+import { printErrorLine } from './output.ts';
 
 const ENVIRONMENT: ConfigurationEnvironment = {
   orthancVersion: undefined,
@@ -21,11 +20,12 @@ const ENVIRONMENT: ConfigurationEnvironment = {
 };
 
 export const cliLog: Logger = createLogger((level, line) => {
-  if (level === 'error' || level === 'warning') tellLine(`${level}: ${line}`);
+  if (level === 'error' || level === 'warning') printErrorLine(`${level}: ${line}`);
 });
 
-/** Reads configuration and keys. Warns about key files; `check` tells the settings' other warnings, which are about Orthanc's running.
- *  @throws StorageError BAD_CONFIG, also where there is no section of ours */
+/** Reads the configuration and the key files, and warns about key files. The other warnings concern a running Orthanc; only `check`
+ *  prints them.
+ *  @throws StorageError BAD_CONFIG, also if the configuration has no section of the plugin */
 export function loadCliSettings(
   configPath: string,
 ): OpenedConfiguration & { readonly provider: ProviderSettings } {
@@ -39,7 +39,7 @@ export function loadCliSettings(
   return { ...opened, settings, provider: requireProvider(settings, configPath) };
 }
 
-/** Needs no key: the user may not be allowed to read one. @throws StorageError BAD_CONFIG */
+/** Reads no key file: the user may lack the permission. @throws StorageError BAD_CONFIG */
 export function loadProvider(configPath: string): ProviderSettings {
   const json = JSON.stringify(readOrthancConfiguration(configPath));
   return requireProvider(loadConfiguration(json, ENVIRONMENT, PROVIDERS), configPath);
@@ -50,10 +50,10 @@ function requireProvider({ provider }: PluginSettings, configPath: string): Prov
   throw badConfig(`${configPath} has no section ${sectionNames(PROVIDERS)}`);
 }
 
-/** Half a second of retries: somebody waits. The plugin has half a minute. */
+/** These take half a second, since a user waits. The plugin retries for half a minute. */
 const RETRIES = 3;
 
-/** Not tried: the first request tells what is wrong. */
+/** Does not check the bucket: the first request tells what is wrong. */
 export async function openBucket(provider: ProviderSettings): Promise<ObjectStore> {
   const settings = withNetwork(provider, { maxRetries: RETRIES });
   return await createStore(settings, { log: cliLog });

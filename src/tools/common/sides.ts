@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The two places that commands work on: the bucket, and Orthanc's folder.
+// The two places that hold attachments: the bucket, and Orthanc's folder.
 
 import { statSync } from 'node:fs';
 import { type AttachmentStore, createAttachmentStore } from '../../attachments/attachments.ts';
@@ -30,15 +30,15 @@ import { cliLog, loadCliSettings } from './settings.ts';
 export interface Sides {
   readonly provider: ProviderSettings;
   readonly bucket: Side;
-  /** With HybridMode. */
+  /** Orthanc's folder, with HybridMode. */
   readonly files: Side | undefined;
-  /** The same folder, where it was asked for, with HybridMode or without. */
+  /** The same folder with `withDisk`, whatever HybridMode is. */
   readonly disk: Side | undefined;
   close(): Promise<void>;
 }
 
-/** Opens and tries the bucket, and with HybridMode the folder.
- *  @param options `withDisk`: the folder also without HybridMode */
+/** Opens and checks the bucket, and with HybridMode the folder.
+ *  @param options `withDisk` opens the folder also without HybridMode */
 export async function openSides(
   configPath: string,
   { withDisk = false }: { readonly withDisk?: boolean } = {},
@@ -60,7 +60,7 @@ export async function openSides(
   };
 }
 
-/** Tried beside the bucket, and both closed where it fails. */
+/** Closes the bucket, too, if the folder cannot be used. */
 async function openFolder(
   folder: FileSystemSettings,
   objects: ObjectStore,
@@ -101,8 +101,8 @@ function bucketSide(
   };
 }
 
-/** Opens and tries the bucket and Orthanc's StorageDirectory, whatever HybridMode is. Without HybridMode, Orthanc alone reads what is
- *  written there, and it has no keys. */
+/** Opens and checks the bucket and Orthanc's StorageDirectory, whatever HybridMode is. Without HybridMode only Orthanc itself reads the
+ *  files that are written there, and it has no keys. */
 export async function openBucketAndFiles(
   configPath: string,
   { writesFiles }: { readonly writesFiles: boolean },
@@ -126,8 +126,8 @@ function readFolder(configPath: string): FileSystemSettings {
   return folder;
 }
 
-/** Folders that root makes belong to root: Orthanc, as another user, could neither store in them nor remove anything from them. And a
- *  link of that user's could lead root elsewhere. */
+/** Folders that root makes belong to root. An Orthanc that runs as another user could neither write nor remove files in them. Also, that
+ *  user could place a link that leads root elsewhere. */
 function refuseRootForOthers({ folder }: FileSystemSettings): void {
   const owner = statSync(folder, { throwIfNoEntry: false })?.uid ?? 0;
   if (owner === 0 || process.geteuid?.() !== 0) return;
@@ -153,24 +153,23 @@ function fileSide(
   };
 }
 
-/** Tells it from all other buckets, without a secret. */
+/** Differs for each bucket, and holds no secret. */
 export function bucketNameOf(provider: ProviderSettings, { rootPath }: NamingSettings): string {
   const parts = [provider.kind, provider.place, provider.bucket, rootPath];
   return parts.filter((part) => part !== '').join(' ');
 }
 
-/** One of the places that files lie in. */
+/** A place that holds attachments. */
 export interface Side {
-  /** Tells it from all others, in messages and in files of earlier runs. */
+  /** Identifies it in messages and in files of earlier runs. */
   readonly name: string;
   readonly store: ObjectStore;
   readonly naming: NamingSettings;
   readonly attachments: AttachmentStore;
-  /** Reads what is encrypted in a folder that Orthanc alone will read. */
+  /** Reads encrypted files, too, where `attachments` has no keys. */
   readonly decrypting?: AttachmentStore | undefined;
-  /** Orthanc's own folder. Only lookalikes, and what the C++ plugins have left there, are encrypted in it. */
+  /** Orthanc's own folder. Only lookalikes, and files that the C++ plugins have written, are encrypted in it. */
   readonly isFileSystem: boolean;
-  /** Whether there are keys to read what is encrypted. */
   readonly hasKeys: boolean;
   /** Of new objects; undefined where they are not encrypted. */
   readonly format: EncryptionFormat | undefined;

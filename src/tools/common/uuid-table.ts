@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Ten million uuids in a few hundred megabytes. A Map of strings would take ten times as much.
+// Holds ten million uuids in a few hundred megabytes. A Map of strings would take ten times as much.
 
 export interface UuidEntry {
   readonly uuid: string;
@@ -8,11 +8,11 @@ export interface UuidEntry {
   readonly tag: number;
 }
 
-/** By the first byte of a uuid. Each grows alone, so that growing never needs twice the memory. */
+/** The first byte of a uuid chooses the segment. Segments grow one by one, so growing never doubles the memory. */
 const SEGMENTS = 256;
 const FIRST_CAPACITY = 16;
 const LOAD_MAX = 0.88;
-/** So that a table is nearly full at all times. */
+/** Small steps keep the table nearly full. */
 const GROWTH = 1.12;
 const WORDS = 4;
 /** In `states`; the tag is above them. */
@@ -25,17 +25,17 @@ interface Segment {
   capacity: number;
   count: number;
   words: Uint32Array;
-  /** 48 bits are enough for any object, and two bytes less than a number of JavaScript's. */
+  /** 48 bits are enough for any object, and two bytes less than a JavaScript number. */
   sizesLow: Uint32Array;
   sizesHigh: Uint16Array;
   states: Uint8Array;
-  /** Undefined until there is one. All zeros mean none. */
+  /** Undefined until the first MD5 is set. All zeros mean none. */
   md5s: Uint32Array | undefined;
 }
 
 export class UuidTable {
   readonly #segments = Array.from({ length: SEGMENTS }, () => createSegment(FIRST_CAPACITY));
-  /** The uuid that is looked for. */
+  /** The uuid of the current search. */
   readonly #wanted = new Uint32Array(WORDS);
   #size = 0;
 
@@ -43,7 +43,7 @@ export class UuidTable {
     return this.#size;
   }
 
-  /** Replaces what is there. @param uuid lower or upper case; found again in either */
+  /** Replaces an existing entry. @param uuid in lower or upper case */
   set(uuid: string, sizeBytes = 0, tag = 0): void {
     if (tag > TAG_MAX) throw new RangeError('the tag is too large');
     const segment = this.#segmentOf(uuid);
@@ -64,7 +64,7 @@ export class UuidTable {
     return segment.states[slot] === 0 ? undefined : valueAt(segment, slot);
   }
 
-  /** Does nothing for one that is not there. Takes 16 bytes for each. */
+  /** Ignores a uuid that is not in the table. The first MD5 of a segment adds 16 bytes to each of its entries. */
   setMd5(uuid: string, md5Hex: string): void {
     const { segment, slot } = this.#find(uuid);
     if (segment.states[slot] === 0) return;
@@ -78,7 +78,7 @@ export class UuidTable {
     return md5 === undefined || md5.every((word) => word === 0) ? undefined : toHex(md5);
   }
 
-  /** Does nothing for one that is not there. */
+  /** Ignores a uuid that is not in the table. */
   mark(uuid: string): void {
     const { segment, slot } = this.#find(uuid);
     const state = segment.states[slot] ?? 0;
@@ -135,7 +135,7 @@ function createSegment(capacity: number): Segment {
   };
 }
 
-/** Where the uuid is, or would be. Uuids are random already, so that one of their words is hash enough. */
+/** @returns where the uuid is, or would be. Uuids are random, so two of their words are hash enough. */
 function slotOf({ capacity, words, states }: Segment, wanted: Uint32Array): number {
   let slot = ((wanted[3] ?? 0) ^ (wanted[1] ?? 0)) >>> 0;
   for (slot %= capacity; states[slot] !== 0; slot = (slot + 1) % capacity) {

@@ -149,20 +149,20 @@ function nextId(ids: readonly number[]): number {
 /** @param paths of files that Orthanc writes or reads, the best evidence first */
 function ownerOf(paths: readonly (string | undefined)[]): Owner | undefined {
   for (const path of paths) {
-    const uid = path === undefined ? undefined : unlessHidden(() => statSync(path).uid);
+    const uid = path === undefined ? undefined : ifReadable(() => statSync(path).uid);
     if (uid !== undefined) return { uid, name: nameOf(uid) };
   }
   return undefined;
 }
 
 function nameOf(uid: number): string {
-  const users = (unlessHidden(() => readFileSync('/etc/passwd', 'utf8')) ?? '').split('\n');
+  const users = (ifReadable(() => readFileSync('/etc/passwd', 'utf8')) ?? '').split('\n');
   const found = users.map((line) => line.split(':')).find(([, , id]) => id === String(uid));
   return found?.[0] ?? String(uid);
 }
 
 /** A user who may not see a file gets a key all the same. */
-function unlessHidden<T>(look: () => T): T | undefined {
+function ifReadable<T>(look: () => T): T | undefined {
   try {
     return look();
   } catch {

@@ -13,7 +13,7 @@ import {
   orthancOption,
   orthancPasswordFileOption,
 } from '../common/orthanc-http.ts';
-import { formatBar, ProgressLine, printJson, printLine, tellLine } from '../common/output.ts';
+import { formatBar, ProgressLine, printErrorLine, printJson, printLine } from '../common/output.ts';
 import { openBucketAndFiles, openBucketSide, type Side } from '../common/sides.ts';
 import { openJournal } from './journal.ts';
 import { type MigrateCounts, migrate } from './migrate.ts';
@@ -34,7 +34,6 @@ const BANDWIDTH_MIN = 0.001;
 const BYTES_PER_MB = 1024 * 1024;
 const FAILURES_SHOWN = 20;
 
-/** `migrate`: all files of one place into another. */
 export function migrateCommand(): Command {
   return new Command('migrate')
     .description(
@@ -134,7 +133,7 @@ async function copyAll(options: Options, route: Route): Promise<void> {
           } else if (shown < FAILURES_SHOWN) {
             shown += 1;
             progress.clear();
-            tellLine(`${key}: ${reason}`);
+            printErrorLine(`${key}: ${reason}`);
           }
         },
         progress: (now) => {
@@ -149,7 +148,7 @@ async function copyAll(options: Options, route: Route): Promise<void> {
           try {
             journal?.add(key);
           } catch (error) {
-            // The copy is done all the same. Without its journal the run ends.
+            // Without its journal the run must end. This copy stays.
             interruption.abort(error);
           }
         },
@@ -163,9 +162,9 @@ async function copyAll(options: Options, route: Route): Promise<void> {
     const notCopied = counts.failed + counts.differs;
     if (notCopied > 0) process.exitCode = 1;
     if (!isJson && notCopied > shown) {
-      tellLine(`… and ${notCopied - shown} more; --json names all`);
+      printErrorLine(`… and ${notCopied - shown} more; --json names all`);
     }
-    requireKnown(counts);
+    requireMatchingIndex(counts);
   } finally {
     journal?.close();
   }
@@ -179,9 +178,9 @@ interface Route {
 async function openRoute(options: Options): Promise<Route> {
   const { config, fromConfig } = options;
   if (fromConfig === undefined) {
-    const isWayBack = options.to === 'file-system';
-    const { bucket, files } = await openBucketAndFiles(config, { writesFiles: isWayBack });
-    return isWayBack ? { from: bucket, to: files } : { from: files, to: bucket };
+    const isToFiles = options.to === 'file-system';
+    const { bucket, files } = await openBucketAndFiles(config, { writesFiles: isToFiles });
+    return isToFiles ? { from: bucket, to: files } : { from: files, to: bucket };
   }
   const to = await openBucketSide(config);
   try {
@@ -205,15 +204,16 @@ async function readIndex(
   return await readIndexedContents(connectToOrthanc(options));
 }
 
-/** Some unknown files are usual: orphans, and what was stored since. An index that knows none is another Orthanc's. */
-function requireKnown({ unknown, seen, foreign, indexFiles }: MigrateCounts): void {
+/** A few unknown files are normal: orphans, and files that were stored after the index was read. If the index knows no file, it belongs to
+ *  another Orthanc. */
+function requireMatchingIndex({ unknown, seen, foreign, indexFiles }: MigrateCounts): void {
   if (unknown === 0 || unknown < seen - foreign - indexFiles) return;
   throw badConfig(
     'the Orthanc of --orthanc knows none of these files: give the address of the one that they belong to',
   );
 }
 
-/** Keeps the average within the limit, whatever the sizes of files. */
+/** Keeps the average rate within the limit, for files of any size. */
 function createThrottle(
   mbPerSecond: number | undefined,
   signal: AbortSignal,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What a migration has written, and what became of it by the end: Orthanc goes on deleting and moving meanwhile.
+// The copies that a migration has made. Orthanc may delete or move attachments meanwhile, so all copies are checked at the end.
 
 import type { Attachment } from '../../attachments/attachments.ts';
 import { contentTypeOf, folderOf, objectKey, parseKey } from '../../attachments/naming.ts';
@@ -10,7 +10,7 @@ import type { MigrateDependencies } from './migrate.ts';
 
 export interface LostCopy {
   readonly key: string;
-  /** Undefined: Orthanc has deleted it. */
+  /** Undefined: Orthanc has deleted the attachment. */
   readonly failure: StorageError | undefined;
 }
 
@@ -23,17 +23,17 @@ export class MigratedCopies {
     this.#deps = deps;
   }
 
-  /** @param storedBytes which the target must list */
+  /** @param storedBytes the size that the target must list */
   add({ uuid, contentType }: Attachment, storedBytes: number): void {
     this.#copies.set(uuid, storedBytes, contentType);
   }
 
-  /** A copy whose source went before it was there: Orthanc has moved it, or has deleted it without the copy. */
+  /** A copy whose source disappeared before the copy was complete. Orthanc has moved the attachment, or has deleted only the source. */
   addSourceless(attachment: Attachment): void {
     this.#sourceless.set(attachment.uuid, attachment);
   }
 
-  /** Removes copies of what Orthanc has deleted. @returns all copies that are lost or unwanted */
+  /** Removes the copies of attachments that Orthanc has deleted. @returns these, and all copies that are lost */
   async findLost(options: OperationOptions): Promise<readonly LostCopy[]> {
     const { from, to, index } = this.#deps;
     const { naming, format, attachments } = to;
@@ -63,12 +63,12 @@ export class MigratedCopies {
         );
         lost.push({ key, failure });
       }
-      // Else Orthanc has moved it, perhaps to the target: the copy must stay.
+      // Otherwise Orthanc has moved it, perhaps to the target, and the copy must stay.
     }
     return lost;
   }
 
-  /** Also those that are listed with another size. */
+  /** Includes copies that are listed with another size. */
   async #listUnlisted(options: OperationOptions): Promise<ReadonlyMap<string, Attachment>> {
     const copies = this.#copies;
     if (copies.size === 0) return new Map();

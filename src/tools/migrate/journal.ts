@@ -5,21 +5,21 @@ import { StringDecoder } from 'node:string_decoder';
 import { parseKey } from '../../attachments/naming.ts';
 import { badConfig } from '../../errors.ts';
 import { field } from '../../orthanc/api.ts';
-import { attempt, openOwnFile, parseJson } from '../common/files.ts';
+import { nameFile, openStateFile, parseJson } from '../common/files.ts';
 import type { Side } from '../common/sides.ts';
 import { UuidTable } from '../common/uuid-table.ts';
 
-const MARK = 'copies of migrate';
+const FILE_KIND = 'copies of migrate';
 const BATCH = 100;
-/** Node could not hold a journal of ten million lines as one string. */
+/** The file is read in pieces: Node cannot hold a journal of ten million lines as one string. */
 const PIECE_BYTES = 1024 * 1024;
 
-/** What earlier runs of a migration have copied and verified. The first line of the file tells the target, each other line a key; the last
- *  one may be torn.
- *  @throws StorageError BAD_CONFIG, also for a file that is something else, or the journal of another target */
+/** Notes what a migration has copied and verified, for later runs. The first line of the file names the target, each other line is a key.
+ *  The last line may be incomplete.
+ *  @throws StorageError BAD_CONFIG, also if the file is no journal, or the journal of another target */
 export function openJournal(path: string, { name, naming }: Pick<Side, 'name' | 'naming'>) {
   const done = new UuidTable();
-  const file = openOwnFile(path);
+  const file = openStateFile(path);
   let isFirst = true;
   const torn = readLines(file, (line) => {
     if (isFirst) requireTarget(path, line, name);
@@ -28,25 +28,25 @@ export function openJournal(path: string, { name, naming }: Pick<Side, 'name' | 
     if (uuid !== undefined) done.set(uuid);
   });
   if (isFirst && torn !== '') requireTarget(path, torn, name);
-  // A torn line must not become the beginning of the next.
+  // An incomplete line must not become the beginning of the next one.
   let lines = torn === '' ? [] : ['\n'];
-  if (isFirst) lines.push(`${JSON.stringify({ journal: MARK, target: name })}\n`);
+  if (isFirst) lines.push(`${JSON.stringify({ journal: FILE_KIND, target: name })}\n`);
   const flush = () => {
     const text = lines.join('');
     lines = [];
-    attempt(path, 'written', () => {
+    nameFile(path, 'written', () => {
       appendFileSync(file, text);
     });
   };
   flush();
-  // Where Ctrl-C comes twice, nothing closes it.
+  // After a second Ctrl-C nobody calls `close`.
   process.once('exit', flush);
   return {
     isDone(key: string): boolean {
       const uuid = parseKey(key, naming)?.uuid;
       return uuid !== undefined && done.get(uuid) !== undefined;
     },
-    /** @throws StorageError BAD_CONFIG where it cannot be written any more */
+    /** @throws StorageError BAD_CONFIG if it cannot be written any more */
     add(key: string): void {
       lines.push(`${key}\n`);
       if (lines.length >= BATCH) flush();
@@ -61,7 +61,7 @@ export function openJournal(path: string, { name, naming }: Pick<Side, 'name' | 
 
 function requireTarget(path: string, line: string, name: string): void {
   const head = parseJson(line);
-  if (field(head, 'journal') !== MARK) {
+  if (field(head, 'journal') !== FILE_KIND) {
     throw badConfig(
       `${path}: is no journal, or one of an earlier version, which does not tell the bucket that it is of; name another file: what is copied already is then read and compared once`,
     );
@@ -74,7 +74,7 @@ function requireTarget(path: string, line: string, name: string): void {
   }
 }
 
-/** @returns what is behind the last end of a line */
+/** @returns the text after the last end of a line */
 function readLines(file: number, onLine: (line: string) => void): string {
   const decoder = new StringDecoder('utf8');
   const buffer = Buffer.alloc(PIECE_BYTES);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// All attachments of one store into another, beside Orthanc or without it.
+// Copies all attachments of one store into another. Orthanc may run meanwhile.
 
 import {
   type Attachment,
@@ -27,19 +27,19 @@ import { UuidTable } from '../common/uuid-table.ts';
 import { MigratedCopies } from './copies.ts';
 import { contentBytesOf, needsTypes, requireKeys } from './source.ts';
 
-/** Above, one at a time: from bucket to bucket each is in memory as a whole. */
+/** Larger objects are copied one at a time, because a copy from bucket to bucket holds the whole object in memory. */
 const LARGE_BYTES = 32 * 1024 * 1024;
-/** By default, and with Debian's settings, Orthanc keeps its index beside its files. */
+/** By default, and with Debian's settings, Orthanc keeps its index in the same folder as its files. */
 const INDEX_FILE = /^index(-wal|-shm|-journal)?$/;
 
 export interface MigrateOptions {
   readonly atOnce: number;
   readonly dryRun: boolean;
-  /** Names that were copied and verified by an earlier run. */
+  /** Whether an earlier run has copied and verified it. */
   readonly isDone: (key: string) => boolean;
   /** Called once a copy has been verified. */
   readonly onDone: (key: string) => void;
-  /** Waits until so many bytes may be sent, or read to be compared. */
+  /** Waits until so many bytes may be copied or compared. */
   readonly throttle: (bytes: number) => Promise<void>;
   readonly signal: AbortSignal;
 }
@@ -51,19 +51,19 @@ function noCounts() {
     seen: 0,
     copied: 0,
     copiedBytes: 0,
-    /** With the right size and MD5, from this run's own reading. */
+    /** This run has compared size and MD5. */
     alreadyThere: 0,
-    /** As an earlier run has noted. */
+    /** An earlier run has noted them in the journal. */
     skipped: 0,
-    /** There with another content, and nobody knows which of the two is right. */
+    /** The target has another content, and nobody knows which of the two is right. */
     differs: 0,
-    /** Under names that the settings would never make. */
+    /** Their names are not Orthanc's. */
     foreign: 0,
-    /** Of SQLite, in Orthanc's own folder. */
+    /** Files of Orthanc's SQLite index. */
     indexFiles: 0,
-    /** The index does not know it, so that its type is unknown. */
+    /** The index does not know them, so their types are unknown. */
     unknown: 0,
-    /** Removed or moved away by Orthanc after it was listed. */
+    /** Orthanc has removed or moved them after the listing. */
     gone: 0,
     failed: 0,
   };
@@ -72,15 +72,15 @@ function noCounts() {
 export interface MigrateDependencies {
   readonly from: Side;
   readonly to: Side;
-  /** Needed where the source's names do not tell the types and the target's do. Each source is compared with it. */
+  /** See `needsTypes`. If given, each source is compared with it. */
   readonly index: IndexedContents | undefined;
   readonly failed: (key: string, reason: string) => void;
   readonly progress: (counts: MigrateCounts) => void;
 }
 
-/** Copies what is missing, and reads back what it copied. What is there with another content is no half copy, since a put is atomic, and may
- *  be the only good one: it is replaced only where the index says that the source is right. Deletes nothing at the source.
- *  @throws StorageError where a listing fails, or so many objects in a row that it is the place that fails */
+/** Copies missing attachments and reads each copy back. Puts are atomic, so an object with another content is no half copy. It may be the
+ *  only good one, and is replaced only if the index says that the source is right. Deletes nothing at the source.
+ *  @throws StorageError if a listing fails, or too many objects in a row */
 export async function migrate(
   deps: MigrateDependencies,
   options: MigrateOptions,
@@ -93,7 +93,7 @@ class Migration {
   readonly #options: MigrateOptions;
   readonly #from: Side;
   readonly #to: Side;
-  /** The source's objects without decryption. */
+  /** Reads the source's objects without decrypting them. */
   readonly #undecrypted: AttachmentStore;
   /** Sizes of the target's objects. */
   readonly #targetSizes: UuidTable;
@@ -166,7 +166,7 @@ class Migration {
     const options = { signal: this.#options.signal };
     const { uuid } = parsed;
     const known = this.#deps.index?.find(uuid);
-    // An encrypted object is larger than its content. One of the content's own size is plain, whatever it begins with.
+    // An encrypted object is larger than its content. An object of the same size is plain, even if it begins like an encrypted one.
     const isPlain = parsed.encrypted === undefined && known?.sizeBytes === object.sizeBytes;
     if (!isPlain) await requireKeys(this.#from, object, parsed, options);
     const contentType =
@@ -190,7 +190,7 @@ class Migration {
     this.#counts.copiedBytes += object.sizeBytes;
   }
 
-  /** @returns false where it is to be copied; true also where the target's object must stay as it is */
+  /** @returns false if it must be copied; true also if the target's object must not be replaced */
   async #isCopied(
     { key: sourceKey, sizeBytes }: ObjectInfo,
     source: AttachmentStore,
@@ -215,13 +215,13 @@ class Migration {
     requireDigest(sourceDigest, expected, 'the source');
     if (copyDigest === undefined) return false;
     if (isEqual(sourceDigest, copyDigest)) {
-      // Another size: it is encrypted and should not be, or the other way round.
+      // Another size: the copy is encrypted and should not be, or the other way round.
       if (storedBytes !== sizeAt(this.#to, sourceDigest)) return false;
       this.#counts.alreadyThere += 1;
       onDone(key);
       return true;
     }
-    // The source is right, by the index.
+    // The index says that the source is right.
     if (expected.md5Hex !== undefined) return false;
     const opened = decrypting && (await digestOfCopy(decrypting, attachment, { signal }));
     if (isEqual(sourceDigest, opened)) return false;
@@ -243,7 +243,7 @@ class Migration {
     await throttle(sizeBytes);
     const work = { attachment, from: source, to: this.#to.attachments, expected };
     this.#copies.add(attachment, sizeAt(this.#to, await copyVerified(work, { signal })));
-    // A look at the disk costs no request.
+    // A lookup on the disk costs no request.
     if (this.#from.isFileSystem && !(await this.#isAtSource(key))) {
       this.#copies.addSourceless(attachment);
       return;
@@ -256,7 +256,7 @@ class Migration {
   }
 }
 
-/** @returns undefined where there is none under its name */
+/** @returns undefined if there is no copy */
 async function digestOfCopy(
   attachments: AttachmentStore,
   attachment: Attachment,
@@ -277,7 +277,7 @@ function isEqual(one: Digest, other: Digest | 'damaged' | undefined): boolean {
   return one.sizeBytes === other.sizeBytes && one.md5Hex === other.md5Hex;
 }
 
-/** Of the target's objects, so that a missing one costs no request of its own. */
+/** One listing replaces a request for each object. */
 async function listSizes(side: Side, signal: AbortSignal): Promise<UuidTable> {
   const sizes = new UuidTable();
   for await (const { key, sizeBytes } of side.store.list(folderOf(side.naming), { signal })) {
@@ -287,7 +287,7 @@ async function listSizes(side: Side, signal: AbortSignal): Promise<UuidTable> {
   return sizes;
 }
 
-/** Of the object as it would be written now. */
+/** The size of the object if it were written now. */
 function sizeAt(
   { format, lookalikeFormat }: Side,
   { sizeBytes, isLookalike }: Pick<Digest, 'sizeBytes' | 'isLookalike'>,
@@ -296,7 +296,7 @@ function sizeAt(
   return chosen === undefined ? sizeBytes : ciphertextSize(chosen, sizeBytes);
 }
 
-/** As far as can be told without reading it. */
+/** Whether an object of this size may be the copy, judged without reading it. */
 function mayHaveSize(to: Side, storedBytes: number, { sizeBytes }: Expected): boolean {
   if (sizeBytes === undefined) return true;
   return [false, true].some(

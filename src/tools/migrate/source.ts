@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What a migration must know of an object before it reads it.
+// What a migration must know about an object before it reads the object.
 
 import type { Attachment } from '../../attachments/attachments.ts';
 import type { ParsedKey } from '../../attachments/naming.ts';
@@ -10,15 +10,15 @@ import { StorageError } from '../../errors.ts';
 import type { ObjectInfo, OperationOptions } from '../../store/object-store.ts';
 import type { Side } from '../common/sides.ts';
 
-/** Whether a migration must ask Orthanc for the types of files. Flat names tell them; objects of A2 are bound to them. */
+/** Whether a migration must ask Orthanc for the types of files. Flat names contain the type, and A2 objects are bound to it. */
 export function needsTypes({ from, to }: { readonly from: Side; readonly to: Side }): boolean {
   if (from.naming.structure === 'flat') return from.naming.legacyUnknownFiles;
-  // What the C++ plugins have left on the disk is A1, which is bound to no type.
+  // The C++ plugins wrote A1 to the disk, which is not bound to a type.
   const isBound = from.hasKeys && !from.isFileSystem;
   return to.naming.structure === 'flat' || to.format !== undefined || isBound;
 }
 
-/** @returns undefined where only a read of the whole tells */
+/** @returns undefined if only a read of the whole object tells */
 export async function contentBytesOf(
   { hasKeys, isFileSystem, attachments }: Side,
   object: ObjectInfo,
@@ -27,12 +27,12 @@ export async function contentBytesOf(
 ): Promise<number | undefined> {
   if (!hasKeys) return object.sizeBytes;
   if (!isFileSystem) return undefined;
-  // A look at a file costs no request.
+  // Reading a file's header costs no request.
   const found = await attachments.find(attachment, options);
   return found?.encryption?.contentBytes ?? object.sizeBytes;
 }
 
-/** @throws StorageError UNKNOWN_KEY for what is encrypted: it must not be copied as a content */
+/** @throws StorageError UNKNOWN_KEY for an encrypted object without keys: its ciphertext must not be copied as a content */
 export async function requireKeys(
   side: Side,
   object: ObjectInfo,
@@ -54,7 +54,7 @@ async function isSealed(
   { key, sizeBytes }: ObjectInfo,
   options: OperationOptions,
 ): Promise<boolean> {
-  // Too small for either format. The look is a request.
+  // Too small for either format. This saves a request.
   if (sizeBytes < A2_HEADER_BYTES) return false;
   const { bytes, totalBytes } = await readHead(store, key, options);
   return looksEncrypted(bytes, totalBytes, () => false);

@@ -16,7 +16,7 @@ import {
   orthancOption,
   orthancPasswordFileOption,
 } from '../common/orthanc-http.ts';
-import { ProgressLine, printJson, printLine, tellLine } from '../common/output.ts';
+import { ProgressLine, printErrorLine, printJson, printLine } from '../common/output.ts';
 import { cliLog, loadCliSettings } from '../common/settings.ts';
 import { bucketNameOf } from '../common/sides.ts';
 import { startRekeyProgress } from './progress.ts';
@@ -37,7 +37,6 @@ const SHOWN_FAILURES = 20;
 const UINT32_MAX = 0xffff_ffff;
 const CONCURRENCY_DEFAULT = 8;
 
-/** `rekey`: objects under old keys to the master key. */
 export function rekeyCommand(): Command {
   return new Command('rekey')
     .description(
@@ -100,7 +99,7 @@ async function run(options: Options): Promise<void> {
   const isDryRun = options.dryRun === true;
   // Fails before the first object.
   if (!isDryRun) openSpool(tmpdir()).close();
-  // Another run cannot go on from a dry run.
+  // A dry run changes nothing, so there is nothing to resume.
   const state = openRekeyState(isDryRun ? undefined : options.state, {
     bucket: bucketNameOf(provider, naming),
     from: options.from,
@@ -120,11 +119,11 @@ async function run(options: Options): Promise<void> {
     try {
       state.save();
     } catch (error) {
-      // What is done is done all the same. Without its state the run ends.
+      // Without its state file the run must end. Its finished objects stay as they are.
       interruption.abort(error);
     }
   };
-  // Where Ctrl-C comes twice.
+  // A second Ctrl-C ends the process at once.
   process.once('exit', save);
   const saving = setInterval(save, SAVE_INTERVAL_MS);
   const progress = new ProgressLine(true);
@@ -148,7 +147,7 @@ async function run(options: Options): Promise<void> {
         state.add(object);
         showProgress(object);
       },
-      onUnconditional: () => {
+      onUnconditionalPuts: () => {
         cliLog.warning(
           'The server does not heed conditions of a write (If-Match): an object that Orthanc removes in the moment in which it is written anew comes back. Afterwards, verify finds those',
         );
@@ -225,8 +224,8 @@ function report(state: RekeyState, filesLeft: number, options: Options): void {
     );
   }
   const reasons = Object.values(failures);
-  for (const reason of reasons.slice(0, SHOWN_FAILURES)) tellLine(`failed: ${reason}`);
+  for (const reason of reasons.slice(0, SHOWN_FAILURES)) printErrorLine(`failed: ${reason}`);
   if (reasons.length > SHOWN_FAILURES) {
-    tellLine(`… and ${reasons.length - SHOWN_FAILURES} more; --json names all`);
+    printErrorLine(`… and ${reasons.length - SHOWN_FAILURES} more; --json names all`);
   }
 }

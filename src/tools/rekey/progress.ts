@@ -6,9 +6,9 @@ import type { Side } from '../common/sides.ts';
 import type { RekeyedObject } from './rekey.ts';
 import type { RekeyState } from './state.ts';
 
-/** Lists first, for a terminal and for a run that goes on: to count, and to see whether the server lists in order; else nothing can be
- *  skipped. A listing costs one request for a thousand objects.
- *  @returns shows how far the run is, to be called for each object */
+/** Lists the bucket first if a terminal shows the progress, or if the run resumes an earlier one. That counts the objects, and tells
+ *  whether the server lists in order; otherwise no object can be skipped. A listing costs one request for a thousand objects.
+ *  @returns shows the progress; call it for each object */
 export async function startRekeyProgress(
   line: ProgressLine,
   { store, naming }: Pick<Side, 'store' | 'naming'>,

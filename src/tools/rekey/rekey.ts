@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Encrypts objects anew, with the master key or in another format. Orthanc may run meanwhile: one put replaces an object, so that a
-// read finds the old one or the new one. Where the provider can do it, only the version that was read is replaced: what Orthanc has
-// removed meanwhile does not come back.
+// Encrypts objects again, with the master key or in another format. Orthanc may run meanwhile. One put replaces an object, so a read
+// finds the old object or the new one. If the provider supports conditional puts, only the version that was read is replaced. An object
+// that Orthanc has removed meanwhile then stays removed.
 
 import { randomBytes } from 'node:crypto';
 import { type Digest, Digester } from '../../attachments/digest.ts';
@@ -40,7 +40,6 @@ export interface RekeyPlan {
   readonly concurrency: number;
 }
 
-/** What became of one object. */
 export type RekeyOutcome =
   /** Plain, or another program's. */
   | 'foreign'
@@ -64,18 +63,18 @@ export interface RekeyDependencies {
   readonly envelope: Envelope;
   readonly plan: RekeyPlan;
   readonly openSpool: () => Spool;
-  /** By Orthanc's index, for objects whose names do not tell. */
+  /** Orthanc's index, for objects whose names do not tell the type. */
   readonly typeOf: (uuid: string) => ContentType | undefined;
   readonly isDone: (key: string) => boolean;
-  /** Called for each object in the order of the listing: what follows the last one is not done. */
+  /** Called for each object in the order of the listing. All later objects are not done yet. */
   readonly onObject: (object: RekeyedObject) => void;
-  /** Called once, before the first write, where a removal by Orthanc during a write would go unnoticed. */
-  readonly onUnconditional: () => void;
+  /** Called once, before the first write, if the server ignores conditions. A removal during a write is then not noticed. */
+  readonly onUnconditionalPuts: () => void;
   readonly signal: AbortSignal;
 }
 
 /** Goes through the bucket once. A failure of one object does not end it.
- *  @throws StorageError where listing fails, or so many objects in a row that it is the place that fails; the signal's reason */
+ *  @throws StorageError if the listing fails, or too many objects in a row; the signal's reason after an abort */
 export async function rekey(deps: RekeyDependencies): Promise<void> {
   await new Rekey(deps).run();
 }
@@ -97,9 +96,9 @@ class Rekey {
     this.#folder = folderOf(deps.naming);
     this.#operation = { signal: deps.signal };
     this.#isConditional = once(async () => {
-      const isHeeded = await heedsVersions(deps.store, this.#folder, deps.signal);
-      if (!isHeeded) deps.onUnconditional();
-      return isHeeded;
+      const isSupported = await supportsConditionalPuts(deps.store, this.#folder, deps.signal);
+      if (!isSupported) deps.onUnconditionalPuts();
+      return isSupported;
     });
   }
 
@@ -126,7 +125,7 @@ class Rekey {
       }
       while (underWay.length > 0) await reportOldest();
     } finally {
-      // They remove what they have begun. The store is closed next.
+      // The caller closes the store next. Each of these still needs it to clean up.
       await Promise.all(underWay);
     }
   }
@@ -145,7 +144,7 @@ class Rekey {
     const parsed = parseKey(key, this.#deps.naming);
     if (parsed === undefined || parsed.encrypted === false) return 'foreign';
     const head = await readHead(this.#store, key, this.#operation);
-    // Where the name does not tell, a plain content may begin like an encrypted object.
+    // If the name does not tell, the content may be plain and only begin like an encrypted object.
     if (parsed.encrypted === undefined && !this.#envelope.looksEncrypted(head)) return 'foreign';
     const description = describeEncryption(head.bytes, head.totalBytes);
     if (description === undefined) {
@@ -165,14 +164,14 @@ class Rekey {
     return keyId !== this.#envelope.masterKeyId || (toFormat !== undefined && format !== toFormat);
   }
 
-  /** @throws StorageError BAD_CONFIG where the new format needs the content type and nothing tells it */
+  /** @throws StorageError BAD_CONFIG if the new format needs the content type and nobody knows it */
   #identityOf(
     key: string,
     { uuid, contentType }: ParsedKey,
     old: EncryptionDescription,
   ): ObjectIdentity {
     const type = contentType ?? this.#deps.typeOf(uuid);
-    // An object of A2 tells it: only the right type decrypts it.
+    // The type of an A2 object is found by trial: only the right one decrypts it.
     if (type === undefined && old.format === 'A1' && this.#plan.toFormat === 'A2') {
       throw badConfig(
         `"${key}" cannot become A2, which is bound to the content type: the name does not tell it, and Orthanc's index, where --orthanc names it, does not know the object (an orphan, or stored since rekey began: run it again)`,
@@ -192,7 +191,7 @@ class Rekey {
       const { identity, digest } = await this.#verify(key, object, old, named);
       const opened = this.#envelope.open(object, identity);
       try {
-        // Just before the put: a removal by Orthanc goes unnoticed only during it.
+        // As late as possible: a removal by Orthanc is not noticed between this and the put.
         if (onlyIfVersion === undefined) await this.#lookUpVersion(key);
         const format = this.#plan.toFormat ?? old.format;
         const options = { ...this.#operation, format, onlyIfVersion };
@@ -225,7 +224,7 @@ class Rekey {
     return describeEncryption(head.bytes, head.totalBytes);
   }
 
-  /** Compares the header: the old object has the same content. */
+  /** Compares headers, because the old object has the same content. */
   async #requireWritten(key: string, format: EncryptionFormat): Promise<void> {
     const now = await this.#describe(key);
     if (now?.keyId === this.#envelope.masterKeyId && now?.format === format) return;
@@ -236,8 +235,8 @@ class Rekey {
     );
   }
 
-  /** The version that was read has gone: the object was removed, or another run has replaced it, or this one whose answer got lost.
-   *  @throws StorageError NOT_FOUND, or UNAVAILABLE where it is to be replaced still */
+  /** The version that was read is gone. The object was removed, or another run has replaced it, or this run has and the answer got lost.
+   *  @throws StorageError NOT_FOUND, or UNAVAILABLE if it must still be replaced */
   async #requireReplaced(key: string): Promise<void> {
     const now = await this.#describe(key);
     if (now !== undefined && !this.#isWanted(now)) return;
@@ -245,7 +244,7 @@ class Rekey {
     throw new StorageError('UNAVAILABLE', reason, { key });
   }
 
-  /** @returns the digest of the content, and the identity that decrypts the object; for A1 any does */
+  /** @returns the digest of the content, and the identity that decrypts the object; for A1 any identity does */
   async #verify(
     key: string,
     object: Body,
@@ -295,16 +294,16 @@ export async function countEncryptedFiles(
       const head = await readHead(files, key, options);
       if (envelope.looksEncrypted(head) && isCounted(keyIdOf(head.bytes))) count += 1;
     } catch (error) {
-      // Orthanc goes on deleting and moving meanwhile.
+      // Orthanc may delete or move files meanwhile.
       if (toStorageError(error).code !== 'NOT_FOUND') throw error;
     }
   });
   return count;
 }
 
-/** Whether the server heeds `onlyIfVersion`. Some S3 servers ignore it.
- *  @param folder for a probe object, which is removed again */
-async function heedsVersions(
+/** Whether the server obeys `onlyIfVersion`. Some S3 servers ignore it.
+ *  @param folder where a probe object is written and removed again */
+async function supportsConditionalPuts(
   store: Pick<ObjectStore, 'put' | 'head' | 'delete'>,
   folder: string,
   signal: AbortSignal,

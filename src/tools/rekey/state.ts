@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// How far a rekey has come, so that it goes on there after Ctrl-C or a crash.
+// Notes how far a rekey has come, so that it can resume after Ctrl-C or a crash.
 
 import { rmSync } from 'node:fs';
 import { badConfig } from '../../errors.ts';
-import { parseJson, readOwnFile, requireWritable, writeOwnFile } from '../common/files.ts';
+import { parseJson, readStateFile, requireWritable, writeStateFile } from '../common/files.ts';
 import type { RekeyedObject, RekeyOutcome } from './rekey.ts';
 
 export interface RekeyProgress {
-  /** All keys up to this one, in the order of their UTF-8 bytes, are done, but for the failed ones. */
+  /** All keys up to this one, in the order of their UTF-8 bytes, are done, except the failed ones. */
   readonly doneUpTo: string | undefined;
   readonly counts: Readonly<Record<RekeyOutcome, number>>;
   readonly bytes: number;
@@ -16,7 +16,7 @@ export interface RekeyProgress {
 
 export type RekeyState = ReturnType<typeof openRekeyState>;
 
-/** From 2 on, the task names the bucket. */
+/** Since version 2 the task names the bucket. */
 const VERSION = 2;
 const NONE: RekeyProgress = {
   doneUpTo: undefined,
@@ -25,20 +25,20 @@ const NONE: RekeyProgress = {
   failures: {},
 };
 
-/** @param path undefined: nothing is kept
- *  @param task tells this run from others: a state of another task is refused
- *  @throws StorageError BAD_CONFIG, also where it cannot be written later */
+/** @param path undefined: nothing is saved
+ *  @param task what the run does; the state of another task is refused
+ *  @throws StorageError BAD_CONFIG, also if the file could not be written later */
 export function openRekeyState(path: string | undefined, task: object) {
   const found = path === undefined ? NONE : read(path, JSON.stringify(task));
   const counts = { ...found.counts, failed: 0 };
   const retried = new Set(Object.keys(found.failures));
   const failures: Record<string, string> = {};
   let { doneUpTo, bytes } = found;
-  /** Up to where the earlier run has come. */
+  /** The last key of the earlier run. */
   let position = doneUpTo;
   let isOrdered = true;
 
-  /** Without an order (S3's directory buckets have none) a key tells nothing of others: each header is read again. */
+  /** S3's directory buckets list in no order. A key then tells nothing about others, and each header is read again. */
   function noteDisorder(): void {
     isOrdered = false;
     position = undefined;
@@ -51,7 +51,7 @@ export function openRekeyState(path: string | undefined, task: object) {
 
   const state = {
     progress,
-    /** @returns whether a key need not be looked at again; to be called with each key of a listing, in its order */
+    /** @returns whether an object can be skipped; call it with each key of a listing, in its order */
     beginListing(): (key: string) => boolean {
       let last: string | undefined;
       return (key) => {
@@ -71,13 +71,13 @@ export function openRekeyState(path: string | undefined, task: object) {
     /** @throws StorageError BAD_CONFIG where it cannot be written */
     save(): void {
       if (path === undefined) return;
-      // Failures that were not yet tried again are still failures.
+      // Keeps the failures of the earlier run that were not tried again yet.
       const untried = Object.fromEntries([...retried].map((key) => [key, found.failures[key]]));
       const saved = { ...progress(), failures: { ...untried, ...failures } };
       const text = JSON.stringify({ version: VERSION, task, progress: saved }, undefined, 1);
-      writeOwnFile(path, `${text}\n`);
+      writeStateFile(path, `${text}\n`);
     },
-    /** To be called at the end of the bucket. Keeps the state only if objects failed. */
+    /** Call it at the end of the bucket. Keeps the file only if objects failed. */
     finish(): void {
       if (counts.failed > 0) state.save();
       else if (path !== undefined) rmSync(path, { force: true });
@@ -92,7 +92,7 @@ function compare(a: string, b: string): number {
 
 function read(path: string, task: string): RekeyProgress {
   requireWritable(path);
-  const text = readOwnFile(path);
+  const text = readStateFile(path);
   if (text === undefined) return NONE;
   const state = parseJson(text) as
     | { version?: number; task?: object; progress?: Partial<RekeyProgress> }

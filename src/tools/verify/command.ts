@@ -14,7 +14,7 @@ import {
   orthancOption,
   orthancPasswordFileOption,
 } from '../common/orthanc-http.ts';
-import { formatBar, ProgressLine, printJson, printLine, tellLine } from '../common/output.ts';
+import { formatBar, ProgressLine, printErrorLine, printJson, printLine } from '../common/output.ts';
 import { openSides } from '../common/sides.ts';
 import {
   describeCounts,
@@ -48,7 +48,6 @@ const EXIT_NOT_CONFIRMED = 3;
 const EXIT_INCOMPLETE = 4;
 const EXIT_WRONG_INDEX = 5;
 
-/** `verify`: the bucket against Orthanc's index. */
 export function verifyCommand(): Command {
   return new Command('verify')
     .description(
@@ -185,19 +184,19 @@ async function run(options: Options, command: Command): Promise<void> {
     else for (const line of describeCounts(counts, onDisk)) printLine(line);
     if (reportFile !== undefined && isNoted === undefined) {
       writeOrphanReport(reportFile, bucket.name, Date.now(), orphans);
-      tellLine(describeDryRun(reportFile, options, earlier));
+      printErrorLine(describeDryRun(reportFile, options, earlier));
     }
-    // Last of all: a failure before must not end with 0.
+    // At the very end, because an earlier failure must not end with 0.
     const isUnconfirmed = options.confirm === true && isNoted === undefined;
     process.exitCode = isUnconfirmed ? EXIT_NOT_CONFIRMED : exitCodeOf(counts, hasUnreadFiles);
   } finally {
-    // Also after a refusal to delete.
+    // Also if verify has refused to delete.
     if (hasAlarm) process.exitCode = EXIT_WRONG_INDEX;
     await sides.close();
   }
 }
 
-/** Deletes by its index: it must be the bucket's own. An Orthanc without this plugin cannot tell. */
+/** Orphans are deleted by this index, so it must belong to the bucket. An Orthanc without this plugin cannot tell. */
 async function requireOwnIndex(api: OrthancApi, provider: ProviderSettings): Promise<void> {
   const status = await api.get('/object-storage/status');
   if (status === undefined) return;
@@ -209,7 +208,7 @@ async function requireOwnIndex(api: OrthancApi, provider: ProviderSettings): Pro
   );
 }
 
-/** @param hasUnreadFiles without HybridMode */
+/** @param hasUnreadFiles HybridMode is off, so nobody reads the files on the disk */
 function exitCodeOf(counts: VerifyCounts, hasUnreadFiles: boolean): number {
   if (counts.notLookedAt > 0) return EXIT_INCOMPLETE;
   const faults = [
@@ -226,7 +225,7 @@ function exitCodeOf(counts: VerifyCounts, hasUnreadFiles: boolean): number {
   return faults.some((count) => count > 0) ? EXIT_FOUND : 0;
 }
 
-/** @param earlier in words, why an earlier report was of no use */
+/** @param earlier as `readOrphanReport` returns it */
 function describeDryRun(reportFile: string, { confirm }: Options, earlier: unknown): string {
   const why =
     confirm === true && typeof earlier === 'string'

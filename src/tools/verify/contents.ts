@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// verify --deep: each content, read and decrypted, against the MD5 in Orthanc's index.
+// verify --deep: reads and decrypts each content, and compares it with the MD5 in Orthanc's index.
 
 import { Digester, requireDigest } from '../../attachments/digest.ts';
 import { contentTypeOf, objectKey } from '../../attachments/naming.ts';
@@ -12,7 +12,7 @@ import type { VerifyCounts } from './findings.ts';
 import type { Owner } from './owners.ts';
 import type { VerifyDependencies, VerifyOptions } from './verify.ts';
 
-/** Reads an attachment in both stores where both have it. */
+/** If both stores have an attachment, both are read. */
 export async function verifyContents(
   { api, bucket, files, report, progress }: VerifyDependencies,
   { atOnce, signal }: VerifyOptions,
@@ -40,7 +40,7 @@ interface Fault {
   readonly reason: string;
 }
 
-/** @returns undefined where the content is right, and where there is none */
+/** @returns undefined if the content is right, or if there is none */
 async function findFault(
   { attachments, naming, format }: Side,
   { uuid, contentType: number, contentBytes, md5Hex }: IndexedAttachment,
@@ -61,7 +61,7 @@ async function findFault(
     const isCorrupt = code === 'INTEGRITY' || code === 'SHORT_BODY';
     return {
       kind: isCorrupt ? 'corrupt' : 'unreadable',
-      // Else the name that it would have today.
+      // The last resort is the name that a new object would have.
       key: read ?? failed ?? objectKey(uuid, contentType, naming, format !== undefined),
       reason: codeAndMessage(failure),
     };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Reads the four identifiers that Orthanc makes its ids of, in a DICOM file from anywhere: each step goes at least 8 bytes forward,
-// nothing recurses, and nothing beyond the given bytes is read.
+// Reads the four identifiers from which Orthanc makes its ids. The DICOM file may be hostile: each step goes at least 8 bytes forward,
+// nothing recurses, and nothing reads beyond the given bytes.
 
 import { createHash } from 'node:crypto';
 import { constants, inflateRawSync } from 'node:zlib';
@@ -12,7 +12,7 @@ export interface DicomIdentifiers {
   readonly instanceUid: string;
 }
 
-/** Orthanc's ids. They are hashes, which name nobody. */
+/** Orthanc's ids are hashes, so they hold no patient data. */
 export interface OrthancIds {
   readonly instance: string;
   readonly series: string;
@@ -26,7 +26,7 @@ interface Syntax {
 
 interface Element {
   readonly tag: number;
-  /** UN: the kind of its value got lost. */
+  /** Its VR is UN. */
   readonly isUnknown: boolean;
   readonly sizeBytes: number;
   readonly valueStart: number;
@@ -62,18 +62,18 @@ const META_SYNTAX: Syntax = { isExplicit: true, isLittleEndian: true };
 const IMPLICIT = '1.2.840.10008.1.2';
 const BIG_ENDIAN = '1.2.840.10008.1.2.2';
 const DEFLATED = ['1.2.840.10008.1.2.1.99', '1.2.840.10008.1.2.4.95', '1.2.840.10008.1.2.4.205'];
-/** Deflate makes at most 1,032 bytes of one, so that no more than 17 MB come of these. */
+/** Deflate makes at most 1,032 bytes of one, so this gives at most 17 MB. */
 const DEFLATED_BYTES = 16_384;
 
-/** Sequences in sequences; real ones have less than ten. */
+/** Of nested sequences. Real files have less than ten levels. */
 const DEPTH_MAX = 64;
-/** With those in sequences. Real files have some hundreds as far as they are read. */
+/** Includes those in sequences. Real files have some hundreds up to the last identifier. */
 const ELEMENTS_MAX = 50_000;
-/** Of one of these values; the standard allows 64 characters. */
+/** Of one identifier. The standard allows 64 characters. */
 const VALUE_MAX_BYTES = 1_024;
 
 /** @param head a file's first bytes
- *  @returns 'incomplete' where they do not hold the identifiers; undefined where Orthanc would not take the file */
+ *  @returns 'incomplete' if the identifiers lie behind them; undefined if Orthanc would refuse the file */
 export function readDicomIdentifiers(
   head: Uint8Array,
 ): DicomIdentifiers | 'incomplete' | undefined {
@@ -117,14 +117,14 @@ function toId(parts: readonly string[]): string {
   return digest.match(/.{8}/g)?.join('-') ?? '';
 }
 
-/** The wanted values outside of sequences.
- *  @param isBehind tells where to stop
- *  @returns undefined where it is not DICOM */
+/** Reads the wanted values outside of sequences.
+ *  @param isPast whether an element is behind all wanted ones
+ *  @returns undefined if it is not DICOM */
 function readValues(
   bytes: Buffer,
   start: number,
   syntax: Syntax,
-  isBehind: (tag: number) => boolean,
+  isPast: (tag: number) => boolean,
 ):
   | { readonly values: ReadonlyMap<number, Buffer>; readonly end: number }
   | 'incomplete'
@@ -143,7 +143,7 @@ function readValues(
     at = valueStart;
     if (tag >>> 16 === ITEM_GROUP && tag !== ITEM) {
       if (open.pop() === undefined) return undefined;
-    } else if (isOutermost && isBehind(tag)) {
+    } else if (isOutermost && isPast(tag)) {
       return { values, end: elementStart };
     } else if (sizeBytes === UNDEFINED_LENGTH) {
       if (open.length >= DEPTH_MAX) return undefined;
@@ -152,7 +152,7 @@ function readValues(
     } else {
       at += sizeBytes;
       if (!isOutermost || !WANTED.includes(tag)) continue;
-      // Of a UN Orthanc does not take the text.
+      // Orthanc does not read a UN as text.
       if (isUnknown || sizeBytes > VALUE_MAX_BYTES) return undefined;
       if (at > bytes.length) return 'incomplete';
       values.set(tag, bytes.subarray(valueStart, at));
@@ -163,7 +163,7 @@ function readValues(
   return undefined;
 }
 
-/** @returns undefined where the bytes end before its value begins */
+/** @returns undefined if the bytes end before its value begins */
 function readElement(
   bytes: Buffer,
   at: number,
@@ -190,7 +190,7 @@ function readElement(
 
 function inflate(bytes: Buffer): Buffer | undefined {
   try {
-    // So that a cut stream is no error.
+    // With Z_SYNC_FLUSH a truncated stream is no error.
     return inflateRawSync(bytes.subarray(0, DEFLATED_BYTES), {
       finishFlush: constants.Z_SYNC_FLUSH,
     });
@@ -203,7 +203,7 @@ function textOf(value: Buffer | undefined): string {
   return trim(value?.toString('latin1') ?? '');
 }
 
-/** As Orthanc reads it: up to the first NUL, without spaces at its end. */
+/** Orthanc reads a value up to the first NUL, without trailing spaces. */
 function trim(text: string): string {
   const value = text.split('\0', 1)[0] ?? '';
   let end = value.length;
@@ -211,7 +211,7 @@ function trim(text: string): string {
   return value.slice(0, end);
 }
 
-/** @returns undefined for characters whose set would have to be guessed: another id would be worse than none */
+/** @returns undefined if the character set would have to be guessed: a wrong id would be worse than none */
 function decode(value: Buffer | undefined, characterSet: string): string | undefined {
   if (value === undefined) return '';
   if (value.every((byte) => byte < 0x80 && byte !== 0x1b)) return textOf(value);

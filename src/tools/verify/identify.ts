@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What an orphan is, by its own content.
+// Finds out what an orphan is, by its content.
 
 import { ContentType, parseKey } from '../../attachments/naming.ts';
 import { codeAndMessage, toStorageError } from '../../errors.ts';
@@ -10,16 +10,16 @@ import type { Side } from '../common/sides.ts';
 import { type OrthancIds, orthancIdsOf, readDicomIdentifiers } from './dicom.ts';
 
 export interface Identity extends Partial<OrthancIds> {
-  /** Orthanc has that instance, under another attachment. */
+  /** Orthanc has that instance, with another attachment. */
   readonly isKnown?: boolean;
   readonly unidentified?: string;
 }
 
-/** The first mostly holds the identifiers. */
+/** In most files the first length is enough. */
 const HEADS_BYTES = [65_536, 4_194_304] as const;
 
-/** Reads the object's first bytes, or all of A1, since nothing less can be verified.
- *  @throws StorageError after an abort, or where Orthanc fails */
+/** Reads the first bytes of the object. An A1 object is read as a whole, because its parts cannot be verified.
+ *  @throws StorageError after an abort, or if Orthanc fails */
 export async function identify(
   side: Side,
   { key }: Pick<ObjectInfo, 'key'>,
@@ -32,7 +32,7 @@ export async function identify(
   return { ...ids, isKnown };
 }
 
-/** @returns the ids, or why there are none */
+/** @returns the ids, or the reason why there are none */
 async function readIds(
   { naming, attachments, hasKeys }: Side,
   key: string,

@@ -1,32 +1,32 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The orphans that a dry run of --delete-orphans has found. A run with --confirm deletes no others. Lines may be taken out by hand.
+// The report of a dry run with --delete-orphans. A run with --confirm deletes only the orphans in it. Users may remove lines.
 
 import { badConfig } from '../../errors.ts';
 import { field } from '../../orthanc/api.ts';
-import { parseJson, readOwnFile, writeOwnFile } from '../common/files.ts';
+import { parseJson, readStateFile, writeStateFile } from '../common/files.ts';
 import type { Orphan } from './findings.ts';
 
-const MARK = 'orphans of verify --delete-orphans';
+const FILE_KIND = 'orphans of verify --delete-orphans';
 const AGE_MAX_HOURS = 24;
 const MS_PER_HOUR = 3_600_000;
 
-/** @returns whether the report has an object as it is now; or a sentence, why there is no report to go by
- *  @throws StorageError BAD_CONFIG for a file that is something else */
+/** @returns whether an unchanged orphan is in the report; or a sentence why there is no usable report
+ *  @throws StorageError BAD_CONFIG if the file is no report */
 export function readOrphanReport(
   path: string,
   bucket: string,
   nowMs: number,
 ): ((orphan: Orphan) => boolean) | string {
-  const text = readOwnFile(path);
+  const text = readStateFile(path);
   if (text === undefined) return 'there was no dry run yet';
   const [first, ...lines] = text.trimEnd().split('\n').map(parseJson);
-  if (field(first, 'report') !== MARK) {
+  if (field(first, 'report') !== FILE_KIND) {
     throw badConfig(`${path}: is no report of --delete-orphans; give the name of another file`);
   }
   const other = String(field(first, 'bucket'));
   if (other !== bucket) return `the dry run was of ${other}, not of ${bucket}`;
   const ageMs = nowMs - Date.parse(String(field(first, 'created')));
-  // Also where the clock was set back, or the report has no time.
+  // Also false if the clock was set back, or the report has no time.
   if (!(ageMs >= 0 && ageMs <= AGE_MAX_HOURS * MS_PER_HOUR)) {
     return `the dry run was more than ${AGE_MAX_HOURS} hours ago`;
   }
@@ -40,12 +40,12 @@ export function writeOrphanReport(
   nowMs: number,
   orphans: readonly Orphan[],
 ): void {
-  const head = { report: MARK, bucket, created: new Date(nowMs).toISOString() };
+  const head = { report: FILE_KIND, bucket, created: new Date(nowMs).toISOString() };
   const lines = [head, ...orphans].map((line) => `${JSON.stringify(line)}\n`);
-  writeOwnFile(path, lines.join(''));
+  writeStateFile(path, lines.join(''));
 }
 
-/** An object that was written anew since is another one. */
+/** An object that was written again is another orphan. */
 function identify(orphan: unknown): string {
   return JSON.stringify(['key', 'sizeBytes', 'modified'].map((name) => field(orphan, name)));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// A bucket against Orthanc's index: what is missing, what nobody knows, what is not as it was stored.
+// Compares a bucket with Orthanc's index: which objects are missing, which are unknown to it, and which have changed.
 
 import { contentTypeOf, folderOf, keysOf, objectKey, parseKey } from '../../attachments/naming.ts';
 import { ciphertextSize, type EncryptionFormat } from '../../encryption/sizes.ts';
@@ -23,9 +23,9 @@ import { type Identity, identify } from './identify.ts';
 import { createOwnerLookup, type Owner } from './owners.ts';
 
 export interface VerifyOptions {
-  /** Compares the MD5 of each object with the index's. */
+  /** Compares the MD5 of each content with that in the index. */
   readonly deep: boolean;
-  /** Younger objects are no orphans: Orthanc writes them before it indexes them. */
+  /** Younger objects are no orphans: Orthanc writes an object before it indexes it. */
   readonly minAgeMs: number;
   readonly identify?: boolean;
   /** undefined without --delete-orphans. */
@@ -46,7 +46,7 @@ export interface OrphanDeletion {
 export interface VerifyDependencies {
   readonly api: OrthancApi;
   readonly bucket: Side;
-  /** Orthanc's own folder, with HybridMode: what lies there is not missing. */
+  /** Orthanc's own folder, with HybridMode. Files in it are not missing. */
   readonly files: Side | undefined;
   /** The same folder with --disk, whatever HybridMode is. */
   readonly disk?: Side | undefined;
@@ -56,13 +56,13 @@ export interface VerifyDependencies {
 
 const FORMATS: readonly EncryptionFormat[] = ['A1', 'A2'];
 
-/** Orphans and missing ones are kept, to be looked at a second time: Orthanc goes on storing and deleting. */
+/** Suspects are checked a second time, because Orthanc stores and deletes meanwhile. So many are kept of each kind. */
 const SUSPECTS_MAX = 100_000;
 
-/** Orthanc indexes a file within this time. */
+/** Orthanc indexes a new file within this time. */
 const GRACE_MS = 10_000;
 
-/** An index that knows less than one in so many is hardly the bucket's: docs/decisions.md. */
+/** An index that knows less than one in so many objects probably belongs to another bucket: docs/decisions.md. */
 const KNOWN_ONE_IN = 5;
 
 type Suspect = ObjectInfo & { readonly uuid: string };
@@ -85,18 +85,18 @@ class Verification {
   readonly #options: VerifyOptions;
   readonly #bucket: Side;
   readonly #counts = noCounts();
-  /** Those that the bucket has are marked. */
+  /** Attachments in the bucket are marked. */
   readonly #index = new UuidTable();
   readonly #ownerOf: (resource: Resource) => Promise<Owner>;
   readonly #suspectsMax: number;
-  /** Of objects that may be orphans. */
+  /** Objects that were modified later are no orphans. */
   readonly #newestMs: number;
   readonly #otherNames: Suspect[] = [];
   readonly #orphans: Suspect[] = [];
   readonly #orphansOnDisk: Suspect[] = [];
   readonly #missing: Missing[] = [];
   readonly #wrongSizes: (WrongSize & { readonly uuid: string })[] = [];
-  /** What the index does not know, of any age: how many, and the first of their uuids. */
+  /** Objects of any age that the index does not know: how many, and the first of their uuids. */
   readonly #unknown = { count: 0, uuids: new Set<string>() };
 
   constructor(deps: VerifyDependencies, options: VerifyOptions) {
@@ -165,7 +165,7 @@ class Verification {
     for await (const file of store.list('', { signal: this.#options.signal })) {
       const { key, sizeBytes } = file;
       const uuid = parseKey(key, naming)?.uuid;
-      // Orthanc's index lies there as well.
+      // Orthanc's index is in the same folder.
       if (uuid === undefined) continue;
       this.#counts.files += 1;
       this.#deps.progress(this.#counts);
@@ -201,12 +201,12 @@ class Verification {
       this.#wrongSizes.push({ uuid, ...wrong });
       return;
     }
-    // Too many to keep: told without its owner.
+    // Too many to keep. This one is reported at once, without its owner.
     this.#counts.wrongSize += 1;
     this.#deps.report({ kind: 'wrong-size', ...wrong });
   }
 
-  /** Looks again for what the listing did not have: on the disk, and in the bucket. */
+  /** Looks for unlisted attachments on the disk, and once more in the bucket. */
   async #findMissing(): Promise<void> {
     const { files } = this.#deps;
     const { atOnce, signal } = this.#options;
@@ -232,7 +232,7 @@ class Verification {
     });
   }
 
-  /** @returns its key there */
+  /** @returns its path there */
   async #findOnDisk(entry: UuidEntry): Promise<string | undefined> {
     const side = this.#deps.files ?? this.#deps.disk;
     const found = await side?.attachments.find(attachmentOf(entry), {
@@ -248,7 +248,7 @@ class Verification {
     return key;
   }
 
-  /** Reads the index once more, which may have changed meanwhile, and reports what is still wrong. */
+  /** Reads the index again, because it may have changed meanwhile, and reports what is still wrong. */
   async #recheck(): Promise<void> {
     const { api, files, disk, report } = this.#deps;
     const isAlarming = knowsTooFew(this.#countKnown(), this.#unknown.count);
@@ -284,7 +284,7 @@ class Verification {
     );
   }
 
-  /** Waits until Orthanc has indexed what it has just stored. A copied file may be as young, and must be found. */
+  /** Waits until Orthanc has indexed the files that it has just stored. Young files are no exception: a copied file may be young, too. */
   async #waitForIndex(found: readonly ObjectInfo[]): Promise<void> {
     const { graceMs = GRACE_MS, now, signal } = this.#options;
     const newestMs = found.reduce((ms, { modified }) => Math.max(ms, modified.getTime()), 0);
@@ -301,7 +301,7 @@ class Verification {
   #raiseAlarm(indexed: Known): void {
     const { count, uuids } = this.#unknown;
     const stillUnknown = [...uuids].filter((uuid) => !indexed.has(uuid)).length;
-    // Those that were kept are a sample.
+    // The uuids that were kept are a sample.
     const unknown = Math.round((count * stillUnknown) / uuids.size);
     const known = this.#countKnown() + count - unknown;
     if (!knowsTooFew(known, unknown)) return;
@@ -309,7 +309,7 @@ class Verification {
     this.#deps.progress(this.#counts);
   }
 
-  /** @throws StorageError BAD_CONFIG before a deletion by an index that is hardly the bucket's */
+  /** @throws StorageError BAD_CONFIG if orphans would be deleted by an index that probably belongs to another bucket */
   #requireOwnIndex(): void {
     const { known, objects, alarm } = this.#counts;
     if (this.#options.deletion === undefined) return;
@@ -342,7 +342,7 @@ class Verification {
         continue;
       }
       const tag = contentTypeOf(indexed.contentType);
-      // Never an orphan: other settings read it.
+      // It is no orphan: Orthanc finds it with other settings.
       if (isKeyOf(this.#bucket, key, uuid, tag)) continue;
       this.#counts.otherName += 1;
       const owner = await this.#ownerOf(indexed.resource);
@@ -373,7 +373,7 @@ class Verification {
       await this.#bucket.store.delete(key, { signal });
     } catch (error) {
       const failure = toStorageError(error);
-      // A retention or a lock. The others may go.
+      // This object has a retention or a lock. Others may still be deleted.
       if (failure.code !== 'ACCESS_DENIED') throw error;
       this.#deps.report({ kind: 'undeletable-orphan', key, reason: codeAndMessage(failure) });
       return;
@@ -388,7 +388,6 @@ class Verification {
   }
 }
 
-/** What the index has of some uuids. */
 type Known = ReadonlyMap<string, IndexedAttachment>;
 
 function knowsTooFew(known: number, unknown: number): boolean {
@@ -403,7 +402,7 @@ function attachmentOf({ uuid, tag }: UuidEntry) {
   return { uuid, contentType: contentTypeOf(tag) };
 }
 
-/** Whether reads would find it there. */
+/** Whether a read of the attachment would try this key. */
 function isKeyOf({ naming, hasKeys }: Side, key: string, uuid: string, tag: number): boolean {
   const contentType = contentTypeOf(tag);
   return (hasKeys ? [false, true] : [false]).some((encrypted) =>
@@ -411,7 +410,7 @@ function isKeyOf({ naming, hasKeys }: Side, key: string, uuid: string, tag: numb
   );
 }
 
-/** The sizes that an object may have. @param encrypted undefined where its name does not tell */
+/** @returns the sizes that an object may have @param encrypted undefined if its name does not tell */
 function sizesOf(
   { hasKeys }: Side,
   encrypted: boolean | undefined,

@@ -16,7 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { readRegularFile } from '../../../../src/store/regular-file.ts';
-import { openOutput, readOwnFile, writeOwnFile } from '../../../../src/tools/common/files.ts';
+import { openOutput, readStateFile, writeStateFile } from '../../../../src/tools/common/files.ts';
 import { openJournal } from '../../../../src/tools/migrate/journal.ts';
 import { openRekeyState } from '../../../../src/tools/rekey/state.ts';
 import { readOrphanReport, writeOrphanReport } from '../../../../src/tools/verify/orphan-report.ts';
@@ -95,9 +95,9 @@ describe.each(keepers)('%s', (_name, keep) => {
 
 test('a report or a state is not read through a link either', () => {
   const target = join(folder, 'target');
-  writeOwnFile(target, '{}');
+  writeStateFile(target, '{}');
   symlinkSync(target, path);
-  expect(() => readOwnFile(path)).toThrow(/symbolic link/);
+  expect(() => readStateFile(path)).toThrow(/symbolic link/);
   expect(() => readOrphanReport(path, 'bucket', Date.now())).toThrow(/symbolic link/);
 });
 

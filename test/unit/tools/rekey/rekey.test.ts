@@ -45,7 +45,7 @@ interface Extra {
   readonly naming?: NamingSettings;
   readonly isDone?: (key: string) => boolean;
   readonly onObject?: (object: RekeyedObject) => void;
-  readonly onUnconditional?: () => void;
+  readonly onUnconditionalPuts?: () => void;
   readonly signal?: AbortSignal;
   /** Where spools lie. */
   readonly spools?: string;
@@ -76,7 +76,7 @@ async function run(store: MemoryStore, extra: Extra = {}): Promise<Record<string
     },
     openSpool: () => openSpool(extra.spools ?? tmpdir()),
     typeOf: (uuid) => extra.types?.[uuid],
-    onUnconditional: () => extra.onUnconditional?.(),
+    onUnconditionalPuts: () => extra.onUnconditionalPuts?.(),
     isDone: extra.isDone ?? (() => false),
     onObject: (object) => {
       outcomes[object.key] = object.outcome;
@@ -231,7 +231,7 @@ describe('rekey', () => {
           if (moment === 'after the put') remove(key);
         },
       };
-      const outcomes = await run(removing, { onUnconditional: () => warnings.push('warned') });
+      const outcomes = await run(removing, { onUnconditionalPuts: () => warnings.push('warned') });
       expect(outcomes[nameOf(2)]).toBe('rekeyed');
       expect(warnings).toHaveLength(heedsVersions ? 0 : 1);
       return { outcome: outcomes[nameOf(1)], isThere: store.objects.has(nameOf(1)) };
