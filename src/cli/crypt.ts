@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// `encrypt` and `decrypt`: files, standard streams, and objects in the bucket.
+// `encrypt` and `decrypt` for files, standard streams, and objects in the bucket.
 
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { ContentType, parseKey } from '../attachments/naming.ts';
@@ -111,7 +111,7 @@ async function decrypt(from: string, to: string, options: Options): Promise<void
     } finally {
       output.discard();
     }
-    report(options, { from, to });
+    if (options.json === true) printJson({ from, to });
   });
 }
 
@@ -131,14 +131,16 @@ async function encrypt(from: string, to: string, options: Options): Promise<void
     } finally {
       input.close();
     }
-    report(options, { from, to, format, keyId: envelope.masterKeyId });
+    if (options.json === true) {
+      printJson({ from, to, format, keyId: envelope.masterKeyId });
+    }
   });
 }
 
 interface Context {
   readonly envelope: Envelope;
   readonly naming: NamingSettings;
-  /** IN and OUT where they are in the bucket. */
+  /** IN and OUT, if they are in the bucket. */
   readonly source: BucketObject | undefined;
   readonly target: BucketObject | undefined;
   readonly signal: AbortSignal;
@@ -188,7 +190,7 @@ function identityOf(name: string, options: Options): ObjectIdentity {
   };
 }
 
-/** @throws StorageError BAD_CONFIG where the format needs what neither name nor options tell */
+/** @throws StorageError BAD_CONFIG if the format needs more than name and options tell */
 function knownIdentity(name: string, options: Options, format: EncryptionFormat) {
   const { uuid, contentType } = identityOf(name, options);
   if (format === 'A2' && (uuid === '' || contentType === undefined)) {
@@ -241,7 +243,7 @@ async function encryptInto(
   }
 }
 
-/** @throws StorageError BAD_CONFIG for an object that reads take for an encrypted one: it would be encrypted twice */
+/** @throws StorageError BAD_CONFIG for an object that the plugin would decrypt: it would be encrypted twice */
 async function openSource(
   from: string,
   { envelope, naming, source, signal }: Context,
@@ -259,13 +261,12 @@ async function openSource(
   return { body, close: () => undefined };
 }
 
-/** Whether only its first bytes tell that an object is encrypted. Flat names tell it. */
+/** Whether the first bytes tell if an object is encrypted. In the flat structure the name does. */
 function areFirstBytesDecisive(key: string, naming: NamingSettings): boolean {
   const parsed = parseKey(key, naming);
   return parsed !== undefined && parsed.encrypted === undefined;
 }
 
-/** OUT may be in the bucket: the object's plain name. */
 function openTarget(
   to: string,
   options: Options,
@@ -304,8 +305,4 @@ function refuseJsonOnStandardOutput(to: string, options: Options): void {
   if (options.json === true && to === STANDARD_STREAM) {
     throw badConfig('--json and OUT "-" would mix on standard output');
   }
-}
-
-function report(options: Options, result: Readonly<Record<string, unknown>>): void {
-  if (options.json === true) printJson(result);
 }

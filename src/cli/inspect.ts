@@ -27,7 +27,6 @@ interface Inspection {
   readonly error?: string;
 }
 
-/** `inspect`: what objects say of themselves. */
 export function inspectCommand(): Command {
   return new Command('inspect')
     .description(
@@ -94,7 +93,7 @@ async function readHeadOf(
 }
 
 function describe({ name, storedBytes, encryption, error }: Inspection): string {
-  // A file's own failures name it already.
+  // Messages about files begin with their names.
   if (error !== undefined) return error.startsWith(safeLine(name)) ? error : `${name}: ${error}`;
   if (encryption === null || encryption === undefined) {
     return `${name}: not encrypted, ${storedBytes} bytes`;

@@ -20,7 +20,6 @@ interface Options extends OrthancOptions {
   readonly json?: true;
 }
 
-/** `locate`: where the files of a resource lie. */
 export function locateCommand(): Command {
   return new Command('locate')
     .description('Shows where each attachment of a resource of Orthanc is stored.')

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// orthanc-object-storage: what the plugin does, outside Orthanc.
+// The program orthanc-object-storage: the plugin's tools outside Orthanc.
 
 import { Command, CommanderError } from 'commander';
 import { StorageError } from '../errors.ts';
@@ -24,7 +24,7 @@ const EXIT_USAGE = 2;
 
 const program = new Command('orthanc-object-storage')
   .configureOutput({
-    // Commander repeats what it does not understand: a file's name, or an address with a password.
+    // Commander repeats arguments that it does not understand, which may be addresses with passwords.
     outputError: (text) => {
       for (const line of text.trimEnd().split('\n')) printErrorLine(withoutPassword(line));
     },
@@ -39,14 +39,14 @@ const program = new Command('orthanc-object-storage')
     '\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 ended by Ctrl-C (128 plus the number of the signal).',
   );
 
-// It would stand between the lines of a command.
+// The warning would appear in the output of a command.
 process.env['AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED'] ??= 'true';
 
 exitWhenInterrupted();
 
 exitWhenOutputCloses(EXIT_FAILURE);
 
-// A defect of ours. Node would print the message as it is.
+// Node would print the message with its control characters.
 process.on('uncaughtException', (error) => {
   fail(error);
   process.exit();
@@ -71,7 +71,7 @@ program.parseAsync().catch(fail);
 function fail(error: unknown): void {
   const message = error instanceof Error ? error.message : String(error);
   printError(error instanceof StorageError ? error.message : safeLine(message));
-  // An interruption has set its own.
+  // An interruption has already set its own code.
   process.exitCode ||= error instanceof CommanderError ? EXIT_USAGE : EXIT_FAILURE;
 }
 

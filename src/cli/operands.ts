@@ -6,22 +6,22 @@ import { type ParsedKey, parseKey } from '../attachments/naming.ts';
 import { badConfig } from '../errors.ts';
 import { isFile } from '../tools/common/files.ts';
 
-/** Marks an object in the bucket, also where a file has its name. */
+/** Marks an object in the bucket, also if a file has its name. */
 export const BUCKET_PREFIX = 'bucket:';
 
-/** @returns undefined for a file or a standard stream */
+/** @returns undefined if it has no prefix: it is then a file or a standard stream */
 export function keyOf(operand: string): string | undefined {
   return operand.startsWith(BUCKET_PREFIX) ? operand.slice(BUCKET_PREFIX.length) : undefined;
 }
 
-/** IN may be a key without the prefix, where no file has its name. */
+/** IN may be a key without the prefix, unless a file has its name. */
 export function sourceKey(operand: string): string | undefined {
   const key = keyOf(operand);
   if (key !== undefined || isFile(operand)) return key;
   return parseName(operand) === undefined ? undefined : operand;
 }
 
-/** The last part of a file or key may be a name of the flat structure, or a bare uuid as in the legacy one. */
+/** The last part of a path or key may be a name of the flat structure, or a bare uuid as in the legacy structure. */
 export function parseName(name: string): ParsedKey | undefined {
   const last = basename(keyOf(name) ?? name);
   const naming = { rootPath: '', structure: 'flat', legacyUnknownFiles: false } as const;
@@ -31,7 +31,7 @@ export function parseName(name: string): ParsedKey | undefined {
   );
 }
 
-/** Reads go by the name of an object in the flat structure. @throws StorageError BAD_CONFIG */
+/** In the flat structure the name tells the plugin whether to decrypt the object. @throws StorageError BAD_CONFIG */
 export function refuseMisleadingKey(to: string, isEncrypted: boolean): void {
   const key = keyOf(to);
   const named = key === undefined ? undefined : parseName(key)?.encrypted;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What Orthanc's jobs engine asks of a job. The shim keeps each job's last state and sends it with each call: a job goes on after a
-// restart of the runtime or of Orthanc.
+// The interface between Orthanc's jobs engine and a job. The shim keeps the last state of each job and sends it with each call, so that
+// the job goes on after a restart of the runtime or of Orthanc.
 
 export interface JobState {
   /** 0 to 1. */
@@ -21,14 +21,14 @@ export interface StepResult {
 
 /** All jobs of one type. */
 export interface JobRunner {
-  /** Works for a moment. @param serialized the job's last state, for a handle that is not known */
+  /** Lets the job work for a moment. @param serialized the last state, from which a job with an unknown handle goes on */
   step(handle: string, serialized: string): Promise<StepResult>;
-  /** Resolves when nothing of the job is under way any more. `step` may take it up again.
+  /** Resolves when all work of the job has ended. A later `step` goes on with it.
    *  @returns its last state */
   stop(handle: string): Promise<JobState | undefined>;
   /** @param kept the serialized state, with a field "Type" that Orthanc has added and must not get back */
   restore(kept: string): JobState;
-  /** The state at its submission. */
+  /** @returns the state before the first step */
   reset(serialized: string): JobState;
   close(): Promise<void>;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// POST /move-storage: moves all attachments of some resources from one store of a hybrid storage to the other.
+// POST /move-storage moves all attachments of some resources from one store of a hybrid storage to the other.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Attachment, AttachmentStore } from '../attachments/attachments.ts';
@@ -41,7 +41,7 @@ export interface MoveDependencies {
   readonly api: OrthancApi;
   readonly stores: Readonly<Record<MoveTarget, AttachmentStore>>;
   readonly moves: Moves;
-  /** Undefined where the stores' names differ: they may share a place. */
+  /** Undefined if the names in both stores differ. The stores may then share a place. */
   readonly requireTwoPlaces: RequireTwoPlaces | undefined;
   /** Milliseconds before the second, third, … attempt at an attachment. */
   readonly retryDelaysMs?: readonly number[];
@@ -49,8 +49,8 @@ export interface MoveDependencies {
   readonly stepMs?: number;
 }
 
-/** Throws BAD_CONFIG where both stores are one place: a move would remove what it has just copied.
- *  @param options `patienceMs`: how long to look; the longer, the surer */
+/** Throws BAD_CONFIG if both stores are one place: a move would remove what it has just copied.
+ *  @param options a longer `patienceMs` gives a more reliable answer */
 export type RequireTwoPlaces = (options: {
   readonly signal: AbortSignal;
   readonly patienceMs: number;
@@ -58,11 +58,11 @@ export type RequireTwoPlaces = (options: {
 
 const RETRY_DELAYS_MS = [1_000, 4_000];
 const STEP_MS = 400;
-/** Resources of a family at once. */
+/** So many resources of a family are moved at once. */
 const AT_ONCE = 8;
-/** Larger ones go one at a time: each keeps network and disk busy, and has some parts in memory. */
+/** Larger attachments are moved one at a time: each keeps network and disk busy, and has some parts in memory. */
 const LARGE_BYTES = 32 * 1024 * 1024;
-/** A mount with a cache writes to the bucket later: rclone's after 5 s, gateways after some more. */
+/** A mount with a cache writes to the bucket later: rclone after 5 s, gateways somewhat later. */
 const PLACE_PATIENCE_MS = 30_000;
 
 export function createMoveRunner(deps: MoveDependencies): JobRunner {
@@ -95,7 +95,7 @@ export function createMoveRunner(deps: MoveDependencies): JobRunner {
   };
 }
 
-/** For jobs that Orthanc has kept since there were two stores. */
+/** For jobs from a time when HybridMode was on. Orthanc has kept them. */
 export function createRefusingRunner(reason: string): JobRunner {
   return {
     step: (_handle, serialized) =>
@@ -110,7 +110,7 @@ export function createRefusingRunner(reason: string): JobRunner {
   };
 }
 
-/** One job. It works in the background, from its construction on. */
+/** One job. It works in the background as soon as it is constructed. */
 class Move {
   readonly #api: OrthancApi;
   readonly #stores: MoveDependencies['stores'];
@@ -122,14 +122,14 @@ class Move {
   readonly #signal = this.#controller.signal;
   readonly #large = new Semaphore(1);
   readonly #placeFailures = new PlaceFailures();
-  /** Each is asked once for all attachments. */
+  /** Each check is made once for all attachments. */
   readonly #placeChecks: { quick(): Promise<void>; patient(): Promise<void> } | undefined;
-  /** Neighbours in the list have the same study and patient. */
+  /** Ids of parents that were moved already: neighbours in the list have the same study and patient. */
   readonly #done = new Set<string>();
   #progress: Progress;
-  /** How much of the present resource's family is done, from 0 to 1. */
+  /** Of the current resource's family, from 0 to 1. */
   #fraction = 0;
-  /** Resolves when nothing is under way any more. */
+  /** Resolves when all work has ended. */
   readonly #over: Promise<void>;
 
   constructor(deps: MoveDependencies, begun: Progress) {
@@ -197,9 +197,9 @@ class Move {
     }
   }
 
-  /** In order, several at once. Progress grows only up to the first one that is not done. */
+  /** Moves several at once, in order. The progress counts up to the first one that is not done. */
   async #moveFamily(family: readonly Resource[]): Promise<void> {
-    // From the start where the last one has gone meanwhile: what was moved is found moved.
+    // Begins from the start if the last one is gone. What was moved already is then counted as such.
     const start = family.findIndex(({ id }) => id === this.#progress.lastDone) + 1;
     const outcomes = new Map<Resource, Outcome>();
     let counted = start;
@@ -266,7 +266,7 @@ class Move {
     const { uuid, contentType, contentBytes, md5Hex } = indexed;
     const attachment: Attachment = { uuid, contentType: contentTypeOf(contentType) };
     const options = { signal: this.#signal };
-    // The removal found no copy yet, or half of one.
+    // Orthanc has removed the attachment before the copy was complete.
     const removeCopy = async () => {
       await this.#target.remove(attachment, options);
       return { deletedMeanwhile: 1 };
@@ -288,8 +288,8 @@ class Move {
     return { moved: 1, movedBytes: sizeBytes };
   }
 
-  /** The patient check is for an attachment that is seen on both sides: an interrupted move has left it so, or it is one file, seen
-   *  twice. */
+  /** Both stores may show an attachment because an earlier move was interrupted, or because they are one place. Only then is the patient
+   *  check needed. */
   async #requireTwoPlaces(attachment: Attachment): Promise<void> {
     if (this.#placeChecks === undefined) return;
     await this.#placeChecks.quick();
@@ -305,7 +305,7 @@ class Move {
     return attachments.some((attachment) => attachment.uuid === uuid);
   }
 
-  /** Too many in a row end the move: the rest would fail, too. */
+  /** Too many failures in a row end the move, since the rest would fail, too. */
   #noteFailure(failure: StorageError): void {
     try {
       this.#placeFailures.add(failure);
@@ -322,8 +322,8 @@ function failedAsWhole(resource: Resource, error: unknown): Outcome {
   return failed({ resource, name: '', uuid: '' }, toStorageError(error));
 }
 
-/** A refusal means that Orthanc is stopping, and ends the move at once. Orthanc keeps the job as it was after its last step; when the job
- *  goes on, it finds what was done since: a file that is on both sides, or on the other. */
+/** Ends the move as soon as Orthanc refuses a call because it is stopping. Orthanc keeps the job as it was after its last step. When the
+ *  job goes on, it finds the files that were moved or copied since. */
 function abortingOnShutdown(api: OrthancApi, controller: AbortController): OrthancApi {
   return {
     async get(path) {
@@ -337,7 +337,7 @@ function abortingOnShutdown(api: OrthancApi, controller: AbortController): Ortha
   };
 }
 
-/** Nothing is under way any more, but the job is not over. */
+/** Whether Orthanc stopped before the job was done. */
 function isInterrupted(signal: AbortSignal): boolean {
   return signal.aborted && toStorageError(signal.reason).code === 'CLOSED';
 }

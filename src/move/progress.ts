@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// How far a move is.
+// The progress of a move.
 
 import { codeAndMessage, StorageError } from '../errors.ts';
 import { field, type Resource } from '../orthanc/api.ts';
@@ -15,14 +15,14 @@ export interface MoveFailure {
   readonly reason: string;
 }
 
-/** Orthanc keeps it as JSON. */
+/** Orthanc stores it as JSON. */
 export interface Progress {
   readonly version: 1;
   readonly target: MoveTarget;
   readonly resources: readonly Resource[];
-  /** From the first of `resources` on. */
+  /** So many of `resources` are done, from the first one on. */
   readonly resourcesDone: number;
-  /** In the family of the next resource, all are done up to this id. */
+  /** In the family of the next resource, all resources up to this id are done. */
   readonly lastDone: string | undefined;
   readonly counts: Counts;
   readonly failures: readonly MoveFailure[];
@@ -43,7 +43,7 @@ export interface Outcome {
   readonly failures: readonly MoveFailure[];
 }
 
-/** More are counted, not listed. */
+/** Further failures are counted, but not listed. */
 const FAILURES_MAX = 100;
 
 /** The state of a job that has not begun. */

@@ -10,7 +10,7 @@ export interface MoveRequest {
   readonly priority: number;
 }
 
-/** @returns the request, or why it is none */
+/** @returns the request, or what is wrong with it */
 export async function parseMoveRequest(
   body: string,
   api: OrthancApi,

@@ -18,7 +18,6 @@ interface Options {
   readonly json?: true;
 }
 
-/** `check`: what the plugin does when Orthanc starts, without Orthanc. */
 export function checkCommand(): Command {
   return new Command('check')
     .description(
@@ -76,7 +75,7 @@ async function run({ config, json }: Options): Promise<void> {
   printLine(`${provider.section}: ${verdict}${describePlain(sample, envelope)}`);
 }
 
-/** No warning: what was stored before encryption was switched on stays readable. */
+/** This is no warning: objects that were stored before encryption was switched on stay readable. */
 function describePlain({ lookedAt, plain }: KeySample, envelope: Envelope | undefined): string {
   if (envelope?.format === undefined || plain === 0) return '';
   return `; ${plain} of ${lookedAt} objects that were looked at are not encrypted`;
@@ -88,15 +87,15 @@ function describeSample(
   envelope: Envelope | undefined,
 ): readonly string[] {
   const setting = `${section}.StorageEncryption`;
-  const told = findings.map((finding) => {
+  const problems = findings.map((finding) => {
     const { count, example } = finding;
     const objects = `${count} of ${lookedAt} objects that were looked at, such as ${example},`;
     return `${setting}: ${objects} cannot be read: ${describeProblem(finding, envelope)}`;
   });
-  if (failure === undefined) return told;
+  if (failure === undefined) return problems;
   const what = lookedAt === 0 ? 'what is' : 'all of what was picked';
   return [
-    ...told,
+    ...problems,
     `${what} in the bucket could not be looked at, so that nobody knows whether it is encrypted with other keys than those that are configured (${failure})`,
   ];
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Whether the configured keys can read what is in the bucket. A listing of all may take hours: one page of it, and ten seconds, are
-// enough to find keys that were forgotten.
+// Whether the configured keys can read the objects in the bucket. A listing of the whole bucket may take hours. One page of it, and ten
+// seconds, are enough to find forgotten keys.
 
 import { contentTypeOf, folderOf, type ParsedKey, parseKey } from '../../attachments/naming.ts';
 import type { NamingSettings } from '../../config/settings.ts';
@@ -15,30 +15,30 @@ import { forEachAtOnce } from '../../store/limit.ts';
 import type { ObjectInfo, ObjectStore, OperationOptions } from '../../store/object-store.ts';
 import type { Side } from '../common/sides.ts';
 
-/** One page of a listing. Names begin with random digits, so that these objects are of any age. */
+/** One page of a listing. Names begin with random digits, so the page has objects of any age. */
 const LISTED_MAX = 1_000;
 const LOOKED_AT_MAX = 100;
 const AT_ONCE = 8;
 const TIMEOUT_MS = 10_000;
-/** An object of A1 must be read whole to try its key. The limits hold for one object, and for all together. */
+/** An A1 object must be read as a whole to try its key. These limits hold for one object, and for all together. */
 const WHOLE_MAX_BYTES = 1024 * 1024;
 const WHOLES_MAX_BYTES = 16 * 1024 * 1024;
 
 export interface KeySample {
   readonly lookedAt: number;
   readonly plain: number;
-  /** One for each id and problem. */
+  /** One for each key id and problem. */
   readonly findings: readonly KeyFinding[];
-  /** Why no more, or nothing, could be looked at. */
+  /** Why some or all objects could not be looked at. */
   readonly failure: string | undefined;
 }
 
 export interface KeyFinding {
-  /** Missing: no key has the id. Wrong: another key has it; an object of A1 may be damaged instead. */
+  /** Missing: no key has the id. Wrong: the key with this id does not decrypt the object, or the object is A1 and damaged. */
   readonly kind: 'missing' | 'wrong';
   readonly keyId: number;
   count: number;
-  /** The first of their names in the alphabet, so that two runs name the same one. */
+  /** The first name in the alphabet, so that two runs show the same one. */
   example: string;
 }
 
@@ -72,7 +72,7 @@ class Sampler {
         describe: () => new StorageError('TIMEOUT', `no more within ${TIMEOUT_MS / 1000} s`),
       });
     } catch (error) {
-      this.#failure = describe(error);
+      this.#failure = codeAndMessage(toStorageError(error));
     }
     const findings = [...this.#findings.values()].sort((a, b) => (a.example < b.example ? -1 : 1));
     return { lookedAt: this.#lookedAt, plain: this.#plain, findings, failure: this.#failure };
@@ -97,9 +97,10 @@ class Sampler {
       try {
         await this.#lookAt(...one, options);
       } catch (error) {
-        // It may have been deleted meanwhile, or lie in an archive. The others still tell something.
+        // The object may be deleted meanwhile, or be in an archive. The others are still looked at.
         if (options.signal.aborted) throw error;
-        if (toStorageError(error).code !== 'NOT_FOUND') this.#failure ??= describe(error);
+        if (toStorageError(error).code !== 'NOT_FOUND')
+          this.#failure ??= codeAndMessage(toStorageError(error));
       }
     });
   }
@@ -141,9 +142,10 @@ class Sampler {
     head: Head,
     { signal }: OperationOptions,
   ) {
-    const told = this.#envelope?.tryKey(head) ?? 'missing';
-    if (told !== 'untold' || this.#envelope === undefined) return told;
-    if (sizeBytes > WHOLE_MAX_BYTES || this.#wholeBytes + sizeBytes > WHOLES_MAX_BYTES) return told;
+    const result = this.#envelope?.tryKey(head) ?? 'missing';
+    if (result !== 'untold' || this.#envelope === undefined) return result;
+    if (sizeBytes > WHOLE_MAX_BYTES || this.#wholeBytes + sizeBytes > WHOLES_MAX_BYTES)
+      return result;
     this.#wholeBytes += sizeBytes;
     const identity = { ...parsed, contentType: contentTypeOf(parsed.contentType ?? 0) };
     const options = { signal, plain: 'refuse' } as const;
@@ -155,8 +157,4 @@ class Sampler {
     }
     return 'right';
   }
-}
-
-function describe(error: unknown): string {
-  return codeAndMessage(toStorageError(error));
 }

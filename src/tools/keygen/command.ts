@@ -15,7 +15,6 @@ interface Options {
 
 const KEY_BYTES = 32;
 
-/** `keygen`: a new master key. */
 export function keygenCommand(): Command {
   return new Command('keygen')
     .description('Makes a master key: 32 random bytes in base64, in a new file with mode 0600.')
@@ -83,7 +82,7 @@ The user that Orthanc runs as must own the file (chown).`;
   ].join('\n');
 }
 
-/** @returns undefined where the file is that user's already, or the user is not known */
+/** @returns undefined if that user owns the file already, or is not known */
 function chownCommand(path: string, { owner }: Rotation): string | undefined {
   if (owner === undefined || owner.uid === process.geteuid?.()) return undefined;
   return `chown ${owner.name} ${shellWord(path)}`;
@@ -97,7 +96,7 @@ function shellWord(text: string): string {
   return /^[\w./@%+=:,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
-/** Returns when the disk has the file and its name: what the key encrypts is lost without it. A failure leaves no file. */
+/** Returns when file and name are on the disk, because without the key all that it encrypts is lost. A failure leaves no file. */
 function writeKey(file: string): void {
   let descriptor: number;
   try {
@@ -130,7 +129,7 @@ function syncFolder(folder: string): void {
   try {
     fsyncSync(descriptor);
   } catch (error) {
-    // Network file systems that cannot do this do it by themselves.
+    // Network file systems that refuse this do it by themselves.
     if (!['EINVAL', 'ENOTSUP', 'EBADF', 'EPERM'].includes(errorCode(error) ?? '')) throw error;
   } finally {
     closeSync(descriptor);

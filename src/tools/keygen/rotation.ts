@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What a new key means for the configuration: its id, the new section StorageEncryption, and the owner of the file.
+// Plans the change of the configuration for a new key: its id, the new section StorageEncryption, and the owner of the file.
 
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -13,14 +13,13 @@ import { PROVIDERS } from '../../providers/index.ts';
 import { describeSecret } from '../../text/secret.ts';
 import { readOrthancConfiguration } from '../common/orthanc-configuration.ts';
 
-/** [id, path], as in the configuration. */
 type KeyEntry = readonly [number, string];
 
 export interface Rotation {
   /** Such as "AwsS3Storage.StorageEncryption". */
   readonly setting: string;
   readonly id: number;
-  /** StorageEncryption as it is to be written, one step after the other; none where the configuration names the file already. */
+  /** The new sections StorageEncryption, to be written one after the other. None if the configuration names the file already. */
   readonly steps: readonly RotationStep[];
   /** The user that Orthanc seems to run as. */
   readonly owner: Owner | undefined;
@@ -33,7 +32,7 @@ export interface RotationStep {
 
 export interface Owner {
   readonly uid: number;
-  /** The number where this machine has no name for it. */
+  /** The uid if this machine has no name for it. */
   readonly name: string;
 }
 
@@ -41,8 +40,8 @@ const UINT32_MAX = 0xffff_ffff;
 /** Other keys of StorageEncryption are not repeated: unknown ones may hold secrets. */
 const KEPT = ['Format', 'MaxConcurrentInputSize'] as const;
 
-/** @param file of the key that is about to be made
- *  @throws StorageError BAD_CONFIG where the configuration does not tell which ids are taken */
+/** @param file the path of the new key
+ *  @throws StorageError BAD_CONFIG if the configuration does not tell which ids are taken */
 export function planRotation(configPath: string, file: string): Rotation {
   const configuration = readOrthancConfiguration(configPath);
   const { setting, raw } = encryptionIn(configuration, configPath);
@@ -83,7 +82,7 @@ export function planRotation(configPath: string, file: string): Rotation {
   return { setting, id, steps, owner };
 }
 
-/** For pasting: each key on a line. */
+/** Writes each key on a line, so that a user can paste it. */
 export function formatSection(section: RawSection): string {
   const lines = Object.entries(section).map(
     ([key, value]) => `  ${JSON.stringify(key)}: ${formatValue(value)}`,
@@ -136,7 +135,7 @@ function unknownIds(setting: string, problem: string): StorageError {
   );
 }
 
-/** Above all others: an id that is not used any more may still be that of old objects. */
+/** Higher than all others, because old objects may still have an id that is not configured any more. */
 function nextId(ids: readonly number[]): number {
   const next = Math.max(0, ...ids) + 1;
   if (next <= UINT32_MAX) return next;
@@ -146,7 +145,7 @@ function nextId(ids: readonly number[]): number {
   return free;
 }
 
-/** @param paths of files that Orthanc writes or reads, the best evidence first */
+/** @param paths files that Orthanc writes or reads, the best evidence first */
 function ownerOf(paths: readonly (string | undefined)[]): Owner | undefined {
   for (const path of paths) {
     const uid = path === undefined ? undefined : ifReadable(() => statSync(path).uid);
@@ -161,7 +160,7 @@ function nameOf(uid: number): string {
   return found?.[0] ?? String(uid);
 }
 
-/** A user who may not see a file gets a key all the same. */
+/** A user may make a key without permission to see these files. */
 function ifReadable<T>(look: () => T): T | undefined {
   try {
     return look();

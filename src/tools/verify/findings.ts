@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What `verify` can find, what it counts, and how it says so.
+// The findings and counts of `verify`, and their texts.
 
 import type { Identity } from './identify.ts';
 import type { Owner } from './owners.ts';
 
 export type Finding =
   | ({ readonly kind: 'missing'; readonly uuid: string; readonly key: string } & Owner)
-  /** The index does not know its uuid. On the disk: nobody removes the file. */
+  /** The index does not know its uuid. Nobody removes such a file from the disk. */
   | ({ readonly kind: 'orphan' | 'orphan-on-disk' } & Orphan & Identity)
-  /** The index knows its uuid, but these settings give it another key: they lack something, such as StorageEncryption. */
+  /** The index knows its uuid, but with these settings it would have another key. They lack something, such as StorageEncryption. */
   | ({ readonly kind: 'other-name'; readonly key: string; readonly expectedKey: string } & Owner)
   | ({ readonly kind: 'wrong-size' } & WrongSize & Owner)
-  /** Corrupt: it is not what was stored. Unreadable: nothing is known, since the store failed or a key is missing. */
+  /** Corrupt: the content has changed. Unreadable: the store failed or a key is missing, so nothing is known about the content. */
   | ({
       readonly kind: 'corrupt' | 'unreadable';
       readonly store: StoreName;
@@ -19,11 +19,11 @@ export type Finding =
       readonly reason: string;
     } & Owner)
   | { readonly kind: 'deleted-orphan'; readonly key: string }
-  /** Retention, a hold, a lock: it stays an orphan. */
+  /** It has a retention, a hold or a lock, and stays an orphan. */
   | { readonly kind: 'undeletable-orphan'; readonly key: string; readonly reason: string }
-  /** The bucket has it, too, and nobody reads or removes files (HybridMode is off). */
+  /** The bucket has it, too. HybridMode is off, so nobody reads or removes files. */
   | { readonly kind: 'copy-on-disk'; readonly key: string; readonly sizeBytes: number }
-  /** The bucket does not have it, and nobody reads files. */
+  /** The bucket does not have it. HybridMode is off, so nobody reads it. */
   | ({ readonly kind: 'only-on-disk'; readonly uuid: string; readonly key: string } & Owner);
 
 export type StoreName = 'object-storage' | 'file-system';
@@ -52,25 +52,25 @@ export function noCounts() {
   return {
     indexed: 0,
     objects: 0,
-    /** Objects in the bucket whose attachment the index knows, under whatever name. */
+    /** Objects in the bucket whose attachment the index knows, under any name. */
     known: 0,
-    /** The index is hardly the bucket's: it knows so few of the attachments that are there. The others are no orphans then. */
+    /** Set if the index knows so few of the stored attachments that it probably belongs to another bucket. The others are then no orphans. */
     alarm: null as Alarm | null,
     missing: 0,
     orphans: 0,
-    /** The index knows them under names that these settings do not make. */
+    /** The index knows their attachments, but with these settings they would have other names. */
     otherName: 0,
-    /** Unknown to the index, but too young to tell. */
+    /** Unknown to the index, but so young that Orthanc may be about to index them. */
     recent: 0,
     wrongSize: 0,
     corrupt: 0,
     unreadable: 0,
-    /** Under names that the settings would never make. */
+    /** Their names are not Orthanc's. */
     foreign: 0,
     /** In the other store of a hybrid storage. */
     elsewhere: 0,
     deletedOrphans: 0,
-    /** Seem to be orphaned or missing, but are too many for one run. */
+    /** Perhaps orphaned or missing, but too many for one run. */
     notLookedAt: 0,
     read: 0,
     /** Read without an MD5 in the index: only their sizes were compared. */
@@ -79,7 +79,6 @@ export function noCounts() {
     files: 0,
     orphansOnDisk: 0,
     copiesOnDisk: 0,
-    /** While nobody reads them. */
     onlyOnDisk: 0,
   };
 }

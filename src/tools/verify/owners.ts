@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Whose an attachment is, by Orthanc's ids: only a user of Orthanc can see the patient behind them.
+// The owner of an attachment, by Orthanc's ids. Only a user of Orthanc can see the patient behind them.
 
 import { type Level, type OrthancApi, parentOf, type Resource } from '../../orthanc/api.ts';
 
-/** The resource that has the attachment, and those above it up to the study; or the patient alone. */
+/** The resource that has the attachment, and its parents up to the study; or a patient alone. */
 export interface Owner {
   readonly instance?: string;
   readonly series?: string;
@@ -18,7 +18,7 @@ const NAMES = {
   patients: 'patient',
 } as const satisfies Record<Level, keyof Owner>;
 
-/** A remembered series saves one of two requests for each instance. */
+/** Remembering the study of a series saves one of two requests for each instance. */
 const REMEMBERED_MAX = 100_000;
 
 export function createOwnerLookup(api: OrthancApi): (resource: Resource) => Promise<Owner> {
