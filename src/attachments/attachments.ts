@@ -59,7 +59,6 @@ export interface FoundObject {
   readonly encryption: EncryptionDescription | undefined;
 }
 
-/** A key that an attachment may have. */
 interface Candidate {
   readonly key: string;
   /** 'either' in the legacy structure, where only the object's first bytes tell. */
@@ -101,7 +100,6 @@ export function createAttachmentStore(deps: {
     },
 
     async get(attachment, range, sink, options) {
-      // Stores have no empty ranges.
       if (range !== undefined && range.start === range.end) {
         sink.begin(0, 0);
         return keyOf(attachment);

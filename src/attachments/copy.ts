@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Copies one attachment to another store.
 
 import { toStorageError } from '../errors.ts';
 import { bodyOf, MemorySink, NOWHERE } from '../store/bodies.ts';
@@ -62,7 +61,6 @@ async function copyDigested(copy: Copy, outer: OperationOptions): Promise<Digest
   return digester.digest();
 }
 
-/** Options for reading a source. */
 export function readOptionsFor({ md5Hex }: Expected, options: OperationOptions): GetOptions {
   return { ...options, requireChecksum: md5Hex === undefined };
 }

@@ -5,7 +5,12 @@ import type { Envelope } from '../encryption/envelope.ts';
 import { headOf, readHead } from '../encryption/inspect.ts';
 import { NOWHERE, storeOf } from '../store/bodies.ts';
 import type { Body, LocalFiles, ObjectStore, OperationOptions } from '../store/object-store.ts';
-import { type Attachment, type AttachmentStore, createAttachmentStore } from './attachments.ts';
+import {
+  type Attachment,
+  type AttachmentFiles,
+  type AttachmentStore,
+  createAttachmentStore,
+} from './attachments.ts';
 import { ORTHANC_NAMING, objectKey } from './naming.ts';
 
 /** Writes contents unencrypted, so that Orthanc itself can read them, except for lookalikes (`putPlain`). The C++ plugins encrypt files too,
@@ -39,10 +44,7 @@ export function createFileAttachments(
   };
 }
 
-function withEncryptedOnes(
-  files: LocalFiles,
-  envelope: Envelope,
-): NonNullable<AttachmentStore['files']> {
+function withEncryptedOnes(files: LocalFiles, envelope: Envelope): AttachmentFiles {
   return {
     receive: (attachment, fill, options) =>
       files.receive(

@@ -12,10 +12,8 @@ export interface OngoingMove {
 /** Moves and removals in progress. Without it, a move and a removal of one attachment could leave a copy behind. */
 export class Moves {
   readonly #ongoing = new Map<string, { removed: boolean; readonly over: Promise<void> }>();
-  /** Removals in progress by uuid. */
   readonly #removals = new Map<string, number>();
 
-  /** Waits for other moves of the attachment. */
   async begin(uuid: string, { signal }: OperationOptions): Promise<OngoingMove> {
     for (
       let other = this.#ongoing.get(uuid);

@@ -19,7 +19,6 @@ export interface OpenedConfiguration {
 }
 
 export interface OpenOptions {
-  /** Changes the settings first. */
   readonly adapt?: (settings: PluginSettings) => PluginSettings;
   readonly createAes?: CreateAes;
   readonly providers?: readonly Provider[];

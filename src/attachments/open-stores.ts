@@ -19,13 +19,11 @@ import { mayBeOnePlace, requireTwoPlaces } from './same-place.ts';
 
 export interface Stores {
   readonly objects: ObjectStore;
-  /** Orthanc's own folder; undefined without hybrid storage. */
   readonly files: ObjectStore | undefined;
 }
 
 type Dependencies = Omit<StoreDependencies, 'probePrefix' | 'readsSeveralNames'>;
 
-/** Opens the stores without checking them. */
 export async function openStores(
   settings: PluginSettings,
   provider: ProviderSettings,
@@ -69,7 +67,6 @@ function openObjects(
 export interface Patience {
   /** StartTimeout; 0: does not wait. */
   readonly timeoutMs: number;
-  /** Called before each attempt. */
   readonly onWait: () => void;
 }
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The settings that all providers' sections share.
 
 import * as z from 'zod/mini';
 import { showName } from '../text/secret.ts';

@@ -7,7 +7,6 @@ import { describeSecret, Secret } from '../text/secret.ts';
 import { suggest } from './suggest.ts';
 import type { UrlResult } from './urls.ts';
 
-/** A section as the user wrote it. */
 export type RawSection = Readonly<Record<string, unknown>>;
 
 // As in the C++ plugins.
@@ -50,7 +49,10 @@ export function optionalAnyText(description: string, rule?: Rule) {
 }
 
 function optional<S extends z.core.$ZodType>(description: string, schema: S) {
-  const given = z.pipe(z.transform(blankToUndefined), z.optional(schema));
+  const given = z.pipe(
+    z.transform((value: unknown) => (isBlank(value) ? undefined : value)),
+    z.optional(schema),
+  );
   return documented(z.optional(given), { description });
 }
 
@@ -141,7 +143,6 @@ export function optionalChoice<const T extends readonly [string, ...string[]]>(
   return optional(description, choiceSchema(values));
 }
 
-/** Trimmed text that is not empty. */
 export function textSchema(rule: Rule = () => undefined, whatToWrite?: string) {
   const check = checkOf((text) =>
     text === '' ? `must not be empty${hint(whatToWrite)}` : rule(text),
@@ -151,7 +152,6 @@ export function textSchema(rule: Rule = () => undefined, whatToWrite?: string) {
   return z.pipe(z.transform(textFromJson), z.string({ error }).check(z.trim(), check));
 }
 
-/** Text with its white space kept. */
 export function exactTextSchema(rule: Rule) {
   const error = ({ input }: { readonly input?: unknown }) => wrongText(input);
   return z.pipe(z.transform(textFromJson), z.string({ error }).check(checkOf(rule)));
@@ -208,10 +208,6 @@ export function isGiven(value: unknown): boolean {
 
 function textFromJson(value: unknown): unknown {
   return Number.isSafeInteger(value) ? String(value) : value;
-}
-
-function blankToUndefined(value: unknown): unknown {
-  return isBlank(value) ? undefined : value;
 }
 
 function isBlank(value: unknown): boolean {

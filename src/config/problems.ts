@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Turns zod's issues into lines for the user: the setting, what is wrong, what to write instead.
 
 import type * as z from 'zod/mini';
 import { showName } from '../text/secret.ts';

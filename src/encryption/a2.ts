@@ -97,17 +97,8 @@ export function openA2(
   return secretsOf(header, dek, uuid, contentType);
 }
 
-/** The same secrets with another content type. */
-export function withContentType(
-  header: A2Header,
-  secrets: A2Secrets,
-  uuid: string,
-  contentType: number,
-): A2Secrets {
-  return secretsOf(header, secrets.dek, uuid, contentType);
-}
-
-function secretsOf(
+/** The secrets of an object with this name. */
+export function secretsOf(
   header: A2Header,
   dek: Uint8Array,
   uuid: string,

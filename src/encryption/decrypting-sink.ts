@@ -11,7 +11,7 @@ import {
   type ObjectIdentity,
   openA2,
   openSegment,
-  withContentType,
+  secretsOf,
 } from './a2.ts';
 import type { CreateAes } from './aes.ts';
 import {
@@ -52,7 +52,6 @@ export interface DecryptionSource {
 export interface Fetched {
   /** The offset of the first byte in the object. */
   readonly start: number;
-  /** If it was read before. */
   readonly header: A2Header | undefined;
 }
 
@@ -208,14 +207,12 @@ function createDecoder(
       if (from < bytes.length) rest?.write(bytes.subarray(from));
     },
     finish() {
-      // An object of no bytes has no write.
       return (rest ?? start()).finish();
     },
     wipe: () => rest?.wipe(),
   };
 }
 
-/** Writes the wanted part of a content. */
 function createWindow(
   inner: Sink,
   wanted: ByteRange | undefined,
@@ -323,7 +320,7 @@ function createA2Decoder(
   /** One per content type that is possible, until the first segment tells. */
   let candidates =
     contentType === undefined
-      ? CONTENT_TYPES.map((type) => withContentType(header, secrets, uuid, type))
+      ? CONTENT_TYPES.map((type) => secretsOf(header, secrets.dek, uuid, type))
       : [secrets];
   const needed =
     source.wanted === undefined

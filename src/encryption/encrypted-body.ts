@@ -81,7 +81,6 @@ export async function encryptBody(
 }
 
 interface Encryption {
-  /** Fills the target with the object's bytes from `start` on. */
   readInto(start: number, target: Uint8Array): void;
   wipe(): void;
 }

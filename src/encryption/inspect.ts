@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Describes objects without a key.
 
 import { StorageError } from '../errors.ts';
 import type { Body, ObjectStore, OperationOptions, Sink } from '../store/object-store.ts';
@@ -22,7 +21,6 @@ export interface EncryptionDescription {
   readonly format: EncryptionFormat;
   readonly keyId: number;
   readonly contentBytes: number;
-  /** For A2. */
   readonly segments?: number;
 }
 

@@ -2,15 +2,12 @@
 // The TypeScript twin of native/aes.cpp.
 
 import type { Body } from '../store/object-store.ts';
-import type { AesMode, CreateAes } from './aes.ts';
+import type { Aes, AesMode, CreateAes } from './aes.ts';
 import { TAG_BYTES } from './sizes.ts';
 
-/** Methods as in `Aes`. Wrong use throws an Error. */
-export interface NativeAes {
+/** Wrong use throws an Error. */
+export interface NativeAes extends Pick<Aes, 'update' | 'seal' | 'open' | 'openMessage' | 'wipe'> {
   begin(nonce: Uint8Array, additional: Uint8Array): void;
-  update(source: Uint8Array, target: Uint8Array): void;
-  seal(tag: Uint8Array): void;
-  open(tag: Uint8Array): boolean;
   /** @param target receives the message and the tag */
   sealMessage(
     nonce: Uint8Array,
@@ -18,13 +15,6 @@ export interface NativeAes {
     source: Uint8Array,
     target: Uint8Array,
   ): void;
-  openMessage(
-    nonce: Uint8Array,
-    additional: Uint8Array,
-    sealed: Uint8Array,
-    target: Uint8Array,
-  ): boolean;
-  wipe(): void;
 }
 
 export interface AesModule {

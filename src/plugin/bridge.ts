@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The TypeScript twin of native/binding.cpp. Requests come out of Orthanc's threads here, and their bytes and ends go back.
+// The TypeScript side of native/binding.cpp: takes Orthanc's requests, and returns bytes and results.
 
 import type { CreateAes } from '../encryption/aes.ts';
 import { type AesModule, createNativeAes, type NativeAes } from '../encryption/native-aes.ts';
@@ -16,15 +16,15 @@ import { bodyFrom } from '../store/bodies.ts';
 import type { Body, Sink } from '../store/object-store.ts';
 import { type SafeText, safeLine } from '../text/safe-text.ts';
 
-/** What the shim exports. An id stands for one request from its arrival until it is over; from then on every call with it throws an
- *  error whose `code` is REQUEST_OVER, and touches nothing. */
+/** The shim's module. An id stands for one request. Once the request is over, calls with its id do nothing but throw an Error with the
+ *  code REQUEST_OVER. */
 export interface Binding extends AesModule {
   readonly pluginVersion: string;
   readonly orthancVersion: string;
   readonly bundlePath: string;
-  /** Which of the event loops this one is. The first, 0, also serves what Orthanc asks beside storage. */
+  /** The number of this event loop. Loop 0 also serves REST, jobs and metrics. */
   readonly lane: number;
-  /** True in a runtime that replaces one which ended by itself: Orthanc is up already. */
+  /** True: replaces a runtime that has ended by itself, so Orthanc is already running. */
   readonly restarted: boolean;
   readonly orthancErrorCodes: Readonly<Record<OrthancErrorName, number>>;
   /** Orthanc's whole configuration as JSON. */
@@ -41,27 +41,26 @@ export interface Binding extends AesModule {
       rangeStart: number,
       rangeEnd: number,
     ): void;
-    /** Anything but storage. @param name one of CallName, or a method of HTTP with a path as the argument */
+    /** @param name a CallName, or an HTTP method with a path as argument */
     onCall(id: number, name: string, argument: string, contentBytes: number): void;
-    /** The shim has given up the request, at its deadline or because Orthanc stops. */
+    /** The shim has given up the request, at its deadline or because Orthanc is stopping. */
     onAbandoned(id: number): void;
     onStop(): void;
   }): void;
-  /** It still waits for the store: the shim, which gives up after 30 s, is to wait on. */
+  /** The start still waits for the store. Without this, the shim gives up after 30 s. */
   starting(): void;
-  /** From now on requests come. */
   ready(settings: RuntimeSettings): void;
-  /** Orthanc must not start, or the runtime is of no use: the message tells the user why. */
+  /** Orthanc must not start, or this runtime cannot start again. The message is for the user. */
   refuse(message: SafeText): void;
-  /** Why the runtime is about to end; told to those whose requests fail with it. */
+  /** Why the runtime is about to end, for the errors of its requests. */
   ending(reason: SafeText): void;
-  /** The loop may end once nothing else keeps it. */
+  /** Lets the event loop end once it is idle. */
   release(): void;
   /** Copies the content's bytes [offset, offset + target.length) into the target. */
   readInto(id: number, offset: number, target: Uint8Array): void;
-  /** As `aes.update` of the content's bytes [offset, offset + target.length), where they lie. */
+  /** As `aes.update` of the content's bytes [offset, offset + target.length), without copying them. */
   encryptInto(id: number, offset: number, target: Uint8Array, aes: NativeAes): void;
-  /** As `aes.sealMessage` of the content's bytes from `offset` on, where they lie. */
+  /** As `aes.sealMessage` of the content's bytes from `offset` on, without copying them. */
   sealInto(
     id: number,
     offset: number,
@@ -70,24 +69,23 @@ export interface Binding extends AesModule {
     nonce: Uint8Array,
     additional: Uint8Array,
   ): void;
-  /** Makes room for the answer; each call starts anew. A range read takes exactly the size that was asked for. */
+  /** Allocates the answer and discards an earlier one. For a range read, it must be the size of the range. */
   allocate(id: number, sizeBytes: number): void;
   write(id: number, offset: number, bytes: Uint8Array): void;
   /** Ends a request, or a call that has no answer. @param code 0, or one of orthancErrorCodes
-   *  @throws where it is 0 although bytes of the answer are missing */
+   *  @throws for 0 if bytes of the answer are missing */
   complete(id: number, code: number): void;
-  /** Ends a call. */
   respond(id: number, status: number, contentType: string, body: Uint8Array): void;
-  /** Makes a call of another event loop. @returns its answer; status 503 after a second, or where that loop has just ended */
+  /** Calls another event loop. @returns its answer; status 503 after a second, or if that loop has just ended */
   askLane(lane: number, name: CallName): Promise<OrthancAnswer>;
-  /** Gives Orthanc a job to do, whose steps then come as events. @returns status 200 and the id that Orthanc gave it */
+  /** Submits a job, whose steps come as calls. @returns status 200 and Orthanc's id of the job */
   submitJob(
     type: string,
     priority: number,
     content: string,
     serialized: string,
   ): Promise<OrthancAnswer>;
-  /** What Orthanc shows and keeps of a job from now on. @param status of its last step */
+  /** Sets the state of a job that Orthanc shows and keeps. @param status of its last step */
   updateJob(
     handle: string,
     progress: number,
@@ -103,23 +101,23 @@ export interface RuntimeSettings {
   /** False: Orthanc keeps its own storage, and the runtime ends. */
   readonly storage: boolean;
   readonly rangeReads: boolean;
-  /** Event loops there are to be; only the first one's word counts. */
+  /** The number of event loops. Only loop 0 decides. */
   readonly lanes: number;
-  /** When the shim gives up waiting for an answer. TypeScript has its own, earlier deadlines; these are for when it is at fault. */
+  /** When the shim gives up waiting for an answer. TypeScript's own deadlines are earlier; these are a safety net. */
   readonly callTimeoutMs: number;
   readonly removeTimeoutMs: number;
   readonly metricsTimeoutMs: number;
-  /** After how long without a turn a loop that requests wait for is taken for hung. */
+  /** A loop that has not turned for this long, while requests wait, is replaced. */
   readonly watchdogMs: number;
 }
 
 export interface OrthancAnswer {
-  /** NOT_CALLED of src/orthanc/api.ts once Orthanc is stopping. */
+  /** NOT_CALLED (src/orthanc/api.ts) once Orthanc is stopping. */
   readonly status: number;
   readonly body: Uint8Array;
 }
 
-/** Of a job, the argument is its handle and the content what Orthanc has kept of it. */
+/** The calls for jobs have the job's handle as argument and its last state as content. */
 type CallName = 'job-step' | 'job-stop' | 'job-restore' | 'job-reset' | 'metrics' | 'figures';
 
 export type StorageOperation = 'create' | 'readWhole' | 'readRange' | 'remove';
@@ -127,15 +125,15 @@ export type StorageOperation = 'create' | 'readWhole' | 'readRange' | 'remove';
 export interface StorageRequest {
   readonly operation: StorageOperation;
   readonly uuid: string;
-  /** Orthanc's number of it. */
+  /** OrthancPluginContentType. */
   readonly contentType: number;
-  /** Of a create, what is to be stored. */
+  /** Of a create. */
   readonly body: Body;
-  /** Of a read, where the bytes go. */
+  /** Of a read. */
   readonly sink: Sink;
   /** Of a range read, half-open. */
   readonly range: { readonly start: number; readonly end: number };
-  /** Aborted when nobody waits for the answer any more. */
+  /** Aborted when Orthanc no longer waits for the answer. */
   readonly signal: AbortSignal;
 }
 
@@ -148,25 +146,25 @@ export interface RestRequest {
 
 export interface RestResponse {
   readonly status: number;
-  /** Of 200; all others go out as text/plain. */
+  /** For status 200; other answers are text/plain. */
   readonly contentType: string;
   readonly body: Uint8Array;
 }
 
 export interface Handlers {
-  /** Has logged what it throws. */
+  /** Logs what it throws. */
   storage(request: StorageRequest): Promise<void>;
   rest(request: RestRequest): Promise<RestResponse>;
-  /** Of MOVE_JOB_TYPE, all of them: the shim forwards no other. */
+  /** For MOVE_JOB_TYPE, the only type that the shim forwards. */
   readonly jobs: JobRunner;
-  /** Lines of a metric's name and its value, of all event loops. */
+  /** A line "name value" for each metric, over all event loops. */
   metrics(): Promise<string>;
-  /** What this event loop has done, as JSON for the others. */
+  /** The figures of this event loop, as JSON for the others. */
   figures(): string;
   stop(): Promise<void>;
 }
 
-/** A defect of ours in the wording of a REST answer must not leave Orthanc's client waiting. */
+/** If a REST handler fails, Orthanc's client must still get an answer. */
 const REST_FAILURE: RestResponse = {
   status: 500,
   contentType: 'text/plain',
@@ -189,35 +187,61 @@ export function writeLog(binding: Binding, level: LogLevel, line: SafeText): voi
   binding.log(LOG_LEVELS[level], line);
 }
 
-/** Takes requests from the shim and answers each exactly once. */
-export function serveRequests(
-  binding: Binding,
-  handlers: Handlers,
-  settings: RuntimeSettings,
-): void {
-  const controllers = new Map<number, AbortController>();
+/** Answers each request of the shim exactly once. */
+export class RequestServer {
+  readonly #binding: Binding;
+  readonly #handlers: Handlers;
+  readonly #controllers = new Map<number, AbortController>();
 
-  async function serve(id: number, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+  constructor(binding: Binding, handlers: Handlers) {
+    this.#binding = binding;
+    this.#handlers = handlers;
+  }
+
+  start(settings: RuntimeSettings): void {
+    const binding = this.#binding;
+    binding.start({
+      onRequest: (id, operationNumber, uuid, contentType, contentBytes, start, end) => {
+        const operation = STORAGE_OPERATIONS[operationNumber];
+        if (operation === undefined) throw new Error(`no such operation: ${operationNumber}`);
+        const body = bodyOf(binding, id, contentBytes);
+        const sink = sinkOf(binding, id);
+        const request = { operation, uuid, contentType, body, sink, range: { start, end } };
+        void this.#serve(id, (signal) => this.#serveStorage(id, { ...request, signal }));
+      },
+      onCall: (id, name, argument, contentBytes) => {
+        const body = bodyOf(binding, id, contentBytes);
+        void this.#serve(id, (signal) => this.#serveCall(id, name, argument, body, signal));
+      },
+      onAbandoned: (id) => {
+        this.#controllers.get(id)?.abort(abandoned());
+      },
+      onStop: () => {
+        void this.#handlers.stop().finally(() => {
+          binding.release();
+        });
+      },
+    });
+    binding.ready(settings);
+  }
+
+  async #serve(id: number, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
     const controller = new AbortController();
-    controllers.set(id, controller);
+    this.#controllers.set(id, controller);
     try {
       await work(controller.signal);
     } catch (error) {
-      // Nobody waits any more where the request is over.
       if (!isRequestOver(error)) throw error;
     } finally {
-      controllers.delete(id);
+      this.#controllers.delete(id);
     }
   }
 
-  async function serveStorage(
-    id: number,
-    request: Omit<StorageRequest, 'signal'>,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #serveStorage(id: number, request: StorageRequest): Promise<void> {
+    const binding = this.#binding;
     let code = 0;
     try {
-      await handlers.storage({ ...request, signal });
+      await this.#handlers.storage(request);
     } catch (error) {
       code = binding.orthancErrorCodes[ORTHANC_ERROR_NAMES[toStorageError(error).code]];
     }
@@ -225,56 +249,28 @@ export function serveRequests(
       binding.complete(id, code);
     } catch (error) {
       if (isRequestOver(error)) throw error;
-      // The shim has counted the bytes: some that were announced never came. A defect of ours, but of this request only.
+      // Bytes that `begin` announced are missing. This defect of ours fails the request, but not the runtime.
       const line = `op=${request.operation} uuid=${request.uuid} ${String(error)}`;
       writeLog(binding, 'error', safeLine(line));
       binding.complete(id, binding.orthancErrorCodes[ORTHANC_ERROR_NAMES.INTERNAL]);
     }
   }
 
-  function update(handle: string, state: JobState | undefined, status: StepStatus): void {
-    if (state === undefined) return;
-    binding.updateJob(handle, state.progress, state.content, state.serialized, status);
-  }
-
-  async function runJob(name: string, handle: string, serialized: string): Promise<void> {
-    const { jobs } = handlers;
-    if (name === 'job-step') {
-      const { status, state } = await jobs.step(handle, serialized);
-      update(handle, state, status);
-    } else if (name === 'job-stop') {
-      update(handle, await jobs.stop(handle), StepStatus.Continue);
-    } else {
-      const state = name === 'job-restore' ? jobs.restore(serialized) : jobs.reset(serialized);
-      update(handle, state, StepStatus.Continue);
-    }
-  }
-
-  async function serveJob(id: number, name: string, handle: string, body: Body): Promise<void> {
-    try {
-      const serialized = Buffer.from(body.read(0, body.sizeBytes)).toString();
-      await runJob(name, handle, serialized);
-      binding.complete(id, 0);
-    } catch (error) {
-      if (isRequestOver(error)) throw error;
-      // The job shows what it was.
-      binding.complete(id, binding.orthancErrorCodes[ORTHANC_ERROR_NAMES.INTERNAL]);
-    }
-  }
-
-  async function serveCall(
+  async #serveCall(
     id: number,
     name: string,
     argument: string,
     body: Body,
     signal: AbortSignal,
   ): Promise<void> {
+    const binding = this.#binding;
+    const handlers = this.#handlers;
     switch (name as CallName) {
       case 'job-step':
       case 'job-stop':
       case 'job-restore':
       case 'job-reset':
-        return serveJob(id, name, argument, body);
+        return await this.#serveJob(id, name, argument, body);
       case 'metrics':
         return binding.respond(id, 200, 'text/plain', Buffer.from(await handlers.metrics()));
       case 'figures':
@@ -287,44 +283,40 @@ export function serveRequests(
     }
   }
 
-  binding.start({
-    onRequest(id, operation, uuid, contentType, contentBytes, rangeStart, rangeEnd) {
-      const storageOperation = STORAGE_OPERATIONS[operation];
-      if (storageOperation === undefined) throw new Error(`no such operation: ${operation}`);
-      const request = {
-        operation: storageOperation,
-        uuid,
-        contentType,
-        body: bodyOf(binding, id, contentBytes),
-        sink: sinkOf(binding, id),
-        range: { start: rangeStart, end: rangeEnd },
-      };
-      void serve(id, (signal) => serveStorage(id, request, signal));
-    },
-    onCall(id, name, argument, contentBytes) {
-      const body = bodyOf(binding, id, contentBytes);
-      void serve(id, (signal) => serveCall(id, name, argument, body, signal));
-    },
-    onAbandoned(id) {
-      controllers
-        .get(id)
-        ?.abort(new StorageError('ABORTED', 'Orthanc no longer waits for this operation'));
-    },
-    onStop() {
-      void handlers.stop().finally(() => {
-        binding.release();
-      });
-    },
-  });
-  binding.ready(settings);
+  async #serveJob(id: number, name: string, handle: string, body: Body): Promise<void> {
+    const binding = this.#binding;
+    try {
+      const serialized = Buffer.from(body.read(0, body.sizeBytes)).toString();
+      const { status, state } = await this.#runJob(name, handle, serialized);
+      if (state !== undefined) {
+        binding.updateJob(handle, state.progress, state.content, state.serialized, status);
+      }
+      binding.complete(id, 0);
+    } catch (error) {
+      if (isRequestOver(error)) throw error;
+      binding.complete(id, binding.orthancErrorCodes[ORTHANC_ERROR_NAMES.INTERNAL]);
+    }
+  }
+
+  async #runJob(
+    name: string,
+    handle: string,
+    serialized: string,
+  ): Promise<{ readonly status: StepStatus; readonly state: JobState | undefined }> {
+    const { jobs } = this.#handlers;
+    const status = StepStatus.Continue;
+    if (name === 'job-step') return await jobs.step(handle, serialized);
+    if (name === 'job-stop') return { status, state: await jobs.stop(handle) };
+    const state = name === 'job-restore' ? jobs.restore(serialized) : jobs.reset(serialized);
+    return { status, state };
+  }
 }
 
-/** A content in Orthanc's memory. */
 interface RequestBody extends Body {
   readonly requestId: number;
 }
 
-/** The shim's AES, which encrypts contents of requests in Orthanc's memory. */
+/** The shim's AES, which reads contents of requests directly from Orthanc's memory. */
 export function createRequestAes(binding: Binding): CreateAes {
   const whereRequest = (content: Body, work: (requestId: number) => void) => {
     if (!isRequestBody(content)) return false;
@@ -360,7 +352,7 @@ function bodyOf(binding: Binding, id: number, sizeBytes: number): RequestBody {
 
 function sinkOf(binding: Binding, id: number): Sink {
   return {
-    // It is memory; the shim counts what has come.
+    // The answer is in memory, and the shim counts its bytes.
     anyOrder: true,
     begin: (sizeBytes) => {
       whileAlive(() => {
@@ -380,10 +372,12 @@ function whileAlive<T>(work: () => T): T {
     return work();
   } catch (error) {
     if (!isRequestOver(error)) throw error;
-    throw new StorageError('ABORTED', 'Orthanc no longer waits for this operation', {
-      cause: error,
-    });
+    throw abandoned(error);
   }
+}
+
+function abandoned(cause?: unknown): StorageError {
+  return new StorageError('ABORTED', 'Orthanc no longer waits for this operation', { cause });
 }
 
 function isRequestOver(error: unknown): boolean {

@@ -28,8 +28,8 @@ import { type Secret, secretsIn } from '../text/secret.ts';
 import {
   type Binding,
   createRequestAes,
+  RequestServer,
   type RuntimeSettings,
-  serveRequests,
   writeLog,
 } from './bridge.ts';
 import { Counters, type CountersSnapshot } from './figures.ts';
@@ -167,36 +167,27 @@ function serve(
     metricsTimeoutMs: METRICS_TIMEOUT_MS,
     watchdogMs: WATCHDOG_MS,
   };
-  serveRequests(
-    binding,
-    {
-      storage: createRequestHandler({
-        attachments,
-        log,
-        counters,
-        provider: provider.kind,
-        now: () => performance.now(),
-      }),
-      rest: createRestHandler({
-        api,
-        log,
-        status,
-        stores: named,
-        isHybrid: hybrid !== undefined,
-        submitJob: (type, priority, state) =>
-          binding.submitJob(type, priority, state.content, state.serialized),
-        waitMs: settings.requestTimeoutMs,
-      }),
-      jobs,
-      metrics: async () => formatMetrics(await figures()),
-      figures: () => JSON.stringify(counters.snapshot()),
-      stop: async () => {
-        await jobs.close();
-        await closeStores(stores);
-      },
+  const server = new RequestServer(binding, {
+    storage: createRequestHandler({ attachments, log, counters, provider: provider.kind }),
+    rest: createRestHandler({
+      api,
+      log,
+      status,
+      stores: named,
+      isHybrid: hybrid !== undefined,
+      submitJob: (type, priority, state) =>
+        binding.submitJob(type, priority, state.content, state.serialized),
+      waitMs: settings.requestTimeoutMs,
+    }),
+    jobs,
+    metrics: async () => formatMetrics(await figures()),
+    figures: () => JSON.stringify(counters.snapshot()),
+    stop: async () => {
+      await jobs.close();
+      await closeStores(stores);
     },
-    runtime,
-  );
+  });
+  server.start(runtime);
   if (binding.lane > 0) return;
   const also = hybrid === undefined ? '' : `, also in ${hybrid.fileSystem.folder}`;
   const first = hybrid === undefined ? '' : `; new ones go to the ${hybrid.writeTo}`;

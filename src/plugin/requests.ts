@@ -23,12 +23,11 @@ export function createRequestHandler(deps: {
   readonly counters: Counters;
   /** The provider's kind, for failures that do not name a store. */
   readonly provider: string;
-  /** Milliseconds of a monotonic clock. */
-  readonly now: () => number;
 }): (request: StorageRequest) => Promise<void> {
-  const { attachments, log, counters, now } = deps;
+  const { attachments, log, counters } = deps;
   return async (request) => {
-    const startedMs = now();
+    const startedMs = performance.now();
+    const elapsedMs = () => Math.round(performance.now() - startedMs);
     const end = counters.begin(request.operation, request.uuid);
     const attachment = {
       uuid: request.uuid,
@@ -46,13 +45,13 @@ export function createRequestHandler(deps: {
     try {
       const key = await perform(attachments, attachment, { ...request, sink });
       end({ bytes });
-      log.debug(formatFields({ ...fields, key, bytes, ms: Math.round(now() - startedMs) }));
+      log.debug(formatFields({ ...fields, key, bytes, ms: elapsedMs() }));
     } catch (error) {
       const failure = toStorageError(error);
       const line = formatFields({
         ...fields,
         provider: failure.store ?? deps.provider,
-        ms: Math.round(now() - startedMs),
+        ms: elapsedMs(),
         ...errorFields(failure),
       });
       // The shim has logged and counted abandoned requests. Its signal may come later than the error.

@@ -36,7 +36,6 @@ export interface RestDependencies {
 const BODY_MAX_BYTES = 4 * 1024 * 1024;
 const POLL_MS = 100;
 
-/** @returns a handler that always answers */
 export function createRestHandler(
   deps: RestDependencies,
 ): (request: RestRequest) => Promise<RestResponse> {
@@ -115,7 +114,8 @@ async function move(deps: RestDependencies, request: RestRequest): Promise<RestR
   return wanted.synchronous ? await untilDone(deps, request, job) : answer(200, job);
 }
 
-/** As Orthanc answers for its own jobs: the content after success, 500 after a failure, 202 for a job that goes on. */
+/** As Orthanc answers for its own jobs: the content after success, 500 after a failure, 202 for a job that goes on, perhaps after a
+ *  restart of Orthanc. */
 async function untilDone(
   deps: RestDependencies,
   request: RestRequest,
@@ -123,8 +123,13 @@ async function untilDone(
 ): Promise<RestResponse> {
   const endMs = performance.now() + deps.waitMs;
   while (performance.now() < endMs) {
-    const info = await deps.api.get(job.Path).catch(unlessStopping);
-    if (info === STOPPING) break;
+    let info: unknown;
+    try {
+      info = await deps.api.get(job.Path);
+    } catch (error) {
+      if (toStorageError(error).code === 'CLOSED') break;
+      throw error;
+    }
     const content = field(info, 'Content');
     if (field(info, 'State') === 'Success') return answer(200, content);
     if (field(info, 'State') === 'Failure') return answer(500, content);
@@ -132,13 +137,6 @@ async function untilDone(
     await sleepUntilAborted(POLL_MS, request.signal);
   }
   return answer(202, job);
-}
-
-const STOPPING = Symbol('Orthanc is stopping');
-
-function unlessStopping(error: unknown): typeof STOPPING {
-  if (toStorageError(error).code === 'CLOSED') return STOPPING;
-  throw error;
 }
 
 function onlyWith(method: string): RestResponse {

@@ -11,18 +11,12 @@ export interface Status extends CountersSnapshot {
   /** null: HybridMode is off. */
   readonly hybrid: { readonly writeTo: HybridSettings['writeTo'] } | null;
   /** null: new objects are not encrypted. */
-  readonly encryption: EncryptionStatus | null;
+  readonly encryption: { readonly format: string; readonly masterKeyId: number } | null;
   readonly node: string;
   /** The number of event loops. The figures are those of all. */
   readonly lanes: number;
-  /** Since this runtime started. */
   readonly uptimeSeconds: number;
   readonly inFlight: number;
-}
-
-export interface EncryptionStatus {
-  readonly format: string;
-  readonly masterKeyId: number;
 }
 
 /** @returns a function that makes the answer to GET /object-storage/status, without secrets */
@@ -87,7 +81,7 @@ function durations(name: string, { count: _count, ...figures }: LatencyMs): read
 
 function encryptionOf(
   envelope: Pick<Envelope, 'format' | 'masterKeyId'> | undefined,
-): EncryptionStatus | null {
+): Status['encryption'] {
   const { format, masterKeyId } = envelope ?? {};
   return format === undefined || masterKeyId === undefined ? null : { format, masterKeyId };
 }

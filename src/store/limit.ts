@@ -123,7 +123,6 @@ export async function forEachAtOnce<T>(
   } catch (error) {
     failures.push(error);
   }
-  // The whole limit is free once all work has ended.
   await slots.acquire(undefined, atOnce);
   if (failures.length > 0) throw failures[0];
 }

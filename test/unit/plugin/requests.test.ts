@@ -29,7 +29,6 @@ async function create(code: StorageErrorCode, signal = new AbortController().sig
     log: createLogger((level, line) => logged.push(`${level}: ${line}`)),
     counters,
     provider: 's3',
-    now: () => performance.now(),
   });
   await handle({
     operation: 'create',
