@@ -56,7 +56,7 @@ export async function openInput(path: string, { signal }: OperationOptions): Pro
   if (path === STANDARD_STREAM) {
     return { body: bodyOf(await readStandardInput(signal)), close: () => undefined };
   }
-  const descriptor = nameFile(path, 'read', () => openSync(path, 'r'));
+  const descriptor = attempt(path, 'read', () => openSync(path, 'r'));
   const stat = fstatSync(descriptor);
   if (!stat.isFile()) {
     closeSync(descriptor);
@@ -91,12 +91,12 @@ export function openOutput(path: string, mayReplace: boolean): Output {
     const sink = new MemorySink();
     return { sink, commit: () => printBytes(sink.bytes), discard: () => undefined };
   }
-  const target = nameFile(path, 'written', () => targetOf(path, mayReplace));
-  nameFile(path, 'written', () => {
+  const target = attempt(path, 'written', () => targetOf(path, mayReplace));
+  attempt(path, 'written', () => {
     removeLeftovers(dirname(target));
   });
   const temporary = temporaryName(target);
-  const descriptor = nameFile(path, 'written', () => openSync(temporary, 'wx', 0o600));
+  const descriptor = attempt(path, 'written', () => openSync(temporary, 'wx', 0o600));
   const sink = new FileSink(path, descriptor);
   let isOpen = true;
   const discard = () => {
@@ -111,7 +111,7 @@ export function openOutput(path: string, mayReplace: boolean): Output {
     sink,
     async commit() {
       const sizeBytes = sink.requireWritten();
-      nameFile(path, 'written', () => {
+      attempt(path, 'written', () => {
         // A first attempt of the transfer may have written more bytes.
         ftruncateSync(descriptor, sizeBytes);
         fsyncSync(descriptor);
@@ -157,7 +157,7 @@ function isRunning(pid: number): boolean {
  *  @throws StorageError BAD_CONFIG */
 export function openStateFile(path: string): number {
   const { O_APPEND, O_CREAT, O_RDWR } = constants;
-  return nameFile(path, 'written', () => {
+  return attempt(path, 'written', () => {
     const descriptor = openRegularFile(path, O_APPEND | O_CREAT | O_RDWR | UNLINKED, PRIVATE_MODE);
     fchmodSync(descriptor, PRIVATE_MODE);
     return descriptor;
@@ -167,12 +167,12 @@ export function openStateFile(path: string): number {
 /** @returns undefined if there is no such file */
 export function readStateFile(path: string): string | undefined {
   if (lstatSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
-  return nameFile(path, 'read', () => readRegularFile(path, UNLINKED));
+  return attempt(path, 'read', () => readRegularFile(path, UNLINKED));
 }
 
 /** Replaces an older file in one step. */
 export function writeStateFile(path: string, text: string): void {
-  nameFile(path, 'written', () => {
+  attempt(path, 'written', () => {
     const found = lstatSync(path, { throwIfNoEntry: false });
     if (found !== undefined && !found.isFile()) {
       throw Object.assign(new Error('no file'), {
@@ -240,7 +240,7 @@ class FileSink implements Sink {
 
   /** @returns the size that `begin` was told */
   requireWritten(): number {
-    nameFile(this.#path, 'written', () => {
+    attempt(this.#path, 'written', () => {
       if (this.#failure !== undefined) throw this.#failure;
     });
     return this.#sizeBytes;
@@ -259,7 +259,7 @@ export interface Spool {
 export function openSpool(folder: string): Spool {
   const path = join(folder, `orthanc-object-storage-${randomBytes(8).toString('hex')}`);
   const subject = `a temporary file in ${folder} (TMPDIR)`;
-  const descriptor = nameFile(subject, 'written', () => openSync(path, 'wx+', 0o600));
+  const descriptor = attempt(subject, 'written', () => openSync(path, 'wx+', 0o600));
   unlinkSync(path);
   const sink = new FileSink(subject, descriptor);
   return {
@@ -281,13 +281,13 @@ function bodyOfFile(path: string, descriptor: number, sizeBytes: number): Body {
 
 /** Call it before long work, whose result could not be written. */
 export function requireWritable(path: string): void {
-  nameFile(path, 'written', () => {
+  attempt(path, 'written', () => {
     accessSync(dirname(resolve(path)), constants.W_OK);
   });
 }
 
 /** @throws StorageError BAD_CONFIG that names the file, if the work throws */
-export function nameFile<T>(path: string, what: 'read' | 'written', work: () => T): T {
+export function attempt<T>(path: string, what: 'read' | 'written', work: () => T): T {
   try {
     return work();
   } catch (cause) {

@@ -14,9 +14,9 @@ import {
   orthancPasswordFileOption,
 } from '../common/orthanc-http.ts';
 import { formatBar, ProgressLine, printErrorLine, printJson, printLine } from '../common/output.ts';
-import { openBucketAndFiles, openBucketSide, type Side } from '../common/sides.ts';
+import { openBucketAndFiles, openBucketSide } from '../common/sides.ts';
 import { openJournal } from './journal.ts';
-import { type MigrateCounts, migrate } from './migrate.ts';
+import { type MigrateCounts, migrate, type Route } from './migrate.ts';
 import { needsTypes } from './source.ts';
 
 interface Options extends OrthancOptions {
@@ -168,11 +168,6 @@ async function copyAll(options: Options, route: Route): Promise<void> {
   } finally {
     journal?.close();
   }
-}
-
-interface Route {
-  readonly from: Side;
-  readonly to: Side;
 }
 
 async function openRoute(options: Options): Promise<Route> {

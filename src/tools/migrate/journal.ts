@@ -5,7 +5,7 @@ import { StringDecoder } from 'node:string_decoder';
 import { parseKey } from '../../attachments/naming.ts';
 import { badConfig } from '../../errors.ts';
 import { field } from '../../orthanc/api.ts';
-import { nameFile, openStateFile, parseJson } from '../common/files.ts';
+import { attempt, openStateFile, parseJson } from '../common/files.ts';
 import type { Side } from '../common/sides.ts';
 import { UuidTable } from '../common/uuid-table.ts';
 
@@ -34,7 +34,7 @@ export function openJournal(path: string, { name, naming }: Pick<Side, 'name' | 
   const flush = () => {
     const text = lines.join('');
     lines = [];
-    nameFile(path, 'written', () => {
+    attempt(path, 'written', () => {
       appendFileSync(file, text);
     });
   };

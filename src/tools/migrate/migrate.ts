@@ -69,9 +69,12 @@ function noCounts() {
   };
 }
 
-export interface MigrateDependencies {
+export interface Route {
   readonly from: Side;
   readonly to: Side;
+}
+
+export interface MigrateDependencies extends Route {
   /** See `needsTypes`. If given, each source is compared with it. */
   readonly index: IndexedContents | undefined;
   readonly failed: (key: string, reason: string) => void;

@@ -9,9 +9,10 @@ import { A2_HEADER_BYTES } from '../../encryption/sizes.ts';
 import { StorageError } from '../../errors.ts';
 import type { ObjectInfo, OperationOptions } from '../../store/object-store.ts';
 import type { Side } from '../common/sides.ts';
+import type { Route } from './migrate.ts';
 
 /** Whether a migration must ask Orthanc for the types of files. Flat names contain the type, and A2 objects are bound to it. */
-export function needsTypes({ from, to }: { readonly from: Side; readonly to: Side }): boolean {
+export function needsTypes({ from, to }: Route): boolean {
   if (from.naming.structure === 'flat') return from.naming.legacyUnknownFiles;
   // The C++ plugins wrote A1 to the disk, which is not bound to a type.
   const isBound = from.hasKeys && !from.isFileSystem;
