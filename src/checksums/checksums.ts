@@ -13,7 +13,6 @@ export interface Checksum {
 
 export type CreateChecksum = () => Checksum;
 
-/** Reflected. */
 const POLYNOMIAL = 0xedb88320;
 
 /** @param previous the checksum of the bytes before, 0 at the start

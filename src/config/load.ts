@@ -87,7 +87,6 @@ export function readConfiguration(
   return { settings, problems: [], keyFiles };
 }
 
-// Required by the type; nothing is stored.
 const NO_PROVIDER = {
   provider: undefined,
   naming: { rootPath: '', structure: 'flat', legacyUnknownFiles: false },

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The configuration after it was read and checked.
 
 import type { Logger } from '../log.ts';
 import type { ObjectStore } from '../store/object-store.ts';
@@ -18,9 +17,7 @@ export interface NetworkSettings {
 }
 
 export interface ProxySettings {
-  /** For http:// addresses. */
   readonly http: ProxyServer | undefined;
-  /** For https:// addresses. */
   readonly https: ProxyServer | undefined;
   /** Hosts to reach directly, in the syntax of NO_PROXY. */
   readonly exceptions: string;
@@ -100,7 +97,6 @@ export interface PluginSettings {
   /** Orthanc's StorageDirectory, if HybridMode is off (so that nothing reads it) and the path is absolute. */
   readonly unreadFolder: string | undefined;
   readonly requestTimeoutMs: number;
-  /** The time that the start waits for an unreachable store. */
   readonly startTimeoutMs: number;
   /** The number of event loops. They share the limits. */
   readonly lanes: number;

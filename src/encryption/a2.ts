@@ -22,7 +22,6 @@ export const A2_MAGIC = 'A2';
 const DEK_BYTES = 32;
 const PREFIX_OFFSET = 6;
 const PREFIX_BYTES = 7;
-/** The prefix, the segment's number and the flag of the last one. */
 const NONCE_BYTES = 12;
 const EDEK_OFFSET = 13;
 /** RFC 3394, 2.2.3.1. */

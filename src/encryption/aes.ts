@@ -53,7 +53,7 @@ const NOTHING = new Uint8Array();
 interface Message {
   update(piece: Uint8Array): Uint8Array;
   seal(): Uint8Array;
-  /** @throws where it is not authentic */
+  /** @throws if it is not authentic */
   open(tag: Uint8Array): void;
 }
 

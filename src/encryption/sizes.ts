@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Sizes and offsets in both formats.
 
 import { StorageError } from '../errors.ts';
 import type { ByteRange } from '../store/object-store.ts';
 
 export type EncryptionFormat = 'A1' | 'A2';
 
-/** Of AES-256-GCM in both formats. */
 export const TAG_BYTES = 16;
 /** A uint32, little-endian, in both headers. */
 export const KEY_ID_OFFSET = 2;

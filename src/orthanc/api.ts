@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What Orthanc's REST API tells of resources and attachments.
 
 import { StorageError } from '../errors.ts';
 
@@ -17,7 +16,6 @@ export function orthancIsStopping(): StorageError {
   return new StorageError('CLOSED', 'Orthanc is stopping');
 }
 
-/** @param call makes a GET */
 export function createOrthancApi(
   call: (path: string) => Promise<{ readonly status: number; readonly body: Uint8Array }>,
 ): OrthancApi {
@@ -62,7 +60,7 @@ export interface IndexedAttachment {
   /** "dicom", or a user-defined name or number. */
   readonly name: string;
   readonly uuid: string;
-  /** Orthanc's number. */
+  /** OrthancPluginContentType. */
   readonly contentType: number;
   /** As stored, after StorageCompression. */
   readonly contentBytes: number;
@@ -77,7 +75,7 @@ export function isLevel(text: string): text is Level {
   return (LEVELS as readonly string[]).includes(text);
 }
 
-/** @returns undefined where Orthanc has no such resource */
+/** @returns undefined if Orthanc has no such resource */
 export async function findResource(api: OrthancApi, id: string): Promise<Resource | undefined> {
   if (!RESOURCE_ID.test(id)) return undefined;
   for (const level of LEVELS.toReversed()) {
@@ -153,7 +151,6 @@ export async function attachmentsOf(
   return found;
 }
 
-/** @param info as in Orthanc's answers */
 export function toAttachment(
   resource: Resource,
   name: string,

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Several event loops in one plugin: the share of each, and the figures of all.
 
 import { type PluginSettings, withNetwork } from '../config/settings.ts';
 import type { StorageErrorCode } from '../errors.ts';

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The entry point of the bundle that the shim embeds.
 
 import { type AttachmentStore, createAttachmentStore } from '../attachments/attachments.ts';
 import { createFileAttachments } from '../attachments/file-attachments.ts';

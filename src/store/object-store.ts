@@ -89,7 +89,7 @@ export interface ObjectStore {
    *  @param range undefined: the whole object, which may be empty
    *  @throws NOT_FOUND, BAD_RANGE, SHORT_BODY, INTEGRITY, ACCESS_DENIED, THROTTLED, UNAVAILABLE, TIMEOUT, ABORTED */
   get(key: string, range: ByteRange | undefined, sink: Sink, options: GetOptions): Promise<void>;
-  /** @returns undefined where there is no such object */
+  /** @returns undefined if there is no such object */
   head(key: string, options: OperationOptions): Promise<ObjectHead | undefined>;
   /** A missing key is success. */
   delete(key: string, options: OperationOptions): Promise<void>;

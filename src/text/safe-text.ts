@@ -187,7 +187,6 @@ function hidePrivateKeys(text: string): string {
   return [before, ...shown].join('');
 }
 
-/** Hides user and password in URLs. */
 function hideUserInfo(text: string): string {
   if (!text.includes('@')) return text;
   // The odd parts are separators: "://", or ":\/\/" in JSON.
