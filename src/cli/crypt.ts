@@ -20,7 +20,7 @@ import {
   STANDARD_STREAM,
 } from '../tools/common/files.ts';
 import { abortWhenInterrupted } from '../tools/common/interruption.ts';
-import { configOption } from '../tools/common/options.ts';
+import { CONFIG_OPTION } from '../tools/common/options.ts';
 import { printJson } from '../tools/common/output.ts';
 import { loadCliSettings, openBucket } from '../tools/common/settings.ts';
 import { BUCKET_PREFIX, keyOf, parseName, refuseMisleadingKey, sourceKey } from './operands.ts';
@@ -87,7 +87,7 @@ ${EXIT_CODES}`,
 
 function common(command: Command): Command {
   return command
-    .addOption(configOption())
+    .requiredOption(...CONFIG_OPTION)
     .option('--uuid <uuid>', "Orthanc's uuid of the attachment, for A2")
     .option(
       '--type <type>',

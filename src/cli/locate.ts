@@ -5,7 +5,7 @@ import { type LocatedAttachment, locate } from '../attachments/locate.ts';
 import { StorageError } from '../errors.ts';
 import { LEVELS, type Level } from '../orthanc/api.ts';
 import { abortWhenInterrupted } from '../tools/common/interruption.ts';
-import { configOption } from '../tools/common/options.ts';
+import { CONFIG_OPTION } from '../tools/common/options.ts';
 import {
   connectToOrthanc,
   ORTHANC_HELP,
@@ -25,7 +25,7 @@ export function locateCommand(): Command {
     .description('Shows where each attachment of a resource of Orthanc is stored.')
     .addArgument(new Argument('<level>').choices(LEVELS))
     .argument('<id>', "Orthanc's id of the resource")
-    .addOption(configOption())
+    .requiredOption(...CONFIG_OPTION)
     .addOption(orthancOption())
     .addOption(orthancPasswordFileOption())
     .option('--json', 'prints the result as JSON')

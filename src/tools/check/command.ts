@@ -8,7 +8,7 @@ import {
   openStores,
 } from '../../attachments/open-stores.ts';
 import type { Envelope } from '../../encryption/envelope.ts';
-import { configOption } from '../common/options.ts';
+import { CONFIG_OPTION } from '../common/options.ts';
 import { printJson, printLine } from '../common/output.ts';
 import { cliLog, loadCliSettings } from '../common/settings.ts';
 import { type KeyFinding, type KeySample, sampleKeys } from './key-sample.ts';
@@ -23,7 +23,7 @@ export function checkCommand(): Command {
     .description(
       'Tries the configuration, the key files and the store, as the plugin does when Orthanc starts.',
     )
-    .addOption(configOption())
+    .requiredOption(...CONFIG_OPTION)
     .option('--json', 'prints the result as JSON')
     .addHelpText(
       'after',

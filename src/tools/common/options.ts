@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Options that several commands have.
 
-import { InvalidArgumentError, Option } from 'commander';
+import { InvalidArgumentError } from 'commander';
 
 const PARALLEL_MAX = 256;
 
@@ -25,9 +25,8 @@ export function decimalNumber(min: number): (text: string) => number {
   };
 }
 
-export function configOption(): Option {
-  return new Option(
-    '--config <path>',
-    "Orthanc's configuration file, or its folder of files",
-  ).makeOptionMandatory();
-}
+/** For commander's `requiredOption`. */
+export const CONFIG_OPTION = [
+  '--config <path>',
+  "Orthanc's configuration file, or its folder of files",
+] as const;

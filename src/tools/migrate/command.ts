@@ -5,7 +5,7 @@ import { badConfig } from '../../errors.ts';
 import { sleepUntilAborted } from '../../store/abort.ts';
 import { type IndexedContents, readIndexedContents } from '../common/indexed-contents.ts';
 import { abortWhenInterrupted } from '../common/interruption.ts';
-import { configOption, decimalNumber, parallelNumber } from '../common/options.ts';
+import { CONFIG_OPTION, decimalNumber, parallelNumber } from '../common/options.ts';
 import {
   connectToOrthanc,
   ORTHANC_HELP,
@@ -39,7 +39,7 @@ export function migrateCommand(): Command {
     .description(
       "Copies all of Orthanc's files into the bucket, out of it, or from one bucket into another. It deletes nothing at the source.",
     )
-    .addOption(configOption())
+    .requiredOption(...CONFIG_OPTION)
     .addOption(
       new Option('--to <place>', 'the target; the other of the two is the source')
         .choices(['bucket', 'file-system'])

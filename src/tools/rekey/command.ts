@@ -8,7 +8,7 @@ import { badConfig } from '../../errors.ts';
 import { openSpool } from '../common/files.ts';
 import { readIndexedContents } from '../common/indexed-contents.ts';
 import { abortWhenInterrupted } from '../common/interruption.ts';
-import { configOption, parallelNumber, wholeNumber } from '../common/options.ts';
+import { CONFIG_OPTION, parallelNumber, wholeNumber } from '../common/options.ts';
 import {
   connectToOrthanc,
   ORTHANC_HELP,
@@ -42,7 +42,7 @@ export function rekeyCommand(): Command {
     .description(
       'Encrypts objects in the bucket anew. Objects under earlier master keys get the present one, each with a new key of its own.',
     )
-    .addOption(configOption())
+    .requiredOption(...CONFIG_OPTION)
     .option(
       '--from <id>',
       'only objects under this key id; without it, all that are not under the master key',

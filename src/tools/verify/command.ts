@@ -6,7 +6,7 @@ import { badConfig } from '../../errors.ts';
 import { field, type OrthancApi } from '../../orthanc/api.ts';
 import { requireWritable } from '../common/files.ts';
 import { abortWhenInterrupted } from '../common/interruption.ts';
-import { configOption, decimalNumber, parallelNumber, wholeNumber } from '../common/options.ts';
+import { CONFIG_OPTION, decimalNumber, parallelNumber, wholeNumber } from '../common/options.ts';
 import {
   connectToOrthanc,
   ORTHANC_HELP,
@@ -53,7 +53,7 @@ export function verifyCommand(): Command {
     .description(
       "Compares the bucket with Orthanc's index, and shows what is missing, orphaned, or not as it was stored.",
     )
-    .addOption(configOption())
+    .requiredOption(...CONFIG_OPTION)
     .addOption(orthancOption())
     .addOption(orthancPasswordFileOption())
     .option(
