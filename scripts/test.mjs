@@ -14,7 +14,7 @@ import { boxNames, parseBoxName } from './lib/suites.mjs';
 
 /**
  * @typedef {import('./lib/steps.mjs').Step} Step
- * @typedef {{ step: Step, box: import('./lib/suites.mjs').BoxName }} Run
+ * @typedef {{ step: Step, box: import('./lib/suites.mjs').BoxName, isFirstBox: boolean }} Run
  */
 
 /** For servers, deadlines and loops that hang: two suites at once still have a core each. */
@@ -54,7 +54,11 @@ function chooseSteps(only) {
  */
 async function runAll(chosen, boxes) {
   const runs = chosen.flatMap((step) =>
-    (step.boxes === 'each' ? boxes : boxes.slice(0, 1)).map((box) => ({ step, box })),
+    (step.boxes === 'each' ? boxes : boxes.slice(0, 1)).map((box, index) => ({
+      step,
+      box,
+      isFirstBox: index === 0,
+    })),
   );
   const getNeed = createNeeds();
   /** @type {Map<Run, Promise<unknown>>} */
@@ -95,11 +99,12 @@ function reportUnready(run) {
 }
 
 /** @param {Run} run */
-async function runOne({ step, box }) {
-  const title = formatTitle({ step, box });
+async function runOne(run) {
+  const { step, box, isFirstBox } = run;
+  const title = formatTitle(run);
   const startMs = performance.now();
   say(`▸ ${title} …`);
-  const { counts, logFile } = await runTestStep(step, box);
+  const { counts, logFile } = await runTestStep(step, box, isFirstBox);
   if (counts.failed > 0) {
     const lines = (await readFile(logFile, 'utf8')).trimEnd().split('\n');
     say(lines.slice(-shownLines).join('\n'));

@@ -11,7 +11,6 @@ import { onceSucceeded } from './cache.mjs';
 import { countCheck, judge, readJunitCounts, readVitestCounts, sumCounts } from './counts.mjs';
 import { inProject, projectRoot } from './paths.mjs';
 import { spawnGuarded, waitForExit } from './run.mjs';
-import { defaultBox } from './suites.mjs';
 
 /**
  * @typedef {import('./box.mjs').BoxName} BoxName
@@ -19,6 +18,7 @@ import { defaultBox } from './suites.mjs';
  *
  * @typedef {object} StepContext
  * @property {BoxName} box
+ * @property {boolean} isFirstBox of those that are chosen
  * @property {(argv: readonly string[], env?: Record<string, string>) => Promise<number>} run on the
  *   host; its output goes to the step's log; resolves to the exit code
  * @property {(argv: readonly string[], env?: Record<string, string>) => Promise<number>} runInBox
@@ -81,9 +81,9 @@ const createVitestStep = (
   boxes,
   needs,
   load,
-  run: async ({ box, run, reportFile }) => {
+  run: async ({ box, isFirstBox, run, reportFile }) => {
     const report = await reportFile('json');
-    const excluded = box === defaultBox ? [] : firstBoxOnly;
+    const excluded = isFirstBox ? [] : firstBoxOnly;
     const argv = [
       ...vitestArgv(process.execPath, name, report),
       ...excluded.map((file) => `--exclude=${file}`),
@@ -241,9 +241,10 @@ export async function mapLimited(items, limit, action) {
 /**
  * @param {Step} step
  * @param {BoxName} box
+ * @param {boolean} isFirstBox
  * @returns {Promise<{ counts: Counts, logFile: string }>}
  */
-export async function runTestStep(step, box) {
+export async function runTestStep(step, box, isFirstBox) {
   await mkdir(reportFolder, { recursive: true });
   const base = `${reportFolder}/${step.boxes === 'each' ? `${step.name}-${box}` : step.name}`;
   const logFile = `${base}.log`;
@@ -259,6 +260,7 @@ export async function runTestStep(step, box) {
   try {
     const counts = await step.run({
       box,
+      isFirstBox,
       run: (argv, env = {}) =>
         follow(spawnGuarded(argv, { cwd: projectRoot, env: { ...process.env, ...env }, stdio })),
       runInBox: async (argv, env = {}) =>

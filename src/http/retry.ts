@@ -17,6 +17,9 @@ const MAX_RETRY_AFTER_MS = 60_000;
 /** Their waits take 3 s on average, so that a removal fails with what was wrong before its time is up (store/deadline.ts). */
 const MAX_REMOVAL_RETRIES = 6;
 
+/** Of the check at start: enough to survive a lost connection or a server that fails once. */
+export const CHECK_RETRIES = 2;
+
 export function removalRetries(maxRetries: number): number {
   return Math.min(maxRetries, MAX_REMOVAL_RETRIES);
 }

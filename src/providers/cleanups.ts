@@ -6,6 +6,8 @@ import { abortReason, hearFailures, tellFailure, untilAborted } from '../store/a
 
 /** How long an answer is waited for after an abort, to clear what it began. */
 const LATE_ANSWER_MS = 10_000;
+/** How long a store that closes waits for them. */
+export const CLEANUP_GRACE_MS = 2_000;
 
 export interface Cleanups {
   /** @param work which logs its own failure */

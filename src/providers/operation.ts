@@ -104,7 +104,7 @@ export interface ListPage {
 /** Fetches each page when the one before is used up.
  *  @param subject such as `S3 bucket "images"`
  *  @throws StorageError UNAVAILABLE if the server gives the same pages again, as it would for ever */
-export async function* listPages(
+async function* listPages(
   subject: string,
   fetchPage: (token: string | undefined) => Promise<ListPage>,
 ): AsyncGenerator<ObjectInfo, void, undefined> {

@@ -3,7 +3,7 @@
 
 import type { StoreDependencies } from '../../config/settings.ts';
 import { hold } from '../../http/content.ts';
-import { removalRetries } from '../../http/retry.ts';
+import { CHECK_RETRIES, removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
 import type { Body, ObjectInfo, ObjectStore, PutOptions } from '../../store/object-store.ts';
 import { readHead, requireSize, toObjectStore } from '../operation.ts';
@@ -14,9 +14,6 @@ import { createClient } from './client.ts';
 import { type ErrorContext, toAzureError } from './errors.ts';
 import { createRequests, digestBlob } from './requests.ts';
 import type { AzureSettings } from './settings.ts';
-
-/** Enough at start to survive a lost connection or a server that fails once. */
-const CHECK_RETRIES = 2;
 
 export interface AzureDependencies extends StoreDependencies {
   /** Only for tests. */

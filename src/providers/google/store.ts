@@ -3,10 +3,10 @@
 
 import { loadCrc32c } from '../../checksums/wasm-checksums.ts';
 import type { StoreDependencies } from '../../config/settings.ts';
-import { removalRetries } from '../../http/retry.ts';
+import { CHECK_RETRIES, removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
 import type { Body, ObjectStore, PutOptions } from '../../store/object-store.ts';
-import { createCleanups } from '../cleanups.ts';
+import { CLEANUP_GRACE_MS, createCleanups } from '../cleanups.ts';
 import { toObjectStore } from '../operation.ts';
 import { readHead, readPage } from './answers.ts';
 import { checkBucket } from './check.ts';
@@ -20,10 +20,6 @@ import type { GoogleSettings } from './settings.ts';
 
 /** Larger contents go over a session, which takes one request more. A break near the end of this much costs a second or two. */
 const SINGLE_REQUEST_MAX_BYTES = 16 * 1024 * 1024;
-/** Enough to survive a lost connection or a server that fails once. */
-const CHECK_RETRIES = 2;
-/** How long close() waits until failed uploads are cancelled. */
-const CLEANUP_GRACE_MS = 2_000;
 
 /** @throws StorageError BAD_CONFIG for files that cannot be used */
 export function createGoogleStore(settings: GoogleSettings, deps: StoreDependencies): ObjectStore {

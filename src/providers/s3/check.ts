@@ -5,6 +5,7 @@
 // parts, and removed.
 
 import { encodeCrc32 } from '../../checksums/checksums.ts';
+import { CHECK_RETRIES } from '../../http/retry.ts';
 import type { Headers, Transport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
 import { NOWHERE, viewOf } from '../../store/bodies.ts';
@@ -21,8 +22,6 @@ import type { ObjectRequest, Requests } from './requests.ts';
 import { createSdkLogger } from './sdk-log.ts';
 import type { S3Settings } from './settings.ts';
 
-/** Enough to survive a lost connection or a server that fails once. */
-const CHECK_RETRIES = 2;
 /** They do not match the probe. Servers compare them only once they know that the write is permitted. */
 const WRONG_DIGESTS: Readonly<Record<S3Settings['checksumMode'], Headers>> = {
   WhenSupported: { 'x-amz-checksum-crc32': encodeCrc32(1) },

@@ -7,6 +7,7 @@ import { StorageError } from '../../errors.ts';
 import { removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
 import type { ObjectInfo, ObjectStore } from '../../store/object-store.ts';
+import { CLEANUP_GRACE_MS } from '../cleanups.ts';
 import { readHead, toObjectStore } from '../operation.ts';
 import { checkBucket } from './check.ts';
 import { S3Client } from './client.ts';
@@ -17,9 +18,6 @@ import { createReader } from './read.ts';
 import { createRequests } from './requests.ts';
 import { createSdkLogger } from './sdk-log.ts';
 import type { S3Settings } from './settings.ts';
-
-/** How long a failed upload in parts may still be cleaned up behind. */
-const CLEANUP_GRACE_MS = 2_000;
 
 export function createS3Store(settings: S3Settings, deps: StoreDependencies): ObjectStore {
   const { bucketName: bucket, maxConnections, maxRetries } = settings;

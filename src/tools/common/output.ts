@@ -3,6 +3,9 @@
 
 import { type SafeText, safeJson, safeLine, TEXT_MAX_CHARACTERS } from '../../text/safe-text.ts';
 
+/** Further ones are counted only. */
+export const FAILURES_SHOWN = 20;
+
 export function printLine(line: string): void {
   // Long enough for two keys of 1,024 escaped characters.
   process.stdout.write(`${safeLine(line, TEXT_MAX_CHARACTERS)}\n`);

@@ -13,7 +13,14 @@ import {
   orthancOption,
   orthancPasswordFileOption,
 } from '../common/orthanc-http.ts';
-import { formatBar, ProgressLine, printErrorLine, printJson, printLine } from '../common/output.ts';
+import {
+  FAILURES_SHOWN,
+  formatBar,
+  ProgressLine,
+  printErrorLine,
+  printJson,
+  printLine,
+} from '../common/output.ts';
 import { openBucketAndFiles, openBucketSide } from '../common/sides.ts';
 import { openJournal } from './journal.ts';
 import { type MigrateCounts, migrate, type Route } from './migrate.ts';
@@ -32,7 +39,6 @@ interface Options extends OrthancOptions {
 const PARALLEL_DEFAULT = 24;
 const BANDWIDTH_MIN = 0.001;
 const BYTES_PER_MB = 1024 * 1024;
-const FAILURES_SHOWN = 20;
 
 export function migrateCommand(): Command {
   return new Command('migrate')

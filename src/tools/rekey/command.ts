@@ -16,7 +16,13 @@ import {
   orthancOption,
   orthancPasswordFileOption,
 } from '../common/orthanc-http.ts';
-import { ProgressLine, printErrorLine, printJson, printLine } from '../common/output.ts';
+import {
+  FAILURES_SHOWN,
+  ProgressLine,
+  printErrorLine,
+  printJson,
+  printLine,
+} from '../common/output.ts';
 import { cliLog, loadCliSettings } from '../common/settings.ts';
 import { bucketNameOf } from '../common/sides.ts';
 import { startRekeyProgress } from './progress.ts';
@@ -33,7 +39,6 @@ interface Options extends OrthancOptions {
 }
 
 const SAVE_INTERVAL_MS = 2_000;
-const SHOWN_FAILURES = 20;
 const UINT32_MAX = 0xffff_ffff;
 const CONCURRENCY_DEFAULT = 8;
 
@@ -224,8 +229,8 @@ function report(state: RekeyState, filesLeft: number, options: Options): void {
     );
   }
   const reasons = Object.values(failures);
-  for (const reason of reasons.slice(0, SHOWN_FAILURES)) printErrorLine(`failed: ${reason}`);
-  if (reasons.length > SHOWN_FAILURES) {
-    printErrorLine(`… and ${reasons.length - SHOWN_FAILURES} more; --json names all`);
+  for (const reason of reasons.slice(0, FAILURES_SHOWN)) printErrorLine(`failed: ${reason}`);
+  if (reasons.length > FAILURES_SHOWN) {
+    printErrorLine(`… and ${reasons.length - FAILURES_SHOWN} more; --json names all`);
   }
 }
