@@ -217,6 +217,9 @@ void NodeInstance::live(node::CommonEnvironmentSetup& setup) {
     parts = partsOf(isolate);
   }
 
+  // Node does this for its own loops alone; performance.eventLoopUtilization() goes by it.
+  uv_loop_configure(setup.event_loop(), UV_METRICS_IDLE_TIME);
+
   // From here on nothing throws: the handle must be closed before the environment ends.
   uv_async_init(setup.event_loop(), &async_,
                 [](uv_async_t* async) { static_cast<NodeInstance*>(async->data)->deliver(); });

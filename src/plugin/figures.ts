@@ -4,6 +4,7 @@
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
 import type { StorageError, StorageErrorCode } from '../errors.ts';
 import type { StorageOperation } from './bridge.ts';
+import { EventLoopLoad } from './event-loop-load.ts';
 
 export interface OperationCounts {
   readonly inFlight: number;
@@ -27,6 +28,8 @@ export interface CountersSnapshot {
   readonly errors: Readonly<Partial<Record<StorageErrorCode, number>>>;
   /** The newest first. */
   readonly recentErrors: readonly RecentError[];
+  /** The share of a core that each event loop was busy in the last minute, 0 to 1. */
+  readonly eventLoopBusy: readonly number[];
 }
 
 /** "unanswered": Orthanc no longer waits. The shim has logged and counted that. */
@@ -38,6 +41,7 @@ export class Counters {
   readonly #now: () => number;
   readonly #operations: Readonly<Record<StorageOperation, Counts>>;
   readonly #errors: Partial<Record<StorageErrorCode, number>> = {};
+  readonly #load = new EventLoopLoad();
   #recentErrors: readonly RecentError[] = [];
 
   /** @param now milliseconds of a monotonic clock */
@@ -84,6 +88,7 @@ export class Counters {
       },
       errors: { ...this.#errors },
       recentErrors: this.#recentErrors,
+      eventLoopBusy: [this.#load.busy()],
     };
   }
 }

@@ -78,6 +78,7 @@ function addUp(a: CountersSnapshot, b: CountersSnapshot): CountersSnapshot {
     recentErrors: [...a.recentErrors, ...b.recentErrors]
       .sort((one: RecentError, other) => other.time.localeCompare(one.time))
       .slice(0, RECENT_ERRORS_MAX),
+    eventLoopBusy: [...a.eventLoopBusy, ...b.eventLoopBusy],
   };
 }
 

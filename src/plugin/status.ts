@@ -56,7 +56,7 @@ const METRIC_NAMES = {
 type Metric = readonly [name: string, value: number | string];
 
 /** @returns a line "name value" for each of Orthanc's metrics (/tools/metrics-prometheus) */
-export function formatMetrics({ operations, errors }: CountersSnapshot): string {
+export function formatMetrics({ operations, errors, eventLoopBusy }: CountersSnapshot): string {
   const metrics: Metric[] = [];
   for (const [operation, name] of Object.entries(METRIC_NAMES)) {
     const counts = operations[operation as keyof typeof METRIC_NAMES];
@@ -71,12 +71,17 @@ export function formatMetrics({ operations, errors }: CountersSnapshot): string 
   for (const [code, count] of Object.entries(errors)) {
     metrics.push([`errors_${code.toLowerCase()}`, count]);
   }
+  metrics.push(['event_loop_busy', asFloat(Math.max(...eventLoopBusy))]);
   return metrics.map(([name, value]) => `orthanc_object_storage_${name} ${value}\n`).join('');
 }
 
 function durations(name: string, { count: _count, ...figures }: LatencyMs): readonly Metric[] {
-  // With a point, so that the shim takes it for a float.
-  return Object.entries(figures).map(([figure, ms]) => [`${name}_${figure}_ms`, ms.toFixed(3)]);
+  return Object.entries(figures).map(([figure, ms]) => [`${name}_${figure}_ms`, asFloat(ms)]);
+}
+
+/** With a point, by which the shim tells a float. */
+function asFloat(value: number): string {
+  return value.toFixed(3);
 }
 
 function encryptionOf(

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { makeBytes } from '../support/bodies.ts';
 import { makeDicom } from '../support/dicom.ts';
-import { DEFECTS, writeFaultyBundle } from '../support/faulty-bundle.ts';
+import { COMPUTING_MS, DEFECTS, writeFaultyBundle } from '../support/faulty-bundle.ts';
 import type { Orthanc } from '../support/orthanc.ts';
 import { bundle, createWorld, type World } from '../support/world.ts';
 
@@ -55,17 +55,48 @@ test('warnings come once, not from each', () => {
   expect(orthanc.pluginLines().filter((line) => line.includes('ConnectTimeout'))).toHaveLength(1);
 });
 
-test('one that hangs does not hold up the figures of the others', async () => {
+async function startFaulty(name: string): Promise<Orthanc> {
   const path = join(world.folder, 'faulty.cjs');
   await writeFaultyBundle(path, bundle);
-  const hanging = await world.start('hanging', {
+  return await world.start(name, {
     configuration: {
-      AwsS3Storage: { ...world.section, Lanes: LANES, RootPath: 'hanging' },
+      AwsS3Storage: { ...world.section, Lanes: LANES, RootPath: name },
       MaximumStorageCacheSize: 0,
       UserContentType: { report: 1030 },
     },
     environment: { ORTHANC_OBJECT_STORAGE_BUNDLE: path },
   });
+}
+
+test('how busy each loop is: next to nothing where nobody asks, all the time where one computes', async () => {
+  const computing = await startFaulty('computing');
+  const { ID } = await computing.upload(makeDicom({ sopInstanceUid: '1.2.5.1', pixelBytes: 1000 }));
+  const ask = async () =>
+    (await computing.json('/object-storage/status')) as {
+      readonly eventLoopBusy: readonly number[];
+      readonly uptimeSeconds: number;
+    };
+  await sleep(1000);
+  const idle = (await ask()).eventLoopBusy;
+  expect(idle).toHaveLength(LANES);
+  expect(Math.max(...idle)).toBeLessThan(0.3);
+
+  const report = makeBytes(DEFECTS.compute);
+  await computing.request('PUT', `/instances/${ID}/attachments/report`, report);
+  const { eventLoopBusy, uptimeSeconds } = await ask();
+  const [quiet = 1, , busiest = 0] = eventLoopBusy.toSorted((one, other) => one - other);
+  expect(quiet).toBeLessThan(0.3);
+  // Of the time since it started, which is less than the last minute.
+  expect(busiest * (uptimeSeconds + 1) * 1000).toBeGreaterThan(COMPUTING_MS);
+  const metrics = (await computing.get('/tools/metrics-prometheus')).toString();
+  const metric = /^orthanc_object_storage_event_loop_busy ([\d.]+)/m.exec(metrics)?.[1];
+  expect(Number(metric)).toBeCloseTo(busiest, 1);
+  await computing.request('DELETE', `/instances/${ID}`);
+  await computing.kill();
+});
+
+test('one that hangs does not hold up the figures of the others', async () => {
+  const hanging = await startFaulty('hanging');
   const { ID } = await hanging.upload(makeDicom({ sopInstanceUid: '1.2.4.1', pixelBytes: 1000 }));
   // The first one answers for all, and has something to do: what comes next goes to the second.
   world.proxy.setFault(({ method }) =>

@@ -16,7 +16,11 @@ export const DEFECTS = {
   rejection: 70_003,
   loop: 70_004,
   forget: 70_005,
+  compute: 70_006,
 } as const;
+
+/** So long computes the event loop for `compute`, which then goes on as if nothing had been. */
+export const COMPUTING_MS = 2000;
 
 /** So long may a loop not turn, instead of the real bundle's 30 s. */
 const WATCHDOG_MS = 4000;
@@ -55,6 +59,7 @@ exports.main = (binding) => real.main({
         case DEFECTS.rejection: Promise.reject(new Error('rejected by the test')); return;
         case DEFECTS.loop: for (;;) {}
         case DEFECTS.forget: return;
+        case DEFECTS.compute: for (const end = Date.now() + ${COMPUTING_MS}; Date.now() < end;) {} break;
         case ${KEPT_BYTES}: kept.add(uuidOrPath);
       }
       if (operation === 3 && kept.delete(uuidOrPath)) return;

@@ -97,3 +97,8 @@ test('the metrics are the same figures, each in a line that the shim understands
   expect(value('create_duration_since_start_p99_ms')).toBe(sinceStart.p99.toFixed(3));
   expect(value('read_duration_max_ms')).toBe('0.000');
 });
+
+test('of several event loops, the metric tells the busiest', () => {
+  const lines = formatMetrics({ ...counters.snapshot(), eventLoopBusy: [0.02, 0.97, 0.5] });
+  expect(lines).toContain('orthanc_object_storage_event_loop_busy 0.970\n');
+});
