@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The way to the bucket. Requests about one object are signed by the SDK's signer and carried by our transport, at a fifth of the CPU
-// that the SDK's client takes (docs/decisions.md). What is rare goes through that client, over the same transport. One retry repeats both.
+// The way to the bucket. Requests about one object are signed here and carried by our transport, at a tenth of the CPU that the SDK's client
+// takes (docs/decisions.md). What is rare goes through that client, over the same transport. One retry repeats both.
 
 import {
   S3Client as SdkClient,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// What the SDK contributes: where requests go, how they are signed, and for its own client a handler over our transport.
+// What the SDK contributes: where requests go, with which keys they are signed, and for its own client a handler over our transport.
 
 import { GetObjectCommand, type S3Client as SdkClient } from '@aws-sdk/client-s3';
 import { getEndpointFromInstructions } from '@smithy/core/endpoints';
@@ -10,6 +10,7 @@ import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
 import { exchange } from './answers.ts';
 import { buildQuery, type Query } from './requests.ts';
+import { createSigner, type Unsigned } from './sign.ts';
 
 /** What the SDK's client hands to our handler with each request. */
 export interface CallOptions {
@@ -24,13 +25,6 @@ export interface Target {
   readonly host: string;
   readonly basePath: string;
   readonly sign: (request: Unsigned) => Promise<Headers>;
-}
-
-interface Unsigned {
-  readonly method: string;
-  readonly path: string;
-  readonly query: Record<string, string>;
-  readonly headers: Record<string, string>;
 }
 
 /** By the SDK's rules for regions, dual stack, FIPS, access points and kinds of buckets.
@@ -49,48 +43,36 @@ export async function resolveTarget({ config }: SdkClient, bucket: string): Prom
       { key: bucket },
     );
   }
-  const signer = (await config.signer(scheme)) as SdkSigner;
-  const { protocol, hostname, port, origin, host, pathname } = url;
+  const isExpress = scheme.name === 'sigv4-s3express';
+  const sign = createSigner(
+    scheme.signingRegion,
+    scheme.signingName,
+    isExpress ? 'x-amz-s3session-token' : 'x-amz-security-token',
+  );
+  const identity = { Bucket: bucket };
   return {
-    origin,
-    host,
-    basePath: pathname.replace(/\/$/, ''),
-    async sign(unsigned) {
-      const request = { ...unsigned, protocol, hostname, ...(port && { port: Number(port) }) };
-      const how = {
-        // By the server's clock, where that differs from ours.
-        signingDate: new Date(Date.now() + config.systemClockOffset),
-        signingRegion: scheme.signingRegion,
-        signingService: scheme.signingName,
-      };
-      if (scheme.name === 'sigv4') return (await signer.sign(request, how)).headers;
-      const session = await config.s3ExpressIdentityProvider.getS3ExpressIdentity(
-        await config.credentials(),
-        { Bucket: bucket },
-      );
-      return (await signer.signWithCredentials(request, session, how)).headers;
+    origin: url.origin,
+    host: url.host,
+    basePath: url.pathname.replace(/\/$/, ''),
+    async sign(request) {
+      const credentials = await config.credentials();
+      const keys = isExpress
+        ? await config.s3ExpressIdentityProvider.getS3ExpressIdentity(credentials, identity)
+        : credentials;
+      // By the server's clock, where that differs from ours.
+      return sign(request, keys, Date.now() + config.systemClockOffset);
     },
   };
 }
 
-type SdkSigner = Awaited<ReturnType<SdkClient['config']['signer']>> & {
-  /** For S3 Express. */
-  signWithCredentials(
-    request: object,
-    session: object,
-    how: object,
-  ): Promise<{ readonly headers: Headers }>;
-};
-
-/** @returns the first of an endpoint's that the SDK's signer can do without further packages: sigv4, and that of S3 Express */
+/** @returns the first of an endpoint's that our signer can do: sigv4, and that of S3 Express */
 function readScheme(schemes: unknown) {
   for (const each of Array.isArray(schemes) ? schemes : []) {
     const scheme = asRecord(each);
     const name = text(scheme['name']);
     const signingRegion = text(scheme['signingRegion']);
     if (signingRegion !== undefined && (name === 'sigv4' || name === 'sigv4-s3express')) {
-      const signingName = text(scheme['signingName']) ?? 's3';
-      return { name, signingRegion, signingName, properties: {} };
+      return { name, signingRegion, signingName: text(scheme['signingName']) ?? 's3' };
     }
   }
   return undefined;
