@@ -13,6 +13,7 @@
 
 #include "prerequisites.h"
 #include "signal_shield.h"
+#include "thread_name.h"
 
 namespace cloudstore {
 namespace {
@@ -104,6 +105,7 @@ NodeProcess& NodeProcess::instance() {
 
 NodeProcess::NodeProcess() {
   const SignalShield shield;
+  const ThreadName name("storage-v8");
   checkPrerequisites(kThreads);
   claimProcess();
   // Before Orthanc's servers start their threads. What the user has set stays.

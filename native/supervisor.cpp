@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "signal_shield.h"
+#include "thread_name.h"
 
 namespace cloudstore {
 
@@ -91,6 +92,7 @@ void Supervisor::onRefused(const std::string& message) {
 }
 
 void Supervisor::runLoop() {
+  const ThreadName name("storage-loop");
   while (awaitNext(runOnce())) {
   }
   const Lock lock(mutex_);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The programs behind the services: pinned, built or installed once into the user's cache.
 
-import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { ensureCached, hashOf } from './cache.mjs';
@@ -193,6 +193,33 @@ async function ensureGoServer(name) {
       else await run(argv, { cwd: folder, env });
     });
   });
+}
+
+/**
+ * Builds a program of this project, which needs no more than Go's standard library.
+ * @param {string} name
+ * @param {string} source folder of its go.mod
+ * @returns {Promise<string>} the path of the binary
+ */
+export async function ensureGoProgram(name, source) {
+  const names = (await readdir(source)).filter((file) => /\.go$|^go\.mod$/.test(file)).sort();
+  const texts = await Promise.all(names.map((file) => readFile(join(source, file), 'utf8')));
+  const key = hashOf(process.platform, process.arch, ...names, ...texts);
+  const folder = await ensureCached(`servers/${name}-${key}`, async (made) => {
+    const inChroot = !(await hasHostGo());
+    if (inChroot && !(await canInstallPackages())) {
+      throw new UserError(
+        `${name} needs Go 1.${goMinor} or later (https://go.dev/doc/install), or root on Debian.`,
+      );
+    }
+    await runStep(`Building ${name}`, async () => {
+      for (const file of names) await copyFile(join(source, file), join(made, file));
+      const argv = ['go', 'build', '-trimpath', '-o', name, '.'];
+      if (inChroot) await installInChroot(argv, made);
+      else await run(argv, { cwd: made, env: { ...process.env, CGO_ENABLED: '0' } });
+    });
+  });
+  return join(folder, name);
 }
 
 /** @param {readonly string[]} argv @param {string} folder */

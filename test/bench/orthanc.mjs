@@ -1,26 +1,137 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// node test/bench/orthanc.mjs [--box trixie|testing] [--plugin FILE] [--rounds N] [--provider s3|azure|google] [--lanes N] [--megabytes N]:
-// what the plugin adds to Orthanc, beside Orthanc without it in the same run: time to start, idle memory, peak memory of one large
-// instance in and out. FILE is built beforehand.
+// npm run bench, bench:quick: Orthanc with the plugin beside Orthanc's own folder, and beside whatever else is named. See docs/performance.md.
+// Lists are separated by commas: --providers s3,azure,google --formats plain,A1,A2 --lanes 1,2 --clients 1,4,8,16 --operations
+// POST,file,tags,archive,retrieve,DELETE --sizes 10k,512k,30M --delays 0,5,20,80 (ms). Any of the last four replaces the usual
+// measurements by every combination of what is listed, --rounds N times for --seconds N each.
+// Further columns, all repeatable: --plugin FILE --config FILE (another plugin; {STORE} in FILE is host and port of the store), --folder
+// PATH (Orthanc's own storage, there), --bundle FILE (another build of src/: build/bundle/plugin.cjs of another clone).
+// --json FILE keeps every round, --write-docs puts the tables and plots into docs/.
 
-import { parseArgs } from 'node:util';
-
+import { buildBundle, buildNative, findBuildFolder, pluginFile } from '../../scripts/lib/build.mjs';
+import { ensureDependencies } from '../../scripts/lib/dependencies.mjs';
+import { runMain, UserError } from '../../scripts/lib/log.mjs';
+import { parseOptions } from '../../scripts/lib/options.mjs';
+import { parseBoxName } from '../../scripts/lib/suites.mjs';
 import { loadBench } from './load.mjs';
 
-const { values } = parseArgs({
-  options: {
-    box: { type: 'string', default: 'trixie' },
-    plugin: { type: 'string' },
-    rounds: { type: 'string', default: '7' },
-    provider: { type: 'string', default: 's3' },
-    lanes: { type: 'string', default: '1' },
-    megabytes: { type: 'string', default: '200' },
+const SMALL = ['POST', 'file', 'tags', 'DELETE'];
+
+/** Some 20 minutes. */
+const USUAL = [
+  {
+    sizes: ['512k'],
+    delaysMs: [0],
+    clients: [1, 4, 8, 16],
+    operations: SMALL,
+    rounds: 5,
+    seconds: 0.5,
   },
+  {
+    sizes: ['10k', '30M'],
+    delaysMs: [0],
+    clients: [1, 8],
+    operations: SMALL,
+    rounds: 3,
+    seconds: 0.5,
+  },
+  {
+    sizes: ['512k'],
+    delaysMs: [5, 20, 80],
+    clients: [1],
+    operations: SMALL,
+    rounds: 3,
+    seconds: 0.7,
+  },
+  {
+    sizes: ['512k'],
+    delaysMs: [0],
+    clients: [1, 8],
+    operations: ['archive'],
+    rounds: 3,
+    seconds: 1,
+  },
+];
+
+/** Some 3 minutes. */
+const QUICK = [
+  { sizes: ['512k'], delaysMs: [0], clients: [1, 8], operations: SMALL, rounds: 5, seconds: 0.7 },
+  { sizes: ['512k'], delaysMs: [20], clients: [1], operations: SMALL, rounds: 2, seconds: 0.7 },
+];
+
+runMain(async () => {
+  const { values } = parseOptions({
+    quick: { type: 'boolean', default: false },
+    box: { type: 'string', default: 'trixie' },
+    providers: { type: 'string' },
+    formats: { type: 'string' },
+    lanes: { type: 'string', default: '1' },
+    clients: { type: 'string' },
+    operations: { type: 'string' },
+    sizes: { type: 'string' },
+    delays: { type: 'string' },
+    rounds: { type: 'string' },
+    seconds: { type: 'string' },
+    starts: { type: 'string' },
+    plugin: { type: 'string', multiple: true, default: [] },
+    config: { type: 'string', multiple: true, default: [] },
+    folder: { type: 'string', multiple: true, default: [] },
+    bundle: { type: 'string', multiple: true, default: [] },
+    json: { type: 'string' },
+    'write-docs': { type: 'boolean', default: false },
+  });
+  if (values.plugin.length !== values.config.length) {
+    throw new UserError('Each --plugin needs a --config, in the same order.');
+  }
+  const box = parseBoxName(values.box);
+  await ensureDependencies();
+  await buildBundle();
+  await buildNative({ box });
+  const { main } = await loadBench('orthanc/main.ts', {
+    box,
+    plugin: `${findBuildFolder(box)}/${pluginFile}`,
+  });
+  await main(
+    {
+      wanted: {
+        providers: (values.providers ?? (values.quick ? 's3' : 's3,azure,google')).split(','),
+        formats: (values.formats ?? (values.quick ? 'plain,A2' : 'plain,A1,A2')).split(','),
+        lanes: values.lanes.split(',').map(Number),
+        bundles: values.bundle,
+        others: values.plugin.map((file, index) => ({
+          plugin: file,
+          config: values.config[index],
+        })),
+        folders: values.folder,
+      },
+      blocks: chooseBlocks(values),
+      starts: Number(values.starts ?? (values.quick ? 3 : 5)),
+    },
+    {
+      command: ['npm run bench', ...process.argv.slice(2)]
+        .join(' ')
+        .replace('bench --quick', 'bench:quick'),
+      json: values.json,
+      writeDocs: values['write-docs'],
+    },
+  );
 });
-const { main } = await loadBench('orthanc.bench.ts', values);
-await main({
-  rounds: Number(values.rounds),
-  provider: values.provider,
-  lanes: Number(values.lanes),
-  megabytes: Number(values.megabytes),
-});
+
+function chooseBlocks({ quick, clients, operations, sizes, delays, rounds, seconds }) {
+  const changes = {
+    ...(rounds === undefined ? {} : { rounds: Number(rounds) }),
+    ...(seconds === undefined ? {} : { seconds: Number(seconds) }),
+  };
+  const isUsual = [clients, operations, sizes, delays].every((list) => list === undefined);
+  if (isUsual) return (quick ? QUICK : USUAL).map((block) => ({ ...block, ...changes }));
+  const [first] = QUICK;
+  return [
+    {
+      ...first,
+      ...changes,
+      ...(clients === undefined ? {} : { clients: clients.split(',').map(Number) }),
+      ...(operations === undefined ? {} : { operations: operations.split(',') }),
+      ...(sizes === undefined ? {} : { sizes: sizes.split(',') }),
+      ...(delays === undefined ? {} : { delaysMs: delays.split(',').map(Number) }),
+    },
+  ];
+}

@@ -79,8 +79,12 @@ export function makeDicom(made: MadeDicom): Buffer {
 }
 
 /** As `makeDicom`, of 1,000,000 bytes in each frame. */
-export function makeMultiFrameDicom(sopInstanceUid: string, frames: number): Buffer {
-  return Buffer.concat(makeParts(sopInstanceUid, 'PATIENT-1', 'Doe^Jane', [1000, 1000, frames]));
+export function makeMultiFrameDicom(
+  sopInstanceUid: string,
+  frames: number,
+  patientId = 'PATIENT-1',
+): Buffer {
+  return Buffer.concat(makeParts(sopInstanceUid, patientId, 'Doe^Jane', [1000, 1000, frames]));
 }
 
 function makeParts(

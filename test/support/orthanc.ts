@@ -26,6 +26,8 @@ export interface OrthancOptions {
   readonly verbosity?: '--verbose' | '--trace';
   /** A command in the box that runs Orthanc, such as `nice`. */
   readonly by?: readonly string[];
+  /** Further folders that the box has to see. */
+  readonly binds?: readonly string[];
   /** How often it is asked whether it has started (100 ms). */
   readonly pollMs?: number;
 }
@@ -137,6 +139,7 @@ async function launch(options: OrthancOptions) {
     inFolder = false,
     verbosity,
     by = [],
+    binds = [],
   } = options;
   await mkdir(folder, { recursive: true });
   const httpPort = await freePort();
@@ -165,7 +168,7 @@ async function launch(options: OrthancOptions) {
     {
       stdio: ['ignore', log, log],
       env: environment,
-      binds: [folder],
+      binds: [folder, ...binds],
       ...(inFolder ? { cwd: folder } : {}),
     },
   );

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Finds a measurement among all.
+
+import { medianOf } from '../measure.ts';
+import type { Cell, Results, Round } from './measure.ts';
+import type { Size } from './templates.ts';
+import { OPERATIONS, type Operation } from './tools.ts';
+
+export const LABELS: Readonly<Record<Operation, string>> = {
+  POST: 'POST',
+  file: 'GET file',
+  tags: 'GET tags',
+  archive: 'series archive',
+  retrieve: 'DICOMweb series',
+  DELETE: 'DELETE',
+};
+
+/** The one that the figures to reach are about. */
+export const MAIN_SIZE: Size = '512k';
+
+/** What is measured in each column. */
+export type Row = Pick<Cell, 'size' | 'delayMs' | 'clients' | 'operation'>;
+
+export const standardRow = (operation: Operation, clients: number, delayMs = 0): Row => ({
+  size: MAIN_SIZE,
+  delayMs,
+  clients,
+  operation,
+});
+
+export interface Lookup {
+  cell(column: string, row: Row): Cell | undefined;
+  /** Of the rounds; NaN where nothing was measured. */
+  median(column: string, row: Row, value: (round: Round) => number): number;
+  /** Of the rates of neighbours in time, so that what else the machine does cancels out. */
+  ratio(column: string, reference: string, row: Row): number;
+}
+
+export function createLookup({ cells }: Pick<Results, 'cells'>): Lookup {
+  const keyOf = (column: string, { size, delayMs, clients, operation }: Row) =>
+    JSON.stringify([column, size, delayMs, clients, operation]);
+  const known = new Map(cells.map((cell) => [keyOf(cell.column, cell), cell]));
+  const cell: Lookup['cell'] = (column, row) => known.get(keyOf(column, row));
+  const median = (values: readonly number[]) =>
+    values.length === 0 ? Number.NaN : medianOf(values);
+  return {
+    cell,
+    median: (column, row, value) => median(cell(column, row)?.rounds.map(value) ?? []),
+    ratio(column, reference, row) {
+      const others = cell(reference, row)?.rounds ?? [];
+      const ratios = cell(column, row)?.rounds.map(
+        ({ perSecond }, round) => perSecond / (others[round]?.perSecond ?? Number.NaN),
+      );
+      return median(ratios?.filter(Number.isFinite) ?? []);
+    },
+  };
+}
+
+/** Without a delay first, then by size and operation, so that numbers of clients are below each other. */
+export function rowsOf(cells: readonly Cell[]): readonly Row[] {
+  const rows = new Map<string, Row>();
+  for (const { size, delayMs, clients, operation } of cells) {
+    const row = { size, delayMs, clients, operation };
+    rows.set(JSON.stringify(row), row);
+  }
+  const sizes = [...new Set(cells.map(({ size }) => size))];
+  const rank = ({ size, delayMs, operation, clients }: Row) => [
+    delayMs,
+    sizes.indexOf(size),
+    OPERATIONS.indexOf(operation),
+    clients,
+  ];
+  return [...rows.values()].toSorted((one, other) => {
+    const ranks = rank(other);
+    return rank(one)
+      .map((value, index) => value - (ranks[index] ?? 0))
+      .reduce((sum, difference) => (sum === 0 ? difference : sum), 0);
+  });
+}

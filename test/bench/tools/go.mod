@@ -1,0 +1,3 @@
+module orthanc-object-storage/bench
+
+go 1.26
