@@ -29,6 +29,8 @@ export type Fault =
   | { readonly kind: 'answer'; readonly status: number; readonly body?: string }
   /** Never answers. */
   | { readonly kind: 'hang' }
+  /** Breaks the connection. */
+  | { readonly kind: 'reset' }
   /** Passes on, but later. */
   | { readonly kind: 'delay'; readonly ms: number }
   /** Passes on with one bit of the request's body flipped. */
@@ -95,6 +97,9 @@ export async function startStoreProxy(
         for await (const _ of request);
         response.writeHead(fault.status, { 'content-type': 'application/xml' });
         response.end(fault.body ?? '');
+        return;
+      case 'reset':
+        request.socket.resetAndDestroy();
         return;
       case 'hang':
         request.resume();
