@@ -1,107 +1,227 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Connections for undici. Every address of a host is tried within ConnectionTimeout, and interim answers (1xx) are passed over.
+// Opens connections: every address of a host, proxies, TLS, all of it within ConnectionTimeout.
 
 import { ADDRCONFIG } from 'node:dns';
 import { lookup } from 'node:dns/promises';
-import { isIP, connect as openTcp, type Socket } from 'node:net';
-import type { buildConnector, Dispatcher } from 'undici';
-import buildTlsConnector from 'undici/lib/core/connect.js';
-import { kParser } from 'undici/lib/core/symbols.js';
-
-export type Connector = buildConnector.connector;
-type Callback = buildConnector.Callback;
+import { isIP, type OnReadOpts, connect as openTcp, type Socket } from 'node:net';
+import {
+  type ConnectionOptions,
+  createSecureContext,
+  connect as openTls,
+  type SecureContext,
+  type TLSSocket,
+} from 'node:tls';
+import { errorCode } from '../errors.ts';
+import { AnswerParser } from './answer-parser.ts';
+import { needsLogin, TransportError } from './exchange.ts';
 
 /** How long an address is tried alone. @see RFC 8305, section 5 */
 const ATTEMPT_DELAY_MS = 250;
-/** As undici sets them. */
-const SOCKET_OPTIONS = {
-  highWaterMark: 64 * 1024,
-  noDelay: true,
-  keepAlive: true,
-  keepAliveInitialDelay: 60_000,
-} as const;
+/** A firewall forgets a connection that is silent for some minutes. */
+const TCP_KEEP_ALIVE_MS = 60_000;
 
-export interface Trust {
-  readonly ca?: string;
-  readonly allowPartialTrustChain?: true;
+/** Where a server is, and by which way. */
+export interface Route {
+  /** Of the server, as a URL has them. */
+  readonly origin: string;
+  readonly host: string;
+  readonly server: Address;
+  readonly isTls: boolean;
+  readonly proxy: ProxyRoute | undefined;
 }
 
-/** @param authorities in PEM; undefined: those that Node's build trusts */
-export function trust(authorities: string | undefined): Trust {
-  // An intermediate authority may be named, as with libcurl in the C++ plugins.
-  return authorities === undefined ? {} : { ca: authorities, allowPartialTrustChain: true };
+export interface ProxyRoute {
+  readonly server: Address;
+  readonly isTls: boolean;
+  /** For the header Proxy-Authorization. */
+  readonly authorization: string | undefined;
 }
 
-/** Without a proxy. @param timeoutMs for name server, TCP and TLS together */
-export function createConnector(timeoutMs: number, tls: Trust): Connector {
-  const startTls = buildTlsConnector({ ...tls, timeout: 0 });
-  return within(timeoutMs, ({ signal, ...target }, callback) => {
-    const isTls = target.protocol === 'https:';
-    const port = Number(target.port) || (isTls ? 443 : 80);
-    const open = async () => {
-      const socket = await openSocket(await resolve(target.hostname), port, signal);
-      signal.addEventListener('abort', () => socket.destroy(), { once: true });
-      return socket;
-    };
-    open().then(
-      (socket) => {
-        if (isTls) startTls({ ...target, httpSocket: socket }, callback);
-        else callback(null, socket);
-      },
-      (error: Error) => {
-        callback(error, null);
-      },
+export interface Address {
+  /** A name or an IP address. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** A connection that is ready for requests. */
+export interface Wire {
+  readonly socket: Socket;
+  /** @param receive gets what comes from now on; each piece is valid during the call only */
+  listen(receive: (bytes: Buffer) => void): void;
+}
+
+export interface OpenOptions {
+  /** For name server, TCP, the proxy's tunnel and TLS together. */
+  readonly timeoutMs: number;
+  /** In PEM; undefined: those that Node's build trusts. */
+  readonly authorities: string | undefined;
+  /** Of all connections: each piece is used before the next one is read. */
+  readonly receiveBuffer: Buffer;
+}
+
+export type Open = (route: Route, signal: AbortSignal) => Promise<Wire>;
+
+export function createOpen({ timeoutMs, authorities, receiveBuffer }: OpenOptions): Open {
+  let context: SecureContext | undefined;
+  /** By server, so that the next connection needs no new key exchange. */
+  const sessions = new Map<string, Buffer>();
+
+  function secure(server: Address): ConnectionOptions {
+    // An intermediate authority may be named, as with libcurl in the C++ plugins.
+    context ??= createSecureContext(
+      authorities === undefined ? {} : { ca: authorities, allowPartialTrustChain: true },
     );
-  });
-}
-
-type Target = buildConnector.Options & { readonly signal: AbortSignal };
-
-/** @param connect gets a signal that is aborted when the time is up */
-export function within(
-  timeoutMs: number,
-  connect: (target: Target, callback: Callback) => void,
-): Connector {
-  return (target, callback) => {
-    const giveUp = new AbortController();
-    const timer = setTimeout(() => {
-      giveUp.abort();
-      const error = new Error(`no connection to ${target.hostname} within ${timeoutMs} ms`);
-      callback(Object.assign(error, { code: 'UND_ERR_CONNECT_TIMEOUT' }), null);
-    }, timeoutMs);
-    const settle: Callback = (...[error, socket]) => {
-      clearTimeout(timer);
-      if (giveUp.signal.aborted) {
-        socket?.destroy();
-        return;
-      }
-      if (error !== null) {
-        callback(error, null);
-        return;
-      }
-      // After an alert of TLS the stream ends. undici would report the end instead of the alert.
-      socket.once('error', (thrown) => socket.destroy(thrown));
-      afterTurns(TURNS_TO_HEAR, () => {
-        if (socket.readableLength > 0) {
-          socket.destroy();
-          const error = new Error(`${target.hostname} answered before anything was asked`);
-          callback(Object.assign(error, { code: 'MISMATCHED_ANSWER' }), null);
-          return;
-        }
-        callback(null, socket);
-        watchAnswers(socket);
-      });
+    const session = sessions.get(`${server.host}:${server.port}`);
+    return {
+      secureContext: context,
+      servername: isIP(server.host) === 0 ? server.host : '',
+      ALPNProtocols: ['http/1.1'],
+      ...(session === undefined ? {} : { session }),
     };
-    connect({ ...target, signal: giveUp.signal }, settle);
-  };
+  }
+
+  async function open(server: Address, isTls: boolean, signal: AbortSignal): Promise<Wire> {
+    const wire = new ReadWire(receiveBuffer);
+    const { onread } = wire;
+    const options = isTls ? secure(server) : undefined;
+    const addresses = await resolve(server.host);
+    wire.socket = await openSocket(addresses, server.port, signal, (host, port) => {
+      const target = { host, port, onread };
+      return options === undefined ? openTcp(target) : openTls({ ...options, ...target });
+    });
+    wire.socket.setNoDelay(true);
+    wire.socket.setKeepAlive(true, TCP_KEEP_ALIVE_MS);
+    if (isTls) await handshake(wire.socket as TLSSocket, server, signal);
+    else destroyOnAbort(wire.socket, signal);
+    return wire;
+  }
+
+  async function handshake(socket: TLSSocket, server: Address, signal: AbortSignal): Promise<void> {
+    destroyOnAbort(socket, signal);
+    socket.on('session', (session) => {
+      sessions.set(`${server.host}:${server.port}`, session);
+    });
+    await new Promise<void>((fulfil, reject) => {
+      socket.once('secureConnect', fulfil);
+      socket.once('error', reject);
+    });
+  }
+
+  async function tunnel(route: Route, proxy: ProxyRoute, signal: AbortSignal): Promise<Wire> {
+    const outer = await openProxy(proxy, signal);
+    await askForTunnel(outer, route.server, proxy.authorization);
+    // Node takes no `onread` where a socket is given.
+    const socket = openTls({ ...secure(route.server), socket: outer.socket });
+    await handshake(socket, route.server, signal);
+    return {
+      socket,
+      listen: (receive) => socket.on('data', receive),
+    };
+  }
+
+  async function openProxy({ server, isTls }: ProxyRoute, signal: AbortSignal): Promise<Wire> {
+    try {
+      return await open(server, isTls, signal);
+    } catch (thrown) {
+      if (errorCode(thrown) !== 'ERR_TLS_CERT_ALTNAME_INVALID') throw thrown;
+      throw new TransportError('PROXY_CERTIFICATE', (thrown as Error).message, false, thrown);
+    }
+  }
+
+  return (route, signal) =>
+    within(timeoutMs, route.server.host, signal, (limit) => {
+      const { proxy, server, isTls } = route;
+      if (proxy === undefined) return open(server, isTls, limit);
+      return isTls ? tunnel(route, proxy, limit) : openProxy(proxy, limit);
+    });
 }
 
-/** Turns of the loop in which bytes may show up that a server sends unasked. The first turn may be that of the connection itself. */
-const TURNS_TO_HEAR = 3;
+/** Reads into one buffer, where Node would allocate 64 kB for each read. */
+class ReadWire implements Wire {
+  socket!: Socket;
+  readonly onread: OnReadOpts;
+  #receive: ((bytes: Buffer) => void) | undefined;
 
-function afterTurns(turns: number, next: () => void): void {
-  if (turns === 0) next();
-  else setImmediate(afterTurns, turns - 1, next);
+  constructor(buffer: Buffer) {
+    this.onread = {
+      buffer,
+      callback: (length) => {
+        this.#receive?.(length === buffer.length ? buffer : buffer.subarray(0, length));
+        return true;
+      },
+    };
+  }
+
+  listen(receive: (bytes: Buffer) => void): void {
+    this.#receive = receive;
+  }
+}
+
+function destroyOnAbort(socket: Socket, signal: AbortSignal): void {
+  signal.addEventListener('abort', () => socket.destroy(), { once: true });
+}
+
+/** @param open gets a signal that is aborted when the time is up, or the outer one is */
+async function within<T>(
+  timeoutMs: number,
+  host: string,
+  outer: AbortSignal,
+  open: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const limit = new AbortController();
+  const timer = setTimeout(() => {
+    limit.abort(failure('CONNECT_TIMEOUT', `no connection to ${host} within ${timeoutMs} ms`));
+  }, timeoutMs);
+  const onAbort = () => {
+    limit.abort(outer.reason);
+  };
+  outer.addEventListener('abort', onAbort);
+  try {
+    return await new Promise<T>((fulfil, reject) => {
+      limit.signal.addEventListener('abort', () => {
+        reject(limit.signal.reason as Error);
+      });
+      open(limit.signal).then(fulfil, reject);
+    });
+  } finally {
+    clearTimeout(timer);
+    outer.removeEventListener('abort', onAbort);
+  }
+}
+
+async function askForTunnel(
+  wire: Wire,
+  { host, port }: Address,
+  authorization: string | undefined,
+): Promise<void> {
+  const to = `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
+  const status = await new Promise<number>((fulfil, reject) => {
+    const parser = new AnswerParser({
+      onInterim: () => undefined,
+      onHead: fulfil,
+      onBody: () => undefined,
+    });
+    parser.begin('CONNECT');
+    wire.listen((bytes) => {
+      try {
+        if (parser.feed(bytes) < bytes.length) {
+          throw new TransportError('MISMATCHED_ANSWER', 'the proxy answered twice', true);
+        }
+      } catch (thrown) {
+        reject(thrown as Error);
+      }
+    });
+    wire.socket.once('error', reject);
+    wire.socket.once('close', () => {
+      reject(failure('CONNECTION_CLOSED', 'the proxy closed the connection'));
+    });
+    const login = authorization === undefined ? '' : `proxy-authorization: ${authorization}\r\n`;
+    wire.socket.write(`CONNECT ${to} HTTP/1.1\r\nhost: ${to}\r\n${login}\r\n`, 'latin1');
+  });
+  if (status === 200) return;
+  wire.socket.destroy();
+  if (status === 407) throw needsLogin();
+  throw new TransportError('PROXY_REFUSED', `status ${status} to CONNECT`, true);
 }
 
 /** Tries the next address beside one that is slow to answer (RFC 8305). Node's own way gives each address up after 250 ms. */
@@ -109,6 +229,7 @@ export function openSocket(
   addresses: readonly string[],
   port: number,
   signal: AbortSignal,
+  open: (address: string, port: number) => Socket = (host, at) => openTcp({ host, port: at }),
 ): Promise<Socket> {
   return new Promise((fulfil, reject) => {
     const pending = new Set<Socket>();
@@ -123,7 +244,7 @@ export function openSocket(
     };
     const tryNext = () => {
       clearTimeout(timer);
-      const socket = openTcp({ ...SOCKET_OPTIONS, host: addresses[tried] ?? '', port });
+      const socket = open(addresses[tried] ?? '', port);
       tried += 1;
       pending.add(socket);
       if (tried < addresses.length) timer = setTimeout(tryNext, ATTEMPT_DELAY_MS);
@@ -172,28 +293,10 @@ function mostTelling(errors: readonly Error[]): Error {
 
 const NO_ROUTE = /^(ENETUNREACH|EHOSTUNREACH|EADDRNOTAVAIL|EAFNOSUPPORT)$/;
 
-/** The part of undici's parser (7.30, client-h1.js) that handles the end of each head. */
-interface Parser {
-  statusCode: number;
-  headers: Buffer[];
-  headersSize: number;
-  readonly timeout: { refresh(): unknown } | null;
-  readonly ptr: number;
-  readonly llhttp: { llhttp_set_lenient_keep_alive(parser: number, isOn: 0 | 1): void };
-  onHeadersComplete(status: number, isUpgrade: boolean, shouldKeepAlive: boolean): number;
-}
-
-/** The key is the answer's array of headers, which undici hands out unchanged. */
-const sockets = new WeakMap<object, Socket>();
-
-export function socketOf({ rawHeaders }: Dispatcher.DispatchController): Socket | undefined {
-  return sockets.get(rawHeaders ?? {});
-}
-
 /** Whether bytes given to a connection still wait for the system. The handle knows at once; over TLS, the stream's own word comes a turn of
  *  the loop later, and the answer may come before. */
-export function isSending(socket: Socket | undefined): boolean {
-  const handle = (socket as { readonly _handle?: Handle | null } | undefined)?._handle;
+export function isSending(socket: Socket): boolean {
+  const handle = (socket as { readonly _handle?: Handle | null })._handle;
   return ((handle?._parent ?? handle)?.writeQueueSize ?? 0) > 0;
 }
 
@@ -203,28 +306,6 @@ interface Handle {
   readonly _parent?: Handle;
 }
 
-/** Passes interim answers over, as RFC 9110, section 15.2, demands. undici ends a connection at an unasked `100 Continue`, and a tunnel at
- *  any interim answer. */
-function watchAnswers(socket: Socket): void {
-  const parser = (socket as Socket & { readonly [kParser]?: Parser })[kParser];
-  if (parser === undefined) return;
-  const proceed = parser.onHeadersComplete.bind(parser);
-  parser.onHeadersComplete = (status, isUpgrade, shouldKeepAlive) => {
-    if (status >= 200) {
-      sockets.set(parser.headers, socket);
-      return proceed(status, isUpgrade, shouldKeepAlive);
-    }
-    // This one is final, and nobody asked for it: undici refuses it.
-    if (status === 101) return proceed(status, true, shouldKeepAlive);
-    parser.statusCode = status;
-    parser.headers = [];
-    parser.headersSize = 0;
-    parser.timeout?.refresh();
-    // An "HTTP/1.0 100 Continue", or one with `Connection: close`, would count as the last answer.
-    parser.llhttp.llhttp_set_lenient_keep_alive(parser.ptr, 1);
-    return NO_BODY;
-  };
+export function failure(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code });
 }
-
-/** Tells llhttp that no body follows. */
-const NO_BODY = 1;

@@ -60,7 +60,7 @@ export function explainTransport(error: TransportError, destination: Destination
           : `the host name of the proxy on the way to ${target} cannot be resolved; correct ${proxy} (${error.message})`,
     };
   }
-  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
+  if (code === 'CONNECT_TIMEOUT' || code === 'ETIMEDOUT') {
     return {
       code: 'TIMEOUT',
       text: `no connection to ${target}${through} within ${section}.ConnectionTimeout; is a firewall between?`,
@@ -69,7 +69,7 @@ export function explainTransport(error: TransportError, destination: Destination
   if (code === 'EHOSTUNREACH' || code === 'ENETUNREACH') {
     return { code: 'UNAVAILABLE', text: `${target} cannot be reached from this machine's network` };
   }
-  if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT') {
+  if (code === 'ANSWER_TIMEOUT') {
     return { code: 'TIMEOUT', text: `${target} stopped answering` };
   }
   if (CERTIFICATE.test(code)) {
@@ -78,7 +78,7 @@ export function explainTransport(error: TransportError, destination: Destination
   if (/^(EPROTO|ERR_SSL_)/.test(code) && !error.transient) {
     return badConfig(explainTls(error, destination));
   }
-  if (code === 'UND_ERR_PRX_TLS') {
+  if (code === 'PROXY_CERTIFICATE') {
     return badConfig(
       `the certificate of the proxy is for another host name; correct ${proxy} (${oneLine(error.message)})`,
     );
@@ -105,7 +105,7 @@ export function explainTransport(error: TransportError, destination: Destination
       text: `what answers at ${target}${through} gave the answer to another request (${error.message}); a proxy, gateway or load balancer between answers twice, or mixes answers up: replace it, or go past it by ${addressSetting}`,
     };
   }
-  if (code === 'UND_ERR_ABORTED' && proxy !== undefined) {
+  if (code === 'PROXY_REFUSED') {
     return { code: 'UNAVAILABLE', text: `${proxy} refused the connection (${error.message})` };
   }
   if (!error.transient) return { code: 'INTERNAL', text: `${code}: ${error.message}` };
@@ -113,7 +113,7 @@ export function explainTransport(error: TransportError, destination: Destination
     destination.isCheck && endpoint?.startsWith('http:') === true
       ? `; if it expects TLS, write "https://" in ${addressSetting}`
       : '';
-  if (code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE') {
+  if (code === 'CONNECTION_CLOSED' || code === 'ECONNRESET' || code === 'EPIPE') {
     return {
       code: 'UNAVAILABLE',
       text: `${target} closed the connection (${error.message})${expectsTls}`,
@@ -125,7 +125,7 @@ export function explainTransport(error: TransportError, destination: Destination
       text: `bytes were damaged on the way to ${target} or back (${describeTls(error)})`,
     };
   }
-  if (error.message.includes('HTTP/1.1 protocol')) {
+  if (code === 'NOT_HTTP') {
     return {
       code: 'UNAVAILABLE',
       text: `what answers at ${target} does not speak HTTP/1.1 (${error.message}); correct ${addressSetting}${expectsTls}`,

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Which proxy a request goes through. undici's EnvHttpProxyAgent would ignore Orthanc's HttpProxy, and knows no ranges of addresses in
-// NO_PROXY.
+// Which proxy a request goes through.
 
 import { BlockList, isIP } from 'node:net';
 import type { ProxyServer, ProxySettings } from '../config/settings.ts';

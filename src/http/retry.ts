@@ -128,7 +128,7 @@ function isWrongAnswer(failure: unknown): boolean {
 export function isConnectError(error: unknown): boolean {
   return (
     error instanceof TransportError &&
-    /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|UND_ERR_CONNECT_TIMEOUT|ETIMEDOUT)$/.test(
+    /^(ECONNREFUSED|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|CONNECT_TIMEOUT|ETIMEDOUT)$/.test(
       error.code,
     )
   );

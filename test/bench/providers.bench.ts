@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// One measurement in one process: client CPU per operation. Started by providers.mjs, which bundles it and makes the table.
+// One measurement in one process: client CPU per operation, what of it other threads took (V8's collector, mostly), and collections per
+// operation. Started by providers.mjs, which bundles it and makes the table.
 // Arguments: provider (s3, azure, google), path (http, plugin, sdk), operation (put, get), bytes, endpoint, file of authorities or "", a service
 // account's key.
 
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
+import { PerformanceObserver } from 'node:perf_hooks';
 import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob';
 import { Storage } from '@google-cloud/storage';
@@ -124,10 +126,28 @@ function createHttpOperation(): () => Promise<void> {
     });
 }
 
+/** User and system time of all threads but the first. @see proc_pid_stat(5), fields 14 and 15, in ticks of 10 ms */
+function readOtherThreadsMs(): number {
+  const folder = '/proc/self/task';
+  return readdirSync(folder)
+    .filter((thread) => Number(thread) !== process.pid)
+    .map((thread) => {
+      const text = readFileSync(`${folder}/${thread}/stat`, 'utf8');
+      const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+      return (Number(fields[11]) + Number(fields[12])) * 10;
+    })
+    .reduce((sum, ms) => sum + ms, 0);
+}
+
 async function main(): Promise<void> {
   const operate = createOperation();
   for (let index = 0; index < WARM_UP_OPERATIONS; index++) await operate();
   let operations = 0;
+  let collections = 0;
+  new PerformanceObserver((list) => {
+    collections += list.getEntries().length;
+  }).observe({ entryTypes: ['gc'] });
+  const others = readOtherThreadsMs();
   const cpu = process.cpuUsage();
   const end = performance.now() + MEASURE_MS;
   await Promise.all(
@@ -139,7 +159,8 @@ async function main(): Promise<void> {
     }),
   );
   const { user, system } = process.cpuUsage(cpu);
-  process.stdout.write(`${(user + system) / 1_000 / operations}\n`);
+  const figures = [(user + system) / 1_000, readOtherThreadsMs() - others, collections];
+  process.stdout.write(`${figures.map((figure) => figure / operations).join(' ')}\n`);
   process.exit(0);
 }
 
