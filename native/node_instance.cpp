@@ -3,6 +3,7 @@
 
 #include <node.h>
 
+#include <csignal>
 #include <cstdlib>
 #include <stdexcept>
 #include <string_view>
@@ -58,6 +59,21 @@ std::string bundleOverride() {
   // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it
   const char* path = std::getenv("ORTHANC_OBJECT_STORAGE_BUNDLE");
   return path == nullptr ? "" : path;
+}
+
+/** For `npm run bench:profile`. An inspector costs memory and time, so that nobody else gets one.
+ * thread: the loop's, before it has an environment */
+node::EnvironmentFlags::Flags inspectorFlag() {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it
+  if (std::getenv("ORTHANC_OBJECT_STORAGE_INSPECTOR") == nullptr) {
+    return node::EnvironmentFlags::kNoCreateInspector;
+  }
+  // V8 takes its samples by this signal, which SignalShield keeps away.
+  sigset_t sampling;
+  sigemptyset(&sampling);
+  sigaddset(&sampling, SIGPROF);
+  pthread_sigmask(SIG_UNBLOCK, &sampling, nullptr);
+  return node::EnvironmentFlags::kNoFlags;
 }
 
 std::string joined(const std::vector<std::string>& lines) {
@@ -178,13 +194,12 @@ std::string NodeInstance::run() {
                                                    " runs instead of the plugin's own TypeScript");
   }
   try {
-    // Without kDefaultFlags, since the process is Orthanc's: no chdir, umask, setuid. No inspector,
-    // no SIGUSR1 either.
+    // Without kDefaultFlags, since the process is Orthanc's: no chdir, umask, setuid. No SIGUSR1
+    // either.
     // NOLINTNEXTLINE(clang-analyzer-optin.core.EnumCastOutOfRange): flags of one bit each
     const auto flags = static_cast<node::EnvironmentFlags::Flags>(
         node::EnvironmentFlags::kNoNativeAddons | node::EnvironmentFlags::kNoGlobalSearchPaths |
-        node::EnvironmentFlags::kNoCreateInspector |
-        node::EnvironmentFlags::kNoStartDebugSignalHandler);
+        inspectorFlag() | node::EnvironmentFlags::kNoStartDebugSignalHandler);
     const NodeProcess& process = NodeProcess::instance();
     std::vector<std::string> errors;
     const std::unique_ptr<node::CommonEnvironmentSetup> setup =

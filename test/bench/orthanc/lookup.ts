@@ -41,17 +41,15 @@ export function createLookup({ cells }: Pick<Results, 'cells'>): Lookup {
     JSON.stringify([column, size, delayMs, clients, operation]);
   const known = new Map(cells.map((cell) => [keyOf(cell.column, cell), cell]));
   const cell: Lookup['cell'] = (column, row) => known.get(keyOf(column, row));
-  const median = (values: readonly number[]) =>
-    values.length === 0 ? Number.NaN : medianOf(values);
   return {
     cell,
-    median: (column, row, value) => median(cell(column, row)?.rounds.map(value) ?? []),
+    median: (column, row, value) => medianOf(cell(column, row)?.rounds.map(value) ?? []),
     ratio(column, reference, row) {
       const others = cell(reference, row)?.rounds ?? [];
       const ratios = cell(column, row)?.rounds.map(
         ({ perSecond }, round) => perSecond / (others[round]?.perSecond ?? Number.NaN),
       );
-      return median(ratios?.filter(Number.isFinite) ?? []);
+      return medianOf(ratios?.filter(Number.isFinite) ?? []);
     },
   };
 }

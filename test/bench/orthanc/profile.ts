@@ -62,7 +62,10 @@ export async function main(plan: ProfilePlan): Promise<void> {
       box,
       folder: join(folder, 'orthanc'),
       configuration: { Plugins: column?.plugins, ...CONFIGURATION, ...column?.configuration },
-      environment: { ORTHANC_OBJECT_STORAGE_BUNDLE: wrapper },
+      environment: {
+        ORTHANC_OBJECT_STORAGE_BUNDLE: wrapper,
+        ORTHANC_OBJECT_STORAGE_INSPECTOR: '1',
+      },
     });
     try {
       const template = await makeTemplate(folder, plan.size);

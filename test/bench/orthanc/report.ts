@@ -76,7 +76,7 @@ function describeRounds({ cells, repeated, seconds }: Results): string {
   const shares = cells.flatMap(({ rounds }) => rounds.map(({ othersShare }) => othersShare));
   const most = Math.max(...cells.map(({ rounds }) => rounds.length));
   return (
-    `Medians of ${most} rounds at most, in ${show(seconds / 60)} minutes. A round differs from the median by ` +
+    `Medians of up to ${most} rounds, in ${show(seconds / 60)} minutes. A round differs from the median by ` +
     `${percent(medianOf(spreads))} (median; ${percent(Math.max(...spreads))} at most). Other processes took ` +
     `${percent(medianOf(shares))} of the machine (median; ${percent(Math.max(...shares))} at most); ${repeated} rounds were repeated for that.`
   );
@@ -90,7 +90,7 @@ function columnRows({ columns }: Results, lookup: Lookup): readonly (readonly st
     ...columns.map(({ name }) => show(value(name))),
   ];
   const figure = (name: string) => columns.find((column) => column.name === name);
-  const startOf = (name: string) => medianOf(figure(name)?.startMs ?? [Number.NaN]);
+  const startOf = (name: string) => medianOf(figure(name)?.startMs ?? []);
   const groups = ['loop', 'v8', 'orthanc'] as const;
   const groupNames = { loop: 'event loop', v8: "V8's workers", orthanc: "Orthanc's own threads" };
   return [
