@@ -2,7 +2,7 @@
 // npm run bench, bench:quick: Orthanc with the plugin beside Orthanc's own folder, and beside whatever else is named. See docs/performance.md.
 // Lists are separated by commas: --providers s3,azure,google --formats plain,A1,A2 --lanes 1,2 --clients 1,4,8,16 --operations
 // POST,file,tags,archive,retrieve,DELETE --sizes 10k,512k,30M --delays 0,5,20,80 (ms). Any of the last four replaces the usual
-// measurements by every combination of what is listed, --rounds N times for --seconds N each.
+// measurements by every combination of what is listed, --rounds N times for --seconds N each. --tls: the plugin reaches the store over TLS.
 // Further columns, all repeatable: --plugin FILE --config FILE (another plugin; {STORE} in FILE is host and port of the store), --folder
 // PATH (Orthanc's own storage, there), --bundle FILE (another build of src/: build/bundle/plugin.cjs of another clone).
 // --json FILE keeps every round, --write-docs puts the tables and plots into docs/.
@@ -72,6 +72,7 @@ runMain(async () => {
     rounds: { type: 'string' },
     seconds: { type: 'string' },
     starts: { type: 'string' },
+    tls: { type: 'boolean', default: false },
     plugin: { type: 'string', multiple: true, default: [] },
     config: { type: 'string', multiple: true, default: [] },
     folder: { type: 'string', multiple: true, default: [] },
@@ -96,6 +97,7 @@ runMain(async () => {
         providers: (values.providers ?? (values.quick ? 's3' : 's3,azure,google')).split(','),
         formats: (values.formats ?? (values.quick ? 'plain,A2' : 'plain,A1,A2')).split(','),
         lanes: values.lanes.split(',').map(Number),
+        tls: values.tls,
         bundles: values.bundle,
         others: values.plugin.map((file, index) => ({
           plugin: file,

@@ -6,6 +6,7 @@ import { basename, dirname, resolve } from 'node:path';
 
 import type { Configuration } from '../../support/orthanc.ts';
 import { type Provider, plugin } from '../../support/world.ts';
+import type { BenchStore } from './tools.ts';
 
 export const FORMATS = ['plain', 'A1', 'A2'] as const;
 export type Format = (typeof FORMATS)[number];
@@ -29,6 +30,8 @@ export interface Wanted {
   readonly providers: readonly Provider[];
   readonly formats: readonly Format[];
   readonly lanes: readonly number[];
+  /** Over TLS; `others` choose by themselves. */
+  readonly tls: boolean;
   /** Other builds of src/, by their bundles. */
   readonly bundles: readonly string[];
   /** Other plugins, and a configuration for each, where {STORE} stands for host and port of the store. */
@@ -47,10 +50,12 @@ const AZURE_KEY =
 /** @param keyFile of the encrypted ones */
 export async function makeColumns(
   wanted: Wanted,
-  address: string,
+  store: Pick<BenchStore, 'address' | 'tls'>,
   keyFile: string,
 ): Promise<readonly Column[]> {
   const none = { configuration: {}, environment: {}, binds: [], plugins: [] };
+  const endpoint = wanted.tls ? `https://${store.tls.address}` : `http://${store.address}`;
+  const trust = wanted.tls ? { HttpsCACertificates: store.tls.certificateFile } : {};
   const columns: Column[] = [{ ...none, name: FOLDER }];
   for (const folder of wanted.folders) {
     const path = resolve(folder);
@@ -59,7 +64,7 @@ export async function makeColumns(
   }
   for (const other of wanted.others) {
     const file = resolve(other.plugin);
-    const text = (await readFile(other.config, 'utf8')).replaceAll('{STORE}', address);
+    const text = (await readFile(other.config, 'utf8')).replaceAll('{STORE}', store.address);
     columns.push({
       ...none,
       name: basename(other.config).replace(/\.[^.]*$/, ''),
@@ -75,6 +80,7 @@ export async function makeColumns(
           const parts = [
             TITLES[provider],
             ...(format === 'plain' ? [] : [format]),
+            ...(wanted.tls ? ['TLS'] : []),
             ...(lanes === 1 ? [] : [`${lanes} lanes`]),
             ...(bundle === undefined ? [] : [`(${bundle})`]),
           ];
@@ -86,7 +92,7 @@ export async function makeColumns(
           columns.push({
             ...none,
             name: parts.join(' '),
-            configuration: sectionOf(provider, address, changes),
+            configuration: { ...trust, ...sectionOf(provider, endpoint, changes) },
             environment:
               bundle === undefined ? {} : { ORTHANC_OBJECT_STORAGE_BUNDLE: resolve(bundle) },
             binds: bundle === undefined ? [] : [dirname(resolve(bundle))],
@@ -100,8 +106,7 @@ export async function makeColumns(
   return columns;
 }
 
-function sectionOf(provider: Provider, address: string, changes: Configuration): Configuration {
-  const endpoint = `http://${address}`;
+function sectionOf(provider: Provider, endpoint: string, changes: Configuration): Configuration {
   switch (provider) {
     case 's3':
       return {

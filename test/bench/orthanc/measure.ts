@@ -135,11 +135,11 @@ export async function measure(plan: Plan, tell: (line: string) => void): Promise
   if (box.kind !== 'chroot') throw new Error('a container hides the process to be measured');
   const program = await ensureTools();
   const folder = await mkdtemp(join(tmpdir(), 'oos-bench-'));
-  const store = await startBenchStore(program);
+  const store = await startBenchStore(program, folder);
   try {
     const keyFile = join(folder, 'master.key');
     await writeFile(keyFile, randomBytes(32).toString('base64'), { mode: 0o600 });
-    const columns = await makeColumns(plan.wanted, store.address, keyFile);
+    const columns = await makeColumns(plan.wanted, store, keyFile);
     return await new Bench({ plan, box, program, folder, store, columns, tell }).run();
   } finally {
     await store.stop();

@@ -42,7 +42,7 @@ export async function main(plan: ProfilePlan): Promise<void> {
   const program = await ensureTools();
   await mkdir(plan.folder, { recursive: true });
   const folder = await mkdtemp(join(tmpdir(), 'oos-profile-'));
-  const store = await startBenchStore(program);
+  const store = await startBenchStore(program, folder);
   try {
     const keyFile = join(folder, 'master.key');
     await writeFile(keyFile, randomBytes(32).toString('base64'), { mode: 0o600 });
@@ -53,11 +53,12 @@ export async function main(plan: ProfilePlan): Promise<void> {
       providers: [plan.provider],
       formats: [plan.format],
       lanes: [1],
+      tls: false,
       bundles: [],
       others: [],
       folders: [],
     };
-    const column = (await makeColumns(wanted, store.address, keyFile)).at(-1);
+    const column = (await makeColumns(wanted, store, keyFile)).at(-1);
     const orthanc = await startOrthanc({
       box,
       folder: join(folder, 'orthanc'),

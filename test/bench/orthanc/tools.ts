@@ -2,12 +2,15 @@
 // The two ends of the bench, which are written in Go (test/bench/tools): the store in memory, and the clients.
 
 import type { ChildProcess } from 'node:child_process';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { inProject } from '../../../scripts/lib/paths.mjs';
 import { freePort } from '../../../scripts/lib/ports.mjs';
 import { run, spawnGuarded, stopProcess } from '../../../scripts/lib/run.mjs';
 import { ensureGoProgram } from '../../../scripts/lib/servers.mjs';
+import { makeCertificate } from '../../support/certificate.ts';
 
 /** By kind: put, get, range, head, delete, list, part, other. */
 export type Requests = Readonly<Record<string, number>>;
@@ -15,6 +18,8 @@ export type Requests = Readonly<Record<string, number>>;
 export interface BenchStore {
   /** Host and port. */
   readonly address: string;
+  /** Of the same store over TLS. */
+  readonly tls: { readonly address: string; readonly certificateFile: string };
   readonly pid: number;
   /** Counts from 0 again. @param delayMs of each answer from now on */
   reset(delayMs: number): Promise<StoreFigures>;
@@ -62,10 +67,19 @@ const START_LIMIT_MS = 10_000;
 export const ensureTools = (): Promise<string> =>
   ensureGoProgram('bench-tools', inProject('test', 'bench', 'tools'));
 
-export async function startBenchStore(program: string): Promise<BenchStore> {
-  const port = await freePort();
+/** @param folder for its certificate */
+export async function startBenchStore(program: string, folder: string): Promise<BenchStore> {
+  const [port, tlsPort] = [await freePort(), await freePort()];
   const address = `127.0.0.1:${port}`;
-  const argv = [program, 'store', '--port', String(port)];
+  const certificateFile = join(folder, 'store.pem');
+  const keyFile = join(folder, 'store.key');
+  const { cert, key } = makeCertificate();
+  await writeFile(certificateFile, cert);
+  await writeFile(keyFile, key, { mode: 0o600 });
+  const argv = [
+    ...[program, 'store', '--port', String(port), '--tls-port', String(tlsPort)],
+    ...['--certificate', certificateFile, '--key', keyFile],
+  ];
   const child: ChildProcess = spawnGuarded(argv, { stdio: 'inherit' });
   const ask = async (method: string, query = '') => {
     const response = await fetch(`http://${address}/-/figures${query}`, { method });
@@ -83,6 +97,7 @@ export async function startBenchStore(program: string): Promise<BenchStore> {
   }
   return {
     address,
+    tls: { address: `127.0.0.1:${tlsPort}`, certificateFile },
     pid: child.pid ?? 0,
     reset: (delayMs) => ask('POST', `?delay=${delayMs}`),
     figures: () => ask('GET'),

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The two ends of a bench, in Go, so that they take little of the machine that they share with Orthanc:
 //
-//	bench store --port N   an object store in memory: S3, Azure Blob and Google Cloud Storage at one port
+//	bench store --port N   an object store in memory: S3, Azure Blob and Google Cloud Storage at one port;
+//	                       with --tls-port M --certificate FILE --key FILE also over TLS
 //	bench load             sends requests to Orthanc: a plan in JSON on stdin, what was measured on stdout
 package main
 
@@ -25,8 +26,17 @@ func main() {
 	case "store":
 		flags := flag.NewFlagSet("store", flag.ExitOnError)
 		port := flags.Int("port", 0, "of 127.0.0.1")
+		tlsPort := flags.Int("tls-port", 0, "of 127.0.0.1")
+		certificate := flags.String("certificate", "", "of that port, PEM")
+		key := flags.String("key", "", "of the certificate, PEM")
 		_ = flags.Parse(os.Args[2:])
-		log.Fatal(http.ListenAndServe(fmt.Sprintf("127.0.0.1:%d", *port), newStore()))
+		store := newStore()
+		if *tlsPort != 0 {
+			go func() {
+				log.Fatal(http.ListenAndServeTLS(fmt.Sprintf("127.0.0.1:%d", *tlsPort), *certificate, *key, store))
+			}()
+		}
+		log.Fatal(http.ListenAndServe(fmt.Sprintf("127.0.0.1:%d", *port), store))
 	case "load":
 		var plan plan
 		if err := json.NewDecoder(os.Stdin).Decode(&plan); err != nil {
