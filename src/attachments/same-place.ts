@@ -5,7 +5,7 @@
 import type { NamingSettings } from '../config/settings.ts';
 import { badConfig, toStorageError } from '../errors.ts';
 import { probeKey } from '../providers/operation.ts';
-import { sleepUntilAborted } from '../store/abort.ts';
+import { type Signal, sleepUntilAborted } from '../store/abort.ts';
 import { bodyOf } from '../store/bodies.ts';
 import type { ObjectStore } from '../store/object-store.ts';
 import { folderOf } from './naming.ts';
@@ -29,7 +29,7 @@ export function mayBeOnePlace({ structure }: NamingSettings): boolean {
 export async function requireTwoPlaces(
   { files, objects }: TwoStores,
   naming: NamingSettings,
-  { signal, patienceMs = 0 }: { readonly signal: AbortSignal; readonly patienceMs?: number },
+  { signal, patienceMs = 0 }: { readonly signal: Signal; readonly patienceMs?: number },
 ): Promise<void> {
   const name = probeKey('');
   const endMs = performance.now() + patienceMs;
@@ -60,7 +60,7 @@ async function removeProbe(files: TwoStores['files'], name: string): Promise<voi
 async function isThere(
   objects: TwoStores['objects'],
   key: string,
-  signal: AbortSignal,
+  signal: Signal,
 ): Promise<boolean> {
   try {
     return (await objects.head(key, { signal })) !== undefined;

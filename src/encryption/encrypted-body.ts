@@ -3,7 +3,7 @@
 // that parts can be sent in any order and again without holding the whole.
 
 import { StorageError } from '../errors.ts';
-import { abortReason } from '../store/abort.ts';
+import { abortReason, type Signal } from '../store/abort.ts';
 import { bodyFrom, viewOf } from '../store/bodies.ts';
 import type { Body } from '../store/object-store.ts';
 import {
@@ -71,7 +71,7 @@ export async function encryptBody(
   content: Body,
   target: EncryptionTarget,
   pacer: Pacer,
-  signal: AbortSignal,
+  signal: Signal,
 ): Promise<EncryptedBody> {
   const turn = pacer.turn();
   if (turn !== undefined) await turn;

@@ -2,7 +2,7 @@
 // Writes encrypted objects to a store and reads them.
 
 import { StorageError, type StorageErrorCode, toStorageError } from '../errors.ts';
-import { linkSignals } from '../store/abort.ts';
+import { Cancellation, type Signal } from '../store/abort.ts';
 import { Semaphore } from '../store/limit.ts';
 import type {
   Body,
@@ -58,7 +58,7 @@ interface GetRequest {
   readonly key: string;
   readonly sink: Sink;
   readonly source: DecryptionSource;
-  readonly signal: AbortSignal;
+  readonly signal: Signal;
   readonly requireChecksum: boolean | undefined;
 }
 
@@ -229,13 +229,13 @@ export class Envelope {
     const { store, key, requireChecksum } = request;
     const sizeBytes = range === undefined ? HELD_MAX_BYTES : range.end - range.start;
     const release = await this.#budget.acquire(request.signal, inMemory(sizeBytes));
-    const link = linkSignals(request.signal);
+    const link = new Cancellation(request.signal);
     const sink = new DecryptingSink(request.sink, request.source, fetched, (failure) => {
       // A retry cannot help, and the rest of the object may be a gigabyte.
-      if (failure.code === 'UNKNOWN_KEY') link.controller.abort(failure);
+      if (failure.code === 'UNKNOWN_KEY') link.abort(failure);
     });
     try {
-      await store.get(key, range, sink, { signal: link.controller.signal, requireChecksum });
+      await store.get(key, range, sink, { signal: link, requireChecksum });
       return sink.finish();
     } catch (error) {
       // The store does not support `mayEndEarly`, and the object is smaller than the range.

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { crc32 } from '../checksums/checksums.ts';
-import { abortReason } from '../store/abort.ts';
+import { abortReason, type Signal } from '../store/abort.ts';
 import { viewOf } from '../store/bodies.ts';
 import type { Body } from '../store/object-store.ts';
 
@@ -61,7 +61,7 @@ export interface Digests {
 export async function digest(
   body: Body,
   wanted: { readonly crc32: boolean; readonly md5: boolean; readonly sha256: boolean },
-  signal: AbortSignal,
+  signal: Signal,
 ): Promise<Digests> {
   const md5 = wanted.md5 ? createHash('md5') : undefined;
   const sha256 = wanted.sha256 ? createHash('sha256') : undefined;

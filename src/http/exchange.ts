@@ -2,7 +2,7 @@
 // One request and its answer: what is believed of it, and how it ends.
 
 import { errorCode, StorageError } from '../errors.ts';
-import { abortReason } from '../store/abort.ts';
+import { abortReason, type Signal } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
 import { describeAnswer, mustBeFromStore } from './foreign-answers.ts';
 
@@ -37,7 +37,7 @@ export interface ExchangeRequest {
   /** Throws for an answer to another request. Asked of each answer; with a receiver, at its head.
    *  @param connection the same object for all answers over one connection */
   readonly assertMatches?: ((answer: Answer, connection: object) => void) | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: Signal | undefined;
 }
 
 export interface Answer {

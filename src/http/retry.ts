@@ -2,7 +2,7 @@
 // When and how soon a request is repeated: the same for all providers.
 
 import { StorageError } from '../errors.ts';
-import { abortReason, sleepUntilAborted, tellFailure } from '../store/abort.ts';
+import { abortReason, type Signal, sleepUntilAborted, tellFailure } from '../store/abort.ts';
 import { AnswerError } from './answer-error.ts';
 import { TransportError } from './transport.ts';
 
@@ -56,7 +56,7 @@ export interface RetryOptions {
 
 /** Repeats an attempt as the settings say.
  *  @throws what the last attempt threw; what the signal says */
-export type Retry = <T>(signal: AbortSignal, attempt: () => Promise<T>) => Promise<T>;
+export type Retry = <T>(signal: Signal, attempt: () => Promise<T>) => Promise<T>;
 
 export function createRetry(options: RetryOptions): Retry {
   const { maxRetries, random = Math.random } = options;

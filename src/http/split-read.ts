@@ -4,7 +4,7 @@
 
 import { crc32 } from '../checksums/checksums.ts';
 import { StorageError } from '../errors.ts';
-import { abortReason, linkSignals } from '../store/abort.ts';
+import { abortReason, Cancellation, type Signal } from '../store/abort.ts';
 import type { ByteRange, Sink } from '../store/object-store.ts';
 import type { Receiver } from './transport.ts';
 
@@ -42,9 +42,9 @@ export interface SplitOptions {
   readonly sink: Sink;
   /** How many other connections may help. */
   readonly helpers: number;
-  readonly signal: AbortSignal;
+  readonly signal: Signal;
   /** Reads a range of one version of the object, retries included. */
-  fetch(range: ByteRange, sink: Sink, version: string, signal: AbortSignal): Promise<void>;
+  fetch(range: ByteRange, sink: Sink, version: string, signal: Signal): Promise<void>;
 }
 
 /** Thrown from a receiver to hang up. The retry repeats nothing that was aborted. Made once, since the stack of an error costs a tenth of
@@ -127,7 +127,7 @@ function startHelp(
   received: () => number,
 ): Help {
   const { sink } = options;
-  const link = linkSignals(options.signal);
+  const link = new Cancellation(options.signal);
   const pieces: Piece[] = [];
   let claimedFrom = answer.sizeBytes;
   let hasFailed = false;
@@ -144,13 +144,13 @@ function startHelp(
         sink.write(start + offset, bytes);
       },
     };
-    await options.fetch(range, pieceSink, version, link.controller.signal);
+    await options.fetch(range, pieceSink, version, link);
     pieces.push({ start, sizeBytes: end - start, crc32: checksum });
   }
 
   async function helper(): Promise<void> {
     // The first connection reads on meanwhile, and would overtake a piece that is close to it.
-    while (claimedFrom - received() >= WORTHWHILE_BYTES && !link.controller.signal.aborted) {
+    while (claimedFrom - received() >= WORTHWHILE_BYTES && !link.aborted) {
       const end = claimedFrom;
       claimedFrom -= PIECE_BYTES;
       await fetchPiece(end - PIECE_BYTES, end);
@@ -159,7 +159,7 @@ function startHelp(
 
   const work = Promise.all(Array.from({ length: options.helpers }, helper)).catch(() => {
     hasFailed = true;
-    link.controller.abort();
+    link.abort();
   });
   return {
     claimedFrom: () => (hasFailed ? answer.sizeBytes : claimedFrom),
@@ -171,7 +171,7 @@ function startHelp(
     },
     stop() {
       link.release();
-      link.controller.abort();
+      link.abort();
     },
   };
 }

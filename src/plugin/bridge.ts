@@ -12,6 +12,7 @@ import {
 } from '../errors.ts';
 import type { LogLevel } from '../log.ts';
 import { type JobRunner, type JobState, StepStatus } from '../move/job.ts';
+import { Cancellation, type Signal } from '../store/abort.ts';
 import { bodyFrom } from '../store/bodies.ts';
 import type { Body, Sink } from '../store/object-store.ts';
 import { type SafeText, safeLine } from '../text/safe-text.ts';
@@ -134,14 +135,14 @@ export interface StorageRequest {
   /** Of a range read, half-open. */
   readonly range: { readonly start: number; readonly end: number };
   /** Aborted when Orthanc no longer waits for the answer. */
-  readonly signal: AbortSignal;
+  readonly signal: Signal;
 }
 
 export interface RestRequest {
   readonly method: string;
   readonly path: string;
   readonly body: Body;
-  readonly signal: AbortSignal;
+  readonly signal: Signal;
 }
 
 export interface RestResponse {
@@ -191,7 +192,7 @@ export function writeLog(binding: Binding, level: LogLevel, line: SafeText): voi
 export class RequestServer {
   readonly #binding: Binding;
   readonly #handlers: Handlers;
-  readonly #controllers = new Map<number, AbortController>();
+  readonly #cancellations = new Map<number, Cancellation>();
 
   constructor(binding: Binding, handlers: Handlers) {
     this.#binding = binding;
@@ -214,7 +215,7 @@ export class RequestServer {
         void this.#serve(id, (signal) => this.#serveCall(id, name, argument, body, signal));
       },
       onAbandoned: (id) => {
-        this.#controllers.get(id)?.abort(abandoned());
+        this.#cancellations.get(id)?.abort(abandoned());
       },
       onStop: () => {
         void this.#handlers.stop().finally(() => {
@@ -225,15 +226,15 @@ export class RequestServer {
     binding.ready(settings);
   }
 
-  async #serve(id: number, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    const controller = new AbortController();
-    this.#controllers.set(id, controller);
+  async #serve(id: number, work: (signal: Signal) => Promise<void>): Promise<void> {
+    const cancellation = new Cancellation();
+    this.#cancellations.set(id, cancellation);
     try {
-      await work(controller.signal);
+      await work(cancellation);
     } catch (error) {
       if (!isRequestOver(error)) throw error;
     } finally {
-      this.#controllers.delete(id);
+      this.#cancellations.delete(id);
     }
   }
 
@@ -261,7 +262,7 @@ export class RequestServer {
     name: string,
     argument: string,
     body: Body,
-    signal: AbortSignal,
+    signal: Signal,
   ): Promise<void> {
     const binding = this.#binding;
     const handlers = this.#handlers;

@@ -2,7 +2,13 @@
 // Clears in the background what a failed upload leaves at the server, since its caller may be at its deadline.
 
 import { setImmediate } from 'node:timers/promises';
-import { abortReason, hearFailures, tellFailure, untilAborted } from '../store/abort.ts';
+import {
+  abortReason,
+  Cancellation,
+  type Signal,
+  tellFailure,
+  untilAborted,
+} from '../store/abort.ts';
 
 /** How long an answer is waited for after an abort, to clear what it began. */
 const LATE_ANSWER_MS = 10_000;
@@ -16,8 +22,8 @@ export interface Cleanups {
    *  @param begin gets a signal that is aborted some time after the other one
    *  @throws what `begin` throws; what the signal says, at once */
   start<T>(
-    signal: AbortSignal,
-    begin: (outliving: AbortSignal) => Promise<T>,
+    signal: Signal,
+    begin: (outliving: Signal) => Promise<T>,
     clear: (begun: T) => Promise<void>,
   ): Promise<T>;
   /** Resolves when all are done, or after the time given. */
@@ -34,7 +40,7 @@ export function createCleanups(): Cleanups {
     add,
     async start(signal, begin, clear) {
       if (signal.aborted) throw abortReason(signal);
-      const outliving = new AbortController();
+      const outliving = new Cancellation();
       let timer: NodeJS.Timeout | undefined;
       const onAbort = () => {
         timer = setTimeout(() => {
@@ -42,10 +48,10 @@ export function createCleanups(): Cleanups {
         }, LATE_ANSWER_MS);
       };
       signal.addEventListener('abort', onAbort, { once: true });
-      hearFailures(outliving.signal, (failure) => {
+      outliving.onFailure = (failure) => {
         tellFailure(signal, failure);
-      });
-      const beginning = begin(outliving.signal).finally(() => {
+      };
+      const beginning = begin(outliving).finally(() => {
         clearTimeout(timer);
         signal.removeEventListener('abort', onAbort);
       });

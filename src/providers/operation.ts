@@ -8,9 +8,8 @@ import type { Explanation } from '../http/network-errors.ts';
 import type { Answer } from '../http/transport.ts';
 import {
   abortReason,
-  createAbortController,
-  hearFailures,
-  linkSignals,
+  Cancellation,
+  type Signal,
   tellFailure,
   untilAborted,
 } from '../store/abort.ts';
@@ -42,29 +41,28 @@ export function describeFailure(
 export type Run = <T>(
   verb: string,
   key: string | undefined,
-  signal: AbortSignal,
-  work: (signal: AbortSignal) => Promise<T>,
+  signal: Signal,
+  work: (signal: Signal) => Promise<T>,
 ) => Promise<T>;
 
 /** @param closing aborted when the store is closed
  *  @param translate whatever an operation threw */
 export function createRun(
-  closing: AbortSignal,
+  closing: Signal,
   translate: (thrown: unknown, operation: Operation) => StorageError,
 ): Run {
   return async (verb, key, signal, work) => {
-    const link = linkSignals(closing, signal);
-    const linked = link.controller.signal;
-    hearFailures(linked, (failure) => {
+    const linked = new Cancellation(closing, signal);
+    linked.onFailure = (failure) => {
       tellFailure(signal, translate(failure, { verb, key }));
-    });
+    };
     try {
       return await untilAborted(work(linked), linked);
     } catch (thrown) {
       if (linked.aborted) throw abortReason(linked);
       throw translate(thrown, { verb, key });
     } finally {
-      link.release();
+      linked.release();
     }
   };
 }
@@ -149,7 +147,7 @@ function createCircleDetector(): (page: ListPage) => boolean {
 /** A provider's operations, retries included. They may throw anything. */
 export interface VendorStore
   extends Pick<ObjectStore, 'put' | 'get' | 'head' | 'delete' | 'check'> {
-  listPage(prefix: string, token: string | undefined, signal: AbortSignal): Promise<ListPage>;
+  listPage(prefix: string, token: string | undefined, signal: Signal): Promise<ListPage>;
   /** Translates what an operation threw. */
   readonly translate: (thrown: unknown, operation: Operation) => StorageError;
   close(): Promise<void>;
@@ -158,8 +156,8 @@ export interface VendorStore
 /** @param server for messages: "Azure"
  *  @param subject such as `Azure container "images"` */
 export function toObjectStore(server: string, subject: string, store: VendorStore): ObjectStore {
-  const closing = createAbortController();
-  const run = createRun(closing.signal, store.translate);
+  const closing = new Cancellation();
+  const run = createRun(closing, store.translate);
   return {
     put: (key, body, options) =>
       run('write', key, options.signal, (signal) => store.put(key, body, { ...options, signal })),

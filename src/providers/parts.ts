@@ -2,7 +2,7 @@
 // Sends large contents in parts, several at once. No part is held in memory as a whole.
 
 import { window } from '../http/content.ts';
-import { linkSignals } from '../store/abort.ts';
+import { Cancellation, type Signal } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
 
 const MIB = 1024 * 1024;
@@ -29,10 +29,10 @@ export async function sendParts<Sent>(
   body: Body,
   { partBytes, count }: PartPlan,
   poolSize: number,
-  signal: AbortSignal,
-  send: (index: number, content: Body, signal: AbortSignal) => Promise<Sent>,
+  signal: Signal,
+  send: (index: number, content: Body, signal: Signal) => Promise<Sent>,
 ): Promise<readonly Sent[]> {
-  const link = linkSignals(signal);
+  const link = new Cancellation(signal);
   const sent: Sent[] = [];
   let next = 0;
   const worker = async () => {
@@ -40,7 +40,7 @@ export async function sendParts<Sent>(
       const index = next++;
       const start = index * partBytes;
       const content = window(body, start, Math.min(start + partBytes, body.sizeBytes));
-      sent[index] = await send(index, content, link.controller.signal);
+      sent[index] = await send(index, content, link);
     }
   };
   try {
@@ -48,6 +48,6 @@ export async function sendParts<Sent>(
     return sent;
   } finally {
     link.release();
-    link.controller.abort();
+    link.abort();
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { type StorageError, toStorageError } from '../errors.ts';
+import type { Signal } from './abort.ts';
 import { timeUp, withTimeLimit } from './deadline.ts';
 
 /** Orthanc waits for the check at its start. */
@@ -18,8 +19,8 @@ export interface AwaitedServer {
 export async function withCheckTimeout(
   subject: string,
   describeWait: () => AwaitedServer,
-  signal: AbortSignal,
-  work: (signal: AbortSignal) => Promise<void>,
+  signal: Signal,
+  work: (signal: Signal) => Promise<void>,
   explain: (failure: unknown) => StorageError = toStorageError,
 ): Promise<void> {
   let last: StorageError | undefined;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { StorageError } from '../errors.ts';
-import { hearFailures, linkSignals, tellFailure, untilAborted } from './abort.ts';
+import { Cancellation, type Signal, tellFailure, untilAborted } from './abort.ts';
 import type { ObjectStore, OperationOptions } from './object-store.ts';
 
 /** Orthanc locks its index while it removes a file, so all its users wait. The limit outlasts a failure of a second or two. A removal
@@ -42,21 +42,20 @@ function withoutSubject(message: string): string {
  *  @param hooks.onFailure called for each failed attempt that is repeated */
 export async function withTimeLimit<T>(
   ms: number,
-  signal: AbortSignal,
-  work: (signal: AbortSignal) => Promise<T>,
+  signal: Signal,
+  work: (signal: Signal) => Promise<T>,
   hooks: { readonly onFailure?: (failure: unknown) => void; describe(): StorageError },
 ): Promise<T> {
-  const link = linkSignals(signal);
-  const { controller } = link;
-  if (hooks.onFailure !== undefined) hearFailures(controller.signal, hooks.onFailure);
+  const limited = new Cancellation(signal);
+  limited.onFailure = hooks.onFailure;
   const timer = setTimeout(() => {
-    controller.abort(hooks.describe());
+    limited.abort(hooks.describe());
   }, ms);
   try {
-    return await untilAborted(work(controller.signal), controller.signal);
+    return await untilAborted(work(limited), limited);
   } finally {
     clearTimeout(timer);
-    link.release();
+    limited.release();
   }
 }
 
@@ -101,19 +100,15 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
     delete: (key, options) =>
       run('delete', key, options, (bounded) => store.delete(key, bounded), removalLimit),
     async *list(prefix, options) {
-      const link = linkSignals(options.signal);
-      const objects = store
-        .list(prefix, { signal: link.controller.signal })
-        [Symbol.asyncIterator]();
+      const link = new Cancellation(options.signal);
+      const objects = store.list(prefix, { signal: link })[Symbol.asyncIterator]();
       try {
         for (;;) {
           const next = await run('list', prefix, options, ({ signal }) => {
-            hearFailures(link.controller.signal, (failure) => {
+            link.onFailure = (failure) => {
               tellFailure(signal, failure);
-            });
-            signal.addEventListener('abort', () => link.controller.abort(signal.reason), {
-              once: true,
-            });
+            };
+            signal.addEventListener('abort', () => link.abort(signal.reason), { once: true });
             return objects.next();
           });
           if (next.done === true) return;
@@ -121,7 +116,7 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
         }
       } finally {
         link.release();
-        link.controller.abort();
+        link.abort();
       }
     },
     ...(store.files === undefined ? {} : { files: store.files }),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Limits of what runs at once: requests to a store, bytes in memory, objects of a tool.
 
-import { abortReason } from './abort.ts';
+import { abortReason, type Signal } from './abort.ts';
 import type { ObjectStore } from './object-store.ts';
 
 type Release = () => void;
@@ -29,12 +29,12 @@ export class Semaphore {
   /** Waits until the weight fits, first come, first served. A weight above the limit waits until nothing else is held.
    *  @returns a function that gives the weight back; further calls do nothing
    *  @throws `abortReason` when the signal is aborted while waiting */
-  async acquire(signal: AbortSignal | undefined, weight = 1): Promise<Release> {
+  async acquire(signal: Signal | undefined, weight = 1): Promise<Release> {
     return this.#enter(signal, weight);
   }
 
   /** Runs the work with a weight of 1. @throws as `acquire`; the work has then not begun */
-  async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  async run<T>(signal: Signal, work: () => Promise<T>): Promise<T> {
     const entered = this.#enter(signal, 1);
     const release = entered instanceof Promise ? await entered : entered;
     try {
@@ -45,7 +45,7 @@ export class Semaphore {
   }
 
   /** Not async: if the weight fits, the work begins in the same turn of the event loop. */
-  #enter(signal: AbortSignal | undefined, weight: number): Release | Promise<Release> {
+  #enter(signal: Signal | undefined, weight: number): Release | Promise<Release> {
     if (signal?.aborted === true) throw abortReason(signal);
     if (this.#waiting.size === 0 && this.#fits(weight)) return this.#grant(weight);
     return new Promise((resolve, reject) => {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import type { Signal } from './abort.ts';
+
 /** Bytes to store. They can be read any number of times, so a retry needs no copy. */
 export interface Body {
   readonly sizeBytes: number;
@@ -34,7 +36,7 @@ export interface Sink {
 
 export interface OperationOptions {
   /** An aborted operation rejects with `abortReason`. */
-  readonly signal: AbortSignal;
+  readonly signal: Signal;
 }
 
 export interface GetOptions extends OperationOptions {

@@ -6,7 +6,7 @@ import { createFileAttachments } from '../../src/attachments/file-attachments.ts
 import type { NamingSettings } from '../../src/config/settings.ts';
 import type { Envelope } from '../../src/encryption/envelope.ts';
 import { StorageError, type StorageErrorCode } from '../../src/errors.ts';
-import { abortReason } from '../../src/store/abort.ts';
+import { abortReason, type Signal } from '../../src/store/abort.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import type { Side } from '../../src/tools/common/sides.ts';
 
@@ -53,7 +53,7 @@ export function createMemoryStore(): MemoryStore {
   let rule: (call: string, count: number) => StorageErrorCode | undefined = () => undefined;
   let gate: (call: string) => Promise<void> | undefined = () => undefined;
 
-  async function enter(call: string, signal: AbortSignal): Promise<void> {
+  async function enter(call: string, signal: Signal): Promise<void> {
     calls.push(call);
     count += 1;
     const code = rule(call, count);

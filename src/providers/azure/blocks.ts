@@ -3,7 +3,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { digest } from '../../http/content.ts';
-import { linkSignals } from '../../store/abort.ts';
+import { Cancellation, type Signal } from '../../store/abort.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
 import { planParts, sendParts } from '../parts.ts';
 import type { Client } from './client.ts';
@@ -47,7 +47,7 @@ export function createBlocks(deps: {
     key: string,
     id: string,
     content: Body,
-    signal: AbortSignal,
+    signal: Signal,
   ): Promise<string> {
     const wanted = { crc32: false, md5: true, sha256: false };
     const { md5Base64 = '' } = await digest(content, wanted, signal);
@@ -55,7 +55,7 @@ export function createBlocks(deps: {
     return id;
   }
 
-  function sendBlocks(key: string, body: Body, signal: AbortSignal): Promise<readonly string[]> {
+  function sendBlocks(key: string, body: Body, signal: Signal): Promise<readonly string[]> {
     const plan = planParts(body.sizeBytes, blockBytes, { minPartBytes: MIB, maxParts: MAX_BLOCKS });
     const prefix = randomBytes(8).toString('hex');
     return sendParts(body, plan, POOL_SIZE, signal, (index, content, linked) => {
@@ -69,14 +69,13 @@ export function createBlocks(deps: {
     body: Body,
     { signal, onlyIfVersion }: PutOptions,
   ): Promise<void> {
-    const link = linkSignals(signal);
-    const linked = link.controller.signal;
+    const link = new Cancellation(signal);
     // Readers verify by the MD5 of the whole, which Azure does not compute.
-    const work = [sendBlocks(key, body, linked), digestBlob(body, linked)] as const;
+    const work = [sendBlocks(key, body, link), digestBlob(body, link)] as const;
     // If one fails, the other must end: the body may be gone as soon as this rejects.
     const [ids, digests] = await Promise.all(work).finally(() => {
       link.release();
-      link.controller.abort();
+      link.abort();
     });
     await client.send(requests.commit(key, ids, digests, onlyIfVersion), signal);
   }

@@ -4,6 +4,7 @@
 
 import { StorageError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
+import type { Signal } from '../../store/abort.ts';
 import { NOWHERE, viewOf } from '../../store/bodies.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
 
@@ -37,7 +38,7 @@ export interface CheckDependencies {
 }
 
 /** @throws StorageError that names the setting to change */
-export async function checkContainer(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
+export async function checkContainer(deps: CheckDependencies, signal: Signal): Promise<void> {
   const { context } = deps;
   await withCheckTimeout(
     `Azure container "${context.settings.containerName}"`,
@@ -51,7 +52,7 @@ export async function checkContainer(deps: CheckDependencies, signal: AbortSigna
   );
 }
 
-async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
+async function probe(deps: CheckDependencies, signal: Signal): Promise<void> {
   const { access, settings } = deps.context;
   const key = probeKey(deps.probePrefix);
   if (!(await isContainerThere(deps, key, signal))) await createContainer(deps, signal);
@@ -67,7 +68,7 @@ async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void
 async function isContainerThere(
   { client, context, requests }: CheckDependencies,
   key: string,
-  signal: AbortSignal,
+  signal: Signal,
 ): Promise<boolean> {
   try {
     await client.send(requests.get({ key, range: undefined, sink: NOWHERE }), signal);
@@ -83,7 +84,7 @@ async function isContainerThere(
 
 async function createContainer(
   { client, context, log }: CheckDependencies,
-  signal: AbortSignal,
+  signal: Signal,
 ): Promise<void> {
   const name = context.settings.containerName;
   try {
@@ -128,11 +129,7 @@ function isAzure({ origin }: ErrorContext): boolean {
   return AZURE_HOST.test(new URL(origin).hostname);
 }
 
-async function probeWriting(
-  deps: CheckDependencies,
-  key: string,
-  signal: AbortSignal,
-): Promise<void> {
+async function probeWriting(deps: CheckDependencies, key: string, signal: Signal): Promise<void> {
   const { client, context, requests, log } = deps;
   const content = viewOf(PROBE);
   const digests = await digestBlob(content, signal);

@@ -28,6 +28,7 @@ import { contentOf } from '../../http/content.ts';
 import { createRetry, type RetryOptions } from '../../http/retry.ts';
 import type { Answer, ExchangeRequest, Headers, Transport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
+import type { Signal } from '../../store/abort.ts';
 import { readRefusal } from './errors.ts';
 import { assertMatches, isFromStore, REQUEST_ID } from './requests.ts';
 import type { AzureSettings } from './settings.ts';
@@ -47,9 +48,9 @@ export interface BlobRequest extends Pick<ExchangeRequest, 'method' | 'content' 
 export interface Client {
   /** One request, with retries.
    *  @throws AnswerError, TransportError, StorageError, what gives out tokens */
-  send(request: BlobRequest, signal: AbortSignal): Promise<Answer>;
+  send(request: BlobRequest, signal: Signal): Promise<Answer>;
   /** One call of the SDK's client, with retries. @param call must pass the signal on as `abortSignal` */
-  call<T>(signal: AbortSignal, call: (container: ContainerClient) => Promise<T>): Promise<T>;
+  call<T>(signal: Signal, call: (container: ContainerClient) => Promise<T>): Promise<T>;
   /** The same with other retries. */
   with(changes: Partial<Retries>): Client;
   /** Of the container, with the signature if there is one. */
@@ -100,7 +101,7 @@ export function createClient(settings: AzureSettings, transport: Transport, log:
 
   function sendOnce(
     { method, key, query, headers, content, receive }: BlobRequest,
-    signal: AbortSignal,
+    signal: Signal,
   ): Promise<Answer> {
     const id = randomUUID();
     const name = key === undefined ? '' : `/${key.split('/').map(encodeURIComponent).join('/')}`;
@@ -141,7 +142,7 @@ export function createClient(settings: AzureSettings, transport: Transport, log:
       {
         path: pathname + search,
         content: contentOf(body),
-        signal: abortSignal instanceof AbortSignal ? abortSignal : undefined,
+        signal: abortSignal,
         assertMatches: (given) => {
           assertMatches(undefined, request.headers.get(REQUEST_ID), given);
         },

@@ -19,7 +19,7 @@ import {
 } from '@azure/identity';
 import { contentOf } from '../../http/content.ts';
 import { type ExchangeRequest, type Transport, TransportError } from '../../http/transport.ts';
-import { linkSignals } from '../../store/abort.ts';
+import { Cancellation, type Signal } from '../../store/abort.ts';
 
 export type { AccessToken, GetTokenOptions, TokenCredential };
 
@@ -53,7 +53,7 @@ function createHttpClient(transport: Transport): HttpClient {
   return {
     async sendRequest(request) {
       const url = new URL(request.url);
-      const link = linkSignals(...signalsOf(request));
+      const link = new Cancellation(...signalsOf(request));
       try {
         const answer = await transport.exchange({
           origin: url.origin,
@@ -61,7 +61,7 @@ function createHttpClient(transport: Transport): HttpClient {
           path: url.pathname + url.search,
           headers: request.headers.toJSON(),
           content: contentOf(request.body),
-          signal: link.controller.signal,
+          signal: link,
         });
         return {
           request,
@@ -82,9 +82,9 @@ function createHttpClient(transport: Transport): HttpClient {
   };
 }
 
-function signalsOf({ abortSignal, timeout }: PipelineRequest): readonly AbortSignal[] {
+function signalsOf({ abortSignal, timeout }: PipelineRequest): readonly Signal[] {
   return [
-    ...(abortSignal instanceof AbortSignal ? [abortSignal] : []),
+    ...(abortSignal === undefined ? [] : [abortSignal]),
     ...(timeout > 0 ? [AbortSignal.timeout(timeout)] : []),
   ];
 }

@@ -12,6 +12,7 @@ import {
   type Verifier,
 } from '../../http/receive.ts';
 import type { Answer, Headers } from '../../http/transport.ts';
+import type { Signal } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
 import type { Body, ByteRange } from '../../store/object-store.ts';
 import type { BlobRequest } from './client.ts';
@@ -55,7 +56,7 @@ export interface BlobDigests {
   readonly crc32: number;
 }
 
-export async function digestBlob(content: Body, signal: AbortSignal): Promise<BlobDigests> {
+export async function digestBlob(content: Body, signal: Signal): Promise<BlobDigests> {
   const wanted = { crc32: true, md5: true, sha256: false };
   const { md5Base64 = '', crc32 = 0 } = await digest(content, wanted, signal);
   return { md5Base64, crc32 };

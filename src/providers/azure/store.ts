@@ -5,6 +5,7 @@ import type { StoreDependencies } from '../../config/settings.ts';
 import { hold } from '../../http/content.ts';
 import { CHECK_RETRIES, removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
+import type { Signal } from '../../store/abort.ts';
 import type { Body, ObjectInfo, ObjectStore, PutOptions } from '../../store/object-store.ts';
 import { readHead, requireSize, toObjectStore } from '../operation.ts';
 import { describeAccess } from './account.ts';
@@ -42,7 +43,7 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
     await client.send(requests.put(key, held, digests, onlyIfVersion), signal);
   }
 
-  async function listPage(prefix: string, token: string | undefined, signal: AbortSignal) {
+  async function listPage(prefix: string, token: string | undefined, signal: Signal) {
     const page = await client.call(signal, async (container) => {
       const options = { prefix, abortSignal: signal, includeMetadata: true };
       const pages = container.listBlobsFlat(options).byPage({

@@ -8,7 +8,7 @@ import { dirname, resolve } from 'node:path';
 import type { FileSystemSettings } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { PIECE_BYTES } from '../../http/content.ts';
-import { abortReason, createAbortController } from '../../store/abort.ts';
+import { abortReason, Cancellation, type Signal } from '../../store/abort.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
 import { Semaphore } from '../../store/limit.ts';
 import type { ByteRange, ObjectStore, OpenFile, Sink } from '../../store/object-store.ts';
@@ -29,10 +29,10 @@ const MAX_AT_ONCE = 12;
 export function createFileSystemStore(settings: FileSystemSettings): ObjectStore {
   const root = createRoot(resolve(settings.folder));
   const { isSynchronous } = settings;
-  const closing = createAbortController();
+  const closing = new Cancellation();
   const translate = (thrown: unknown, operation: Operation) =>
     toFileSystemError(thrown, operation, root.path);
-  const untilGivenUp = createRun(closing.signal, translate);
+  const untilGivenUp = createRun(closing, translate);
   const limiter = new Semaphore(MAX_AT_ONCE);
   // One that was given up keeps its place until the system has come back to it.
   const run: Run = (verb, key, signal, work) =>
@@ -49,7 +49,7 @@ export function createFileSystemStore(settings: FileSystemSettings): ObjectStore
       }
     });
 
-  async function check(signal: AbortSignal): Promise<void> {
+  async function check(signal: Signal): Promise<void> {
     const found = await stat(root.path);
     if (!found.isDirectory()) {
       throw Object.assign(new Error('not a folder'), { code: 'ENOTDIR' });
@@ -65,7 +65,7 @@ export function createFileSystemStore(settings: FileSystemSettings): ObjectStore
     if (signal.aborted) throw abortReason(signal);
   }
 
-  const placeOf = (key: string, signal: AbortSignal) => ({
+  const placeOf = (key: string, signal: Signal) => ({
     root,
     path: pathOf(root.path, key),
     isSynchronous,
@@ -161,7 +161,7 @@ async function readFile(
   key: string,
   range: ByteRange | undefined,
   sink: Sink,
-  signal: AbortSignal,
+  signal: Signal,
 ): Promise<void> {
   const file = await open(path, constants.O_RDONLY | UNLINKED);
   try {

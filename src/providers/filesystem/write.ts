@@ -7,7 +7,7 @@ import { type FileHandle, mkdir, open, rename, rmdir, unlink } from 'node:fs/pro
 import { dirname, join } from 'node:path';
 import { errorCode, type StorageError } from '../../errors.ts';
 import { createPieceReader, PIECE_BYTES } from '../../http/content.ts';
-import { abortReason } from '../../store/abort.ts';
+import { abortReason, type Signal } from '../../store/abort.ts';
 import type { Body, Sink } from '../../store/object-store.ts';
 import { writeFully } from '../../store/regular-file.ts';
 import { temporaryName } from './paths.ts';
@@ -21,7 +21,7 @@ export interface WriteOptions {
   readonly path: string;
   /** The disk has the file, and its name, before the write ends. */
   readonly isSynchronous: boolean;
-  readonly signal: AbortSignal;
+  readonly signal: Signal;
 }
 
 export function writeFile(body: Body, options: WriteOptions): Promise<void> {
@@ -97,7 +97,7 @@ export async function removeEmptyFolders(root: string, folder: string): Promise<
 async function create(
   root: Root,
   temporary: string,
-  signal: AbortSignal,
+  signal: Signal,
 ): Promise<{ readonly file: FileHandle; readonly firstCreated: string | undefined }> {
   const folder = dirname(temporary);
   const { O_CREAT, O_EXCL, O_WRONLY } = constants;
@@ -120,7 +120,7 @@ async function create(
   }
 }
 
-async function copy(body: Body, file: FileHandle, signal: AbortSignal): Promise<void> {
+async function copy(body: Body, file: FileHandle, signal: Signal): Promise<void> {
   const readPiece = createPieceReader(body);
   for (let start = 0; start < body.sizeBytes; start += PIECE_BYTES) {
     if (signal.aborted) throw abortReason(signal);

@@ -7,6 +7,7 @@ import { failureBeneath, isConnectError } from '../../http/retry.ts';
 import { TransportError } from '../../http/transport.ts';
 import { oneLine } from '../../http/words.ts';
 import type { Logger } from '../../log.ts';
+import type { Signal } from '../../store/abort.ts';
 import { bodyOf, NOWHERE } from '../../store/bodies.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
@@ -36,7 +37,7 @@ export interface CheckDependencies extends Pick<ObjectStore, 'put' | 'get'> {
 }
 
 /** @throws StorageError that names the setting to change */
-export function checkBucket(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
+export function checkBucket(deps: CheckDependencies, signal: Signal): Promise<void> {
   const { settings, client } = deps;
   return withCheckTimeout(
     `Google Cloud Storage bucket "${settings.bucketName}"`,
@@ -60,7 +61,7 @@ function isGoogles(endpoint: string | undefined): boolean {
  *  @throws AnswerError if a probe would not tell more */
 async function arePermissionsGranted(
   { client, requests }: CheckDependencies,
-  signal: AbortSignal,
+  signal: Signal,
 ): Promise<boolean> {
   try {
     const granted = readGranted(await client.send(requests.testPermissions(NEEDED), signal));
@@ -76,10 +77,10 @@ async function arePermissionsGranted(
 }
 
 /** What is tried with the probe in the bucket. */
-type Trial = (deps: CheckDependencies, key: string, signal: AbortSignal) => Promise<void>;
+type Trial = (deps: CheckDependencies, key: string, signal: Signal) => Promise<void>;
 
 /** Writes an object and removes it, whatever happens in between. */
-async function probe(deps: CheckDependencies, trial: Trial, signal: AbortSignal): Promise<void> {
+async function probe(deps: CheckDependencies, trial: Trial, signal: Signal): Promise<void> {
   const key = probeKey(deps.probePrefix);
   let mayExist = true;
 

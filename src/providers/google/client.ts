@@ -6,6 +6,7 @@
 import { AnswerError } from '../../http/answer-error.ts';
 import { createRetry, type Retry, type RetryOptions, type RetryReason } from '../../http/retry.ts';
 import type { Answer, ExchangeRequest, Headers, Transport } from '../../http/transport.ts';
+import type { Signal } from '../../store/abort.ts';
 import type { AwaitedServer } from '../../store/check-timeout.ts';
 import { isMarked, isMismatch, isThrottling, readRefusal } from './answers.ts';
 import { type Credentials, CredentialsError, TOKEN_SERVER } from './credentials.ts';
@@ -22,9 +23,9 @@ export interface GoogleRequest
 export interface Client {
   /** One request, with retries.
    *  @throws AnswerError, CredentialsError, TransportError, StorageError */
-  send(request: GoogleRequest, signal: AbortSignal): Promise<Answer>;
+  send(request: GoogleRequest, signal: Signal): Promise<Answer>;
   /** One request without retries. */
-  attempt(request: GoogleRequest, signal: AbortSignal): Promise<Answer>;
+  attempt(request: GoogleRequest, signal: Signal): Promise<Answer>;
   /** Repeats work that makes one or more attempts. */
   readonly repeat: Retry;
   /** The same with other retries. */
@@ -46,7 +47,7 @@ type Retries = Pick<RetryOptions, 'maxRetries' | 'retryConnecting'>;
 export function createClient(options: ClientOptions, retries: Retries): Client {
   const { endpoint, transport, credentials } = options;
 
-  async function attempt(request: GoogleRequest, signal: AbortSignal): Promise<Answer> {
+  async function attempt(request: GoogleRequest, signal: Signal): Promise<Answer> {
     const { headers, universeDomain } = await credentials.authorize(signal);
     const { method, path, content, receive, assertMatches, accept, isAnswer } = request;
     const answer = await transport.exchange({

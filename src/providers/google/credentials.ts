@@ -6,7 +6,7 @@ import { type AuthClient, GoogleAuth, gaxios, JWT } from 'google-auth-library';
 import { contentOf } from '../../http/content.ts';
 import type { ExchangeRequest, Headers, Transport } from '../../http/transport.ts';
 import { asRecord } from '../../http/words.ts';
-import { untilAborted } from '../../store/abort.ts';
+import { type Signal, untilAborted } from '../../store/abort.ts';
 import { checkDefaultFile } from './default-credentials.ts';
 import { readServiceAccount, type ServiceAccount } from './service-account.ts';
 
@@ -29,7 +29,7 @@ export interface Authorization {
 
 export interface Credentials {
   /** @throws CredentialsError, what the signal says */
-  authorize(signal: AbortSignal): Promise<Authorization>;
+  authorize(signal: Signal): Promise<Authorization>;
   /** After a token was refused: forgets it, and reads the key file anew. */
   renew(): void;
   /** A token has been asked for and has not come. */

@@ -9,7 +9,7 @@ import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from '../../http/cont
 import { refuseRepetition, uuidOf } from '../../http/mismatched-answers.ts';
 import type { Answer } from '../../http/transport.ts';
 import { text } from '../../http/words.ts';
-import { abortReason } from '../../store/abort.ts';
+import { abortReason, type Signal } from '../../store/abort.ts';
 import { bodyFrom, viewOf } from '../../store/bodies.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
 import {
@@ -166,7 +166,7 @@ export class Requests {
   }
 
   /** One pass over the content. */
-  async checksum(body: Body, signal: AbortSignal): Promise<string> {
+  async checksum(body: Body, signal: Signal): Promise<string> {
     const sum = this.#createChecksum();
     const readPiece = createPieceReader(body);
     for (let start = 0; start < body.sizeBytes; start += PIECE_BYTES) {
@@ -213,12 +213,7 @@ export class Requests {
     return { crc32c, body: viewOf(bytes) };
   }
 
-  async #frameLarge(
-    key: string,
-    body: Body,
-    boundary: string,
-    signal: AbortSignal,
-  ): Promise<Framed> {
+  async #frameLarge(key: string, body: Body, boundary: string, signal: Signal): Promise<Framed> {
     const crc32c = await this.checksum(body, signal);
     const head = frameHead(boundary, this.#metadata(key, crc32c));
     return { crc32c, body: joinBodies([viewOf(head), body, viewOf(frameTail(boundary))]) };
@@ -270,7 +265,7 @@ export async function verifyStored(
   { client, requests }: Operator,
   { key, sizeBytes, crc32c }: Stored,
   answer: Answer,
-  signal: AbortSignal,
+  signal: Signal,
 ): Promise<void> {
   let told = readObject(answer) ?? {};
   if (saysNothing(told, key)) {
@@ -302,7 +297,7 @@ interface Stored {
 export async function removeObject(
   { client, requests }: Operator,
   key: string,
-  signal: AbortSignal,
+  signal: Signal,
 ): Promise<void> {
   if (isRemoval(await client.send(requests.remove(key), signal))) return;
   const head = { ...requests.head(key), accept: NOT_FOUND };

@@ -7,6 +7,7 @@ import { AnswerError } from '../../http/answer-error.ts';
 import { window } from '../../http/content.ts';
 import { type Answer, TransportError } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
+import type { Signal } from '../../store/abort.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
 import type { Cleanups } from '../cleanups.ts';
 import { assertMatches, isOfUpload, readSession } from './answers.ts';
@@ -43,7 +44,7 @@ export async function putResumable(
 export async function tryResumable(
   { client, requests }: ResumableDependencies,
   key: string,
-  signal: AbortSignal,
+  signal: Signal,
 ): Promise<void> {
   const session = await client.repeat(signal, () =>
     begin(client, requests.beginResumable(key, 1, ANY_CRC32C), signal),
@@ -181,7 +182,7 @@ class Upload {
 async function begin(
   client: Client,
   request: ReturnType<Requests['beginResumable']>,
-  signal: AbortSignal,
+  signal: Signal,
 ): Promise<string> {
   const session = readSession(await client.attempt(request, signal));
   if (session !== undefined) return session;

@@ -5,6 +5,7 @@ import { loadCrc32c } from '../../checksums/wasm-checksums.ts';
 import type { StoreDependencies } from '../../config/settings.ts';
 import { CHECK_RETRIES, removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
+import type { Signal } from '../../store/abort.ts';
 import type { Body, ObjectStore, PutOptions } from '../../store/object-store.ts';
 import { CLEANUP_GRACE_MS, createCleanups } from '../cleanups.ts';
 import { toObjectStore } from '../operation.ts';
@@ -58,7 +59,7 @@ export function createGoogleStore(settings: GoogleSettings, deps: StoreDependenc
     });
   }
 
-  async function get(client: Client, options: ReadOptions, signal: AbortSignal): Promise<void> {
+  async function get(client: Client, options: ReadOptions, signal: Signal): Promise<void> {
     const requests = await opening;
     await client.send(requests.read(options), signal);
   }

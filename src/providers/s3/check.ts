@@ -8,6 +8,7 @@ import { encodeCrc32 } from '../../checksums/checksums.ts';
 import { CHECK_RETRIES } from '../../http/retry.ts';
 import type { Headers, Transport } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
+import type { Signal } from '../../store/abort.ts';
 import { NOWHERE, viewOf } from '../../store/bodies.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
 import type { ByteRange, Sink } from '../../store/object-store.ts';
@@ -46,7 +47,7 @@ export interface CheckDependencies {
 }
 
 /** @throws StorageError that names the setting to change */
-export async function checkBucket(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
+export async function checkBucket(deps: CheckDependencies, signal: Signal): Promise<void> {
   const { settings } = deps;
   const describeWait = () =>
     deps.credentials.waitsFor() ?? {
@@ -62,7 +63,7 @@ export async function checkBucket(deps: CheckDependencies, signal: AbortSignal):
   );
 }
 
-async function probe(deps: CheckDependencies, signal: AbortSignal): Promise<void> {
+async function probe(deps: CheckDependencies, signal: Signal): Promise<void> {
   const { settings, requests } = deps;
   const client = new S3Client({
     settings,

@@ -10,6 +10,7 @@ import {
 import { AnswerError } from '../../http/answer-error.ts';
 import { createRetry, type RetryReason } from '../../http/retry.ts';
 import type { Answer, Headers, Transport } from '../../http/transport.ts';
+import type { Signal } from '../../store/abort.ts';
 import { once } from '../../store/once.ts';
 import { exchange, isMismatch, readError, THROTTLING } from './answers.ts';
 import type { Credentials } from './credentials.ts';
@@ -62,7 +63,7 @@ export class S3Client {
 
   /** Put, get, head or delete of one object, or a part of an upload.
    *  @throws AnswerError for an answer that is no success */
-  send(request: ObjectRequest, signal: AbortSignal): Promise<Answer> {
+  send(request: ObjectRequest, signal: Signal): Promise<Answer> {
     const { method, key, query = {}, headers = {}, content, receive } = request;
     const { maxRetries = this.#options.maxRetries } = request;
     const input = {
@@ -94,7 +95,7 @@ export class S3Client {
    *  @throws AnswerError likewise */
   call<Input extends ServiceInputTypes, Output extends ServiceOutputTypes>(
     create: () => SdkCommand<Input, Output>,
-    signal: AbortSignal,
+    signal: Signal,
     headers: Headers = {},
   ): Promise<Output> {
     const {
@@ -108,9 +109,10 @@ export class S3Client {
       const onAnswer = (given: Answer) => {
         answer = given;
       };
-      const options: CallOptions = { abortSignal: signal, onAnswer };
+      // The SDK hands all options on to the handler, but knows none of ours.
+      const options: CallOptions = { signal, onAnswer };
       try {
-        return { result: await this.#sdk.send(command, options), answer };
+        return { result: await this.#sdk.send(command, options as object), answer };
       } catch (thrown) {
         // It was a success that the SDK cannot read: its parser's words would say nothing of the server.
         throw answer === undefined ? thrown : readError(answer);
@@ -131,7 +133,7 @@ export class S3Client {
     commandName: string,
     input: object,
     maxRetries: number,
-    signal: AbortSignal,
+    signal: Signal,
     attempt: () => Promise<{ readonly result: T; readonly answer: Answer | undefined }>,
   ): Promise<T> {
     const { isCheck, logger } = this.#options;

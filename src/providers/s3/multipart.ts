@@ -13,6 +13,7 @@ import { AnswerError } from '../../http/answer-error.ts';
 import { digest, window } from '../../http/content.ts';
 import { asRecord } from '../../http/words.ts';
 import type { Logger } from '../../log.ts';
+import type { Signal } from '../../store/abort.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
 import { createCleanups } from '../cleanups.ts';
 import { type PartPlan, planParts, sendParts } from '../parts.ts';
@@ -73,7 +74,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
   const withCrc32 = settings.checksumMode === 'WhenSupported';
   const cleanups = createCleanups();
 
-  async function start(key: string, crc32: number, signal: AbortSignal): Promise<Upload> {
+  async function start(key: string, crc32: number, signal: Signal): Promise<Upload> {
     const input = {
       Bucket: bucket,
       Key: key,
@@ -102,7 +103,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
     number: number,
     content: Body,
     crc32: number,
-    signal: AbortSignal,
+    signal: Signal,
   ): Promise<CompletedPart> {
     const request = await requests.part(key, { uploadId: id, number, crc32 }, content, signal);
     const { etag } = (await client.send(request, signal)).headers;
@@ -159,7 +160,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
     { key, crc32 }: Upload,
     parts: number,
     sizeBytes: number,
-    signal: AbortSignal,
+    signal: Signal,
   ): Promise<boolean> {
     try {
       const { headers } = await client.send({ method: 'HEAD', key }, signal);
@@ -219,7 +220,7 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
 async function computeChecksums(
   body: Body,
   { partBytes, count }: PartPlan,
-  signal: AbortSignal,
+  signal: Signal,
 ): Promise<Checksums> {
   const parts: number[] = [];
   let whole = 0;

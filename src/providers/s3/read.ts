@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto';
 import { withSplit } from '../../http/split-read.ts';
 import type { Headers } from '../../http/transport.ts';
+import type { Signal } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
 import { probeKey } from '../operation.ts';
 import { PROBE } from '../probe.ts';
@@ -25,7 +26,7 @@ export interface ReaderDependencies {
 
 export function createReader(
   deps: ReaderDependencies,
-): (read: Read, signal: AbortSignal) => Promise<void> {
+): (read: Read, signal: Signal) => Promise<void> {
   const { client, requests } = deps;
   const helpers = Math.min(MAX_HELPERS, deps.maxConnections - 1);
   /** Undefined: not tried yet. */
@@ -33,7 +34,7 @@ export function createReader(
 
   /** Whether the server's ETags are MD5s, which it does not say. An object is stored and removed, once, after a read that did not match.
    *  @returns true also where that fails: an object that may be damaged is not handed on */
-  async function tryEtags(signal: AbortSignal): Promise<boolean> {
+  async function tryEtags(signal: Signal): Promise<boolean> {
     if (areEtagsMd5 !== undefined) return areEtagsMd5;
     const key = probeKey(deps.probePrefix);
     try {
@@ -48,11 +49,11 @@ export function createReader(
     }
   }
 
-  async function readOnce(read: Read, signal: AbortSignal, headers?: Headers): Promise<void> {
+  async function readOnce(read: Read, signal: Signal, headers?: Headers): Promise<void> {
     await client.send(await requests.get(read, headers), signal);
   }
 
-  const readWithHelp = (read: Read, signal: AbortSignal) =>
+  const readWithHelp = (read: Read, signal: Signal) =>
     withSplit(
       {
         sink: read.sink,

@@ -6,6 +6,7 @@ import { digest, hold } from '../../http/content.ts';
 import { nameOf } from '../../http/mismatched-answers.ts';
 import { type ReceiveOptions, receive } from '../../http/receive.ts';
 import type { ExchangeRequest, Headers } from '../../http/transport.ts';
+import type { Signal } from '../../store/abort.ts';
 import type { Body } from '../../store/object-store.ts';
 import { once } from '../../store/once.ts';
 import type { S3Settings } from './settings.ts';
@@ -38,13 +39,13 @@ export interface Requests {
    *  @param crc32 of all its bytes */
   object(key: string, crc32: number): Headers;
   /** A write in one request. @param onlyIfVersion as in PutOptions */
-  put(key: string, body: Body, signal: AbortSignal, onlyIfVersion?: string): Promise<ObjectRequest>;
+  put(key: string, body: Body, signal: Signal, onlyIfVersion?: string): Promise<ObjectRequest>;
   /** UploadPart. */
   part(
     key: string,
     part: { readonly uploadId: string; readonly number: number; readonly crc32: number },
     content: Body,
-    signal: AbortSignal,
+    signal: Signal,
   ): Promise<ObjectRequest>;
   /** @param headers beside those of every read */
   get(read: Read, headers?: Headers): Promise<ObjectRequest>;
@@ -58,7 +59,7 @@ export function createRequests(settings: S3Settings): Requests {
   const loadOnce = once(loadChecksums);
 
   /** Of a content that is sent in one request: its checksum, and what its signature covers. */
-  async function describe(body: Body, signal: AbortSignal, knownCrc32?: number) {
+  async function describe(body: Body, signal: Signal, knownCrc32?: number) {
     const digests = await digest(
       body,
       { crc32: knownCrc32 === undefined, md5: !withCrc32, sha256: isPlainHttp },

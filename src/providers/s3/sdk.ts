@@ -6,6 +6,7 @@ import { getEndpointFromInstructions } from '@smithy/core/endpoints';
 import { StorageError } from '../../errors.ts';
 import type { Answer, ExchangeRequest, Headers, Transport } from '../../http/transport.ts';
 import { asRecord, text } from '../../http/words.ts';
+import type { Signal } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
 import type { Body } from '../../store/object-store.ts';
 import { exchange } from './answers.ts';
@@ -14,7 +15,7 @@ import { createSigner, type Unsigned } from './sign.ts';
 
 /** What the SDK's client hands to our handler with each request. */
 export interface CallOptions {
-  readonly abortSignal: AbortSignal;
+  readonly signal: Signal;
   /** Is told of a success, before the SDK reads it. */
   readonly onAnswer: (answer: Answer) => void;
 }
@@ -93,7 +94,7 @@ interface SdkRequest {
 export function createHandler(transport: Transport) {
   return {
     metadata: { handlerProtocol: 'http/1.1' },
-    async handle(sent: SdkRequest, { abortSignal, onAnswer }: Partial<CallOptions> = {}) {
+    async handle(sent: SdkRequest, { signal, onAnswer }: Partial<CallOptions> = {}) {
       const { method, headers, query = {} } = sent;
       const port = sent.port === undefined ? '' : `:${sent.port}`;
       const request = {
@@ -102,7 +103,7 @@ export function createHandler(transport: Transport) {
         path: sent.path + buildQuery(query),
         headers,
         content: toBody(sent.body),
-        signal: abortSignal,
+        signal,
       };
       // Sessions of S3 Express are begun by the SDK itself. All others are requests for credentials, to servers of another kind.
       const isForBucket = onAnswer !== undefined || query['session'] !== undefined;

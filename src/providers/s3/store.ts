@@ -6,6 +6,7 @@ import type { StoreDependencies } from '../../config/settings.ts';
 import { StorageError } from '../../errors.ts';
 import { removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
+import type { Signal } from '../../store/abort.ts';
 import type { ObjectInfo, ObjectStore } from '../../store/object-store.ts';
 import { CLEANUP_GRACE_MS } from '../cleanups.ts';
 import { readHead, toObjectStore } from '../operation.ts';
@@ -31,7 +32,7 @@ export function createS3Store(settings: S3Settings, deps: StoreDependencies): Ob
   const read = createReader({ client, requests, maxConnections, verifyMd5, probePrefix });
   const multipart = createMultipart({ settings, client, requests, log });
 
-  async function listPage(prefix: string, token: string | undefined, signal: AbortSignal) {
+  async function listPage(prefix: string, token: string | undefined, signal: Signal) {
     const input = { Bucket: bucket, Prefix: prefix, ContinuationToken: token };
     const page = await client.call(() => new ListObjectsV2Command(input), signal);
     const objects: ObjectInfo[] = [];

@@ -66,7 +66,7 @@ class Sampler {
   }
 
   async sample(): Promise<KeySample> {
-    const look = (signal: AbortSignal) => this.#lookAtSome({ signal });
+    const look = (signal: OperationOptions['signal']) => this.#lookAtSome({ signal });
     try {
       await withTimeLimit(TIMEOUT_MS, new AbortController().signal, look, {
         describe: () => new StorageError('TIMEOUT', `no more within ${TIMEOUT_MS / 1000} s`),

@@ -20,10 +20,9 @@ import {
   unlinkSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { addAbortSignal } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { badConfig, errorCode, StorageError } from '../../errors.ts';
-import { abortReason } from '../../store/abort.ts';
+import { abortReason, type Signal } from '../../store/abort.ts';
 import { bodyOf, MemorySink } from '../../store/bodies.ts';
 import type { Body, OperationOptions, Sink } from '../../store/object-store.ts';
 import {
@@ -70,13 +69,12 @@ export async function openInput(path: string, { signal }: OperationOptions): Pro
   };
 }
 
-async function readStandardInput(signal: AbortSignal): Promise<Uint8Array> {
-  try {
-    // The signal destroys the stream. Otherwise the process would wait for the writer.
-    return await buffer(addAbortSignal(signal, process.stdin));
-  } catch (error) {
-    throw signal.aborted ? abortReason(signal) : error;
-  }
+async function readStandardInput(signal: Signal): Promise<Uint8Array> {
+  if (signal.aborted) throw abortReason(signal);
+  // Otherwise the process would wait for the writer.
+  const stop = () => process.stdin.destroy(abortReason(signal));
+  signal.addEventListener('abort', stop, { once: true });
+  return await buffer(process.stdin);
 }
 
 export function isFile(path: string): boolean {

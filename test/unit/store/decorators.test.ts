@@ -3,14 +3,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { StorageError } from '../../../src/errors.ts';
-import { linkSignals, tellFailure } from '../../../src/store/abort.ts';
+import { Cancellation, type Signal, tellFailure } from '../../../src/store/abort.ts';
 import { withDeadline } from '../../../src/store/deadline.ts';
 import { Semaphore, withLimit } from '../../../src/store/limit.ts';
 import type { ObjectInfo, ObjectStore } from '../../../src/store/object-store.ts';
 import { expectFailure, makeBody, makeSink, never } from '../../support/bodies.ts';
 
 /** A store whose operations all do the same. */
-function makeStore(work: (signal: AbortSignal) => Promise<void>): ObjectStore {
+function makeStore(work: (signal: Signal) => Promise<void>): ObjectStore {
   return {
     put: (_key, _body, { signal }) => work(signal),
     get: (_key, _range, _sink, { signal }) => work(signal),
@@ -32,10 +32,7 @@ function makeStore(work: (signal: AbortSignal) => Promise<void>): ObjectStore {
 
 const forever = () => new Promise<void>(() => undefined);
 
-const operations: readonly [
-  string,
-  (store: ObjectStore, signal: AbortSignal) => Promise<unknown>,
-][] = [
+const operations: readonly [string, (store: ObjectStore, signal: Signal) => Promise<unknown>][] = [
   ['put', (store, signal) => store.put('key', makeBody(new Uint8Array(1)), { signal })],
   ['get', (store, signal) => store.get('key', undefined, makeSink(), { signal })],
   ['head', (store, signal) => store.head('key', { signal })],
@@ -55,7 +52,7 @@ describe('a deadline', () => {
   });
 
   test.each(operations)('aborts the signal that %s was given', async (_name, operate) => {
-    let seen: AbortSignal | undefined;
+    let seen: Signal | undefined;
     const store = withDeadline(
       makeStore((signal) => {
         seen = signal;
@@ -73,7 +70,7 @@ describe('a deadline', () => {
       const store = withDeadline(
         makeStore((signal) => {
           // As a provider does, whose own work is under a signal of its own.
-          const inner = linkSignals(signal).controller.signal;
+          const inner = new Cancellation(signal);
           for (const [word, requestId] of [
             ['first', 'A'],
             ['last', 'B'],
