@@ -80,7 +80,7 @@ export class S3Client {
         method,
         key,
         path: path + buildQuery(query),
-        headers: await sign({ method, path, query, headers: { ...headers, host } }),
+        headers: await sign({ host, method, path, query, headers }),
         content,
         receive,
         signal,

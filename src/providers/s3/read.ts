@@ -3,13 +3,12 @@
 
 import { createHash } from 'node:crypto';
 import { withSplit } from '../../http/split-read.ts';
-import type { Headers } from '../../http/transport.ts';
 import type { Signal } from '../../store/abort.ts';
 import { viewOf } from '../../store/bodies.ts';
 import { probeKey } from '../operation.ts';
 import { PROBE } from '../probe.ts';
 import type { S3Client } from './client.ts';
-import type { Read, Requests } from './requests.ts';
+import type { Read, ReadMode, Requests } from './requests.ts';
 
 /** Further connections for one large read. With the first, they are as many as a large write has. */
 const MAX_HELPERS = 3;
@@ -49,30 +48,30 @@ export function createReader(
     }
   }
 
-  async function readOnce(read: Read, signal: Signal, headers?: Headers): Promise<void> {
-    await client.send(await requests.get(read, headers), signal);
+  async function readOnce(read: Read, mode: ReadMode, signal: Signal): Promise<void> {
+    await client.send(await requests.get(read, mode), signal);
   }
 
-  const readWithHelp = (read: Read, signal: Signal) =>
+  const readWithHelp = (read: Read, etag: ReadMode['etag'], signal: Signal) =>
     withSplit(
       {
         sink: read.sink,
         helpers,
         signal,
         fetch: (range, sink, version, helperSignal) =>
-          readOnce({ ...read, range, sink }, helperSignal, { 'if-match': version }),
+          readOnce({ ...read, range, sink }, { version }, helperSignal),
       },
-      (split) => readOnce({ ...read, split }, signal),
+      (split) => readOnce(read, { etag, split }, signal),
     );
 
   return async (read, signal) => {
     const isWanted = deps.verifyMd5 || read.requireChecksum === true;
     const etag = isWanted && areEtagsMd5 !== false ? { isMismatch: false } : undefined;
     try {
-      await readWithHelp({ ...read, etag }, signal);
+      await readWithHelp(read, etag, signal);
     } catch (thrown) {
       if (etag?.isMismatch !== true || (await tryEtags(signal))) throw thrown;
-      await readWithHelp(read, signal);
+      await readWithHelp(read, undefined, signal);
     }
   };
 }

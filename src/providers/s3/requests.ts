@@ -28,10 +28,14 @@ export interface ObjectRequest extends Partial<Pick<ExchangeRequest, 'content' |
   readonly maxRetries?: number;
 }
 
-export interface Read
-  extends Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'split' | 'requireChecksum'> {
-  /** undefined: it is not compared with its ETag. */
+export type Read = Pick<ReceiveOptions, 'key' | 'range' | 'sink' | 'requireChecksum'>;
+
+export interface ReadMode {
+  /** undefined: the content is not compared with its ETag. */
   readonly etag?: EtagComparison | undefined;
+  readonly split?: ReceiveOptions['split'];
+  /** Only this ETag's. */
+  readonly version?: string;
 }
 
 export interface Requests {
@@ -47,8 +51,7 @@ export interface Requests {
     content: Body,
     signal: Signal,
   ): Promise<ObjectRequest>;
-  /** @param headers beside those of every read */
-  get(read: Read, headers?: Headers): Promise<ObjectRequest>;
+  get(read: Read, mode?: ReadMode): Promise<ObjectRequest>;
 }
 
 export function createRequests(settings: S3Settings): Requests {
@@ -66,13 +69,13 @@ export function createRequests(settings: S3Settings): Requests {
       signal,
     );
     const crc32 = knownCrc32 ?? digests.crc32 ?? 0;
-    const headers: Headers = {
+    const headers: Record<string, string> = {
       'content-length': String(body.sizeBytes),
       'content-type': 'application/octet-stream',
       'x-amz-content-sha256': digests.sha256Hex ?? 'UNSIGNED-PAYLOAD',
-      ...(withCrc32 ? { 'x-amz-checksum-crc32': encodeCrc32(crc32) } : {}),
-      ...(digests.md5Base64 === undefined ? {} : { 'content-md5': digests.md5Base64 }),
     };
+    if (withCrc32) headers['x-amz-checksum-crc32'] = encodeCrc32(crc32);
+    if (digests.md5Base64 !== undefined) headers['content-md5'] = digests.md5Base64;
     return { headers, crc32 };
   }
 
@@ -85,32 +88,35 @@ export function createRequests(settings: S3Settings): Requests {
     async put(key, body, signal, onlyIfVersion) {
       const content = hold(body);
       const { headers, crc32 } = await describe(content, signal);
-      const condition = onlyIfVersion === undefined ? {} : { 'if-match': onlyIfVersion };
-      const all = { ...requests.object(key, crc32), ...headers, ...condition };
-      return { method: 'PUT', key, headers: all, content };
+      Object.assign(headers, requests.object(key, crc32));
+      if (onlyIfVersion !== undefined) headers['if-match'] = onlyIfVersion;
+      return { method: 'PUT', key, headers, content };
     },
     async part(key, { uploadId, number, crc32 }, content, signal) {
       const { headers } = await describe(content, signal, crc32);
       const query = { partNumber: String(number), uploadId };
       return { method: 'PUT', key, query, headers, content };
     },
-    async get(read, headers) {
-      const { key, range } = read;
+    async get({ key, range, sink, requireChecksum }, { etag, split, version } = {}) {
       const checksums = await loadOnce();
+      const headers: Record<string, string> = {};
+      if (withCrc32) headers['x-amz-checksum-mode'] = 'ENABLED';
+      if (range !== undefined) headers['range'] = `bytes=${range.start}-${range.end - 1}`;
+      if (version !== undefined) headers['if-match'] = version;
       const options: ReceiveOptions = {
-        ...read,
+        key,
+        range,
+        sink,
+        requireChecksum,
+        split,
         server: 'S3',
         createVerifier: (answered, isWhole) =>
-          isWhole ? createVerifier(answered, checksums, read.etag) : undefined,
+          isWhole ? createVerifier(answered, checksums, etag) : undefined,
       };
       return {
         method: 'GET',
         key,
-        headers: {
-          ...(withCrc32 ? { 'x-amz-checksum-mode': 'ENABLED' } : {}),
-          ...(range === undefined ? {} : { range: `bytes=${range.start}-${range.end - 1}` }),
-          ...headers,
-        },
+        headers,
         receive: (status, answered) => receive(options, status, answered),
       };
     },
