@@ -2,10 +2,11 @@
 // Three Orthancs are in use for a long time, over a network that is not good: does what they need stay the same, do they lose anything?
 
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import { readMemoryMb } from '../bench/orthanc/processes.ts';
 import type { Orthanc } from '../support/orthanc.ts';
 import { linePlot } from '../support/plot.ts';
 import type { Fault, ProxiedRequest } from '../support/store-proxy.ts';
@@ -163,6 +164,8 @@ interface SubjectDependencies {
 class Subject {
   readonly name: string;
   readonly samples: Sample[] = [];
+  /** Resident memory before anything was asked. */
+  readonly idleMb: number;
   requests = 0;
   repetitions = 0;
   orphans = 0;
@@ -198,6 +201,7 @@ class Subject {
 
   private constructor(name: string, orthanc: Orthanc, deps: SubjectDependencies) {
     this.name = name;
+    this.idleMb = readMemoryMb(orthanc.pid, 'VmRSS');
     this.#orthanc = orthanc;
     this.#deps = deps;
     this.#resets = new Resets(orthanc);
@@ -249,17 +253,14 @@ class Subject {
       return;
     }
     const { pid } = this.#orthanc;
-    const status = await readFile(`/proc/${pid}/status`, 'utf8');
-    const field = (name: string) =>
-      Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1]);
     const answered = this.#answeredMs.toSorted((one, other) => one - other);
     this.#answeredMs = [];
     const at = (share: number) => answered[Math.floor(share * answered.length)] ?? Number.NaN;
     this.samples.push({
       minutes,
-      residentMb: field('VmRSS') / 1024,
+      residentMb: readMemoryMb(pid, 'VmRSS'),
       descriptors: (await readdir(`/proc/${pid}/fd`)).length,
-      threads: field('Threads'),
+      threads: (await readdir(`/proc/${pid}/task`)).length,
       ...(await this.#askLoop()),
       p50Ms: at(0.5),
       p95Ms: at(0.95),
@@ -288,7 +289,7 @@ class Subject {
     const errors = this.#orthanc.errorsSince(0).length;
     console.log(
       `\n${this.name}: ${this.requests} requests, ${this.resets} resets, which interrupted ${this.repetitions} requests; ` +
-        `${errors} errors in the log; ${this.orphans} orphans`,
+        `${errors} errors in the log; ${this.orphans} orphans; ${this.idleMb.toFixed(0)} MB at the start; medians of the thirds:`,
     );
     return this.verdicts().filter(({ name, unit, first, middle, last, limit, flat }) => {
       const [warmUp, before, after, most] = [first, middle, last, limit].map((value) =>
@@ -345,6 +346,7 @@ async function writeReport(
       name: subject.name,
       requests: subject.requests,
       resets: subject.resets,
+      idleMb: subject.idleMb,
       repetitions: subject.repetitions,
       orphans: subject.orphans,
       verdicts: subject.verdicts(),

@@ -76,10 +76,15 @@ export async function startBenchStore(program: string, folder: string): Promise<
   const { cert, key } = makeCertificate();
   await writeFile(certificateFile, cert);
   await writeFile(keyFile, key, { mode: 0o600 });
-  const argv = [
-    ...[program, 'store', '--port', String(port), '--tls-port', String(tlsPort)],
-    ...['--certificate', certificateFile, '--key', keyFile],
+  const overTls = [
+    '--tls-port',
+    String(tlsPort),
+    '--certificate',
+    certificateFile,
+    '--key',
+    keyFile,
   ];
+  const argv = [program, 'store', '--port', String(port), ...overTls];
   const child: ChildProcess = spawnGuarded(argv, { stdio: 'inherit' });
   const ask = async (method: string, query = '') => {
     const response = await fetch(`http://${address}/-/figures${query}`, { method });
