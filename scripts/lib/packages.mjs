@@ -37,6 +37,7 @@ export const boxPackages = [
   { name: 'postgresql', why: 'the server of that index' },
   // Debian testing has no rclone (November 2026).
   { name: 'rclone', why: 'what test/bench/migrate.mjs compares with', onlyIn: 'trixie' },
+  { name: 'orthanc-dicomweb', why: 'DICOMweb, which npm run bench measures as well' },
   { name: 'gdb', why: 'back traces of a crash in the native half' },
 ];
 

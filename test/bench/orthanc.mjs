@@ -14,6 +14,12 @@ import { parseOptions } from '../../scripts/lib/options.mjs';
 import { parseBoxName } from '../../scripts/lib/suites.mjs';
 import { loadBench } from './load.mjs';
 
+const KNOWN = {
+  providers: ['s3', 'azure', 'google'],
+  formats: ['plain', 'A1', 'A2'],
+  operations: ['POST', 'file', 'tags', 'archive', 'retrieve', 'DELETE'],
+  sizes: ['10k', '512k', '30M'],
+};
 const SMALL = ['POST', 'file', 'tags', 'DELETE'];
 
 /** Some 20 minutes. */
@@ -46,7 +52,7 @@ const USUAL = [
     sizes: ['512k'],
     delaysMs: [0],
     clients: [1, 8],
-    operations: ['archive'],
+    operations: ['archive', 'retrieve'],
     rounds: 3,
     seconds: 1,
   },
@@ -94,9 +100,9 @@ runMain(async () => {
   await main(
     {
       wanted: {
-        providers: (values.providers ?? (values.quick ? 's3' : 's3,azure,google')).split(','),
-        formats: (values.formats ?? (values.quick ? 'plain,A2' : 'plain,A1,A2')).split(','),
-        lanes: values.lanes.split(',').map(Number),
+        providers: split('providers', values.providers ?? (values.quick ? 's3' : undefined)),
+        formats: split('formats', values.formats ?? (values.quick ? 'plain,A2' : undefined)),
+        lanes: numbersOf(values.lanes),
         tls: values.tls,
         bundles: values.bundle,
         others: values.plugin.map((file, index) => ({
@@ -109,9 +115,7 @@ runMain(async () => {
       starts: Number(values.starts ?? (values.quick ? 3 : 5)),
     },
     {
-      command: ['npm run bench', ...process.argv.slice(2)]
-        .join(' ')
-        .replace('bench --quick', 'bench:quick'),
+      command: nameCommand(process.argv.slice(2)),
       json: values.json,
       writeDocs: values['write-docs'],
     },
@@ -130,10 +134,32 @@ function chooseBlocks({ quick, clients, operations, sizes, delays, rounds, secon
     {
       ...first,
       ...changes,
-      ...(clients === undefined ? {} : { clients: clients.split(',').map(Number) }),
-      ...(operations === undefined ? {} : { operations: operations.split(',') }),
-      ...(sizes === undefined ? {} : { sizes: sizes.split(',') }),
-      ...(delays === undefined ? {} : { delaysMs: delays.split(',').map(Number) }),
+      ...(clients === undefined ? {} : { clients: numbersOf(clients) }),
+      ...(operations === undefined ? {} : { operations: split('operations', operations) }),
+      ...(sizes === undefined ? {} : { sizes: split('sizes', sizes) }),
+      ...(delays === undefined ? {} : { delaysMs: numbersOf(delays) }),
     },
   ];
+}
+
+/** @returns all that are known where nothing is said */
+function split(name, list) {
+  const values = list?.split(',') ?? KNOWN[name];
+  const unknown = values.find((value) => !KNOWN[name].includes(value));
+  if (unknown === undefined) return values;
+  throw new UserError(`--${name} has "${unknown}"; it takes ${KNOWN[name].join(', ')}`);
+}
+
+function numbersOf(list) {
+  const numbers = list.split(',').map(Number);
+  if (numbers.every(Number.isFinite)) return numbers;
+  throw new UserError(`"${list}" are not all numbers`);
+}
+
+/** With files and folders by their names, which mean something on other machines as well. */
+function nameCommand(args) {
+  const [isQuick, others] = [args.includes('--quick'), args.filter((word) => word !== '--quick')];
+  const words = others.map((word) => word.replace(/^.*\//, ''));
+  const name = isQuick ? 'npm run bench:quick' : 'npm run bench';
+  return [name, ...(words.length === 0 ? [] : ['--', ...words])].join(' ');
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Plots of measurements as SVG, for docs/ and for reports. A library that can do this without a browser has 50 MB.
+// Plots of measurements as SVG, for docs/ and for reports. echarts, which needs no browser either, has 61 MB.
 
 export interface Series {
   readonly name: string;
@@ -34,7 +34,18 @@ const BOTTOM = 44;
 const LEGEND_ROW = 18;
 const LEGEND_COLUMN = 160;
 /** Told apart by the colour blind, too. @see https://jfly.uni-koeln.de/color/ */
-const COLOURS = ['#0072b2', '#e69f00', '#009e73', '#d55e00', '#cc79a7', '#56b4e9', '#999999'];
+const COLOURS = [
+  '#0072b2',
+  '#e69f00',
+  '#009e73',
+  '#d55e00',
+  '#cc79a7',
+  '#56b4e9',
+  '#999999',
+  '#f0e442',
+  '#000000',
+  '#882255',
+];
 
 /** Lines over time, or over another number. @returns a document */
 export function linePlot({ title, x, xLabel = '', yLabel, series }: LinePlot): string {

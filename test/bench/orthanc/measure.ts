@@ -98,7 +98,7 @@ const MAX_OTHERS_SHARE = 0.15;
 /** so many times at most, */
 const MAX_REPEATS = 2;
 /** and so many of all rounds: a busy machine must not make the bench endless. */
-const MAX_REPEATED_SHARE = 0.25;
+const MAX_REPEATED_SHARE = 0.15;
 /** Until what the start has left behind is given back. */
 const SETTLE_MS = 3000;
 const WARM_UP_SECONDS = 1;
