@@ -89,6 +89,19 @@ runMain(async () => {
   if (values.plugin.length !== values.config.length) {
     throw new UserError('Each --plugin needs a --config, in the same order.');
   }
+  const plan = {
+    wanted: {
+      providers: split('providers', values.providers ?? (values.quick ? 's3' : undefined)),
+      formats: split('formats', values.formats ?? (values.quick ? 'plain,A2' : undefined)),
+      lanes: numbersOf(values.lanes),
+      tls: values.tls,
+      bundles: values.bundle,
+      others: values.plugin.map((file, index) => ({ plugin: file, config: values.config[index] })),
+      folders: values.folder,
+    },
+    blocks: chooseBlocks(values),
+    starts: Number(values.starts ?? (values.quick ? 3 : 5)),
+  };
   const box = parseBoxName(values.box);
   await ensureDependencies();
   await buildBundle();
@@ -97,29 +110,11 @@ runMain(async () => {
     box,
     plugin: `${findBuildFolder(box)}/${pluginFile}`,
   });
-  await main(
-    {
-      wanted: {
-        providers: split('providers', values.providers ?? (values.quick ? 's3' : undefined)),
-        formats: split('formats', values.formats ?? (values.quick ? 'plain,A2' : undefined)),
-        lanes: numbersOf(values.lanes),
-        tls: values.tls,
-        bundles: values.bundle,
-        others: values.plugin.map((file, index) => ({
-          plugin: file,
-          config: values.config[index],
-        })),
-        folders: values.folder,
-      },
-      blocks: chooseBlocks(values),
-      starts: Number(values.starts ?? (values.quick ? 3 : 5)),
-    },
-    {
-      command: nameCommand(process.argv.slice(2)),
-      json: values.json,
-      writeDocs: values['write-docs'],
-    },
-  );
+  await main(plan, {
+    command: nameCommand(process.argv.slice(2)),
+    json: values.json,
+    writeDocs: values['write-docs'],
+  });
 });
 
 function chooseBlocks({ quick, clients, operations, sizes, delays, rounds, seconds }) {
