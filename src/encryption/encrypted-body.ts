@@ -45,7 +45,7 @@ export interface EncryptionTarget {
   readonly random?: RandomBytes;
 }
 
-/** Objects up to this size are held whole, as stores do to send them in one piece (ONE_PIECE_BYTES in http/content.ts). */
+/** Objects up to this size are held whole. Others are encrypted for the checksum, and once more for each attempt to send them. */
 export const HELD_MAX_BYTES = 1024 * 1024;
 /** For A1's tag: 0.03 to 0.1 ms of AES-256-GCM. */
 const PIECE_BYTES = 256 * 1024;

@@ -2,6 +2,7 @@
 // The fuzz target of the parser of HTTP answers: whatever the bytes are and wherever they are cut, what it takes for an answer is what
 // Node's own parser takes for one, and everything else is refused by name.
 
+import { createRequire } from 'node:module';
 import { AnswerParser, ProtocolError } from '../../src/http/answer-parser.ts';
 
 export interface Read {
@@ -64,10 +65,10 @@ interface NodeParserClass {
   readonly kOnMessageComplete: number;
 }
 
-// No module of Node's gives it out.
-const { HTTPParser } = (
-  process as unknown as { binding(name: string): { HTTPParser: NodeParserClass } }
-).binding('http_parser');
+// Of no public module.
+const { HTTPParser } = createRequire(import.meta.url)('node:_http_common') as {
+  readonly HTTPParser: NodeParserClass;
+};
 
 /** The final answer by llhttp, as Node has it. */
 function readByNode(bytes: Buffer, method: string): { status: number; body: string } | undefined {

@@ -2,7 +2,6 @@
 // The ObjectStore over one container of Azure Blob Storage.
 
 import type { StoreDependencies } from '../../config/settings.ts';
-import { hold } from '../../http/content.ts';
 import { CHECK_RETRIES, removalRetries } from '../../http/retry.ts';
 import { createTransport } from '../../http/transport.ts';
 import type { Signal } from '../../store/abort.ts';
@@ -38,9 +37,8 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
     content: Body,
     { signal, onlyIfVersion }: PutOptions,
   ): Promise<void> {
-    const held = hold(content);
-    const digests = await digestBlob(held, signal);
-    await client.send(requests.put(key, held, digests, onlyIfVersion), signal);
+    const digests = await digestBlob(content, signal);
+    await client.send(requests.put(key, content, digests, onlyIfVersion), signal);
   }
 
   async function listPage(prefix: string, token: string | undefined, signal: Signal) {

@@ -6,7 +6,7 @@ import { constants, ftruncateSync } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { errorCode, type StorageError } from '../../errors.ts';
-import { createPieceReader, PIECE_BYTES } from '../../http/content.ts';
+import { PIECE_BYTES } from '../../http/content.ts';
 import { abortReason, type Signal } from '../../store/abort.ts';
 import type { Body, Sink } from '../../store/object-store.ts';
 import { writeFully } from '../../store/regular-file.ts';
@@ -121,10 +121,11 @@ async function create(
 }
 
 async function copy(body: Body, file: FileHandle, signal: Signal): Promise<void> {
-  const readPiece = createPieceReader(body);
+  const buffer = Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, body.sizeBytes));
   for (let start = 0; start < body.sizeBytes; start += PIECE_BYTES) {
     if (signal.aborted) throw abortReason(signal);
-    let piece = readPiece(start);
+    let piece = buffer.subarray(0, body.sizeBytes - start);
+    body.readInto(start, piece);
     for (let position = start; piece.length > 0; ) {
       const { bytesWritten } = await file.write(piece, 0, piece.length, position);
       position += bytesWritten;

@@ -2,14 +2,13 @@
 // The requests of the JSON API, and those operations whose answer may say too little.
 
 import { randomUUID } from 'node:crypto';
-import { setImmediate } from 'node:timers/promises';
 import type { CreateChecksum } from '../../checksums/checksums.ts';
 import { StorageError } from '../../errors.ts';
-import { createPieceReader, ONE_PIECE_BYTES, PIECE_BYTES } from '../../http/content.ts';
+import { eachPiece } from '../../http/content.ts';
 import { refuseRepetition, uuidOf } from '../../http/mismatched-answers.ts';
 import type { Answer } from '../../http/transport.ts';
 import { text } from '../../http/words.ts';
-import { abortReason, type Signal } from '../../store/abort.ts';
+import type { Signal } from '../../store/abort.ts';
 import { bodyFrom, viewOf } from '../../store/bodies.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
 import {
@@ -34,10 +33,6 @@ import type { GoogleSettings } from './settings.ts';
 
 /** The most that a page of a listing may hold. */
 const PAGE_OBJECTS = 1_000;
-/** More than any frame takes: JSON makes at most 6,144 bytes of a key's 1,024. */
-const FRAME_BYTES = 8_192;
-/** base64 of four bytes. */
-const CHECKSUM_PLACEHOLDER = 'AAAAAA==';
 /** What is compared, and `kind`, which shows that an object without a size is empty. */
 const UPLOAD_FIELDS = 'fields=kind%2Cname%2Csize%2Ccrc32c';
 const HEAD_FIELDS = 'fields=kind%2Cname%2Csize%2Ccrc32c%2Cgeneration';
@@ -65,22 +60,21 @@ export class Requests {
   ): Promise<{ readonly request: GoogleRequest; readonly crc32c: string }> {
     // No content holds it but by chance.
     const boundary = randomUUID();
-    const framed =
-      body.sizeBytes <= ONE_PIECE_BYTES - FRAME_BYTES
-        ? this.#frameSmall(key, body, boundary)
-        : await this.#frameLarge(key, body, boundary, signal);
+    const crc32c = await this.checksum(body, signal);
+    const head = frameHead(boundary, this.#metadata(key, crc32c));
+    const content = joinBodies([viewOf(head), body, viewOf(frameTail(boundary))]);
     const request: GoogleRequest = {
       method: 'POST',
       path: this.#uploadPath('multipart', onlyIfVersion),
       headers: {
         'content-type': `multipart/related; boundary=${boundary}`,
-        'content-length': String(framed.body.sizeBytes),
+        'content-length': String(content.sizeBytes),
       },
-      content: framed.body,
+      content,
       isAnswer: isOfUpload,
       assertMatches: assertMatches(key),
     };
-    return { request, crc32c: framed.crc32c };
+    return { request, crc32c };
   }
 
   /** Begins a session that takes the content piece by piece. */
@@ -168,12 +162,9 @@ export class Requests {
   /** One pass over the content. */
   async checksum(body: Body, signal: Signal): Promise<string> {
     const sum = this.#createChecksum();
-    const readPiece = createPieceReader(body);
-    for (let start = 0; start < body.sizeBytes; start += PIECE_BYTES) {
-      if (start > 0) await setImmediate();
-      if (signal.aborted) throw abortReason(signal);
-      sum.update(readPiece(start));
-    }
+    await eachPiece(body, signal, (piece) => {
+      sum.update(piece);
+    });
     return sum.toBase64();
   }
 
@@ -197,38 +188,12 @@ export class Requests {
       storageClass: this.#storageClass,
     });
   }
-
-  /** Reads a small content straight into its frame, so that it is in memory once. */
-  #frameSmall(key: string, body: Body, boundary: string): Framed {
-    const { length: headBytes } = frameHead(boundary, this.#metadata(key, CHECKSUM_PLACEHOLDER));
-    const tail = frameTail(boundary);
-    const bytes = Buffer.allocUnsafe(headBytes + body.sizeBytes + tail.length);
-    const content = bytes.subarray(headBytes, headBytes + body.sizeBytes);
-    body.readInto(0, content);
-    const sum = this.#createChecksum();
-    sum.update(content);
-    const crc32c = sum.toBase64();
-    bytes.set(frameHead(boundary, this.#metadata(key, crc32c)), 0);
-    bytes.set(tail, headBytes + body.sizeBytes);
-    return { crc32c, body: viewOf(bytes) };
-  }
-
-  async #frameLarge(key: string, body: Body, boundary: string, signal: Signal): Promise<Framed> {
-    const crc32c = await this.checksum(body, signal);
-    const head = frameHead(boundary, this.#metadata(key, crc32c));
-    return { crc32c, body: joinBodies([viewOf(head), body, viewOf(frameTail(boundary))]) };
-  }
 }
 
 /** What sends requests. */
 interface Operator {
   readonly client: Client;
   readonly requests: Requests;
-}
-
-interface Framed {
-  readonly crc32c: string;
-  readonly body: Body;
 }
 
 function frameHead(boundary: string, json: string): Buffer {

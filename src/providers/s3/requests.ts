@@ -2,7 +2,7 @@
 // Requests about one object: what the settings add to them, the checksum that each object takes along, and what reads are verified by.
 
 import { encodeCrc32 } from '../../checksums/checksums.ts';
-import { digest, hold } from '../../http/content.ts';
+import { digest } from '../../http/content.ts';
 import { nameOf } from '../../http/mismatched-answers.ts';
 import { type ReceiveOptions, receive } from '../../http/receive.ts';
 import type { ExchangeRequest, Headers } from '../../http/transport.ts';
@@ -86,11 +86,10 @@ export function createRequests(settings: S3Settings): Requests {
       [`x-amz-meta-${NAME_METADATA}`]: nameOf(key),
     }),
     async put(key, body, signal, onlyIfVersion) {
-      const content = hold(body);
-      const { headers, crc32 } = await describe(content, signal);
+      const { headers, crc32 } = await describe(body, signal);
       Object.assign(headers, requests.object(key, crc32));
       if (onlyIfVersion !== undefined) headers['if-match'] = onlyIfVersion;
-      return { method: 'PUT', key, headers, content };
+      return { method: 'PUT', key, headers, content: body };
     },
     async part(key, { uploadId, number, crc32 }, content, signal) {
       const { headers } = await describe(content, signal, crc32);
