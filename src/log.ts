@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { toStorageError } from './errors.ts';
-import { hideSecrets, type SafeText, safeLine } from './text/safe-text.ts';
+import { createSecretHider, type SafeText, safeLine } from './text/safe-text.ts';
 import type { Secret } from './text/secret.ts';
 
 /** error: data is at risk or an operation failed. warning: something is degraded. info: a start or a stop. debug: one line per request. */
@@ -13,16 +13,24 @@ export type Logger = Readonly<Record<LogLevel, (message: string) => void>>;
 export type LogFields = Readonly<Record<string, string | number | bigint | boolean | undefined>>;
 
 const CAUSES_MAX = 5;
+const NO_SECRETS: readonly Secret[] = [];
 
 /** Each message becomes one line, with control characters escaped, a bounded length and no secrets.
  *  @param write gets the line without a line end
  *  @param secrets called for each line, since the logger exists before the configuration is read */
 export function createLogger(
   write: (level: LogLevel, line: SafeText) => void,
-  secrets: () => readonly Secret[] = () => [],
+  secrets: () => readonly Secret[] = () => NO_SECRETS,
 ): Logger {
+  let known = NO_SECRETS;
+  let hide = createSecretHider(known);
   const log = (level: LogLevel) => (message: string) => {
-    write(level, hideSecrets(safeLine(message), secrets()));
+    const now = secrets();
+    if (now !== known) {
+      known = now;
+      hide = createSecretHider(now);
+    }
+    write(level, hide(safeLine(message)));
   };
   return {
     error: log('error'),
@@ -34,10 +42,15 @@ export function createLogger(
 
 /** `name=value name="other value"`, in the order given. */
 export function formatFields(fields: LogFields): string {
-  return Object.entries(fields)
-    .filter(([, value]) => value !== undefined)
-    .map(([name, value]) => `${name}=${formatValue(String(value))}`)
-    .join(' ');
+  // A loop, since each request has such a line.
+  let line = '';
+  for (const name in fields) {
+    const value = fields[name];
+    if (value === undefined) continue;
+    if (line !== '') line += ' ';
+    line += `${name}=${typeof value === 'string' ? formatValue(value) : String(value)}`;
+  }
+  return line;
 }
 
 /** The causes appear by name and code only: messages of SDKs may hold URLs with signatures. */

@@ -43,9 +43,12 @@ export function refuseOtherObject(key: string, told: string | undefined, server:
   );
 }
 
-/** The ids of the last answers, and the connection of each; undefined: several, as with servers that give all answers the same id
+/** The ids of the last answers, and the number of each's connection; undefined: several, as with servers that give all answers the same id
  *  (S3Proxy). */
-const connectionOf = new Map<string, WeakRef<object> | undefined>();
+const connectionOf = new Map<string, number | undefined>();
+/** Connections by number rather than by WeakRef, of which each answer would need a new one. */
+const numbers = new WeakMap<object, number>();
+let lastNumber = 0;
 const KEPT_IDS = 1_000;
 /** Emulators have shorter ids, which may be the same for all answers. */
 const MIN_ID_LENGTH = 16;
@@ -54,11 +57,13 @@ const MIN_ID_LENGTH = 16;
  *  @throws TransportError */
 export function refuseRepetition(connection: object, id: string | undefined): void {
   if (id === undefined || id.length < MIN_ID_LENGTH) return;
+  const number = numbers.get(connection) ?? ++lastNumber;
+  numbers.set(connection, number);
   const isKnown = connectionOf.has(id);
-  if (isKnown && connectionOf.get(id)?.deref() === connection) refuse('an earlier one came again');
+  if (isKnown && connectionOf.get(id) === number) refuse('an earlier one came again');
   // Behind all others: the first one is that which has not come for the longest time.
   connectionOf.delete(id);
-  connectionOf.set(id, isKnown ? undefined : new WeakRef(connection));
+  connectionOf.set(id, isKnown ? undefined : number);
   if (connectionOf.size <= KEPT_IDS) return;
   const [oldest = ''] = connectionOf.keys();
   connectionOf.delete(oldest);

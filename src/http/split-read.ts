@@ -78,7 +78,8 @@ export async function withSplit(
     help?.stop();
     help = undefined;
     const { version } = answer;
-    if (version === undefined || options.helpers < 1) return receiver;
+    const isWorthwhile = answer.sizeBytes >= WORTHWHILE_BYTES;
+    if (version === undefined || options.helpers < 1 || !isWorthwhile) return receiver;
     const startMs = performance.now();
     let received = 0;
     return {

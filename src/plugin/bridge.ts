@@ -207,8 +207,10 @@ export class RequestServer {
         if (operation === undefined) throw new Error(`no such operation: ${operationNumber}`);
         const body = bodyOf(binding, id, contentBytes);
         const sink = sinkOf(binding, id);
-        const request = { operation, uuid, contentType, body, sink, range: { start, end } };
-        void this.#serve(id, (signal) => this.#serveStorage(id, { ...request, signal }));
+        const range = { start, end };
+        void this.#serve(id, (signal) =>
+          this.#serveStorage(id, { operation, uuid, contentType, body, sink, range, signal }),
+        );
       },
       onCall: (id, name, argument, contentBytes) => {
         const body = bodyOf(binding, id, contentBytes);
@@ -348,7 +350,7 @@ function bodyOf(binding: Binding, id: number, sizeBytes: number): RequestBody {
       binding.readInto(id, start, target);
     });
   });
-  return { ...body, requestId: id };
+  return Object.assign(body, { requestId: id });
 }
 
 function sinkOf(binding: Binding, id: number): Sink {

@@ -22,7 +22,7 @@ import type { JobRunner } from '../move/job.ts';
 import { createMoveRunner, createRefusingRunner } from '../move/move.ts';
 import { compareVersions, createOrthancApi, type OrthancApi } from '../orthanc/api.ts';
 import { removalTimeoutMs } from '../store/deadline.ts';
-import { hideSecrets, safeLine, safeLines } from '../text/safe-text.ts';
+import { createSecretHider, safeLine, safeLines } from '../text/safe-text.ts';
 import { type Secret, secretsIn } from '../text/secret.ts';
 import {
   type Binding,
@@ -65,7 +65,7 @@ export function main(binding: Binding): void {
     binding.ending(safeLine('it was refused'));
     const what = binding.restarted ? 'runtime does not start again' : 'plugin does not start';
     const lines = [`The object storage ${what}:`, ...message.split('\n')];
-    binding.refuse(hideSecrets(safeLines(lines), secrets));
+    binding.refuse(createSecretHider(secrets)(safeLines(lines)));
     binding.release();
   });
 }

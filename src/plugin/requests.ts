@@ -26,34 +26,31 @@ export function createRequestHandler(deps: {
 }): (request: StorageRequest) => Promise<void> {
   const { attachments, log, counters } = deps;
   return async (request) => {
+    const { operation, uuid } = request;
+    const op = LOG_NAMES[operation];
     const startedMs = performance.now();
     const elapsedMs = () => Math.round(performance.now() - startedMs);
-    const end = counters.begin(request.operation, request.uuid);
-    const attachment = {
-      uuid: request.uuid,
-      contentType: contentTypeOf(request.contentType),
-    };
-    const fields = { op: LOG_NAMES[request.operation], uuid: request.uuid };
-    let bytes = request.operation === 'create' ? request.body.sizeBytes : 0;
+    const end = counters.begin(operation, uuid);
+    let bytes = operation === 'create' ? request.body.sizeBytes : 0;
     const sink: Sink = {
-      ...request.sink,
+      anyOrder: request.sink.anyOrder === true,
       begin(sizeBytes, totalBytes) {
         bytes = sizeBytes;
         request.sink.begin(sizeBytes, totalBytes);
       },
+      write(offset, piece) {
+        request.sink.write(offset, piece);
+      },
     };
     try {
-      const key = await perform(attachments, attachment, { ...request, sink });
+      const key = await perform(attachments, request, sink);
       end({ bytes });
-      log.debug(formatFields({ ...fields, key, bytes, ms: elapsedMs() }));
+      // Orthanc does not tell whether it prints such lines.
+      log.debug(formatFields({ op, uuid, key, bytes, ms: elapsedMs() }));
     } catch (error) {
       const failure = toStorageError(error);
-      const line = formatFields({
-        ...fields,
-        provider: failure.store ?? deps.provider,
-        ms: elapsedMs(),
-        ...errorFields(failure),
-      });
+      const provider = failure.store ?? deps.provider;
+      const line = formatFields({ op, uuid, provider, ms: elapsedMs(), ...errorFields(failure) });
       // The shim has logged and counted abandoned requests. Its signal may come later than the error.
       if (request.signal.aborted || failure.code === 'ABORTED') {
         end('unanswered');
@@ -69,10 +66,11 @@ export function createRequestHandler(deps: {
 
 function perform(
   attachments: AttachmentStore,
-  attachment: Attachment,
   request: StorageRequest,
+  sink: Sink,
 ): Promise<string> {
-  const { operation, range, sink, signal } = request;
+  const { operation, uuid, range, signal } = request;
+  const attachment: Attachment = { uuid, contentType: contentTypeOf(request.contentType) };
   switch (operation) {
     case 'create':
       return attachments.put(attachment, request.body, { signal });

@@ -160,10 +160,12 @@ export function toObjectStore(server: string, subject: string, store: VendorStor
   const run = createRun(closing, store.translate);
   return {
     put: (key, body, options) =>
-      run('write', key, options.signal, (signal) => store.put(key, body, { ...options, signal })),
+      run('write', key, options.signal, (signal) =>
+        store.put(key, body, { signal, onlyIfVersion: options.onlyIfVersion }),
+      ),
     get: (key, range, sink, options) =>
       run('read', key, options.signal, (signal) =>
-        store.get(key, range, sink, { ...options, signal }),
+        store.get(key, range, sink, { signal, requireChecksum: options.requireChecksum }),
       ),
     head: (key, options) =>
       unlessMissing(run('look up', key, options.signal, (signal) => store.head(key, { signal }))),

@@ -91,10 +91,12 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
 
   return {
     put: (key, body, options) =>
-      run('write', key, options, (bounded) => store.put(key, body, { ...options, ...bounded })),
+      run('write', key, options, ({ signal }) =>
+        store.put(key, body, { signal, onlyIfVersion: options.onlyIfVersion }),
+      ),
     get: (key, range, sink, options) =>
-      run('read', key, options, (bounded) =>
-        store.get(key, range, sink, { ...options, ...bounded }),
+      run('read', key, options, ({ signal }) =>
+        store.get(key, range, sink, { signal, requireChecksum: options.requireChecksum }),
       ),
     head: (key, options) => run('look up', key, options, (bounded) => store.head(key, bounded)),
     delete: (key, options) =>

@@ -45,12 +45,16 @@ export function safeWords(words: string, maxCharacters: number): string {
 const SECRET_MIN_CHARACTERS = 6;
 
 /** A safety net: no message should hold a secret. */
-export function hideSecrets(text: SafeText, secrets: readonly Secret[]): SafeText {
-  return secrets
+export function createSecretHider(secrets: readonly Secret[]): (text: SafeText) => SafeText {
+  const values = secrets
     .map((secret) => secret.reveal())
-    .filter((value) => value.length >= SECRET_MIN_CHARACTERS)
-    .flatMap((value) => [value, encodeURIComponent(value)])
-    .reduce<string>((line, value) => line.replaceAll(value, HIDDEN), text) as SafeText;
+    .filter((value) => value.length >= SECRET_MIN_CHARACTERS);
+  const forms = new Set(values.flatMap((value) => [value, encodeURIComponent(value)]));
+  return (text) => {
+    let line: string = text;
+    for (const form of forms) line = line.replaceAll(form, HIDDEN);
+    return line as SafeText;
+  };
 }
 
 /** Hides signatures and tokens in URLs, keys in connection strings, authorization headers and private keys, also within encoded URLs, HTML
