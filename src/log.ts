@@ -17,7 +17,7 @@ const NO_SECRETS: readonly Secret[] = [];
 
 /** Each message becomes one line, with control characters escaped, a bounded length and no secrets.
  *  @param write gets the line without a line end
- *  @param secrets called for each line, since the logger exists before the configuration is read */
+ *  @param secrets called for each line, since the logger exists before the configuration is read; another array for other secrets */
 export function createLogger(
   write: (level: LogLevel, line: SafeText) => void,
   secrets: () => readonly Secret[] = () => NO_SECRETS,

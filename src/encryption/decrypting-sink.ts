@@ -21,6 +21,7 @@ import {
   LONGEST_HEADER_BYTES,
   parseHeader,
 } from './header.ts';
+import { Memory } from './memory.ts';
 import {
   A2_HEADER_BYTES,
   coveringSegments,
@@ -28,7 +29,6 @@ import {
   placeInSegments,
   plaintextSize,
   SEALED_SEGMENT_BYTES,
-  SEGMENT_BYTES,
   sealedSegmentBytes,
   segmentCount,
   segmentOf,
@@ -88,8 +88,7 @@ export class DecryptingSink implements Sink {
   }
 
   begin(sizeBytes: number, totalBytes: number): void {
-    this.#decoder?.wipe();
-    this.#decoder = undefined;
+    this.wipe();
     this.#failure = undefined;
     this.#hasBegun = true;
     this.#sizeBytes = sizeBytes;
@@ -132,13 +131,15 @@ export class DecryptingSink implements Sink {
       }
       isDone = this.#decoder.finish() !== 'needs whole';
     });
-    this.#decoder?.wipe();
+    this.wipe();
     if (this.#failure !== undefined) throw this.#failure;
     return isDone;
   }
 
+  /** What a store still writes then is dropped. */
   wipe(): void {
     this.#decoder?.wipe();
+    this.#decoder = undefined;
   }
 
   #guard(work: () => void): void {
@@ -152,10 +153,14 @@ export class DecryptingSink implements Sink {
   }
 }
 
+/** For a segment, encrypted or not. */
+const segments = new Memory(SEALED_SEGMENT_BYTES);
+
 interface Decoder {
   /** In order. */
   write(bytes: Uint8Array): void;
   finish(): 'done' | 'needs whole';
+  /** Called once. */
   wipe(): void;
 }
 
@@ -263,7 +268,7 @@ function createA1Decoder(
   // Nothing below throws, so the secrets are always wiped.
   const secrets = openA1(header, key);
   const aes = beginA1('open', source.createAes, header, secrets);
-  const plaintext = Buffer.allocUnsafeSlow(Math.min(SEGMENT_BYTES, plaintextBytes));
+  const plaintext = segments.take();
   const tag = Buffer.alloc(TAG_BYTES);
   let position = 0;
 
@@ -299,6 +304,7 @@ function createA1Decoder(
       aes.wipe();
       secrets.dek.fill(0);
       secrets.iv.fill(0);
+      segments.giveBack(plaintext);
     },
   };
 }
@@ -326,7 +332,7 @@ function createA2Decoder(
     source.wanted === undefined
       ? { start: 0, end: segmentCount(plaintextBytes) }
       : coveringSegments(window.range);
-  const plaintext = Buffer.allocUnsafeSlow(Math.min(SEGMENT_BYTES, plaintextBytes));
+  const plaintext = segments.take();
   let gathered: Uint8Array | undefined;
   let gatheredBytes = 0;
   let { index } = placeInSegments(objectOffset - A2_HEADER_BYTES);
@@ -344,7 +350,7 @@ function createA2Decoder(
   /** @returns the segment, which is complete after its last part */
   function gather(part: Uint8Array, sealedBytes: number): Uint8Array {
     if (part.length === sealedBytes) return part;
-    gathered ??= Buffer.allocUnsafeSlow(Math.min(SEALED_SEGMENT_BYTES, totalBytes));
+    gathered ??= segments.take();
     gathered.set(part, gatheredBytes);
     return gathered.subarray(0, sealedBytes);
   }
@@ -376,6 +382,8 @@ function createA2Decoder(
     wipe: () => {
       aes.wipe();
       secrets.dek.fill(0);
+      segments.giveBack(plaintext);
+      if (gathered !== undefined) segments.giveBack(gathered);
     },
   };
 }

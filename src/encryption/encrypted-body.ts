@@ -4,7 +4,7 @@
 
 import { StorageError } from '../errors.ts';
 import { abortReason, type Signal } from '../store/abort.ts';
-import { bodyFrom, viewOf } from '../store/bodies.ts';
+import { bodyFrom } from '../store/bodies.ts';
 import type { Body } from '../store/object-store.ts';
 import {
   type A1Counter,
@@ -18,6 +18,7 @@ import {
 import { type A2Header, type A2Secrets, createA2, sealSegment } from './a2.ts';
 import type { CreateAes } from './aes.ts';
 import type { MasterKey } from './keyring.ts';
+import { Memory } from './memory.ts';
 import type { Pacer } from './pacer.ts';
 import {
   A1_HEADER_BYTES,
@@ -88,6 +89,7 @@ interface Encryption {
 function bodyOf(sizeBytes: number, encryption: Encryption): EncryptedBody {
   let isOver = false;
   function wipe(): void {
+    if (isOver) return;
     isOver = true;
     encryption.wipe();
   }
@@ -101,15 +103,27 @@ function bodyOf(sizeBytes: number, encryption: Encryption): EncryptedBody {
       throw error;
     }
   }
-  return { ...bodyFrom(sizeBytes, readInto), wipe };
+  return Object.assign(bodyFrom(sizeBytes, readInto), { wipe });
 }
 
+const held = new Memory(HELD_MAX_BYTES);
+
 function hold(body: EncryptedBody): EncryptedBody {
+  const memory = held.take();
+  const bytes = memory.subarray(0, body.sizeBytes);
   try {
-    return { ...viewOf(body.read(0, body.sizeBytes)), wipe: () => undefined };
+    body.readInto(0, bytes);
   } finally {
     body.wipe();
   }
+  return bodyOf(body.sizeBytes, {
+    readInto(start, target) {
+      target.set(bytes.subarray(start, start + target.length));
+    },
+    wipe() {
+      held.giveBack(memory);
+    },
+  });
 }
 
 /** The tag needs the whole content in order; a part of the ciphertext needs only that part. Reads in order encrypt and advance the tag at

@@ -70,10 +70,10 @@ describe('createLogger', () => {
   });
 
   test('secrets that come to be known later are blanked from then on', () => {
-    const known: Secret[] = [];
+    let known: readonly Secret[] = [];
     const { lines, logger } = collect(() => known);
     logger.info('hunter2hunter2');
-    known.push(new Secret('hunter2hunter2'));
+    known = [new Secret('hunter2hunter2')];
     logger.info('hunter2hunter2');
     expect(lines.map(([, line]) => line)).toEqual(['hunter2hunter2', '[secret]']);
   });

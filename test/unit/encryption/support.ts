@@ -110,6 +110,16 @@ export interface DecryptOptions {
 /** What the plugin makes of an object that it reads whole.
  *  @throws StorageError */
 export function decrypt(object: Uint8Array, options: DecryptOptions = {}): Uint8Array {
+  const { inner, sink } = openSink(options);
+  sink.begin(object.length, object.length);
+  const step = options.pieceBytes ?? Math.max(1, object.length);
+  for (let at = 0; at < object.length; at += step) sink.write(at, object.subarray(at, at + step));
+  if (!sink.finish()) throw new Error('the sink wants the whole of a whole object');
+  return inner.bytes();
+}
+
+/** @returns a sink for a whole object, and that which gets its content */
+export function openSink(options: DecryptOptions = {}) {
   const { keyring = KEYRING, uuid = UUID, plain = 'refuse', wanted } = options;
   const contentType = 'contentType' in options ? options.contentType : DICOM;
   const inner = makeSink();
@@ -125,11 +135,7 @@ export function decrypt(object: Uint8Array, options: DecryptOptions = {}): Uint8
     },
     { start: 0, header: undefined },
   );
-  sink.begin(object.length, object.length);
-  const step = options.pieceBytes ?? Math.max(1, object.length);
-  for (let at = 0; at < object.length; at += step) sink.write(at, object.subarray(at, at + step));
-  if (!sink.finish()) throw new Error('the sink wants the whole of a whole object');
-  return inner.bytes();
+  return { inner, sink };
 }
 
 /** The code of what it throws. Anything but a StorageError is a defect. */
