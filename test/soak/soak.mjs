@@ -26,33 +26,47 @@ npm run soak -- moves [options]
 
 Both: --box trixie|testing (load: trixie; moves: both)  --plugin FILE (built by default)`;
 
-const KINDS = { load: runLoad, moves: runMoves };
+const COMMON = {
+  help: { type: 'boolean', default: false },
+  box: { type: 'string' },
+  plugin: { type: 'string' },
+};
+const KINDS = {
+  load: {
+    run: runLoad,
+    options: {
+      minutes: { type: 'string', default: '20' },
+      provider: { type: 'string', default: 's3' },
+      clients: { type: 'string', default: '2' },
+      out: { type: 'string', default: inProject('build', 'soak') },
+    },
+  },
+  moves: {
+    run: runMoves,
+    options: {
+      resets: { type: 'string', default: '200' },
+      sigterms: { type: 'string', default: '200' },
+      'at-once': { type: 'string', default: '4' },
+      instances: { type: 'string', default: '150' },
+      delays: { type: 'string', default: '50-200' },
+      clients: { type: 'string', default: '4' },
+      seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+      asan: { type: 'boolean', default: false },
+    },
+  },
+};
 
 runMain(async () => {
-  const { values, positionals } = parseOptions({
-    help: { type: 'boolean', default: false },
-    box: { type: 'string' },
-    plugin: { type: 'string' },
-    minutes: { type: 'string', default: '20' },
-    provider: { type: 'string', default: 's3' },
-    out: { type: 'string', default: inProject('build', 'soak') },
-    resets: { type: 'string', default: '200' },
-    sigterms: { type: 'string', default: '200' },
-    'at-once': { type: 'string', default: '4' },
-    instances: { type: 'string', default: '150' },
-    delays: { type: 'string', default: '50-200' },
-    clients: { type: 'string' },
-    seed: { type: 'string', default: String(Date.now() % 1_000_000) },
-    asan: { type: 'boolean', default: false },
-  });
+  const [first = '--'] = process.argv.slice(2);
+  const kind = KINDS[first.startsWith('-') ? 'load' : first];
+  if (kind === undefined) throw new UserError(HELP);
+  const { values } = parseOptions({ ...COMMON, ...kind.options });
   if (values.help) {
     console.log(HELP);
     return 0;
   }
-  const run = KINDS[positionals[0] ?? 'load'];
-  if (run === undefined || positionals.length > 1) throw new UserError(HELP);
   await ensureDependencies();
-  return (await run(values)) === 0 ? 0 : 1;
+  return (await kind.run(values)) === 0 ? 0 : 1;
 });
 
 async function runLoad(values) {
@@ -61,7 +75,7 @@ async function runLoad(values) {
   return await main({
     minutes: Number(values.minutes),
     provider: values.provider,
-    clients: Number(values.clients ?? 2),
+    clients: Number(values.clients),
     out: values.out,
   });
 }
@@ -77,7 +91,7 @@ async function runMoves(values) {
       atOnce: Number(values['at-once']),
       instances: Number(values.instances),
       delaysMs: values.delays.split('-').map(Number),
-      clients: Number(values.clients ?? 4),
+      clients: Number(values.clients),
       seed: Number(values.seed),
       asan: values.asan,
     });
