@@ -62,22 +62,25 @@ const MEASURES: readonly Measure[] = [
     name: 'event loop',
     unit: 'ms',
     of: ({ loopMs }) => loopMs,
-    tolerance: { factor: 1.5, plus: 5 },
+    tolerance: { factor: 2, plus: 5 },
   },
   {
     name: 'requests, p50',
     unit: 'ms',
     of: ({ p50Ms }) => p50Ms,
-    tolerance: { factor: 1.5, plus: 5 },
+    tolerance: { factor: 2, plus: 5 },
   },
   {
     name: 'requests, p95',
     unit: 'ms',
     of: ({ p95Ms }) => p95Ms,
-    tolerance: { factor: 1.5, plus: 20 },
+    tolerance: { factor: 2, plus: 20 },
   },
 ];
 
+// By default, malloc raises this limit to 32 MB with the sizes that it sees, and then keeps what large contents took, more and more for
+// half an hour. No leak could be told from that. @see mallopt(3), M_MMAP_THRESHOLD
+const GIVES_BACK = { MALLOC_MMAP_THRESHOLD_: String(128 * 1024) };
 const SAMPLES = 240;
 const RESET_PAUSE_MS = 90_000;
 /** During a reset. */
@@ -195,6 +198,7 @@ class Subject {
         MaximumStorageCacheSize: 0,
         UserContentType: ATTACHMENT,
       },
+      environment: GIVES_BACK,
     });
     return new Subject(name, orthanc, deps);
   }
