@@ -153,8 +153,9 @@ function numbersOf(list) {
 
 /** With files and folders by their names, which mean something on other machines as well. */
 function nameCommand(args) {
-  const [isQuick, others] = [args.includes('--quick'), args.filter((word) => word !== '--quick')];
-  const words = others.map((word) => word.replace(/^.*\//, ''));
-  const name = isQuick ? 'npm run bench:quick' : 'npm run bench';
+  const name = args.includes('--quick') ? 'npm run bench:quick' : 'npm run bench';
+  const words = args
+    .filter((word) => word !== '--quick' && word !== '--write-docs')
+    .map((word) => word.replace(/^.*\//, ''));
   return [name, ...(words.length === 0 ? [] : ['--', ...words])].join(' ');
 }

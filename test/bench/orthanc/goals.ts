@@ -3,7 +3,7 @@
 
 import { medianOf } from '../measure.ts';
 import { FOLDER } from './columns.ts';
-import { LABELS, type Lookup, standardRow } from './lookup.ts';
+import { DELAY_RATIO, LABELS, type Lookup, standardRow } from './lookup.ts';
 import type { ColumnFigures, Results } from './measure.ts';
 import type { Operation } from './tools.ts';
 
@@ -17,7 +17,6 @@ interface Goal {
 
 const DIGITS = 2;
 const NOT_MEASURED = '–';
-const DELAY_MS = 20;
 
 /** @returns heading and rows of the table: a column for each provider */
 export function makeGoalRows(
@@ -83,14 +82,10 @@ function listGoals({ columns }: Results, lookup: Lookup): readonly Goal[] {
     seen: ({ name }) => lookup.median(name, standardRow(operation, 8), ({ threads }) => threads.v8),
   });
   const delayed = (operation: Operation): Goal => ({
-    label: `${LABELS[operation]}, 1 client, ${DELAY_MS} ms: p50 ÷ (${DELAY_MS} ms + p50 at 0 ms)`,
+    label: `${LABELS[operation]}, 1 client, ${DELAY_RATIO}`,
     least: 1.05,
     goal: 1.02,
-    seen: ({ name }) => {
-      const p50 = (delayMs: number) =>
-        lookup.median(name, standardRow(operation, 1, delayMs), (round) => round.p50);
-      return p50(DELAY_MS) / (DELAY_MS + p50(0));
-    },
+    seen: ({ name }) => lookup.delayRatio(name, operation),
   });
   return [
     timesFolder('POST', 0.9, 1.1),

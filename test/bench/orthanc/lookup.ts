@@ -34,22 +34,35 @@ export interface Lookup {
   median(column: string, row: Row, value: (round: Round) => number): number;
   /** Of the rates of neighbours in time, so that what else the machine does cancels out. */
   ratio(column: string, reference: string, row: Row): number;
+  /** Of one client with a slow store: the latency beside that with a fast one and the delay. */
+  delayRatio(column: string, operation: Operation): number;
 }
+
+/** The one that `delayRatio` and the figures to reach are about. */
+export const MAIN_DELAY_MS = 20;
+export const DELAY_RATIO = `p50 at ${MAIN_DELAY_MS} ms ÷ (${MAIN_DELAY_MS} ms + p50 at 0 ms)`;
 
 export function createLookup({ cells }: Pick<Results, 'cells'>): Lookup {
   const keyOf = (column: string, { size, delayMs, clients, operation }: Row) =>
     JSON.stringify([column, size, delayMs, clients, operation]);
   const known = new Map(cells.map((cell) => [keyOf(cell.column, cell), cell]));
   const cell: Lookup['cell'] = (column, row) => known.get(keyOf(column, row));
+  const median: Lookup['median'] = (column, row, value) =>
+    medianOf(cell(column, row)?.rounds.map(value) ?? []);
   return {
     cell,
-    median: (column, row, value) => medianOf(cell(column, row)?.rounds.map(value) ?? []),
+    median,
     ratio(column, reference, row) {
       const others = cell(reference, row)?.rounds ?? [];
       const ratios = cell(column, row)?.rounds.map(
         ({ perSecond }, round) => perSecond / (others[round]?.perSecond ?? Number.NaN),
       );
       return medianOf(ratios?.filter(Number.isFinite) ?? []);
+    },
+    delayRatio(column, operation) {
+      const p50 = (delayMs: number) =>
+        median(column, standardRow(operation, 1, delayMs), (round) => round.p50);
+      return p50(MAIN_DELAY_MS) / (MAIN_DELAY_MS + p50(0));
     },
   };
 }

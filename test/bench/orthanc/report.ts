@@ -6,6 +6,7 @@ import { FOLDER } from './columns.ts';
 import { makeGoalRows } from './goals.ts';
 import {
   createLookup,
+  DELAY_RATIO,
   LABELS,
   type Lookup,
   MAIN_SIZE,
@@ -114,6 +115,11 @@ function columnRows({ columns }: Results, lookup: Lookup): readonly (readonly st
     ),
     line('GET file, 1 client, p99 in ms', (name) =>
       lookup.median(name, standardRow('file', 1), ({ p99 }) => p99),
+    ),
+    ...(['POST', 'file', 'tags'] as const).map((operation) =>
+      line(`${LABELS[operation]}, 1 client, ${DELAY_RATIO}`, (name) =>
+        lookup.delayRatio(name, operation),
+      ),
     ),
     ...(['POST', 'file'] as const).flatMap((operation) =>
       groups.map((group) =>

@@ -30,8 +30,6 @@ export interface BenchStore {
 export interface StoreFigures {
   readonly requests: Requests;
   readonly cpuMs: number;
-  /** That it has at the moment. */
-  readonly objects: number;
 }
 
 export const OPERATIONS = ['POST', 'file', 'tags', 'archive', 'retrieve', 'DELETE'] as const;
@@ -55,7 +53,6 @@ export interface LoadResult {
   readonly seconds: number;
   /** Of the clients themselves. */
   readonly cpuMs: number;
-  readonly bytes: number;
   /** Latencies in ms. */
   readonly p50: number;
   readonly p95: number;

@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -39,7 +38,6 @@ type result struct {
 	Count   int     `json:"count"`
 	Seconds float64 `json:"seconds"`
 	CpuMs   float64 `json:"cpuMs"`
-	Bytes   int64   `json:"bytes"`
 	// Of the latency of each request, in ms.
 	P50 float64 `json:"p50"`
 	P95 float64 `json:"p95"`
@@ -51,7 +49,6 @@ func (p *plan) run() (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	var bytes atomic.Int64
 	var group sync.WaitGroup
 	var mutex sync.Mutex
 	next := 0
@@ -80,13 +77,11 @@ func (p *plan) run() (*result, error) {
 					return
 				}
 				sent := time.Now()
-				size, err := c.send(index)
-				if err != nil {
+				if err := c.send(index); err != nil {
 					failures <- err
 					return
 				}
 				latencies[number] = append(latencies[number], time.Since(sent))
-				bytes.Add(size)
 			}
 		}()
 	}
@@ -109,7 +104,7 @@ func (p *plan) run() (*result, error) {
 		return float64(all[int(share*float64(len(all)-1))]) / float64(time.Millisecond)
 	}
 	return &result{
-		Count: len(all), Seconds: seconds, CpuMs: cpuMs() - cpuBefore, Bytes: bytes.Load(),
+		Count: len(all), Seconds: seconds, CpuMs: cpuMs() - cpuBefore,
 		P50: percentile(0.5), P95: percentile(0.95), P99: percentile(0.99),
 	}, nil
 }
@@ -135,8 +130,8 @@ type client struct {
 	answer     []byte
 }
 
-// send does the operation on the instance or series that an index means, and returns how much was answered.
-func (c *client) send(index int) (int64, error) {
+// send does the operation on the instance or series that an index means.
+func (c *client) send(index int) error {
 	p := c.plan
 	if p.Operation == "POST" {
 		head, rest := p.fill(c.template, p.First+index)
@@ -158,16 +153,16 @@ func (c *client) send(index int) (int64, error) {
 	case "DELETE":
 		return c.exchange("DELETE", "/instances/"+p.idOf(instance), "", -1)
 	default:
-		return 0, fmt.Errorf("no such operation: %s", p.Operation)
+		return fmt.Errorf("no such operation: %s", p.Operation)
 	}
 }
 
 // exchange sends a request in one piece. It fails for any answer but 200, and for one of another length than expected, if that is not -1.
-func (c *client) exchange(method, path, headers string, expected int64, body ...[]byte) (int64, error) {
+func (c *client) exchange(method, path, headers string, expected int64, body ...[]byte) error {
 	if c.connection == nil {
 		connection, err := net.Dial("tcp", c.plan.Address)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		c.connection = connection
 		c.reader = bufio.NewReaderSize(connection, 16*1024)
@@ -179,11 +174,11 @@ func (c *client) exchange(method, path, headers string, expected int64, body ...
 	head := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n%s\r\n", method, path, c.plan.Address, length, headers)
 	pieces := append(net.Buffers{[]byte(head)}, body...)
 	if _, err := pieces.WriteTo(c.connection); err != nil {
-		return 0, fmt.Errorf("%s %s: %w", method, path, err)
+		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	response, err := http.ReadResponse(c.reader, &http.Request{Method: method})
 	if err != nil {
-		return 0, fmt.Errorf("%s %s: %w", method, path, err)
+		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	var size int64
 	for {
@@ -193,17 +188,17 @@ func (c *client) exchange(method, path, headers string, expected int64, body ...
 			break
 		}
 		if err != nil {
-			return 0, fmt.Errorf("%s %s: %w", method, path, err)
+			return fmt.Errorf("%s %s: %w", method, path, err)
 		}
 	}
 	if response.StatusCode != 200 || (expected >= 0 && size != expected) {
-		return 0, fmt.Errorf("%s %s: status %d, %d bytes", method, path, response.StatusCode, size)
+		return fmt.Errorf("%s %s: status %d, %d bytes", method, path, response.StatusCode, size)
 	}
 	if response.Close {
 		_ = c.connection.Close()
 		c.connection = nil
 	}
-	return size, nil
+	return nil
 }
 
 // fill returns the template with an instance's own ids in the place of its own: what it changed, and the rest.
