@@ -6,25 +6,30 @@ import { fileURLToPath } from 'node:url';
 
 import { build } from 'esbuild';
 
+const COMMON_JS = {
+  define: { 'import.meta.url': '__bundleUrl' },
+  banner: { js: "const __bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
+};
+
 /**
  * @param {string} entry a file of this folder
  * @param {string} folder where the bundle goes
+ * @param {'cjs' | 'esm'} format esm for what awaits at its top
  * @returns {Promise<string>} its path
  */
-export async function bundleBench(entry, folder) {
-  const outfile = join(folder, `${basename(entry, '.ts')}.cjs`);
+export async function bundleBench(entry, folder, format = 'cjs') {
+  const outfile = join(folder, `${basename(entry, '.ts')}.${format === 'cjs' ? 'cjs' : 'mjs'}`);
   await build({
     entryPoints: [fileURLToPath(new URL(entry, import.meta.url))],
     outfile,
     bundle: true,
     platform: 'node',
-    format: 'cjs',
+    format,
     target: 'node20',
     logLevel: 'warning',
     mainFields: ['module', 'main'],
     external: ['encoding', 'supports-color'],
-    define: { 'import.meta.url': '__bundleUrl' },
-    banner: { js: "const __bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
+    ...(format === 'cjs' ? COMMON_JS : {}),
   });
   return outfile;
 }

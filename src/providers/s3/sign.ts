@@ -34,6 +34,7 @@ export function createSigner(
   service: string,
   tokenHeader: 'x-amz-security-token' | 'x-amz-s3session-token',
 ): Sign {
+  let now = { second: Number.NaN, time: '' };
   let last: { day: string; secret: string; key: Buffer } | undefined;
 
   /** It holds for a day. */
@@ -48,8 +49,9 @@ export function createSigner(
   }
 
   return ({ host, method, path, query, headers }, keys, timeMs) => {
-    // "2026-11-30T08:15:00.000Z" becomes "20261130T081500Z".
-    const time = `${new Date(timeMs).toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`;
+    const second = Math.floor(timeMs / 1000);
+    if (now.second !== second) now = { second, time: formatTime(timeMs) };
+    const { time } = now;
     const day = time.slice(0, 8);
     const { 'x-amz-content-sha256': contentSha256 = EMPTY_SHA256 } = headers;
     // Not spread, which takes ten times as long (Node 20).
@@ -72,6 +74,11 @@ export function createSigner(
       `${ALGORITHM} Credential=${credential}, SignedHeaders=${list}, Signature=${signature}`;
     return signed;
   };
+}
+
+/** "2026-11-30T08:15:00.000Z" becomes "20261130T081500Z". */
+function formatTime(timeMs: number): string {
+  return `${new Date(timeMs).toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`;
 }
 
 function trimBlanks(value: string): string {
