@@ -8,6 +8,7 @@
 #include <atomic>
 #include <iterator>
 #include <limits>
+#include <system_error>
 #include <utility>
 
 #include "aes.h"
@@ -118,6 +119,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
   defineMethod("askLane", &Binding::askLane);
   defineMethod("submitJob", &Binding::submitJob);
   defineMethod("updateJob", &Binding::updateJob);
+  defineMethod("lockFile", &Binding::lockFile);
 }
 
 Binding::~Binding() = default;
@@ -149,6 +151,18 @@ void Binding::ready(const Info& info) {
   settings.watchdogTimeout = millisecondsOf("watchdogMs");
   instance_.serve();
   instance_.lane().supervisor.onReady(settings);
+}
+
+Napi::Value Binding::lockFile(const Info& info) {
+  try {
+    locks_.push_back(std::make_unique<FileLock>(stringAt(info, 0)));
+    return Napi::Boolean::New(info.Env(), true);
+  } catch (const std::system_error& error) {
+    if (error.code() == std::errc::operation_would_block) {
+      return Napi::Boolean::New(info.Env(), false);
+    }
+    throw Napi::Error::New(info.Env(), error.what());
+  }
 }
 
 AnyRequest Binding::requestOf(const Info& info) {

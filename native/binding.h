@@ -9,8 +9,10 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "bridge.h"
+#include "file_lock.h"
 
 namespace cloudstore {
 
@@ -47,6 +49,7 @@ class Binding {
   Napi::Value askLane(const Info& info);
   Napi::Value submitJob(const Info& info);
   void updateJob(const Info& info);
+  Napi::Value lockFile(const Info& info);
 
   AnyRequest requestOf(const Info& info);
   std::shared_ptr<StorageRequest> storageRequestOf(const Info& info);
@@ -69,6 +72,7 @@ class Binding {
   Napi::FunctionReference onCall_;
   Napi::FunctionReference onAbandoned_;
   Napi::FunctionReference onStop_;
+  std::vector<std::unique_ptr<FileLock>> locks_;
   std::unordered_map<uint64_t, AnyRequest> requests_;
   std::unordered_map<uint64_t, napi_deferred> questions_;
 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import type {
   NamingSettings,
@@ -9,6 +10,10 @@ import type {
 } from '../config/settings.ts';
 import { StorageError, toStorageError } from '../errors.ts';
 import { mayPass } from '../http/retry.ts';
+import { type LockFile, openRemovals } from '../local/open-removals.ts';
+import type { Removals } from '../local/removals.ts';
+import { journalPath, REMOVALS_FOLDER } from '../local/removals-journal.ts';
+import { createRemovalsView } from '../local/removals-view.ts';
 import type { Logger } from '../log.ts';
 import { createFileSystemStore, createStore } from '../providers/index.ts';
 import { withCheckTimeout } from '../store/check-timeout.ts';
@@ -19,10 +24,15 @@ import { mayBeOnePlace, requireTwoPlaces } from './same-place.ts';
 
 export interface Stores {
   readonly objects: ObjectStore;
+  /** What `objects` works with: with DeleteInBackground, or while removals of before are left. */
+  readonly removals?: Removals | undefined;
   readonly files: ObjectStore | undefined;
 }
 
-type Dependencies = Omit<StoreDependencies, 'probePrefix' | 'readsSeveralNames'>;
+type Dependencies = Omit<StoreDependencies, 'probePrefix' | 'readsSeveralNames'> & {
+  /** Only of Orthanc, which carries out what is noted on this disk. Others look at it. */
+  readonly lockFile?: LockFile;
+};
 
 export async function openStores(
   settings: PluginSettings,
@@ -31,7 +41,7 @@ export async function openStores(
 ): Promise<Stores> {
   const { hybrid, requestTimeoutMs } = settings;
   return {
-    objects: await openObjects(settings, provider, deps),
+    ...(await openObjects(settings, provider, deps)),
     files:
       hybrid === undefined
         ? undefined
@@ -45,22 +55,44 @@ export async function openCheckedObjects(
   provider: ProviderSettings,
   deps: Dependencies,
 ): Promise<ObjectStore> {
-  const objects = await openObjects(settings, provider, deps);
+  const { objects } = await openObjects(settings, provider, deps);
   await checkStores({ objects, files: undefined }, settings.naming, deps.log);
   return objects;
 }
 
-function openObjects(
-  { naming, hybrid, encryption }: PluginSettings,
+async function openObjects(
+  { naming, hybrid, encryption, removals: settings, requestTimeoutMs, lanes }: PluginSettings,
   provider: ProviderSettings,
   deps: Dependencies,
-): Promise<ObjectStore> {
-  return createStore(provider, {
+): Promise<Pick<Stores, 'objects' | 'removals'>> {
+  const store = await createStore(provider, {
     ...deps,
     probePrefix: naming.rootPath,
     readsSeveralNames:
       hybrid !== undefined || encryption !== undefined || naming.legacyUnknownFiles,
   });
+  const { log, lockFile } = deps;
+  // Keys have RootPath in them.
+  const bucket = [provider.kind, provider.place, provider.bucket].join(' ');
+  if (lockFile === undefined) {
+    const paths = settings.folders.map((folder) =>
+      journalPath(join(folder, REMOVALS_FOLDER), bucket),
+    );
+    const objects = createRemovalsView(store, paths, (reason) => {
+      log.warning(
+        `${reason}: what Orthanc has removed and is still to carry out in the bucket counts as stored; run this on Orthanc's machine, as its user`,
+      );
+    });
+    return { objects };
+  }
+  try {
+    const limits = { requestTimeoutMs, lanes };
+    const removals = await openRemovals({ settings, bucket, store, log, lockFile, ...limits });
+    return { objects: removals?.store ?? store, removals };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
 }
 
 /** How to wait for a store that cannot be reached. */

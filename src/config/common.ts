@@ -3,8 +3,17 @@
 import * as z from 'zod/mini';
 import { showName } from '../text/secret.ts';
 import { ENCRYPTION_KEY, encryptionSchema } from './encryption.ts';
-import { choice, documented, exactTextSchema, flag, wholeNumber, withoutSecret } from './fields.ts';
+import {
+  choice,
+  documented,
+  exactTextSchema,
+  flag,
+  type RawSection,
+  wholeNumber,
+  withoutSecret,
+} from './fields.ts';
 import type { Report } from './problems.ts';
+import { readRemovals } from './removals.ts';
 import type {
   HybridSettings,
   NetworkSettings,
@@ -15,7 +24,10 @@ import type {
 const SECONDS_PER_DAY = 86_400;
 
 export interface CommonSettings {
-  readonly common: Pick<PluginSettings, 'naming' | 'lanes' | 'requestTimeoutMs' | 'startTimeoutMs'>;
+  readonly common: Pick<
+    PluginSettings,
+    'naming' | 'lanes' | 'removals' | 'requestTimeoutMs' | 'startTimeoutMs'
+  >;
   /** undefined: no hybrid storage. */
   readonly writeTo: HybridSettings['writeTo'] | undefined;
 }
@@ -71,6 +83,10 @@ export function commonFields() {
       'How many event loops serve requests, each on its own thread. More than 1 lets the plugin use more than one core, and takes 10 to 40 MB of memory each. They share `MaxConnections` and `MaxConcurrentInputSize`. Hybrid storage needs 1. How to choose: operations.md, "How many event loops".',
       { min: 1, max: 64, unit: 'threads', default: 1 },
     ),
+    DeleteInBackground: flag(
+      "true: a removal is noted on this machine's disk (in `StorageDirectory`) and carried out within seconds, many at once, so that nobody waits for the bucket. `Lanes` must be 1.",
+      false,
+    ),
     [ENCRYPTION_KEY]: documented(z.optional(encryptionSchema()), {
       description:
         'Encryption before anything leaves Orthanc: see the section `StorageEncryption` below.',
@@ -111,7 +127,13 @@ export function readNetwork(value: CommonValues, network: OrthancNetwork): Netwo
   };
 }
 
-export function readCommon(section: string, value: CommonValues, report: Report): CommonSettings {
+/** @param orthanc its whole configuration */
+export function readCommon(
+  section: string,
+  value: CommonValues,
+  orthanc: RawSection,
+  report: Report,
+): CommonSettings {
   const writeTo = readWriteTo(value);
   if (writeTo === 'file-system' && value.MigrationFromFileSystemEnabled) {
     report.problems.push(
@@ -130,7 +152,9 @@ export function readCommon(section: string, value: CommonValues, report: Report)
   };
   const requestTimeoutMs = value.RequestTimeout * 1000;
   const startTimeoutMs = value.StartTimeout * 1000;
-  return { common: { naming, lanes: value.Lanes, requestTimeoutMs, startTimeoutMs }, writeTo };
+  const removals = readRemovals(section, value, orthanc, report);
+  const common = { naming, lanes: value.Lanes, removals, requestTimeoutMs, startTimeoutMs };
+  return { common, writeTo };
 }
 
 function readWriteTo(value: CommonValues): HybridSettings['writeTo'] | undefined {

@@ -19,7 +19,7 @@ import {
   type SectionReading,
   type Surroundings,
 } from './sections.ts';
-import type { PluginSettings } from './settings.ts';
+import { NO_REMOVALS, type PluginSettings } from './settings.ts';
 import { isSlipOf } from './suggest.ts';
 
 export interface ConfigurationEnvironment {
@@ -91,6 +91,7 @@ const NO_PROVIDER = {
   provider: undefined,
   naming: { rootPath: '', structure: 'flat', legacyUnknownFiles: false },
   encryption: undefined,
+  removals: NO_REMOVALS,
   hybrid: undefined,
   unreadFolder: undefined,
   requestTimeoutMs: 1_200_000,
@@ -114,7 +115,7 @@ function parseJson(json: string): RawSection {
 
 function readSections(
   orthanc: RawSection,
-  { providers, variables, report }: Omit<Surroundings, 'network'>,
+  { providers, variables, report }: Omit<Surroundings, 'network' | 'orthanc'>,
 ): SectionReading {
   const present = providers.filter(({ section }) => Object.hasOwn(orthanc, section));
   reportMisplaced(orthanc, present, providers, report);
@@ -128,7 +129,13 @@ function readSections(
   }
   const network = readOrthancNetwork(orthanc, variables, report);
   const [first = NO_SECTION, ...others] = present.map((provider) =>
-    readSection(provider, orthanc[provider.section], { providers, network, variables, report }),
+    readSection(provider, orthanc[provider.section], {
+      orthanc,
+      providers,
+      network,
+      variables,
+      report,
+    }),
   );
   // Of several sections, none counts, and neither do its keys.
   return others.length === 0 ? first : NO_SECTION;

@@ -60,6 +60,8 @@ export interface ProviderReading<Settings extends NetworkSettings = NetworkSetti
 export interface Provider extends ProviderSection, Pick<ProviderSettings, 'open'> {}
 
 export interface Surroundings {
+  /** Orthanc's whole configuration. */
+  readonly orthanc: RawSection;
   readonly providers: readonly Provider[];
   readonly network: OrthancNetwork;
   readonly variables: Variables;
@@ -130,7 +132,7 @@ export function readSection(
   provider.checkWritten?.(raw, context);
   if (values === undefined) return { section: undefined, keyFiles };
   const reading = provider.read(values, context);
-  const common = readCommon(section, values, report);
+  const common = readCommon(section, values, surroundings.orthanc, report);
   if (reading === undefined) return { section: undefined, keyFiles };
   const { findsCredentials, bucket, place } = reading;
   const settings = { ...readNetwork(values, surroundings.network), ...reading.settings };

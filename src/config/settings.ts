@@ -86,12 +86,25 @@ export interface FileSystemSettings {
   readonly isSynchronous: boolean;
 }
 
+/** Removals that are noted on this disk, and carried out later. */
+export interface RemovalsSettings {
+  /** DeleteInBackground. False: only what is noted already is carried out. */
+  readonly isOn: boolean;
+  /** Where notes may be. New ones go to the first. */
+  readonly folders: readonly string[];
+  /** Orthanc's SyncStorageArea. */
+  readonly isSynchronous: boolean;
+}
+
+export const NO_REMOVALS: RemovalsSettings = { isOn: false, folders: [], isSynchronous: true };
+
 export interface PluginSettings {
   /** undefined: the configuration has no section of ours. */
   readonly provider: ProviderSettings | undefined;
   readonly naming: NamingSettings;
   /** undefined: no encryption and no keys. */
   readonly encryption: EncryptionSettings | undefined;
+  readonly removals: RemovalsSettings;
   /** undefined: the provider's store is the only one. */
   readonly hybrid: HybridSettings | undefined;
   /** Orthanc's StorageDirectory, if HybridMode is off (so that nothing reads it) and the path is absolute. */

@@ -37,6 +37,8 @@ export interface ExchangeRequest {
   /** Throws for an answer to another request. Asked of each answer; with a receiver, at its head.
    *  @param connection the same object for all answers over one connection */
   readonly assertMatches?: ((answer: Answer, connection: object) => void) | undefined;
+  /** False for a removal that nobody waits for: it leaves the connections of removals alone. */
+  readonly isWaitedFor?: boolean | undefined;
   readonly signal?: Signal | undefined;
 }
 

@@ -69,8 +69,8 @@ export function createTransport(settings: NetworkSettings): Transport {
     return { pool, proxySetting: proxy?.setting };
   }
 
-  function wayFor({ origin, method }: ExchangeRequest): Way {
-    const isRemoval = method === 'DELETE';
+  function wayFor({ origin, method, isWaitedFor }: ExchangeRequest): Way {
+    const isRemoval = method === 'DELETE' && isWaitedFor !== false;
     const ways = isRemoval ? removing : general;
     const known = ways.get(origin);
     if (known !== undefined) return known;

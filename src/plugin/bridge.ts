@@ -94,6 +94,8 @@ export interface Binding extends AesModule {
     serialized: string,
     status: StepStatus,
   ): void;
+  /** Locks a file until this runtime ends. @returns false if another process has the lock */
+  lockFile(path: string): boolean;
   /** Asks Orthanc's REST API on a thread of the shim's. It may wait for storage requests, so none may wait for it. */
   getFromOrthanc(path: string): Promise<OrthancAnswer>;
 }

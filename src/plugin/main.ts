@@ -14,7 +14,7 @@ import {
   type Stores,
 } from '../attachments/open-stores.ts';
 import { mayBeOnePlace, requireTwoPlaces } from '../attachments/same-place.ts';
-import type { PluginSettings } from '../config/settings.ts';
+import { NO_REMOVALS, type PluginSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
 import { toStorageError } from '../errors.ts';
 import { createLogger, describeError, type Logger } from '../log.ts';
@@ -101,9 +101,12 @@ async function start(
     });
     return;
   }
-  const stores = await openStores(settings, settings.provider, {
+  // The first loop has refused several loops where removals are noted.
+  const own = isFirst ? settings : { ...settings, removals: NO_REMOVALS };
+  const stores = await openStores(own, settings.provider, {
     log,
     verifyMd5: compareVersions(binding.orthancVersion, FIRST_VERIFYING_ORTHANC) < 0,
+    lockFile: (path) => binding.lockFile(path),
   });
   // After a restart of the runtime, Orthanc is already running, and requests tell whether the store can be reached.
   if (isFirst && !binding.restarted) {
@@ -153,6 +156,7 @@ function serve(
     envelope,
     lanes,
     figures,
+    removals: () => stores.removals?.status(),
   });
   const api = createOrthancApi((path) => binding.getFromOrthanc(path));
   const { attachments, named, jobs } = composeAttachments(provider, settings, stores, api);
@@ -179,7 +183,7 @@ function serve(
       waitMs: settings.requestTimeoutMs,
     }),
     jobs,
-    metrics: async () => formatMetrics(await figures()),
+    metrics: async () => formatMetrics(await figures(), stores.removals?.status()),
     figures: () => JSON.stringify(counters.snapshot()),
     stop: async () => {
       await jobs.close();
@@ -187,6 +191,7 @@ function serve(
     },
   });
   server.start(runtime);
+  stores.removals?.start();
   if (binding.lane > 0) return;
   const also = hybrid === undefined ? '' : `, also in ${hybrid.fileSystem.folder}`;
   const first = hybrid === undefined ? '' : `; new ones go to the ${hybrid.writeTo}`;

@@ -2,6 +2,7 @@
 
 import type { HybridSettings, PluginSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
+import type { RemovalsStatus } from '../local/removals.ts';
 import type { CountersSnapshot, LatencyMs } from './figures.ts';
 
 export interface Status extends CountersSnapshot {
@@ -12,6 +13,8 @@ export interface Status extends CountersSnapshot {
   readonly hybrid: { readonly writeTo: HybridSettings['writeTo'] } | null;
   /** null: new objects are not encrypted. */
   readonly encryption: { readonly format: string; readonly masterKeyId: number } | null;
+  /** null: DeleteInBackground is off, and nothing is left of it. */
+  readonly removals: RemovalsStatus | null;
   readonly node: string;
   /** The number of event loops. The figures are those of all. */
   readonly lanes: number;
@@ -27,6 +30,7 @@ export function createStatus(deps: {
   readonly envelope: Pick<Envelope, 'format' | 'masterKeyId'> | undefined;
   readonly lanes: number;
   readonly figures: () => Promise<CountersSnapshot>;
+  readonly removals?: () => RemovalsStatus | undefined;
 }): () => Promise<Status> {
   const startedMs = performance.now();
   return async () => {
@@ -37,6 +41,7 @@ export function createStatus(deps: {
       bucket: deps.provider.bucket,
       hybrid: deps.hybrid === undefined ? null : { writeTo: deps.hybrid.writeTo },
       encryption: encryptionOf(deps.envelope),
+      removals: deps.removals?.() ?? null,
       node: process.version,
       lanes: deps.lanes,
       uptimeSeconds: Math.round((performance.now() - startedMs) / 1000),
@@ -56,7 +61,10 @@ const METRIC_NAMES = {
 type Metric = readonly [name: string, value: number | string];
 
 /** @returns a line "name value" for each of Orthanc's metrics (/tools/metrics-prometheus) */
-export function formatMetrics({ operations, errors, eventLoopBusy }: CountersSnapshot): string {
+export function formatMetrics(
+  { operations, errors, eventLoopBusy }: CountersSnapshot,
+  removals?: RemovalsStatus,
+): string {
   const metrics: Metric[] = [];
   for (const [operation, name] of Object.entries(METRIC_NAMES)) {
     const counts = operations[operation as keyof typeof METRIC_NAMES];
@@ -72,6 +80,12 @@ export function formatMetrics({ operations, errors, eventLoopBusy }: CountersSna
     metrics.push([`errors_${code.toLowerCase()}`, count]);
   }
   metrics.push(['event_loop_busy', asFloat(Math.max(...eventLoopBusy))]);
+  if (removals !== undefined) {
+    metrics.push(['removals_pending_count', removals.pending]);
+    metrics.push(['removals_pending_oldest_seconds', removals.oldestSeconds]);
+    metrics.push(['removals_refused_count', removals.refused]);
+    metrics.push(['removals_carried_out_count', removals.carriedOut]);
+  }
   return metrics.map(([name, value]) => `orthanc_object_storage_${name} ${value}\n`).join('');
 }
 

@@ -2,7 +2,7 @@
 // What all providers share around their operations: signals, the translation of errors, and listings.
 
 import { randomUUID } from 'node:crypto';
-import { StorageError } from '../errors.ts';
+import { StorageError, toStorageError } from '../errors.ts';
 import { AnswerError } from '../http/answer-error.ts';
 import type { Explanation } from '../http/network-errors.ts';
 import type { Answer } from '../http/transport.ts';
@@ -13,6 +13,7 @@ import {
   tellFailure,
   untilAborted,
 } from '../store/abort.ts';
+import { forEachAtOnce } from '../store/limit.ts';
 import type { ObjectHead, ObjectInfo, ObjectStore } from '../store/object-store.ts';
 
 export interface Operation {
@@ -148,9 +149,31 @@ function createCircleDetector(): (page: ListPage) => boolean {
 export interface VendorStore
   extends Pick<ObjectStore, 'put' | 'get' | 'head' | 'delete' | 'check'> {
   listPage(prefix: string, token: string | undefined, signal: Signal): Promise<ListPage>;
+  /** As in ObjectStore, but it rejects if nothing is known of any key. */
+  readonly deleteMany?: (keys: readonly string[], signal: Signal) => Promise<KeyFailures>;
   /** Translates what an operation threw. */
   readonly translate: (thrown: unknown, operation: Operation) => StorageError;
   close(): Promise<void>;
+}
+
+/** What went wrong, by key. */
+export type KeyFailures = ReadonlyMap<string, unknown>;
+
+/** One request for each, over at most half of the connections: the others are for reads. */
+export async function deleteSideBySide(
+  keys: readonly string[],
+  maxConnections: number,
+  remove: (key: string) => Promise<void>,
+): Promise<KeyFailures> {
+  const failures = new Map<string, unknown>();
+  await forEachAtOnce(keys, Math.max(1, Math.floor(maxConnections / 2)), async (key) => {
+    try {
+      await remove(key);
+    } catch (thrown) {
+      failures.set(key, thrown);
+    }
+  });
+  return failures;
 }
 
 /** @param server for messages: "Azure"
@@ -158,6 +181,27 @@ export interface VendorStore
 export function toObjectStore(server: string, subject: string, store: VendorStore): ObjectStore {
   const closing = new Cancellation();
   const run = createRun(closing, store.translate);
+
+  async function deleteMany(
+    remove: NonNullable<VendorStore['deleteMany']>,
+    keys: readonly string[],
+    signal: Signal,
+  ): Promise<ReadonlyMap<string, StorageError>> {
+    const failures = new Map<string, StorageError>();
+    try {
+      const told = await run('delete', keys[0], signal, (linked) => remove(keys, linked));
+      for (const [key, thrown] of told) {
+        const failure = store.translate(thrown, { verb: 'delete', key });
+        if (failure.code !== 'NOT_FOUND') failures.set(key, failure);
+      }
+    } catch (thrown) {
+      const failure = toStorageError(thrown);
+      for (const key of keys) failures.set(key, failure);
+    }
+    return failures;
+  }
+
+  const { deleteMany: removeMany } = store;
   return {
     put: (key, body, options) =>
       run('write', key, options.signal, (signal) =>
@@ -171,6 +215,9 @@ export function toObjectStore(server: string, subject: string, store: VendorStor
       unlessMissing(run('look up', key, options.signal, (signal) => store.head(key, { signal }))),
     delete: (key, options) =>
       unlessMissing(run('delete', key, options.signal, (signal) => store.delete(key, { signal }))),
+    ...(removeMany === undefined
+      ? {}
+      : { deleteMany: (keys, { signal }) => deleteMany(removeMany, keys, signal) }),
     list: (prefix, { signal }) =>
       listPages(subject, (token) =>
         run('list', undefined, signal, (linked) => store.listPage(prefix, token, linked)),

@@ -60,7 +60,7 @@ export async function withTimeLimit<T>(
 }
 
 /** Operations that take longer, retries included, fail with TIMEOUT. Removals have REMOVAL_TIMEOUT_MS at most. A listing has the time for
- *  each of its steps. `check` and `files` have limits of their own. */
+ *  each of its steps. `check` and `files` have limits of their own, as has whoever calls `deleteMany`. */
 export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore {
   const requestTimeout: TimeLimit = { ms: timeoutMs, name: 'RequestTimeout', advice: '' };
   const removalLimit: TimeLimit = {
@@ -121,6 +121,7 @@ export function withDeadline(store: ObjectStore, timeoutMs: number): ObjectStore
         link.abort();
       }
     },
+    ...(store.deleteMany === undefined ? {} : { deleteMany: store.deleteMany }),
     ...(store.files === undefined ? {} : { files: store.files }),
     check: (options) => store.check(options),
     close: () => store.close(),

@@ -137,6 +137,7 @@ export function withLimit(store: ObjectStore, maxAtOnce: number): ObjectStore {
       slots.run(options.signal, () => store.get(key, range, sink, options)),
     head: (key, options) => slots.run(options.signal, () => store.head(key, options)),
     delete: (key, options) => store.delete(key, options),
+    ...(store.deleteMany === undefined ? {} : { deleteMany: store.deleteMany }),
     async *list(prefix, options) {
       const objects = store.list(prefix, options)[Symbol.asyncIterator]();
       try {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import type { StorageError } from '../errors.ts';
 import type { Signal } from './abort.ts';
 
 /** Bytes to store. They can be read any number of times, so a retry needs no copy. */
@@ -95,6 +96,12 @@ export interface ObjectStore {
   head(key: string, options: OperationOptions): Promise<ObjectHead | undefined>;
   /** A missing key is success. */
   delete(key: string, options: OperationOptions): Promise<void>;
+  /** Removes up to 1,000 objects, in few requests where the provider can do so. A missing key is success.
+   *  @returns what went wrong, by key. It does not reject: an abort, too, is a failure of each key. */
+  readonly deleteMany?: (
+    keys: readonly string[],
+    options: OperationOptions,
+  ) => Promise<ReadonlyMap<string, StorageError>>;
   /** Objects whose key starts with the prefix, in the provider's order. */
   list(prefix: string, options: OperationOptions): AsyncIterable<ObjectInfo>;
   /** Resolves when the bucket exists, is reachable and permits what the plugin does.

@@ -303,6 +303,31 @@ export function storeConformance(target: ConformanceTarget): void {
       );
     });
 
+    check('many objects go at once, those that are not there too, and no others', async () => {
+      if (store.deleteMany === undefined) return;
+      // More than a batch of Azure's.
+      const names = Array.from(
+        { length: target.listedObjects ?? 300 },
+        (_, at) => `many/${at}.dcm`,
+      );
+      const odd = ["many/a b+c%&='<ü>.dcm", 'many/ blank'];
+      const kept = 'many/kept.dcm';
+      const there = [...names.slice(0, 20), ...odd, kept];
+      await Promise.all(there.map((name) => put(name, makeBytes(10))));
+      const keys = [...names, ...odd].map(key);
+      expect(await store.deleteMany(keys, { signal: never() })).toEqual(new Map());
+      expect((await list(key('many/'))).map((object) => object.key)).toEqual([key(kept)]);
+      expect(await store.deleteMany([key(kept)], { signal: never() })).toEqual(new Map());
+      expect(await list(key('many/'))).toEqual([]);
+    });
+
+    checkOnce('an abort is a failure of each key', async () => {
+      const signal = AbortSignal.abort();
+      const failures = await store.deleteMany?.([key('a'), key('b')], { signal });
+      if (failures === undefined) return;
+      expect([...failures.values()].map(({ code }) => code)).toEqual(['ABORTED', 'ABORTED']);
+    });
+
     check('of concurrent writes of one key, one wins whole', async () => {
       const candidates = Array.from({ length: 8 }, (_, index) => makeBytes(100_000, index + 1));
       await Promise.all(candidates.map((bytes) => put('contended', bytes)));

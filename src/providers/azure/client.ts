@@ -3,6 +3,7 @@
 // Listings are read by the SDK's client, whose requests take the same way.
 
 import { randomUUID } from 'node:crypto';
+import { Readable } from 'node:stream';
 import { authorizeRequestOnTenantChallenge } from '@azure/core-client';
 import {
   bearerTokenAuthenticationPolicy,
@@ -37,7 +38,8 @@ import { createDefaultChain, type TokenSource } from './tokens.ts';
 /** The first version that knows all access tiers. The SDK's own may be newer than the server. */
 const SERVICE_VERSION = '2021-12-02';
 
-export interface BlobRequest extends Pick<ExchangeRequest, 'method' | 'content' | 'receive'> {
+export interface BlobRequest
+  extends Pick<ExchangeRequest, 'method' | 'content' | 'receive' | 'isWaitedFor'> {
   /** undefined: the container itself. */
   readonly key: string | undefined;
   /** Without "?". */
@@ -57,7 +59,11 @@ export interface Client {
   readonly url: string;
   /** With AccountUrl. */
   readonly tokens: TokenSource | undefined;
+  /** Signs requests. A shared access signature is in the URL, and needs none. */
+  readonly credential: Credential;
 }
+
+type Credential = TokenSource | ContainerClient['credential'];
 
 type Retries = Pick<RetryOptions, 'maxRetries' | 'retryConnecting'>;
 
@@ -69,9 +75,11 @@ export function createClient(settings: AzureSettings, transport: Transport, log:
     account.kind === 'default-chain'
       ? new BlobServiceClient(account.accountUrl)
       : BlobServiceClient.fromConnectionString(account.connectionString.reveal());
-  const { url, credential } = service.getContainerClient(settings.containerName);
+  const containerClient = service.getContainerClient(settings.containerName);
+  const { url } = containerClient;
+  const credential = tokens ?? containerClient.credential;
   const { origin, pathname, search } = new URL(url);
-  const authorizing = createAuthorizing(tokens ?? credential);
+  const authorizing = createAuthorizing(credential);
   const logging = authorizing.clone();
   logging.addPolicy(logPolicy({ additionalAllowedHeaderNames: LOGGED_HEADERS }));
 
@@ -79,7 +87,7 @@ export function createClient(settings: AzureSettings, transport: Transport, log:
   async function attempt(
     pipeline: Pipeline,
     request: PipelineRequest,
-    rest: Pick<ExchangeRequest, 'path' | 'content' | 'receive' | 'signal' | 'assertMatches'>,
+    rest: Omit<ExchangeRequest, 'origin' | 'method' | 'headers' | 'isFromStore'>,
   ): Promise<Answer> {
     let answer: Answer | undefined;
     const exchange = async (authorized: PipelineRequest) => {
@@ -100,7 +108,7 @@ export function createClient(settings: AzureSettings, transport: Transport, log:
   }
 
   function sendOnce(
-    { method, key, query, headers, content, receive }: BlobRequest,
+    { method, key, query, headers, content, receive, isWaitedFor }: BlobRequest,
     signal: Signal,
   ): Promise<Answer> {
     const id = randomUUID();
@@ -121,6 +129,7 @@ export function createClient(settings: AzureSettings, transport: Transport, log:
       path,
       content,
       receive,
+      isWaitedFor,
       signal,
       assertMatches: (answer) => {
         assertMatches(key, id, answer);
@@ -153,6 +162,8 @@ export function createClient(settings: AzureSettings, transport: Transport, log:
       status: answer.status,
       headers: toSdkHeaders(request, answer.headers),
       bodyAsText: Buffer.from(answer.body).toString('utf8'),
+      // That of a batch is read as a stream.
+      readableStreamBody: Readable.from([answer.body]),
     };
   }
 
@@ -180,6 +191,7 @@ export function createClient(settings: AzureSettings, transport: Transport, log:
       with: (changes) => open({ ...retries, ...changes }),
       url,
       tokens,
+      credential,
     };
   }
 
@@ -193,8 +205,8 @@ type SdkHttpClient = NonNullable<NonNullable<Parameters<typeof newPipeline>[1]>[
 type SdkRequest = Parameters<SdkHttpClient['sendRequest']>[0];
 type SdkResponse = Awaited<ReturnType<SdkHttpClient['sendRequest']>>;
 
-/** The SDK's policy for a token or an account key. A shared access signature is in the URL and needs none. */
-function createAuthorizing(credential: TokenSource | ContainerClient['credential']): Pipeline {
+/** The SDK's policy for a token or an account key. */
+function createAuthorizing(credential: Credential): Pipeline {
   const pipeline = createEmptyPipeline();
   if ('getToken' in credential) {
     const challengeCallbacks = { authorizeRequestOnChallenge: authorizeRequestOnTenantChallenge };

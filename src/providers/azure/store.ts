@@ -11,6 +11,7 @@ import { describeAccess } from './account.ts';
 import { type BlockSizes, createBlocks } from './blocks.ts';
 import { checkContainer } from './check.ts';
 import { createClient } from './client.ts';
+import { createDeleteMany } from './delete-many.ts';
 import { type ErrorContext, toAzureError } from './errors.ts';
 import { createRequests, digestBlob } from './requests.ts';
 import type { AzureSettings } from './settings.ts';
@@ -77,6 +78,8 @@ export function createAzureStore(settings: AzureSettings, deps: AzureDependencie
     async delete(key, { signal }) {
       await removing.send({ method: 'DELETE', key }, signal);
     },
+
+    deleteMany: createDeleteMany({ settings, client, log: deps.log }),
 
     listPage,
 

@@ -12,7 +12,10 @@ import { isMarked, isMismatch, isThrottling, readRefusal } from './answers.ts';
 import { type Credentials, CredentialsError, TOKEN_SERVER } from './credentials.ts';
 
 export interface GoogleRequest
-  extends Pick<ExchangeRequest, 'method' | 'path' | 'content' | 'receive' | 'assertMatches'> {
+  extends Pick<
+    ExchangeRequest,
+    'method' | 'path' | 'content' | 'receive' | 'assertMatches' | 'isWaitedFor'
+  > {
   readonly headers?: Headers;
   /** A status beside 2xx that is no failure. */
   readonly accept?: number;
@@ -49,13 +52,15 @@ export function createClient(options: ClientOptions, retries: Retries): Client {
 
   async function attempt(request: GoogleRequest, signal: Signal): Promise<Answer> {
     const { headers, universeDomain } = await credentials.authorize(signal);
-    const { method, path, content, receive, assertMatches, accept, isAnswer } = request;
+    const { method, path, content, receive, assertMatches, isWaitedFor, accept, isAnswer } =
+      request;
     const answer = await transport.exchange({
       method,
       path,
       content,
       receive,
       assertMatches,
+      isWaitedFor,
       origin: endpoint ?? `https://storage.${universeDomain}`,
       headers: { ...headers, ...request.headers },
       isFromStore: (given) =>

@@ -263,8 +263,10 @@ export async function removeObject(
   { client, requests }: Operator,
   key: string,
   signal: Signal,
+  options: Pick<GoogleRequest, 'isWaitedFor'> = {},
 ): Promise<void> {
-  if (isRemoval(await client.send(requests.remove(key), signal))) return;
+  const removal = { ...requests.remove(key), ...options };
+  if (isRemoval(await client.send(removal, signal))) return;
   const head = { ...requests.head(key), accept: NOT_FOUND };
   if ((await client.send(head, signal)).status === NOT_FOUND) return;
   throw new StorageError(

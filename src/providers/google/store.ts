@@ -8,7 +8,7 @@ import { createTransport } from '../../http/transport.ts';
 import type { Signal } from '../../store/abort.ts';
 import type { Body, ObjectStore, PutOptions } from '../../store/object-store.ts';
 import { CLEANUP_GRACE_MS, createCleanups } from '../cleanups.ts';
-import { toObjectStore } from '../operation.ts';
+import { deleteSideBySide, toObjectStore } from '../operation.ts';
 import { readHead, readPage } from './answers.ts';
 import { checkBucket } from './check.ts';
 import { type Client, createClient } from './client.ts';
@@ -83,6 +83,13 @@ export function createGoogleStore(settings: GoogleSettings, deps: StoreDependenc
     async delete(key, { signal }) {
       const requests = await opening;
       await removeObject({ client: removing, requests }, key, signal);
+    },
+
+    async deleteMany(keys, signal) {
+      const requests = await opening;
+      return await deleteSideBySide(keys, settings.maxConnections, (key) =>
+        removeObject({ client, requests }, key, signal, { isWaitedFor: false }),
+      );
     },
 
     async listPage(prefix, token, signal) {

@@ -54,6 +54,7 @@ const ELEMENTS = [
   'UploadId>',
   'CompleteMultipartUploadResult',
   'CreateSessionResult',
+  'DeleteResult',
   '<Error>',
 ];
 
@@ -123,7 +124,11 @@ export function wordsOf({ code, message, said }: AnswerError): string {
 }
 
 function isFailure(answer: Answer): boolean {
-  return answer.status >= 300 || readElement(readErrorXml(answer), 'Code') !== undefined;
+  if (answer.status >= 300) return true;
+  // It has an <Error> for each object that was not removed.
+  const { body } = answer;
+  const text = Buffer.from(body.buffer, body.byteOffset, body.length);
+  return !text.includes('<DeleteResult') && readElement(readErrorXml(answer), 'Code') !== undefined;
 }
 
 /** @returns "" where the answer holds no error in XML */

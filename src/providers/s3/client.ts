@@ -15,7 +15,13 @@ import { once } from '../../store/once.ts';
 import { exchange, isMismatch, readError, THROTTLING } from './answers.ts';
 import type { Credentials } from './credentials.ts';
 import { buildQuery, encode, type ObjectRequest } from './requests.ts';
-import { addHeaders, type CallOptions, createHandler, resolveTarget, type Target } from './sdk.ts';
+import {
+  type CallOptions,
+  changeHeaders,
+  createHandler,
+  resolveTarget,
+  type Target,
+} from './sdk.ts';
 import type { SdkLogger } from './sdk-log.ts';
 import type { S3Settings } from './settings.ts';
 
@@ -64,7 +70,7 @@ export class S3Client {
   /** Put, get, head or delete of one object, or a part of an upload.
    *  @throws AnswerError for an answer that is no success */
   send(request: ObjectRequest, signal: Signal): Promise<Answer> {
-    const { method, key, query = {}, headers = {}, content, receive } = request;
+    const { method, key, query = {}, headers = {}, content, receive, isWaitedFor } = request;
     const { maxRetries = this.#options.maxRetries } = request;
     const input = {
       Bucket: this.#options.settings.bucketName,
@@ -83,6 +89,7 @@ export class S3Client {
         headers: await sign({ host, method, path, query, headers }),
         content,
         receive,
+        isWaitedFor,
         signal,
       });
       return { answer, result: answer };
@@ -104,7 +111,9 @@ export class S3Client {
     } = create();
     return this.#repeat(name, input, this.#options.maxRetries, signal, async () => {
       const command = create();
-      addHeaders(command.middlewareStack, headers);
+      changeHeaders(command.middlewareStack, function addHeaders(all) {
+        Object.assign(all, headers);
+      });
       let answer: Answer | undefined;
       const onAnswer = (given: Answer) => {
         answer = given;

@@ -19,7 +19,8 @@ export const NAME_METADATA = 'orthanc-name';
 export type Query = Readonly<Record<string, string | readonly string[] | null | undefined>>;
 
 /** A request about one object. */
-export interface ObjectRequest extends Partial<Pick<ExchangeRequest, 'content' | 'receive'>> {
+export interface ObjectRequest
+  extends Partial<Pick<ExchangeRequest, 'content' | 'receive' | 'isWaitedFor'>> {
   readonly method: 'PUT' | 'GET' | 'HEAD' | 'DELETE';
   readonly key: string;
   readonly query?: Readonly<Record<string, string>>;

@@ -86,7 +86,7 @@ interface SdkRequest {
   readonly method: ExchangeRequest['method'];
   readonly path: string;
   readonly query?: Query;
-  readonly headers: Headers;
+  readonly headers: Record<string, string>;
   readonly body?: unknown;
 }
 
@@ -110,7 +110,8 @@ export function createHandler(transport: Transport) {
       const answer = isForBucket
         ? await exchange(
             transport,
-            { ...request, key: decodeURIComponent(sent.path) },
+            // The path of DeleteObjects is the bucket's alone.
+            { ...request, key: query['delete'] === undefined ? decodeURIComponent(sent.path) : '' },
             method !== 'DELETE',
           )
         : await transport.exchange(request);
@@ -133,18 +134,28 @@ function toBody(body: unknown): Body | undefined {
   return viewOf(bytes);
 }
 
-/** Before the command is signed. */
-export function addHeaders(
-  stack: { add(step: never, options: { readonly step: 'build'; readonly name: string }): void },
-  headers: Headers,
+/** Changes the headers of a command before it is signed, and after the SDK has added its checksum. */
+export function changeHeaders(
+  stack: {
+    add(
+      step: never,
+      options: {
+        readonly step: 'build';
+        readonly name: string;
+        readonly priority: 'low';
+      },
+    ): void;
+  },
+  change: (headers: Record<string, string>, body: unknown) => void,
 ): void {
   type Next = (args: { readonly request: SdkRequest }) => unknown;
   const step =
     (next: Next): Next =>
     (args) => {
-      Object.assign(args.request.headers, headers);
+      const { headers, body } = args.request;
+      change(headers, body);
       return next(args);
     };
   // The stack's type depends on each command's input and output, which a step on the request does not care about.
-  stack.add(step as never, { step: 'build', name: 'addHeaders' });
+  stack.add(step as never, { step: 'build', name: change.name, priority: 'low' });
 }

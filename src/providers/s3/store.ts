@@ -13,6 +13,7 @@ import { readHead, toObjectStore } from '../operation.ts';
 import { checkBucket } from './check.ts';
 import { S3Client } from './client.ts';
 import { createCredentials } from './credentials.ts';
+import { createDeleteMany } from './delete-many.ts';
 import { toS3Error } from './errors.ts';
 import { createMultipart } from './multipart.ts';
 import { createReader } from './read.ts';
@@ -70,6 +71,8 @@ export function createS3Store(settings: S3Settings, deps: StoreDependencies): Ob
       const retries = { maxRetries: removalRetries(maxRetries) };
       await client.send({ method: 'DELETE', key, ...retries }, signal);
     },
+
+    deleteMany: createDeleteMany({ settings, client, log }),
 
     listPage,
 

@@ -82,6 +82,7 @@ describe('a section of the least', () => {
       },
       naming: { rootPath: '', structure: 'flat', legacyUnknownFiles: false },
       hybrid: undefined,
+      removals: { isOn: false, folders: [], isSynchronous: true },
       unreadFolder: undefined,
       requestTimeoutMs: 1_200_000,
       startTimeoutMs: 30_000,
