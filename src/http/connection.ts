@@ -199,11 +199,13 @@ export class Connection implements AnswerHandler, Carrier {
   }
 
   /** The system has taken the buffer's bytes, or never will. */
-  readonly #onWritten = (): void => {
-    if (this.#bytesInTurn >= BYTES_PER_TURN) {
+  readonly #onWritten = (error?: Error | null): void => {
+    if (!error && this.#bytesInTurn >= BYTES_PER_TURN) {
       this.#bytesInTurn = 0;
       // The second one is behind a turn in which all connections were read, this one too: the server may have refused and hung up.
-      setImmediate(setImmediate, this.#onWritten);
+      setImmediate(setImmediate, () => {
+        this.#onWritten();
+      });
       return;
     }
     const buffer = this.#buffer;
@@ -212,7 +214,7 @@ export class Connection implements AnswerHandler, Carrier {
     this.#activeAt = this.#owner.ticks;
     try {
       const isNext = this.#head !== undefined;
-      if (!isNext && content !== undefined && this.#sentBytes < content.sizeBytes) {
+      if (!error && !isNext && content !== undefined && this.#sentBytes < content.sizeBytes) {
         this.#sendPiece(content, buffer, 0);
         return;
       }

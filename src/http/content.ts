@@ -10,19 +10,22 @@ import type { Body } from '../store/object-store.ts';
 
 /** About 0.1 ms of SHA-256, so that the loop turns often enough. */
 export const PIECE_BYTES = 128 * 1024;
+/** The same of CRC32. */
+const CRC32_BYTES_PER_TURN = 4 * PIECE_BYTES;
 
 /** One for all contents, since each piece is used before the next one is read. */
 const scratch = Buffer.allocUnsafeSlow(PIECE_BYTES);
 
-/** Reads a content from start to end. The event loop turns between pieces.
+/** Reads a content from start to end. The event loop turns after so many bytes.
  *  @param use must be done with the piece when it returns */
 export async function eachPiece(
   body: Body,
   signal: Signal,
   use: (piece: Uint8Array) => void,
+  bytesPerTurn = PIECE_BYTES,
 ): Promise<void> {
   for (let start = 0; start < body.sizeBytes; start += PIECE_BYTES) {
-    if (start > 0) await setImmediate();
+    if (start > 0 && start % bytesPerTurn === 0) await setImmediate();
     if (signal.aborted) throw abortReason(signal);
     const piece = scratch.subarray(0, body.sizeBytes - start);
     body.readInto(start, piece);
@@ -67,12 +70,14 @@ export async function digest(
   const md5 = wanted.md5 ? createHash('md5') : undefined;
   const sha256 = wanted.sha256 ? createHash('sha256') : undefined;
   let checksum = 0;
-  if (wanted.crc32 || md5 !== undefined || sha256 !== undefined) {
-    await eachPiece(body, signal, (piece) => {
+  const isHashed = md5 !== undefined || sha256 !== undefined;
+  if (wanted.crc32 || isHashed) {
+    const use = (piece: Uint8Array) => {
       if (wanted.crc32) checksum = crc32(piece, checksum);
       md5?.update(piece);
       sha256?.update(piece);
-    });
+    };
+    await eachPiece(body, signal, use, isHashed ? PIECE_BYTES : CRC32_BYTES_PER_TURN);
   }
   return {
     crc32: wanted.crc32 ? checksum : undefined,

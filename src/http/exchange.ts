@@ -15,7 +15,7 @@ export type Headers = Readonly<Record<string, string>>;
 
 /** Takes the bytes of a successful answer. A StorageError that it throws ends the exchange. */
 export interface Receiver {
-  /** @param chunk valid during the call only: the next bytes that arrive overwrite it */
+  /** @param chunk valid during the call only. Who keeps it must copy it: all connections read into the same memory */
   write(chunk: Uint8Array): void;
   /** All bytes are there and can be verified. */
   end(): void;

@@ -108,7 +108,9 @@ describe('connections', () => {
       }, ok);
       await send();
       if (connection !== undefined) end(connection);
-      await setTimeout(50);
+      await expect.poll(() => server.openSockets()).toBe(0);
+      // The client hears of a reset in its next turn.
+      for (let turn = 0; turn < 3; turn++) await setImmediate();
       expect(await send()).toMatchObject({ status: 200 });
     }
   });
