@@ -79,6 +79,8 @@ async function openObjects(
       journalPath(join(folder, REMOVALS_FOLDER), bucket),
     );
     const objects = createRemovalsView(store, paths, (reason) => {
+      // Otherwise there is hardly anything in it, and not everybody may look.
+      if (!settings.isOn) return;
       log.warning(
         `${reason}: what Orthanc has removed and is still to carry out in the bucket counts as stored; run this on Orthanc's machine, as its user`,
       );
