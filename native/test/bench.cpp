@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Figures of the bridge, in a host that plays Orthanc; test/bench/bridge.mjs builds and runs it.
-// bench latency | threads | memory | start | idle: each prints lines of JSON.
+// bench latency | threads | processor | memory | start: each prints lines of JSON.
 #include <pthread.h>
 #include <sched.h>
 #include <sys/eventfd.h>
@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -256,6 +257,45 @@ void benchThreads() {
   }
 }
 
+/** Processor time of the whole process. */
+double processorMicroseconds() {
+  timespec now{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) / 1e3;
+}
+
+/** Of a request on 1 and on 8 threads, and of a ping-pong, turn by turn: in the quickest tenth of
+ * short rounds, which other work of the machine has disturbed least. */
+void benchProcessor() {
+  constexpr int kRounds = 200;
+  constexpr int kCalls = 800;
+  FakeOrthanc orthanc;
+  start(orthanc);
+  PingPong pingPong;
+  requestsPerSecond(orthanc, 1, 3000);
+  const auto measure = [](const auto& work) {
+    const double begin = processorMicroseconds();
+    work();
+    return (processorMicroseconds() - begin) / kCalls;
+  };
+  std::vector<double> bare;
+  std::vector<double> one;
+  std::vector<double> eight;
+  for (int round = 0; round < kRounds; ++round) {
+    bare.push_back(measure([&] { timed(kCalls, [&] { pingPong.call(); }); }));
+    one.push_back(measure([&] { requestsPerSecond(orthanc, 1, kCalls); }));
+    eight.push_back(measure([&] { requestsPerSecond(orthanc, 8, kCalls / 8); }));
+  }
+  const auto quick = [](std::vector<double> rounds) {
+    std::sort(rounds.begin(), rounds.end());
+    return rounds.at(rounds.size() / 10);
+  };
+  std::printf(
+      R"({"bench": "processor", "pingPongUs": %.1f, "oneThreadUs": %.1f, "eightThreadsUs": %.1f})"
+      "\n",
+      quick(bare), quick(one), quick(eight));
+}
+
 /** Slope by least squares, and its standard error. */
 struct Line {
   double slope = 0;
@@ -352,12 +392,15 @@ int main(int argc, char** argv) {
     benchLatency();
   } else if (what == "threads") {
     benchThreads();
+  } else if (what == "processor") {
+    benchProcessor();
   } else if (what == "memory") {
     benchMemory();
   } else if (what == "start") {
     benchStart();
   } else {
-    static_cast<void>(std::fprintf(stderr, "usage: bench latency|threads|memory|start [BUNDLE]\n"));
+    static_cast<void>(
+        std::fprintf(stderr, "usage: bench latency|threads|processor|memory|start [BUNDLE]\n"));
     return 2;
   }
   return 0;

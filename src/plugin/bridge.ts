@@ -209,14 +209,14 @@ export class RequestServer {
         if (operation === undefined) throw new Error(`no such operation: ${operationNumber}`);
         const body = bodyOf(binding, id, contentBytes);
         const sink = sinkOf(binding, id);
+        const signal = this.#begin(id);
         const range = { start, end };
-        void this.#serve(id, (signal) =>
-          this.#serveStorage(id, { operation, uuid, contentType, body, sink, range, signal }),
-        );
+        const request = { operation, uuid, contentType, body, sink, range, signal };
+        void this.#serveStorage(id, request);
       },
       onCall: (id, name, argument, contentBytes) => {
         const body = bodyOf(binding, id, contentBytes);
-        void this.#serve(id, (signal) => this.#serveCall(id, name, argument, body, signal));
+        void this.#serve(id, name, argument, body);
       },
       onAbandoned: (id) => {
         this.#cancellations.get(id)?.abort(abandoned());
@@ -230,16 +230,10 @@ export class RequestServer {
     binding.ready(settings);
   }
 
-  async #serve(id: number, work: (signal: Signal) => Promise<void>): Promise<void> {
+  #begin(id: number): Signal {
     const cancellation = new Cancellation();
     this.#cancellations.set(id, cancellation);
-    try {
-      await work(cancellation);
-    } catch (error) {
-      if (!isRequestOver(error)) throw error;
-    } finally {
-      this.#cancellations.delete(id);
-    }
+    return cancellation;
   }
 
   async #serveStorage(id: number, request: StorageRequest): Promise<void> {
@@ -250,14 +244,31 @@ export class RequestServer {
     } catch (error) {
       code = binding.orthancErrorCodes[ORTHANC_ERROR_NAMES[toStorageError(error).code]];
     }
+    this.#cancellations.delete(id);
+    this.#complete(id, request, code);
+  }
+
+  #complete(id: number, request: StorageRequest, code: number): void {
+    const binding = this.#binding;
     try {
       binding.complete(id, code);
     } catch (error) {
-      if (isRequestOver(error)) throw error;
+      if (isRequestOver(error)) return;
+      if (code !== 0) throw error;
       // Bytes that `begin` announced are missing. This defect of ours fails the request, but not the runtime.
       const line = `op=${request.operation} uuid=${request.uuid} ${String(error)}`;
       writeLog(binding, 'error', safeLine(line));
-      binding.complete(id, binding.orthancErrorCodes[ORTHANC_ERROR_NAMES.INTERNAL]);
+      this.#complete(id, request, binding.orthancErrorCodes[ORTHANC_ERROR_NAMES.INTERNAL]);
+    }
+  }
+
+  async #serve(id: number, name: string, argument: string, body: Body): Promise<void> {
+    try {
+      await this.#serveCall(id, name, argument, body, this.#begin(id));
+    } catch (error) {
+      if (!isRequestOver(error)) throw error;
+    } finally {
+      this.#cancellations.delete(id);
     }
   }
 
