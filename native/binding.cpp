@@ -148,6 +148,7 @@ void Binding::ready(const Info& info) {
   settings.timeouts.call = millisecondsOf("callTimeoutMs");
   settings.timeouts.remove = millisecondsOf("removeTimeoutMs");
   settings.timeouts.metrics = millisecondsOf("metricsTimeoutMs");
+  settings.stopTimeout = millisecondsOf("stopTimeoutMs");
   settings.watchdogTimeout = millisecondsOf("watchdogMs");
   instance_.serve();
   instance_.lane().supervisor.onReady(settings);

@@ -218,7 +218,7 @@ void Supervisor::end(Lock& lock) {
   if (runtime_ != nullptr && !hangs_ && started_ && started_->settings &&
       started_->settings->storage) {
     runtime_->stop();
-    changed_.wait_for(lock, limits_.politeStop, hasEnded);
+    changed_.wait_for(lock, std::max(limits_.politeStop, settings_.stopTimeout), hasEnded);
   }
   if (runtime_ != nullptr) {
     runtime_->terminate("it did not stop when it was asked to");

@@ -25,6 +25,7 @@ struct RuntimeSettings {
   bool rangeReads = false;  // false: contents can only be verified, hence read, as a whole
   size_t lanes = 1;         // event loops there are to be; the first one's answer counts
   Timeouts timeouts;        // TypeScript's own are shorter; these are for when it is at fault
+  std::chrono::milliseconds stopTimeout{0};      // for TypeScript's last work, at Finalize
   std::chrono::milliseconds watchdogTimeout{0};  // for a loop that doesn't turn while calls wait
 };
 
@@ -50,8 +51,8 @@ struct SupervisorLimits {
   // How long one that replaces another may take until it is ready, calls waiting or not.
   std::chrono::milliseconds restart{30'000};
   // The parts of Finalize's bounded time: calls under way may end by themselves, then TypeScript
-  // may close its connections, then JavaScript is terminated. Orthanc has stopped its servers by
-  // then, so that calls under way are rare.
+  // may close its connections (or longer, as the settings say), then JavaScript is terminated.
+  // Orthanc has stopped its servers by then, so that calls under way are rare.
   std::chrono::milliseconds drain{2'000};
   std::chrono::milliseconds politeStop{3'000};
   std::chrono::milliseconds forcedStop{5'000};

@@ -30,6 +30,8 @@ export interface LocatedObject {
   readonly store: string;
   readonly key: string;
   readonly storedBytes: number;
+  /** Only on this disk, and not yet in the bucket (LocalCache). */
+  readonly pending?: true;
   /** null: not encrypted. */
   readonly encryption: { readonly format: string; readonly keyId: number } | null;
 }
@@ -38,6 +40,8 @@ export interface NamedStore {
   /** "file-system", or the provider's kind. */
   readonly name: string;
   readonly attachments: AttachmentStore;
+  /** With LocalCache. */
+  readonly isPending?: ((key: string) => Promise<boolean>) | undefined;
 }
 
 const AT_ONCE = 16;
@@ -66,7 +70,9 @@ export async function locate(
             if (object !== undefined) {
               const { key, storedBytes } = object;
               const encryption = encryptionOf(object);
-              stores.push({ store: store.name, key, storedBytes, encryption });
+              const isPending = (await store.isPending?.(key)) === true;
+              const pending = isPending ? ({ pending: true } as const) : {};
+              stores.push({ store: store.name, key, storedBytes, ...pending, encryption });
             }
           }
           const { level, id } = member;

@@ -10,7 +10,11 @@ import type {
 } from '../config/settings.ts';
 import { StorageError, toStorageError } from '../errors.ts';
 import { mayPass } from '../http/retry.ts';
+import { FolderOnDisk } from '../local/disk.ts';
+import { checkDirectory, isUsed, type LockFolder, openFolder } from '../local/folder.ts';
+import { createLocalCache, type LocalCache } from '../local/local-cache.ts';
 import { type LockFile, openRemovals } from '../local/open-removals.ts';
+import { createPendingView } from '../local/pending-view.ts';
 import type { Removals } from '../local/removals.ts';
 import { journalPath, REMOVALS_FOLDER } from '../local/removals-journal.ts';
 import { createRemovalsView } from '../local/removals-view.ts';
@@ -26,12 +30,18 @@ export interface Stores {
   readonly objects: ObjectStore;
   /** What `objects` works with: with DeleteInBackground, or while removals of before are left. */
   readonly removals?: Removals | undefined;
+  /** With LocalCache: what `objects` works with. */
+  readonly cache?: LocalCache | undefined;
+  /** With LocalCache, whoever has the folder: whether an object is on this disk only. */
+  readonly isPending?: ((key: string) => Promise<boolean>) | undefined;
   readonly files: ObjectStore | undefined;
 }
 
 type Dependencies = Omit<StoreDependencies, 'probePrefix' | 'readsSeveralNames'> & {
-  /** Only of Orthanc, which carries out what is noted on this disk. Others look at it. */
+  /** Only of Orthanc, which carries out what is noted on this disk, and whose folder LocalCache.Directory is. Others look at them. */
   readonly lockFile?: LockFile;
+  /** Of "cache flush", in Orthanc's place. */
+  readonly lockFolder?: LockFolder;
 };
 
 export async function openStores(
@@ -60,18 +70,73 @@ export async function openCheckedObjects(
   return objects;
 }
 
+/** Of libuv's, for LocalCache.Directory; where StorageDirectory takes some as well, fewer. */
+const THREADS = 12;
+const SHARED_THREADS = 3;
+
+/** The bucket, behind it removals in the background, and LocalCache in front of both. */
 async function openObjects(
-  { naming, hybrid, encryption, removals: settings, requestTimeoutMs, lanes }: PluginSettings,
+  settings: PluginSettings,
   provider: ProviderSettings,
   deps: Dependencies,
-): Promise<Pick<Stores, 'objects' | 'removals'>> {
+): Promise<Omit<Stores, 'files'>> {
+  const { naming, hybrid, encryption, localCache, requestTimeoutMs } = settings;
+  const { log, lockFile } = deps;
   const store = await createStore(provider, {
     ...deps,
     probePrefix: naming.rootPath,
     readsSeveralNames:
       hybrid !== undefined || encryption !== undefined || naming.legacyUnknownFiles,
   });
-  const { log, lockFile } = deps;
+  const lockFolder =
+    deps.lockFolder ?? (lockFile === undefined ? undefined : untilTheEnd(lockFile));
+  let unlock: (() => Promise<void>) | undefined;
+  const isNew = localCache !== undefined && !(await isUsed(localCache.directory));
+  try {
+    // Before removals are noted in the same folder.
+    if (localCache !== undefined && lockFolder !== undefined) {
+      unlock = await openFolder(localCache.directory, placeNameOf(provider, naming), lockFolder);
+    }
+    const { objects: bucket, removals } = await openRemoved(store, settings, provider, deps);
+    if (localCache === undefined) return { objects: bucket, removals };
+    if (unlock === undefined) {
+      const view = createPendingView(bucket, localCache, (reason) => {
+        log.warning(
+          `${reason}: what is pending there counts as missing; run this on Orthanc's machine, as its user`,
+        );
+      });
+      return { objects: view, isPending: (key) => view.isPending(key) };
+    }
+    const { directory } = localCache;
+    const disk = new FolderOnDisk(directory, hybrid === undefined ? THREADS : SHARED_THREADS);
+    const cache = await createLocalCache({
+      settings: localCache,
+      bucket,
+      disk,
+      log,
+      isNew,
+      unlock,
+    });
+    return {
+      objects: withDeadline(cache, requestTimeoutMs),
+      removals,
+      cache,
+      isPending: (key) => Promise.resolve(cache.isPending(key)),
+    };
+  } catch (error) {
+    await store.close();
+    await unlock?.();
+    throw error;
+  }
+}
+
+async function openRemoved(
+  store: ObjectStore,
+  { removals: settings, requestTimeoutMs, lanes }: PluginSettings,
+  provider: ProviderSettings,
+  { log, lockFile, lockFolder }: Dependencies,
+): Promise<Pick<Stores, 'objects' | 'removals'>> {
+  if (lockFolder !== undefined) return { objects: store };
   // Keys have RootPath in them.
   const bucket = [provider.kind, provider.place, provider.bucket].join(' ');
   if (lockFile === undefined) {
@@ -87,14 +152,33 @@ async function openObjects(
     });
     return { objects };
   }
-  try {
-    const limits = { requestTimeoutMs, lanes };
-    const removals = await openRemovals({ settings, bucket, store, log, lockFile, ...limits });
-    return { objects: removals?.store ?? store, removals };
-  } catch (error) {
-    await store.close();
-    throw error;
-  }
+  const limits = { requestTimeoutMs, lanes };
+  const removals = await openRemovals({ settings, bucket, store, log, lockFile, ...limits });
+  return { objects: removals?.store ?? store, removals };
+}
+
+/** Given back by the system when the process ends, and by the shim when its runtime does. */
+function untilTheEnd(lockFile: LockFile): LockFolder {
+  return (path) => Promise.resolve(lockFile(path) ? () => Promise.resolve() : undefined);
+}
+
+function placeNameOf(provider: ProviderSettings, naming: NamingSettings): string {
+  return `${bucketNameOf(provider, naming)} (${naming.structure})`;
+}
+
+/** Whether Orthanc could use LocalCache.Directory, if there is one. @throws StorageError BAD_CONFIG */
+export async function checkLocalCache(
+  { localCache, naming }: PluginSettings,
+  provider: ProviderSettings,
+): Promise<void> {
+  if (localCache === undefined) return;
+  await checkDirectory(localCache.directory, placeNameOf(provider, naming));
+}
+
+/** Differs for each bucket, and holds no secret. */
+export function bucketNameOf(provider: ProviderSettings, { rootPath }: NamingSettings): string {
+  const parts = [provider.kind, provider.place, provider.bucket, rootPath];
+  return parts.filter((part) => part !== '').join(' ');
 }
 
 /** How to wait for a store that cannot be reached. */

@@ -52,6 +52,7 @@ async function run(level: Level, id: string, options: Options): Promise<void> {
         stores: [bucket, ...(files === undefined ? [] : [files])].map((side) => ({
           name: side.isFileSystem ? 'file-system' : 'object-storage',
           attachments: side.attachments,
+          isPending: side.isPending,
         })),
       },
       { level, id },
@@ -70,7 +71,8 @@ async function run(level: Level, id: string, options: Options): Promise<void> {
 
 function describe({ level, resource, name, uuid, stores }: LocatedAttachment): string {
   const places = stores.map(
-    ({ store, key, storedBytes }) => `${store} ${key} (${storedBytes} bytes)`,
+    ({ store, key, storedBytes, pending }) =>
+      `${store} ${key} (${storedBytes} bytes${pending === true ? ', pending' : ''})`,
   );
   return `${level} ${resource} ${name}: ${places.length === 0 ? `LOST, uuid ${uuid}` : places.join(', ')}`;
 }

@@ -4,6 +4,7 @@
 import { Command, CommanderError } from 'commander';
 import { StorageError } from '../errors.ts';
 import { safeLine } from '../text/safe-text.ts';
+import { cacheCommand } from '../tools/cache/command.ts';
 import { checkCommand } from '../tools/check/command.ts';
 import { exitWhenInterrupted } from '../tools/common/interruption.ts';
 import { exitWhenOutputCloses, printError, printErrorLine } from '../tools/common/output.ts';
@@ -62,8 +63,10 @@ for (const command of [
   migrateCommand(),
   verifyCommand(),
   locateCommand(),
+  cacheCommand(),
 ]) {
   program.addCommand(command.copyInheritedSettings(program));
+  for (const subcommand of command.commands) subcommand.copyInheritedSettings(program);
 }
 
 program.parseAsync().catch(fail);

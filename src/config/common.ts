@@ -12,10 +12,12 @@ import {
   wholeNumber,
   withoutSecret,
 } from './fields.ts';
+import { LOCAL_CACHE_KEY, localCacheSchema, readLocalCache } from './local-cache.ts';
 import type { Report } from './problems.ts';
 import { readRemovals } from './removals.ts';
 import type {
   HybridSettings,
+  LocalCacheSettings,
   NetworkSettings,
   OrthancNetwork,
   PluginSettings,
@@ -28,6 +30,7 @@ export interface CommonSettings {
     PluginSettings,
     'naming' | 'lanes' | 'removals' | 'requestTimeoutMs' | 'startTimeoutMs'
   >;
+  readonly localCache: LocalCacheSettings | undefined;
   /** undefined: no hybrid storage. */
   readonly writeTo: HybridSettings['writeTo'] | undefined;
 }
@@ -60,6 +63,10 @@ export function commonFields() {
       "How long Orthanc's start waits for a store that cannot be reached or that fails, in seconds. A wrong setting, key or bucket is refused at once. With 0, nothing is waited for.",
       { min: 0, max: SECONDS_PER_DAY, unit: 'seconds', default: 30 },
     ),
+    StopTimeout: wholeNumber(
+      "How long Orthanc's stop waits for pending uploads of `LocalCache`, in seconds. What is left then is uploaded after the next start.",
+      { min: 0, max: SECONDS_PER_DAY, unit: 'seconds', default: 2 },
+    ),
     ConnectionTimeout: wholeNumber('How long opening a connection may take, in seconds.', {
       min: 1,
       max: 3600,
@@ -80,13 +87,17 @@ export function commonFields() {
       { min: 0, max: 100, unit: 'retries', default: 10 },
     ),
     Lanes: wholeNumber(
-      'How many event loops serve requests, each on its own thread. More than 1 lets the plugin use more than one core, and takes 10 to 40 MB of memory each. They share `MaxConnections` and `MaxConcurrentInputSize`. Hybrid storage needs 1. How to choose: operations.md, "How many event loops".',
+      'How many event loops serve requests, each on its own thread. More than 1 lets the plugin use more than one core, and takes 10 to 40 MB of memory each. They share `MaxConnections` and `MaxConcurrentInputSize`. Hybrid storage and `LocalCache` need 1. How to choose: operations.md, "How many event loops".',
       { min: 1, max: 64, unit: 'threads', default: 1 },
     ),
     DeleteInBackground: flag(
-      "true: a removal is noted on this machine's disk (in `StorageDirectory`) and carried out within seconds, many at once, so that nobody waits for the bucket. `Lanes` must be 1.",
+      "true: a removal is noted on this machine's disk (in `LocalCache.Directory`, else in `StorageDirectory`) and carried out within seconds, many at once, so that nobody waits for the bucket. `Lanes` must be 1.",
       false,
     ),
+    [LOCAL_CACHE_KEY]: documented(z.optional(localCacheSchema()), {
+      description:
+        'A folder of this machine in front of the bucket: see the section `LocalCache` below.',
+    }),
     [ENCRYPTION_KEY]: documented(z.optional(encryptionSchema()), {
       description:
         'Encryption before anything leaves Orthanc: see the section `StorageEncryption` below.',
@@ -145,6 +156,14 @@ export function readCommon(
       `${section}.Lanes: must be 1 where files are in both places (HybridMode, MigrationFromFileSystemEnabled), since one event loop has to know of all moves`,
     );
   }
+  const cache = readLocalCache(section, value.LocalCache, orthanc, report);
+  if (cache !== undefined && value.Lanes > 1) {
+    report.problems.push(
+      `${section}.Lanes: must be 1 with LocalCache, since one event loop has to know of all its files`,
+    );
+  }
+  const stopTimeoutMs = value.StopTimeout * 1000;
+  const localCache = cache && { ...cache, stopTimeoutMs };
   const naming = {
     rootPath: value.RootPath,
     structure: value.StorageStructure,
@@ -152,9 +171,9 @@ export function readCommon(
   };
   const requestTimeoutMs = value.RequestTimeout * 1000;
   const startTimeoutMs = value.StartTimeout * 1000;
-  const removals = readRemovals(section, value, orthanc, report);
+  const removals = readRemovals(section, localCache?.directory, value, orthanc, report);
   const common = { naming, lanes: value.Lanes, removals, requestTimeoutMs, startTimeoutMs };
-  return { common, writeTo };
+  return { common, localCache, writeTo };
 }
 
 function readWriteTo(value: CommonValues): HybridSettings['writeTo'] | undefined {

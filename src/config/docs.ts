@@ -5,6 +5,7 @@ import * as z from 'zod/mini';
 import { commonFields } from './common.ts';
 import { encryptionSchema } from './encryption.ts';
 import { type SettingDoc, settingDocs } from './fields.ts';
+import { localCacheSchema } from './local-cache.ts';
 import { type ProviderSection, sectionNames, sectionSchema } from './sections.ts';
 
 type Shape = Readonly<Record<string, z.core.$ZodType>>;
@@ -36,6 +37,9 @@ export function renderMarkdown(providers: readonly ProviderSection[]): string {
     '## StorageEncryption\n',
     "A section inside the provider's ([encryption.md](encryption.md)):\n",
     table(encryptionSchema().shape),
+    '## LocalCache\n',
+    "A section inside the provider's ([operations.md](operations.md#a-local-disk-in-front-of-the-bucket)):\n",
+    table(localCacheSchema().shape),
     ORTHANC_SETTINGS,
   ].join('\n');
 }

@@ -79,11 +79,20 @@ export function readConfiguration(
   if (section === undefined) {
     return { settings: { ...NO_PROVIDER, warnings, notes }, problems: [], keyFiles };
   }
-  const { common, provider, encryption } = section;
+  const { common, localCache, provider, encryption } = section;
   const hybrid =
     writeTo === undefined || fileSystem === undefined ? undefined : { writeTo, fileSystem };
   const unreadFolder = hybrid === undefined ? absoluteFolderIn(orthanc) : undefined;
-  const settings = { ...common, provider, encryption, hybrid, unreadFolder, warnings, notes };
+  const settings = {
+    ...common,
+    localCache,
+    provider,
+    encryption,
+    hybrid,
+    unreadFolder,
+    warnings,
+    notes,
+  };
   return { settings, problems: [], keyFiles };
 }
 
@@ -92,6 +101,7 @@ const NO_PROVIDER = {
   naming: { rootPath: '', structure: 'flat', legacyUnknownFiles: false },
   encryption: undefined,
   removals: NO_REMOVALS,
+  localCache: undefined,
   hybrid: undefined,
   unreadFolder: undefined,
   requestTimeoutMs: 1_200_000,

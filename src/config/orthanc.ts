@@ -80,12 +80,16 @@ export function readFileSystem(
     );
     return undefined;
   }
+  const isSynchronous = readSynchronous(orthanc, report);
+  return isSynchronous === undefined ? undefined : { folder, isSynchronous };
+}
+
+/** SyncStorageArea. @returns undefined if `report` got a problem */
+export function readSynchronous(orthanc: RawSection, report: Report): boolean | undefined {
   const sync = orthanc['SyncStorageArea'] ?? true;
-  if (typeof sync !== 'boolean') {
-    report.problems.push('SyncStorageArea: must be true or false');
-    return undefined;
-  }
-  return { folder, isSynchronous: sync };
+  if (typeof sync === 'boolean') return sync;
+  report.problems.push('SyncStorageArea: must be true or false');
+  return undefined;
 }
 
 /** StorageDirectory, if it is an absolute path. */

@@ -12,6 +12,7 @@ import {
 } from './encryption.ts';
 import type { ObeyedVariables, ProviderVariables, Variables } from './environment.ts';
 import { isGiven, isObject, type RawSection, settingDocs } from './fields.ts';
+import { LOCAL_CACHE_KEY, localCacheSchema } from './local-cache.ts';
 import { describeIssue, type Report, type SectionKeys } from './problems.ts';
 import type { NetworkSettings, OrthancNetwork, ProviderSettings } from './settings.ts';
 import type { NamesElsewhere } from './suggest.ts';
@@ -89,12 +90,13 @@ export function knownSections(providers: readonly ProviderSection[]): readonly S
   return [{ section: '', keys: ORTHANC_KEYS }, ...providers.flatMap(sectionKeys)];
 }
 
-/** The provider's section and StorageEncryption in it. */
+/** The provider's section and those in it. */
 export function sectionKeys(provider: ProviderSection): readonly SectionKeys[] {
   const { section, elsewhere, hints } = provider;
   return [
     { section, keys: Object.keys(sectionSchema(provider).shape), elsewhere, hints },
     { section: `${section}.${ENCRYPTION_KEY}`, keys: Object.keys(encryptionSchema().shape) },
+    { section: `${section}.${LOCAL_CACHE_KEY}`, keys: Object.keys(localCacheSchema().shape) },
   ];
 }
 

@@ -98,6 +98,18 @@ export interface RemovalsSettings {
 
 export const NO_REMOVALS: RemovalsSettings = { isOn: false, folders: [], isSynchronous: true };
 
+/** Files of this machine in front of the provider's store. */
+export interface LocalCacheSettings {
+  readonly directory: string;
+  readonly maxBytes: number;
+  readonly writeBack: boolean;
+  readonly uploadConcurrency: number;
+  /** Orthanc's SyncStorageArea: writes wait for the disk. */
+  readonly isSynchronous: boolean;
+  /** How long a stop waits for uploads. */
+  readonly stopTimeoutMs: number;
+}
+
 export interface PluginSettings {
   /** undefined: the configuration has no section of ours. */
   readonly provider: ProviderSettings | undefined;
@@ -105,6 +117,7 @@ export interface PluginSettings {
   /** undefined: no encryption and no keys. */
   readonly encryption: EncryptionSettings | undefined;
   readonly removals: RemovalsSettings;
+  readonly localCache: LocalCacheSettings | undefined;
   /** undefined: the provider's store is the only one. */
   readonly hybrid: HybridSettings | undefined;
   /** Orthanc's StorageDirectory, if HybridMode is off (so that nothing reads it) and the path is absolute. */

@@ -110,6 +110,8 @@ export interface RuntimeSettings {
   readonly callTimeoutMs: number;
   readonly removeTimeoutMs: number;
   readonly metricsTimeoutMs: number;
+  /** How long `stop` may take. */
+  readonly stopTimeoutMs: number;
   /** A loop that has not turned for this long, while requests wait, is replaced. */
   readonly watchdogMs: number;
 }

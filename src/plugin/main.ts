@@ -41,6 +41,8 @@ import { createStatus, formatMetrics } from './status.ts';
 const CALL_GRACE_MS = 5_000;
 // Likewise for a removal, during which Orthanc keeps its index locked.
 const REMOVE_GRACE_MS = 2_000;
+// Likewise for a stop.
+const STOP_GRACE_MS = 1_000;
 // Most metrics collectors give up after 10 s.
 const METRICS_TIMEOUT_MS = 2_000;
 // Nothing here computes for seconds, so a loop that has not turned for this long hangs.
@@ -97,6 +99,7 @@ async function start(
       callTimeoutMs: 0,
       removeTimeoutMs: 0,
       metricsTimeoutMs: 0,
+      stopTimeoutMs: 0,
       watchdogMs: 0,
     });
     return;
@@ -157,6 +160,7 @@ function serve(
     lanes,
     figures,
     removals: () => stores.removals?.status(),
+    localCache: () => stores.cache?.status(),
   });
   const api = createOrthancApi((path) => binding.getFromOrthanc(path));
   const { attachments, named, jobs } = composeAttachments(provider, settings, stores, api);
@@ -168,6 +172,7 @@ function serve(
     callTimeoutMs: settings.requestTimeoutMs + CALL_GRACE_MS,
     removeTimeoutMs: removalTimeoutMs(settings.requestTimeoutMs) + REMOVE_GRACE_MS,
     metricsTimeoutMs: METRICS_TIMEOUT_MS,
+    stopTimeoutMs: (settings.localCache?.stopTimeoutMs ?? 0) + STOP_GRACE_MS,
     watchdogMs: WATCHDOG_MS,
   };
   const server = new RequestServer(binding, {
@@ -183,7 +188,8 @@ function serve(
       waitMs: settings.requestTimeoutMs,
     }),
     jobs,
-    metrics: async () => formatMetrics(await figures(), stores.removals?.status()),
+    metrics: async () =>
+      formatMetrics(await figures(), stores.removals?.status(), stores.cache?.status()),
     figures: () => JSON.stringify(counters.snapshot()),
     stop: async () => {
       await jobs.close();
@@ -192,6 +198,7 @@ function serve(
   });
   server.start(runtime);
   stores.removals?.start();
+  stores.cache?.start();
   if (binding.lane > 0) return;
   const also = hybrid === undefined ? '' : `, also in ${hybrid.fileSystem.folder}`;
   const first = hybrid === undefined ? '' : `; new ones go to the ${hybrid.writeTo}`;
@@ -201,6 +208,10 @@ function serve(
   // A warning, because Orthanc hides information by default and users must see where patient data goes.
   log[binding.restarted ? 'info' : 'warning'](
     `Attachments are stored in ${provider.kind} "${provider.bucket}"${sealed}${also}${first}${over}`,
+  );
+  if (settings.localCache?.writeBack !== true) return;
+  log[binding.restarted ? 'info' : 'warning'](
+    `LocalCache: new files are first stored on this machine's disk (${settings.localCache.directory}), and pending until they are uploaded; other Orthancs on this bucket do not see them before`,
   );
 }
 
@@ -219,7 +230,8 @@ function composeAttachments(
     naming,
     envelope: stores.envelope,
   });
-  const namedObjects = { name: provider.kind, attachments: objects };
+  const { isPending } = stores;
+  const namedObjects = { name: provider.kind, attachments: objects, isPending };
   if (hybrid === undefined || stores.files === undefined) {
     return {
       attachments: objects,

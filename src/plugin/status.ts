@@ -2,6 +2,7 @@
 
 import type { HybridSettings, PluginSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
+import type { LocalCacheStatus } from '../local/local-cache.ts';
 import type { RemovalsStatus } from '../local/removals.ts';
 import type { CountersSnapshot, LatencyMs } from './figures.ts';
 
@@ -15,6 +16,8 @@ export interface Status extends CountersSnapshot {
   readonly encryption: { readonly format: string; readonly masterKeyId: number } | null;
   /** null: DeleteInBackground is off, and nothing is left of it. */
   readonly removals: RemovalsStatus | null;
+  /** null: there is none. */
+  readonly localCache: LocalCacheStatus | null;
   readonly node: string;
   /** The number of event loops. The figures are those of all. */
   readonly lanes: number;
@@ -31,6 +34,7 @@ export function createStatus(deps: {
   readonly lanes: number;
   readonly figures: () => Promise<CountersSnapshot>;
   readonly removals?: () => RemovalsStatus | undefined;
+  readonly localCache?: () => LocalCacheStatus | undefined;
 }): () => Promise<Status> {
   const startedMs = performance.now();
   return async () => {
@@ -42,6 +46,7 @@ export function createStatus(deps: {
       hybrid: deps.hybrid === undefined ? null : { writeTo: deps.hybrid.writeTo },
       encryption: encryptionOf(deps.envelope),
       removals: deps.removals?.() ?? null,
+      localCache: deps.localCache?.() ?? null,
       node: process.version,
       lanes: deps.lanes,
       uptimeSeconds: Math.round((performance.now() - startedMs) / 1000),
@@ -64,6 +69,7 @@ type Metric = readonly [name: string, value: number | string];
 export function formatMetrics(
   { operations, errors, eventLoopBusy }: CountersSnapshot,
   removals?: RemovalsStatus,
+  localCache?: LocalCacheStatus,
 ): string {
   const metrics: Metric[] = [];
   for (const [operation, name] of Object.entries(METRIC_NAMES)) {
@@ -86,7 +92,25 @@ export function formatMetrics(
     metrics.push(['removals_refused_count', removals.refused]);
     metrics.push(['removals_carried_out_count', removals.carriedOut]);
   }
+  if (localCache !== undefined) metrics.push(...cacheMetrics(localCache));
   return metrics.map(([name, value]) => `orthanc_object_storage_${name} ${value}\n`).join('');
+}
+
+function cacheMetrics(cache: LocalCacheStatus): readonly Metric[] {
+  const { pending, removals, cached, hits, misses, uploaded, failed, refused } = cache;
+  return [
+    ['pending_count', pending.count],
+    ['pending_bytes', pending.bytes],
+    ['pending_oldest_seconds', pending.oldestSeconds],
+    ['pending_removals', removals],
+    ['pending_refused_count', refused],
+    ['uploads_count', uploaded],
+    ['uploads_failed_count', failed],
+    ['cache_hits', hits],
+    ['cache_misses', misses],
+    ['cache_count', cached.count],
+    ['cache_bytes', cached.bytes],
+  ];
 }
 
 function durations(name: string, { count: _count, ...figures }: LatencyMs): readonly Metric[] {

@@ -21,6 +21,7 @@ export function main(binding: Binding): void {
     callTimeoutMs: 10_000,
     removeTimeoutMs: 10_000,
     metricsTimeoutMs: 10_000,
+    stopTimeoutMs: 0,
     watchdogMs: 30_000,
   });
 }

@@ -2,7 +2,8 @@
 // npm run bench, bench:quick: Orthanc with the plugin beside Orthanc's own folder, and beside whatever else is named. See docs/performance.md.
 // Lists are separated by commas: --providers s3,azure,google --formats plain,A1,A2 --lanes 1,2 --clients 1,4,8,16 --operations
 // POST,file,tags,archive,retrieve,DELETE --sizes 10k,512k,30M --delays 0,5,20,80 (ms). Any of the last four replaces the usual
-// measurements by every combination of what is listed, --rounds N times for --seconds N each. --tls: the plugin reaches the store over TLS.
+// measurements by every combination of what is listed, --rounds N times for --seconds N each. --tls: the plugin reaches the store over TLS. --cache: also with
+// LocalCache and WriteBack.
 // Further columns, all repeatable: --plugin FILE --config FILE (another plugin; {STORE} in FILE is host and port of the store), --folder
 // PATH (Orthanc's own storage, there), --bundle FILE (another build of src/: build/bundle/plugin.cjs of another clone).
 // --json FILE keeps every round, --write-docs puts the tables and plots into docs/.
@@ -79,6 +80,7 @@ runMain(async () => {
     seconds: { type: 'string' },
     starts: { type: 'string' },
     tls: { type: 'boolean', default: false },
+    cache: { type: 'boolean', default: false },
     plugin: { type: 'string', multiple: true, default: [] },
     config: { type: 'string', multiple: true, default: [] },
     folder: { type: 'string', multiple: true, default: [] },
@@ -95,6 +97,7 @@ runMain(async () => {
       formats: split('formats', values.formats ?? (values.quick ? 'plain,A2' : undefined)),
       lanes: numbersOf(values.lanes),
       tls: values.tls,
+      cache: values.cache,
       bundles: values.bundle,
       others: values.plugin.map((file, index) => ({ plugin: file, config: values.config[index] })),
       folders: values.folder,

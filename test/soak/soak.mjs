@@ -24,7 +24,12 @@ npm run soak -- moves [options]
   --resets N (200)  --sigterms N (200)  --at-once N (4)  --instances N (150)  --delays MS-MS (50-200)
   --clients N (4)   --seed N            --asan: the plugin that was built with the address sanitizer
 
-Both: --box trixie|testing (load: trixie; moves: both)  --plugin FILE (built by default)`;
+npm run soak -- kills [options]
+  Orthanc is killed (SIGKILL) at random moments, while clients post, read and delete, and LocalCache uploads behind.
+  Exit code 0: nothing acknowledged is lost, nothing removed came back, no byte is wrong, and "verify --deep" agrees.
+  --kills N (200)  --format plain|A1|A2 (plain)  --delays MS-MS (50-200)  --clients N (4)  --seed N
+
+All: --box trixie|testing (load, kills: trixie; moves: both)  --plugin FILE (built by default)`;
 
 const COMMON = {
   help: { type: 'boolean', default: false },
@@ -52,6 +57,16 @@ const KINDS = {
       clients: { type: 'string', default: '4' },
       seed: { type: 'string', default: String(Date.now() % 1_000_000) },
       asan: { type: 'boolean', default: false },
+    },
+  },
+  kills: {
+    run: runKills,
+    options: {
+      kills: { type: 'string', default: '200' },
+      format: { type: 'string', default: 'plain' },
+      delays: { type: 'string', default: '50-200' },
+      clients: { type: 'string', default: '4' },
+      seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     },
   },
 };
@@ -97,6 +112,17 @@ async function runMoves(values) {
     });
   }
   return problems;
+}
+
+async function runKills(values) {
+  const { main } = await load('kills.soak.ts', parseBoxName(values.box ?? 'trixie'), values);
+  return await main({
+    kills: Number(values.kills),
+    format: values.format,
+    delaysMs: values.delays.split('-').map(Number),
+    clients: Number(values.clients),
+    seed: Number(values.seed),
+  });
 }
 
 async function load(entry, box, values) {

@@ -13,6 +13,6 @@ exports.main = (binding) => {
     onAbandoned() {},
     onStop: () => binding.release(),
   });
-  const timeouts = { callTimeoutMs: 10_000, removeTimeoutMs: 10_000, metricsTimeoutMs: 10_000 };
+  const timeouts = { callTimeoutMs: 10_000, removeTimeoutMs: 10_000, metricsTimeoutMs: 10_000, stopTimeoutMs: 0 };
   binding.ready({ storage: true, rangeReads: true, lanes: 1, ...timeouts, watchdogMs: 30_000 });
 };

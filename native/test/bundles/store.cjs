@@ -9,7 +9,7 @@ const INFO = 2;
 exports.main = (binding) => {
   const settings = { storage: true, rangeReads: true, lanes: 1, callTimeoutMs: 10_000, watchdogMs: 0, ...JSON.parse(binding.configuration()) };
   // Those of all kinds of calls, unless it says more.
-  const timeouts = { removeTimeoutMs: settings.callTimeoutMs, metricsTimeoutMs: settings.callTimeoutMs };
+  const timeouts = { removeTimeoutMs: settings.callTimeoutMs, metricsTimeoutMs: settings.callTimeoutMs, stopTimeoutMs: 0 };
   const codes = binding.orthancErrorCodes;
   const contents = new Map();
 

@@ -2,6 +2,7 @@
 
 import { Command } from 'commander';
 import {
+  checkLocalCache,
   checkStores,
   closeStores,
   describeUnreadFiles,
@@ -46,6 +47,7 @@ async function run({ config, json }: Options): Promise<void> {
   const unread = await describeUnreadFiles(settings);
   const warnings = [...settings.warnings, ...(unread === undefined ? [] : [unread])];
   for (const warning of warnings) cliLog.warning(warning);
+  await checkLocalCache(settings, provider);
   const stores = await openStores(settings, provider, { log: cliLog });
   await checkStores(stores, settings.naming, cliLog);
   const side = { store: stores.objects, naming: settings.naming };

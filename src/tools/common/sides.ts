@@ -6,6 +6,7 @@ import { type AttachmentStore, createAttachmentStore } from '../../attachments/a
 import { createFileAttachments } from '../../attachments/file-attachments.ts';
 import { ORTHANC_NAMING } from '../../attachments/naming.ts';
 import {
+  bucketNameOf,
   checkFolder,
   checkStores,
   closeStores,
@@ -17,11 +18,14 @@ import type { Report } from '../../config/problems.ts';
 import type {
   FileSystemSettings,
   NamingSettings,
+  PluginSettings,
   ProviderSettings,
 } from '../../config/settings.ts';
 import type { Envelope } from '../../encryption/envelope.ts';
 import type { EncryptionFormat } from '../../encryption/sizes.ts';
 import { badConfig } from '../../errors.ts';
+import { isLocal } from '../../local/disk.ts';
+import { readFolder as readPending } from '../../local/pending-view.ts';
 import { createFileSystemStore } from '../../providers/index.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';
@@ -53,7 +57,7 @@ export async function openSides(
   const disk = files && folder && fileSide(files, folder, envelope);
   return {
     provider,
-    bucket: bucketSide(objects, provider, naming, envelope),
+    bucket: { ...bucketSide(objects, provider, naming, envelope), isPending: stores.isPending },
     files: hybrid === undefined ? undefined : disk,
     disk: withDisk ? disk : undefined,
     close: () => closeStores({ objects, files }),
@@ -76,8 +80,13 @@ async function openFolder(
   }
 }
 
-export async function openBucketSide(configPath: string): Promise<Side> {
+/** @param options `isSource`: all that is in the bucket is needed */
+export async function openBucketSide(
+  configPath: string,
+  { isSource = false }: { readonly isSource?: boolean } = {},
+): Promise<Side> {
   const { provider, settings, envelope } = loadCliSettings(configPath);
+  if (isSource) await requireNothingPending(settings);
   const store = await openCheckedObjects(settings, provider, { log: cliLog });
   return bucketSide(store, provider, settings.naming, envelope);
 }
@@ -110,6 +119,7 @@ export async function openBucketAndFiles(
   const { provider, settings, envelope } = loadCliSettings(configPath);
   const folder = readFolder(configPath);
   refuseRootForOthers(folder);
+  if (writesFiles) await requireNothingPending(settings);
   const objects = await openCheckedObjects(settings, provider, { log: cliLog });
   const files = await openFolder(folder, objects, settings.naming);
   const bucket = bucketSide(objects, provider, settings.naming, envelope);
@@ -117,6 +127,24 @@ export async function openBucketAndFiles(
   if (!writesFiles || settings.hybrid !== undefined) return { bucket, files: forPlugin };
   const forOrthanc = fileSide(files, folder, undefined);
   return { bucket, files: { ...forOrthanc, decrypting: forPlugin.attachments } };
+}
+
+/** What is pending in LocalCache.Directory is not in the bucket yet, and would be passed over.
+ *  @throws StorageError BAD_CONFIG */
+export async function requireNothingPending({ localCache }: PluginSettings): Promise<void> {
+  if (localCache === undefined) return;
+  try {
+    const { pending } = await readPending(localCache);
+    if (pending.length === 0) return;
+    throw badConfig(
+      `${pending.length} objects are pending in LocalCache.Directory, and not in the bucket yet; run "orthanc-object-storage cache flush --config …", then this again`,
+    );
+  } catch (error) {
+    if (!isLocal(error)) throw error;
+    cliLog.warning(
+      `${error.message}: what is pending there is passed over; run this on Orthanc's machine, as its user`,
+    );
+  }
 }
 
 function readFolder(configPath: string): FileSystemSettings {
@@ -153,12 +181,6 @@ function fileSide(
   };
 }
 
-/** Differs for each bucket, and holds no secret. */
-export function bucketNameOf(provider: ProviderSettings, { rootPath }: NamingSettings): string {
-  const parts = [provider.kind, provider.place, provider.bucket, rootPath];
-  return parts.filter((part) => part !== '').join(' ');
-}
-
 /** A place that holds attachments. */
 export interface Side {
   /** Identifies it in messages and in files of earlier runs. */
@@ -166,6 +188,8 @@ export interface Side {
   readonly store: ObjectStore;
   readonly naming: NamingSettings;
   readonly attachments: AttachmentStore;
+  /** With LocalCache: whether an object is on this machine's disk only. */
+  readonly isPending?: ((key: string) => Promise<boolean>) | undefined;
   /** Reads encrypted files, too, where `attachments` has no keys. */
   readonly decrypting?: AttachmentStore | undefined;
   /** Orthanc's own folder. Only lookalikes, and files that the C++ plugins have written, are encrypted in it. */

@@ -185,7 +185,7 @@ async function openRoute(options: Options): Promise<Route> {
   }
   const to = await openBucketSide(config);
   try {
-    return { from: await openBucketSide(fromConfig), to };
+    return { from: await openBucketSide(fromConfig, { isSource: true }), to };
   } catch (error) {
     await to.store.close();
     throw error;

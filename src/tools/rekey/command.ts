@@ -2,7 +2,12 @@
 
 import { tmpdir } from 'node:os';
 import { Command, Option } from 'commander';
-import { checkStores, closeStores, openStores } from '../../attachments/open-stores.ts';
+import {
+  bucketNameOf,
+  checkStores,
+  closeStores,
+  openStores,
+} from '../../attachments/open-stores.ts';
 import type { EncryptionFormat } from '../../encryption/sizes.ts';
 import { badConfig } from '../../errors.ts';
 import { openSpool } from '../common/files.ts';
@@ -24,7 +29,7 @@ import {
   printLine,
 } from '../common/output.ts';
 import { cliLog, loadCliSettings } from '../common/settings.ts';
-import { bucketNameOf } from '../common/sides.ts';
+import { requireNothingPending } from '../common/sides.ts';
 import { startRekeyProgress } from './progress.ts';
 import { countEncryptedFiles, type RekeyOutcome, rekey } from './rekey.ts';
 import { openRekeyState, type RekeyState } from './state.ts';
@@ -102,6 +107,7 @@ async function run(options: Options): Promise<void> {
   const { provider, settings, envelope, masterKeyId } = openKeys(options);
   const { naming } = settings;
   const isDryRun = options.dryRun === true;
+  await requireNothingPending(settings);
   // Fails before the first object.
   if (!isDryRun) openSpool(tmpdir()).close();
   // A dry run changes nothing, so there is nothing to resume.

@@ -67,6 +67,8 @@ export function noCounts() {
     unreadable: 0,
     /** Their names are not Orthanc's. */
     foreign: 0,
+    /** On this machine's disk (LocalCache), to be uploaded. */
+    pending: 0,
     /** In the other store of a hybrid storage. */
     elsewhere: 0,
     deletedOrphans: 0,
@@ -140,6 +142,7 @@ export function describeCounts(counts: VerifyCounts, onDisk: readonly string[]):
       counts.otherName,
       'of attachments that the index knows, under names that these settings do not make: the configuration may lack what they were written with, StorageEncryption (its keys) or EnableLegacyUnknownFiles; none of them is deleted',
     ),
+    ...unlessNone(counts.pending, 'pending, on the way from LocalCache.Directory into the bucket'),
     ...onDisk,
     ...unlessNone(counts.read, 'read'),
     ...unlessNone(

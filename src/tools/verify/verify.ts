@@ -221,8 +221,12 @@ class Verification {
         this.#counts.elsewhere += 1;
         return;
       }
-      const { attachments } = this.#bucket;
-      if ((await attachments.find(attachmentOf(entry), { signal })) !== undefined) return;
+      const { attachments, isPending } = this.#bucket;
+      const found = await attachments.find(attachmentOf(entry), { signal });
+      if (found !== undefined) {
+        if ((await isPending?.(found.key)) === true) this.#counts.pending += 1;
+        return;
+      }
       this.#keep(
         file === undefined
           ? { kind: 'missing', uuid, key: this.#newKeyOf(uuid, tag) }

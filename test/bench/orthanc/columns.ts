@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The columns of the bench: Orthancs that differ in nothing but in where their files go.
 
-import { readFile } from 'node:fs/promises';
-import { basename, dirname, resolve } from 'node:path';
+import { mkdir, readFile } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 
 import type { Configuration } from '../../support/orthanc.ts';
 import { type Provider, plugin } from '../../support/world.ts';
@@ -32,6 +32,8 @@ export interface Wanted {
   readonly lanes: readonly number[];
   /** Over TLS; `others` choose by themselves. */
   readonly tls: boolean;
+  /** Also with LocalCache, whose WriteBack is on. */
+  readonly cache: boolean;
   /** Other builds of src/, by their bundles. */
   readonly bundles: readonly string[];
   /** Other plugins, and a configuration for each, where {STORE} stands for host and port of the store. */
@@ -46,6 +48,11 @@ const TITLES: Readonly<Record<Provider, string>> = { s3: 'S3', azure: 'Azure', g
 const AZURE_ACCOUNT = 'devstoreaccount1';
 const AZURE_KEY =
   'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==';
+
+function variantsOf({ lanes, cache }: Wanted): readonly (readonly [number, boolean])[] {
+  const plain = lanes.map((count) => [count, false] as const);
+  return cache ? [...plain, [1, true]] : plain;
+}
 
 /** @param keyFile of the encrypted ones */
 export async function makeColumns(
@@ -76,17 +83,21 @@ export async function makeColumns(
   for (const bundle of [undefined, ...wanted.bundles]) {
     for (const provider of wanted.providers) {
       for (const format of wanted.formats) {
-        for (const lanes of wanted.lanes) {
+        for (const [lanes, isCached] of variantsOf(wanted)) {
           const parts = [
             TITLES[provider],
             ...(format === 'plain' ? [] : [format]),
             ...(wanted.tls ? ['TLS'] : []),
             ...(lanes === 1 ? [] : [`${lanes} lanes`]),
+            ...(isCached ? ['LocalCache'] : []),
             ...(bundle === undefined ? [] : [`(${bundle})`]),
           ];
           const encryption = { Enable: true, MasterKey: [1, keyFile], Format: format };
+          const Directory = join(dirname(keyFile), `cache-${columns.length}`);
+          if (isCached) await mkdir(Directory, { mode: 0o700 });
           const changes = {
             Lanes: lanes,
+            ...(isCached ? { LocalCache: { Directory, WriteBack: true } } : {}),
             ...(format === 'plain' ? {} : { StorageEncryption: encryption }),
           };
           columns.push({
@@ -97,7 +108,9 @@ export async function makeColumns(
               bundle === undefined ? {} : { ORTHANC_OBJECT_STORAGE_BUNDLE: resolve(bundle) },
             binds: bundle === undefined ? [] : [dirname(resolve(bundle))],
             plugins: [plugin],
-            ...(bundle === undefined && lanes === 1 ? { ours: { provider, format } } : {}),
+            ...(bundle === undefined && lanes === 1 && !isCached
+              ? { ours: { provider, format } }
+              : {}),
           });
         }
       }

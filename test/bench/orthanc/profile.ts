@@ -56,6 +56,7 @@ export async function main(plan: ProfilePlan): Promise<void> {
       tls: false,
       bundles: [],
       others: [],
+      cache: false,
       folders: [],
     };
     const column = (await makeColumns(wanted, store, keyFile)).at(-1);

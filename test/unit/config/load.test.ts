@@ -81,6 +81,7 @@ describe('a section of the least', () => {
         },
       },
       naming: { rootPath: '', structure: 'flat', legacyUnknownFiles: false },
+      localCache: undefined,
       hybrid: undefined,
       removals: { isOn: false, folders: [], isSynchronous: true },
       unreadFolder: undefined,
@@ -1322,5 +1323,48 @@ describe('whatever the configuration', () => {
         }
       }),
     );
+  });
+});
+
+describe('LocalCache', () => {
+  const cacheOf = (section: Json, rest: Json = {}) =>
+    load({ ...rest, AwsS3Storage: { ...MINIMAL, ...section } }).localCache;
+
+  test('has defaults', () => {
+    expect(cacheOf({ LocalCache: { Directory: '/var/cache/x' } })).toEqual({
+      directory: '/var/cache/x',
+      maxBytes: 10_240 * 1024 * 1024,
+      writeBack: false,
+      uploadConcurrency: 8,
+      isSynchronous: true,
+      stopTimeoutMs: 2000,
+    });
+    const others = { StopTimeout: 60, LocalCache: { Directory: '/x', WriteBack: 'true' } };
+    expect(cacheOf(others, { SyncStorageArea: false })).toMatchObject({
+      writeBack: true,
+      isSynchronous: false,
+      stopTimeoutMs: 60_000,
+    });
+    expect(cacheOf({})).toBeUndefined();
+  });
+
+  test.each<[Json, Json, RegExp]>([
+    [{ LocalCache: {} }, {}, /LocalCache\.Directory: is missing; write the absolute path/],
+    [{ LocalCache: { Directory: 'cache' } }, {}, /LocalCache\.Directory: must be an absolute path/],
+    [{ LocalCache: { Directory: '/x', Directry: '/x' } }, {}, /did you mean "Directory"/],
+    [
+      { LocalCache: { Directory: '/x', MaxSize: 0 } },
+      {},
+      /LocalCache\.MaxSize: must be a whole number/,
+    ],
+    [{ LocalCache: { Directory: '/x' }, Lanes: 2 }, {}, /Lanes: must be 1 with LocalCache/],
+    [
+      { LocalCache: { Directory: '/var/lib/orthanc/cache' } },
+      { StorageDirectory: '/var/lib/orthanc' },
+      /must not be the same folder, nor one within the other/,
+    ],
+    [{ WriteBack: true }, {}, /it belongs in AwsS3Storage\.LocalCache/],
+  ])('%j is refused', (section, rest, message) => {
+    expect(problemsOf({ ...MINIMAL, ...section }, rest).join('\n')).toMatch(message);
   });
 });

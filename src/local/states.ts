@@ -1,0 +1,682 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// What becomes of each object, in whatever order things happen. docs/decisions.md has the same as a table.
+//
+// An object is absent here, or it has one file that counts: pending (to be uploaded), removed (to be deleted in the bucket) or cached (the
+// bucket has it, too). Four rules govern all that happens:
+//
+// 1. The file says what is to become of the object. Of several, the one with the highest sequence number counts, now and after a crash.
+// 2. One request at a time may change an object in the bucket. When it ends, the file that counts then says what is next.
+// 3. A caller is told of success once the disk has the file, or once the bucket is as it should be and no file on the disk says otherwise.
+// 4. A file goes only when the bucket is as it says, or when one with a higher number is on the disk.
+//
+// So what was acknowledged last is on the disk or in the bucket (nothing is lost), and no earlier file and no earlier request is left that
+// could undo it (nothing comes back).
+
+import { StorageError } from '../errors.ts';
+import { abortReason, Cancellation } from '../store/abort.ts';
+import { bodyOf } from '../store/bodies.ts';
+import type { Body, ObjectStore, OperationOptions, PutOptions } from '../store/object-store.ts';
+import { type Disk, isLocal } from './disk.ts';
+import {
+  comesAfter,
+  FOLDERS,
+  hashOf,
+  isTemporary,
+  type LocalFile,
+  parseName,
+  pathOf,
+  temporaryPath,
+} from './names.ts';
+
+/** The bucket may still carry out a request whose answer never came. Another one waits for so long. */
+const LATE_MS = 10_000;
+/** Of objects whose change of name the disk may not have yet. */
+const UNSYNCED_MAX = 1000;
+const DISK_BLOCK_BYTES = 4096;
+
+export interface StateOptions {
+  readonly disk: Disk;
+  readonly bucket: Pick<ObjectStore, 'put' | 'delete'>;
+  readonly writeBack: boolean;
+  readonly maxBytes: number;
+  /** Orthanc's SyncStorageArea. */
+  readonly isSynchronous: boolean;
+  /** Something may be to be uploaded or deleted. */
+  readonly onWork: () => void;
+  /** The disk could not take a new object, which went to the bucket instead. */
+  readonly onDiskFailure: (error: StorageError) => void;
+  /** No process before this one has used the folder. */
+  readonly isNew?: boolean;
+  readonly now?: () => number;
+  readonly lateMs?: number;
+}
+
+/** An object with a file that says what is to be done, or with a request under way. */
+export interface Entry {
+  readonly hash: string;
+  /** undefined: only its file tells. */
+  key: string | undefined;
+  file: LocalFile | undefined;
+  /** Earlier ones that may still be on the disk. */
+  leftovers: readonly LocalFile[];
+  /** That may change the object in the bucket. Never rejects. */
+  request: Promise<void> | undefined;
+  /** Callers that hold this entry. */
+  users: number;
+  /** Resolves once the disk has the note of a removal. */
+  noted: Promise<void> | undefined;
+  abortUpload: (() => void) | undefined;
+  /** A request for this file that has not failed for sure: until then, the bucket may carry it out. */
+  late: { readonly file: LocalFile | undefined; readonly untilMs: number } | undefined;
+  /** The bucket has it, whether or not its file could be renamed. */
+  uploaded: LocalFile | undefined;
+}
+
+/** A read of the bucket that is to become a cached file, unless the object changes meanwhile. */
+export interface Fill {
+  readonly key: string;
+  readonly hash: string;
+  isCancelled: boolean;
+  /** While it is being written. Never rejects. */
+  commit: Promise<void> | undefined;
+}
+
+export interface LocalCounts {
+  readonly pending: { readonly count: number; readonly bytes: number };
+  readonly removals: number;
+  readonly cached: { readonly count: number; readonly bytes: number };
+}
+
+export class ObjectStates {
+  readonly #options: StateOptions;
+  readonly #disk: Disk;
+  readonly #now: () => number;
+  /** Those with files in the order of these. */
+  readonly #entries = new Map<string, Entry>();
+  /** The least recently used first. */
+  readonly #cached = new Map<string, LocalFile>();
+  readonly #fills = new Map<string, Fill>();
+  /** Cached files that are being removed. */
+  readonly #drops = new Map<string, Promise<unknown>>();
+  /** Objects whose files may be pending or removed again after a power cut, by the number of the change. */
+  readonly #unsynced = new Map<string, number>();
+  /** Requests of the process before this one may arrive in the bucket until then. */
+  #lateUntilMs = 0;
+  #changes = 0;
+  #sequence = 0;
+  #pending = { count: 0, bytes: 0 };
+  /** Until it is deleted in the bucket, a removed object may take as much of the disk as before. */
+  #removed = { count: 0, bytes: 0 };
+  #cachedBytes = 0;
+  #reservedBytes = 0;
+
+  constructor(options: StateOptions) {
+    this.#options = options;
+    this.#disk = options.disk;
+    this.#now = options.now ?? (() => performance.now());
+  }
+
+  /** At the start, perhaps after a crash: the names of the files are all that is needed. */
+  async load(): Promise<void> {
+    const newest = new Map<string, LocalFile>();
+    /** Objects with an earlier file: a request for that may still be under way. */
+    const contested = new Set<string>();
+    for (const folder of FOLDERS) {
+      for (const name of await this.#disk.list(folder)) {
+        // Nobody was told of what has not got its name.
+        if (isTemporary(name)) await this.#disk.unlink(`${folder}/${name}`);
+        const file = parseName(folder, name);
+        if (file === undefined) continue;
+        this.#sequence = Math.max(this.#sequence, file.sequence);
+        const other = newest.get(file.hash);
+        const isNewer = other === undefined || comesAfter(file, other);
+        if (isNewer) newest.set(file.hash, file);
+        const loser = isNewer ? other : file;
+        if (loser === undefined) continue;
+        contested.add(file.hash);
+        await this.#disk.unlink(pathOf(loser));
+      }
+    }
+    const hasUploads = this.#options.writeBack || [...newest.values()].some(isUnsettled);
+    if (hasUploads && this.#options.isNew !== true) this.#lateUntilMs = this.#now() + this.#lateMs;
+    const files = [...newest.values()].sort((a, b) => a.sequence - b.sequence);
+    for (const file of files) {
+      if (file.kind === 'cached') {
+        this.#addCached(file);
+        continue;
+      }
+      const entry = this.#entryOf(file.hash, undefined);
+      this.#setFile(entry, file);
+      const lateFile = file.kind === 'removed' || contested.has(file.hash) ? undefined : file;
+      entry.late = { file: lateFile, untilMs: this.#now() + this.#lateMs };
+    }
+    await this.#sync();
+  }
+
+  get counts(): LocalCounts {
+    return {
+      pending: { ...this.#pending },
+      removals: this.#removed.count,
+      cached: { count: this.#cached.size, bytes: this.#cachedBytes },
+    };
+  }
+
+  /** What is to be done, the oldest first. */
+  *work(): Iterable<Entry & { readonly file: LocalFile }> {
+    for (const entry of this.#entries.values()) {
+      if (hasFile(entry)) yield entry;
+      else this.#forgetIfIdle(entry);
+    }
+  }
+
+  /** @returns the file that counts; a cached one is now the most recently used */
+  find(key: string): LocalFile | undefined {
+    const hash = hashOf(key);
+    const file = this.#entries.get(hash)?.file;
+    if (file !== undefined) return file;
+    const cached = this.#cached.get(hash);
+    if (cached !== undefined) {
+      this.#cached.delete(hash);
+      this.#cached.set(hash, cached);
+    }
+    return cached;
+  }
+
+  /** Resolves once the object is safe on the disk; where it has no room or fails, once the bucket has it. */
+  async put(key: string, body: Body, options: PutOptions): Promise<void> {
+    const bytes = bytesOnDisk(body.sizeBytes);
+    const hasRoom = this.#lastingBytes + bytes <= this.#options.maxBytes;
+    const { writeBack } = this.#options;
+    if (!writeBack || !hasRoom || !this.#disk.isResponsive || options.onlyIfVersion !== undefined) {
+      return await this.#putThrough(key, body, options);
+    }
+    this.#reservedBytes += bytes;
+    try {
+      this.#makeRoom();
+      const temporary = await this.#writeTemporary(key, body, options);
+      if (temporary === undefined) await this.#putThrough(key, body, options);
+      else await this.#putPending(key, body.sizeBytes, temporary, options);
+    } finally {
+      this.#reservedBytes -= bytes;
+    }
+  }
+
+  /** @returns its path; undefined where the disk is full or fails */
+  async #writeTemporary(
+    key: string,
+    body: Body,
+    { signal }: OperationOptions,
+  ): Promise<string | undefined> {
+    const path = temporaryPath('pending');
+    try {
+      const isDurable = this.#options.isSynchronous;
+      await this.#disk.write({ path, key }, body, { isDurable, signal });
+      return path;
+    } catch (error) {
+      if (!isLocal(error)) throw error;
+      this.#options.onDiskFailure(error);
+      return undefined;
+    }
+  }
+
+  async #putPending(
+    key: string,
+    sizeBytes: number,
+    temporary: string,
+    { signal }: OperationOptions,
+  ): Promise<void> {
+    const hash = hashOf(key);
+    const file = this.#nextFile('pending', hash, sizeBytes);
+    try {
+      await this.#disk.rename(temporary, pathOf(file));
+      await this.#sync();
+      // The caller has given up, and takes it for not stored.
+      if (signal.aborted) throw abortReason(signal);
+    } catch (error) {
+      await this.#unlinkQuietly(temporary);
+      if (!(await this.#unlinkQuietly(pathOf(file)))) {
+        await this.#withEntry(hash, key, (entry) => Promise.resolve(leave(entry, file)));
+      }
+      this.#noteChange(hash);
+      throw error;
+    }
+    void this.#cancelFill(hash);
+    await this.#withEntry(hash, key, async (entry) => {
+      if (entry.file !== undefined && comesAfter(entry.file, file)) {
+        // A removal or another content came later.
+        leave(entry, file);
+        return;
+      }
+      if (entry.file !== undefined) leave(entry, entry.file);
+      this.#expectLate(entry);
+      this.#setFile(entry, file);
+      void this.#dropCached(hash);
+      this.#options.onWork();
+    });
+  }
+
+  /** As without a cache. An earlier file would undo it, so that goes before the caller is told. */
+  async #putThrough(key: string, body: Body, options: PutOptions): Promise<void> {
+    const hash = hashOf(key);
+    await this.#withEntry(hash, key, async (entry) => {
+      await this.#request(entry, async () => {
+        if (this.#isLate(entry)) {
+          throw new StorageError(
+            'UNAVAILABLE',
+            `an earlier upload of "${key}" may still arrive in the bucket; try again in some seconds`,
+            { key },
+          );
+        }
+        const sequence = this.#nextSequence();
+        void this.#cancelFill(hash);
+        // Whether the bucket has taken another content, a failure does not tell.
+        const dropped = this.#dropCached(hash);
+        await this.#options.bucket.put(key, body, options);
+        await dropped;
+        const { file } = entry;
+        if (file !== undefined && file.sequence < sequence) {
+          leave(entry, file);
+          this.#setFile(entry, undefined);
+        }
+        await this.#clearLeftovers(entry);
+        if (this.#unsynced.has(hash)) await this.#sync();
+      });
+    });
+  }
+
+  /** Where a file or a request could undo a removal, it is noted on the disk and carried out later. Else the bucket is asked at once. */
+  async remove(key: string, options: OperationOptions): Promise<void> {
+    const hash = hashOf(key);
+    const filling = this.#cancelFill(hash);
+    await this.#withEntry(hash, key, async (entry) => {
+      // A write that failed since then may have left a file with a higher number.
+      if (entry.file?.kind === 'removed' && entry.leftovers.length === 0) {
+        await entry.noted;
+        if (this.#unsynced.has(hash)) await this.#sync();
+        return;
+      }
+      this.#expectLate(entry);
+      if (entry.file !== undefined || entry.request !== undefined || this.#isLate(entry)) {
+        entry.noted = this.#noteRemoval(entry, key);
+        return await entry.noted;
+      }
+      await this.#request(entry, async () => {
+        const dropped = this.#dropCached(hash);
+        await this.#clearLeftovers(entry);
+        if (this.#unsynced.has(hash)) await this.#sync();
+        await Promise.all([filling, dropped, this.#options.bucket.delete(key, options)]);
+      });
+    });
+  }
+
+  async #noteRemoval(entry: Entry, key: string): Promise<void> {
+    const { file: before, hash } = entry;
+    const file = this.#nextFile('removed', hash, before?.sizeBytes ?? 0);
+    // In memory first, so that no upload begins.
+    this.#setFile(entry, file);
+    void this.#dropCached(hash);
+    entry.abortUpload?.();
+    try {
+      if (before === undefined || !(await this.#renamed(before, file))) {
+        await this.#writeNote(file, key);
+      }
+    } catch (error) {
+      // Without the note, nothing may be deleted. If its upload has ended meanwhile, the earlier file is about to go.
+      const isUploaded = before !== undefined && entry.uploaded === before;
+      if (isUploaded) leave(entry, before);
+      if (entry.file === file) this.#setFile(entry, isUploaded ? undefined : before);
+      throw error;
+    } finally {
+      this.#options.onWork();
+    }
+    await this.#sync();
+  }
+
+  async #writeNote(file: LocalFile, key: string): Promise<void> {
+    const temporary = temporaryPath('pending');
+    const isDurable = this.#options.isSynchronous;
+    const signal = new Cancellation();
+    await this.#disk.write({ path: temporary, key }, bodyOf(new Uint8Array()), {
+      isDurable,
+      signal,
+    });
+    await this.#disk.rename(temporary, pathOf(file));
+  }
+
+  /** Until then, an earlier request may still change the object in the bucket. */
+  dueMs({ file, late }: Entry): number {
+    return late === undefined || late.file === file ? 0 : late.untilMs;
+  }
+
+  /** Does what the file says, by one request. Another file may count afterwards.
+   *  @throws StorageError what the request, or the disk, failed with. The file stays */
+  async carryOut(entry: Entry, options: OperationOptions): Promise<void> {
+    const { file } = entry;
+    if (file === undefined) return;
+    await this.#withEntry(entry.hash, entry.key, () =>
+      this.#request(entry, async () => {
+        if (entry.file !== file) return;
+        if (file.kind === 'removed') await this.#deleteObject(entry, file, options);
+        else await this.#upload(entry, file, options);
+      }),
+    );
+  }
+
+  async #deleteObject(entry: Entry, file: LocalFile, options: OperationOptions): Promise<void> {
+    // Not before the disk has the note. If that failed, the object stays.
+    await entry.noted?.catch(() => undefined);
+    if (entry.file !== file) return;
+    const key = await this.#keyOf(entry, file);
+    await this.#send(entry, file, () => this.#options.bucket.delete(key, options));
+    await this.#clearLeftovers(entry);
+    await this.#disk.unlink(pathOf(file));
+    this.#noteChange(entry.hash);
+    if (entry.file === file) this.#setFile(entry, undefined);
+  }
+
+  async #upload(entry: Entry, file: LocalFile, { signal }: OperationOptions): Promise<void> {
+    if (entry.uploaded !== file) {
+      const key = await this.#keyOf(entry, file);
+      const opened = await this.#disk.open({ path: pathOf(file), key, sizeBytes: file.sizeBytes });
+      const upload = new Cancellation(signal);
+      entry.abortUpload = () => {
+        upload.abort(new StorageError('ABORTED', 'the object was removed', { key }));
+      };
+      let isUnused = false;
+      try {
+        if (entry.file !== file) return;
+        await this.#send(entry, file, () =>
+          this.#options.bucket.put(key, opened.body, { signal: upload }),
+        );
+        isUnused = true;
+      } catch (error) {
+        if (entry.file !== file) return;
+        throw error;
+      } finally {
+        entry.abortUpload = undefined;
+        upload.release();
+        await opened.close(isUnused);
+      }
+      entry.uploaded = file;
+    }
+    await this.#clearLeftovers(entry);
+    const cached: LocalFile = { ...file, kind: 'cached' };
+    const isRenamed = await this.#renamed(file, cached);
+    this.#noteChange(entry.hash);
+    if (entry.file === file) {
+      entry.uploaded = undefined;
+      this.#setFile(entry, undefined);
+      if (isRenamed) this.#addCached(cached);
+    } else if (isRenamed) {
+      await this.#disk.unlink(pathOf(cached));
+    }
+  }
+
+  async #send(entry: Entry, file: LocalFile, request: () => Promise<void>): Promise<void> {
+    try {
+      await request();
+    } catch (error) {
+      entry.late = { file, untilMs: this.#now() + this.#lateMs };
+      throw error;
+    }
+  }
+
+  /** @returns undefined where the object is about to change, or here already */
+  beginFill(key: string): Fill | undefined {
+    const hash = hashOf(key);
+    const entry = this.#entries.get(hash);
+    const isBusy = entry?.file !== undefined || entry?.request !== undefined;
+    if (isBusy || this.#cached.has(hash) || this.#fills.has(hash) || !this.#disk.isResponsive) {
+      return undefined;
+    }
+    const fill: Fill = { key, hash, isCancelled: false, commit: undefined };
+    this.#fills.set(hash, fill);
+    return fill;
+  }
+
+  /** @param write makes the temporary file. A failure of the disk costs the cached file only.
+   *  @returns whether there is a cached file now */
+  async commitFill(
+    fill: Fill,
+    sizeBytes: number,
+    temporary: string,
+    write: () => Promise<void>,
+  ): Promise<boolean> {
+    const file = this.#nextFile('cached', fill.hash, sizeBytes);
+    const commit = async () => {
+      try {
+        if (!fill.isCancelled && bytesOnDisk(sizeBytes) <= this.#options.maxBytes) {
+          await write();
+          await this.#disk.rename(temporary, pathOf(file));
+          if (!fill.isCancelled) return this.#addCached(file);
+        }
+      } catch {
+        // The next read tries again.
+      }
+      await Promise.all([this.#unlinkQuietly(temporary), this.#unlinkQuietly(pathOf(file))]);
+    };
+    fill.commit = commit();
+    await fill.commit;
+    this.endFill(fill);
+    return this.#cached.get(fill.hash) === file;
+  }
+
+  endFill(fill: Fill): void {
+    if (this.#fills.get(fill.hash) === fill) this.#fills.delete(fill.hash);
+  }
+
+  /** Of a cached file that is damaged or gone. */
+  async drop(file: LocalFile): Promise<void> {
+    if (this.#cached.get(file.hash) === file) await this.#dropCached(file.hash);
+  }
+
+  /** @returns when its file is gone, if it was being written */
+  #cancelFill(hash: string): Promise<void> | undefined {
+    const fill = this.#fills.get(hash);
+    if (fill === undefined) return undefined;
+    fill.isCancelled = true;
+    this.#fills.delete(hash);
+    return fill.commit;
+  }
+
+  #addCached(file: LocalFile): void {
+    this.#cached.set(file.hash, file);
+    this.#cachedBytes += bytesOnDisk(file.sizeBytes);
+    this.#makeRoom();
+  }
+
+  /** Resolves when its file is gone, also if it has been on its way before. */
+  async #dropCached(hash: string): Promise<void> {
+    const file = this.#cached.get(hash);
+    if (file === undefined) {
+      await this.#drops.get(hash);
+      return;
+    }
+    this.#cached.delete(hash);
+    this.#cachedBytes -= bytesOnDisk(file.sizeBytes);
+    const drop = this.#unlinkQuietly(pathOf(file));
+    this.#drops.set(hash, drop);
+    await drop;
+    if (this.#drops.get(hash) === drop) this.#drops.delete(hash);
+  }
+
+  /** Pending files never go. */
+  #makeRoom(): void {
+    for (const hash of this.#cached.keys()) {
+      if (this.#lastingBytes + this.#cachedBytes <= this.#options.maxBytes) return;
+      void this.#dropCached(hash);
+    }
+  }
+
+  async #clearLeftovers(entry: Entry): Promise<void> {
+    if (entry.leftovers.length === 0) return;
+    const { leftovers } = entry;
+    for (const file of leftovers) await this.#disk.unlink(pathOf(file));
+    this.#noteChange(entry.hash);
+    await this.#sync();
+    entry.leftovers = entry.leftovers.filter((file) => !leftovers.includes(file));
+  }
+
+  /** @returns false where the file is no longer there: another event has renamed it at this moment */
+  async #renamed(from: LocalFile, to: LocalFile): Promise<boolean> {
+    try {
+      await this.#disk.rename(pathOf(from), pathOf(to));
+      return true;
+    } catch (error) {
+      if (isLocal(error, 'NOT_FOUND')) return false;
+      throw error;
+    }
+  }
+
+  async #keyOf(entry: Entry, file: LocalFile): Promise<string> {
+    entry.key ??= await this.#disk.keyOf(pathOf(file));
+    return entry.key;
+  }
+
+  /** Waits for the request that is under way. */
+  async #request(entry: Entry, work: () => Promise<void>): Promise<void> {
+    while (entry.request !== undefined) await entry.request;
+    const running = work();
+    entry.request = running.catch(() => undefined);
+    try {
+      await running;
+    } finally {
+      entry.request = undefined;
+      this.#options.onWork();
+    }
+  }
+
+  async #withEntry<T>(
+    hash: string,
+    key: string | undefined,
+    work: (entry: Entry) => Promise<T>,
+  ): Promise<T> {
+    const entry = this.#entryOf(hash, key);
+    entry.users += 1;
+    try {
+      return await work(entry);
+    } finally {
+      entry.users -= 1;
+      this.#forgetIfIdle(entry);
+    }
+  }
+
+  #forgetIfIdle(entry: Entry): void {
+    const { users, file, leftovers } = entry;
+    if (users > 0 || file !== undefined || leftovers.length > 0 || this.#isLate(entry)) return;
+    this.#entries.delete(entry.hash);
+  }
+
+  #expectLate(entry: Entry): void {
+    const untilMs = this.#lateUntilMs;
+    if (untilMs > this.#now()) entry.late ??= { file: undefined, untilMs };
+  }
+
+  /** A request that failed may still arrive in the bucket, also after a later one. */
+  #isLate({ late }: Entry): boolean {
+    return late !== undefined && late.untilMs > this.#now();
+  }
+
+  #entryOf(hash: string, key: string | undefined): Entry {
+    let entry = this.#entries.get(hash);
+    if (entry === undefined) {
+      entry = {
+        hash,
+        key,
+        file: undefined,
+        leftovers: [],
+        request: undefined,
+        users: 0,
+        noted: undefined,
+        abortUpload: undefined,
+        late: undefined,
+        uploaded: undefined,
+      };
+      this.#entries.set(hash, entry);
+    }
+    entry.key ??= key;
+    return entry;
+  }
+
+  #setFile(entry: Entry, file: LocalFile | undefined): void {
+    this.#count(entry.file, -1);
+    this.#count(file, 1);
+    entry.file = file;
+    if (file === undefined) return;
+    // Behind those with lower numbers.
+    this.#entries.delete(entry.hash);
+    this.#entries.set(entry.hash, entry);
+  }
+
+  #count(file: LocalFile | undefined, sign: 1 | -1): void {
+    if (file === undefined) return;
+    const total = file.kind === 'removed' ? this.#removed : this.#pending;
+    total.count += sign;
+    total.bytes += sign * bytesOnDisk(file.sizeBytes);
+  }
+
+  #nextFile(kind: LocalFile['kind'], hash: string, sizeBytes: number): LocalFile {
+    return { kind, hash, sequence: this.#nextSequence(), sizeBytes, timeMs: Date.now() };
+  }
+
+  #nextSequence(): number {
+    this.#sequence += 1;
+    return this.#sequence;
+  }
+
+  /** A file has left its name, of which the disk may not know yet. */
+  #noteChange(hash: string): void {
+    if (!this.#options.isSynchronous) return;
+    this.#changes += 1;
+    this.#unsynced.delete(hash);
+    this.#unsynced.set(hash, this.#changes);
+    if (this.#unsynced.size % UNSYNCED_MAX === 0) void this.#sync().catch(() => undefined);
+  }
+
+  async #sync(): Promise<void> {
+    if (!this.#options.isSynchronous) return;
+    const covered = this.#changes;
+    await this.#disk.sync('pending');
+    for (const [hash, change] of this.#unsynced) {
+      if (change > covered) break;
+      this.#unsynced.delete(hash);
+    }
+  }
+
+  /** @returns false if the file may still be there. If it is a temporary or a cached one, that does no harm */
+  async #unlinkQuietly(path: string): Promise<boolean> {
+    try {
+      await this.#disk.unlink(path);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  /** What must stay. */
+  get #lastingBytes(): number {
+    return this.#pending.bytes + this.#removed.bytes + this.#reservedBytes;
+  }
+
+  get #lateMs(): number {
+    return this.#options.lateMs ?? LATE_MS;
+  }
+}
+
+/** A file that no longer counts stays until the next request has ended, or the one under way: after a crash, it tells that there may be an
+ *  earlier request. */
+function leave(entry: Entry, file: LocalFile): void {
+  entry.leftovers = [...entry.leftovers, file];
+}
+
+function isUnsettled({ kind }: LocalFile): boolean {
+  return kind !== 'cached';
+}
+
+function hasFile(entry: Entry): entry is Entry & { readonly file: LocalFile } {
+  return entry.file !== undefined;
+}
+
+function bytesOnDisk(sizeBytes: number): number {
+  return Math.ceil((sizeBytes + 1) / DISK_BLOCK_BYTES) * DISK_BLOCK_BYTES;
+}

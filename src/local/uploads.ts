@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// When what is pending is uploaded, and what is removed is deleted in the bucket: the oldest first, several at once, for ever.
+
+import { type StorageError, type StorageErrorCode, toStorageError } from '../errors.ts';
+import { describeError, type Logger } from '../log.ts';
+import { Cancellation, type Signal } from '../store/abort.ts';
+import { LOCAL } from './disk.ts';
+import type { LocalFile } from './names.ts';
+import type { Entry, ObjectStates } from './states.ts';
+
+/** After a failure, doubling up to the longest. Each attempt has its own repetitions (MaxRetries). */
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 30_000;
+/** Of an object that the store refuses while it takes others. */
+const REFUSED_PAUSE_MS = 15 * 60_000;
+/** So often may it fail, while others do not, before it counts as refused. */
+const REFUSED_AFTER = 2;
+/** The oldest has waited too long. */
+const LONG_WAIT_MS = 5 * 60_000;
+const LOOK_MS = 10_000;
+const REFUSED_SHOWN = 10;
+
+export interface Trouble {
+  readonly code: StorageErrorCode;
+  readonly message: string;
+  readonly since: string;
+}
+
+export interface UploadStatus {
+  readonly uploaded: number;
+  readonly deleted: number;
+  readonly failed: number;
+  /** The last upload or deletion failed. */
+  readonly trouble: Trouble | null;
+  /** Objects that the store refuses while it takes others, or whose files are damaged: how many, and some of them. */
+  readonly refused: number;
+  readonly refusedObjects: readonly { readonly key: string; readonly reason: string }[];
+}
+
+interface Failures {
+  readonly file: LocalFile | undefined;
+  /** While others succeeded. */
+  count: number;
+  reason: string;
+  retryMs: number;
+}
+
+export interface UploadOptions {
+  readonly states: ObjectStates;
+  readonly log: Logger;
+  /** UploadConcurrency. */
+  readonly atOnce: number;
+  /** Reads of the bucket go first. */
+  readonly isReading: () => boolean;
+  readonly now?: () => number;
+}
+
+export class Uploads {
+  readonly #options: UploadOptions;
+  readonly #now: () => number;
+  readonly #stopping = new Cancellation();
+  readonly #running = new Set<Promise<void>>();
+  readonly #failures = new Map<Entry, Failures>();
+  /** They have failed since anything succeeded, so that it may be the store's fault, or theirs. */
+  readonly #suspects = new Set<Entry>();
+  #trouble: Trouble | undefined;
+  #pauseMs = 0;
+  #pauseUntilMs = 0;
+  #counts = { uploaded: 0, deleted: 0, failed: 0 };
+  #hasWarned = false;
+  #isStarted = false;
+  #wake: NodeJS.Timeout | undefined;
+  #look: NodeJS.Timeout | undefined;
+  readonly #waiters = new Set<() => void>();
+
+  constructor(options: UploadOptions) {
+    this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
+  }
+
+  start(): void {
+    this.#isStarted = true;
+    this.#look = setInterval(() => {
+      this.#watchOldest();
+    }, LOOK_MS);
+    this.pump();
+  }
+
+  get status(): UploadStatus {
+    const refused = [...this.#failures].filter(
+      ([entry, { count, file }]) => count >= REFUSED_AFTER && file === entry.file,
+    );
+    return {
+      ...this.#counts,
+      trouble: this.#trouble ?? null,
+      refused: refused.length,
+      refusedObjects: refused
+        .slice(0, REFUSED_SHOWN)
+        .map(([{ key, hash }, { reason }]) => ({ key: key ?? hash, reason })),
+    };
+  }
+
+  /** Begins what may begin now. */
+  pump(): void {
+    if (!this.#isStarted || this.#stopping.aborted) return;
+    clearTimeout(this.#wake);
+    while (this.#running.size < this.#limit()) {
+      const next = this.#choose();
+      if (next.entry === undefined) {
+        if (next.inMs !== undefined) this.#wakeIn(next.inMs);
+        break;
+      }
+      this.#begin(next.entry);
+    }
+    if (this.#running.size === 0 && this.#isDrained()) this.#tellWaiters();
+  }
+
+  /** Resolves when nothing is left to be done, or when the signal is aborted. */
+  async drained(signal: Signal): Promise<void> {
+    if (!this.#isStarted || signal.aborted || this.#isDrained()) return;
+    await new Promise<void>((resolve) => {
+      const done = () => {
+        this.#waiters.delete(done);
+        resolve();
+      };
+      this.#waiters.add(done);
+      signal.addEventListener('abort', done, { once: true });
+      this.pump();
+    });
+  }
+
+  /** What is under way is aborted, and waits for the next start. */
+  async stop(reason: StorageError): Promise<void> {
+    clearTimeout(this.#wake);
+    clearInterval(this.#look);
+    this.#stopping.abort(reason);
+    await Promise.all(this.#running);
+    this.#tellWaiters();
+  }
+
+  #isDrained(): boolean {
+    const { pending, removals } = this.#options.states.counts;
+    return pending.count === 0 && removals === 0;
+  }
+
+  #tellWaiters(): void {
+    for (const waiter of this.#waiters) waiter();
+  }
+
+  #limit(): number {
+    if (this.#suspects.size > 0) return 1;
+    const { atOnce, isReading } = this.#options;
+    return isReading() ? Math.ceil(atOnce / 4) : atOnce;
+  }
+
+  /** Suspects come last, so that an object that is refused does not stop the others. */
+  #choose(): { readonly entry?: Entry; readonly inMs?: number } {
+    const nowMs = this.#now();
+    if (nowMs < this.#pauseUntilMs) return { inMs: this.#pauseUntilMs - nowMs };
+    let suspect: Entry | undefined;
+    let dueMs = Number.POSITIVE_INFINITY;
+    for (const entry of this.#options.states.work()) {
+      if (entry.request !== undefined) continue;
+      const retryMs = this.#failuresOf(entry)?.retryMs ?? 0;
+      const entryDueMs = Math.max(this.#options.states.dueMs(entry), retryMs);
+      if (entryDueMs > nowMs) dueMs = Math.min(dueMs, entryDueMs);
+      else if (this.#suspects.has(entry)) suspect ??= entry;
+      else return { entry };
+    }
+    if (suspect !== undefined) return { entry: suspect };
+    return Number.isFinite(dueMs) ? { inMs: dueMs - nowMs } : {};
+  }
+
+  #wakeIn(ms: number): void {
+    this.#wake = setTimeout(() => {
+      this.pump();
+    }, ms);
+  }
+
+  #begin(entry: Entry): void {
+    const running = this.#attempt(entry).finally(() => {
+      this.#running.delete(running);
+      this.pump();
+    });
+    this.#running.add(running);
+  }
+
+  async #attempt(entry: Entry): Promise<void> {
+    const { file } = entry;
+    const signal = this.#stopping;
+    try {
+      await this.#options.states.carryOut(entry, { signal });
+      if (entry.file !== file) this.#succeeded(entry, file?.kind === 'removed');
+    } catch (error) {
+      if (!signal.aborted) this.#failed(entry, toStorageError(error));
+    }
+  }
+
+  #succeeded(entry: Entry, wasRemoval: boolean): void {
+    if (wasRemoval) this.#counts.deleted += 1;
+    else this.#counts.uploaded += 1;
+    this.#failures.delete(entry);
+    this.#suspects.delete(entry);
+    // The store takes objects, so that those which failed before must be at fault themselves.
+    for (const suspect of this.#suspects) {
+      const failures = this.#failuresOf(suspect);
+      if (failures === undefined) continue;
+      failures.count += 1;
+      if (failures.count >= REFUSED_AFTER) this.#refuse(suspect, failures);
+    }
+    this.#suspects.clear();
+    this.#pauseMs = 0;
+    this.#pauseUntilMs = 0;
+    if (this.#trouble === undefined) return;
+    this.#trouble = undefined;
+    this.#options.log.info('LocalCache: uploads go on');
+  }
+
+  #failed(entry: Entry, error: StorageError): void {
+    this.#counts.failed += 1;
+    const failures = this.#failuresOf(entry) ?? {
+      file: entry.file,
+      count: 0,
+      reason: '',
+      retryMs: 0,
+    };
+    failures.reason = error.message;
+    this.#failures.set(entry, failures);
+    if (error.store === LOCAL && error.code === 'INTEGRITY') {
+      failures.count = REFUSED_AFTER;
+      this.#refuse(entry, failures);
+      return;
+    }
+    this.#suspects.add(entry);
+    // Once for all that failed together.
+    if (this.#now() >= this.#pauseUntilMs) {
+      this.#pauseMs = Math.min(LONGEST_PAUSE_MS, this.#pauseMs * 2 || FIRST_PAUSE_MS);
+      this.#pauseUntilMs = this.#now() + this.#pauseMs;
+    }
+    const before = this.#trouble;
+    const isKnown = before?.code === error.code || failures.count >= REFUSED_AFTER;
+    if (isKnown) return;
+    const { code, message } = error;
+    this.#trouble = { code, message, since: before?.since ?? new Date().toISOString() };
+    const { pending } = this.#options.states.counts;
+    this.#options.log.warning(
+      `LocalCache: an upload fails, and ${pending.count} objects (${pending.bytes} bytes) are pending: ${describeError(error)}. It is tried again until it succeeds`,
+    );
+  }
+
+  #failuresOf(entry: Entry): Failures | undefined {
+    const failures = this.#failures.get(entry);
+    return failures?.file === entry.file ? failures : undefined;
+  }
+
+  #refuse(entry: Entry, failures: Failures): void {
+    failures.retryMs = this.#now() + REFUSED_PAUSE_MS;
+    if (failures.count > REFUSED_AFTER) return;
+    const what =
+      entry.file?.kind === 'removed' ? 'is not deleted in the bucket' : 'is not uploaded';
+    this.#options.log.error(
+      `LocalCache: "${entry.key ?? entry.hash}" ${what}, while others are: ${failures.reason}. Its file stays, and it is tried again every 15 minutes`,
+    );
+  }
+
+  #watchOldest(): void {
+    this.pump();
+    const { oldestSeconds } = pendingAge(this.#options.states);
+    const isLong = oldestSeconds * 1000 >= LONG_WAIT_MS;
+    if (isLong && !this.#hasWarned) {
+      const { pending } = this.#options.states.counts;
+      this.#options.log.warning(
+        `LocalCache: the oldest of ${pending.count} pending objects has waited for ${Math.floor(oldestSeconds)} s; until they are uploaded, they are on this machine's disk only`,
+      );
+    }
+    this.#hasWarned = isLong;
+  }
+}
+
+export function pendingAge(states: ObjectStates): { readonly oldestSeconds: number } {
+  for (const { file } of states.work()) {
+    if (file.kind !== 'pending') continue;
+    // The clock may have been set back.
+    return { oldestSeconds: Math.max(0, (Date.now() - file.timeMs) / 1000) };
+  }
+  return { oldestSeconds: 0 };
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { StorageError } from '../../../src/errors.ts';
+import { type Disk, FolderOnDisk, LOCAL } from '../../../src/local/disk.ts';
+import { createLocalCache, type LocalCache } from '../../../src/local/local-cache.ts';
+import { createAbortController } from '../../../src/store/abort.ts';
+import {
+  damage,
+  expectFailure,
+  expectSameBytes,
+  makeBody,
+  makeBytes,
+  makeSink,
+} from '../../support/bodies.ts';
+import { makeFolder, openCache, type TestFolder } from '../../support/local-cache.ts';
+import { createMemoryStore, type MemoryStore } from '../../support/memory-store.ts';
+import { makeLogger, type TestLogger } from '../../support/settings.ts';
+
+const options = { signal: createAbortController().signal };
+
+let folder: TestFolder;
+let bucket: MemoryStore;
+let log: TestLogger;
+const opened: LocalCache[] = [];
+
+beforeEach(async () => {
+  folder = await makeFolder();
+  bucket = createMemoryStore();
+  log = makeLogger();
+});
+
+afterEach(async () => {
+  for (const cache of opened.splice(0)) await cache.close();
+  await folder.remove();
+});
+
+async function open(changes: Parameters<typeof openCache>[2] = {}): Promise<LocalCache> {
+  const cache = await openCache(bucket, folder.path, { log, ...changes });
+  opened.push(cache);
+  return cache;
+}
+
+async function read(
+  cache: LocalCache,
+  key: string,
+  range?: { readonly start: number; readonly end: number },
+): Promise<Uint8Array> {
+  const sink = makeSink();
+  await cache.get(key, range, sink, options);
+  return sink.bytes();
+}
+
+const put = (cache: LocalCache, key: string, bytes: Uint8Array) =>
+  cache.put(key, makeBody(bytes), options);
+const drained = (cache: LocalCache) => cache.drained(AbortSignal.timeout(20_000));
+
+describe('files', () => {
+  test.each([0, 1, 65_535, 65_536, 1_048_576, 1_048_577, 3_500_000])(
+    'of %i bytes hold the object, and its parts are read alone',
+    async (sizeBytes) => {
+      const bytes = makeBytes(sizeBytes, sizeBytes + 1);
+      const cache = await open();
+      await put(cache, 'a key/ä', bytes);
+      const [name = ''] = await readdir(join(folder.path, 'pending'));
+      const file = await readFile(join(folder.path, 'pending', name));
+      expectSameBytes(file.subarray(0, sizeBytes), bytes);
+      expectSameBytes(await read(cache, 'a key/ä'), bytes);
+      for (const start of [0, 1, 65_536, 1_048_570]) {
+        const end = Math.min(sizeBytes, start + 100_000);
+        if (start >= end) continue;
+        const part = await read(cache, 'a key/ä', { start, end });
+        expectSameBytes(part, bytes.subarray(start, end));
+      }
+      cache.start();
+      await drained(cache);
+      expectSameBytes(bucket.objects.get('a key/ä') ?? new Uint8Array(), bytes);
+      bucket.forget();
+      expectSameBytes(await read(cache, 'a key/ä'), bytes);
+      expect(bucket.calls()).toEqual([]);
+    },
+  );
+
+  test('that come from the bucket are verified like others', async () => {
+    const bytes = makeBytes(3_000_000);
+    bucket.objects.set('large', bytes);
+    const cache = await open();
+    expectSameBytes(await read(cache, 'large'), bytes);
+    await vi.waitFor(() => expect(cache.status().cached.count).toBe(1));
+    bucket.forget();
+    expectSameBytes(await read(cache, 'large'), bytes);
+    expect(bucket.calls()).toEqual([]);
+    const [name = ''] = await readdir(join(folder.path, 'cached'));
+    const path = join(folder.path, 'cached', name);
+    await writeFile(path, damage(await readFile(path), 2_500_000));
+    // Another block.
+    expectSameBytes(await read(cache, 'large', { start: 0, end: 1000 }), bytes.subarray(0, 1000));
+    expect(bucket.calls()).toEqual([]);
+    expectSameBytes(await read(cache, 'large'), bytes);
+    expect(bucket.calls()).toEqual(['get large']);
+  });
+
+  test('of another object are not taken for it', async () => {
+    const cache = await open();
+    await put(cache, 'one', makeBytes(1000, 1));
+    await put(cache, 'two', makeBytes(1000, 2));
+    const names = (await readdir(join(folder.path, 'pending'))).sort();
+    const [one = '', two = ''] = names.map((name) => join(folder.path, 'pending', name));
+    await rename(one, `${one}.away`);
+    await rename(two, one);
+    const results = await Promise.allSettled([read(cache, 'one'), read(cache, 'two')]);
+    expect(results.every(({ status }) => status === 'rejected')).toBe(true);
+  });
+});
+
+describe('uploads', () => {
+  test('go on after a start, the oldest first', async () => {
+    const cache = await open();
+    for (const key of ['c', 'a', 'b']) await put(cache, key, makeBytes(10));
+    await cache.close();
+    opened.splice(0);
+    bucket = Object.assign(createMemoryStore(), { objects: bucket.objects });
+    const next = await open({ uploadConcurrency: 1 });
+    expect(next.status().pending.count).toBe(3);
+    next.start();
+    await drained(next);
+    expect(bucket.calls()).toEqual(['put c', 'put a', 'put b']);
+  });
+
+  test('of an object that is refused, or damaged, do not stop the others', async () => {
+    bucket.failWhen((call) => (call === 'put refused' ? 'ACCESS_DENIED' : undefined));
+    const cache = await open();
+    await put(cache, 'damaged', makeBytes(1000));
+    const [name = ''] = await readdir(join(folder.path, 'pending'));
+    const path = join(folder.path, 'pending', name);
+    await writeFile(path, damage(await readFile(path), 500));
+    await put(cache, 'refused', makeBytes(10));
+    for (const key of ['a', 'b', 'c']) await put(cache, key, makeBytes(10));
+    cache.start();
+    await vi.waitFor(() => expect(cache.status().pending.count).toBe(2), 10_000);
+    await put(cache, 'd', makeBytes(10));
+    await vi.waitFor(() => expect(cache.status().refused).toBe(2), 10_000);
+    expect([...bucket.objects.keys()]).toEqual(['a', 'b', 'c', 'd']);
+    expect(
+      cache
+        .status()
+        .refusedObjects.map(({ key }) => key)
+        .sort(),
+    ).toEqual(['damaged', 'refused']);
+    expect(log.lines.join('\n')).toMatch(
+      /error: LocalCache: "refused" is not uploaded, while others/,
+    );
+    await expectFailure(read(cache, 'damaged'), 'INTEGRITY');
+    expectSameBytes(await read(cache, 'refused'), makeBytes(10));
+  });
+
+  test('wait for new credentials, and say so once', async () => {
+    let isDenied = true;
+    bucket.failWhen((call) => (isDenied && call.startsWith('put') ? 'ACCESS_DENIED' : undefined));
+    const cache = await open();
+    for (let index = 0; index < 50; index++) await put(cache, `key-${index}`, makeBytes(10));
+    cache.start();
+    await vi.waitFor(() => expect(cache.status().failed).toBeGreaterThan(1), 10_000);
+    expect(cache.status().trouble).toMatchObject({ code: 'ACCESS_DENIED' });
+    isDenied = false;
+    await drained(cache);
+    expect(bucket.objects.size).toBe(50);
+    expect(cache.status()).toMatchObject({ trouble: null, refused: 0 });
+    expect(log.lines.filter((line) => line.startsWith('warning'))).toHaveLength(1);
+  });
+
+  test('that wait for five minutes make a warning', async () => {
+    bucket.failWhen((call) => (call.startsWith('put') ? 'UNAVAILABLE' : undefined));
+    const cache = await open();
+    await put(cache, 'a', makeBytes(10));
+    vi.useFakeTimers({ toFake: ['Date', 'setInterval', 'clearInterval'] });
+    try {
+      cache.start();
+      vi.setSystemTime(Date.now() + 301_000);
+      vi.advanceTimersByTime(20_000);
+      expect(cache.status().pending.oldestSeconds).toBeGreaterThan(300);
+      const warnings = log.lines.filter((line) => line.includes('has waited for'));
+      expect(warnings).toHaveLength(1);
+      expect(warnings[0]).toMatch(/warning: LocalCache: the oldest of 1 pending objects/);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test('that are under way end with the object, and leave nothing in the bucket', async () => {
+    let arrive: () => void = () => undefined;
+    const arrived = new Promise<void>((resolve) => {
+      arrive = resolve;
+    });
+    bucket.waitAt((call) => (call === 'put a' ? arrived : undefined));
+    const cache = await open();
+    await put(cache, 'a', makeBytes(10));
+    cache.start();
+    await vi.waitFor(() => expect(bucket.calls()).toEqual(['put a']));
+    await cache.delete('a', options);
+    await expectFailure(read(cache, 'a'), 'NOT_FOUND');
+    expect(await cache.head('a', options)).toBeUndefined();
+    arrive();
+    await drained(cache);
+    expect(bucket.calls()).toEqual(['put a', 'delete a']);
+    expect(await readdir(join(folder.path, 'pending'))).toEqual([]);
+  });
+});
+
+describe('on a bad day of the disk', () => {
+  /** @param changes what is bad */
+  async function openBad(changes: Partial<Disk>, hangs = false): Promise<LocalCache> {
+    const disk = Object.assign(new FolderOnDisk(folder.path), changes);
+    const cache = await createLocalCache({
+      settings: {
+        directory: folder.path,
+        maxBytes: 1_000_000,
+        writeBack: true,
+        uploadConcurrency: 8,
+        isSynchronous: true,
+        stopTimeoutMs: 0,
+      },
+      bucket,
+      disk,
+      log,
+      isNew: true,
+      unlock: () => Promise.resolve(),
+    });
+    opened.push(cache);
+    if (hangs) Object.defineProperty(disk, 'isResponsive', { value: false });
+    return cache;
+  }
+
+  test('that is full, a new object goes to the bucket', async () => {
+    const cache = await openBad({
+      write: () => Promise.reject(new StorageError('UNAVAILABLE', 'it is full', { store: LOCAL })),
+    });
+    await put(cache, 'a', makeBytes(10));
+    await put(cache, 'b', makeBytes(10));
+    expect([...bucket.objects.keys()]).toEqual(['a', 'b']);
+    expect(log.lines).toEqual([
+      'warning: LocalCache: new objects go to the bucket at once: it is full',
+    ]);
+    expect(cache.status()).toMatchObject({ writtenThrough: 2, pending: { count: 0 } });
+  });
+
+  test('with more pending than MaxSize, a new object goes to the bucket', async () => {
+    const cache = await openBad({});
+    await put(cache, 'a', makeBytes(900_000));
+    await put(cache, 'b', makeBytes(200_000));
+    expect([...bucket.objects.keys()]).toEqual(['b']);
+    expect(cache.status().pending.count).toBe(1);
+  });
+
+  test('that hangs, new objects and cached ones are those of the bucket', async () => {
+    const before = await openBad({});
+    before.start();
+    await put(before, 'cached', makeBytes(10, 1));
+    await drained(before);
+    await before.close();
+    opened.splice(0);
+    const cache = await openBad({}, true);
+    expectSameBytes(await read(cache, 'cached'), makeBytes(10, 1));
+    await put(cache, 'new', makeBytes(10, 2));
+    expect([...bucket.objects.keys()]).toEqual(['cached', 'new']);
+  });
+
+  test('that has lost a pending file, the read says so', async () => {
+    const cache = await openBad({});
+    await put(cache, 'a', makeBytes(10));
+    await rename(join(folder.path, 'pending'), join(folder.path, 'away'));
+    await expectFailure(read(cache, 'a'), 'UNAVAILABLE', /is its disk mounted/);
+    await put(cache, 'b', makeBytes(10));
+    expect([...bucket.objects.keys()]).toEqual(['b']);
+  });
+});
+
+test('the least recently used objects go first', async () => {
+  for (const key of ['a', 'b', 'c']) bucket.objects.set(key, makeBytes(300_000));
+  const cache = await open({ writeBack: false, maxBytes: 700_000 });
+  for (const key of ['a', 'b']) {
+    await read(cache, key);
+    await vi.waitFor(() => expect(cache.status().cached.count).toBe(key === 'a' ? 1 : 2));
+  }
+  await read(cache, 'a');
+  await vi.waitFor(async () => {
+    bucket.forget();
+    await read(cache, 'c');
+    expect(bucket.calls()).toEqual([]);
+  });
+  await read(cache, 'a');
+  expect(bucket.calls()).toEqual([]);
+  await read(cache, 'b');
+  expect(bucket.calls()).toEqual(['get b']);
+});
+
+test('sixteen readers of a cold object make one request', async () => {
+  bucket.objects.set('cold', makeBytes(500_000));
+  const cache = await open({ writeBack: false });
+  const all = await Promise.all(Array.from({ length: 16 }, () => read(cache, 'cold')));
+  for (const bytes of all) expectSameBytes(bytes, makeBytes(500_000));
+  expect(bucket.calls()).toEqual(['get cold']);
+});
+
+test('a listing has what is pending, and not what is removed', async () => {
+  for (const key of ['a', 'c']) bucket.objects.set(key, makeBytes(1));
+  const cache = await open();
+  for (const key of ['b', 'd', 'e']) await put(cache, key, makeBytes(2));
+  await cache.delete('e', options);
+  const keys: string[] = [];
+  for await (const { key } of cache.list('', options)) keys.push(key);
+  expect(keys).toEqual(['a', 'b', 'c', 'd']);
+});
