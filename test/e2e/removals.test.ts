@@ -3,7 +3,7 @@
 
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { REMOVALS_FOLDER } from '../../src/local/removals-journal.ts';
 import { makeFiles, store } from '../support/archive.ts';
 import type { Orthanc } from '../support/orthanc.ts';
@@ -28,6 +28,11 @@ interface Status {
 
 const isRemoval = ({ method, query }: ProxiedRequest) =>
   method === 'DELETE' || /^delete|comp=batch/.test(query);
+
+/** `expect.poll` knows no test that runs beside others. */
+async function eventually(assert: () => Promise<void>): Promise<void> {
+  await vi.waitFor(assert, { timeout: 60_000, interval: 100 });
+}
 
 async function firstStudy(orthanc: Orthanc): Promise<string> {
   const [study] = (await orthanc.json('/studies')) as string[];
@@ -150,7 +155,7 @@ describeProviders('removals in the background', (provider) => {
     expect(await orthanc.json('/instances')).toEqual([kept?.ID]);
     // The same files come back as new objects.
     const again = await store(orthanc, files.slice(0, 6));
-    await expect.poll(async () => (await removals(orthanc))?.pending, { timeout: 20_000 }).toBe(0);
+    await eventually(async () => expect((await removals(orthanc))?.pending).toBe(0));
     expect(await world.objects()).toHaveLength(again.uploads.length);
     for (const { ID } of again.uploads) await orthanc.get(`/instances/${ID}/file`);
     await inParallel(again.uploads, 4, ({ ID }) => orthanc.request('DELETE', `/instances/${ID}`));
@@ -170,9 +175,9 @@ describeProviders('removals in the background', (provider) => {
     await orthanc.hasStarted(2);
     expect(await removals(orthanc)).toMatchObject({ pending: 1 });
     world.proxy.setFault(undefined);
-    await expect.poll(() => world.objects(), { timeout: 60_000 }).toHaveLength(1);
+    await eventually(async () => expect(await world.objects()).toHaveLength(1));
     await orthanc.request('DELETE', `/instances/${uploads[1]?.ID}`);
-    await expect.poll(() => world.objects(), { timeout: 60_000 }).toEqual([]);
+    await eventually(async () => expect(await world.objects()).toEqual([]));
   });
 
   test('switched off with the store away, the next start still carries it out', async () => {
@@ -188,7 +193,7 @@ describeProviders('removals in the background', (provider) => {
     world.proxy.setFault(undefined);
     orthanc = await start({ DeleteInBackground: false });
     expect(orthanc.log()).toMatch(/1 removals .* although DeleteInBackground is off/);
-    await expect.poll(() => world.objects(), { timeout: 20_000 }).toHaveLength(1);
+    await eventually(async () => expect(await world.objects()).toHaveLength(1));
     await orthanc.request('DELETE', `/instances/${uploads[1]?.ID}`);
     expect(await world.objects()).toEqual([]);
     expect(await orthanc.stop()).toBe(0);
