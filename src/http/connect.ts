@@ -74,6 +74,8 @@ export function createOpen({ timeoutMs, authorities, receiveBuffer }: OpenOption
     const session = sessions.get(`${server.host}:${server.port}`);
     return {
       secureContext: context,
+      // For the certificate. Behind a tunnel, Node would take "localhost" where there is no name.
+      host: server.host,
       servername: isIP(server.host) === 0 ? server.host : '',
       ALPNProtocols: ['http/1.1'],
       ...(session === undefined ? {} : { session }),
@@ -161,7 +163,7 @@ function destroyOnAbort(socket: Socket, signal: AbortSignal): void {
   signal.addEventListener('abort', () => socket.destroy(), { once: true });
 }
 
-/** @param open gets a signal that is aborted when the time is up, or the outer one is */
+/** @param open gets a signal that is aborted when the time is up, the outer one is, or it has failed: what it began must end */
 async function within<T>(
   timeoutMs: number,
   host: string,
@@ -181,7 +183,9 @@ async function within<T>(
       limit.signal.addEventListener('abort', () => {
         reject(limit.signal.reason as Error);
       });
-      open(limit.signal).then(fulfil, reject);
+      open(limit.signal).then(fulfil, (thrown: unknown) => {
+        limit.abort(thrown);
+      });
     });
   } finally {
     clearTimeout(timer);
@@ -204,9 +208,7 @@ async function askForTunnel(
     parser.begin('CONNECT');
     wire.listen((bytes) => {
       try {
-        if (parser.feed(bytes) < bytes.length) {
-          throw new TransportError('MISMATCHED_ANSWER', 'the proxy answered twice', true);
-        }
+        parser.feed(bytes);
       } catch (thrown) {
         reject(thrown as Error);
       }
@@ -219,7 +221,6 @@ async function askForTunnel(
     wire.socket.write(`CONNECT ${to} HTTP/1.1\r\nhost: ${to}\r\n${login}\r\n`, 'latin1');
   });
   if (status === 200) return;
-  wire.socket.destroy();
   if (status === 407) throw needsLogin();
   throw new TransportError('PROXY_REFUSED', `status ${status} to CONNECT`, true);
 }

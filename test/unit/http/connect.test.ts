@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { openSocket } from '../../../src/http/connect.ts';
 import { createTransport } from '../../../src/http/transport.ts';
-import { makeProxies } from '../../support/settings.ts';
+import { makeCertificate } from '../../support/certificate.ts';
+import { startProxy } from '../../support/forward-proxy.ts';
+import { startScriptedServer } from '../../support/scripted-server.ts';
+import { makeProxies, NETWORK } from '../../support/settings.ts';
 
 /** Of one port: a server that does not answer yet, one that does, and two where nobody listens. */
 const SILENT = '127.0.0.2';
@@ -58,7 +64,7 @@ async function listen(host: string, port = 0) {
     for (const socket of sockets) socket.destroy();
     server.close();
   });
-  return { port: (server.address() as AddressInfo).port, openSockets: () => sockets.size };
+  return { server, port: (server.address() as AddressInfo).port, openSockets: () => sockets.size };
 }
 
 async function timed<T>(work: () => Promise<T>): Promise<[T, number]> {
@@ -167,6 +173,45 @@ describe('ConnectionTimeout', () => {
   test('holds for a proxy that opens no tunnel', async () => {
     const proxy = await listen(LISTENING);
     await expectTimeout('https://store.test', `http://${LISTENING}:${proxy.port}`);
+    await expect.poll(proxy.openSockets).toBe(0);
+  });
+});
+
+describe('a proxy on the way to TLS', () => {
+  async function send(origin: string, proxy: string, caCertificatesFile?: string) {
+    const transport = createTransport({
+      ...NETWORK,
+      caCertificatesFile,
+      proxies: makeProxies(proxy),
+    });
+    onTestFinished(() => transport.close());
+    return await transport.exchange({ origin, method: 'GET', path: '/', headers: {} });
+  }
+
+  test('that leads to another address than the certificate is for is found out', async () => {
+    const certificate = makeCertificate(['store.test']);
+    const server = await startScriptedServer({ certificate });
+    const proxy = await startProxy({ targetPort: server.port });
+    const folder = await mkdtemp(join(tmpdir(), 'oos-connect-'));
+    onTestFinished(async () => {
+      await Promise.all([proxy.close(), server.close(), rm(folder, { recursive: true })]);
+    });
+    const address = `http://127.0.0.1:${proxy.port}`;
+    const authorities = join(folder, 'ca.pem');
+    await writeFile(authorities, certificate.cert);
+    expect(await send('https://store.test', address, authorities)).toMatchObject({ status: 404 });
+    // The certificate is also for "localhost", by which Node goes where it is told no host.
+    await expect(send('https://192.0.2.1', address, authorities)).rejects.toMatchObject({
+      code: 'ERR_TLS_CERT_ALTNAME_INVALID',
+    });
+  });
+
+  test('that does not speak HTTP is left', async () => {
+    const proxy = await listen(LISTENING);
+    proxy.server.on('connection', (socket) => socket.write('SSH-2.0-OpenSSH_10.0\r\n'));
+    await expect(
+      send('https://store.test', `http://${LISTENING}:${proxy.port}`),
+    ).rejects.toMatchObject({ code: 'NOT_HTTP' });
     await expect.poll(proxy.openSockets).toBe(0);
   });
 });
