@@ -30,7 +30,7 @@ export const ONE_PIECE_BYTES = 1024 * 1024;
 /** The trailer of an object of up to a gigabyte fits behind its last piece. */
 const BUFFER_BYTES = ONE_PIECE_BYTES + 2 * BLOCK_BYTES;
 const SPARE_BUFFERS = 16;
-/** Bytes of an object that arrive faster than the disk writes. */
+/** Of all bytes that arrive faster than the disk writes. */
 const QUEUE_MAX_BYTES = 32 * 1024 * 1024;
 
 const STEP_TIMEOUT_MS = 15_000;
@@ -99,7 +99,7 @@ export interface Disk {
 export interface OpenObject {
   readonly body: Body;
   /** @param isUnused nobody reads the body's memory any more. A socket may, after a request that failed. */
-  close(isUnused: boolean): Promise<void>;
+  close(isUnused: boolean): void;
 }
 
 export interface Receiving {
@@ -119,6 +119,7 @@ export class FolderOnDisk implements Disk {
     cached: new SharedWork(() => this.#step(() => syncFolder(join(this.#root, 'cached')))),
   };
   #hangsUntilMs = 0;
+  #queuedBytes = 0;
 
   /** @param maxAtOnce how many threads of libuv's it may take, for ever where the disk hangs. There are 16 (kThreadPoolSize in
    *  native/node_process.cpp), and some must be left to look up the names of hosts with */
@@ -156,7 +157,7 @@ export class FolderOnDisk implements Disk {
       };
       // Before the file is there: the content may be gone.
       let piece = fill(0);
-      const file = await this.#step(() => openFile(join(this.#root, path), CREATE, FILE_MODE));
+      const file = await this.#open(path, CREATE);
       try {
         await this.#step(() => writeAll(file, piece, 0));
         for (let at = ONE_PIECE_BYTES; at < sizeBytes; at += ONE_PIECE_BYTES) {
@@ -170,15 +171,22 @@ export class FolderOnDisk implements Disk {
         await this.unlink(path).catch(() => undefined);
         throw error;
       } finally {
-        void closeQuietly(file);
+        void this.#close(file);
       }
     });
   }
 
   receive(path: string): Receiving {
-    const opening = this.#step(() => openFile(join(this.#root, path), CREATE, FILE_MODE));
+    const opening = this.#open(path, CREATE);
+    // Whoever writes or finishes learns of a failure, perhaps much later.
+    opening.catch(() => undefined);
+    let isClosed = false;
+    /** Only once: its number may be another file's by then. */
+    const close = (file: number) => {
+      if (!isClosed) void this.#close(file);
+      isClosed = true;
+    };
     let failure: unknown;
-    let queuedBytes = 0;
     let queue: Promise<void> = Promise.resolve();
     let current: { readonly buffer: Uint8Array; readonly start: number; bytes: number } | undefined;
 
@@ -198,13 +206,13 @@ export class FolderOnDisk implements Disk {
       } catch (error) {
         failure = error;
       }
-      queuedBytes -= bytes;
+      this.#queuedBytes -= bytes;
     };
     const flush = () => {
       if (current === undefined) return;
       const { buffer, bytes, start } = current;
       current = undefined;
-      queuedBytes += bytes;
+      this.#queuedBytes += bytes;
       queue = writeAfter(queue, buffer, bytes, start);
     };
     const end = async () => {
@@ -215,7 +223,7 @@ export class FolderOnDisk implements Disk {
       write: (offset, bytes) => {
         for (let at = 0; at < bytes.length; ) {
           if (current !== undefined && current.start + current.bytes !== offset + at) flush();
-          if (failure !== undefined || queuedBytes > QUEUE_MAX_BYTES) return false;
+          if (failure !== undefined || this.#queuedBytes > QUEUE_MAX_BYTES) return false;
           current ??= { buffer: this.takeBuffer(), start: offset + at, bytes: 0 };
           const piece = bytes.subarray(at, at + current.buffer.length - current.bytes);
           current.buffer.set(piece, current.bytes);
@@ -240,13 +248,13 @@ export class FolderOnDisk implements Disk {
           });
           await this.#writeTrailer(file, trailer, sizeBytes);
         } finally {
-          void closeQuietly(file);
+          close(file);
         }
       },
       giveUp: async () => {
         await end();
         try {
-          void closeQuietly(await opening);
+          close(await opening);
           await this.unlink(path);
         } catch {
           // It is a temporary file, or there is none.
@@ -312,7 +320,7 @@ export class FolderOnDisk implements Disk {
 
   async open(object: ObjectOnDisk): Promise<OpenObject> {
     const { path, key, sizeBytes } = object;
-    const file = await this.#step(() => openFile(join(this.#root, path), READ));
+    const file = await this.#open(path, READ);
     const buffer = this.takeBuffer();
     try {
       const trailer = await this.#readTrailer(file, object);
@@ -321,7 +329,7 @@ export class FolderOnDisk implements Disk {
         await this.#readBlocks(file, object, trailer, at, piece);
       }
     } catch (error) {
-      void closeQuietly(file);
+      void this.#close(file);
       throw error;
     }
     const body =
@@ -330,9 +338,9 @@ export class FolderOnDisk implements Disk {
         : fileBody(file, sizeBytes, () => damaged(key));
     return {
       body,
-      close: async (isUnused) => {
+      close: (isUnused) => {
         if (isUnused) this.giveBuffer(buffer);
-        await closeQuietly(file);
+        void this.#close(file);
       },
     };
   }
@@ -379,11 +387,11 @@ export class FolderOnDisk implements Disk {
   }
 
   async #withFile<T>(path: string, work: (file: number) => Promise<T>): Promise<T> {
-    const file = await this.#step(() => openFile(join(this.#root, path), READ));
+    const file = await this.#open(path, READ);
     try {
       return await work(file);
     } finally {
-      void closeQuietly(file);
+      void this.#close(file);
     }
   }
 
@@ -406,6 +414,28 @@ export class FolderOnDisk implements Disk {
 
   giveBuffer(buffer: Uint8Array): void {
     if (this.#spare.length < SPARE_BUFFERS) this.#spare.push(buffer);
+  }
+
+  /** A file that opens after nobody waits for it any more is closed again. */
+  async #open(path: string, flags: number): Promise<number> {
+    let isWanted = true;
+    try {
+      return await this.#step(async () => {
+        const file = await openFile(join(this.#root, path), flags, FILE_MODE);
+        if (!isWanted) void this.#close(file);
+        return file;
+      });
+    } catch (error) {
+      isWanted = false;
+      throw error;
+    }
+  }
+
+  /** In a slot, without a limit in time: where the disk hangs, this does, too. */
+  async #close(file: number): Promise<void> {
+    const release = await this.#slots.acquire(undefined);
+    await closeQuietly(file);
+    release();
   }
 
   /** A step that takes too long goes on by itself, and keeps its slot until the system has come back to it. */

@@ -235,8 +235,10 @@ async function* listBoth(
 ): AsyncIterable<ObjectInfo> {
   const removed = new Set<string>();
   const pending = new Map<string, ObjectInfo>();
-  for (const entry of Array.from(states.work())) {
-    const { file } = entry;
+  for (const { entry, file } of Array.from(states.work(), (each) => ({
+    entry: each,
+    file: each.file,
+  }))) {
     // By the time it is asked, it may be uploaded.
     const key = entry.key ?? (await disk.keyOf(pathOf(file)).catch(() => undefined));
     if (key?.startsWith(prefix) !== true) continue;

@@ -395,7 +395,7 @@ export class ObjectStates {
       } finally {
         entry.abortUpload = undefined;
         upload.release();
-        await opened.close(isUnused);
+        opened.close(isUnused);
       }
       entry.uploaded = file;
     }

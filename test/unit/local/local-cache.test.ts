@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { closeSync, openSync } from 'node:fs';
+import { readdir, readFile, readlink, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { StorageError } from '../../../src/errors.ts';
 import { type Disk, FolderOnDisk, LOCAL } from '../../../src/local/disk.ts';
@@ -142,7 +144,7 @@ describe('uploads', () => {
     await vi.waitFor(() => expect(cache.status().pending.count).toBe(2), 10_000);
     await put(cache, 'd', makeBytes(10));
     await vi.waitFor(() => expect(cache.status().refused).toBe(2), 10_000);
-    expect([...bucket.objects.keys()]).toEqual(['a', 'b', 'c', 'd']);
+    expect([...bucket.objects.keys()].sort()).toEqual(['a', 'b', 'c', 'd']);
     expect(
       cache
         .status()
@@ -210,18 +212,27 @@ describe('uploads', () => {
 });
 
 describe('on a bad day of the disk', () => {
+  /** Of the folder. */
+  async function openFiles(): Promise<readonly string[]> {
+    const links = (await readdir('/proc/self/fd')).map((name) =>
+      readlink(`/proc/self/fd/${name}`).catch(() => ''),
+    );
+    return (await Promise.all(links)).filter((target) => target.startsWith(`${folder.path}/`));
+  }
+
+  const SETTINGS = {
+    maxBytes: 1_000_000,
+    writeBack: true,
+    uploadConcurrency: 8,
+    isSynchronous: true,
+    stopTimeoutMs: 0,
+  };
+
   /** @param changes what is bad */
   async function openBad(changes: Partial<Disk>, hangs = false): Promise<LocalCache> {
     const disk = Object.assign(new FolderOnDisk(folder.path), changes);
     const cache = await createLocalCache({
-      settings: {
-        directory: folder.path,
-        maxBytes: 1_000_000,
-        writeBack: true,
-        uploadConcurrency: 8,
-        isSynchronous: true,
-        stopTimeoutMs: 0,
-      },
+      settings: { ...SETTINGS, directory: folder.path },
       bucket,
       disk,
       log,
@@ -265,6 +276,84 @@ describe('on a bad day of the disk', () => {
     expectSameBytes(await read(cache, 'cached'), makeBytes(10, 1));
     await put(cache, 'new', makeBytes(10, 2));
     expect([...bucket.objects.keys()]).toEqual(['cached', 'new']);
+  });
+
+  test('that has lost its folder, large objects come from the bucket', async () => {
+    const bytes = makeBytes(3_000_000);
+    bucket.objects.set('large', bytes);
+    const disk = new FolderOnDisk(folder.path, 1);
+    const get: MemoryStore['get'] = async (key, range, sink, request) => {
+      sink.begin(bytes.length, bytes.length);
+      // The disk has failed before the first byte arrives.
+      await disk.list('pending');
+      await setImmediate();
+      await bucket.get(key, range, sink, request);
+    };
+    const cache = await createLocalCache({
+      settings: { ...SETTINGS, directory: folder.path },
+      bucket: { ...bucket, get },
+      disk,
+      log,
+      isNew: true,
+      unlock: () => Promise.resolve(),
+    });
+    opened.push(cache);
+    await rename(join(folder.path, 'cached'), join(folder.path, 'away'));
+    expectSameBytes(await read(cache, 'large'), bytes);
+  });
+
+  test('that hangs while a file is opened, the file is closed when it comes back', async () => {
+    const path = join(folder.path, 'cached', 'a');
+    await writeFile(path, makeBytes(10));
+    const disk = new FolderOnDisk(folder.path);
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const key = disk.keyOf('cached/a');
+      await Promise.resolve();
+      vi.advanceTimersByTime(15_000);
+      await expectFailure(key, 'TIMEOUT', /does not answer/);
+    } finally {
+      vi.useRealTimers();
+    }
+    await setTimeout(100);
+    expect(await openFiles()).toEqual([]);
+  });
+
+  test('that cannot keep a large object, no other file is closed', async () => {
+    const disk = new FolderOnDisk(folder.path);
+    const receiving = disk.receive('cached/a');
+    receiving.write(0, makeBytes(10));
+    await receiving.finish('a', 10);
+    await vi.waitFor(async () => expect(await openFiles()).toEqual([]));
+    // They get the number of the one that was closed.
+    const others = Array.from({ length: 50 }, () => openSync(folder.path, 'r'));
+    // As after its object has changed meanwhile.
+    await receiving.giveUp();
+    await disk.list('cached');
+    await setTimeout(100);
+    for (const other of others) closeSync(other);
+  });
+
+  test('that is slow, a listing has what is uploaded meanwhile', async () => {
+    const before = await openBad({});
+    for (const key of ['a', 'b']) await put(before, key, makeBytes(2));
+    await before.close();
+    opened.splice(0);
+    const disk = new FolderOnDisk(folder.path);
+    let isListing = true;
+    const cache = await openBad({
+      async keyOf(path) {
+        if (isListing) {
+          isListing = false;
+          cache.start();
+          await drained(cache);
+        }
+        return await disk.keyOf(path);
+      },
+    });
+    const keys: string[] = [];
+    for await (const { key } of cache.list('', options)) keys.push(key);
+    expect(keys).toEqual(['a', 'b']);
   });
 
   test('that has lost a pending file, the read says so', async () => {

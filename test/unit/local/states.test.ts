@@ -158,7 +158,7 @@ class World {
       open: ({ path }) =>
         step(`open ${path}`, () => ({
           body: viewOf(Buffer.from(contentOf(path)[1])),
-          close: () => Promise.resolve(),
+          close: () => undefined,
         })),
       keyOf: (path) => step(`key ${path}`, () => contentOf(path)[0]),
       read: () => Promise.reject(new Error('not here')),
