@@ -64,7 +64,11 @@ const request: fc.Arbitrary<Unsigned> = fc.record({
   path: fc
     .array(fc.string({ unit: 'grapheme' }))
     .map((parts) => `/${parts.map((part) => encode(part)).join('/')}`),
-  query: fc.dictionary(fc.string({ unit: 'grapheme' }), fc.string({ unit: 'grapheme' })),
+  query: fc.dictionary(
+    // Which the SDK's own copy of the query loses.
+    fc.string({ unit: 'grapheme' }).filter((key) => key !== '__proto__'),
+    fc.string({ unit: 'grapheme' }),
+  ),
   headers: fc
     .tuple(
       fc.dictionary(
