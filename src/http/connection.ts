@@ -34,8 +34,10 @@ export class Connection implements AnswerHandler, Carrier {
   readonly #socket: Socket;
   readonly #parser = new AnswerParser(this);
   #exchange: Exchange | undefined;
-  /** Waits until the system has taken what was sent before. */
+  /** Not sent yet. */
   #head: string | undefined;
+  /** An answer came in this turn of the loop. */
+  #hasJustHeard = false;
   #content: Body | undefined;
   /** How much of the content was given to the socket. */
   #sentBytes = 0;
@@ -94,8 +96,7 @@ export class Connection implements AnswerHandler, Carrier {
     this.#parser.begin(method);
     try {
       this.#head = this.#owner.headOf(exchange.request);
-      // The word that the last content has gone may come after its answer.
-      if (this.#buffer === undefined) this.#send();
+      this.#sendWhenReady();
     } catch (thrown) {
       this.close(thrown);
     }
@@ -134,7 +135,8 @@ export class Connection implements AnswerHandler, Carrier {
   #receive(bytes: Buffer): void {
     if (this.#closedBy !== undefined) return;
     try {
-      if (this.#exchange === undefined) refuseSurplus('it answered before anything was asked');
+      const isAsked = this.#exchange !== undefined && this.#head === undefined;
+      if (!isAsked) refuseSurplus('it answered before anything was asked');
       const usedBytes = this.#parser.feed(bytes);
       if (!this.#parser.isDone) return;
       if (usedBytes < bytes.length) refuseSurplus('more came than the answer to one request');
@@ -159,7 +161,7 @@ export class Connection implements AnswerHandler, Carrier {
 
   #finish(): void {
     const exchange = this.#exchange;
-    const isGiven = this.#head === undefined && this.#sentBytes === (this.#content?.sizeBytes ?? 0);
+    const isGiven = this.#sentBytes === (this.#content?.sizeBytes ?? 0);
     const isFine = exchange?.finish(isGiven && !isSending(this.#socket)) === true;
     this.#exchange = undefined;
     this.#content = undefined;
@@ -167,8 +169,19 @@ export class Connection implements AnswerHandler, Carrier {
       this.close(DROPPED);
       return;
     }
+    this.#hasJustHeard = true;
+    setImmediate(this.#onTurn);
     this.#owner.release(this);
   }
+
+  readonly #onTurn = (): void => {
+    this.#hasJustHeard = false;
+    try {
+      this.#sendWhenReady();
+    } catch (thrown) {
+      this.close(thrown);
+    }
+  };
 
   /** Nothing is asked for the time being, which keeps no process alive. */
   rest(): void {
@@ -176,8 +189,12 @@ export class Connection implements AnswerHandler, Carrier {
     this.#socket.unref();
   }
 
-  #send(): void {
-    const head = this.#head ?? '';
+  #sendWhenReady(): void {
+    const head = this.#head;
+    // The word that the last content has gone may come after its answer.
+    if (head === undefined || this.#buffer !== undefined) return;
+    // What came behind the answer must not be taken for the next one. Over TLS, each record is a call of its own.
+    if (this.#hasJustHeard) return;
     this.#head = undefined;
     if (this.#content === undefined || this.#content.sizeBytes === 0) {
       this.#socket.write(head, 'latin1');
@@ -220,7 +237,7 @@ export class Connection implements AnswerHandler, Carrier {
       }
       this.#buffer = undefined;
       this.#owner.buffers.giveBack(buffer);
-      if (isNext) this.#send();
+      this.#sendWhenReady();
     } catch (thrown) {
       this.close(thrown);
     }

@@ -234,6 +234,29 @@ describe('answers that nobody asked for', () => {
     }
   });
 
+  test.each(WAYS)(
+    'behind an answer, in a record of TLS by themselves, answer nothing: %s',
+    async (way) => {
+      const { server, transport, origin } = await start(way);
+      server.always(answer);
+      for (const [method, sizeBytes] of METHODS) {
+        server.script(async ({ readBody, socket }) => {
+          await readBody();
+          socket.write(OK);
+          socket.write(STRAY);
+        });
+        const first = send(transport, origin, method, sizeBytes);
+        // One waits for the connection, the other one is sent as soon as the answer is there.
+        const sending = [
+          send(transport, origin, method),
+          first.then(() => send(transport, origin, method)),
+        ];
+        for (const outcome of await Promise.allSettled(sending))
+          expect(outcome).not.toMatchObject({ value: { headers: { 'x-stray': 'yes' } } });
+      }
+    },
+  );
+
   test.each(WAYS)('a moment later, end the connection: %s', async (way) => {
     const { server, transport, origin } = await start(way);
     for (const [method, sizeBytes] of METHODS) {
