@@ -81,6 +81,17 @@ describe('S3', () => {
     expect(bench.log.lines.filter((line) => /one request for each/.test(line))).toHaveLength(1);
   });
 
+  test('single requests that hang keep no removal waiting that Orthanc waits for', async () => {
+    bench.server.script(failS3(405, 'MethodNotAllowed'), ...KEYS.map(() => hang()));
+    const store = bench.open();
+    const giveUp = new AbortController();
+    const removing = removeAll(store, giveUp.signal);
+    await expect.poll(() => bench.methods()).toEqual(['POST', ...Array(4).fill('DELETE')]);
+    await store.delete('e.dcm', { signal: AbortSignal.timeout(2_000) });
+    giveUp.abort();
+    expect(await removing).toEqual(all('ABORTED'));
+  });
+
   test.each<[string, Step, string]>([
     ['expired credentials', failS3(400, 'ExpiredToken'), 'ACCESS_DENIED'],
     ['a denial', failS3(403, 'AccessDenied'), 'ACCESS_DENIED'],

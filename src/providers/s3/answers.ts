@@ -26,7 +26,7 @@ export async function exchange(
   request: BucketRequest,
   isDocument = false,
 ): Promise<Answer> {
-  const { origin, method, path, headers, content, receive, signal } = request;
+  const { origin, method, path, headers, content, receive, isWaitedFor, signal } = request;
   const answer = await transport.exchange({
     origin,
     method,
@@ -34,6 +34,7 @@ export async function exchange(
     headers,
     content,
     receive,
+    isWaitedFor,
     signal,
     isFromStore: (given) => isFromStore(method, given, isDocument),
     assertMatches: (given, connection) => {
