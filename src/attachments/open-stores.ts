@@ -11,7 +11,14 @@ import type {
 import { StorageError, toStorageError } from '../errors.ts';
 import { mayPass } from '../http/retry.ts';
 import { FolderOnDisk } from '../local/disk.ts';
-import { checkDirectory, isUsed, type LockFolder, openFolder } from '../local/folder.ts';
+import {
+  checkDirectory,
+  isUsed,
+  type LockFolder,
+  openFolder,
+  PLACE_FILE,
+  requireNothingLeft,
+} from '../local/folder.ts';
 import { createLocalCache, type LocalCache } from '../local/local-cache.ts';
 import { type LockFile, openRemovals } from '../local/open-removals.ts';
 import { createPendingView } from '../local/pending-view.ts';
@@ -81,6 +88,7 @@ async function openObjects(
   deps: Dependencies,
 ): Promise<Omit<Stores, 'files'>> {
   const { naming, hybrid, encryption, localCache, requestTimeoutMs } = settings;
+  const storageDirectory = hybrid?.fileSystem.folder ?? settings.unreadFolder;
   const { log, lockFile } = deps;
   const store = await createStore(provider, {
     ...deps,
@@ -96,6 +104,9 @@ async function openObjects(
     // Before removals are noted in the same folder.
     if (localCache !== undefined && lockFolder !== undefined) {
       unlock = await openFolder(localCache.directory, placeNameOf(provider, naming), lockFolder);
+    }
+    if (lockFile !== undefined && lockFolder !== undefined && storageDirectory !== undefined) {
+      await requireNothingLeft(storageDirectory, localCache?.directory, { lockFolder, log });
     }
     const { objects: bucket, removals } = await openRemoved(store, settings, provider, deps);
     if (localCache === undefined) return { objects: bucket, removals };
@@ -134,9 +145,8 @@ async function openRemoved(
   store: ObjectStore,
   { removals: settings, requestTimeoutMs, lanes }: PluginSettings,
   provider: ProviderSettings,
-  { log, lockFile, lockFolder }: Dependencies,
+  { log, lockFile }: Dependencies,
 ): Promise<Pick<Stores, 'objects' | 'removals'>> {
-  if (lockFolder !== undefined) return { objects: store };
   // Keys have RootPath in them.
   const bucket = [provider.kind, provider.place, provider.bucket].join(' ');
   if (lockFile === undefined) {
@@ -300,7 +310,10 @@ export async function describeUnreadFiles({
   return undefined;
 }
 
+/** But for what the plugin itself makes there. */
 async function isEmpty(store: ObjectStore): Promise<boolean> {
-  for await (const _first of store.list('', { signal: new AbortController().signal })) return false;
+  for await (const { key } of store.list('', { signal: new AbortController().signal })) {
+    if (!key.startsWith(PLACE_FILE) && !key.startsWith(REMOVALS_FOLDER)) return false;
+  }
   return true;
 }

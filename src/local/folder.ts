@@ -9,6 +9,7 @@ import {
   open,
   readdir,
   readFile,
+  realpath,
   rename,
   rm,
   stat,
@@ -17,8 +18,9 @@ import {
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { badConfig, errorCode, StorageError } from '../errors.ts';
+import type { Logger } from '../log.ts';
 import { FOLDERS, type Folder, parseName } from './names.ts';
-import { REMOVALS_FOLDER } from './removals-journal.ts';
+import { REMOVALS_FOLDER, readJournals } from './removals-journal.ts';
 
 /** Takes a lock that ends with the process.
  *  @returns a function that gives it back; undefined: someone else has it */
@@ -29,6 +31,8 @@ export const LOCK_FILE = 'lock';
 /** Holds the boot of the machine, while the folder is in use. */
 const IN_USE_FILE = 'in-use';
 const OUR_NAMES: readonly string[] = [LOCK_FILE, REMOVALS_FOLDER, ...FOLDERS];
+/** In StorageDirectory: holds the path of the folder, for the day when the configuration has lost it. */
+export const PLACE_FILE = 'orthanc-object-storage-local-cache';
 const FOLDER_MODE = 0o700;
 const FILE_MODE = 0o600;
 /** An Orthanc that was killed may still be ending, and "cache status" looks whether the lock is free. */
@@ -125,13 +129,56 @@ async function requireBucket(directory: string, bucket: string): Promise<void> {
   await writeFile(directory, BUCKET_FILE, `${JSON.stringify({ bucket })}\n`);
 }
 
+/** @param storageDirectory where it is noted which folder was used before
+ *  @param directory undefined: there is no LocalCache any more
+ *  @throws StorageError BAD_CONFIG while something is pending in another folder than this */
+export async function requireNothingLeft(
+  storageDirectory: string,
+  directory: string | undefined,
+  { lockFolder, log }: { readonly lockFolder: LockFolder; readonly log: Logger },
+): Promise<void> {
+  const place = join(storageDirectory, PLACE_FILE);
+  try {
+    const before = await readIfThere(place);
+    const now = directory && (await realpath(directory));
+    if (before === now) return;
+    if (before !== undefined) await requireEmpty(before, lockFolder);
+    if (now === undefined) return await unlink(place);
+    // Orthanc itself makes this one later.
+    await mkdir(storageDirectory, { recursive: true });
+    await writeFile(storageDirectory, PLACE_FILE, now, storageDirectory);
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === undefined || error instanceof StorageError) throw error;
+    log.warning(
+      `LocalCache: "${place}" cannot be used (${code}): if LocalCache is taken out of the configuration while objects are pending, nothing will tell`,
+    );
+  }
+}
+
+async function requireEmpty(before: string, lockFolder: LockFolder): Promise<void> {
+  const journals = await readJournals(join(before, REMOVALS_FOLDER));
+  const noted = journals.reduce((sum, journal) => sum + journal.noted.size, 0);
+  const count = (await countPending(before)) + noted;
+  if (count === 0) return;
+  // Another Orthanc with this StorageDirectory may be using it.
+  if ((await lockFolder(join(before, LOCK_FILE))) === undefined) return;
+  throw badConfig(
+    `LocalCache.Directory was "${before}", where ${count} objects are still to be uploaded to the bucket, or deleted in it: write LocalCache with this Directory again until /object-storage/status shows none, or move the folder. If it was copied, or if they may be lost, remove it`,
+  );
+}
+
+async function countPending(directory: string): Promise<number> {
+  const names = await listOf(directory, 'pending');
+  return names.filter((name) => parseName('pending', name) !== undefined).length;
+}
+
 /** @returns whether the folder is this bucket's
  *  @throws StorageError BAD_CONFIG if it holds what is pending for another one */
 async function requireNothingPending(directory: string, bucket: string): Promise<boolean> {
   const before = await readBucket(join(directory, BUCKET_FILE));
   if (before === bucket) return true;
-  const names = await listOf(directory, 'pending');
-  const count = names.filter((name) => parseName('pending', name) !== undefined).length;
+  const count = await countPending(directory);
   if (count === 0) return false;
   throw refusal(
     directory,
@@ -202,8 +249,13 @@ async function readIfThere(path: string): Promise<string | undefined> {
 }
 
 /** The disk has it in the end. */
-async function writeFile(directory: string, name: string, text: string): Promise<void> {
-  const temporary = join(directory, 'pending', `${name}.tmp`);
+async function writeFile(
+  directory: string,
+  name: string,
+  text: string,
+  temporaryFolder = join(directory, 'pending'),
+): Promise<void> {
+  const temporary = join(temporaryFolder, `${name}.tmp`);
   const file = await open(temporary, 'w', FILE_MODE);
   try {
     await file.writeFile(text);

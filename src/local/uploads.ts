@@ -59,7 +59,7 @@ export class Uploads {
   readonly #options: UploadOptions;
   readonly #now: () => number;
   readonly #stopping = new Cancellation();
-  readonly #running = new Set<Promise<void>>();
+  readonly #running = new Map<Entry, Promise<void>>();
   readonly #failures = new Map<Entry, Failures>();
   /** They have failed since anything succeeded, so that it may be the store's fault, or theirs. */
   readonly #suspects = new Set<Entry>();
@@ -134,7 +134,7 @@ export class Uploads {
     clearTimeout(this.#wake);
     clearInterval(this.#look);
     this.#stopping.abort(reason);
-    await Promise.all(this.#running);
+    await Promise.all(this.#running.values());
     this.#tellWaiters();
   }
 
@@ -160,7 +160,7 @@ export class Uploads {
     let suspect: Entry | undefined;
     let dueMs = Number.POSITIVE_INFINITY;
     for (const entry of this.#options.states.work()) {
-      if (entry.request !== undefined) continue;
+      if (entry.request !== undefined || this.#running.has(entry)) continue;
       const retryMs = this.#failuresOf(entry)?.retryMs ?? 0;
       const entryDueMs = Math.max(this.#options.states.dueMs(entry), retryMs);
       if (entryDueMs > nowMs) dueMs = Math.min(dueMs, entryDueMs);
@@ -179,10 +179,10 @@ export class Uploads {
 
   #begin(entry: Entry): void {
     const running = this.#attempt(entry).finally(() => {
-      this.#running.delete(running);
+      this.#running.delete(entry);
       this.pump();
     });
-    this.#running.add(running);
+    this.#running.set(entry, running);
   }
 
   async #attempt(entry: Entry): Promise<void> {

@@ -158,6 +158,16 @@ describe('uploads', () => {
     expectSameBytes(await read(cache, 'refused'), makeBytes(10));
   });
 
+  test('that fail wait before they are tried again', async () => {
+    bucket.failWhen((call) => (call.startsWith('put') ? 'UNAVAILABLE' : undefined));
+    const cache = await open();
+    await put(cache, 'a', makeBytes(10));
+    cache.start();
+    await vi.waitFor(() => expect(cache.status().trouble).not.toBeNull());
+    await setTimeout(100);
+    expect(bucket.calls()).toEqual(['put a']);
+  });
+
   test('wait for new credentials, and say so once', async () => {
     let isDenied = true;
     bucket.failWhen((call) => (isDenied && call.startsWith('put') ? 'ACCESS_DENIED' : undefined));
