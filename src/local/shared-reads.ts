@@ -106,8 +106,11 @@ export class SharedReads {
       this.#states.endFill(fill);
       if (this.#flights.get(id) === flight) this.#flights.delete(id);
     };
-    const copy = new FillSink(sink, this.#disk, () => {
-      settle('nothing');
+    const copy = new FillSink(sink, this.#disk, {
+      mayKeep: (sizeBytes) => this.#states.mayKeep(sizeBytes),
+      onPart: () => {
+        settle('nothing');
+      },
     });
     try {
       await this.#bucket.get(fill.key, range, copy, options);
@@ -149,6 +152,12 @@ export class SharedReads {
 
 const NEVER = new AbortController().signal;
 
+interface FillOptions {
+  readonly mayKeep: (sizeBytes: number) => boolean;
+  /** The bytes are not the whole object, or cannot be kept. */
+  readonly onPart: () => void;
+}
+
 /** Passes the bytes on, and keeps a copy if they are the whole object. */
 class FillSink implements Sink {
   readonly anyOrder: boolean;
@@ -158,14 +167,13 @@ class FillSink implements Sink {
   receiving: Receiving | undefined;
   readonly #sink: Sink;
   readonly #disk: Disk;
-  readonly #onPart: () => void;
+  readonly #options: FillOptions;
   #isKept = false;
 
-  /** @param onPart called where the bytes are not the whole object, or cannot be kept */
-  constructor(sink: Sink, disk: Disk, onPart: () => void) {
+  constructor(sink: Sink, disk: Disk, options: FillOptions) {
     this.#sink = sink;
     this.#disk = disk;
-    this.#onPart = onPart;
+    this.#options = options;
     this.anyOrder = sink.anyOrder === true;
   }
 
@@ -174,7 +182,7 @@ class FillSink implements Sink {
     // A new attempt gives the same bytes, or those of a new version.
     if (this.#isKept && sizeBytes !== this.sizeBytes) this.#stop();
     this.sizeBytes = sizeBytes;
-    if (sizeBytes !== totalBytes) {
+    if (sizeBytes !== totalBytes || !this.#options.mayKeep(sizeBytes)) {
       this.#stop();
       return;
     }
@@ -200,6 +208,6 @@ class FillSink implements Sink {
   #stop(): void {
     this.#isKept = false;
     void this.giveUp();
-    this.#onPart();
+    this.#options.onPart();
   }
 }

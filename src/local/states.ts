@@ -185,7 +185,7 @@ export class ObjectStates {
   /** Resolves once the object is safe on the disk; where it has no room or fails, once the bucket has it. */
   async put(key: string, body: Body, options: PutOptions): Promise<void> {
     const bytes = bytesOnDisk(body.sizeBytes);
-    const hasRoom = this.#lastingBytes + bytes <= this.#options.maxBytes;
+    const hasRoom = this.mayKeep(body.sizeBytes);
     const { writeBack } = this.#options;
     if (!writeBack || !hasRoom || !this.#disk.isResponsive || options.onlyIfVersion !== undefined) {
       return await this.#putThrough(key, body, options);
@@ -194,8 +194,10 @@ export class ObjectStates {
     try {
       this.#makeRoom();
       const temporary = await this.#writeTemporary(key, body, options);
-      if (temporary === undefined) await this.#putThrough(key, body, options);
-      else await this.#putPending(key, body.sizeBytes, temporary, options);
+      const isPending =
+        temporary !== undefined &&
+        (await this.#putPending(key, body.sizeBytes, temporary, options));
+      if (!isPending) await this.#putThrough(key, body, options);
     } finally {
       this.#reservedBytes -= bytes;
     }
@@ -219,12 +221,13 @@ export class ObjectStates {
     }
   }
 
+  /** @returns false where the disk is full or fails */
   async #putPending(
     key: string,
     sizeBytes: number,
     temporary: string,
     { signal }: OperationOptions,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const hash = hashOf(key);
     const file = this.#nextFile('pending', hash, sizeBytes);
     try {
@@ -238,7 +241,9 @@ export class ObjectStates {
         await this.#withEntry(hash, key, (entry) => Promise.resolve(leave(entry, file)));
       }
       this.#noteChange(hash);
-      throw error;
+      if (!isLocal(error) || !this.#disk.isResponsive) throw error;
+      this.#options.onDiskFailure(error);
+      return false;
     }
     void this.#cancelFill(hash);
     await this.#withEntry(hash, key, async (entry) => {
@@ -253,6 +258,7 @@ export class ObjectStates {
       void this.#dropCached(hash);
       this.#options.onWork();
     });
+    return true;
   }
 
   /** As without a cache. An earlier file would undo it, so that goes before the caller is told. */
@@ -434,6 +440,11 @@ export class ObjectStates {
     return fill;
   }
 
+  /** Whether a file of this size has room beside what must stay. */
+  mayKeep(sizeBytes: number): boolean {
+    return this.#lastingBytes + bytesOnDisk(sizeBytes) <= this.#options.maxBytes;
+  }
+
   /** @param write makes the temporary file. A failure of the disk costs the cached file only.
    *  @returns whether there is a cached file now */
   async commitFill(
@@ -445,7 +456,7 @@ export class ObjectStates {
     const file = this.#nextFile('cached', fill.hash, sizeBytes);
     const commit = async () => {
       try {
-        if (!fill.isCancelled && bytesOnDisk(sizeBytes) <= this.#options.maxBytes) {
+        if (!fill.isCancelled && this.mayKeep(sizeBytes)) {
           await write();
           await this.#disk.rename(temporary, pathOf(file));
           if (!fill.isCancelled) return this.#addCached(file);

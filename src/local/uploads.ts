@@ -259,7 +259,7 @@ export class Uploads {
     const what =
       entry.file?.kind === 'removed' ? 'is not deleted in the bucket' : 'is not uploaded';
     this.#options.log.error(
-      `LocalCache: "${entry.key ?? entry.hash}" ${what}, while others are: ${failures.reason}. Its file stays, and it is tried again every 15 minutes`,
+      `LocalCache: "${entry.key ?? entry.hash}" ${what}, while others are: ${failures.reason}. It stays pending, and is tried again every 15 minutes`,
     );
   }
 

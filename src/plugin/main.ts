@@ -41,8 +41,8 @@ import { createStatus, formatMetrics } from './status.ts';
 const CALL_GRACE_MS = 5_000;
 // Likewise for a removal, during which Orthanc keeps its index locked.
 const REMOVE_GRACE_MS = 2_000;
-// Likewise for a stop.
-const STOP_GRACE_MS = 1_000;
+// Likewise for a stop. Removals in the background have 1.5 s of it, after the uploads.
+const STOP_GRACE_MS = 2_500;
 // Most metrics collectors give up after 10 s.
 const METRICS_TIMEOUT_MS = 2_000;
 // Nothing here computes for seconds, so a loop that has not turned for this long hangs.

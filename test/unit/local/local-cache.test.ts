@@ -267,6 +267,31 @@ describe('on a bad day of the disk', () => {
     expect(cache.status()).toMatchObject({ writtenThrough: 2, pending: { count: 0 } });
   });
 
+  test('that is full once the object is written, it goes to the bucket', async () => {
+    const cache = await openBad({
+      rename: () => Promise.reject(new StorageError('UNAVAILABLE', 'it is full', { store: LOCAL })),
+    });
+    await put(cache, 'a', makeBytes(10));
+    expect([...bucket.objects.keys()]).toEqual(['a']);
+    expect(cache.status()).toMatchObject({ writtenThrough: 1, pending: { count: 0 } });
+    expect(await readdir(join(folder.path, 'pending'))).toEqual([]);
+  });
+
+  test('that may not take a large object, nothing of it is written', async () => {
+    const bytes = makeBytes(3_000_000);
+    bucket.objects.set('large', bytes);
+    const received: string[] = [];
+    const disk = new FolderOnDisk(folder.path);
+    const cache = await openBad({
+      receive: (path) => {
+        received.push(path);
+        return disk.receive(path);
+      },
+    });
+    expectSameBytes(await read(cache, 'large'), bytes);
+    expect(received).toEqual([]);
+  });
+
   test('with more pending than MaxSize, a new object goes to the bucket', async () => {
     const cache = await openBad({});
     await put(cache, 'a', makeBytes(900_000));
@@ -300,7 +325,7 @@ describe('on a bad day of the disk', () => {
       await bucket.get(key, range, sink, request);
     };
     const cache = await createLocalCache({
-      settings: { ...SETTINGS, directory: folder.path },
+      settings: { ...SETTINGS, maxBytes: 10_000_000, directory: folder.path },
       bucket: { ...bucket, get },
       disk,
       log,
