@@ -35,7 +35,8 @@ describeProviders('outages', (provider) => {
         ...world.configure({
           ConnectionTimeout: 1,
           RequestTimeout: REQUEST_TIMEOUT_S,
-          MaxRetries: 2,
+          // So many that the time is up first, though a silent server is given up after a quarter of RequestTimeout.
+          MaxRetries: 4,
         }),
       },
     });
