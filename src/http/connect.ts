@@ -297,14 +297,16 @@ const NO_ROUTE = /^(ENETUNREACH|EHOSTUNREACH|EADDRNOTAVAIL|EAFNOSUPPORT)$/;
 /** Whether bytes given to a connection still wait for the system. The handle knows at once; over TLS, the stream's own word comes a turn of
  *  the loop later, and the answer may come before. */
 export function isSending(socket: Socket): boolean {
-  const handle = (socket as { readonly _handle?: Handle | null })._handle;
-  return ((handle?._parent ?? handle)?.writeQueueSize ?? 0) > 0;
+  let handle = (socket as { readonly _handle?: Handle | null })._handle;
+  // Through a proxy with TLS, there are two of TLS.
+  while (handle?._parent) handle = handle._parent;
+  return (handle?.writeQueueSize ?? 0) > 0;
 }
 
-/** Node's (20 to 24, net.js and _tls_wrap.js). The parent of a TLS handle is the handle of the TCP connection. */
+/** Node's (20 to 24, net.js and _tls_wrap.js). The parent of a TLS handle is what it writes to. */
 interface Handle {
   readonly writeQueueSize?: number;
-  readonly _parent?: Handle;
+  readonly _parent?: Handle | null;
 }
 
 export function failure(code: string, message: string): Error {

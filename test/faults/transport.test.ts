@@ -5,7 +5,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
+import { setImmediate, setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { NetworkSettings } from '../../src/config/settings.ts';
@@ -21,13 +21,24 @@ import { useClosing } from './bench.ts';
 const SIZE_BYTES = 16 * 1024 * 1024;
 const UPLOADS = 40;
 
-/** On a thread of its own: only then can its answer overtake what the client's loop still has to do. */
-const TLS_SERVER = `
+/** A server and a proxy, on a thread of their own: only then can an answer overtake what the client's loop still has to do. */
+const TLS_SERVERS = `
   const { parentPort, workerData } = require('node:worker_threads');
-  const server = require('node:https').createServer(workerData, (request, response) => {
+  const { createServer } = require('node:https');
+  const server = createServer(workerData, (request, response) => {
     request.resume().once('end', () => response.end());
   });
-  server.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port));
+  const proxy = createServer(workerData).on('connect', (request, socket) => {
+    const target = require('node:net').connect(server.address().port, '127.0.0.1');
+    socket.write('HTTP/1.1 200 OK\\r\\n\\r\\n');
+    socket.pipe(target).pipe(socket);
+    for (const each of [socket, target]) each.on('error', () => undefined);
+  });
+  server.listen(0, '127.0.0.1', () => {
+    proxy.listen(0, '127.0.0.1', () => {
+      parentPort.postMessage([server, proxy].map((each) => each.address().port));
+    });
+  });
 `;
 
 function connect(changes: Partial<NetworkSettings> = {}): Transport {
@@ -72,10 +83,10 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true }));
 
 test('over TLS, the answer to the last byte is a success, however fast it comes', async () => {
-  const server = new Worker(TLS_SERVER, { eval: true, workerData: certificate });
+  const server = new Worker(TLS_SERVERS, { eval: true, workerData: certificate });
   const transport = connect({ caCertificatesFile });
   try {
-    const [port]: number[] = await once(server, 'message');
+    const [[port]] = (await once(server, 'message')) as [number[]];
     for (let count = 0; count < UPLOADS; count += 4) {
       const answers = Array.from({ length: 4 }, () =>
         upload(transport, `https://127.0.0.1:${port}`),
@@ -85,6 +96,34 @@ test('over TLS, the answer to the last byte is a success, however fast it comes'
   } finally {
     await transport.close();
     await server.terminate();
+  }
+});
+
+test('the same through a proxy with TLS of its own, however busy the loop is', async () => {
+  const servers = new Worker(TLS_SERVERS, { eval: true, workerData: certificate });
+  const [[, proxyPort]] = (await once(servers, 'message')) as [number[]];
+  const proxies = makeProxies(`https://127.0.0.1:${proxyPort}`);
+  const transport = connect({ caCertificatesFile, proxies });
+  let isOver = false;
+  const keepBusy = async () => {
+    for (; !isOver; await setImmediate()) {
+      const endMs = performance.now() + 2;
+      while (performance.now() < endMs);
+    }
+  };
+  const busy = keepBusy();
+  try {
+    for (let count = 0; count < 160; count += 4) {
+      const answers = Array.from({ length: 4 }, () =>
+        send(transport, 'https://store.test', 'PUT', 300_000),
+      );
+      for (const { status } of await Promise.all(answers)) expect(status).toBe(200);
+    }
+  } finally {
+    isOver = true;
+    await busy;
+    await transport.close();
+    await servers.terminate();
   }
 });
 
