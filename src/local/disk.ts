@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Files of LocalCache.Directory. Every step is bounded in time, and none runs on the event loop's thread.
+// Files of LocalCache.Directory. Every step is bounded in time, and none runs on the event loop's thread, but for what an upload of more than
+// ONE_PIECE_BYTES reads once more, after `open` has read it.
 
 import * as fs from 'node:fs';
 import { join } from 'node:path';

@@ -67,9 +67,14 @@ export async function openFolder(
     await requireBucket(directory, bucket);
     await requireSameBoot(directory);
     return async () => {
-      await syncFolder(join(directory, 'cached'));
-      await unlink(join(directory, IN_USE_FILE));
-      await unlock();
+      try {
+        await syncFolder(join(directory, 'cached'));
+        await unlink(join(directory, IN_USE_FILE));
+      } catch {
+        // As after a crash.
+      } finally {
+        await unlock();
+      }
     };
   } catch (error) {
     await unlock();

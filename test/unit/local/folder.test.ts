@@ -3,7 +3,7 @@
 import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type LockFolder, openFolder } from '../../../src/local/folder.ts';
 import { pathOf } from '../../../src/local/names.ts';
 import { lockByTool } from '../../../src/tools/cache/lock.ts';
@@ -55,6 +55,14 @@ test('belongs to one process at a time', async () => {
   await expectFailure(openFolder(directory, BUCKET, lockByTool), 'BAD_CONFIG', /another Orthanc/);
   await close();
   await (await openFolder(directory, BUCKET, lockByTool))();
+});
+
+test('that is gone gives its lock back all the same', async () => {
+  const unlock = vi.fn(() => Promise.resolve());
+  const close = await openFolder(directory, BUCKET, () => Promise.resolve(unlock));
+  await rm(directory, { recursive: true });
+  await close();
+  expect(unlock).toHaveBeenCalledOnce();
 });
 
 test.each(['pending', 'removed'] as const)(
