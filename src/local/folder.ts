@@ -17,7 +17,7 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { badConfig, errorCode, StorageError } from '../errors.ts';
+import { badConfig, errorCode, StorageError, toStorageError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { FOLDERS, type Folder, parseName } from './names.ts';
 import { REMOVALS_FOLDER, readJournals } from './removals-journal.ts';
@@ -52,7 +52,7 @@ export async function openFolder(
   lockFolder: LockFolder,
 ): Promise<() => Promise<void>> {
   await requireUsable(directory);
-  const unlock = await lockPatiently(join(directory, LOCK_FILE), lockFolder);
+  const unlock = await lockPatiently(directory, lockFolder);
   if (unlock === undefined) {
     throw refusal(
       directory,
@@ -83,14 +83,23 @@ export async function openFolder(
 }
 
 async function lockPatiently(
-  path: string,
+  directory: string,
   lockFolder: LockFolder,
 ): Promise<(() => Promise<void>) | undefined> {
   const endMs = performance.now() + LOCK_PATIENCE_MS;
-  for (;;) {
-    const unlock = await lockFolder(path);
-    if (unlock !== undefined || performance.now() > endMs) return unlock;
-    await setTimeout(LOCK_POLL_MS);
+  try {
+    for (;;) {
+      const unlock = await lockFolder(join(directory, LOCK_FILE));
+      if (unlock !== undefined || performance.now() > endMs) return unlock;
+      await setTimeout(LOCK_POLL_MS);
+    }
+  } catch (cause) {
+    const { message } = toStorageError(cause);
+    throw refusal(
+      directory,
+      `cannot be locked by its file "${LOCK_FILE}" (${message}); the file must belong to the user that runs Orthanc, and the disk be a local one`,
+      cause,
+    );
   }
 }
 

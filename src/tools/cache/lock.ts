@@ -3,6 +3,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { badConfig, errorCode } from '../../errors.ts';
 import { LOCK_FILE, type LockFolder } from '../../local/folder.ts';
@@ -36,7 +37,10 @@ export const lockByTool: LockFolder = async (path) => {
 };
 
 export async function isLocked(directory: string): Promise<boolean> {
-  const unlock = await lockByTool(join(directory, LOCK_FILE));
+  const path = join(directory, LOCK_FILE);
+  // The command would make it, perhaps as another user than Orthanc's.
+  if (!existsSync(path)) return false;
+  const unlock = await lockByTool(path);
   await unlock?.();
   return unlock === undefined;
 }

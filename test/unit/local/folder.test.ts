@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { type LockFolder, openFolder } from '../../../src/local/folder.ts';
 import { pathOf } from '../../../src/local/names.ts';
-import { lockByTool } from '../../../src/tools/cache/lock.ts';
+import { isLocked, lockByTool } from '../../../src/tools/cache/lock.ts';
 import { expectFailure } from '../../support/bodies.ts';
 
 const BUCKET = 's3 eu-central-1 images (flat)';
@@ -55,6 +55,20 @@ test('belongs to one process at a time', async () => {
   await expectFailure(openFolder(directory, BUCKET, lockByTool), 'BAD_CONFIG', /another Orthanc/);
   await close();
   await (await openFolder(directory, BUCKET, lockByTool))();
+});
+
+test('that cannot be locked is named', async () => {
+  const denied: LockFolder = () => Promise.reject(new Error('Permission denied'));
+  await expectFailure(
+    openFolder(directory, BUCKET, denied),
+    'BAD_CONFIG',
+    /Directory: .* by its file "lock" \(.*Permission denied\)/,
+  );
+});
+
+test('that nobody has used is not changed by the question who does', async () => {
+  expect(await isLocked(directory)).toBe(false);
+  expect(await readdir(directory)).toEqual([]);
 });
 
 test('that is gone gives its lock back all the same', async () => {
