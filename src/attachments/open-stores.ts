@@ -106,7 +106,11 @@ async function openObjects(
       unlock = await openFolder(localCache.directory, placeNameOf(provider, naming), lockFolder);
     }
     if (lockFile !== undefined && lockFolder !== undefined && storageDirectory !== undefined) {
-      await requireNothingLeft(storageDirectory, localCache?.directory, { lockFolder, log });
+      await requireNothingLeft(storageDirectory, localCache?.directory, {
+        lockFolder,
+        log,
+        mayMake: hybrid === undefined,
+      });
     }
     const { objects: bucket, removals } = await openRemoved(store, settings, provider, deps);
     if (localCache === undefined) return { objects: bucket, removals };

@@ -149,7 +149,16 @@ async function requireBucket(directory: string, bucket: string): Promise<void> {
 export async function requireNothingLeft(
   storageDirectory: string,
   directory: string | undefined,
-  { lockFolder, log }: { readonly lockFolder: LockFolder; readonly log: Logger },
+  {
+    lockFolder,
+    log,
+    mayMake,
+  }: {
+    readonly lockFolder: LockFolder;
+    readonly log: Logger;
+    /** False: where StorageDirectory is missing, its disk may not be mounted. */
+    readonly mayMake: boolean;
+  },
 ): Promise<void> {
   const place = join(storageDirectory, PLACE_FILE);
   try {
@@ -159,7 +168,7 @@ export async function requireNothingLeft(
     if (before !== undefined) await requireEmpty(before, lockFolder);
     if (now === undefined) return await unlink(place);
     // Orthanc itself makes this one later.
-    await mkdir(storageDirectory, { recursive: true });
+    if (mayMake) await mkdir(storageDirectory, { recursive: true });
     await writeFile(storageDirectory, PLACE_FILE, now, storageDirectory);
   } catch (error) {
     const code = errorCode(error);

@@ -85,6 +85,12 @@ test('what is pending may be that of another Orthanc with the same StorageDirect
   await closeStores(other);
 });
 
+test('with HybridMode, StorageDirectory is not made: its disk may not be mounted', async () => {
+  const stores = await open({ ...cacheIn(directory), HybridMode: 'WriteToObjectStorage' });
+  expect(await readdir(root)).toEqual(['cache']);
+  await closeStores(stores);
+});
+
 test('a removal in the background is not forgotten either', async () => {
   const before = await open({ ...cacheIn(directory), DeleteInBackground: true });
   await before.objects.delete('key', options);
