@@ -109,6 +109,7 @@ async function openObjects(
       await requireNothingLeft(storageDirectory, localCache?.directory, {
         lockFolder,
         log,
+        isNew,
         mayMake: hybrid === undefined,
       });
     }

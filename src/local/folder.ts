@@ -152,10 +152,13 @@ export async function requireNothingLeft(
   {
     lockFolder,
     log,
+    isNew,
     mayMake,
   }: {
     readonly lockFolder: LockFolder;
     readonly log: Logger;
+    /** The folder was empty. */
+    readonly isNew: boolean;
     /** False: where StorageDirectory is missing, its disk may not be mounted. */
     readonly mayMake: boolean;
   },
@@ -164,7 +167,14 @@ export async function requireNothingLeft(
   try {
     const before = await readIfThere(place);
     const now = directory && (await realpath(directory));
-    if (before === now) return;
+    if (before === now) {
+      if (isNew) {
+        log.warning(
+          `LocalCache.Directory: "${directory}" was used before, and is empty: if its disk is not mounted, stop Orthanc and mount it, since what is pending there now reads as lost`,
+        );
+      }
+      return;
+    }
     if (before !== undefined) await requireEmpty(before, lockFolder);
     if (now === undefined) return await unlink(place);
     // Orthanc itself makes this one later.

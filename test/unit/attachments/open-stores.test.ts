@@ -12,7 +12,7 @@ import { defineProvider } from '../../../src/providers/index.ts';
 import { createAbortController } from '../../../src/store/abort.ts';
 import { expectFailure, makeBody, makeBytes } from '../../support/bodies.ts';
 import { memorySection } from '../../support/memory-provider/settings.ts';
-import { makeLogger } from '../../support/settings.ts';
+import { makeLogger, type TestLogger } from '../../support/settings.ts';
 
 const providers = [
   defineProvider(
@@ -26,8 +26,10 @@ const lockFolder: LockFolder = () => Promise.resolve(() => Promise.resolve());
 
 let root: string;
 let directory: string;
+let log: TestLogger;
 
 beforeEach(async () => {
+  log = makeLogger();
   root = await mkdtemp(join(tmpdir(), 'oos-stores-'));
   directory = join(root, 'cache');
   await mkdir(directory);
@@ -51,7 +53,7 @@ function open(
     { providers },
   );
   if (settings.provider === undefined) throw new Error('no provider');
-  return openStores(settings, settings.provider, { log: makeLogger(), ...deps });
+  return openStores(settings, settings.provider, { log, ...deps });
 }
 
 const cacheIn = (folder: string) => ({ LocalCache: { Directory: folder, WriteBack: true } });
@@ -83,6 +85,16 @@ test('what is pending may be that of another Orthanc with the same StorageDirect
   await other.objects.put('key', makeBody(makeBytes(10)), options);
   await closeStores(await open({}, { lockFile: (path) => !path.startsWith(directory) }));
   await closeStores(other);
+});
+
+test('an empty folder that was used before may be a disk that is not mounted', async () => {
+  await closeStores(await open(cacheIn(directory)));
+  await closeStores(await open(cacheIn(directory)));
+  expect(log.lines).toEqual([]);
+  await rm(directory, { recursive: true });
+  await mkdir(directory);
+  await closeStores(await open(cacheIn(directory)));
+  expect(log.lines.join()).toMatch(/warning: LocalCache.Directory: ".*" was used before/);
 });
 
 test('with HybridMode, StorageDirectory is not made: its disk may not be mounted', async () => {
