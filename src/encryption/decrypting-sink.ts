@@ -3,6 +3,7 @@
 
 import type { KeyObject } from 'node:crypto';
 import { StorageError, toStorageError } from '../errors.ts';
+import { Memory } from '../store/memory.ts';
 import type { ByteRange, Sink } from '../store/object-store.ts';
 import { type A1Header, beginA1, openA1 } from './a1.ts';
 import {
@@ -21,7 +22,6 @@ import {
   LONGEST_HEADER_BYTES,
   parseHeader,
 } from './header.ts';
-import { Memory } from './memory.ts';
 import {
   A2_HEADER_BYTES,
   coveringSegments,
@@ -333,7 +333,7 @@ function createA2Decoder(
       ? { start: 0, end: segmentCount(plaintextBytes) }
       : coveringSegments(window.range);
   const plaintext = segments.take();
-  let gathered: Uint8Array | undefined;
+  let gathered: Buffer | undefined;
   let gatheredBytes = 0;
   let { index } = placeInSegments(objectOffset - A2_HEADER_BYTES);
 

@@ -5,6 +5,7 @@
 import { StorageError } from '../errors.ts';
 import { abortReason, type Signal } from '../store/abort.ts';
 import { bodyFrom } from '../store/bodies.ts';
+import { Memory } from '../store/memory.ts';
 import type { Body } from '../store/object-store.ts';
 import {
   type A1Counter,
@@ -18,7 +19,6 @@ import {
 import { type A2Header, type A2Secrets, createA2, sealSegment } from './a2.ts';
 import type { CreateAes } from './aes.ts';
 import type { MasterKey } from './keyring.ts';
-import { Memory } from './memory.ts';
 import type { Pacer } from './pacer.ts';
 import {
   A1_HEADER_BYTES,

@@ -2,6 +2,7 @@
 // One connection, for one exchange after the other. Bytes come in and go out by buffers that are used again.
 
 import type { Socket } from 'node:net';
+import type { Memory } from '../store/memory.ts';
 import type { Body } from '../store/object-store.ts';
 import { type AnswerHandler, AnswerParser } from './answer-parser.ts';
 import { failure, isSending, type Wire } from './connect.ts';
@@ -12,14 +13,13 @@ import {
   type Headers,
   TransportError,
 } from './exchange.ts';
-import type { SendBuffers } from './send-buffers.ts';
 
 /** After so many bytes the loop turns: as long as the system takes everything at once, nothing else would get a turn. */
 const BYTES_PER_TURN = 1024 * 1024;
 
 /** What a connection needs of its pool. */
 export interface Owner {
-  readonly buffers: SendBuffers;
+  readonly buffers: Memory;
   /** Counts up with time. */
   readonly ticks: number;
   /** Request line and header fields. */

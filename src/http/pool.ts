@@ -3,10 +3,10 @@
 
 import { setImmediate } from 'node:timers/promises';
 import { createAbortController } from '../store/abort.ts';
+import type { Memory } from '../store/memory.ts';
 import type { Open, Route } from './connect.ts';
 import { Connection, type Owner } from './connection.ts';
 import { type Carrier, type Exchange, type ExchangeRequest, TransportError } from './exchange.ts';
-import type { SendBuffers } from './send-buffers.ts';
 
 /** S3 and most gateways close idle connections after 20 s or later. A request on a connection that is being closed costs a retry. */
 const KEEP_ALIVE_MS = 15_000;
@@ -23,12 +23,13 @@ export interface PoolOptions {
   readonly maxConnections: number;
   /** How long a server may be silent while it is asked. */
   readonly silenceMs: number;
-  readonly buffers: SendBuffers;
+  /** To send from. There are as many as connections that send at one time. */
+  readonly buffers: Memory;
   readonly open: Open;
 }
 
 export class Pool implements Owner, Carrier {
-  readonly buffers: SendBuffers;
+  readonly buffers: Memory;
   ticks = 0;
   readonly #options: PoolOptions;
   readonly #tickMs: number;
@@ -86,6 +87,7 @@ export class Pool implements Owner, Carrier {
     if (!this.#all.delete(connection)) return;
     if (this.#all.size === 0) {
       clearInterval(this.#timer);
+      // Nothing is being sent, and may not be for a while.
       this.buffers.free();
     }
     this.#connect();

@@ -5,12 +5,12 @@
 import type { NetworkSettings, ProxyServer } from '../config/settings.ts';
 import { errorCode, StorageError } from '../errors.ts';
 import { abortReason } from '../store/abort.ts';
+import { Memory } from '../store/memory.ts';
 import { readRegularFile } from '../store/regular-file.ts';
 import { type Address, createOpen, type ProxyRoute } from './connect.ts';
 import { type Answer, Exchange, type ExchangeRequest, TransportError } from './exchange.ts';
 import { Pool } from './pool.ts';
 import { createProxyChoice } from './proxies.ts';
-import { SendBuffers } from './send-buffers.ts';
 
 export {
   type Answer,
@@ -23,7 +23,8 @@ export {
 /** Beyond MaxConnections, so that removals need not wait for large contents (store/limit.ts). Orthanc removes one file at a time, under its
  *  two to four possible names at once. */
 const REMOVAL_CONNECTIONS = 4;
-/** Larger ones bring nothing. */
+/** Larger ones bring nothing. A request of a small file leaves in one write. */
+const SEND_BYTES = 256 * 1024;
 const RECEIVE_BYTES = 256 * 1024;
 
 export interface Transport {
@@ -44,7 +45,7 @@ export function createTransport(settings: NetworkSettings): Transport {
     authorities: readAuthorities(settings.caCertificatesFile),
     receiveBuffer: Buffer.allocUnsafeSlow(RECEIVE_BYTES),
   });
-  const buffers = new SendBuffers();
+  const buffers = new Memory(SEND_BYTES, Number.POSITIVE_INFINITY);
   const general = new Map<string, Way>();
   const removing = new Map<string, Way>();
   let isClosed = false;

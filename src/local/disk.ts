@@ -9,8 +9,10 @@ import { errorCode, StorageError, toStorageError } from '../errors.ts';
 import { abortReason, type Signal } from '../store/abort.ts';
 import { viewOf } from '../store/bodies.ts';
 import { Semaphore } from '../store/limit.ts';
+import { Memory } from '../store/memory.ts';
 import type { Body, ByteRange, Sink } from '../store/object-store.ts';
 import { fileBody } from '../store/regular-file.ts';
+import { syncFolder } from '../store/sync-folder.ts';
 import type { Folder } from './names.ts';
 import {
   areIntact,
@@ -47,7 +49,6 @@ const openFile = promisify(fs.open);
 const closeFile = promisify(fs.close);
 const readFile = promisify(fs.read);
 const writeFile = promisify(fs.write);
-const syncFile = promisify(fs.fsync);
 const syncData = promisify(fs.fdatasync);
 const statFile = promisify(fs.fstat);
 const listFolder = promisify(fs.readdir);
@@ -93,8 +94,7 @@ export interface Disk {
   /** The key of the object in a file. */
   keyOf(path: string): Promise<string>;
   /** Memory of more than ONE_PIECE_BYTES, to be given back once nobody uses it. */
-  takeBuffer(): Uint8Array;
-  giveBuffer(buffer: Uint8Array): void;
+  readonly buffers: Memory;
 }
 
 export interface OpenObject {
@@ -112,9 +112,9 @@ export interface Receiving {
 }
 
 export class FolderOnDisk implements Disk {
+  readonly buffers = new Memory(BUFFER_BYTES, SPARE_BUFFERS);
   readonly #root: string;
   readonly #slots: Semaphore;
-  readonly #spare: Uint8Array[] = [];
   readonly #syncs: Readonly<Record<Folder, SharedWork>> = {
     pending: new SharedWork(() => this.#step(() => syncFolder(join(this.#root, 'pending')))),
     cached: new SharedWork(() => this.#step(() => syncFolder(join(this.#root, 'cached')))),
@@ -189,11 +189,11 @@ export class FolderOnDisk implements Disk {
     };
     let failure: unknown;
     let queue: Promise<void> = Promise.resolve();
-    let current: { readonly buffer: Uint8Array; readonly start: number; bytes: number } | undefined;
+    let current: { readonly buffer: Buffer; readonly start: number; bytes: number } | undefined;
 
     const writeAfter = async (
       before: Promise<void>,
-      buffer: Uint8Array,
+      buffer: Buffer,
       bytes: number,
       start: number,
     ) => {
@@ -203,7 +203,7 @@ export class FolderOnDisk implements Disk {
         if (failure === undefined) {
           await this.#step(() => writeAll(file, buffer.subarray(0, bytes), start));
         }
-        this.giveBuffer(buffer);
+        this.buffers.giveBack(buffer);
       } catch (error) {
         failure = error;
       }
@@ -225,7 +225,7 @@ export class FolderOnDisk implements Disk {
         for (let at = 0; at < bytes.length; ) {
           if (current !== undefined && current.start + current.bytes !== offset + at) flush();
           if (failure !== undefined || this.#queuedBytes > QUEUE_MAX_BYTES) return false;
-          current ??= { buffer: this.takeBuffer(), start: offset + at, bytes: 0 };
+          current ??= { buffer: this.buffers.take(), start: offset + at, bytes: 0 };
           const piece = bytes.subarray(at, at + current.buffer.length - current.bytes);
           current.buffer.set(piece, current.bytes);
           current.bytes += piece.length;
@@ -322,7 +322,7 @@ export class FolderOnDisk implements Disk {
   async open(object: ObjectOnDisk): Promise<OpenObject> {
     const { path, key, sizeBytes } = object;
     const file = await this.#open(path, READ);
-    const buffer = this.takeBuffer();
+    const buffer = this.buffers.take();
     try {
       const trailer = await this.#readTrailer(file, object);
       for (let at = 0; at < sizeBytes; at += ONE_PIECE_BYTES) {
@@ -340,7 +340,7 @@ export class FolderOnDisk implements Disk {
     return {
       body,
       close: (isUnused) => {
-        if (isUnused) this.giveBuffer(buffer);
+        if (isUnused) this.buffers.giveBack(buffer);
         void this.#close(file);
       },
     };
@@ -398,23 +398,15 @@ export class FolderOnDisk implements Disk {
 
   /** Memory that a step which hangs may still write to is not used again. */
   async #withBuffer<T>(work: (buffer: Uint8Array) => Promise<T>): Promise<T> {
-    const buffer = this.takeBuffer();
+    const buffer = this.buffers.take();
     try {
       const result = await work(buffer);
-      this.giveBuffer(buffer);
+      this.buffers.giveBack(buffer);
       return result;
     } catch (error) {
-      if (!isLocal(error, 'TIMEOUT')) this.giveBuffer(buffer);
+      if (!isLocal(error, 'TIMEOUT')) this.buffers.giveBack(buffer);
       throw error;
     }
-  }
-
-  takeBuffer(): Uint8Array {
-    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(BUFFER_BYTES);
-  }
-
-  giveBuffer(buffer: Uint8Array): void {
-    if (this.#spare.length < SPARE_BUFFERS) this.#spare.push(buffer);
   }
 
   /** A file that opens after nobody waits for it any more is closed again. */
@@ -511,18 +503,6 @@ async function readAll(file: number, target: Uint8Array, position: number): Prom
     at += bytesRead;
   }
   return true;
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await openFile(path, O_RDONLY);
-  try {
-    await syncFile(folder);
-  } catch (error) {
-    // Network file systems that cannot do this do it by themselves.
-    if (!['EINVAL', 'ENOTSUP', 'EBADF', 'EPERM'].includes(errorCode(error) ?? '')) throw error;
-  } finally {
-    void closeQuietly(folder);
-  }
 }
 
 async function closeQuietly(file: number): Promise<void> {

@@ -14,6 +14,7 @@ import { type FileHandle, open, readdir, rename, unlink } from 'node:fs/promises
 import { join } from 'node:path';
 import { crc32 } from '../checksums/checksums.ts';
 import { badConfig, errorCode, StorageError } from '../errors.ts';
+import { syncFolder } from '../store/sync-folder.ts';
 
 const { O_APPEND, O_CREAT, O_DSYNC, O_EXCL, O_NOFOLLOW, O_RDONLY, O_WRONLY } = constants;
 
@@ -252,18 +253,6 @@ function* formatAll(noted: Iterable<readonly [string, number]>): Generator<strin
     keys.push(key);
   }
   if (keys.length > 0) yield formatRecord('remove', since, keys);
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder);
-  try {
-    await handle.sync();
-  } catch (thrown) {
-    // Network file systems that cannot do this do it by themselves.
-    if (!['EINVAL', 'ENOTSUP', 'EBADF', 'EPERM'].includes(errorCode(thrown) ?? '')) throw thrown;
-  } finally {
-    await handle.close();
-  }
 }
 
 async function unlessMissing<T, U>(work: Promise<T>, otherwise: U): Promise<T | U> {

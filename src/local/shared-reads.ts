@@ -124,7 +124,8 @@ export class SharedReads {
       this.#kept.delete(kept);
       end();
       // Now nobody joins any more. Of those who have, each copies it by itself.
-      if (flight.readers === 0 && copy.memory !== undefined) this.#disk.giveBuffer(copy.memory);
+      if (flight.readers === 0 && copy.memory !== undefined)
+        this.#disk.buffers.giveBack(copy.memory);
     });
     this.#kept.add(kept);
   }
@@ -163,7 +164,7 @@ class FillSink implements Sink {
   readonly anyOrder: boolean;
   readonly path = temporaryPath('cached');
   sizeBytes = 0;
-  memory: Uint8Array | undefined;
+  memory: Buffer | undefined;
   receiving: Receiving | undefined;
   readonly #sink: Sink;
   readonly #disk: Disk;
@@ -187,7 +188,7 @@ class FillSink implements Sink {
       return;
     }
     this.#isKept = true;
-    if (sizeBytes <= ONE_PIECE_BYTES) this.memory ??= this.#disk.takeBuffer();
+    if (sizeBytes <= ONE_PIECE_BYTES) this.memory ??= this.#disk.buffers.take();
     else this.receiving ??= this.#disk.receive(this.path);
   }
 

@@ -10,6 +10,7 @@ import { PIECE_BYTES } from '../../http/content.ts';
 import { abortReason, type Signal } from '../../store/abort.ts';
 import type { Body, Sink } from '../../store/object-store.ts';
 import { writeFully } from '../../store/regular-file.ts';
+import { syncFolder } from '../../store/sync-folder.ts';
 import { temporaryName } from './paths.ts';
 import type { Root } from './root.ts';
 
@@ -140,17 +141,5 @@ async function syncFolders(folder: string, firstCreated: string | undefined): Pr
   for (let current = folder; ; current = dirname(current)) {
     await syncFolder(current);
     if (current === last || current === dirname(current)) return;
-  }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder);
-  try {
-    await handle.sync();
-  } catch (thrown) {
-    // Network file systems that cannot do this do it by themselves.
-    if (!['EINVAL', 'ENOTSUP', 'EBADF', 'EPERM'].includes(errorCode(thrown) ?? '')) throw thrown;
-  } finally {
-    await handle.close();
   }
 }

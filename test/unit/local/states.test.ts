@@ -11,6 +11,7 @@ import { pathOf } from '../../../src/local/names.ts';
 import { ObjectStates } from '../../../src/local/states.ts';
 import type { Signal } from '../../../src/store/abort.ts';
 import { bodyOf, viewOf } from '../../../src/store/bodies.ts';
+import { Memory } from '../../../src/store/memory.ts';
 import type { ObjectStore } from '../../../src/store/object-store.ts';
 import { never } from '../../support/bodies.ts';
 
@@ -165,8 +166,7 @@ class World {
       receive: () => {
         throw new Error('not here');
       },
-      takeBuffer: () => new Uint8Array(),
-      giveBuffer: () => undefined,
+      buffers: new Memory(0, 0),
     };
   }
 
