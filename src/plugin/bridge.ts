@@ -4,8 +4,8 @@
 import type { CreateAes } from '../encryption/aes.ts';
 import { type AesModule, createNativeAes, type NativeAes } from '../encryption/native-aes.ts';
 import {
+  ERROR_CODES,
   errorCode,
-  ORTHANC_ERROR_NAMES,
   type OrthancErrorName,
   StorageError,
   toStorageError,
@@ -244,7 +244,7 @@ export class RequestServer {
     try {
       await this.#handlers.storage(request);
     } catch (error) {
-      code = binding.orthancErrorCodes[ORTHANC_ERROR_NAMES[toStorageError(error).code]];
+      code = binding.orthancErrorCodes[ERROR_CODES[toStorageError(error).code].orthanc];
     }
     this.#cancellations.delete(id);
     this.#complete(id, request, code);
@@ -260,7 +260,7 @@ export class RequestServer {
       // Bytes that `begin` announced are missing. This defect of ours fails the request, but not the runtime.
       const line = `op=${request.operation} uuid=${request.uuid} ${String(error)}`;
       writeLog(binding, 'error', safeLine(line));
-      this.#complete(id, request, binding.orthancErrorCodes[ORTHANC_ERROR_NAMES.INTERNAL]);
+      this.#complete(id, request, binding.orthancErrorCodes[ERROR_CODES.INTERNAL.orthanc]);
     }
   }
 
@@ -312,7 +312,7 @@ export class RequestServer {
       binding.complete(id, 0);
     } catch (error) {
       if (isRequestOver(error)) throw error;
-      binding.complete(id, binding.orthancErrorCodes[ORTHANC_ERROR_NAMES.INTERNAL]);
+      binding.complete(id, binding.orthancErrorCodes[ERROR_CODES.INTERNAL.orthanc]);
     }
   }
 
