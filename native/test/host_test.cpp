@@ -806,7 +806,7 @@ TEST_F(LanesTest, OneThatHangsIsNotWaitedForLong) {
   ASSERT_TRUE(orthanc.awaitLog("waits in lane 0"));
   const InFlight<OrthancPluginErrorCode> spinning(
       [&] { return storage.remove("!spin", OrthancPluginContentType_Dicom); });
-  std::this_thread::sleep_for(milliseconds(100));
+  ASSERT_TRUE(orthanc.awaitLog("takes !spin"));
   const Stopwatch watch;
   EXPECT_EQ(orthanc.rest(kGet, "/object-storage/ask-lane/1").body,
             "503 no answer before the deadline");
