@@ -33,9 +33,10 @@ import {
 } from './bridge.ts';
 import { Counters, type CountersSnapshot } from './figures.ts';
 import { createLaneFigures, shareOfLane } from './lanes.ts';
+import { formatMetrics } from './metrics.ts';
 import { createRequestHandler } from './requests.ts';
 import { createRestHandler } from './rest.ts';
-import { createStatus, formatMetrics } from './status.ts';
+import { createStatus } from './status.ts';
 
 // TypeScript enforces RequestTimeout. The shim waits this much longer, for the way to Orthanc and back.
 const CALL_GRACE_MS = 5_000;
@@ -188,8 +189,7 @@ function serve(
       waitMs: settings.requestTimeoutMs,
     }),
     jobs,
-    metrics: async () =>
-      formatMetrics(await figures(), stores.removals?.status(), stores.cache?.status()),
+    metrics: async () => formatMetrics(await status()),
     figures: () => JSON.stringify(counters.snapshot()),
     stop: async () => {
       await jobs.close();

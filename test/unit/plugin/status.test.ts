@@ -5,7 +5,7 @@ import { loadConfiguration } from '../../../src/config/load.ts';
 import type { PluginSettings } from '../../../src/config/settings.ts';
 import { StorageError } from '../../../src/errors.ts';
 import { Counters } from '../../../src/plugin/figures.ts';
-import { createStatus, formatMetrics } from '../../../src/plugin/status.ts';
+import { createStatus } from '../../../src/plugin/status.ts';
 import { PROVIDERS } from '../../../src/providers/index.ts';
 
 const SECRET = 'a-Secret+that/nobody=may.see';
@@ -74,31 +74,4 @@ test('what is under way, and errors without what must not be seen', async () => 
   const status = await statusOf(settingsOf('s3'));
   expect(status).toMatchObject({ inFlight: 2, errors: { UNAVAILABLE: 1 } });
   expect(JSON.stringify(status)).not.toContain('0123456789abcdef');
-});
-
-test('the metrics are the same figures, each in a line that the shim understands', () => {
-  counters.begin('create', 'x')({ bytes: 500 });
-  counters.begin('readRange', 'x');
-  counters.begin('remove', 'x')({ failure: new StorageError('ACCESS_DENIED', 'no') });
-  const snapshot = counters.snapshot();
-  const lines = formatMetrics(snapshot).trimEnd().split('\n');
-  for (const line of lines) {
-    expect(line).toMatch(/^orthanc_object_storage_[a-z0-9_]+ \d+(\.\d{3})?$/);
-  }
-  const values = new Map(lines.map((line) => line.split(' ') as [string, string]));
-  const value = (name: string) => values.get(`orthanc_object_storage_${name}`);
-  expect(value('create_count')).toBe('1');
-  expect(value('create_bytes')).toBe('500');
-  expect(value('read_range_in_flight')).toBe('1');
-  expect(value('remove_failed_count')).toBe('1');
-  expect(value('errors_access_denied')).toBe('1');
-  const { last5Minutes, sinceStart } = snapshot.operations.create.latencyMs;
-  expect(value('create_duration_p99_ms')).toBe(last5Minutes.p99.toFixed(3));
-  expect(value('create_duration_since_start_p99_ms')).toBe(sinceStart.p99.toFixed(3));
-  expect(value('read_duration_max_ms')).toBe('0.000');
-});
-
-test('of several event loops, the metric tells the busiest', () => {
-  const lines = formatMetrics({ ...counters.snapshot(), eventLoopBusy: [0.02, 0.97, 0.5] });
-  expect(lines).toContain('orthanc_object_storage_event_loop_busy 0.970\n');
 });
