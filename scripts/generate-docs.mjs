@@ -4,43 +4,15 @@
 //   node scripts/generate-docs.mjs --check   exits with 1 when they are not what it would write
 
 import { readFile, writeFile } from 'node:fs/promises';
-import { build } from 'esbuild';
 import { inProject } from './lib/paths.mjs';
+import { importTypeScript } from './lib/typescript.mjs';
 
 const isCheck = process.argv.includes('--check');
 
-/**
- * The stores, and the SDKs with them, are imported when a provider is opened.
- * @type {import('esbuild').Plugin}
- */
-const withoutStores = {
-  name: 'without-stores',
-  setup({ onResolve }) {
-    onResolve({ filter: /^\./ }, ({ kind, path }) =>
-      kind === 'dynamic-import' ? { path, external: true } : undefined,
-    );
-  },
-};
-
-// Node 20 reads no TypeScript. The bundle imports nothing but Node's own modules, so that it needs no place in the file system.
-const { outputFiles } = await build({
-  stdin: {
-    contents:
-      "export * from './src/config/docs.ts'; export { PROVIDERS } from './src/providers/index.ts';",
-    resolveDir: inProject('.'),
-  },
-  bundle: true,
-  platform: 'node',
-  format: 'esm',
-  target: 'node20',
-  write: false,
-  logLevel: 'error',
-  plugins: [withoutStores],
-});
-const code = Buffer.from(outputFiles[0].contents).toString('base64');
-const { renderMarkdown, renderJsonSchema, PROVIDERS } = await import(
-  `data:text/javascript;base64,${code}`
-);
+const { renderMarkdown, renderJsonSchema, PROVIDERS } = await importTypeScript([
+  'config/docs.ts',
+  'providers/index.ts',
+]);
 
 const files = {
   'docs/configuration.md': renderMarkdown(PROVIDERS),

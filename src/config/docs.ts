@@ -8,8 +8,8 @@ import { type SettingDoc, settingDocs } from './fields.ts';
 import { localCacheSchema } from './local-cache.ts';
 import { type ProviderSection, sectionNames, sectionSchema } from './sections.ts';
 
-type Shape = Readonly<Record<string, z.core.$ZodType>>;
-type JsonSchema = z.core.JSONSchema.BaseSchema;
+export type Shape = Readonly<Record<string, z.core.$ZodType>>;
+export type JsonSchema = z.core.JSONSchema.BaseSchema;
 
 /** For editors, which complete and check Orthanc's configuration file by it. */
 export function renderJsonSchema(providers: readonly ProviderSection[]): string {
@@ -71,7 +71,7 @@ function table(shape: Shape): string {
   return `${lines.map((cells) => `| ${cells.map(escapeCell).join(' | ')} |`).join('\n')}\n`;
 }
 
-function docOf(key: string, field: z.core.$ZodType): SettingDoc {
+export function docOf(key: string, field: z.core.$ZodType): SettingDoc {
   const doc = settingDocs.get(field);
   if (doc === undefined) throw new Error(`${key} has no documentation`);
   return doc;
@@ -104,7 +104,7 @@ function escapeCell(text: string): string {
   return text.replaceAll('|', '\\|');
 }
 
-function toJsonSchema(schema: z.core.$ZodType): JsonSchema {
+export function toJsonSchema(schema: z.core.$ZodType): JsonSchema {
   return z.toJSONSchema(schema, {
     io: 'input',
     override: ({ zodSchema, jsonSchema }) => {
