@@ -26,6 +26,7 @@ export default defineConfig({
       // These mostly wait, for deadlines and retries, or for Orthanc to start and stop.
       { test: { ...suite('faults', 60_000).test, maxWorkers: 4 } },
       { test: { ...suite('e2e', 300_000).test, maxWorkers: 3 } },
+      suite('page', 60_000),
     ],
   },
 });

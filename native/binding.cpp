@@ -243,10 +243,11 @@ void Binding::respond(const Info& info) {
   }
   const auto status = static_cast<uint16_t>(unsignedAt(info, 1, "status", kMaxHttpStatus));
   std::string contentType = stringAt(info, 2);
+  std::string headers = stringAt(info, 4);
   // Looked at last: converting the others may run JavaScript that detaches it.
   const std::span<const uint8_t> body = bytesAt(info, 3);
-  const bool isAlive =
-      (*call)->respond({status, std::move(contentType), {body.begin(), body.end()}});
+  const bool isAlive = (*call)->respond(
+      {status, std::move(contentType), {body.begin(), body.end()}, std::move(headers)});
   requests_.erase(unsignedAt(info, 0, "id"));
   expectAlive(info.Env(), isAlive);
 }
@@ -346,7 +347,7 @@ void Binding::deliverRequest(uint64_t id, const StorageRequest& request) {
 
 void Binding::deliverRequest(uint64_t id, const Call& request) {
   call(onCall_, {numberOf(id), textOf(request.name()), textOf(request.argument()),
-                 numberOf(request.contentSize())});
+                 numberOf(request.contentSize()), textOf(request.headers())});
 }
 
 template <typename Number>

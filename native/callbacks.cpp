@@ -157,7 +157,30 @@ const char* nameOf(OrthancPluginHttpMethod method) {
   }
 }
 
+/** @returns a line "name: value" for each */
+std::string headersOf(const OrthancPluginHttpRequest& http) {
+  std::string lines;
+  for (uint32_t i = 0; i < http.headersCount; ++i) {
+    lines += std::string(http.headersKeys[i]) + ": " + http.headersValues[i] + "\n";
+  }
+  return lines;
+}
+
+void setHeaders(OrthancPluginContext* context, OrthancPluginRestOutput* output,
+                const std::string& lines) {
+  std::istringstream stream(lines);
+  std::string line;
+  while (std::getline(stream, line)) {
+    const size_t colon = line.find(": ");
+    if (colon != std::string::npos) {
+      OrthancPluginSetHttpHeader(context, output, line.substr(0, colon).c_str(),
+                                 line.substr(colon + 2).c_str());
+    }
+  }
+}
+
 void send(OrthancPluginContext* context, OrthancPluginRestOutput* output, const Answer& answer) {
+  setHeaders(context, output, answer.headers);
   if (answer.body.size() > std::numeric_limits<uint32_t>::max()) {
     OrthancPluginSendHttpStatusCode(context, output, kServiceUnavailable);
   } else if (answer.status == kOk) {
@@ -180,7 +203,7 @@ OrthancPluginErrorCode onRest(OrthancPluginRestOutput* output, const char* path,
                               const OrthancPluginHttpRequest* http) noexcept {
   return guarded(path, OrthancPluginErrorCode_Plugin, [&](PluginState& state) {
     const auto request = std::make_shared<Call>(&Timeouts::call, nameOf(http->method), path,
-                                                http->body, http->bodySize);
+                                                http->body, http->bodySize, headersOf(*http));
     const Result result = state.lanes.first().call(request);
     send(state.orthanc.raw(), output,
          result.verdict == Result::Verdict::kSuccess

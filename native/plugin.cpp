@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "callbacks.h"
+#include "explorer.h"
 #include "jobs.h"
 #include "node_process.h"
 #include "plugin_state.h"
@@ -141,6 +142,7 @@ int32_t initialize(OrthancPluginContext* context) {
   OrthancPluginSetDescription2(
       context, kPluginName,
       "Stores attachments in AWS S3, Azure Blob Storage or Google Cloud Storage");
+  addToOrthancExplorer(context);
   return 0;
 }
 

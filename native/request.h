@@ -155,6 +155,7 @@ struct Answer {
   uint16_t status = 500;
   std::string contentType;  // of 200; all others go out as text/plain
   std::string body;
+  std::string headers = {};  // a line "name: value" for each, beside those that Orthanc makes
 };
 
 /** No status of HTTP: Orthanc was not asked, since it is stopping. src/orthanc/api.ts knows it,
@@ -167,15 +168,18 @@ inline Answer notCalled() { return {kNotCalled, {}, "Orthanc is stopping"}; }
 class Call final : public Request {
  public:
   /** @param name a method of HTTP, of the path that is the argument; or one of those that
-   * src/plugin/bridge.ts lists */
+   * src/plugin/bridge.ts lists
+   *  @param headers of HTTP, a line "name: value" for each, with names in lower case */
   Call(Limit limit, std::string name, std::string argument, const void* content,
-       uint64_t contentSize)
+       uint64_t contentSize, std::string headers = {})
       : Request(limit, content, contentSize),
         name_(std::move(name)),
-        argument_(std::move(argument)) {}
+        argument_(std::move(argument)),
+        headers_(std::move(headers)) {}
 
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] const std::string& argument() const { return argument_; }
+  [[nodiscard]] const std::string& headers() const { return headers_; }
 
   /** Ends it with an answer. thread and return value: as those of Request */
   bool respond(Answer answer);
@@ -185,6 +189,7 @@ class Call final : public Request {
  private:
   const std::string name_;
   const std::string argument_;
+  const std::string headers_;
   Answer answer_;  // guarded by Request's mutex
 };
 

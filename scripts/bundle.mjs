@@ -68,7 +68,8 @@ const banner = "const __bundleUrl = require('node:url').pathToFileURL(__filename
 
 await mkdir(distFolder, { recursive: true });
 const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
-const plugin = await bundlePlugin();
+const page = await bundlePage();
+const plugin = await bundlePlugin(page.files);
 await build({
   ...common,
   entryPoints: ['src/cli/main.ts'],
@@ -80,14 +81,17 @@ await build({
 await writeFile(join(distFolder, 'package.json'), '{ "type": "commonjs" }\n');
 await writeFile(
   join(distFolder, 'THIRD-PARTY-NOTICES.txt'),
-  await thirdPartyNotices(Object.keys(plugin.metafile?.inputs ?? {})),
+  await thirdPartyNotices(
+    [plugin, page].flatMap(({ metafile }) => Object.keys(metafile?.inputs ?? {})),
+  ),
 );
 
 /**
  * In parts, so that V8 reads only those of the configured provider: all three take it some 40 ms longer. esbuild splits ES modules only;
  * each part is then turned into CommonJS.
+ * @param {Readonly<Record<string, string>>} files of the page
  */
-async function bundlePlugin() {
+async function bundlePlugin(files) {
   const { sourcemap: _, supported, ...split } = common;
   const result = await build({
     ...split,
@@ -99,6 +103,7 @@ async function bundlePlugin() {
     chunkNames: '[name]-[hash]',
     sourcemap: 'inline',
     write: false,
+    plugins: [...common.plugins, withPage(files)],
   });
   const parts = await Promise.all(
     result.outputFiles.map(async ({ path, text }) => {
@@ -129,6 +134,48 @@ async function bundlePlugin() {
     `${await bundleLoader()}\0${joinParts(parts)}`,
   );
   return result;
+}
+
+/**
+ * @param {Readonly<Record<string, string>>} files
+ * @returns {import('esbuild').Plugin}
+ */
+function withPage(files) {
+  return {
+    name: 'with-page',
+    setup({ onLoad }) {
+      onLoad({ filter: /[/\\]src[/\\]plugin[/\\]page-files\.ts$/ }, () => ({
+        contents: `export const pageFiles = ${JSON.stringify(files)};`,
+      }));
+    },
+  };
+}
+
+/** Small, for what it is: as text, so that Orthanc can compress it, or not, as it is configured. */
+async function bundlePage() {
+  const { metafile, outputFiles } = await build({
+    absWorkingDir: root,
+    entryPoints: { page: 'src/page/main.ts', style: 'src/page/page.css' },
+    outdir: bundleFolder,
+    bundle: true,
+    platform: 'browser',
+    format: 'esm',
+    // What hospitals have: the last version of Firefox ESR before this year's, and browsers of its age.
+    target: ['es2022', 'chrome109', 'firefox115', 'safari16'],
+    minify: true,
+    charset: 'ascii',
+    legalComments: 'none',
+    metafile: true,
+    write: false,
+    logLevel: 'warning',
+  });
+  /** @param {string} name */
+  const textOf = (name) => outputFiles.find(({ path }) => basename(path) === name)?.text ?? '';
+  const html = await readFile(join(root, 'src/page/index.html'), 'utf8');
+  return {
+    metafile,
+    files: { 'index.html': html, 'page.js': textOf('page.js'), 'page.css': textOf('style.css') },
+  };
 }
 
 /** The shim runs it as a script that has `process` and `require`, up to the zero behind it. */

@@ -206,18 +206,18 @@ OrthancPluginErrorCode FakeOrthanc::remove(const std::string& uuid) {
 }
 
 FakeOrthanc::RestReply FakeOrthanc::rest(OrthancPluginHttpMethod method, const std::string& path,
-                                         const Arguments& arguments, const std::string& body) {
+                                         const Arguments& headers, const std::string& body) {
   std::vector<const char*> keys;
   std::vector<const char*> values;
-  for (const auto& [key, value] : arguments) {
+  for (const auto& [key, value] : headers) {
     keys.push_back(key.c_str());
     values.push_back(value.c_str());
   }
   OrthancPluginHttpRequest request{};
   request.method = method;
-  request.getCount = static_cast<uint32_t>(keys.size());
-  request.getKeys = keys.data();
-  request.getValues = values.data();
+  request.headersCount = static_cast<uint32_t>(keys.size());
+  request.headersKeys = keys.data();
+  request.headersValues = values.data();
   request.body = body.empty() ? nullptr : body.data();
   request.bodySize = static_cast<uint32_t>(body.size());
   RestReply reply;
@@ -300,8 +300,11 @@ OrthancPluginErrorCode FakeOrthanc::serve(_OrthancPluginService service, const v
     case _OrthancPluginService_SetCurrentThreadName:
       pthread_setname_np(pthread_self(), static_cast<const char*>(parameters));
       return OrthancPluginErrorCode_Success;
-    case _OrthancPluginService_SetPluginProperty:
+    case _OrthancPluginService_SetPluginProperty: {
+      const auto& set = *static_cast<const _OrthancPluginSetPluginProperty*>(parameters);
+      properties_[set.property] = set.value;
       return OrthancPluginErrorCode_Success;
+    }
     case _OrthancPluginService_GetConfiguration:
       *static_cast<const _OrthancPluginRetrieveDynamicString*>(parameters)->result =
           Memory::instance().copyOf(configuration_);
@@ -367,14 +370,14 @@ OrthancPluginErrorCode FakeOrthanc::serve(_OrthancPluginService service, const v
     }
     case _OrthancPluginService_SetHttpHeader: {
       const auto& header = *static_cast<const _OrthancPluginSetHttpHeader*>(parameters);
-      replyOf(header.output).contentType += std::string(header.value) + ", ";
+      replyOf(header.output).headers += std::string(header.key) + ": " + header.value + "\n";
       return OrthancPluginErrorCode_Success;
     }
     case _OrthancPluginService_SendHttpStatus: {
       const auto& answer = *static_cast<const _OrthancPluginSendHttpStatus*>(parameters);
       RestReply& reply = replyOf(answer.output);
       reply.status = answer.status;
-      reply.contentType += "text/plain";  // beside the plugin's own, if it has set one
+      reply.contentType = "text/plain";
       reply.body = textOf(answer.body, answer.bodySize);
       return OrthancPluginErrorCode_Success;
     }

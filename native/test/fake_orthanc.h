@@ -38,6 +38,7 @@ class FakeOrthanc {
     uint16_t status = 0;
     std::string contentType;
     std::string body;
+    std::string headers = {};  // a line for each that the plugin has set
   };
   using Arguments = std::vector<std::pair<std::string, std::string>>;
   /** Answers a call that the plugin makes of Orthanc's REST API. thread: the plugin's. */
@@ -74,8 +75,13 @@ class FakeOrthanc {
   Read readRange(const std::string& uuid, uint64_t start, uint64_t length);
   OrthancPluginErrorCode remove(const std::string& uuid);
   RestReply rest(OrthancPluginHttpMethod method, const std::string& path,
-                 const Arguments& arguments = {}, const std::string& body = {});
+                 const Arguments& headers = {}, const std::string& body = {});
   void change(OrthancPluginChangeType type);
+  /** @returns what the plugin has set, such as its root URI; empty if nothing */
+  [[nodiscard]] std::string property(_OrthancPluginProperty property) const {
+    const auto found = properties_.find(property);
+    return found == properties_.end() ? "" : found->second;
+  }
 
   /** A job as Orthanc's engine has it. */
   struct Job {
@@ -146,6 +152,7 @@ class FakeOrthanc {
   OrthancPluginJobsUnserializer unserialize_ = nullptr;
   OrthancPluginRefreshMetricsCallback refreshMetrics_ = nullptr;
   std::map<std::string, double> metrics_;
+  std::map<_OrthancPluginProperty, std::string> properties_;
   std::vector<std::unique_ptr<Job>> jobs_;
   bool refuseJobs_ = false;
 

@@ -567,6 +567,21 @@ TEST_F(HostTest, RestRequestsReachTypeScript) {
   EXPECT_EQ(missing.status, 404);
   EXPECT_EQ(missing.contentType, "text/plain");
   EXPECT_EQ(missing.body, "none such");
+  EXPECT_EQ(reply.headers + missing.headers, "");
+}
+
+TEST_F(HostTest, HeadersGoBothWays) {
+  start();
+  const FakeOrthanc::Arguments headers{{"if-none-match", "\"a: b\""}, {"x", ""}};
+  const std::string expected = "IF-NONE-MATCH: \"A: B\"\nX: \n";
+  const auto reply = orthanc.rest(kGet, "/object-storage/headers", headers, "body");
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_EQ(reply.contentType, "text/css");
+  EXPECT_EQ(reply.headers, expected);
+  const auto same = orthanc.rest(kGet, "/object-storage/headers", headers);
+  EXPECT_EQ(same.status, 304);
+  EXPECT_EQ(same.body, "");
+  EXPECT_EQ(same.headers, expected);
 }
 
 TEST_F(HostTest, ARestRequestThatIsNotAnsweredIs503) {
@@ -593,6 +608,13 @@ TEST_F(HostTest, TypeScriptCallsOrthancWhichCallsStorage) {
 TEST_F(HostTest, OrthancsErrorsReachTypeScript) {
   start();
   EXPECT_EQ(orthanc.rest(kGet, "/object-storage/call").body, "500 Orthanc error 17");
+}
+
+TEST_F(HostTest, ExplorersFindThePage) {
+  start();
+  EXPECT_EQ(orthanc.property(_OrthancPluginProperty_RootUri), "/object-storage/app/");
+  const std::string script = orthanc.property(_OrthancPluginProperty_OrthancExplorer);
+  EXPECT_NE(script.find("'../object-storage/app/'"), std::string::npos);
 }
 
 // --- Jobs and metrics

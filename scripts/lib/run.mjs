@@ -110,6 +110,14 @@ export async function stopProcess(child, graceMs = 10_000) {
  * @param {string} command
  */
 export async function hasCommand(command) {
-  const { code } = await capture(['sh', '-c', 'command -v "$1"', 'sh', command]);
-  return code === 0;
+  return (await findCommand(command)) !== undefined;
+}
+
+/**
+ * @param {string} command
+ * @returns {Promise<string | undefined>} its path, if it is on the PATH
+ */
+export async function findCommand(command) {
+  const { code, stdout } = await capture(['sh', '-c', 'command -v "$1"', 'sh', command]);
+  return code === 0 ? stdout.trim() : undefined;
 }

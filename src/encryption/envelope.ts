@@ -76,6 +76,8 @@ export class Envelope {
   /** Of new objects; undefined: they are not encrypted. */
   readonly format: EncryptionFormat | undefined;
   readonly masterKeyId: number | undefined;
+  /** Of all keys, ascending. */
+  readonly keyIds: readonly number[];
   /** For `putPlain`: the format of new objects, so that a key for A2 makes no A1 objects; else A1, which the C++ plugins can read. */
   readonly lookalikeFormat: EncryptionFormat;
   readonly #keyring: Keyring;
@@ -89,6 +91,7 @@ export class Envelope {
   constructor({ keyring, createAes, format, maxInputBytes }: EnvelopeDependencies) {
     this.format = keyring.master === undefined ? undefined : format;
     this.masterKeyId = keyring.master?.id;
+    this.keyIds = keyring.ids;
     this.lookalikeFormat = format ?? 'A1';
     this.#keyring = keyring;
     this.#createAes = createAes;

@@ -42,8 +42,9 @@ export interface Binding extends AesModule {
       rangeStart: number,
       rangeEnd: number,
     ): void;
-    /** @param name a CallName, or an HTTP method with a path as argument */
-    onCall(id: number, name: string, argument: string, contentBytes: number): void;
+    /** @param name a CallName, or an HTTP method with a path as argument
+     *  @param headers of HTTP, a line "name: value" for each, with names in lower case */
+    onCall(id: number, name: string, argument: string, contentBytes: number, headers: string): void;
     /** The shim has given up the request, at its deadline or because Orthanc is stopping. */
     onAbandoned(id: number): void;
     onStop(): void;
@@ -76,7 +77,14 @@ export interface Binding extends AesModule {
   /** Ends a request, or a call that has no answer. @param code 0, or one of orthancErrorCodes
    *  @throws for 0 if bytes of the answer are missing */
   complete(id: number, code: number): void;
-  respond(id: number, status: number, contentType: string, body: Uint8Array): void;
+  /** @param headers a line "name: value" for each */
+  respond(
+    id: number,
+    status: number,
+    contentType: string,
+    body: Uint8Array,
+    headers?: string,
+  ): void;
   /** Calls another event loop. @returns its answer; status 503 after a second, or if that loop has just ended */
   askLane(lane: number, name: CallName): Promise<OrthancAnswer>;
   /** Submits a job, whose steps come as calls. @returns status 200 and Orthanc's id of the job */
@@ -123,7 +131,14 @@ export interface OrthancAnswer {
 }
 
 /** The calls for jobs have the job's handle as argument and its last state as content. */
-type CallName = 'job-step' | 'job-stop' | 'job-restore' | 'job-reset' | 'metrics' | 'figures';
+type CallName =
+  | 'job-step'
+  | 'job-stop'
+  | 'job-restore'
+  | 'job-reset'
+  | 'metrics'
+  | 'figures'
+  | 'history';
 
 export type StorageOperation = 'create' | 'readWhole' | 'readRange' | 'remove';
 
@@ -145,6 +160,8 @@ export interface StorageRequest {
 export interface RestRequest {
   readonly method: string;
   readonly path: string;
+  /** @param name in lower case */
+  header(name: string): string | undefined;
   readonly body: Body;
   readonly signal: Signal;
 }
@@ -154,6 +171,8 @@ export interface RestResponse {
   /** For status 200; other answers are text/plain. */
   readonly contentType: string;
   readonly body: Uint8Array;
+  /** Beside those that Orthanc makes. Ours alone, so that their values have no line ends. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 export interface Handlers {
@@ -166,6 +185,8 @@ export interface Handlers {
   metrics(): Promise<string>;
   /** The figures of this event loop, as JSON for the others. */
   figures(): string;
+  /** Likewise, its samples of the last hour. */
+  history(): string;
   stop(): Promise<void>;
 }
 
@@ -216,9 +237,9 @@ export class RequestServer {
         const request = { operation, uuid, contentType, body, sink, range, signal };
         void this.#serveStorage(id, request);
       },
-      onCall: (id, name, argument, contentBytes) => {
+      onCall: (id, name, argument, contentBytes, headers) => {
         const body = bodyOf(binding, id, contentBytes);
-        void this.#serve(id, name, argument, body);
+        void this.#serve(id, name, argument, body, headers);
       },
       onAbandoned: (id) => {
         this.#cancellations.get(id)?.abort(abandoned());
@@ -264,9 +285,15 @@ export class RequestServer {
     }
   }
 
-  async #serve(id: number, name: string, argument: string, body: Body): Promise<void> {
+  async #serve(
+    id: number,
+    name: string,
+    argument: string,
+    body: Body,
+    headers: string,
+  ): Promise<void> {
     try {
-      await this.#serveCall(id, name, argument, body, this.#begin(id));
+      await this.#serveCall(id, name, argument, body, headers, this.#begin(id));
     } catch (error) {
       if (!isRequestOver(error)) throw error;
     } finally {
@@ -279,6 +306,7 @@ export class RequestServer {
     name: string,
     argument: string,
     body: Body,
+    headers: string,
     signal: Signal,
   ): Promise<void> {
     const binding = this.#binding;
@@ -293,10 +321,14 @@ export class RequestServer {
         return binding.respond(id, 200, 'text/plain', Buffer.from(await handlers.metrics()));
       case 'figures':
         return binding.respond(id, 200, 'application/json', Buffer.from(handlers.figures()));
+      case 'history':
+        return binding.respond(id, 200, 'application/json', Buffer.from(handlers.history()));
       default: {
-        const request = { method: name, path: argument, body, signal };
+        const header = (wanted: string) => headerIn(headers, wanted);
+        const request = { method: name, path: argument, header, body, signal };
         const answer = await handlers.rest(request).catch(() => REST_FAILURE);
-        return binding.respond(id, answer.status, answer.contentType, answer.body);
+        const lines = Object.entries(answer.headers ?? {}).map((pair) => `${pair.join(': ')}\n`);
+        return binding.respond(id, answer.status, answer.contentType, answer.body, lines.join(''));
       }
     }
   }
@@ -328,6 +360,12 @@ export class RequestServer {
     const state = name === 'job-restore' ? jobs.restore(serialized) : jobs.reset(serialized);
     return { status, state };
   }
+}
+
+function headerIn(lines: string, name: string): string | undefined {
+  const start = `${name}: `;
+  const line = lines.split('\n').find((text) => text.startsWith(start));
+  return line?.slice(start.length);
 }
 
 interface RequestBody extends Body {

@@ -2,7 +2,6 @@
 
 import { performance } from 'node:perf_hooks';
 
-const SAMPLE_MS = 15_000;
 const SAMPLES = 4;
 
 /** How busy the event loop of this thread is. */
@@ -10,11 +9,10 @@ export class EventLoopLoad {
   /** The oldest first. */
   readonly #samples = [performance.eventLoopUtilization()];
 
-  constructor() {
-    setInterval(() => {
-      this.#samples.push(performance.eventLoopUtilization());
-      if (this.#samples.length > SAMPLES) this.#samples.shift();
-    }, SAMPLE_MS).unref();
+  /** To be called every 15 seconds (src/plugin/history.ts). */
+  sample(): void {
+    this.#samples.push(performance.eventLoopUtilization());
+    if (this.#samples.length > SAMPLES) this.#samples.shift();
   }
 
   /** @returns the share of the last minute (45 to 60 s, or since the start) in which the loop did not wait for events */

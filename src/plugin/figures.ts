@@ -32,6 +32,29 @@ export interface CountersSnapshot {
   readonly eventLoopBusy: readonly number[];
 }
 
+/** What has happened since the sample before. */
+export interface CountersSample {
+  readonly create: OperationSample;
+  /** Of the whole and of ranges. */
+  readonly read: OperationSample;
+  readonly remove: OperationSample;
+  /** The most at once. */
+  readonly inFlight: number;
+  /** As in the snapshot. */
+  readonly eventLoopBusy: number;
+}
+
+export interface OperationSample {
+  /** That succeeded. */
+  readonly count: number;
+  readonly failed: number;
+  readonly bytes: number;
+  /** In milliseconds; all null if nothing ended. */
+  readonly p50: number | null;
+  readonly p95: number | null;
+  readonly p99: number | null;
+}
+
 /** "unanswered": Orthanc no longer waits. The shim has logged and counted that. */
 export type End = { readonly bytes: number } | { readonly failure: StorageError } | 'unanswered';
 
@@ -43,6 +66,8 @@ export class Counters {
   readonly #errors: Partial<Record<StorageErrorCode, number>> = {};
   readonly #load = new EventLoopLoad();
   #recentErrors: readonly RecentError[] = [];
+  #inFlight = 0;
+  #inFlightMax = 0;
 
   /** @param now milliseconds of a monotonic clock */
   constructor(now: () => number = () => performance.now()) {
@@ -60,8 +85,11 @@ export class Counters {
     const counts = this.#operations[operation];
     const startedMs = this.#now();
     counts.inFlight += 1;
+    this.#inFlight += 1;
+    this.#inFlightMax = Math.max(this.#inFlightMax, this.#inFlight);
     return (end) => {
       counts.inFlight -= 1;
+      this.#inFlight -= 1;
       if (end === 'unanswered') return;
       counts.latencies.record(this.#now() - startedMs);
       if ('failure' in end) {
@@ -91,6 +119,27 @@ export class Counters {
       eventLoopBusy: [this.#load.busy()],
     };
   }
+
+  /** Begins the next sample. */
+  sample(): CountersSample {
+    const { create, readWhole, readRange, remove } = this.#operations;
+    const inFlight = this.#inFlightMax;
+    this.#inFlightMax = this.#inFlight;
+    this.#load.sample();
+    return {
+      create: sampleOf([create]),
+      read: sampleOf([readWhole, readRange]),
+      remove: sampleOf([remove]),
+      inFlight,
+      eventLoopBusy: this.#load.busy(),
+    };
+  }
+}
+
+interface Sums {
+  readonly succeeded: number;
+  readonly failed: number;
+  readonly bytes: number;
 }
 
 class Counts {
@@ -99,6 +148,7 @@ class Counts {
   failed = 0;
   bytes = 0;
   readonly latencies: Latencies;
+  #sampled: Sums = { succeeded: 0, failed: 0, bytes: 0 };
 
   constructor(now: () => number) {
     this.latencies = new Latencies(now);
@@ -108,6 +158,32 @@ class Counts {
     const { inFlight, succeeded, failed, bytes, latencies } = this;
     return { inFlight, succeeded, failed, bytes, latencyMs: latencies.snapshot() };
   }
+
+  /** @returns what has been added since the last call */
+  sample(): Sums {
+    const { succeeded, failed, bytes } = this;
+    const before = this.#sampled;
+    this.#sampled = { succeeded, failed, bytes };
+    return {
+      succeeded: succeeded - before.succeeded,
+      failed: failed - before.failed,
+      bytes: bytes - before.bytes,
+    };
+  }
+}
+
+function sampleOf(operations: readonly Counts[]): OperationSample {
+  const sums = operations.map((counts) => counts.sample());
+  const sum = (figure: keyof Sums) => sums.reduce((total, one) => total + one[figure], 0);
+  const recent = createHistogram(RANGE);
+  for (const { latencies } of operations) latencies.moveNewTo(recent);
+  const { count, p50, p95, p99 } = describe(recent);
+  return {
+    count: sum('succeeded'),
+    failed: sum('failed'),
+    bytes: sum('bytes'),
+    ...(count === 0 ? { p50: null, p95: null, p99: null } : { p50, p95, p99 }),
+  };
 }
 
 /** All zero if nothing ended in that time. */
@@ -134,7 +210,10 @@ interface Slice {
 
 class Latencies {
   readonly #now: () => number;
+  /** Without the new ones, so that an operation costs two records and no third. */
   readonly #total = createHistogram(RANGE);
+  /** Since the last sample. */
+  readonly #new = createHistogram(RANGE);
   readonly #slices = Array.from(
     { length: SLICES },
     (): Slice => ({ number: -1, histogram: createHistogram(RANGE) }),
@@ -147,7 +226,7 @@ class Latencies {
   record(ms: number): void {
     const micros = Math.round(ms * MICROSECONDS_PER_MS);
     const value = Math.min(RANGE.highest, Math.max(RANGE.lowest, micros));
-    this.#total.record(value);
+    this.#new.record(value);
     const number = this.#present();
     const slice = this.#slices[number % SLICES];
     if (slice === undefined) return;
@@ -158,12 +237,21 @@ class Latencies {
     slice.histogram.record(value);
   }
 
+  moveNewTo(histogram: RecordableHistogram): void {
+    this.#total.add(this.#new);
+    histogram.add(this.#new);
+    this.#new.reset();
+  }
+
   snapshot() {
+    const total = createHistogram(RANGE);
+    total.add(this.#total);
+    total.add(this.#new);
     const recent = createHistogram(RANGE);
     for (const { number, histogram } of this.#slices) {
       if (number >= 0 && number > this.#present() - SLICES) recent.add(histogram);
     }
-    return { last5Minutes: describe(recent), sinceStart: describe(this.#total) };
+    return { last5Minutes: describe(recent), sinceStart: describe(total) };
   }
 
   #present(): number {

@@ -40,17 +40,29 @@ export function createLaneFigures(deps: {
   readonly own: () => CountersSnapshot;
   readonly ask: (lane: number) => Promise<CountersSnapshot | undefined>;
 }): () => Promise<CountersSnapshot> {
+  const all = createLaneAnswers(deps);
+  return async () => sumUp(await all());
+}
+
+/** What all loops answer, this one first.
+ *  @param deps as those of createLaneFigures */
+export function createLaneAnswers<T>(deps: {
+  readonly lane: number;
+  readonly lanes: number;
+  readonly own: () => T;
+  readonly ask: (lane: number) => Promise<T | undefined>;
+}): () => Promise<readonly T[]> {
   const others = Array.from({ length: deps.lanes }, (_, lane) => lane).filter(
     (lane) => lane !== deps.lane,
   );
   // Concurrent callers share one answer, so that a loop that hangs is not asked again and again.
-  let asked: Promise<readonly (CountersSnapshot | undefined)[]> | undefined;
+  let asked: Promise<readonly (T | undefined)[]> | undefined;
   return async () => {
     asked ??= Promise.all(others.map(deps.ask)).finally(() => {
       asked = undefined;
     });
     const answers = await asked;
-    return sumUp([deps.own(), ...answers.filter((figures) => figures !== undefined)]);
+    return [deps.own(), ...answers.filter((answer) => answer !== undefined)];
   };
 }
 

@@ -32,8 +32,10 @@ import {
   writeLog,
 } from './bridge.ts';
 import { Counters, type CountersSnapshot } from './figures.ts';
-import { createLaneFigures, shareOfLane } from './lanes.ts';
+import { answerHistory, createHistory, SAMPLE_SECONDS, type Sample } from './history.ts';
+import { createLaneAnswers, createLaneFigures, shareOfLane } from './lanes.ts';
 import { formatMetrics } from './metrics.ts';
+import { createPage } from './page.ts';
 import { createRequestHandler } from './requests.ts';
 import { createRestHandler } from './rest.ts';
 import { createStatus } from './status.ts';
@@ -140,22 +142,34 @@ function serve(
   log: Logger,
 ): void {
   const counters = new Counters();
-  const { hybrid, lanes } = settings;
+  const { hybrid, lanes, naming } = settings;
   const { envelope } = stores;
+  const { lane } = binding;
   const figures = createLaneFigures({
-    lane: binding.lane,
+    lane,
     lanes,
     own: () => counters.snapshot(),
-    ask: async (lane) => {
-      const { status, body } = await binding.askLane(lane, 'figures');
-      return status === 200
-        ? (JSON.parse(Buffer.from(body).toString()) as CountersSnapshot)
-        : undefined;
-    },
+    ask: (other) => askLane<CountersSnapshot>(binding, other, 'figures'),
+  });
+  const history = createHistory({
+    sample: () => counters.sample(),
+    removals: () => stores.removals?.status(),
+    localCache: () => stores.cache?.status(),
+  });
+  history.take();
+  setInterval(() => {
+    history.take();
+  }, SAMPLE_SECONDS * 1000).unref();
+  const histories = createLaneAnswers({
+    lane,
+    lanes,
+    own: () => history.samples(),
+    ask: (other) => askLane<readonly Sample[]>(binding, other, 'history'),
   });
   const status = createStatus({
     version: binding.pluginVersion,
     provider,
+    naming,
     hybrid,
     envelope,
     lanes,
@@ -182,6 +196,8 @@ function serve(
       api,
       log,
       status,
+      history: async () => answerHistory(await histories()),
+      page: createPage(),
       stores: named,
       isHybrid: hybrid !== undefined,
       submitJob: (type, priority, state) =>
@@ -191,6 +207,7 @@ function serve(
     jobs,
     metrics: async () => formatMetrics(await status()),
     figures: () => JSON.stringify(counters.snapshot()),
+    history: () => JSON.stringify(history.samples()),
     stop: async () => {
       await jobs.close();
       await closeStores(stores);
@@ -213,6 +230,16 @@ function serve(
   log[binding.restarted ? 'info' : 'warning'](
     `LocalCache: new files are first stored on this machine's disk (${settings.localCache.directory}), and pending until they are uploaded; other Orthancs on this bucket do not see them before`,
   );
+}
+
+/** @returns undefined if that loop does not answer */
+async function askLane<T>(
+  binding: Binding,
+  lane: number,
+  name: 'figures' | 'history',
+): Promise<T | undefined> {
+  const { status, body } = await binding.askLane(lane, name);
+  return status === 200 ? (JSON.parse(Buffer.from(body).toString()) as T) : undefined;
 }
 
 function composeAttachments(

@@ -19,11 +19,14 @@ import {
 import { sleepUntilAborted } from '../store/abort.ts';
 import { safeJson } from '../text/safe-text.ts';
 import type { OrthancAnswer, RestRequest, RestResponse } from './bridge.ts';
+import type { Page } from './page.ts';
 
 export interface RestDependencies {
   readonly api: OrthancApi;
   readonly log: Logger;
   readonly status: () => Promise<unknown>;
+  readonly history: () => Promise<unknown>;
+  readonly page: Page;
   readonly stores: readonly NamedStore[];
   /** False: there is only one store, so nothing can be moved. */
   readonly isHybrid: boolean;
@@ -64,6 +67,11 @@ async function route(deps: RestDependencies, request: RestRequest): Promise<Rest
   if (path === '/object-storage/status') {
     return request.method === 'GET' ? answer(200, await deps.status()) : onlyWith('GET');
   }
+  if (path === '/object-storage/history') {
+    return request.method === 'GET' ? answer(200, await deps.history(), 0) : onlyWith('GET');
+  }
+  const file = await deps.page.answer(request);
+  if (file !== undefined) return request.method === 'GET' ? file : onlyWith('GET');
   const [, level, id] = /^\/object-storage\/locate\/([^/]+)\/([^/]+)\/?$/.exec(path) ?? [];
   if (level === undefined || id === undefined) {
     return answer(404, { error: `no such path: ${path}` });
@@ -144,10 +152,13 @@ function onlyWith(method: string): RestResponse {
   return { status: 405, contentType: 'text/plain', body: Buffer.from(method) };
 }
 
-function answer(status: number, value: unknown): RestResponse {
+/** @param indent for people; 0: for a program, as the answer is long */
+function answer(status: number, value: unknown, indent = 2): RestResponse {
   return {
     status,
     contentType: 'application/json',
-    body: Buffer.from(`${safeJson(value, 2)}\n`),
+    body: Buffer.from(`${safeJson(value, indent)}\n`),
+    // It is out of date at once, and may have names in it that no disk of a client should keep.
+    headers: { 'Cache-Control': 'no-store' },
   };
 }

@@ -13,6 +13,7 @@ export function main(binding: Binding): void {
     jobs: { step: nothing, stop: nothing, restore: nothing, reset: nothing, close: nothing },
     metrics: nothing,
     figures: () => '{}',
+    history: () => '[]',
     stop: () => Promise.resolve(),
   }).start({
     storage: true,

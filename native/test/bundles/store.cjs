@@ -180,13 +180,14 @@ exports.main = (binding) => {
     (id, uuid) => { contents.delete(uuid); binding.complete(id, 0); },
   ];
 
-  const onRest = (id, method, path, body) => {
+  const onRest = (id, method, path, body, headers) => {
     const text = (status, reply) => binding.respond(id, status, 'text/plain', Buffer.from(reply));
     if (path === '/object-storage/log') {
       for (let level = 0; level < 4; level += 1) binding.log(level, `level ${level}`);
       return text(200, '');
     }
     if (path === '/object-storage/missing') return text(404, 'none such');
+    if (path === '/object-storage/headers') return binding.respond(id, body.length > 0 ? 200 : 304, 'text/css', body, headers.toUpperCase());
     if (path === '/object-storage/silent') return undefined;
     if (path === '/object-storage/reenter') {
       return attempt('respond', () => binding.respond(id, 200, { toString() { text(200, 'ended'); return 'x'; } }, new Uint8Array(1)));
@@ -236,11 +237,11 @@ exports.main = (binding) => {
         commands[uuid.slice(1)](id, size);
       } else onStorage[operation](id, uuid, size, start);
     },
-    onCall(id, name, argument, contentBytes) {
+    onCall(id, name, argument, contentBytes, headers) {
       if (name === 'metrics') binding.respond(id, 200, 'text/plain', Buffer.from('oos_bytes 5000000001\noos_ms 1.500\n'));
       else if (name === 'figures') binding.respond(id, 200, 'text/plain', Buffer.from(`of lane ${binding.lane}`));
       else if (name.startsWith('job-')) onJob(id, name, argument, readAll(id, contentBytes));
-      else onRest(id, name, argument, readAll(id, contentBytes));
+      else onRest(id, name, argument, readAll(id, contentBytes), headers);
     },
     onAbandoned(id) {
       binding.log(INFO, 'abandoned');

@@ -10,6 +10,7 @@ import type { JobState } from '../../../src/move/job.ts';
 import { MOVE_JOB_TYPE } from '../../../src/move/move.ts';
 import { NOT_CALLED, type OrthancApi, orthancIsStopping } from '../../../src/orthanc/api.ts';
 import type { RestResponse } from '../../../src/plugin/bridge.ts';
+import { createPage } from '../../../src/plugin/page.ts';
 import { createRestHandler, type RestDependencies } from '../../../src/plugin/rest.ts';
 import { makeBody, never } from '../../support/bodies.ts';
 import { createFakeIndex, type FakeIndex } from '../../support/fake-index.ts';
@@ -49,6 +50,8 @@ async function ask(
     api,
     log: createLogger((level, line) => logged.push(`${level}: ${line}`)),
     status: () => Promise.resolve({ version: '1.2.3' }),
+    history: () => Promise.resolve({ time: [1, 2] }),
+    page: createPage(() => Promise.resolve({ 'index.html': '<p>' })),
     stores: [
       {
         name: 'file-system',
@@ -64,7 +67,8 @@ async function ask(
     ...changes,
   });
   const text = typeof body === 'string' ? body : JSON.stringify(body);
-  const answer = await handle({ method, path, body: makeBody(Buffer.from(text)), signal });
+  const header = () => undefined;
+  const answer = await handle({ method, path, header, body: makeBody(Buffer.from(text)), signal });
   return { ...answer, json: parse(answer) };
 }
 

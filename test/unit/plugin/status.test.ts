@@ -35,11 +35,22 @@ function settingsOf(provider: keyof typeof SECTIONS, section: object = {}): Plug
   );
 }
 
-function statusOf(settings: PluginSettings, envelope?: { format: 'A2'; masterKeyId: number }) {
-  const { provider, hybrid } = settings;
+function statusOf(
+  settings: PluginSettings,
+  envelope?: { format: 'A2'; masterKeyId: number; keyIds: readonly number[] },
+) {
+  const { provider, naming, hybrid } = settings;
   if (provider === undefined) throw new Error('no provider');
   const figures = () => Promise.resolve(counters.snapshot());
-  return createStatus({ version: '1.2.3', provider, hybrid, envelope, lanes: 1, figures })();
+  return createStatus({
+    version: '1.2.3',
+    provider,
+    naming,
+    hybrid,
+    envelope,
+    lanes: 1,
+    figures,
+  })();
 }
 
 test.each(['s3', 'azure', 'google'] as const)('of %s, without a secret', async (provider) => {
@@ -60,9 +71,13 @@ test.each(['s3', 'azure', 'google'] as const)('of %s, without a secret', async (
 
 test('with hybrid storage and encryption', async () => {
   const settings = settingsOf('s3', { HybridMode: 'WriteToFileSystem' });
-  expect(await statusOf(settings, { format: 'A2', masterKeyId: 7 })).toMatchObject({
-    hybrid: { writeTo: 'file-system' },
+  expect(await statusOf(settings, { format: 'A2', masterKeyId: 7, keyIds: [3, 7] })).toMatchObject({
+    place: 'r',
+    rootPath: '',
+    structure: 'flat',
+    hybrid: { writeTo: 'file-system', folder: '/var/lib/orthanc' },
     encryption: { format: 'A2', masterKeyId: 7 },
+    keyIds: [3, 7],
   });
 });
 

@@ -83,9 +83,17 @@ test('its mistakes are found as those of the others are', () => {
 test('status, notes, names and the documentation know it', async () => {
   const variables = { MEMORY_SPEED: 'fast', MEMORY_KEY: 'key' };
   const { settings, provider } = open({ Shelf: 'top' }, variables);
+  const { naming } = settings;
   expect(settings.notes.join()).toContain('MEMORY_KEY, MEMORY_SPEED');
   const figures = () => Promise.resolve(new Counters().snapshot());
-  const deps = { version: '1', provider, hybrid: undefined, envelope: undefined, lanes: 1 };
+  const deps = {
+    version: '1',
+    provider,
+    naming,
+    hybrid: undefined,
+    envelope: undefined,
+    lanes: 1,
+  };
   expect(await createStatus({ ...deps, figures })()).toMatchObject({
     provider: 'memory',
     bucket: 'top',

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// Orthanc's REST API and the plugin's, from a browser, perhaps through a proxy that puts both below a path of its own.
+
+import { field } from '../orthanc/api.ts';
+
+/** What comes before /object-storage/app in the page's address. */
+const prefix = location.pathname.replace(/\/object-storage\/app(?:\/.*)?$/, '');
+
+export type Refusal = 'unreachable' | 'unauthorized' | 'forbidden' | 'missing' | 'failed';
+
+export class ApiError extends Error {
+  readonly refusal: Refusal;
+
+  constructor(refusal: Refusal, message: string) {
+    super(message);
+    this.refusal = refusal;
+  }
+}
+
+export function urlOf(path: string): string {
+  return `${prefix}${path}`;
+}
+
+/** @throws ApiError, whose message is a sentence for the user */
+export async function getJson(path: string, signal?: AbortSignal): Promise<unknown> {
+  return await ask(path, { signal: signal ?? null });
+}
+
+/** @throws ApiError */
+export async function postJson(
+  path: string,
+  body: unknown,
+  signal?: AbortSignal,
+): Promise<unknown> {
+  return await ask(path, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify(body),
+    signal: signal ?? null,
+  });
+}
+
+async function ask(path: string, init: RequestInit): Promise<unknown> {
+  let response: Response;
+  let text: string;
+  try {
+    response = await fetch(urlOf(path), {
+      credentials: 'same-origin',
+      cache: 'no-store',
+      redirect: 'error',
+      ...init,
+    });
+    text = await response.text();
+  } catch (error) {
+    if (init.signal?.aborted === true) throw error;
+    throw new ApiError('unreachable', 'Orthanc does not answer.');
+  }
+  const value = parse(text);
+  if (response.ok && value !== undefined) return value;
+  throw refusalOf(response.status, value);
+}
+
+function refusalOf(status: number, value: unknown): ApiError {
+  const said = field(value, 'error') ?? field(value, 'Message');
+  const words = typeof said === 'string' ? said : '';
+  switch (status) {
+    case 401:
+      return new ApiError(
+        'unauthorized',
+        'Orthanc asks for a user and a password: reload the page and sign in.',
+      );
+    case 403:
+      return new ApiError('forbidden', 'Orthanc does not allow this to the user of this browser.');
+    case 404:
+      return new ApiError('missing', words || 'Orthanc has no such thing.');
+    case 502:
+    case 503:
+    case 504:
+      return new ApiError('unreachable', words || `Orthanc is not ready (HTTP ${status}).`);
+    default:
+      return new ApiError('failed', words || `Orthanc answers HTTP ${status}.`);
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return text.trim() === '' ? {} : undefined;
+  }
+}
+
+/** Of an answer: a text in it, or "". */
+export function textOf(value: unknown, key: string): string {
+  const text = field(value, key);
+  return typeof text === 'string' ? text : '';
+}
+
+export function listOf(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The state in one sentence, and what to do.
+
+import { ERROR_MEANINGS } from '../error-meanings.ts';
+import type { HistoryAnswer } from '../plugin/history.ts';
+import type { Status } from '../plugin/status.ts';
+import { formatBytes, formatDuration, formatShare, formatTime, plural } from './format.ts';
+
+/** "watch": nothing is lost, and yet somebody should look. "bad": files cannot be stored or read. */
+export type Level = 'good' | 'watch' | 'bad';
+
+export interface Finding {
+  readonly level: Level;
+  /** A sentence. */
+  readonly what: string;
+  readonly todo?: string | undefined;
+}
+
+const RECENT_SECONDS = 5 * 60;
+/** As the plugin's own warning in Orthanc's log. */
+const PENDING_SECONDS = 5 * 60;
+const STUCK_SECONDS = 60;
+const BUSY_SHARE = 0.9;
+
+type History = HistoryAnswer | undefined;
+
+/** @returns the worst first; if all is well, one finding that says so */
+export function judge(status: Status, history: History): readonly Finding[] {
+  const findings = [
+    ...failures(status, history),
+    ...stuck(status, history),
+    ...uploads(status),
+    ...removals(status),
+    ...load(status),
+  ];
+  if (findings.length === 0) return [allIsWell(status, history)];
+  return findings.toSorted((a, b) => rank(b.level) - rank(a.level));
+}
+
+function rank(level: Level): number {
+  return ['good', 'watch', 'bad'].indexOf(level);
+}
+
+export function nameOfStore(provider: string): string {
+  return (
+    { s3: 'S3 bucket', azure: 'Azure container', google: 'Google bucket' }[provider] ?? 'bucket'
+  );
+}
+
+function allIsWell(status: Status, history: History): Finding {
+  const where =
+    status.hybrid?.writeTo === 'file-system'
+      ? `new files go to the folder ${status.hybrid.folder}`
+      : `new files go to the ${nameOfStore(status.provider)} “${status.bucket}”`;
+  const earlier = sinceWhen(history);
+  const calm =
+    earlier === undefined
+      ? 'nothing has failed in the last hour'
+      : `nothing has failed since ${formatTime(earlier)}`;
+  return { level: 'good', what: `All is well: ${where}, and ${calm}.` };
+}
+
+/** @returns the end of the last sample with a failure */
+function sinceWhen(history: History): number | undefined {
+  const at = failedIn(history).findLastIndex((failed) => failed > 0);
+  return history?.time[at];
+}
+
+function failedIn(history: History): readonly number[] {
+  if (history === undefined) return [];
+  const { create, read, remove, time } = history;
+  return time.map(
+    (_, at) => valueAt(create.failed, at) + valueAt(read.failed, at) + valueAt(remove.failed, at),
+  );
+}
+
+function succeededIn(history: History): readonly number[] {
+  if (history === undefined) return [];
+  const { create, read, remove, time } = history;
+  return time.map(
+    (_, at) => valueAt(create.count, at) + valueAt(read.count, at) + valueAt(remove.count, at),
+  );
+}
+
+function failures(status: Status, history: History): readonly Finding[] {
+  const nowSeconds = Date.parse(status.time) / 1000;
+  const isRecent = (seconds: number) => seconds > nowSeconds - RECENT_SECONDS;
+  const sumRecent = (counts: readonly number[]) =>
+    counts.reduce((sum, count, at) => sum + (isRecent(valueAt(history?.time, at)) ? count : 0), 0);
+  const recent = status.recentErrors.filter(({ time }) => isRecent(Date.parse(time) / 1000));
+  // The errors are newer than the last sample.
+  const failed = Math.max(sumRecent(failedIn(history)), recent.length);
+  const [newest] = status.recentErrors;
+  if (failed === 0 || newest === undefined) return [];
+  const succeeded = sumRecent(succeededIn(history));
+  const { what, todo } = ERROR_MEANINGS[newest.code];
+  const share = `${plural(failed, 'operation')} failed in the last five minutes, ${succeeded === 0 ? 'and none succeeded' : `${plural(succeeded, 'other')} succeeded`}`;
+  return [{ level: succeeded < failed ? 'bad' : 'watch', what: `${share}. ${what}`, todo }];
+}
+
+function stuck(status: Status, history: History): readonly Finding[] {
+  if (history === undefined || status.inFlight === 0) return [];
+  const samples = Math.ceil(STUCK_SECONDS / history.sampleSeconds);
+  const ended = [...succeededIn(history), ...failedIn(history)];
+  const last = history.time.length - samples;
+  if (last < 0) return [];
+  const hasEnded = [succeededIn(history), failedIn(history)].some((counts) =>
+    counts.slice(last).some((count) => count > 0),
+  );
+  const wasWaiting = history.inFlight.slice(last).every((count) => count > 0);
+  if (ended.length === 0 || hasEnded || !wasWaiting) return [];
+  return [
+    {
+      level: 'bad',
+      what: `${plural(status.inFlight, 'operation')} wait for the store, and none has ended for a minute.`,
+      todo: `Check whether this machine reaches ${status.place || 'the store'}: network, DNS, proxy, firewall.`,
+    },
+  ];
+}
+
+function uploads({ localCache }: Status): readonly Finding[] {
+  if (localCache === null) return [];
+  const { pending, trouble, refused, maxBytes } = localCache;
+  const findings: Finding[] = [];
+  if (refused > 0) {
+    findings.push({
+      level: 'bad',
+      what: `${plural(refused, 'file')} on this machine's disk cannot be uploaded, while others can.`,
+      todo: 'The reasons are below, under “Where patient data goes”.',
+    });
+  }
+  const wait = `${plural(pending.count, 'file')} (${formatBytes(pending.bytes)}) on this machine's disk wait for the bucket`;
+  if (trouble !== null && pending.count > 0) {
+    const isFull = pending.bytes > 0.8 * maxBytes;
+    findings.push({
+      level: isFull ? 'bad' : 'watch',
+      what: `${wait}: uploads fail. ${ERROR_MEANINGS[trouble.code].what}`,
+      todo: `${ERROR_MEANINGS[trouble.code].todo ?? ''} They stay on the disk until they are uploaded.`.trim(),
+    });
+  } else if (pending.oldestSeconds > PENDING_SECONDS) {
+    findings.push({
+      level: 'watch',
+      what: `${wait}, the oldest for ${formatDuration(pending.oldestSeconds)}.`,
+      todo: 'More comes in than goes out: raise "UploadConcurrency", or look at the network.',
+    });
+  }
+  return findings;
+}
+
+function removals({ removals: status }: Status): readonly Finding[] {
+  if (status === null || status.refused === 0) return [];
+  return [
+    {
+      level: 'watch',
+      what: `The store refuses to remove ${plural(status.refused, 'object')}.`,
+      todo: 'It needs the permission to delete. The objects stay until then, and are tried again.',
+    },
+  ];
+}
+
+function load({ eventLoopBusy }: Status): readonly Finding[] {
+  const busy = Math.max(...eventLoopBusy);
+  if (busy < BUSY_SHARE) return [];
+  return [
+    {
+      level: 'watch',
+      what: `The plugin's event loop is busy (${formatShare(busy)} of a core), so that operations wait for it.`,
+      todo: 'Raise "Lanes", if this machine has cores to spare.',
+    },
+  ];
+}
+
+function valueAt(values: readonly number[] | undefined, at: number): number {
+  return values?.[at] ?? 0;
+}
