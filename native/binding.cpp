@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 #include "binding.h"
 
+#include <libdeflate.h>
 #include <orthanc/OrthancCPlugin.h>
 
 #include <algorithm>
@@ -91,6 +92,15 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
   const auto defineMethod = [&](const char* name, auto method) {
     define(name, [this, method](const Info& info) { return (this->*method)(info); });
   };
+  define("crc32", [](const Info& info) {
+    const std::span<const uint8_t> bytes = bytesAt(info, 0);
+    const auto previous = static_cast<uint32_t>(
+        unsignedAt(info, 1, "checksum", std::numeric_limits<uint32_t>::max()));
+    // An empty array may lie at nullptr, for which libdeflate starts anew.
+    const uint32_t checksum =
+        bytes.empty() ? previous : libdeflate_crc32(previous, bytes.data(), bytes.size());
+    return Napi::Number::New(info.Env(), checksum);
+  });
   define("configuration", [&orthanc](const Info& info) {
     return Napi::String::New(info.Env(), orthanc.configuration());
   });

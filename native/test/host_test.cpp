@@ -245,6 +245,16 @@ TEST_F(HostTest, WrongUseOfTheBindingThrowsAndChangesNothing) {
   });
 }
 
+TEST_F(HostTest, Crc32IsThatOfZlib) {
+  start();
+  EXPECT_EQ(orthanc.create("!crc32", "1"), kSuccess);
+  expectLogs({
+      "crc32: right",
+      "crc32 of a string: bytes must be a Uint8Array",
+      "crc32 after 2^32: checksum must be a whole number from 0 to 4294967295",
+  });
+}
+
 TEST_F(HostTest, ContentsAreEncryptedWhereTheyLie) {
   start();
   constexpr std::array<uint8_t, 60> kPlaintext{
@@ -747,7 +757,8 @@ TEST_P(CrashTest, OrthancLives) {
   const auto& [command, reason] = GetParam();
   // Only the spinning loop is the watchdog's business. The heap of the first environment has no
   // limit that a test could reach.
-  start(command == "!spin" ? R"({"watchdogMs": 500})" : R"({"heapMb": 64})");
+  start(command == "!spin" ? R"({"watchdogMs": 500})"
+                           : R"({"heapMb": 64, "callTimeoutMs": 60000})");
   if (command == "!grow") {
     EXPECT_EQ(orthanc.remove("!exit"), kLost);
   }

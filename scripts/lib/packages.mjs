@@ -15,6 +15,10 @@ export const boxPackages = [
   { name: 'orthanc-dev', why: 'the header of the plugin SDK, OrthancCPlugin.h' },
   { name: 'libnode-dev', why: "the embedded Node, whose headers bring OpenSSL's along" },
   { name: 'libuv1-dev', why: "uv.h, which libnode's node.h includes" },
+  {
+    name: 'libdeflate-dev',
+    why: "CRC32 at the processor's speed; Orthanc's libtiff brings the library",
+  },
   { name: 'nodejs', why: 'runs cmake-js; the same version as libnode' },
   { name: 'g++', why: 'compiles the shim; its ASan, UBSan and TSan run the native tests' },
   { name: 'cmake', why: 'the build, driven by cmake-js' },

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The TypeScript side of native/binding.cpp: takes Orthanc's requests, and returns bytes and results.
 
+import type { Crc32 } from '../checksums/checksums.ts';
 import type { CreateAes } from '../encryption/aes.ts';
 import { type AesModule, createNativeAes, type NativeAes } from '../encryption/native-aes.ts';
 import {
@@ -28,6 +29,7 @@ export interface Binding extends AesModule {
   /** True: replaces a runtime that has ended by itself, so Orthanc is already running. */
   readonly restarted: boolean;
   readonly orthancErrorCodes: Readonly<Record<OrthancErrorName, number>>;
+  readonly crc32: Crc32;
   /** Orthanc's whole configuration as JSON. */
   configuration(): string;
   /** @param level 0 error, 1 warning, 2 info, 3 trace */

@@ -14,6 +14,7 @@ import {
   type Stores,
 } from '../attachments/open-stores.ts';
 import { mayBeOnePlace, requireTwoPlaces } from '../attachments/same-place.ts';
+import { useCrc32 } from '../checksums/checksums.ts';
 import { NO_REMOVALS, type PluginSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
 import { toStorageError } from '../errors.ts';
@@ -55,6 +56,7 @@ const FIRST_VERIFYING_ORTHANC = '1.13.0';
 
 /** Called by the shim once the bundle is loaded. Returns at once. */
 export function main(binding: Binding): void {
+  useCrc32(binding.crc32);
   let secrets: readonly Secret[] = [];
   const log = createLogger(
     (level, line) => {

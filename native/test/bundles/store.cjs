@@ -55,7 +55,7 @@ exports.main = (binding) => {
     spin: () => { for (;;); },
     silent: () => binding.log(INFO, `waits in lane ${binding.lane}`),
     late: (id, size) => late.set(id, size),
-    grow: async () => { const all = []; for (;;) { await null; all.push({ n: all.length, a: [1] }); } },
+    grow: async () => { const all = []; for (;;) { await null; all.push(new Array(1_000).fill(all.length)); } },
     otherSize: (id, size) => {
       attempt('allocate', () => binding.allocate(id, size + 1));
       binding.complete(id, codes.CorruptedFile);
@@ -80,6 +80,20 @@ exports.main = (binding) => {
       attempt('other id', () => binding.complete(id + 1000, 0));
       binding.complete(id, 0);
       attempt('again', () => binding.complete(id, 0));
+    },
+    crc32: (id) => {
+      const check = Buffer.from('123456789');
+      const zeros = Buffer.alloc(1_000_003, 7);
+      const { crc32 } = require('node:zlib');
+      const isRight =
+        binding.crc32(check, 0) === 0xcbf43926 &&
+        binding.crc32(check.subarray(4), binding.crc32(check.subarray(0, 4), 0)) === 0xcbf43926 &&
+        binding.crc32(new Uint8Array(0), 5) === 5 &&
+        [0, 1, 17, 255].every((at) => binding.crc32(zeros.subarray(at), 0xffffffff) === crc32(zeros.subarray(at), 0xffffffff));
+      binding.log(INFO, `crc32: ${isRight ? 'right' : 'WRONG'}`);
+      attempt('crc32 of a string', () => binding.crc32('text', 0));
+      attempt('crc32 after 2^32', () => binding.crc32(check, 2 ** 32));
+      binding.complete(id, 0);
     },
     // What comes out is compared with node:crypto's by the tests of encryption; here, with what OpenSSL's own would not find.
     encrypt: (id, size) => {
