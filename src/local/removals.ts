@@ -436,12 +436,12 @@ class BackgroundRemovals implements Removals {
   ): void {
     for (const failure of refused.slice(0, REFUSED_SHOWN)) {
       this.#log.error(
-        `op=remove-in-background ${describeError(failure)}: the object stays until the store permits its removal`,
+        `The store refuses a removal, and is asked again up to once an hour: op=remove-in-background ${describeError(failure)}`,
       );
     }
     if (refused.length > REFUSED_SHOWN) {
       this.#log.error(
-        `op=remove-in-background: ${refused.length - REFUSED_SHOWN} more objects were refused likewise`,
+        `The store refuses ${refused.length - REFUSED_SHOWN} more removals: op=remove-in-background`,
       );
     }
     const [last] = [...failures.values()].filter((failure) => !isRefusal(failure));
@@ -452,7 +452,7 @@ class BackgroundRemovals implements Removals {
     if (nowMs - this.#loggedMs < REPEATED_LOG_MS) return;
     this.#loggedMs = nowMs;
     this.#log.warning(
-      `op=remove-in-background failed=${failures.size} of=${count} pending=${this.#pending} ${describeError(last)}: it is repeated until it succeeds`,
+      `Removals fail, and are repeated until they succeed: op=remove-in-background failed=${failures.size} of=${count} pending=${this.#pending} ${describeError(last)}`,
     );
   }
 

@@ -244,7 +244,7 @@ export class Uploads {
     this.#trouble = { code, message, since: before?.since ?? new Date().toISOString() };
     const { pending } = this.#options.states.counts;
     this.#options.log.warning(
-      `LocalCache: an upload fails, and ${pending.count} objects (${pending.bytes} bytes) are pending: ${describeError(error)}. It is tried again until it succeeds`,
+      `LocalCache: an upload fails, and ${pending.count} objects (${pending.bytes} bytes) are pending; it is tried again until it succeeds: ${describeError(error)}`,
     );
   }
 

@@ -3,7 +3,7 @@
 // objects with whole requests in them, so they are never printed as they are.
 
 import { asRecord } from '../../http/words.ts';
-import type { Logger } from '../../log.ts';
+import { formatFields, type Logger } from '../../log.ts';
 import type { S3Settings } from './settings.ts';
 
 /** The SDK's interface Logger. */
@@ -43,21 +43,21 @@ function describeRecord(record: Readonly<Record<string, unknown>>): string {
   const input = asRecord(record['input']);
   const metadata = asRecord(record['metadata']);
   const error = asRecord(record['error']);
-  const fields: readonly (readonly [string, unknown])[] = [
-    ['command', record['commandName']],
-    ['bucket', input['Bucket']],
-    ['key', input['Key']],
-    ['bytes', input['ContentLength']],
-    ['part', input['PartNumber']],
-    ['status', metadata['httpStatusCode']],
-    ['attempts', metadata['attempts']],
-    ['delayMs', metadata['totalRetryDelay']],
-    ['requestId', metadata['requestId']],
-    ['error', error['name']],
-    ['code', error['code']],
-  ];
-  return fields
-    .filter(([, value]) => typeof value === 'string' || typeof value === 'number')
-    .map(([name, value]) => `${name}=${String(value)}`)
-    .join(' ');
+  return formatFields({
+    command: simple(record['commandName']),
+    bucket: simple(input['Bucket']),
+    key: simple(input['Key']),
+    bytes: simple(input['ContentLength']),
+    part: simple(input['PartNumber']),
+    status: simple(metadata['httpStatusCode']),
+    attempts: simple(metadata['attempts']),
+    delayMs: simple(metadata['totalRetryDelay']),
+    requestId: simple(metadata['requestId']),
+    error: simple(error['name']),
+    code: simple(error['code']),
+  });
+}
+
+function simple(value: unknown): string | number | undefined {
+  return typeof value === 'string' || typeof value === 'number' ? value : undefined;
 }

@@ -158,7 +158,7 @@ test('a store that is away is asked until it is back, and the log says it once',
   expect(removals.status()).toMatchObject({ pending: 2, lastError: { code: 'UNAVAILABLE' } });
   refusals.clear();
   await expect.poll(() => removals.status().pending).toBe(0);
-  expect(log.lines.filter((line) => line.includes('repeated until it succeeds'))).toHaveLength(1);
+  expect(log.lines.filter((line) => line.includes('repeated until they succeed'))).toHaveLength(1);
 });
 
 test('the stop carries out what is left, without waiting for more', async () => {
