@@ -65,7 +65,8 @@ export async function waitForOrthanc(child, url, logFile, timeoutMs = 60_000) {
       () => {},
     );
     await answer?.arrayBuffer().catch(() => {});
-    if (answer?.ok && !ended) return;
+    // 401: it answers its own users only.
+    if ((answer?.ok || answer?.status === 401) && !ended) return;
     await sleep(100);
   }
   const lines = (await readFile(logFile, 'utf8')).trimEnd().split('\n');

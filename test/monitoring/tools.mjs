@@ -19,8 +19,8 @@ const root = {
 
 /**
  * @typedef {object} Tools
- * @property {(argv: readonly string[], input?: string) => Promise<string>} run a command to its end. @throws if it fails
- * @property {(argv: readonly string[]) => import('node:child_process').ChildProcess} start
+ * @property {(argv: readonly string[], input?: string) => Promise<string>} to its end; a failure throws
+ * @property {(argv: readonly string[]) => import('node:child_process').ChildProcess} start a command
  */
 
 /**
