@@ -31,7 +31,7 @@ std::atomic<uint64_t> nextTicket{1};
 constexpr std::array kLogLevels{OrthancPluginLogLevel_Error, OrthancPluginLogLevel_Warning,
                                 OrthancPluginLogLevel_Info, OrthancPluginLogLevel_Trace};
 
-// Those that the table in src/errors.ts uses; their numbers are Orthanc's business.
+// Those that the table in src/error-codes.ts uses; their numbers are Orthanc's business.
 constexpr std::array<std::pair<const char*, OrthancPluginErrorCode>, 7> kOrthancErrorCodes{{
     {"InexistentFile", OrthancPluginErrorCode_InexistentFile},
     {"BadRange", OrthancPluginErrorCode_BadRange},

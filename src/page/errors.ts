@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The last errors, each with what it means and what to do.
 
-import { ERROR_MEANINGS } from '../error-meanings.ts';
+import { ERROR_CODES } from '../error-codes.ts';
 import type { RecentError } from '../plugin/figures.ts';
 import type { Status } from '../plugin/status.ts';
 import { byId, fill, h } from './dom.ts';
@@ -28,7 +28,7 @@ export function createErrors(): { show(status: Status): void } {
 }
 
 function draw({ time, operation, uuid, code, message }: RecentError): HTMLElement {
-  const { what, todo } = ERROR_MEANINGS[code];
+  const { meaning, advice } = ERROR_CODES[code];
   return h(
     'li',
     {},
@@ -39,7 +39,7 @@ function draw({ time, operation, uuid, code, message }: RecentError): HTMLElemen
       ` ${OPERATIONS[operation]} `,
       h('time', { class: 'quiet', datetime: time }, formatDateTime(time)),
     ),
-    h('p', { class: 'meaning' }, todo === undefined ? what : `${what} ${todo}`),
+    h('p', { class: 'meaning' }, `${meaning} ${advice}`),
     h('p', { class: 'said' }, message),
     h('p', { class: 'said' }, 'Attachment ', h('code', {}, uuid)),
   );

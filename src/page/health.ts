@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The state in one sentence, and what to do.
 
-import { ERROR_MEANINGS } from '../error-meanings.ts';
+import { ERROR_CODES } from '../error-codes.ts';
 import type { HistoryAnswer } from '../plugin/history.ts';
 import type { Status } from '../plugin/status.ts';
 import { formatBytes, formatDuration, formatShare, formatTime, plural } from './format.ts';
@@ -93,9 +93,11 @@ function failures(status: Status, history: History): readonly Finding[] {
   const [newest] = status.recentErrors;
   if (failed === 0 || newest === undefined) return [];
   const succeeded = sumRecent(succeededIn(history));
-  const { what, todo } = ERROR_MEANINGS[newest.code];
+  const { meaning, advice } = ERROR_CODES[newest.code];
   const share = `${plural(failed, 'operation')} failed in the last five minutes, ${succeeded === 0 ? 'and none succeeded' : `${plural(succeeded, 'other')} succeeded`}`;
-  return [{ level: succeeded < failed ? 'bad' : 'watch', what: `${share}. ${what}`, todo }];
+  return [
+    { level: succeeded < failed ? 'bad' : 'watch', what: `${share}. ${meaning}`, todo: advice },
+  ];
 }
 
 function stuck(status: Status, history: History): readonly Finding[] {
@@ -134,8 +136,8 @@ function uploads({ localCache }: Status): readonly Finding[] {
     const isFull = pending.bytes > 0.8 * maxBytes;
     findings.push({
       level: isFull ? 'bad' : 'watch',
-      what: `${wait}: uploads fail. ${ERROR_MEANINGS[trouble.code].what}`,
-      todo: `${ERROR_MEANINGS[trouble.code].todo ?? ''} They stay on the disk until they are uploaded.`.trim(),
+      what: `${wait}: uploads fail. ${ERROR_CODES[trouble.code].meaning}`,
+      todo: `${ERROR_CODES[trouble.code].advice} They stay on the disk until they are uploaded.`,
     });
   } else if (pending.oldestSeconds > PENDING_SECONDS) {
     findings.push({

@@ -4,13 +4,8 @@
 import type { Crc32 } from '../checksums/checksums.ts';
 import type { CreateAes } from '../encryption/aes.ts';
 import { type AesModule, createNativeAes, type NativeAes } from '../encryption/native-aes.ts';
-import {
-  ERROR_CODES,
-  errorCode,
-  type OrthancErrorName,
-  StorageError,
-  toStorageError,
-} from '../errors.ts';
+import { ERROR_CODES } from '../error-codes.ts';
+import { errorCode, type OrthancErrorName, StorageError, toStorageError } from '../errors.ts';
 import type { LogLevel } from '../log.ts';
 import { type JobRunner, type JobState, StepStatus } from '../move/job.ts';
 import { Cancellation, type Signal } from '../store/abort.ts';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The metrics in Orthanc's /tools/metrics-prometheus: one table, of which the lines and docs/metrics.md are made.
 
-import { ERROR_CODES, type StorageErrorCode } from '../errors.ts';
+import { ERROR_CODES, type StorageErrorCode } from '../error-codes.ts';
 import type { LocalCacheStatus } from '../local/local-cache.ts';
 import type { RemovalsStatus } from '../local/removals.ts';
 import type { LatencyMs, OperationCounts } from './figures.ts';

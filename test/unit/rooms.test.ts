@@ -8,6 +8,7 @@ import { expect, test } from 'vitest';
 
 /** Each imports from those below it, never from its neighbours in a line or from above. `.` is src itself: errors and log. */
 const ORDER: readonly (readonly string[])[] = [
+  ['page'],
   ['plugin', 'cli'],
   ['tools'],
   ['move'],
