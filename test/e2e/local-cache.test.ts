@@ -243,7 +243,7 @@ test.each([
   await makeDirectory(name);
   const section = format === 'plain' ? {} : { StorageEncryption: await makeKey(encryption) };
   const figures = await killOften(world, name, {
-    kills: 4,
+    kills: 3,
     seed: 1,
     clients: 4,
     delaysMs: [5, 60],
