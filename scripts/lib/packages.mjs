@@ -35,6 +35,7 @@ export const boxPackages = [
     name: 'python3-cryptography',
     why: 'an independent implementation to check encryption against',
   },
+  { name: 'jq', why: "takes Orthanc's answers apart in commands of the docs" },
   { name: 'openssl', why: 'keys and certificates in tests' },
   { name: 'curl', why: "asks Orthanc's REST API from inside" },
   { name: 'orthanc-postgresql', why: 'an index that two Orthancs share' },

@@ -305,7 +305,7 @@ export async function describeUnreadFiles({
     const signal = AbortSignal.timeout(LOOK_TIMEOUT_MS);
     for await (const { key } of files.list('', { signal })) {
       if (parseKey(key, ORTHANC_NAMING) === undefined) continue;
-      return `StorageDirectory: "${folder}" holds attachments, such as ${key}, but ${provider.section}.HybridMode is "Disabled": images that are only there answer 404. Write "HybridMode": "WriteToObjectStorage" until "migrate" or /move-storage has brought them into the bucket. If that is done, they are copies, which a DELETE leaves there: "verify --disk" tells which are still needed, docs/operations.md how to remove the others`;
+      return `StorageDirectory: "${folder}" holds attachments, such as ${key}, but ${provider.section}.HybridMode is "Disabled": images that are only there answer 404. Write "HybridMode": "WriteToObjectStorage" until "migrate" or /move-storage has brought them into the bucket. If that is done, they are copies, which a DELETE leaves there: "verify --disk" tells which are still needed, docs/migrating.md how to remove the others`;
     }
   } catch {
     // No folder, or a disk that does not answer: there is nothing to warn of.

@@ -38,7 +38,7 @@ export function renderMarkdown(providers: readonly ProviderSection[]): string {
     "A section inside the provider's ([encryption.md](encryption.md)):\n",
     table(encryptionSchema().shape),
     '## LocalCache\n',
-    "A section inside the provider's ([operations.md](operations.md#a-local-disk-in-front-of-the-bucket)):\n",
+    "A section inside the provider's ([local-cache.md](local-cache.md)):\n",
     table(localCacheSchema().shape),
     ORTHANC_SETTINGS,
   ].join('\n');

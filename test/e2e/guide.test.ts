@@ -1,375 +1,308 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// The docs, followed word for word by a new administrator: a real Orthanc with a password, a real store, the commands as they stand there,
-// in that order, and what stands below them.
+// The docs, followed word for word by new administrators: the commands as they stand there, in that order, and what stands below them.
 
-import type { ChildProcess } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
+import { access, mkdir, readdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Box, ensureBox, runInBoxOrFail, spawnInBox } from '../../scripts/lib/box.mjs';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { inProject } from '../../scripts/lib/paths.mjs';
-import { freePort } from '../../scripts/lib/ports.mjs';
-import { waitForExit } from '../../scripts/lib/run.mjs';
-import { type S3Service, startS3 } from '../../scripts/services.mjs';
 import { makeDicom } from '../support/dicom.ts';
-import { type GuideMap, patternOf, readBlocks, typeCommands } from '../support/guide.ts';
-import { boxName, plugin } from '../support/world.ts';
+import { readBlocks } from '../support/guide.ts';
+import { createMachine, type Machine, PASSWORD, typed, USER } from '../support/guide-machine.ts';
 
-const INSTANCES = 5;
-const START_LIMIT_MS = 60_000;
+const INSTALLING = 'docs/installing.md';
+const MIGRATING = 'docs/migrating.md';
+const ENCRYPTION = 'docs/encryption.md';
+const OPERATIONS = 'docs/operations.md';
+const LOCAL_CACHE = 'docs/local-cache.md';
+const ON_CALL = 'docs/on-call.md';
 
-const USER = 'admin';
-/** Which no URL could hold. */
-const PASSWORD = 'p@ss/w#rd';
-
-let box: Box;
-let folder: string;
-let store: S3Service;
-let map: GuideMap;
-let control: Server;
-let url: string;
-let orthanc: { readonly child: ChildProcess; readonly ended: Promise<number> } | undefined;
-
-beforeAll(async () => {
-  box = await ensureBox(boxName);
-  folder = await mkdtemp(join(tmpdir(), 'oos-guide-'));
-  const [etc, lib, bin] = ['etc', 'lib', 'bin'].map((name) => join(folder, name)) as [
-    string,
-    string,
-    string,
-  ];
-  for (const path of [etc, lib, bin, join(folder, 'plugins')]) await mkdir(path);
-  const httpPort = await freePort();
-  const storePort = await freePort();
-  url = `http://127.0.0.1:${httpPort}`;
-  // What Debian's package says there, as far as it matters here.
-  await writeFile(
-    join(etc, 'orthanc.json'),
-    `// Debian's own
-{
-  "Name": "Guide", /* a comment */
-  "StorageDirectory": "${lib}/db-v6",
-  "IndexDirectory": "${lib}/db-v6",
-  "Plugins": ["${folder}/plugins"],
-  "HttpPort": ${httpPort},
-  "DicomPort": ${await freePort()},
-  "RemoteAccessAllowed": false,
-  "AuthenticationEnabled": true,
-  "RegisteredUsers": { "${USER}": "${PASSWORD}" },
-}
-`,
-  );
-  store = await startS3({ folder: join(folder, 'store'), port: storePort });
-  await store.createBucket('my-orthanc');
-  control = await startControl();
-  const { port: controlPort } = control.address() as AddressInfo;
-  await writeTools(bin, controlPort);
-  map = {
-    places: [
-      ['http://127.0.0.1:8042', url],
-      ['/usr/share/orthanc/plugins', `${folder}/plugins`],
-      ['dist/libOrthancObjectStorage.so', plugin],
-      ['/var/lib/orthanc', lib],
-      ['/etc/orthanc', etc],
-      // Of this machine's store.
-      ['"Region": "eu-central-1"', `"Region": "${store.region}", "Endpoint": "${store.endpoint}"`],
-      ['"AccessKey": "…"', `"AccessKey": "${store.accessKey}"`],
-      ['"SecretKey": "…"', `"SecretKey": "${store.secretKey}"`],
-    ],
-    box,
-    environment: { PATH: `${bin}:/usr/local/bin:/usr/bin:/bin` },
-    folder,
-  };
-  await chmod(folder, 0o755);
-  await runInBoxOrFail(box, ['chown', 'orthanc', lib], { binds: [folder] });
-  await symlink(inProject('dist'), join(folder, 'dist'));
-});
-
-afterAll(async () => {
-  await stopOrthanc();
-  control?.close();
-  await store?.stop();
-  await rm(folder, { recursive: true, force: true });
-});
-
-/** What a machine has, and a box has not. */
-async function writeTools(bin: string, controlPort: number): Promise<void> {
-  const tools: Readonly<Record<string, string>> = {
-    'orthanc-object-storage': `exec node ${inProject('dist/cli.js')} "$@"`,
-    apt: 'exit 0',
-    systemctl: `exec 3<>/dev/tcp/127.0.0.1/${controlPort}; printf 'GET /%s HTTP/1.0\\r\\n\\r\\n' "$1" >&3; cat <&3 >/dev/null`,
-    sudo: `exec ${asUser('"$2"').join(' ')} "\${@:3}"`,
-  };
-  for (const [name, script] of Object.entries(tools)) {
-    await writeFile(join(bin, name), `#!/bin/bash\n${script}\n`);
-    await chmod(join(bin, name), 0o755);
-  }
-}
-
-/** systemctl's other end. */
-async function startControl(): Promise<Server> {
-  const actions: Readonly<Record<string, () => Promise<void>>> = {
-    '/stop': stopOrthanc,
-    '/start': startOrthanc,
-    '/restart': async () => {
-      await stopOrthanc();
-      await startOrthanc();
-    },
-  };
-  const server = createServer((request, response) => {
-    const action = actions[request.url ?? ''] ?? (() => Promise.resolve());
-    action().then(
-      () => response.end(),
-      (error: unknown) => response.writeHead(500).end(String(error)),
-    );
+/** Machines side by side, since their Orthancs, stores and commands mostly wait; the tests of each one after another. */
+function onMachine(
+  who: string,
+  options: Parameters<typeof createMachine>[0],
+  define: (machine: () => Machine) => void,
+): void {
+  describe.concurrent(who, () => {
+    describe.sequential('', () => {
+      let machine: Machine | undefined;
+      beforeAll(async () => {
+        machine = await createMachine(options);
+      });
+      afterAll(() => machine?.close());
+      define(() => machine as Machine);
+    });
   });
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  return server;
 }
-
-const asUser = (user: string) => [
-  'setpriv',
-  `--reuid=${user}`,
-  '--regid=orthanc',
-  '--clear-groups',
-];
-
-async function startOrthanc(): Promise<void> {
-  const log = openSync(join(folder, 'lib', 'orthanc.log'), 'a');
-  const child = spawnInBox(box, [...asUser('orthanc'), 'Orthanc', join(folder, 'etc')], {
-    stdio: ['ignore', log, log],
-    binds: [folder],
-  });
-  closeSync(log);
-  orthanc = { child, ended: waitForExit(child) };
-  const deadline = performance.now() + START_LIMIT_MS;
-  while (performance.now() < deadline && child.exitCode === null && child.signalCode === null) {
-    const answer = await fetch(`${url}/system`).catch(() => undefined);
-    if (answer !== undefined) return;
-    await sleep(100);
-  }
-}
-
-async function stopOrthanc(): Promise<void> {
-  orthanc?.child.kill('SIGTERM');
-  const status = await orthanc?.ended;
-  orthanc = undefined;
-  // Nothing at all, refused, or stopped; not crashed.
-  expect([undefined, 0, 255]).toContain(status);
-}
-
-const authorization = `Basic ${Buffer.from(`${USER}:${PASSWORD}`).toString('base64')}`;
-
-async function ask(method: string, path: string, body?: Uint8Array | string) {
-  const answer = await fetch(`${url}${path}`, {
-    method,
-    headers: { authorization },
-    ...(body === undefined ? {} : { body }),
-  });
-  return { status: answer.status, bytes: Buffer.from(await answer.arrayBuffer()) };
-}
-
-const instances = new Map<string, Buffer>();
-
-async function storeSome(first: number): Promise<void> {
-  for (let number = first; number < first + INSTANCES; number++) {
-    const file = makeDicom({ sopInstanceUid: `1.2.77.${number}`, pixelBytes: 20_000 });
-    const { status, bytes } = await ask('POST', '/instances', file);
-    expect(status).toBe(200);
-    const { ID } = JSON.parse(bytes.toString()) as { readonly ID: string };
-    instances.set(ID, Buffer.from(file));
-  }
-}
-
-async function expectAllReadable(): Promise<void> {
-  for (const [id, file] of instances) {
-    const { status, bytes } = await ask('GET', `/instances/${id}/file`);
-    expect([status, bytes.equals(file)]).toEqual([200, true]);
-  }
-}
-
-const log = () => readFile(join(folder, 'lib', 'orthanc.log'), 'utf8');
-const sectionFile = () => join(folder, 'etc', 'object-storage.json');
 
 /** As somebody does it with an editor, where the docs say what the settings are to be. */
-async function edit(changes: Readonly<Record<string, unknown>>): Promise<void> {
-  const { AwsS3Storage } = JSON.parse(await readFile(sectionFile(), 'utf8')) as {
+async function edit({ folder }: Machine, changes: Readonly<Record<string, unknown>>) {
+  const file = join(folder, 'etc', 'object-storage.json');
+  const { AwsS3Storage } = JSON.parse(await readFile(file, 'utf8')) as {
     readonly AwsS3Storage: object;
   };
-  await writeFile(sectionFile(), JSON.stringify({ AwsS3Storage: { ...AwsS3Storage, ...changes } }));
+  await writeFile(file, JSON.stringify({ AwsS3Storage: { ...AwsS3Storage, ...changes } }));
 }
 
-async function restart(): Promise<void> {
-  await stopOrthanc();
-  await startOrthanc();
+async function installOn({ follow }: Machine): Promise<void> {
+  await follow(INSTALLING, 'Debian');
+  await follow(INSTALLING, 'The settings');
 }
 
-/** Types blocks of the docs into one shell, and expects what stands below them. */
-async function follow(page: string, heading: string, ...numbers: readonly number[]) {
-  const blocks = await readBlocks(page, heading);
-  const chosen = numbers.map((number) => {
-    const block = blocks[number];
-    if (block === undefined) throw new Error(`${page}, "${heading}" has no block ${number}`);
-    return block;
+onMachine('who installs', { hasPassword: false }, (machine) => {
+  test('has a first image in the bucket', async () => {
+    const { folder, follow } = machine();
+    await installOn(machine());
+    await follow(INSTALLING, 'Check, then start');
+    const putImage = (sopInstanceUid: string) =>
+      writeFile(join(folder, 'image.dcm'), makeDicom({ sopInstanceUid, pixelBytes: 20_000 }));
+    await putImage('1.2.77.1');
+    await follow(INSTALLING, 'The first image');
+    await putImage('1.2.77.2');
+    await follow('README.md', 'Try it');
   });
-  const printed = await typeCommands(chosen.map(({ commands }) => commands).join(''), map);
-  const prints = chosen.map((block) => block.prints).filter((each) => each !== undefined);
-  if (prints.length > 0) expect(printed).toMatch(patternOf(prints.join('')));
-  // Whatever happens.
-  expect(printed).not.toContain(PASSWORD);
-  expect(printed).not.toContain(store.secretKey);
-  return printed;
-}
+});
 
-const OPERATIONS = 'docs/operations.md';
-const ENCRYPTION = 'docs/encryption.md';
-
-describe.sequential('a new administrator', () => {
-  test('installs the plugin into a new Orthanc', async () => {
-    await follow('README.md', 'Install it', 0);
-    await storeSome(0);
-    await expectAllReadable();
-    await follow('README.md', 'Install it', 1);
-  });
-
-  test('asks with the password from the configuration, and with a wrong one', async () => {
-    await follow(OPERATIONS, 'How a command asks Orthanc', 0);
-    const verify = 'orthanc-object-storage verify --config /etc/orthanc';
-    const { host } = new URL(url);
-    const wrong = `ORTHANC_PASSWORD=wrong-pass ${verify} --orthanc http://${USER}@${host}; echo "exit $?"`;
-    const printed = await typeCommands(wrong, map);
-    expect(printed).toMatch(/password.*exit 1\s*$/s);
-    expect(printed).not.toContain('wrong-pass');
-    const broken = `${verify} --orthanc 'http://${USER}:${PASSWORD}@${host}'; echo "exit $?"`;
-    const refused = await typeCommands(broken, map);
-    expect(refused).toMatch(/exit 2\s*$/);
-    expect(refused).not.toMatch(/p@ss|w#rd/);
-  });
-
-  test('puts the plugin beside an archive with a past, and is told of it', async () => {
-    await stopOrthanc();
-    await rm(sectionFile());
-    await rm(join(folder, 'lib', 'db-v6'), { recursive: true });
-    await rm(join(folder, 'store', 'data', 'my-orthanc'), { recursive: true });
-    await store.createBucket('my-orthanc');
-    instances.clear();
-    await startOrthanc();
-    await storeSome(100);
-    await expectAllReadable();
-    await follow('README.md', 'Install it', 0);
-    const [id] = instances.keys();
-    expect((await ask('GET', `/instances/${id}/file`)).status).toBe(404);
-    const message =
-      /StorageDirectory: ".*" holds attachments.*"HybridMode": "WriteToObjectStorage"/;
-    expect(await log()).toMatch(message);
-    const check = 'orthanc-object-storage check --config /etc/orthanc';
-    expect(await typeCommands(check, map)).toMatch(message);
+onMachine('who has an archive on the disk', {}, (machine) => {
+  test('and overlooks the fork, is told of it by check', async () => {
+    const { restart, storeSome, type } = machine();
+    await restart();
+    await storeSome();
+    await installOn(machine());
+    expect(await type('orthanc-object-storage check --config /etc/orthanc')).toMatch(
+      /StorageDirectory: ".*" holds attachments.*"HybridMode": "WriteToObjectStorage"/,
+    );
   });
 
   test('brings it into the bucket', async () => {
-    await edit({ HybridMode: 'WriteToObjectStorage' });
-    await follow(OPERATIONS, 'From the disk into the bucket', 0);
-    await restart();
+    const { storeSome, follow, expectAllReadable } = machine();
+    const steps = [
+      '1. Look at what is there',
+      '2. Back up the index',
+      '4. Write the settings, with encryption if you want it',
+      '5. Check, then restart',
+      '6. Move one study, to see it work',
+      '7. Copy the rest',
+    ];
+    for (const step of steps) await follow(MIGRATING, step);
     await expectAllReadable();
-    await storeSome(200);
-    await follow(OPERATIONS, 'From the disk into the bucket', 1);
-    await follow(OPERATIONS, 'From the disk into the bucket', 2);
-    await follow(OPERATIONS, 'From the disk into the bucket', 3);
+    await storeSome();
+    await follow(MIGRATING, '8. Compare');
+    await follow(MIGRATING, 'Inside Orthanc instead of step 7');
     await expectAllReadable();
   });
 
   test('removes the old files, and nothing else', async () => {
-    const heading = 'Removing attachments from the disk';
+    const { folder, follow, expectAllReadable } = machine();
     // Of somebody whom Orthanc has forgotten.
     const uuid = '4d0ab1c2-8e0e-4f6b-9a53-52a3d0f1c77e';
     const left = join(folder, 'lib', 'db-v6', '4d', '0a', uuid);
     await mkdir(dirname(left), { recursive: true });
     await writeFile(left, 'left');
-    await follow(OPERATIONS, heading, 0);
-    await follow(OPERATIONS, heading, 4);
-    await follow(OPERATIONS, heading, 1, 2);
-    await follow(OPERATIONS, heading, 3);
-    await edit({ HybridMode: 'Disabled' });
-    await restart();
-    await expectAllReadable();
-  });
-
-  test('switches encryption on, and changes the key', async () => {
-    await follow(ENCRYPTION, 'Switching on', 0);
-    const first = '/etc/orthanc/master-1.key';
-    const path = (key: string) => key.replace('/etc/orthanc', join(folder, 'etc'));
-    const encryption = { Enable: true, MasterKey: [1, path(first)], Format: 'A2' };
-    await edit({ StorageEncryption: encryption });
-    await follow(ENCRYPTION, 'Switching on', 1);
-    await restart();
-    await storeSome(300);
-    await follow(ENCRYPTION, 'Changing the master key', 0);
-    const second = '/etc/orthanc/master-2.key';
-    await edit({
-      StorageEncryption: {
-        ...encryption,
-        MasterKey: [2, path(second)],
-        PreviousMasterKeys: [[1, path(first)]],
-      },
-    });
-    await follow(ENCRYPTION, 'Changing the master key', 1);
-    await restart();
-    await expectAllReadable();
-    await follow(ENCRYPTION, 'Changing the master key', 2);
-    await follow(ENCRYPTION, 'Changing the master key', 3);
-    await edit({ StorageEncryption: { ...encryption, MasterKey: [2, path(second)] } });
-    await restart();
-    await expectAllReadable();
-  });
-
-  test('who loses the key is refused at start, and has it back', async () => {
-    const key = join(folder, 'etc', 'master-2.key');
-    await rename(key, `${key}.lost`);
-    const before = (await log()).length;
-    await restart();
-    expect(orthanc?.child.exitCode).not.toBeNull();
-    expect((await log()).slice(before)).toMatch(/MasterKey: there is no file ".*master-2\.key"/);
-    await rename(`${key}.lost`, key);
-    await restart();
-    await expectAllReadable();
-  });
-
-  test('whose store is down when the machine boots', async () => {
-    const before = (await log()).length;
-    const { port } = store;
-    await stopOrthanc();
-    store.process.kill('SIGKILL');
-    const starting = startOrthanc();
-    await expect
-      .poll(async () => (await log()).slice(before), { timeout: 30_000 })
-      .toMatch(/Orthanc's start waits for the store, \d+ of 30 s \(StartTimeout\)/);
-    store = await startS3({ folder: join(folder, 'store'), port });
-    await starting;
+    await follow(MIGRATING, 'Removing files from the disk', 0);
+    await follow(MIGRATING, 'Only what the index does not know');
+    await follow(MIGRATING, 'Removing files from the disk', 1, 2, 3);
+    await follow(MIGRATING, '10. Switch the disk off');
     await expectAllReadable();
   });
 
   test('goes back to the disk', async () => {
-    await edit({ HybridMode: 'WriteToFileSystem' });
-    await stopOrthanc();
-    await follow(OPERATIONS, 'The way back', 0);
-    await startOrthanc();
-    await follow(OPERATIONS, 'The way back', 1);
-    await stopOrthanc();
-    await edit({ HybridMode: 'Disabled' });
-    const again = (await readBlocks(OPERATIONS, 'The way back'))[0]?.commands ?? '';
-    expect(await typeCommands(again, map)).toMatch(
-      /^0 files copied \(0 bytes\), \d+ there already/,
-    );
-    await rm(sectionFile());
-    await startOrthanc();
+    const { follow, expectAllReadable, log } = machine();
+    await follow(MIGRATING, 'The way back');
     await expectAllReadable();
-    expect((await log()).slice(-3_000)).not.toContain('Attachments are stored in s3');
+    expect(await log()).not.toContain('Attachments are stored in s3');
   });
+});
+
+onMachine('who encrypts', {}, (machine) => {
+  test('asks with the password from the configuration, and with a wrong one', async () => {
+    const { restart, storeSome, type } = machine();
+    await installOn(machine());
+    await restart();
+    await storeSome(3);
+    const verify = 'orthanc-object-storage verify --config /etc/orthanc --orthanc';
+    const wrong = await type(`ORTHANC_PASSWORD=wrong-pass ${verify} http://${USER}@127.0.0.1:8042`);
+    expect(wrong).toMatch(/password.*exit 1\s*$/s);
+    expect(wrong).not.toContain('wrong-pass');
+    const broken = await type(`${verify} 'http://${USER}:${PASSWORD}@127.0.0.1:8042'`);
+    expect(broken).toMatch(/exit 2\s*$/);
+    expect(broken).not.toMatch(/p@ss|w#rd/);
+  });
+
+  test('switches encryption on, and changes the key', async () => {
+    const { folder, restart, storeSome, follow, expectAllReadable } = machine();
+    await follow(ENCRYPTION, 'Switching on', 0);
+    const path = (id: number) => join(folder, 'etc', `master-${id}.key`);
+    const encryption = { Enable: true, MasterKey: [1, path(1)], Format: 'A2' };
+    await edit(machine(), { StorageEncryption: encryption });
+    await follow(ENCRYPTION, 'Switching on', 1);
+    await restart();
+    await storeSome(3);
+    await follow(ENCRYPTION, 'Changing the master key', 0);
+    const second = { ...encryption, MasterKey: [2, path(2)] };
+    await edit(machine(), {
+      StorageEncryption: { ...second, PreviousMasterKeys: [[1, path(1)]] },
+    });
+    await follow(ENCRYPTION, 'Changing the master key', 1);
+    await restart();
+    await expectAllReadable();
+    await follow(ENCRYPTION, 'Changing the master key', 2, 3);
+    await edit(machine(), { StorageEncryption: second });
+    await restart();
+    await expectAllReadable();
+  });
+
+  test('and loses the key, is refused at start, and has it back', async () => {
+    const { folder, follow, restart, isRunning, log, expectAllReadable } = machine();
+    await follow(MIGRATING, '1. Look at what is there');
+    await follow(ON_CALL, 'A key is lost');
+    const key = join(folder, 'etc', 'master-2.key');
+    await rename(key, `${key}.lost`);
+    await restart();
+    expect(isRunning()).toBe(false);
+    expect(await log()).toMatch(/MasterKey: there is no file ".*master-2\.key"/);
+    await rename(`${key}.lost`, key);
+    await restart();
+    await expectAllReadable();
+  });
+});
+
+onMachine('whose store is down when the machine boots', {}, (machine) => {
+  test('sees Orthanc wait for it', async () => {
+    const { restart, stopStore, startStore, log, storeSome, expectAllReadable } = machine();
+    await installOn(machine());
+    await stopStore();
+    const starting = restart();
+    await vi.waitFor(
+      async () =>
+        expect(await log()).toMatch(
+          /Orthanc's start waits for the store, \d+ of 30 s \(StartTimeout\)/,
+        ),
+      { timeout: 30_000, interval: 100 },
+    );
+    await startStore();
+    await starting;
+    await storeSome();
+    await expectAllReadable();
+  });
+});
+
+onMachine('who comes from a C++ plugin', {}, (machine) => {
+  test('keeps the bucket, there and back', async () => {
+    const { folder, follow, restart, storeSome, expectAllReadable } = machine();
+    await installOn(machine());
+    await restart();
+    await storeSome();
+    await rm(join(folder, 'plugins', 'libOrthancObjectStorage.so'));
+    await writeFile(join(folder, 'plugins', 'libOrthancAwsS3Storage.so'), 'of no use here');
+    await follow(MIGRATING, 'From the C++ plugins');
+    await expectAllReadable();
+  });
+
+  test('moves to another bucket, which is encrypted, and back to a format of theirs', async () => {
+    const { folder, follow, type, expectAllReadable } = machine();
+    await mkdir(join(folder, 'store', 'data', 'my-orthanc-2'));
+    await type('orthanc-object-storage keygen /etc/orthanc/master-1.key');
+    await type('chown orthanc /etc/orthanc/master-1.key');
+    await follow(MIGRATING, 'From one bucket to another');
+    await expectAllReadable();
+    await edit(machine(), {
+      StorageEncryption: {
+        Enable: true,
+        MasterKey: [1, join(folder, 'etc', 'master-1.key')],
+        Format: 'A1',
+      },
+    });
+    await follow(MIGRATING, 'Back to the C++ plugins');
+    await expectAllReadable();
+  });
+});
+
+onMachine('who has a local disk in front', {}, (machine) => {
+  test('sets it up, and empties it', async () => {
+    const { restart, follow, storeSome, expectAllReadable } = machine();
+    await installOn(machine());
+    await restart();
+    await follow(MIGRATING, '1. Look at what is there');
+    await follow(LOCAL_CACHE, 'Setting it up');
+    await storeSome();
+    await follow(LOCAL_CACHE, 'Emptying it');
+    await restart();
+    await expectAllReadable();
+  });
+
+  test('looks after it', async () => {
+    const { restart, follow } = machine();
+    await edit(machine(), { DeleteInBackground: true });
+    await restart();
+    await follow(OPERATIONS, 'Operations');
+  });
+});
+
+onMachine('who is on call', {}, (machine) => {
+  const bucket = () => join(machine().folder, 'store', 'data', 'my-orthanc');
+
+  test('finds that the store is away', async () => {
+    const { restart, follow, storeSome, ask, stopStore, startStore } = machine();
+    await installOn(machine());
+    await edit(machine(), { MaxRetries: 0 });
+    await restart();
+    await storeSome();
+    await follow(MIGRATING, '1. Look at what is there');
+    await stopStore();
+    const image = makeDicom({ sopInstanceUid: '1.2.78', pixelBytes: 2_000 });
+    expect((await ask('POST', '/instances', image)).status).toBe(500);
+    await follow(ON_CALL, 'Look first');
+    await follow(ON_CALL, 'A disk is full');
+    await startStore();
+  });
+
+  test('finds objects that somebody has deleted', async () => {
+    const { follow } = machine();
+    const names = await readdir(bucket());
+    const key = names.find((name) => name.endsWith('.dcm')) ?? 'none';
+    await rm(join(bucket(), key));
+    await follow(ON_CALL, 'Objects or the bucket were deleted');
+  });
+
+  test('restores an index', async () => {
+    const { follow, storeSome, ask } = machine();
+    await follow(ON_CALL, 'Backup and restore', 0);
+    const [id] = JSON.parse((await ask('GET', '/instances')).bytes.toString()) as string[];
+    await storeSome(1);
+    await ask('DELETE', `/instances/${id}`);
+    await follow(ON_CALL, 'Backup and restore', 1);
+  });
+
+  test('deletes orphans', async () => {
+    const { follow } = machine();
+    const orphan = join(bucket(), '4d0ab1c2-8e0e-4f6b-9a53-52a3d0f1c77e.dcm');
+    await writeFile(orphan, makeDicom({ sopInstanceUid: '1.2.78', pixelBytes: 2_000 }));
+    const days = new Date(Date.now() - 3 * 86_400_000);
+    await utimes(orphan, days, days);
+    await follow(ON_CALL, 'Orphans');
+    expect(await readdir(bucket())).not.toContain('4d0ab1c2-8e0e-4f6b-9a53-52a3d0f1c77e.dcm');
+  });
+
+  test('is warned of a new index', async () => {
+    const { folder, follow, type } = machine();
+    await type('systemctl stop orthanc');
+    await rm(join(folder, 'lib', 'db-v6'), { recursive: true });
+    await type('systemctl start orthanc');
+    await follow(ON_CALL, "The index is lost, or another one's");
+  });
+});
+
+/** What no box has. */
+const NOT_RUN =
+  /^not run: (needs (a cloud account|a C\+\+ plugin|another machine|Docker|Kubernetes|systemd)|takes minutes)$/;
+
+test('each command of the docs was typed, or says why not', async () => {
+  const below = await readdir(inProject('docs'), { recursive: true });
+  const pages = below.filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`);
+  const blocks = (await Promise.all(['README.md', ...pages].map(readBlocks))).flat();
+  const left = blocks.filter(({ place, mark = '' }) => !typed.has(place) && !NOT_RUN.test(mark));
+  for (const { place, mark = '' } of left) {
+    const [, file = 'no mark'] = /^run by (\S+)$/.exec(mark) ?? [];
+    await expect(access(inProject(file)), `${place} (${mark})`).resolves.toBeUndefined();
+  }
 });

@@ -442,10 +442,10 @@ test.runIf(process.geteuid?.() === 0)(
   },
 );
 
-test('the commands of docs/operations.md remove attachments from the disk, and nothing else', () => {
+test('the commands of docs/migrating.md remove attachments from the disk, and nothing else', () => {
   const storage = join(folder, 'a folder', 'db-v6');
-  const docs = readFileSync(join(import.meta.dirname, '../../docs/operations.md'), 'utf8');
-  const chapter = docs.split(/^## /m).find((text) => text.startsWith('Removing attachments')) ?? '';
+  const docs = readFileSync(join(import.meta.dirname, '../../docs/migrating.md'), 'utf8');
+  const chapter = docs.split(/^## /m).find((text) => text.startsWith('Removing files')) ?? '';
   const blocks = [...chapter.matchAll(/^```sh\n(.*?)^```/gms)].map(([, block = '']) =>
     block.replaceAll('/var/lib/orthanc/db-v6', `'${storage}'`),
   );

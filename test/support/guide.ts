@@ -2,65 +2,50 @@
 // The docs, typed: blocks of commands are run as they stand there, and what they print is compared with the block right below.
 
 import { readFile } from 'node:fs/promises';
-import { type Box, runInBox } from '../../scripts/lib/box.mjs';
 import { inProject } from '../../scripts/lib/paths.mjs';
 
+/** A block that a reader acts upon. */
 export interface Block {
+  /** Such as "docs/migrating.md:42". */
+  readonly place: string;
+  /** The headings above it, from the page's own on. */
+  readonly headings: readonly string[];
   readonly commands: string;
   /** undefined: the page does not say. */
   readonly prints: string | undefined;
+  /** Why this file does not run it: "not run: …" or "run by …", from a comment before the block. */
+  readonly mark: string | undefined;
 }
 
-/** @param page such as "docs/operations.md"
- *  @returns the blocks of commands below a heading, in their order; an own one for each block of output */
-export async function readBlocks(page: string, heading: string): Promise<readonly Block[]> {
+/** @param page such as "docs/migrating.md"
+ *  @returns its blocks of commands, and its blocks of JSON for files that the line above them names, in their order */
+export async function readBlocks(page: string): Promise<readonly Block[]> {
   const markdown = await readFile(inProject(page), 'utf8');
-  const [section] = markdown
-    .split(/^(?=## )/m)
-    .filter((part) => part.startsWith(`## ${heading}\n`));
-  if (section === undefined) throw new Error(`${page} has no heading "${heading}"`);
   const blocks: Block[] = [];
-  for (const { language, content, isNext } of fencesIn(section)) {
+  const token = /^(#+) (.*)$|^( *)(?:<!-- (.*) -->\n+ *)?```(\w*)\n([\s\S]*?)^ *```$/gm;
+  let headings: readonly string[] = [];
+  let end = 0;
+  for (const match of markdown.matchAll(token)) {
+    const [whole, level, title = '', indent = '', mark, language = '', text = ''] = match;
+    const above = markdown.slice(end, match.index).trimEnd();
+    end = match.index + whole.length;
+    if (level !== undefined) {
+      headings = [...headings.slice(0, level.length - 1), title];
+      continue;
+    }
+    const content = text.replaceAll(new RegExp(`^${indent}`, 'gm'), '');
     const last = blocks.at(-1);
-    if (language === 'sh') blocks.push({ commands: content, prints: undefined });
-    else if (language === '' && isNext && last !== undefined && last.prints === undefined) {
+    const file = /`(\/\S+)`:$/.exec(above)?.[1];
+    const place = `${page}:${markdown.slice(0, match.index).split('\n').length}`;
+    const common = { place, headings, prints: undefined, mark };
+    if (language === 'sh') blocks.push({ ...common, commands: content });
+    else if (language === 'json' && file !== undefined) {
+      blocks.push({ ...common, commands: `cat > ${file} <<'END OF FILE'\n${content}END OF FILE\n` });
+    } else if (language === '' && above === '' && last !== undefined) {
       blocks[blocks.length - 1] = { ...last, prints: content };
     }
   }
   return blocks;
-}
-
-/** Also in lists, without their indent. `isNext`: nothing stands between it and the block before. */
-function fencesIn(section: string) {
-  const fence = /^( *)```(\w*)\n([\s\S]*?)^ *```$/gm;
-  let end = 0;
-  return Array.from(section.matchAll(fence), (match) => {
-    const [whole, indent = '', language = '', content = ''] = match;
-    const isNext = section.slice(end, match.index).trim() === '';
-    end = match.index + whole.length;
-    return { language, content: content.replaceAll(new RegExp(`^${indent}`, 'gm'), ''), isNext };
-  });
-}
-
-/** Where the docs' paths and addresses are others. */
-export interface GuideMap {
-  /** What the docs say, and what is there instead. */
-  readonly places: readonly (readonly [string, string])[];
-  readonly box: Box;
-  readonly environment: Readonly<Record<string, string>>;
-  readonly folder: string;
-}
-
-/** @returns what was printed, standard error included, in the docs' words */
-export async function typeCommands(commands: string, map: GuideMap): Promise<string> {
-  const { box, places, environment, folder } = map;
-  const mapped = places.reduce((all, [from, to]) => all.replaceAll(from, to), commands);
-  const { stdout } = await runInBox(box, ['bash', '-c', `exec 2>&1\n${mapped}`], {
-    cwd: folder,
-    env: environment,
-    binds: [folder],
-  });
-  return places.reduce((all, [from, to]) => all.replaceAll(to, from), stdout);
 }
 
 /** What may differ from one archive to another: ids, and numbers that are not 0; "…" stands for anything. */
@@ -69,6 +54,7 @@ const FREE = [
   ['[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}', '[0-9a-f-]{36}'],
   ['[0-9a-f]{8}(?:-[0-9a-f]{8}){4}', '[0-9a-f-]{44}'],
   ['\\b[0-9a-f]{2}/[0-9a-f]{2}/', '[0-9a-f]{2}/[0-9a-f]{2}/'],
+  ['\\b\\d{4}-\\d\\d-\\d\\dT[\\d:.]+Z', '[\\dT:.-]+Z'],
   ['\\b(?:[1-9]\\d*(?:\\.\\d+)?|0\\.\\d*[1-9])\\b', '\\d+(?:\\.\\d+)?'],
 ] as const;
 
