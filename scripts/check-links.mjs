@@ -39,7 +39,9 @@ runMain(async () => {
 /** @returns {Promise<readonly string[]>} those of the repository, new ones included */
 async function listFiles() {
   const argv = ['git', 'ls-files', '--cached', '--others', '--exclude-standard', '-z'];
-  const names = (await run(argv, { cwd: inProject('.') })).split('\0').filter((name) => name !== '');
+  const names = (await run(argv, { cwd: inProject('.') }))
+    .split('\0')
+    .filter((name) => name !== '');
   const present = await Promise.all(names.map(async (name) => (await isThere(name)) && name));
   return present.filter((name) => name !== false);
 }

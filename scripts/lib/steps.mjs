@@ -139,13 +139,8 @@ export const steps = [
     boxes: 'first',
     needs: [],
     load: 'computes',
-    run: async ({ run }) => {
-      const argvs = [['generate-docs.mjs', '--check'], ['check-links.mjs']];
-      const codes = argvs.map(([script = '', ...options]) =>
-        run([process.execPath, inProject('scripts', script), ...options]),
-      );
-      return sumCounts((await Promise.all(codes)).map(countCheck));
-    },
+    run: async ({ run }) =>
+      countCheck(await run([process.execPath, inProject('scripts/generate-docs.mjs'), '--check'])),
   },
   {
     name: 'lint',

@@ -235,6 +235,7 @@ onMachine('who has a local disk in front', {}, (machine) => {
     await edit(machine(), { DeleteInBackground: true });
     await restart();
     await follow(OPERATIONS, 'Operations');
+    await follow('docs/metrics.md', 'ObjectStorageFailing');
   });
 });
 
@@ -264,15 +265,6 @@ onMachine('who is on call', {}, (machine) => {
     await follow(ON_CALL, 'Objects or the bucket were deleted');
   });
 
-  test('restores an index', async () => {
-    const { follow, storeSome, ask } = machine();
-    await follow(ON_CALL, 'Backup and restore', 0);
-    const [id] = JSON.parse((await ask('GET', '/instances')).bytes.toString()) as string[];
-    await storeSome(1);
-    await ask('DELETE', `/instances/${id}`);
-    await follow(ON_CALL, 'Backup and restore', 1);
-  });
-
   test('deletes orphans', async () => {
     const { follow } = machine();
     const orphan = join(bucket(), '4d0ab1c2-8e0e-4f6b-9a53-52a3d0f1c77e.dcm');
@@ -281,6 +273,15 @@ onMachine('who is on call', {}, (machine) => {
     await utimes(orphan, days, days);
     await follow(ON_CALL, 'Orphans');
     expect(await readdir(bucket())).not.toContain('4d0ab1c2-8e0e-4f6b-9a53-52a3d0f1c77e.dcm');
+  });
+
+  test('restores an index', async () => {
+    const { follow, storeSome, ask } = machine();
+    await follow(ON_CALL, 'Backup and restore', 0);
+    const [id] = JSON.parse((await ask('GET', '/instances')).bytes.toString()) as string[];
+    await storeSome(1);
+    await ask('DELETE', `/instances/${id}`);
+    await follow(ON_CALL, 'Backup and restore', 1);
   });
 
   test('is warned of a new index', async () => {
@@ -300,9 +301,12 @@ test('each command of the docs was typed, or says why not', async () => {
   const below = await readdir(inProject('docs'), { recursive: true });
   const pages = below.filter((name) => name.endsWith('.md')).map((name) => `docs/${name}`);
   const blocks = (await Promise.all(['README.md', ...pages].map(readBlocks))).flat();
-  const left = blocks.filter(({ place, mark = '' }) => !typed.has(place) && !NOT_RUN.test(mark));
-  for (const { place, mark = '' } of left) {
-    const [, file = 'no mark'] = /^run by (\S+)$/.exec(mark) ?? [];
-    await expect(access(inProject(file)), `${place} (${mark})`).resolves.toBeUndefined();
-  }
+  const unread = await Promise.all(
+    blocks.map(async ({ place, mark = '' }) => {
+      const [, test] = /^run by (\S+)$/.exec(mark) ?? [];
+      if (test !== undefined) await access(inProject(test));
+      return typed.has(place) || test !== undefined || NOT_RUN.test(mark) ? [] : [place];
+    }),
+  );
+  expect(unread.flat()).toEqual([]);
 });

@@ -42,20 +42,20 @@ export interface Machine {
   /** Types blocks of the docs into one shell, and expects what stands below each.
    *  @param heading of whatever level; all blocks below it are typed
    *  @param numbers only these of them */
-  follow(page: string, heading: string, ...numbers: readonly number[]): Promise<void>;
+  readonly follow: (page: string, heading: string, ...numbers: readonly number[]) => Promise<void>;
   /** @returns what was printed, in the docs' words, and the exit status */
-  type(commands: string): Promise<string>;
-  ask(method: string, path: string, body?: Uint8Array | string): Promise<Answer>;
+  readonly type: (commands: string) => Promise<string>;
+  readonly ask: (method: string, path: string, body?: Uint8Array | string) => Promise<Answer>;
   /** New instances, each of a study of its own. */
-  storeSome(count?: number): Promise<void>;
+  readonly storeSome: (count?: number) => Promise<void>;
   /** Each instance that was stored is what it was. */
-  expectAllReadable(): Promise<void>;
-  isRunning(): boolean;
-  restart(): Promise<void>;
-  startStore(): Promise<void>;
-  stopStore(): Promise<void>;
-  log(): Promise<string>;
-  close(): Promise<void>;
+  readonly expectAllReadable: () => Promise<void>;
+  readonly isRunning: () => boolean;
+  readonly restart: () => Promise<void>;
+  readonly startStore: () => Promise<void>;
+  readonly stopStore: () => Promise<void>;
+  readonly log: () => Promise<string>;
+  readonly close: () => Promise<void>;
 }
 
 interface Answer {
@@ -185,7 +185,9 @@ export async function createMachine(options: { readonly hasPassword?: boolean } 
     instances,
     follow: async (page, heading, ...numbers) => {
       const all = await readBlocks(page);
-      const below = all.filter(({ headings, mark }) => headings.includes(heading) && mark === undefined);
+      const below = all.filter(
+        ({ headings, mark }) => headings.includes(heading) && mark === undefined,
+      );
       const chosen =
         numbers.length === 0 ? below : below.filter((_, index) => numbers.includes(index));
       if (chosen.length === 0 || chosen.length < numbers.length) {
@@ -232,7 +234,12 @@ export async function createMachine(options: { readonly hasPassword?: boolean } 
   return machine;
 }
 
-const asUser = (user: string) => ['setpriv', `--reuid=${user}`, '--regid=orthanc', '--clear-groups'];
+const asUser = (user: string) => [
+  'setpriv',
+  `--reuid=${user}`,
+  '--regid=orthanc',
+  '--clear-groups',
+];
 
 /** What a machine has, and a box has not. */
 async function writeTools(bin: string, controlPort: number): Promise<void> {

@@ -40,7 +40,10 @@ export async function readBlocks(page: string): Promise<readonly Block[]> {
     const common = { place, headings, prints: undefined, mark };
     if (language === 'sh') blocks.push({ ...common, commands: content });
     else if (language === 'json' && file !== undefined) {
-      blocks.push({ ...common, commands: `cat > ${file} <<'END OF FILE'\n${content}END OF FILE\n` });
+      blocks.push({
+        ...common,
+        commands: `cat > ${file} <<'END OF FILE'\n${content}END OF FILE\n`,
+      });
     } else if (language === '' && above === '' && last !== undefined) {
       blocks[blocks.length - 1] = { ...last, prints: content };
     }
