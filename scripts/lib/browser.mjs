@@ -11,6 +11,7 @@ const commands = [
   'chromium-browser',
   'google-chrome',
   'google-chrome-stable',
+  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
 ];
 
 /** @returns {Promise<string>} the path of a browser, which is installed where there is none */

@@ -2,6 +2,7 @@
 // What the steps of "npm test" need before they can run: got once each, side by side where it can be.
 
 import { ensureBox } from './box.mjs';
+import { ensureBrowser } from './browser.mjs';
 import { buildBundle, buildNative } from './build.mjs';
 import { ensureDependencies } from './dependencies.mjs';
 import { explainError, say } from './log.mjs';
@@ -9,9 +10,12 @@ import { createServerCommand, otherServers, usualServers } from './servers.mjs';
 
 /**
  * @typedef {import('./box.mjs').BoxName} BoxName
- * @typedef {'dependencies' | 'bundle' | 'box' | 'servers' | 'otherServers' | import('./build.mjs').Variant} Need
+ * @typedef {'dependencies' | 'bundle' | 'box' | 'servers' | 'otherServers' | 'browser' | import('./build.mjs').Variant} Need
  *   a variant of the native half is compiled with its tests
  */
+
+/** The same for each box. @type {readonly Need[]} */
+const hostNeeds = ['dependencies', 'bundle', 'servers', 'otherServers', 'browser'];
 
 /**
  * Returns a function that gets what is needed. A failure is told once, when it happens; whoever
@@ -24,7 +28,7 @@ export function createNeeds() {
 
   /** @param {Need} need @param {BoxName} box */
   const get = (need, box) => {
-    const isOfBox = !['dependencies', 'bundle', 'servers', 'otherServers'].includes(need);
+    const isOfBox = !hostNeeds.includes(need);
     const key = isOfBox ? `${need} ${box}` : need;
     let promise = started.get(key);
     if (promise === undefined) {
@@ -37,6 +41,7 @@ export function createNeeds() {
   /** @param {Need} need @param {BoxName} box @returns {Promise<unknown>} */
   const start = async (need, box) => {
     if (need === 'dependencies') return await tell(ensureDependencies());
+    if (need === 'browser') return await tell(ensureBrowser());
     if (need === 'box') return await tell(ensureBox(box));
     if (need === 'servers') return await tell(Promise.all(usualServers.map(createServerCommand)));
     // Whose test is skipped where one cannot be had, and says why.

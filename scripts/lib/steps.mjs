@@ -210,6 +210,7 @@ export const steps = [
   createVitestStep('interop', ['box', 'servers', 'otherServers']),
   createVitestStep('conformance', ['servers']),
   createVitestStep('faults', ['release', 'servers']),
+  createVitestStep('page', ['release', 'servers', 'browser'], { load: 'fills' }),
   createVitestStep('e2e', ['release', 'servers'], {
     boxes: 'each',
     load: 'fills',

@@ -43,6 +43,11 @@ export function button(
   return element;
 }
 
+/** On a narrow screen, the table scrolls and not the page; by the keyboard, too. */
+export function scrolling(content: HTMLElement, label: string): HTMLElement {
+  return h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label }, content);
+}
+
 function present(children: readonly Child[]): (Node | string)[] {
   return children.filter((child) => child !== undefined && child !== false);
 }

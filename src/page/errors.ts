@@ -22,25 +22,41 @@ export function createErrors(): { show(status: Status): void } {
       if (drawn === shown) return;
       shown = drawn;
       byId('no-errors').hidden = recentErrors.length > 0;
-      fill(byId('errors'), ...recentErrors.map(draw));
+      fill(byId('errors'), ...groupByCode(recentErrors).map(draw));
     },
   };
 }
 
-function draw({ time, operation, uuid, code, message }: RecentError): HTMLElement {
+/** The newest code first. */
+function groupByCode(errors: readonly RecentError[]): readonly (readonly RecentError[])[] {
+  const groups = new Map<string, RecentError[]>();
+  for (const error of errors) {
+    const group = groups.get(error.code) ?? [];
+    group.push(error);
+    groups.set(error.code, group);
+  }
+  return [...groups.values()];
+}
+
+function draw(group: readonly RecentError[]): HTMLElement {
+  const code = group[0]?.code ?? 'INTERNAL';
   const { meaning, advice } = ERROR_CODES[code];
   return h(
     'li',
     {},
-    h(
-      'p',
-      {},
-      h('span', { class: 'badge bad' }, code),
-      ` ${OPERATIONS[operation]} `,
-      h('time', { class: 'quiet', datetime: time }, formatDateTime(time)),
-    ),
-    h('p', { class: 'meaning' }, `${meaning} ${advice}`),
-    h('p', { class: 'said' }, message),
-    h('p', { class: 'said' }, 'Attachment ', h('code', {}, uuid)),
+    h('p', {}, h('span', { class: 'badge bad' }, code), ` ${meaning}`),
+    h('p', { class: 'meaning' }, advice),
+    h('ul', {}, ...group.map(drawOne)),
+  );
+}
+
+function drawOne({ time, operation, uuid, message }: RecentError): HTMLElement {
+  return h(
+    'li',
+    { class: 'said' },
+    h('time', { datetime: time }, formatDateTime(time)),
+    `, ${OPERATIONS[operation]} `,
+    h('code', {}, uuid),
+    `: ${message}`,
   );
 }

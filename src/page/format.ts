@@ -11,7 +11,7 @@ export function formatBytes(bytes: number): string {
     value /= 1000;
     unit += 1;
   }
-  return `${unit === 0 ? String(Math.round(value)) : threeDigits(value)} ${BYTE_UNITS[unit]}`;
+  return `${unit === 0 ? String(Math.round(value)) : digits(value, 3)} ${BYTE_UNITS[unit]}`;
 }
 
 export function formatByteRate(bytesPerSecond: number): string {
@@ -19,11 +19,12 @@ export function formatByteRate(bytesPerSecond: number): string {
 }
 
 export function formatMs(ms: number): string {
-  return ms < 999.5 ? `${threeDigits(ms)} ms` : `${threeDigits(ms / 1000)} s`;
+  if (ms >= 995) return `${digits(ms / 1000, 2)} s`;
+  return `${digits(ms, 2)} ms`;
 }
 
 export function formatRate(perSecond: number): string {
-  return `${threeDigits(perSecond)}/s`;
+  return `${digits(perSecond, 3)}/s`;
 }
 
 export function formatCount(count: number): string {
@@ -87,10 +88,10 @@ export function plural(count: number, one: string, many = `${one}s`): string {
   return `${formatCount(count)} ${count === 1 ? one : many}`;
 }
 
-function threeDigits(value: number): string {
-  if (value >= 100) return String(Math.round(value));
-  const digits = value >= 10 ? 1 : 2;
-  return value.toFixed(digits).replace(/\.?0+$/, '');
+/** @param count so many significant digits, but no zeros in the place of digits before the point */
+function digits(value: number, count: 2 | 3): string {
+  const before = value >= 100 ? 3 : value >= 10 ? 2 : 1;
+  return String(Number(value.toFixed(Math.max(0, count - before))));
 }
 
 function twoDigits(number: number): string {

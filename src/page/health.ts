@@ -93,10 +93,13 @@ function failures(status: Status, history: History): readonly Finding[] {
   const [newest] = status.recentErrors;
   if (failed === 0 || newest === undefined) return [];
   const succeeded = sumRecent(succeededIn(history));
-  const { meaning, advice } = ERROR_CODES[newest.code];
-  const share = `${plural(failed, 'operation')} failed in the last five minutes, ${succeeded === 0 ? 'and none succeeded' : `${plural(succeeded, 'other')} succeeded`}`;
+  const others = succeeded === 0 ? 'none succeeded' : `${plural(succeeded, 'other')} succeeded`;
   return [
-    { level: succeeded < failed ? 'bad' : 'watch', what: `${share}. ${meaning}`, todo: advice },
+    {
+      level: succeeded < failed ? 'bad' : 'watch',
+      what: `${plural(failed, 'operation')} failed in the last five minutes, and ${others}: ${newest.code}.`,
+      todo: explain(newest.code),
+    },
   ];
 }
 
@@ -136,8 +139,8 @@ function uploads({ localCache }: Status): readonly Finding[] {
     const isFull = pending.bytes > 0.8 * maxBytes;
     findings.push({
       level: isFull ? 'bad' : 'watch',
-      what: `${wait}: uploads fail. ${ERROR_CODES[trouble.code].meaning}`,
-      todo: `${ERROR_CODES[trouble.code].advice} They stay on the disk until they are uploaded.`,
+      what: `${wait}, and uploads fail: ${trouble.code}.`,
+      todo: `${explain(trouble.code)} They stay on the disk until they are uploaded.`,
     });
   } else if (pending.oldestSeconds > PENDING_SECONDS) {
     findings.push({
@@ -170,6 +173,11 @@ function load({ eventLoopBusy }: Status): readonly Finding[] {
       todo: 'Raise "Lanes", if this machine has cores to spare.',
     },
   ];
+}
+
+function explain(code: keyof typeof ERROR_CODES): string {
+  const { meaning, advice } = ERROR_CODES[code];
+  return `${meaning} ${advice}`;
 }
 
 function valueAt(values: readonly number[] | undefined, at: number): number {

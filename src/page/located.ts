@@ -2,27 +2,34 @@
 // Where files lie: the panel with the search, what it finds, and the files of one resource.
 
 import type { LocatedAttachment, LocatedObject } from '../attachments/locate.ts';
-import { isLevel, type Resource } from '../orthanc/api.ts';
+import { field, isLevel, type Resource } from '../orthanc/api.ts';
 import type { Status } from '../plugin/status.ts';
 import { ApiError, getJson, urlOf } from './api.ts';
-import { button, byId, fill, h, setText } from './dom.ts';
+import { ask } from './ask.ts';
+import { button, byId, fill, h, scrolling, setText } from './dom.ts';
 import { describe, type Found, findResources, nameOfLevel } from './find.ts';
 import { formatBytes, formatCount, plural } from './format.ts';
+import type { Target } from './moves.ts';
 
 const SHOWN_MAX = 200;
+/** So many instances are asked for only after the user has agreed: each is a request to the bucket, of which some cost money. */
+const MANY = 2000;
 
 export interface Located {
   /** Tells which stores there are. */
   show(status: Status): void;
+  /** Asks again where the files are that are shown. */
+  refresh(): void;
 }
 
 export function createLocated(deps: {
-  readonly move: (resource: Found, target: 'file-system' | 'object-storage') => Promise<void>;
+  readonly move: (resource: Found, target: Target) => Promise<void>;
 }): Located {
   const input = byId('words') as HTMLInputElement;
   const state = byId('find-state');
   let controller = new AbortController();
   let status: Status | undefined;
+  let shown: Found | undefined;
 
   /** Ends what was asked before, so that answers come in order. */
   async function run(waiting: string, work: (signal: AbortSignal) => Promise<string>) {
@@ -40,6 +47,7 @@ export function createLocated(deps: {
   }
 
   async function search(words: string): Promise<void> {
+    shown = undefined;
     fill(byId('found'));
     fill(byId('located'));
     await run('Searching …', async (signal) => {
@@ -83,7 +91,7 @@ export function createLocated(deps: {
                   () => void open({ ...one, level: 'patients', id: patient }),
                   {
                     class: 'small',
-                    'aria-label': `Files of all studies of ${name}`,
+                    'aria-label': `Whole patient ${name}`,
                   },
                 )
               : undefined,
@@ -97,17 +105,19 @@ export function createLocated(deps: {
   async function open(resource: Found): Promise<void> {
     history.replaceState(null, '', `#${resource.level}/${resource.id}`);
     await run('Asking the stores …', (signal) => locate(resource, signal));
+    byId('located').focus();
   }
 
   async function locate(resource: Found, signal: AbortSignal): Promise<string> {
     const { level, id } = resource;
+    const statistics = await getJson(`/${level}/${id}/statistics`, signal);
+    const count = Number(field(statistics, 'CountInstances') ?? 1);
+    if (count > MANY && !(await askAboutMany(count))) return 'The stores were not asked.';
     setText(state, 'Asking the stores …');
     const answer = await getJson(`/object-storage/locate/${level}/${id}`, signal);
     const attachments = answer as readonly LocatedAttachment[];
-    const panel = byId('located');
-    fill(panel, drawLocated(resource, attachments));
-    panel.focus({ preventScroll: true });
-    panel.scrollIntoView({ block: 'nearest' });
+    fill(byId('located'), drawLocated(resource, attachments));
+    shown = resource;
     return '';
   }
 
@@ -124,18 +134,28 @@ export function createLocated(deps: {
       h(
         'p',
         { class: 'buttons' },
-        ...moveButtons(resource),
+        ...moveButtons(resource, attachments),
         h('a', { href: explorer }, 'Open in Orthanc Explorer'),
       ),
       drawFiles(attachments),
     );
   }
 
-  function moveButtons(resource: Found): readonly HTMLElement[] {
+  /** Where something is to be moved. */
+  function moveButtons(
+    resource: Found,
+    attachments: readonly LocatedAttachment[],
+  ): readonly (HTMLElement | undefined)[] {
     if (status === undefined || status.hybrid === null) return [];
+    const isSome = (onDisk: boolean) =>
+      attachments.some(({ stores }) =>
+        stores.some(({ store }) => (store === 'file-system') === onDisk),
+      );
+    const move = (name: string, target: Target) =>
+      button(name, () => void deps.move(resource, target));
     return [
-      button('Move to the bucket', () => void deps.move(resource, 'object-storage')),
-      button('Move to the disk', () => void deps.move(resource, 'file-system')),
+      isSome(true) ? move('Move to the bucket', 'object-storage') : undefined,
+      isSome(false) ? move('Move to the disk', 'file-system') : undefined,
     ];
   }
 
@@ -161,6 +181,10 @@ export function createLocated(deps: {
     show(next) {
       status = next;
     },
+    refresh() {
+      const resource = shown;
+      if (resource !== undefined) void run('', (signal) => locate(resource, signal));
+    },
   };
 }
 
@@ -168,6 +192,14 @@ export function createLocated(deps: {
 function resourceIn(hash: string): Resource | undefined {
   const [level = '', id = ''] = hash.slice(1).split('/');
   return isLevel(level) && /^[0-9a-f-]{44}$/.test(id) ? { level, id } : undefined;
+}
+
+function askAboutMany(count: number): Promise<boolean> {
+  return ask({
+    title: 'Ask the stores?',
+    text: `There are ${formatCount(count)} instances. The stores are asked for each of their files, which takes a while.`,
+    yes: 'Ask',
+  });
 }
 
 /** A line for each store, and one for what is lost. */
@@ -292,9 +324,4 @@ function headOf(names: readonly string[]): HTMLElement {
       : h('th', { scope: 'col', class: name === 'Size' ? 'number' : undefined }, name),
   );
   return h('thead', {}, h('tr', {}, ...cells));
-}
-
-/** On a narrow screen, the table scrolls and not the page; by the keyboard, too. */
-function scrolling(content: HTMLElement, label: string): HTMLElement {
-  return h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': label }, content);
 }

@@ -11,19 +11,29 @@ import { createLocated } from './located.ts';
 import { createMoves } from './moves.ts';
 import { createPlaces, describePlugin } from './places.ts';
 import { createPlots } from './plots.ts';
+import { createTotals } from './totals.ts';
 
 const STATUS_MS = 5_000;
 /** As often as there is a new sample. */
 const HISTORY_MS = 15_000;
 const MOVES_MS = 15_000;
 const BUSY_MOVES_MS = 1_500;
+const AGAIN_MS = 200;
 
 const plots = createPlots();
 const places = createPlaces();
 const errors = createErrors();
-const moves = createMoves();
+const totals = createTotals();
+const moves = createMoves({
+  onStart: () => {
+    askForMoves();
+  },
+  onEnd: () => {
+    located.refresh();
+  },
+});
 const located = createLocated({ move: (resource, target) => moves.start(resource, target) });
-byId('back').setAttribute('href', urlOf('/app/explorer.html'));
+byId('back').setAttribute('href', urlOf('/'));
 
 let status: Status | undefined;
 let history: HistoryAnswer | undefined;
@@ -44,7 +54,7 @@ poll(async () => {
   if (status !== undefined) showFindings(judge(status, history));
   return HISTORY_MS;
 });
-poll(async () => {
+const askForMoves = poll(async () => {
   if (status === undefined) return STATUS_MS / 10;
   return (await moves.refresh()) ? BUSY_MOVES_MS : MOVES_MS;
 });
@@ -55,6 +65,7 @@ function showStatus(next: Status): void {
   setText(byId('foot'), long);
   places.show(next);
   errors.show(next);
+  totals.show(next);
   moves.show(next);
   located.show(next);
   showFindings(judge(next, history));
@@ -83,21 +94,30 @@ function adviceFor(error: unknown): string | undefined {
   return undefined;
 }
 
-/** Asks again and again, but not while nobody sees the page. @param work returns when to ask next, in milliseconds */
-function poll(work: () => Promise<number>): void {
+/** Asks again and again, but not while nobody sees the page. @param work returns when to ask next, in milliseconds
+ *  @returns asks at once */
+function poll(work: () => Promise<number>): () => void {
   let timer: number | undefined;
   let isAsking = false;
   const run = async () => {
-    if (isAsking) return;
-    isAsking = true;
     clearTimeout(timer);
+    // The answer that is under way may be too old.
+    if (isAsking) {
+      timer = window.setTimeout(() => void run(), AGAIN_MS);
+      return;
+    }
+    isAsking = true;
     const waitMs = await work();
     isAsking = false;
-    if (document.visibilityState === 'visible') timer = window.setTimeout(() => void run(), waitMs);
+    if (document.visibilityState === 'visible') {
+      clearTimeout(timer);
+      timer = window.setTimeout(() => void run(), waitMs);
+    }
   };
   document.addEventListener('visibilitychange', () => {
     if (document.visibilityState === 'visible') void run();
     else clearTimeout(timer);
   });
   void run();
+  return () => void run();
 }

@@ -31,7 +31,16 @@ export interface Moves {
   refresh(): Promise<boolean>;
 }
 
-export function createMoves(): Moves {
+export function createMoves({
+  onStart,
+  onEnd,
+}: {
+  /** There is something to watch. */
+  readonly onStart: () => void;
+  /** Files are elsewhere now. */
+  readonly onEnd: () => void;
+}): Moves {
+  let isActive = false;
   const state = byId('moves-state');
   const rows = new Map<string, ReturnType<typeof createRow>>();
   let isHybrid = false;
@@ -45,7 +54,10 @@ export function createMoves(): Moves {
         .map(toJob)
         .toSorted((a, b) => b.created.localeCompare(a.created));
       draw(jobs);
-      return jobs.some((job) => job.state === 'Running' || job.state === 'Pending');
+      const wasActive = isActive;
+      isActive = jobs.some((job) => job.state === 'Running' || job.state === 'Pending');
+      if (wasActive && !isActive) onEnd();
+      return isActive;
     } catch (error) {
       setText(state, messageOf(error));
       return false;
@@ -79,7 +91,7 @@ export function createMoves(): Moves {
   async function control(id: string, action: 'cancel' | 'pause' | 'resume'): Promise<void> {
     try {
       await postJson(`/jobs/${encodeURIComponent(id)}/${action}`, {});
-      await refresh();
+      onStart();
     } catch (error) {
       setText(state, messageOf(error));
     }
@@ -109,7 +121,8 @@ export function createMoves(): Moves {
           TargetStorage: target,
           Asynchronous: true,
         });
-        await refresh();
+        isActive = true;
+        onStart();
         byId('moves-title').scrollIntoView({ block: 'nearest' });
       } catch (error) {
         setText(state, messageOf(error));

@@ -26,18 +26,15 @@ export function createPlaces(): { show(status: Status): void } {
       shown = drawn;
       fill(
         byId('way'),
-        ...way.map(([what, name], index) =>
-          h(
-            'li',
-            { class: index > 0 && 'next' },
-            h('span', { class: 'quiet' }, what),
-            h('b', {}, name),
-          ),
+        ...way.map(([what, name]) =>
+          h('li', {}, h('span', { class: 'quiet' }, what), h('b', {}, name)),
         ),
       );
       fill(
         byId('facts'),
-        ...facts.flatMap(([name, ...children]) => [h('dt', {}, name), h('dd', {}, ...children)]),
+        ...facts.map(([name, ...children]) =>
+          h('div', {}, h('dt', {}, name), h('dd', {}, ...children)),
+        ),
       );
     },
   };

@@ -14,6 +14,7 @@ import {
 } from './format.ts';
 
 const HOUR_SECONDS = 3600;
+const SECONDS_PER_MINUTE = 60;
 const HEIGHT_PX = 116;
 
 type Values = readonly (number | null)[];
@@ -156,6 +157,9 @@ export interface Plots {
 
 export function createPlots(): Plots {
   const scrub = byId('scrub') as HTMLInputElement;
+  /** Samples are shown by their minutes before the newest one. */
+  const minutesAt = (at: number) =>
+    ((history?.time[at] ?? 0) - (history?.time.at(-1) ?? 0)) / SECONDS_PER_MINUTE;
   const tiles = PLOTS.map((plot) => createTile(plot, point));
   let history: HistoryAnswer | undefined;
   fill(byId('plots'), ...tiles.map(({ element }) => element));
@@ -166,14 +170,16 @@ export function createPlots(): Plots {
     const time = history?.time[at ?? newest];
     const text = at === undefined || time === undefined ? 'now' : `at ${formatTime(time, true)}`;
     setText(byId('when'), text);
-    scrub.value = String(at ?? newest);
+    if (document.activeElement !== scrub) scrub.value = String(minutesAt(at ?? newest));
     scrub.setAttribute('aria-valuetext', text);
   }
 
   scrub.addEventListener('input', () => {
-    const at = Number(scrub.value);
-    const isNewest = at >= (history?.time.length ?? 0) - 1;
-    for (const tile of tiles) tile.point(isNewest ? undefined : at);
+    const minutes = Number(scrub.value);
+    const found = history?.time.findIndex((_, index) => minutesAt(index) >= minutes);
+    const at = minutes === 0 ? undefined : found;
+    for (const tile of tiles) tile.point(at);
+    point(at);
   });
   // What the plots take their colours from.
   for (const query of ['(prefers-color-scheme: dark)', '(forced-colors: active)']) {
@@ -185,7 +191,6 @@ export function createPlots(): Plots {
   return {
     show(next) {
       history = next;
-      scrub.max = String(Math.max(0, next.time.length - 1));
       for (const tile of tiles) tile.show(next);
       point(undefined);
     },
@@ -249,7 +254,9 @@ function createTile(plot: Plot, onPoint: (at: number | undefined) => void) {
     point(at: number | undefined): void {
       const time = at === undefined ? undefined : history?.time[at];
       const left = time === undefined ? -10 : (chart?.valToPos(time, 'x') ?? -10);
-      chart?.setCursor({ left, top: 10 });
+      // Not by the cursor's own sample: a pixel may have several.
+      chart?.setCursor({ left, top: 10 }, false);
+      read(at);
     },
     redraw: () => chart?.redraw(),
   };
@@ -270,7 +277,7 @@ function optionsOf(
   return {
     width: rest.width,
     height: HEIGHT_PX,
-    padding: [6, 8, 0, 0],
+    padding: [10, 8, 0, 0],
     legend: { show: false },
     cursor: {
       y: false,
@@ -285,8 +292,8 @@ function optionsOf(
     axes: [
       {
         ...axis,
-        size: 22,
-        gap: 2,
+        size: 26,
+        gap: 6,
         space: 60,
         incrs: [600, 900, 1200, 1800],
         values: (_chart, splits) => splits.map((time) => formatTime(time)),

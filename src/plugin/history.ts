@@ -40,7 +40,7 @@ export function createHistory(deps: {
   /** Milliseconds since 1970. */
   readonly now?: () => number;
 }): History {
-  const { now = Date.now } = deps;
+  const now = deps.now ?? (() => Date.now());
   const samples: Sample[] = [];
   let before = { hits: 0, misses: 0 };
 

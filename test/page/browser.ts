@@ -2,7 +2,6 @@
 // A browser that opens the page of a real Orthanc.
 
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
-import { expect } from 'vitest';
 import { ensureBrowser } from '../../scripts/lib/browser.mjs';
 
 export type { Browser, Page } from 'playwright-core';
@@ -49,7 +48,19 @@ export async function openPage(
   return { page, complaints, asked };
 }
 
+const PATIENCE_MS = 10_000;
+
+/** Waits for it in the first element of the selector. Also without vitest.
+ *  @throws with what is there in its place */
 export async function expectText(page: Page, selector: string, text: RegExp): Promise<void> {
-  await page.locator(selector).filter({ hasText: text }).first().waitFor({ timeout: 10_000 });
-  expect(await page.locator(selector).first().textContent()).toMatch(text);
+  const first = page.locator(selector).first();
+  const deadline = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const found = (await first.textContent({ timeout: PATIENCE_MS })) ?? '';
+    if (text.test(found)) return;
+    if (performance.now() > deadline) {
+      throw new Error(`${selector} has no ${text}, but: ${found}`);
+    }
+    await page.waitForTimeout(50);
+  }
 }

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+// The page in a browser, over a real Orthanc whose files are on its disk and in a bucket.
+
+import { mkdir, readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { makeDicom } from '../support/dicom.ts';
+import type { Orthanc, Upload } from '../support/orthanc.ts';
+import { bundle, createWorld, type World } from '../support/world.ts';
+import {
+  type Browser,
+  expectText,
+  openPage,
+  PAGE_PATH,
+  type Page,
+  startBrowser,
+} from './browser.ts';
+import { type PrefixProxy, startPrefixProxy } from './prefix-proxy.ts';
+import { writeTimeLapse } from './time-lapse.ts';
+
+/** Would be noticed as an element, if it ever became one. */
+const MARKUP = '<img src=x onerror=document.title="hacked">';
+const FILES = 24;
+const MAX_BYTES = 100_000;
+/** A sample every second. */
+const LAPSE_MS = 240_000;
+
+let world: World;
+let browser: Browser;
+let orthanc: Orthanc;
+/** Asks for a password, and compresses. */
+let guarded: Orthanc;
+let upload: Upload;
+
+beforeAll(async () => {
+  [world, browser] = await Promise.all([createWorld(), startBrowser()]);
+  const storage = join(world.folder, 'storage');
+  await mkdir(storage);
+  const lapse = join(world.folder, 'lapse.cjs');
+  await writeTimeLapse(lapse, bundle, LAPSE_MS);
+  [orthanc, guarded] = await Promise.all([
+    world.start('page', {
+      environment: { ORTHANC_OBJECT_STORAGE_BUNDLE: lapse },
+      configuration: {
+        StorageDirectory: storage,
+        MaximumStorageCacheSize: 0,
+        ...world.configure({ HybridMode: 'WriteToFileSystem', MaxRetries: 1 }),
+      },
+    }),
+    world.start('guarded', {
+      configuration: {
+        AuthenticationEnabled: true,
+        RegisteredUsers: { alice: 'wonderland' },
+        HttpCompressionEnabled: true,
+      },
+    }),
+  ]);
+  for (let index = 0; index < FILES; index += 1) {
+    upload = await orthanc.upload(
+      makeDicom({
+        sopInstanceUid: `1.2.3.${index}`,
+        patientId: 'P-1',
+        patientName: MARKUP,
+        pixelBytes: 2000,
+      }),
+    );
+  }
+});
+
+afterAll(async () => {
+  await browser.close();
+  await world.close();
+});
+
+const open = (options: Parameters<typeof openPage>[2] = {}) =>
+  openPage(browser, orthanc.url, options);
+
+async function findViolations(page: Page): Promise<readonly string[]> {
+  const path = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
+  await page.evaluate(await readFile(path, 'utf8'));
+  const results = (await page.evaluate('axe.run()')) as {
+    readonly violations: readonly {
+      readonly id: string;
+      readonly nodes: readonly { readonly html: string; readonly failureSummary: string }[];
+    }[];
+  };
+  return results.violations.flatMap(({ id, nodes }) =>
+    nodes.map(({ html, failureSummary }) => `${id}: ${html}: ${failureSummary}`),
+  );
+}
+
+/** All that the page can show, with the study's files. */
+async function showAll(page: Page): Promise<void> {
+  await page.getByRole('searchbox').fill('P-1');
+  await page.keyboard.press('Enter');
+  await page.locator('#located summary').click();
+  await page.locator('#located table').waitFor();
+}
+
+test('it is small, asks nobody else, and comes from the cache when it is the same', async () => {
+  const { page, asked, complaints } = await open();
+  await expectText(page, '#sentence', /^All is well: new files go to the folder .*storage/);
+  await expectText(page, '.plot b', /\d/);
+  expect(
+    asked.filter((url) => !url.startsWith(`${orthanc.url}/`) && !url.startsWith('data:')),
+  ).toEqual([]);
+  expect(complaints).toEqual([]);
+
+  let bytes = 0;
+  for (const name of ['', 'page.js', 'page.css']) {
+    const answer = await orthanc.request('GET', `${PAGE_PATH}${name}`);
+    bytes += answer.body.length;
+    const tag = answer.headers.get('etag') ?? '';
+    const again = await orthanc.request('GET', `${PAGE_PATH}${name}`, undefined, {
+      'if-none-match': tag,
+    });
+    expect(again.status).toBe(304);
+    expect(again.body).toHaveLength(0);
+    expect(again.headers.get('content-security-policy')).toContain("default-src 'none'");
+  }
+  const paintMs = await page.evaluate(
+    "performance.getEntriesByName('first-contentful-paint')[0]?.startTime",
+  );
+  process.stdout.write(`The page has ${bytes} bytes, its first paint came after ${paintMs} ms\n`);
+  expect(bytes).toBeLessThan(MAX_BYTES);
+  const status = await orthanc.request('GET', '/object-storage/status');
+  expect(status.headers.get('cache-control')).toBe('no-store');
+  await page.context().close();
+});
+
+test('the hour survives a reload, and the keyboard moves through it', async () => {
+  const { page } = await open();
+  /** When the oldest sample was taken. */
+  const goBack = async () => {
+    await page.locator('.canvas canvas').first().waitFor();
+    await expectText(page, '#when', /^now$/);
+    await page.locator('#scrub').focus();
+    await page.keyboard.press('Home');
+    await expectText(page, '#when', /^at \d\d:\d\d:\d\d$/);
+    return await page.locator('#when').textContent();
+  };
+  const before = await goBack();
+  await page.keyboard.press('End');
+  await expectText(page, '#when', /^now$/);
+  await page.reload();
+  expect(await goBack()).toBe(before);
+  await page.context().close();
+});
+
+test('a study is found, moved to the bucket, and a move back canceled', async () => {
+  const { page, complaints } = await open();
+  await showAll(page);
+  await expectText(page, '#located li', /^Orthanc's folder: 24 files, [\d.]+ kB, not encrypted/);
+
+  await page.getByRole('button', { name: 'Move to the bucket' }).click();
+  await page.locator('dialog').getByRole('button', { name: 'Move', exact: true }).click();
+  await expectText(page, '#moves .badge', /^done$/);
+  await expectText(page, '#moves .quiet', /^24 files moved/);
+  expect(await world.objects()).toHaveLength(FILES);
+
+  // By the keyboard, and slowly.
+  world.proxy.setFault(({ method }) =>
+    method === 'GET' ? { kind: 'delay', ms: 1500 } : undefined,
+  );
+  await page.getByRole('button', { name: 'Move to the disk' }).focus();
+  await page.keyboard.press('Enter');
+  await expectText(page, '#ask-title', /Move to Orthanc's folder\?/);
+  await page.keyboard.press('Escape');
+  await page.locator('dialog').waitFor({ state: 'hidden' });
+  await page.keyboard.press('Enter');
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await expectText(page, '#moves .badge', /^under way$/);
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await expectText(page, '#moves .badge', /^canceled$/);
+  world.proxy.setFault(undefined);
+
+  await page.getByRole('button', { name: /^Files of/ }).click();
+  await expectText(page, '#located', /Bucket \(s3\): \d+ files/);
+  expect(complaints).toEqual([]);
+  await page.context().close();
+});
+
+test('what is wrong is said, with what it means, and never as HTML', async () => {
+  const move = { Resources: [upload.ParentStudy], TargetStorage: 'object-storage' };
+  expect((await orthanc.request('POST', '/move-storage', JSON.stringify(move))).status).toBe(200);
+  world.proxy.setFault(() => ({ kind: 'answer', status: 503, body: MARKUP }));
+  expect((await orthanc.request('GET', `/instances/${upload.ID}/file`)).status).toBe(500);
+  world.proxy.setFault(undefined);
+  const { page } = await open({ hash: `#studies/${upload.ParentStudy}` });
+  await expectText(page, '#located h3', /<img src=x onerror=/);
+  await expectText(page, '#state', /failed in the last five minutes/);
+  await expectText(page, '#errors', /^UNAVAILABLE The store cannot be reached/);
+  expect(await page.locator('main img').count()).toBe(0);
+  expect(await page.title()).toBe('Object storage · Orthanc');
+  await page.context().close();
+});
+
+test('whatever the index, the bucket or a job says is text', async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  // Keys, buckets, folders, reasons and names that no store of a test accepts.
+  await page.route(/status$|locate|jobs\?expand|tools\/find|studies\//, async (route) => {
+    const answer = await route.fetch();
+    const json = JSON.parse(await answer.text(), (key, value: unknown) =>
+      typeof value === 'string' && !KEPT.has(key) && !/^[0-9a-f-]{36,44}$/.test(value)
+        ? `${value}${MARKUP}`
+        : value,
+    ) as unknown;
+    await route.fulfill({ response: answer, json });
+  });
+  await page.goto(`${orthanc.url}${PAGE_PATH}`);
+  await showAll(page);
+  await expectText(page, '#facts', /<img src=x/);
+  await expectText(page, '#located .key', /<img src=x/);
+  await expectText(page, '#moves', /To another store|To the bucket/);
+  expect(await page.locator('main img').count()).toBe(0);
+  expect(await page.title()).toBe('Object storage · Orthanc');
+  await context.close();
+});
+/** Without which the page would show less. */
+const KEPT = new Set([
+  'Type',
+  'State',
+  'time',
+  'code',
+  'operation',
+  'level',
+  'writeTo',
+  'provider',
+]);
+
+test('axe finds nothing, light, dark and narrow', async () => {
+  const { page } = await open();
+  await showAll(page);
+  await page.locator('#moves .badge').first().waitFor();
+  const narrow = { width: 360, height: 740 };
+  for (const change of [
+    () => page.emulateMedia({ colorScheme: 'light' }),
+    () => page.emulateMedia({ colorScheme: 'dark' }),
+    () => page.setViewportSize(narrow),
+  ]) {
+    await change();
+    expect(await findViolations(page)).toEqual([]);
+  }
+  expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(narrow.width);
+  await page.context().close();
+});
+
+test("Orthanc Explorer leads there, from its start and from a study's page", async () => {
+  const { page } = await open({ path: '/app/explorer.html' });
+  await page.locator('#object-storage').click();
+  await expectText(page, '#sentence', /^All is well|failed/);
+  await page.goto(`${orthanc.url}/app/explorer.html#study?uuid=${upload.ParentStudy}`);
+  await page.locator('#study-object-storage').click();
+  await expectText(page, '#located h3', /^Files of the study/);
+  // Orthanc Explorer 2 goes by this.
+  expect(await orthanc.json('/plugins/object-storage')).toMatchObject({
+    RootUri: '../object-storage/app/',
+  });
+  await page.context().close();
+});
+
+test('behind a reverse proxy with a path, with and without a slash, and when Orthanc asks for a password', async () => {
+  const proxy: PrefixProxy = await startPrefixProxy(guarded.url, '/pacs/orthanc');
+  try {
+    expect((await guarded.request('GET', PAGE_PATH)).status).toBe(401);
+    proxy.signInAs('alice:wonderland');
+    for (const path of ['/object-storage/app/', '/object-storage/app']) {
+      const { page, asked, complaints } = await openPage(browser, proxy.address, { path });
+      await expectText(page, '#sentence', /^All is well: new files go to the S3 bucket/);
+      expect(
+        asked.every((url) => url.startsWith(`${proxy.address}/`) || url.startsWith('data:')),
+      ).toBe(true);
+      expect(complaints).toEqual([]);
+      if (path.endsWith('/')) {
+        await page.context().close();
+        continue;
+      }
+      proxy.signInAs('alice:forgotten');
+      // As when its tab is looked at again: it asks at once.
+      await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))");
+      await expectText(page, '#sentence', /^Orthanc asks for a user and a password/);
+      await page.context().close();
+    }
+    const { page } = await openPage(browser, guarded.url, {
+      httpCredentials: { username: 'alice', password: 'wonderland' },
+    });
+    await expectText(page, '#sentence', /^All is well/);
+    await page.context().close();
+  } finally {
+    await proxy.close();
+  }
+});
