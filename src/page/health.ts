@@ -117,7 +117,7 @@ function stuck(status: Status, history: History): readonly Finding[] {
   return [
     {
       level: 'bad',
-      what: `${plural(status.inFlight, 'operation')} wait for the store, and none has ended for a minute.`,
+      what: `${plural(status.inFlight, 'operation')} ${waits(status.inFlight)} for the store, and none has ended for a minute.`,
       todo: `Check whether this machine reaches ${status.place || 'the store'}: network, DNS, proxy, firewall.`,
     },
   ];
@@ -134,7 +134,7 @@ function uploads({ localCache }: Status): readonly Finding[] {
       todo: 'The reasons are below, under “Where patient data goes”.',
     });
   }
-  const wait = `${plural(pending.count, 'file')} (${formatBytes(pending.bytes)}) on this machine's disk wait for the bucket`;
+  const wait = `${plural(pending.count, 'file')} (${formatBytes(pending.bytes)}) on this machine's disk ${waits(pending.count)} for the bucket`;
   if (trouble !== null && pending.count > 0) {
     const isFull = pending.bytes > 0.8 * maxBytes;
     findings.push({
@@ -173,6 +173,10 @@ function load({ eventLoopBusy }: Status): readonly Finding[] {
       todo: 'Raise "Lanes", if this machine has cores to spare.',
     },
   ];
+}
+
+function waits(count: number): string {
+  return count === 1 ? 'waits' : 'wait';
 }
 
 function explain(code: keyof typeof ERROR_CODES): string {
