@@ -47,3 +47,52 @@ export function renderMetrics(groups, prefix) {
     })
     .join('\n\n');
 }
+
+/** Orthanc's answer to its client, by the OrthancPluginErrorCode. @type {Readonly<Record<string, string>>} */
+const ANSWERS = { InexistentFile: '404', BadRange: '416' };
+
+/** @param {Readonly<Record<string, import('../../src/error-codes.ts').ErrorCode>>} codes */
+export function renderCodes(codes) {
+  const rows = Object.entries(codes).map(([code, { orthanc, meaning, advice }]) => [
+    `\`${code}\``,
+    ANSWERS[orthanc] ?? '500',
+    meaning,
+    advice,
+  ]);
+  return table(['code', 'client gets', 'it means', 'do this'], rows);
+}
+
+/** @param {readonly import('./messages/catalogue.mjs').Group[]} groups */
+export function renderMessages(groups) {
+  return groups
+    .map(({ level, title, introduction, isList, rows }) => {
+      const parts = [`${'#'.repeat(level)} ${title}`];
+      if (introduction.length > 0) parts.push(introduction.join('\n'));
+      if (rows.length > 0) parts.push(isList ? list(rows) : messageTable(rows));
+      return parts.join('\n\n');
+    })
+    .join('\n\n');
+}
+
+/** @param {readonly import('./messages/catalogue.mjs').Row[]} rows */
+function messageTable(rows) {
+  const hasKinds = rows.some(({ kind }) => kind !== undefined);
+  const shown = rows.map(({ text, kind, advice }) => [
+    codeSpan(text),
+    ...(hasKinds ? [kind === undefined ? '' : `\`${kind}\``] : []),
+    advice,
+  ]);
+  return table(
+    ['message', ...(hasKinds ? ['code or level'] : []), 'what it means, what to do'],
+    shown,
+  );
+}
+
+/** @param {readonly import('./messages/catalogue.mjs').Row[]} rows */
+const list = (rows) => rows.map(({ text }) => `- ${codeSpan(text)}`).join('\n');
+
+/** The first line of several. @param {string} text */
+function codeSpan(text) {
+  const [first = '', ...more] = text.split('\n');
+  return `\`${first}${more.length > 0 ? ' …' : ''}\``;
+}

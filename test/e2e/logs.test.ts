@@ -5,6 +5,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { makeBytes } from '../support/bodies.ts';
 import { makeDicom } from '../support/dicom.ts';
+import { parseLogLine } from '../support/log-rule.ts';
+import { expectDocumented } from '../support/messages.ts';
 import type { Orthanc } from '../support/orthanc.ts';
 import { createWorld, SECRET_KEY, type World } from '../support/world.ts';
 
@@ -81,6 +83,17 @@ test('every line is one line of printable text', () => {
     expect(line).toMatch(
       /^[EWIT]\d{4} [\d:.]+ +\S+ object-storage:\/(shim|typescript):0\] [\P{Cc}]+$/u,
     );
+  }
+});
+
+test('a collector takes each line apart, and docs/messages.md has what it says', () => {
+  for (const line of orthanc.pluginLines()) {
+    const { level, text, values } = parseLogLine(line) ?? {};
+    expect(level, line).toBe(line.charAt(0));
+    if (text?.startsWith('op='))
+      expect(values, line).toMatchObject({ op: /^op=(\S+)/.exec(text)?.[1] });
+    // Of the lines about what went well, and of the SDKs', docs/logs.md has the form.
+    if (level !== 'T' && text?.startsWith('AWS SDK') === false) expectDocumented(text);
   }
 });
 

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, expect } from 'vitest';
 import type { Logger } from '../../src/log.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import { makeBody, makeBytes, makeSink, never, type TestSink } from '../support/bodies.ts';
+import { expectDocumented } from '../support/messages.ts';
 import {
   type AnswerFromMemory,
   type ScriptedServer,
@@ -50,6 +51,10 @@ export function useBench<Changes, Dependencies>(
   let log = makeLogger();
   afterEach(() => {
     expect(log.lines.join('\n')).not.toContain(options.secret);
+    // docs/logs.md has the form of the SDKs' own lines.
+    for (const line of log.lines.filter((text) => !/^\w+: (AWS|Azure) SDK/.test(text))) {
+      expectDocumented(line);
+    }
   });
   // Closed before that: what is logged on the way counts too.
   const closing = useClosing();

@@ -98,8 +98,9 @@ export function describeFinding(finding: Finding): string {
     case 'wrong-size':
       return `wrong size: ${finding.store} ${finding.key} has ${finding.sizeBytes} bytes instead of ${finding.expectedBytes}${describeOwner(finding)}`;
     case 'corrupt':
+      return `corrupt: ${describeContent(finding)}`;
     case 'unreadable':
-      return `${finding.kind}: ${finding.store} ${finding.key}: ${finding.reason}${describeOwner(finding)}`;
+      return `unreadable: ${describeContent(finding)}`;
     case 'deleted-orphan':
       return `deleted: ${finding.key}`;
     case 'undeletable-orphan':
@@ -122,6 +123,12 @@ function describeOwner({ instance, series, study, patient }: Owner): string {
     .filter(([, id]) => id !== undefined)
     .map(([name, id]) => `${name} ${id}`);
   return ids.length === 0 ? '' : ` (${ids.join(', ')})`;
+}
+
+function describeContent(
+  finding: Extract<Finding, { readonly kind: 'corrupt' | 'unreadable' }>,
+): string {
+  return `${finding.store} ${finding.key}: ${finding.reason}${describeOwner(finding)}`;
 }
 
 function describeOrphan(orphan: Orphan & Identity): string {
