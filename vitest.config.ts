@@ -27,6 +27,8 @@ export default defineConfig({
       { test: { ...suite('faults', 60_000).test, maxWorkers: 4 } },
       { test: { ...suite('e2e', 300_000).test, maxWorkers: 3 } },
       suite('page', 60_000),
+      // npm run image:test, which builds an image first.
+      suite('image', 1_800_000),
     ],
   },
 });

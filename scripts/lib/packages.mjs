@@ -40,6 +40,7 @@ export const boxPackages = [
   { name: 'curl', why: "asks Orthanc's REST API from inside" },
   { name: 'orthanc-postgresql', why: 'an index that two Orthancs share' },
   { name: 'postgresql', why: 'the server of that index' },
+  { name: 'haproxy', why: 'in front of two Orthancs, as docker/compose.two-orthancs.yaml has it' },
   // Debian testing has no rclone (November 2026).
   { name: 'rclone', why: 'what test/bench/migrate.mjs compares with', onlyIn: 'trixie' },
   { name: 'orthanc-dicomweb', why: 'DICOMweb, which npm run bench measures as well' },

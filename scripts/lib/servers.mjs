@@ -166,8 +166,14 @@ async function hasHostGo() {
 }
 
 /** @param {GoServerName} name @returns {Promise<string>} the folder of the binary */
-async function ensureGoServer(name) {
-  const { module, version, main } = goServers[name];
+const ensureGoServer = (name) => ensureGoBinary(name, goServers[name]);
+
+/**
+ * @param {string} name of the binary
+ * @param {Pick<GoServer, 'module' | 'version' | 'main'>} recipe
+ * @returns {Promise<string>} its folder
+ */
+async function ensureGoBinary(name, { module, version, main }) {
   const target = `${module}@${version}`;
   const source = main === undefined ? [] : [await readFile(main, 'utf8')];
   const key = hashOf(target, process.platform, process.arch, ...source);
@@ -193,6 +199,27 @@ async function ensureGoServer(name) {
       else await run(argv, { cwd: folder, env });
     });
   });
+}
+
+/** The loader of the compose specification itself, as Docker has it. */
+const composeLoader = {
+  module: 'github.com/compose-spec/compose-go/v2',
+  version: 'v2.16.2',
+  main: inRecipes('compose-go', 'main.go'),
+};
+
+/**
+ * Reads a compose file with all of its profiles.
+ * @param {string} file
+ * @returns {Promise<any>} the project, in JSON's terms
+ * @throws UserError where it breaks the specification, or names what is not there
+ */
+export async function loadCompose(file) {
+  const argv =
+    (await findGo()) === 'docker'
+      ? ['docker', 'compose', '--file', file, '--profile', '*', 'config', '--format', 'json']
+      : [join(await ensureGoBinary('compose-go', composeLoader), 'compose-go'), file];
+  return JSON.parse(await run(argv));
 }
 
 /**
@@ -287,6 +314,23 @@ async function installPythonServers() {
     });
   });
   return join(folder, 'bin');
+}
+
+/**
+ * Checks manifests by the schemas of Kubernetes, which allow no unknown field.
+ * @param {string} version of Kubernetes, such as "1.37"
+ * @param {readonly string[]} files
+ * @returns {Promise<{ checked: string[], resources: any[] }>} what was checked, such as "service/orthanc", and what the files say
+ * @throws UserError that names what is wrong
+ */
+export async function loadManifests(version, files) {
+  const python = join(await ensurePythonServers(), 'python');
+  const options = ['--strict', '--kubernetes-version', version];
+  const report = await run([python, '-m', 'kubernetes_validate', ...options, ...files]);
+  const read =
+    'import json, sys, yaml; print(json.dumps([r for f in sys.argv[1:] for r in yaml.safe_load_all(open(f)) if r]))';
+  const checked = [...report.matchAll(/passed for resource (\S+) /g)].map(([, name]) => name);
+  return { checked, resources: JSON.parse(await run([python, '-c', read, ...files])) };
 }
 
 /** @returns {Promise<string>} a folder with the jars in its lib */
