@@ -131,10 +131,10 @@ int32_t initialize(OrthancPluginContext* context) {
     return refuse(orthanc, "Orthanc refuses this plugin as its storage area (error " +
                                std::to_string(code) +
                                "): another plugin has registered one before. Keep one of the two: "
-                               "look at \"Plugins\", at "
-                               "\"EnableStorage\" in the sections of database plugins, and in "
-                               "Orthanc's Docker image at "
-                               "AWS_S3_STORAGE_PLUGIN_ENABLED and its kin");
+                               "look at \"Plugins\", and at \"EnableStorage\" in the sections of "
+                               "database plugins. In Orthanc's Docker image, set "
+                               "AWS_S3_STORAGE_PLUGIN_ENABLED, AZURE_BLOB_STORAGE_PLUGIN_ENABLED "
+                               "and GOOGLE_CLOUD_STORAGE_PLUGIN_ENABLED to \"false\"");
   }
   registerRestAndMetrics(context);
   registerJobs(context);

@@ -193,7 +193,7 @@ async function proxyConfiguration(ports: { http: number; dicom: number }): Promi
 
 async function createsOf(orthanc: Orthanc): Promise<number> {
   const { operations } = (await orthanc.json('/object-storage/status')) as {
-    operations: { create: { count: number } };
+    operations: { create: { succeeded: number } };
   };
-  return operations.create.count;
+  return operations.create.succeeded;
 }
