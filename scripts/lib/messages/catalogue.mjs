@@ -91,7 +91,6 @@ function read(catalogue, messages) {
   /** @type {Map<string, { group: Group, advice: string, order: number }>} */ const claims =
     new Map();
   /** @type {string[]} */ const problems = [];
-  const known = new Set(messages.map(({ file, text }) => keyOf(file, text)));
   /** @type {{ keys: string[], line: string } | undefined} */ let asked;
   for (const line of catalogue.split('\n')) {
     const group = groups.at(-1);
@@ -122,9 +121,12 @@ function read(catalogue, messages) {
       group.isList = true;
     } else if (line.startsWith('? ') || line.startsWith('- ')) {
       const text = rest.replace(/\\(.)/g, (_, sign) => (sign === 'n' ? '\n' : sign));
-      const keys = [...group.files]
-        .map((file) => keyOf(file, text))
-        .filter((key) => known.has(key));
+      const keys = messages
+        .filter(({ file }) => group.files.has(file))
+        .filter((message) =>
+          text.endsWith('~') ? message.text.startsWith(text.slice(0, -1)) : message.text === text,
+        )
+        .map((message) => keyOf(message.file, message.text));
       if (keys.length === 0) problems.push(`"${group.title}": is no message of its files: ${line}`);
       if (line.startsWith('- ')) for (const key of keys) parts.add(key);
       else for (const key of keys) claims.set(key, { group, advice: '', order: claims.size });
