@@ -139,8 +139,13 @@ export const steps = [
     boxes: 'first',
     needs: [],
     load: 'computes',
-    run: async ({ run }) =>
-      countCheck(await run([process.execPath, inProject('scripts/generate-docs.mjs'), '--check'])),
+    run: async ({ run }) => {
+      const scripts = [['generate-docs.mjs', '--check'], ['check-links.mjs']];
+      const codes = scripts.map(([script = '', ...options]) =>
+        run([process.execPath, inProject('scripts', script), ...options]),
+      );
+      return sumCounts((await Promise.all(codes)).map(countCheck));
+    },
   },
   {
     name: 'lint',
