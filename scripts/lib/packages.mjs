@@ -2,7 +2,8 @@
 // The one list of what a box holds: mmdebstrap and docker/box.Dockerfile both install it.
 
 /**
- * @typedef {{ name: string, why: string, onlyIn?: import('./suites.mjs').BoxName }} BoxPackage
+ * @typedef {{ name: string, why: string, onlyIn?: import('./suites.mjs').BoxName, builds?: true }} BoxPackage
+ *   builds: what the plugin cannot be compiled without; docker/Dockerfile installs these as well
  */
 
 /**
@@ -12,17 +13,26 @@
 export const boxPackages = [
   { name: 'ca-certificates', why: 'TLS to real providers; the bundle itself comes from the host' },
   { name: 'orthanc', why: 'the host of the plugin' },
-  { name: 'orthanc-dev', why: 'the header of the plugin SDK, OrthancCPlugin.h' },
-  { name: 'libnode-dev', why: "the embedded Node, whose headers bring OpenSSL's along" },
-  { name: 'libuv1-dev', why: "uv.h, which libnode's node.h includes" },
+  { name: 'orthanc-dev', why: 'the header of the plugin SDK, OrthancCPlugin.h', builds: true },
+  {
+    name: 'libnode-dev',
+    why: "the embedded Node, whose headers bring OpenSSL's along",
+    builds: true,
+  },
+  { name: 'libuv1-dev', why: "uv.h, which libnode's node.h includes", builds: true },
   {
     name: 'libdeflate-dev',
     why: "CRC32 at the processor's speed; Orthanc's libtiff brings the library",
+    builds: true,
   },
   { name: 'nodejs', why: 'runs cmake-js; the same version as libnode' },
-  { name: 'g++', why: 'compiles the shim; its ASan, UBSan and TSan run the native tests' },
-  { name: 'cmake', why: 'the build, driven by cmake-js' },
-  { name: 'ninja-build', why: 'the fast generator of cmake-js' },
+  {
+    name: 'g++',
+    why: 'compiles the shim; its ASan, UBSan and TSan run the native tests',
+    builds: true,
+  },
+  { name: 'cmake', why: 'the build, driven by cmake-js', builds: true },
+  { name: 'ninja-build', why: 'the fast generator of cmake-js', builds: true },
   { name: 'make', why: 'the other generator, where a user prefers it' },
   { name: 'ccache', why: 'a fresh clone need not compile what another one has' },
   { name: 'clang', why: 'a second compiler and its warnings' },

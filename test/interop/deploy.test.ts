@@ -5,6 +5,7 @@
 import { access, readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 
+import { boxPackages } from '../../scripts/lib/packages.mjs';
 import { inProject } from '../../scripts/lib/paths.mjs';
 import { loadCompose, loadManifests } from '../../scripts/lib/servers.mjs';
 import { readConfiguration } from '../../src/config/load.ts';
@@ -43,6 +44,13 @@ const SECRETS: Variables = {
   'azure-connection-string':
     'DefaultEndpointsProtocol=http;AccountName=orthanc;AccountKey=a2V5;BlobEndpoint=http://azurite:10000/orthanc;',
 };
+
+test('docker/Dockerfile installs what the plugin is compiled with', async () => {
+  const words = (await readFile(inProject('docker', 'Dockerfile'), 'utf8')).split(/[\s;]+/);
+  const needed = boxPackages.filter(({ builds }) => builds).map(({ name }) => name);
+  expect(needed).toContain('libnode-dev');
+  for (const name of needed) expect(words).toContain(name);
+});
 
 describe.each(COMPOSE_FILES)('%s', (file) => {
   let project: Project;

@@ -43,7 +43,10 @@ export async function configureAsImage(
 
   const output = join(folder, 'orthanc-of-image.json');
   const configure = [
-    ...['python3', join(STAND_IN, 'configure.py'), '--output', output],
+    'python3',
+    join(STAND_IN, 'configure.py'),
+    '--output',
+    output,
     ...places.flatMap((place) => [`--${place}`, join(folder, place)]),
   ];
   const script = `cp -L ${PLUGINS}*/libOrthancPostgreSQL*.so "$0" && exec "$@"`;
