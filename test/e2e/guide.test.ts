@@ -3,11 +3,11 @@
 
 import { access, mkdir, readdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { inProject } from '../../scripts/lib/paths.mjs';
 import { makeDicom } from '../support/dicom.ts';
 import { readBlocks } from '../support/guide.ts';
-import { createMachine, type Machine, PASSWORD, typed, USER } from '../support/guide-machine.ts';
+import { createMachine, type Machine, typed, USER } from '../support/guide-machine.ts';
 
 const INSTALLING = 'docs/installing.md';
 const MIGRATING = 'docs/migrating.md';
@@ -114,7 +114,7 @@ onMachine('who has an archive on the disk', {}, (machine) => {
 });
 
 onMachine('who encrypts', {}, (machine) => {
-  test('asks with the password from the configuration, and with a wrong one', async () => {
+  test('asks with a wrong password', async () => {
     const { restart, storeSome, type } = machine();
     await installOn(machine());
     await restart();
@@ -123,9 +123,6 @@ onMachine('who encrypts', {}, (machine) => {
     const wrong = await type(`ORTHANC_PASSWORD=wrong-pass ${verify} http://${USER}@127.0.0.1:8042`);
     expect(wrong).toMatch(/password.*exit 1\s*$/s);
     expect(wrong).not.toContain('wrong-pass');
-    const broken = await type(`${verify} 'http://${USER}:${PASSWORD}@127.0.0.1:8042'`);
-    expect(broken).toMatch(/exit 2\s*$/);
-    expect(broken).not.toMatch(/p@ss|w#rd/);
   });
 
   test('switches encryption on, and changes the key', async () => {
@@ -147,26 +144,6 @@ onMachine('who encrypts', {}, (machine) => {
     expect(await log()).toMatch(/MasterKey: there is no file ".*master-2\.key"/);
     await rename(`${key}.lost`, key);
     await restart();
-    await expectAllReadable();
-  });
-});
-
-onMachine('whose store is down when the machine boots', {}, (machine) => {
-  test('sees Orthanc wait for it', async () => {
-    const { restart, stopStore, startStore, log, storeSome, expectAllReadable } = machine();
-    await installOn(machine());
-    await stopStore();
-    const starting = restart();
-    await vi.waitFor(
-      async () =>
-        expect(await log()).toMatch(
-          /Orthanc's start waits for the store, \d+ of 30 s \(StartTimeout\)/,
-        ),
-      { timeout: 30_000, interval: 100 },
-    );
-    await startStore();
-    await starting;
-    await storeSome();
     await expectAllReadable();
   });
 });

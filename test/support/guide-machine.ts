@@ -22,7 +22,7 @@ import { boxName, plugin } from './world.ts';
 const START_LIMIT_MS = 60_000;
 export const USER = 'alice';
 /** Which no URL could hold. */
-export const PASSWORD = 'p@ss/w#rd';
+const PASSWORD = 'p@ss/w#rd';
 const authorization = `Basic ${Buffer.from(`${USER}:${PASSWORD}`).toString('base64')}`;
 
 /** Folders of a machine, and where they are instead. The first that fits counts. */
