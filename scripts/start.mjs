@@ -201,6 +201,7 @@ async function serve(provider, { folder, plugin, box, stopper, interrupted }) {
 Orthanc keeps its files in ${provider.title}. Open:
 
   Orthanc Explorer   ${url}/app/explorer.html
+  The plugin's page  ${url}/object-storage/app/
   Plugin's status    ${url}/object-storage/status
   Upload a file      curl --data-binary @image.dcm ${url}/instances
   DICOM              AET ${configuration.DicomAet ?? 'ORTHANC'}, host 127.0.0.1, port ${dicomPort}

@@ -4,7 +4,7 @@
 import { field } from '../orthanc/api.ts';
 
 /** What comes before /object-storage/app in the page's address. */
-const prefix = location.pathname.replace(/\/object-storage\/app(?:\/.*)?$/, '');
+const prefix = location.pathname.slice(0, location.pathname.lastIndexOf('/object-storage/app'));
 
 export type Refusal = 'unreachable' | 'unauthorized' | 'forbidden' | 'missing' | 'failed';
 

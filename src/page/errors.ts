@@ -14,6 +14,9 @@ const OPERATIONS = {
   remove: 'remove',
 } as const satisfies Record<RecentError['operation'], string>;
 
+/** Of one code; the others are folded away. */
+const SHOWN = 2;
+
 export function createErrors(): { show(status: Status): void } {
   let shown = '';
   return {
@@ -46,7 +49,14 @@ function draw(group: readonly RecentError[]): HTMLElement {
     {},
     h('p', {}, h('span', { class: 'badge bad' }, code), ` ${meaning}`),
     h('p', { class: 'meaning' }, advice),
-    h('ul', {}, ...group.map(drawOne)),
+    h('ul', {}, ...group.slice(0, SHOWN).map(drawOne)),
+    group.length > SHOWN &&
+      h(
+        'details',
+        {},
+        h('summary', { class: 'said' }, `${group.length - SHOWN} more`),
+        h('ul', {}, ...group.slice(SHOWN).map(drawOne)),
+      ),
   );
 }
 

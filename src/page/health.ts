@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The state in one sentence, and what to do.
 
-import { ERROR_CODES } from '../error-codes.ts';
+import { ERROR_CODES, type StorageErrorCode } from '../error-codes.ts';
 import type { HistoryAnswer } from '../plugin/history.ts';
 import type { Status } from '../plugin/status.ts';
 import { formatBytes, formatDuration, formatShare, formatTime, plural } from './format.ts';
@@ -19,6 +19,8 @@ export interface Finding {
 const RECENT_SECONDS = 5 * 60;
 /** As the plugin's own warning in Orthanc's log. */
 const PENDING_SECONDS = 5 * 60;
+/** A store that has just gone is told by this, after minutes of success. */
+const LATELY_SECONDS = 60;
 const STUCK_SECONDS = 60;
 const BUSY_SHARE = 0.9;
 
@@ -26,10 +28,12 @@ type History = HistoryAnswer | undefined;
 
 /** @returns the worst first; if all is well, one finding that says so */
 export function judge(status: Status, history: History): readonly Finding[] {
+  const failed = failures(status, history);
   const findings = [
-    ...failures(status, history),
+    ...failed,
     ...stuck(status, history),
-    ...uploads(status),
+    // What a code means is said once.
+    ...uploads(status, failed.length > 0 ? status.recentErrors[0]?.code : undefined),
     ...removals(status),
     ...load(status),
   ];
@@ -84,19 +88,25 @@ function succeededIn(history: History): readonly number[] {
 
 function failures(status: Status, history: History): readonly Finding[] {
   const nowSeconds = Date.parse(status.time) / 1000;
-  const isRecent = (seconds: number) => seconds > nowSeconds - RECENT_SECONDS;
-  const sumRecent = (counts: readonly number[]) =>
-    counts.reduce((sum, count, at) => sum + (isRecent(valueAt(history?.time, at)) ? count : 0), 0);
-  const recent = status.recentErrors.filter(({ time }) => isRecent(Date.parse(time) / 1000));
-  // The errors are newer than the last sample.
-  const failed = Math.max(sumRecent(failedIn(history)), recent.length);
+  const countIn = (seconds: number) => {
+    const isIn = (time: number) => time > nowSeconds - seconds;
+    const sum = (counts: readonly number[]) =>
+      counts.reduce((all, count, at) => all + (isIn(valueAt(history?.time, at)) ? count : 0), 0);
+    const listed = status.recentErrors.filter(({ time }) => isIn(Date.parse(time) / 1000)).length;
+    // The list is ahead of the samples.
+    return {
+      failed: Math.max(sum(failedIn(history)), listed),
+      succeeded: sum(succeededIn(history)),
+    };
+  };
+  const { failed, succeeded } = countIn(RECENT_SECONDS);
+  const lately = countIn(LATELY_SECONDS);
   const [newest] = status.recentErrors;
   if (failed === 0 || newest === undefined) return [];
-  const succeeded = sumRecent(succeededIn(history));
   const others = succeeded === 0 ? 'none succeeded' : `${plural(succeeded, 'other')} succeeded`;
   return [
     {
-      level: succeeded < failed ? 'bad' : 'watch',
+      level: succeeded < failed || lately.succeeded < lately.failed ? 'bad' : 'watch',
       what: `${plural(failed, 'operation')} failed in the last five minutes, and ${others}: ${newest.code}.`,
       todo: explain(newest.code),
     },
@@ -123,7 +133,10 @@ function stuck(status: Status, history: History): readonly Finding[] {
   ];
 }
 
-function uploads({ localCache }: Status): readonly Finding[] {
+function uploads(
+  { localCache }: Status,
+  explained: StorageErrorCode | undefined,
+): readonly Finding[] {
   if (localCache === null) return [];
   const { pending, trouble, refused, maxBytes } = localCache;
   const findings: Finding[] = [];
@@ -140,7 +153,7 @@ function uploads({ localCache }: Status): readonly Finding[] {
     findings.push({
       level: isFull ? 'bad' : 'watch',
       what: `${wait}, and uploads fail: ${trouble.code}.`,
-      todo: `${explain(trouble.code)} They stay on the disk until they are uploaded.`,
+      todo: `${trouble.code === explained ? '' : `${explain(trouble.code)} `}They stay on the disk until they are uploaded.`,
     });
   } else if (pending.oldestSeconds > PENDING_SECONDS) {
     findings.push({
@@ -179,7 +192,7 @@ function waits(count: number): string {
   return count === 1 ? 'waits' : 'wait';
 }
 
-function explain(code: keyof typeof ERROR_CODES): string {
+function explain(code: StorageErrorCode): string {
   const { meaning, advice } = ERROR_CODES[code];
   return `${meaning} ${advice}`;
 }

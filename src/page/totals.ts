@@ -14,9 +14,9 @@ const ROWS = [
 
 export function createTotals(): { show(status: Status): void } {
   const cells = new Map(
-    ROWS.map(([operation]) => [operation, COLUMNS.map(() => h('td', { class: 'number' }))]),
+    ROWS.map(([operation]) => [operation, COLUMNS.map(({ kind }) => h('td', { class: kind }))]),
   );
-  const head = COLUMNS.map(({ name }) => h('th', { scope: 'col', class: 'number' }, name));
+  const head = COLUMNS.map(({ name, kind }) => h('th', { scope: 'col', class: kind }, name));
   const rows = ROWS.map(([operation, name]) =>
     h('tr', {}, h('th', { scope: 'row' }, name), ...(cells.get(operation) ?? [])),
   );
@@ -44,10 +44,16 @@ type Counts = Status['operations'][(typeof ROWS)[number][0]];
 const latency = (figure: 'p50' | 'p99') => (counts: Counts) =>
   counts.latencyMs.sinceStart.count === 0 ? '–' : formatMs(counts.latencyMs.sinceStart[figure]);
 
-const COLUMNS: readonly { readonly name: string; readonly value: (counts: Counts) => string }[] = [
-  { name: 'Files', value: ({ succeeded }) => formatCount(succeeded) },
-  { name: 'Size', value: ({ bytes }) => (bytes === 0 ? '–' : formatBytes(bytes)) },
-  { name: 'p50', value: latency('p50') },
-  { name: 'p99', value: latency('p99') },
-  { name: 'Failed', value: ({ failed }) => formatCount(failed) },
+interface Column {
+  readonly name: string;
+  readonly kind: 'number' | 'number wide';
+  readonly value: (counts: Counts) => string;
+}
+
+const COLUMNS: readonly Column[] = [
+  { name: 'Files', kind: 'number', value: ({ succeeded }) => formatCount(succeeded) },
+  { name: 'Size', kind: 'number', value: ({ bytes }) => (bytes === 0 ? '–' : formatBytes(bytes)) },
+  { name: 'p50', kind: 'number wide', value: latency('p50') },
+  { name: 'p99', kind: 'number', value: latency('p99') },
+  { name: 'Failed', kind: 'number', value: ({ failed }) => formatCount(failed) },
 ];

@@ -158,7 +158,6 @@ function serve(
     removals: () => stores.removals?.status(),
     localCache: () => stores.cache?.status(),
   });
-  history.take();
   setInterval(() => {
     history.take();
   }, SAMPLE_SECONDS * 1000).unref();

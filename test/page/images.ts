@@ -7,17 +7,17 @@ import { makeDicom } from '../support/dicom.ts';
 import { expectText, openPage, type Page, startBrowser } from './browser.ts';
 import { createShowcase } from './showcase.ts';
 
-const WIDE = { viewport: { width: 1280, height: 900 }, deviceScaleFactor: 1 };
+const WIDE = { viewport: { width: 1280, height: 1040 }, deviceScaleFactor: 1 };
 const NARROW = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 1 };
 
 export async function main(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   const { world, orthanc, work, close } = await createShowcase();
   const browser = await startBrowser();
-  const take = async (page: Page, name: string) => {
+  const take = async (page: Page, name: string, fullPage: boolean) => {
     await page.locator('.canvas canvas').first().waitFor();
     await page.evaluate('document.activeElement?.blur()');
-    await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
+    await page.screenshot({ path: join(folder, `${name}.png`), fullPage });
     await page.context().close();
     process.stdout.write(`${join(folder, name)}.png\n`);
   };
@@ -30,11 +30,11 @@ export async function main(folder: string): Promise<void> {
     await light.page.locator('dialog').getByRole('button', { name: 'Move', exact: true }).click();
     await expectText(light.page, '#moves .badge', /^done$/);
     await expectText(light.page, '#located li', /Orthanc's folder/);
-    await take(light.page, 'page-light');
+    await take(light.page, 'page-light', true);
 
     const narrow = await openPage(browser, orthanc.url, { ...NARROW, colorScheme: 'light' });
     await expectText(narrow.page, '#sentence', /^All is well/);
-    await take(narrow.page, 'page-narrow');
+    await take(narrow.page, 'page-narrow', false);
 
     world.proxy.setFault(() => ({ kind: 'answer', status: 403 }));
     await orthanc.upload(
@@ -45,7 +45,7 @@ export async function main(folder: string): Promise<void> {
     const dark = await openPage(browser, orthanc.url, { ...WIDE, colorScheme: 'dark' });
     await expectText(dark.page, '#sentence', /failed in the last five minutes/);
     await expectText(dark.page, '#errors', /ACCESS_DENIED/);
-    await take(dark.page, 'page-dark');
+    await take(dark.page, 'page-dark', false);
     world.proxy.setFault(undefined);
   } finally {
     await browser.close();

@@ -61,6 +61,7 @@ export interface MadeDicom {
   readonly sopInstanceUid: string;
   readonly patientId?: string;
   readonly patientName?: string;
+  readonly study?: { readonly date: string; readonly description: string };
   readonly pixelBytes: number;
 }
 
@@ -75,7 +76,8 @@ export function makeDicom(made: MadeDicom): Buffer {
   const { sopInstanceUid, patientId = 'PATIENT-1', patientName = 'Doe^Jane' } = made;
   const rows = Math.max(2, Math.ceil(made.pixelBytes / COLUMNS / 2) * 2);
   if (rows > 0xff_ff) throw new RangeError(`${made.pixelBytes} bytes need too many rows`);
-  return Buffer.concat(makeParts(sopInstanceUid, patientId, patientName, [rows, COLUMNS, 1]));
+  const size = [rows, COLUMNS, 1] as const;
+  return Buffer.concat(makeParts(sopInstanceUid, patientId, patientName, size, made.study));
 }
 
 /** As `makeDicom`, of 1,000,000 bytes in each frame. */
@@ -92,6 +94,7 @@ function makeParts(
   patientId: string,
   patientName: string,
   [rows, columns, frames]: readonly [number, number, number],
+  study?: MadeDicom['study'],
 ): readonly Buffer[] {
   const meta = Buffer.concat([
     element(0x0002, 0x0001, 'OB', Buffer.from([0, 1])),
@@ -113,7 +116,9 @@ function makeParts(
     meta,
     text(0x0008, 0x0016, 'UI', SECONDARY_CAPTURE),
     text(0x0008, 0x0018, 'UI', sopInstanceUid),
+    ...(study === undefined ? [] : [text(0x0008, 0x0020, 'DA', study.date)]),
     text(0x0008, 0x0060, 'CS', 'OT'),
+    ...(study === undefined ? [] : [text(0x0008, 0x1030, 'LO', study.description)]),
     text(0x0010, 0x0010, 'PN', patientName),
     text(0x0010, 0x0020, 'LO', patientId),
     text(0x0020, 0x000d, 'UI', `1.2.3.4.1.${numberOf(patientId)}`),

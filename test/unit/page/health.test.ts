@@ -107,6 +107,14 @@ describe('failures', () => {
     ]);
   });
 
+  test('in the last minute alone, are bad, too', () => {
+    for (let index = 0; index < 5; index += 1) succeed();
+    for (let index = 0; index < 6; index += 1) sample();
+    fail();
+    sample();
+    expect(found()[0]).toMatchObject({ level: 'bad', what: expect.stringContaining('5 others') });
+  });
+
   test('beside more successes, are less bad', () => {
     succeed();
     succeed();
