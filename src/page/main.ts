@@ -17,7 +17,7 @@ const STATUS_MS = 5_000;
 /** As often as there is a new sample. */
 const HISTORY_MS = 15_000;
 const MOVES_MS = 15_000;
-const BUSY_MOVES_MS = 1_500;
+const BUSY_MOVES_MS = 1_000;
 const AGAIN_MS = 200;
 
 const plots = createPlots();

@@ -277,7 +277,7 @@ function optionsOf(
   return {
     width: rest.width,
     height: HEIGHT_PX,
-    padding: [10, 8, 0, 0],
+    padding: [10, 18, 0, 0],
     legend: { show: false },
     cursor: {
       y: false,
