@@ -12,7 +12,8 @@ const NARROW = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 1 };
 
 export async function main(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
-  const { world, orthanc, work, close } = await createShowcase();
+  const showcase = await createShowcase();
+  const { world, orthanc } = showcase;
   const browser = await startBrowser();
   const take = async (page: Page, name: string, fullPage: boolean) => {
     await page.locator('.canvas canvas').first().waitFor();
@@ -22,7 +23,7 @@ export async function main(folder: string): Promise<void> {
     process.stdout.write(`${join(folder, name)}.png\n`);
   };
   try {
-    await work();
+    await showcase.work();
     const light = await openPage(browser, orthanc.url, { ...WIDE, colorScheme: 'light' });
     await light.page.getByRole('searchbox').fill('Doe');
     await light.page.keyboard.press('Enter');
@@ -49,6 +50,6 @@ export async function main(folder: string): Promise<void> {
     world.proxy.setFault(undefined);
   } finally {
     await browser.close();
-    await close();
+    await showcase.close();
   }
 }
