@@ -63,11 +63,14 @@ onMachine('who installs', { hasPassword: false }, (machine) => {
 });
 
 onMachine('who has an archive on the disk', {}, (machine) => {
-  test('and overlooks the fork, is told of it by check', async () => {
-    const { restart, storeSome, type } = machine();
+  test('keeps it when the plugin comes, and is told of the fork by check', async () => {
+    const { restart, storeSome, follow, type, expectAllReadable } = machine();
     await restart();
     await storeSome();
-    await installOn(machine());
+    await follow(INSTALLING, 'Debian');
+    await restart();
+    await expectAllReadable();
+    await follow(INSTALLING, 'The settings');
     expect(await type('orthanc-object-storage check --config /etc/orthanc')).toMatch(
       /StorageDirectory: ".*" holds attachments.*"HybridMode": "WriteToObjectStorage"/,
     );
