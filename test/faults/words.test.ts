@@ -5,6 +5,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import zlib from 'node:zlib';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Binding } from '../../src/plugin/bridge.ts';
 import { main } from '../../src/plugin/main.ts';
@@ -77,6 +78,7 @@ async function refusalOf(configuration: object): Promise<string> {
       ending: () => undefined,
       release: () => undefined,
       refuse: resolve,
+      crc32: zlib.crc32,
     };
     main(binding as Binding);
   });
