@@ -55,6 +55,14 @@ test('each alert says what it is and what to do, and has its place in the page',
   expect(names.filter((name) => !headings.includes(name))).toEqual([]);
 });
 
+test('what is to be searched in the log is a message', () => {
+  const quoted = [...alerts.matchAll(/(?:log for|begins with) "(?<text>[^"]+)"/g)];
+  const wanted = quoted.map(({ groups }) => groups?.['text'] ?? '');
+  const messages = read('docs', 'messages.md');
+  expect(wanted.length).toBeGreaterThan(4);
+  expect(wanted.filter((text) => !messages.includes(text))).toEqual([]);
+});
+
 interface Panel {
   readonly id: number;
   readonly type: string;
