@@ -108,6 +108,12 @@ export async function buildImage(base: string): Promise<string> {
   return name;
 }
 
+/** Containers of tests that failed, and images that newer ones have replaced: gigabytes. */
+export async function removeUnused(): Promise<void> {
+  await buildah('rm', '--all');
+  await buildah('rmi', '--prune', '--force');
+}
+
 export interface ImageFacts {
   readonly Entrypoint: readonly string[];
   readonly Cmd: readonly string[];

@@ -24,6 +24,7 @@ import {
   ensureBase,
   type ImageFacts,
   inspectImage,
+  removeUnused,
   sizeOf,
 } from './buildah.ts';
 
@@ -47,7 +48,10 @@ beforeAll(async () => {
   facts = await inspectImage(image);
 });
 
-afterAll(() => removeTree(folder));
+afterAll(async () => {
+  await removeTree(folder);
+  await removeUnused();
+});
 
 interface Running {
   readonly container: Container;
