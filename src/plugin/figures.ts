@@ -65,6 +65,8 @@ export class Counters {
   readonly #operations: Readonly<Record<StorageOperation, Counts>>;
   readonly #errors: Partial<Record<StorageErrorCode, number>> = {};
   readonly #load = new EventLoopLoad();
+  /** V8 does not count a histogram's 27 kB: new ones all the time would fill the process's memory before any is collected. */
+  readonly #scratch = createHistogram(RANGE);
   #recentErrors: readonly RecentError[] = [];
   #inFlight = 0;
   #inFlightMax = 0;
@@ -109,10 +111,10 @@ export class Counters {
     const { create, readWhole, readRange, remove } = this.#operations;
     return {
       operations: {
-        create: create.snapshot(),
-        readWhole: readWhole.snapshot(),
-        readRange: readRange.snapshot(),
-        remove: remove.snapshot(),
+        create: create.snapshot(this.#scratch),
+        readWhole: readWhole.snapshot(this.#scratch),
+        readRange: readRange.snapshot(this.#scratch),
+        remove: remove.snapshot(this.#scratch),
       },
       errors: { ...this.#errors },
       recentErrors: this.#recentErrors,
@@ -127,9 +129,9 @@ export class Counters {
     this.#inFlightMax = this.#inFlight;
     this.#load.sample();
     return {
-      create: sampleOf([create]),
-      read: sampleOf([readWhole, readRange]),
-      remove: sampleOf([remove]),
+      create: sampleOf([create], this.#scratch),
+      read: sampleOf([readWhole, readRange], this.#scratch),
+      remove: sampleOf([remove], this.#scratch),
       inFlight,
       eventLoopBusy: this.#load.busy(),
     };
@@ -154,9 +156,9 @@ class Counts {
     this.latencies = new Latencies(now);
   }
 
-  snapshot(): OperationCounts {
+  snapshot(scratch: RecordableHistogram): OperationCounts {
     const { inFlight, succeeded, failed, bytes, latencies } = this;
-    return { inFlight, succeeded, failed, bytes, latencyMs: latencies.snapshot() };
+    return { inFlight, succeeded, failed, bytes, latencyMs: latencies.snapshot(scratch) };
   }
 
   /** @returns what has been added since the last call */
@@ -172,12 +174,12 @@ class Counts {
   }
 }
 
-function sampleOf(operations: readonly Counts[]): OperationSample {
+function sampleOf(operations: readonly Counts[], scratch: RecordableHistogram): OperationSample {
   const sums = operations.map((counts) => counts.sample());
   const sum = (figure: keyof Sums) => sums.reduce((total, one) => total + one[figure], 0);
-  const recent = createHistogram(RANGE);
-  for (const { latencies } of operations) latencies.moveNewTo(recent);
-  const { count, p50, p95, p99 } = describe(recent);
+  scratch.reset();
+  for (const { latencies } of operations) latencies.moveNewTo(scratch);
+  const { count, p50, p95, p99 } = describe(scratch);
   return {
     count: sum('succeeded'),
     failed: sum('failed'),
@@ -243,15 +245,16 @@ class Latencies {
     this.#new.reset();
   }
 
-  snapshot() {
-    const total = createHistogram(RANGE);
-    total.add(this.#total);
-    total.add(this.#new);
-    const recent = createHistogram(RANGE);
+  snapshot(scratch: RecordableHistogram) {
+    scratch.reset();
+    scratch.add(this.#total);
+    scratch.add(this.#new);
+    const sinceStart = describe(scratch);
+    scratch.reset();
     for (const { number, histogram } of this.#slices) {
-      if (number >= 0 && number > this.#present() - SLICES) recent.add(histogram);
+      if (number >= 0 && number > this.#present() - SLICES) scratch.add(histogram);
     }
-    return { last5Minutes: describe(recent), sinceStart: describe(total) };
+    return { last5Minutes: describe(scratch), sinceStart };
   }
 
   #present(): number {

@@ -62,6 +62,19 @@ test('the last ten errors, the newest first', () => {
   expect(recentErrors[0]).toMatchObject({ operation: 'create', uuid: UUID, code: 'UNAVAILABLE' });
 });
 
+test('samples and questions take no memory', () => {
+  const look = (times: number) => {
+    for (let index = 0; index < times; index += 1) {
+      counters.sample();
+      counters.snapshot();
+    }
+  };
+  look(50);
+  const before = process.memoryUsage.rss();
+  look(400);
+  expect(process.memoryUsage.rss() - before).toBeLessThan(12 * 1024 * 1024);
+});
+
 describe('latencies', () => {
   test('percentiles, to two digits', () => {
     for (let ms = 1; ms <= 100; ms += 1) take(ms);
