@@ -177,8 +177,8 @@ function readAccount(
 /** The rest of a connection string is secret. */
 function placeOf(account: AzureSettings['account']): string {
   if (account.kind === 'default-chain') return account.accountUrl;
-  const text = account.connectionString.reveal();
-  return /(?:AccountName|BlobEndpoint)=([^;?]*)/i.exec(text)?.[1] ?? '';
+  const result = parseConnectionString(account.connectionString.reveal());
+  return 'problem' in result ? '' : result.endpoint;
 }
 
 // https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata

@@ -20,6 +20,8 @@ const SECTIONS = {
   google: { GoogleCloudStorage: { BucketName: 'bucket' } },
 } as const;
 
+const PLACES = { s3: 'r', azure: 'https://a.blob.core.windows.net', google: '' } as const;
+
 let counters: Counters;
 
 beforeEach(() => {
@@ -63,10 +65,18 @@ test.each(['s3', 'azure', 'google'] as const)('of %s, without a secret', async (
     encryption: null,
     node: process.version,
     inFlight: 0,
+    place: PLACES[provider],
   });
   const text = JSON.stringify(status);
   expect(text).not.toContain(SECRET);
   expect(text).not.toContain(Buffer.from(SECRET).toString('base64'));
+});
+
+test("an emulator of Azure's is told by its address, not by its account", async () => {
+  const key = Buffer.from(SECRET).toString('base64');
+  const ConnectionString = `AccountName=a;AccountKey=${key};BlobEndpoint=https://azurite:10000/a`;
+  const status = await statusOf(settingsOf('azure', { ConnectionString }));
+  expect(status.place).toBe('https://azurite:10000/a');
 });
 
 test('with hybrid storage and encryption', async () => {
