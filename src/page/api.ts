@@ -3,8 +3,10 @@
 
 import { field } from '../orthanc/api.ts';
 
-/** What comes before /object-storage/app in the page's address. */
-const prefix = location.pathname.slice(0, location.pathname.lastIndexOf('/object-storage/app'));
+/** What comes before /object-storage/app in the page's address. By two slashes, another host would be asked. */
+const prefix = location.pathname
+  .slice(0, location.pathname.lastIndexOf('/object-storage/app'))
+  .replace(/^\/+/, '/');
 
 export type Refusal = 'unreachable' | 'unauthorized' | 'forbidden' | 'missing' | 'failed';
 
@@ -38,6 +40,11 @@ export async function postJson(
     body: JSON.stringify(body),
     signal: signal ?? null,
   });
+}
+
+/** @throws ApiError */
+export async function postText(path: string, body: string, signal: AbortSignal): Promise<unknown> {
+  return await ask(path, { method: 'POST', body, signal });
 }
 
 async function ask(path: string, init: RequestInit): Promise<unknown> {

@@ -2,7 +2,7 @@
 // Finds patients and studies by Orthanc's own REST API.
 
 import { field, isLevel, type Level, type Resource } from '../orthanc/api.ts';
-import { getJson, listOf, postJson, textOf } from './api.ts';
+import { ApiError, getJson, listOf, postJson, postText, textOf } from './api.ts';
 import { formatDicomDate } from './format.ts';
 
 export interface Found extends Resource {
@@ -17,7 +17,8 @@ export interface Found extends Resource {
 
 const LIMIT = 25;
 const ORTHANC_ID = /^[0-9a-f]{8}(-[0-9a-f]{8}){4}$/i;
-const UID = /^[0-9.]{10,64}$/;
+/** Patient IDs may look like that, too: what is no UID is looked for among them. */
+const UID = /^[0-9]+(\.[0-9]+)+$/;
 const SINGULAR = { patients: 'Patient', studies: 'Study', series: 'Series', instances: 'Instance' };
 
 /** @returns at most LIMIT studies, or the resource that the words identify
@@ -51,17 +52,21 @@ async function findStudies(words: string, signal: AbortSignal) {
       postJson('/tools/find', { Level: 'Study', Query, Expand: true, Limit: LIMIT + 1 }, signal),
     ),
   );
+  const lists = answers.map(listOf);
   const found = new Map<string, Found>();
-  for (const study of answers.flatMap(listOf)) {
+  for (const study of lists.flat()) {
     const one = toFound('studies', study);
     found.set(one.id, one);
   }
   const all = [...found.values()].toSorted((a, b) => b.date.localeCompare(a.date));
-  return { found: all.slice(0, LIMIT), isCut: all.length > LIMIT };
+  return {
+    found: all.slice(0, LIMIT),
+    isCut: all.length > LIMIT || lists.some(({ length }) => length > LIMIT),
+  };
 }
 
 async function lookUp(uid: string, signal: AbortSignal): Promise<readonly Resource[]> {
-  const answer = await postJson('/tools/lookup', uid, signal);
+  const answer = await postText('/tools/lookup', uid, signal);
   return listOf(answer).flatMap((one) => {
     const level = levelOf(String(field(one, 'Type')));
     return level === undefined ? [] : [{ level, id: String(field(one, 'ID')) }];
@@ -71,9 +76,13 @@ async function lookUp(uid: string, signal: AbortSignal): Promise<readonly Resour
 async function findById(id: string, signal: AbortSignal): Promise<readonly Resource[]> {
   const levels = Object.keys(SINGULAR).filter(isLevel);
   const answers = await Promise.all(
-    levels.map((level) => getJson(`/${level}/${id}`, signal).catch(() => undefined)),
+    levels.map((level) => getJson(`/${level}/${id}`, signal).catch(undefinedIfMissing)),
   );
   return levels.flatMap((level, index) => (answers[index] === undefined ? [] : [{ level, id }]));
+}
+
+function undefinedIfMissing(error: unknown): undefined {
+  if (!(error instanceof ApiError && error.refusal === 'missing')) throw error;
 }
 
 /** @throws ApiError */

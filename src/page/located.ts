@@ -57,7 +57,7 @@ export function createLocated(deps: {
       fill(byId('found'), drawFound(found));
       if (found.length === 1) return await locate(only, signal);
       return isCut
-        ? `The latest ${found.length}; write more to find others.`
+        ? `${found.length} of more studies; write more to find others.`
         : plural(found.length, 'study', 'studies');
     });
   }
@@ -86,14 +86,10 @@ export function createLocated(deps: {
               'aria-label': `Files of ${name}, ${level === 'patients' ? 'all studies' : date}`,
             }),
             level === 'studies' && patient !== undefined
-              ? button(
-                  'Whole patient',
-                  () => void open({ ...one, level: 'patients', id: patient }),
-                  {
-                    class: 'small',
-                    'aria-label': `Whole patient ${name}`,
-                  },
-                )
+              ? button('Whole patient', () => void open(wholePatient(one, patient)), {
+                  class: 'small',
+                  'aria-label': `Whole patient ${name}`,
+                })
               : undefined,
           ),
         ),
@@ -123,7 +119,7 @@ export function createLocated(deps: {
 
   function drawLocated(resource: Found, attachments: readonly LocatedAttachment[]): HTMLElement {
     const { level, patientName, patientId, date, description } = resource;
-    const names = [patientName, patientId, level === 'patients' ? '' : date, description];
+    const names = [patientName, patientId, date, description];
     const page = { patients: 'patient', studies: 'study', series: 'series', instances: 'instance' };
     const explorer = urlOf(`/app/explorer.html#${page[level]}?uuid=${resource.id}`);
     return h(
@@ -200,6 +196,11 @@ function askAboutMany(count: number): Promise<boolean> {
     text: `There are ${formatCount(count)} instances. The stores are asked for each of their files, which takes a while.`,
     yes: 'Ask',
   });
+}
+
+/** Without what is of one study only, so that no question names it. */
+function wholePatient(study: Found, id: string): Found {
+  return { ...study, level: 'patients', id, date: '', description: '', accessionNumber: '' };
 }
 
 /** A line for each store, and one for what is lost. */

@@ -63,7 +63,9 @@ export function createPage(load: () => Promise<PageFiles> = loadFiles): Page {
  *  if its address has none. */
 function fileNameIn(path: string): string | undefined {
   if (path === '/object-storage/app') return INDEX;
-  return /^\/object-storage\/(?:app\/)?([a-z]+\.[a-z]+)$/.exec(path)?.[1];
+  const [, folder, name] = /^\/object-storage\/(app\/)?([a-z]+\.[a-z]+)$/.exec(path) ?? [];
+  // There it would take all of its address for what a proxy puts before.
+  return folder === undefined && name === INDEX ? undefined : name;
 }
 
 interface TaggedFile {

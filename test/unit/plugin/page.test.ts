@@ -35,6 +35,7 @@ test.each([
   '/object-storage/app/../page.js',
   '/object-storage/app/app/page.js',
   '/object-storage/app/constructor',
+  '/object-storage/index.html',
   '/object-storage/status',
 ])('%s is none of its files', async (path) => {
   expect(await ask(path)).toBeUndefined();
