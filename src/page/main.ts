@@ -52,7 +52,8 @@ poll(async () => {
   history = (await getJson('/object-storage/history').catch(() => history)) as typeof history;
   if (history !== undefined) plots.show(history);
   if (status !== undefined) showFindings(judge(status, history));
-  return HISTORY_MS;
+  // The first sample is taken 15 seconds after the start.
+  return history === undefined || history.time.length === 0 ? STATUS_MS : HISTORY_MS;
 });
 const askForMoves = poll(async () => {
   if (status === undefined) return STATUS_MS / 10;

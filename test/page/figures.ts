@@ -8,6 +8,13 @@ import { createWorld } from '../support/world.ts';
 import { expectText, openPage, PAGE_PATH, startBrowser } from './browser.ts';
 
 const PAINTS = 7;
+/** What an open page asks for, and how often (src/page/main.ts). */
+const POLLED = [
+  ['/object-storage/status', 5],
+  ['/object-storage/history', 15],
+  ['/jobs?expand', 15],
+] as const;
+const POLLS = 300;
 /** Of Linux, in /proc/…/stat. */
 const TICKS_PER_SECOND = 100;
 
@@ -35,6 +42,16 @@ export async function main(seconds: number): Promise<void> {
     }
     const sorted = paints.map(Math.round).toSorted((a, b) => a - b);
     say(`first paint: ${sorted[PAINTS >> 1]} ms (median of ${sorted.join(', ')})`);
+
+    let share = 0;
+    for (const [path, everySeconds] of POLLED) {
+      const before = await ticksOf(orthanc.pid);
+      for (let index = 0; index < POLLS; index += 1) await orthanc.request('GET', path);
+      const ms = (((await ticksOf(orthanc.pid)) - before) / TICKS_PER_SECOND / POLLS) * 1000;
+      share += ms / 1000 / everySeconds;
+      say(`${path}: ${ms.toFixed(2)} ms of Orthanc's processor, every ${everySeconds} s`);
+    }
+    say(`all of them: ${percent(share)} of a core`);
 
     const before = await coreShare(orthanc.pid, seconds);
     const { page } = await openPage(browser, orthanc.url);
