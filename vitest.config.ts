@@ -26,6 +26,8 @@ export default defineConfig({
       // These mostly wait, for deadlines and retries, or for Orthanc to start and stop.
       { test: { ...suite('faults', 60_000).test, maxWorkers: 4 } },
       { test: { ...suite('e2e', 300_000).test, maxWorkers: 3 } },
+      // Of npm run package:test, which starts it in a network of its own. apt loads what Orthanc needs.
+      suite('package', 900_000),
       suite('page', 60_000),
       // npm run image:test, which builds an image first.
       suite('image', 1_800_000),

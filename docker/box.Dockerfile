@@ -22,9 +22,11 @@ RUN set -eu; \
     apt-get ${APT_OPTIONS} update; \
     DEBIAN_FRONTEND=noninteractive apt-get ${APT_OPTIONS} install --yes --no-install-recommends ${wanted}; \
     rm -rf /var/lib/apt/lists/*; \
-    for command in Orthanc node g++ cmake ninja storescu; do command -v "${command}"; done; \
-    ls -L /usr/include/node/node.h /usr/include/orthanc/OrthancCPlugin.h \
-      "${plugins}/libDelayedDeletion.so" "${plugins}/libOrthancPostgreSQLIndex.so"
+    if echo "${wanted}" | grep -qw orthanc-dev; then \
+      for command in Orthanc node g++ cmake ninja storescu; do command -v "${command}"; done; \
+      ls -L /usr/include/node/node.h /usr/include/orthanc/OrthancCPlugin.h \
+        "${plugins}/libDelayedDeletion.so" "${plugins}/libOrthancPostgreSQLIndex.so"; \
+    fi
 
 ENTRYPOINT []
 CMD ["bash"]

@@ -7,6 +7,8 @@ import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, transform } from 'esbuild';
 
+import { bundledFolders, readPackages, renderNotices } from './lib/notices.mjs';
+
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const bundleFolder = join(root, 'build', 'bundle');
 const distFolder = join(root, 'dist');
@@ -70,7 +72,7 @@ await mkdir(distFolder, { recursive: true });
 const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
 const page = await bundlePage();
 const plugin = await bundlePlugin(page.files);
-await build({
+const cli = await build({
   ...common,
   entryPoints: ['src/cli/main.ts'],
   outfile: join(distFolder, 'cli.js'),
@@ -79,11 +81,11 @@ await build({
   banner: { js: `#!/usr/bin/env node\n${banner}` },
 });
 await writeFile(join(distFolder, 'package.json'), '{ "type": "commonjs" }\n');
+const folders = bundledFolders([page.metafile, plugin.metafile, cli.metafile]);
+await writeFile(join(bundleFolder, 'packages.json'), JSON.stringify(folders));
 await writeFile(
   join(distFolder, 'THIRD-PARTY-NOTICES.txt'),
-  await thirdPartyNotices(
-    [plugin, page].flatMap(({ metafile }) => Object.keys(metafile?.inputs ?? {})),
-  ),
+  renderNotices(await readPackages(folders)),
 );
 
 /**
@@ -202,27 +204,4 @@ function ascii(code) {
 function joinParts(parts) {
   const index = parts.map(({ name, code }) => [name, code.length]);
   return `${JSON.stringify(index)}\n${parts.map(({ code }) => code).join('')}`;
-}
-
-/** @param {readonly string[]} inputs paths of bundled files, relative to the root */
-async function thirdPartyNotices(inputs) {
-  const packages = new Set(
-    inputs.flatMap((path) => {
-      const match = /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(path);
-      return match?.[1] === undefined ? [] : [match[1]];
-    }),
-  );
-  const notices = await Promise.all([...packages].sort().map(noticeOf));
-  return `The plugin contains these packages.\n\n${notices.join('\n')}`;
-}
-
-/** @param {string} folder of a package, relative to the root */
-async function noticeOf(folder) {
-  const about = JSON.parse(await readFile(join(root, folder, 'package.json'), 'utf8'));
-  const texts = await Promise.all(
-    ['LICENSE', 'LICENSE.md', 'LICENSE.txt', 'LICENCE', 'license', 'NOTICE'].map((name) =>
-      readFile(join(root, folder, name), 'utf8').catch(() => ''),
-    ),
-  );
-  return `=== ${about.name} ${about.version} (${about.license})\n\n${texts.filter(Boolean).join('\n')}`;
 }

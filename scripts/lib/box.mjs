@@ -7,7 +7,7 @@ import { ensureChroot, spawnInChroot } from './chroot-box.mjs';
 import { ensureImage, spawnInContainer } from './docker-box.mjs';
 import { canInstallPackages, hasDocker } from './host.mjs';
 import { UserError } from './log.mjs';
-import { listPackageNames } from './packages.mjs';
+import { listPackageNames, packagerPackages } from './packages.mjs';
 import { projectRoot } from './paths.mjs';
 import { collectOutput, createCommandError } from './run.mjs';
 import { suites } from './suites.mjs';
@@ -28,26 +28,40 @@ import { suites } from './suites.mjs';
  * @property {boolean} [detached] a process group of its own, which Ctrl-C at the terminal spares
  */
 
-/** @type {Map<BoxName, Promise<Box>>} */
+/**
+ * Another use of a suite than to build and to try.
+ * @typedef {object} Variation
+ * @property {string} [image] with Docker, what it is made on
+ * @property {'packager'} [purpose] another list of packages
+ */
+
+/** @type {Map<string, Promise<Box>>} */
 const boxes = new Map();
 
 /**
  * Returns a box that is ready, making it first if it is not in the cache.
  * @param {BoxName} [name]
+ * @param {Variation} [variation]
  * @returns {Promise<Box>}
  */
-export function ensureBox(name = 'trixie') {
-  let box = boxes.get(name);
+export function ensureBox(name = 'trixie', variation = {}) {
+  const key = JSON.stringify([name, variation]);
+  let box = boxes.get(key);
   if (box === undefined) {
-    box = makeBox(name);
-    boxes.set(name, box);
+    box = makeBox(name, variation);
+    boxes.set(key, box);
   }
   return box;
 }
 
-/** @param {BoxName} name @returns {Promise<Box>} */
-async function makeBox(name) {
-  const recipe = { name, ...suites[name], packages: listPackageNames(name) };
+/** @param {BoxName} name @param {Variation} variation @returns {Promise<Box>} */
+async function makeBox(name, { image = suites[name].image, purpose }) {
+  const recipe = {
+    ...suites[name],
+    name: purpose === undefined ? name : `${purpose}-${name}`,
+    image,
+    packages: purpose === undefined ? listPackageNames(name) : packagerPackages,
+  };
   if (await hasDocker()) return { name, kind: 'docker', image: await ensureImage(recipe) };
   if (await canInstallPackages()) {
     return { name, kind: 'chroot', folder: await ensureChroot(recipe) };

@@ -27,14 +27,20 @@ const bundledFiles = ['cli.js', 'cli.js.map', 'package.json', 'THIRD-PARTY-NOTIC
  * Builds the plugin and the command line tool, installing all that this needs.
  * @param {object} [options]
  * @param {BoxName} [options.box]
+ * @param {string} [options.image] with Docker, what the box is made on
  * @param {string} [options.out] folder for both files; dist in the project if absent
  * @param {boolean} [options.debug] the shim without optimisation
  * @returns {Promise<string>} the path of the plugin
  */
-export async function buildPlugin({ box = 'trixie', out = inProject('dist'), debug = false } = {}) {
-  await Promise.all([ensureDependencies(), ensureBox(box)]);
+export async function buildPlugin({
+  box = 'trixie',
+  image,
+  out = inProject('dist'),
+  debug = false,
+} = {}) {
+  await Promise.all([ensureDependencies(), ensureBox(box, { image })]);
   await buildBundle();
-  const folder = await buildNative({ box, variant: debug ? 'debug' : 'release' });
+  const folder = await buildNative({ box, image, variant: debug ? 'debug' : 'release' });
   const plugin = join(out, pluginFile);
   await installFile(join(folder, pluginFile), plugin);
   for (const name of bundledFiles) await installFile(inProject('dist', name), join(out, name));
@@ -77,20 +83,22 @@ const compilerCache = {
   CCACHE_BASEDIR: projectRoot,
   CCACHE_NOHASHDIR: '1',
   CCACHE_MAXSIZE: '1G',
+  ...(process.env.CCACHE_DISABLE === undefined ? {} : { CCACHE_DISABLE: '1' }),
 };
 
 /**
  * Compiles the native half with cmake-js in a box. What is up to date is left to ninja.
  * @param {object} options
  * @param {BoxName} options.box
+ * @param {string} [options.image] with Docker, what the box is made on
  * @param {Variant} [options.variant]
  * @param {boolean} [options.withTests]
  * @returns {Promise<string>} the folder that holds the library
  */
-export async function buildNative({ box, variant = 'release', withTests = false }) {
+export async function buildNative({ box, image, variant = 'release', withTests = false }) {
   const { config, options, testTarget } = variants[variant];
   const buildFolder = findBuildFolder(box, variant);
-  const entered = await ensureBox(box);
+  const entered = await ensureBox(box, { image });
   // biome-ignore format: an option and its value stay together
   const argv = [
     'node', inProject('node_modules', 'cmake-js', 'bin', 'cmake-js'), 'build',
@@ -113,6 +121,23 @@ export async function buildNative({ box, variant = 'release', withTests = false 
     );
   });
   return buildFolder;
+}
+
+/**
+ * Asks the box and the plugin themselves: whoever installs it must know.
+ * @param {string} plugin
+ * @param {import('./box.mjs').Box} box
+ * @returns {Promise<{ system: string, libnode: string, node: string }>} such as "Debian 13", "libnode115" and "20"
+ */
+export async function readTarget(plugin, box) {
+  const script = '. /etc/os-release; echo "$NAME|$VERSION_ID"; node --version; readelf -d "$1"';
+  const output = await runInBoxOrFail(box, ['sh', '-c', script, 'sh', plugin], {
+    binds: [dirname(plugin)],
+  });
+  const [, name = '', version = ''] = /^(\S+)[^|]*\|(.*)/.exec(output) ?? [];
+  const [, node = ''] = /^v(\d+)/m.exec(output) ?? [];
+  const [, soname = ''] = /NEEDED.*\[libnode\.so\.(\d+)\]/.exec(output) ?? [];
+  return { system: `${name} ${version || 'testing'}`, libnode: `libnode${soname}`, node };
 }
 
 /** @param {BoxName} box @param {Variant} [variant] */

@@ -4,7 +4,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, realpathSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 import { ensureCached, hashOf } from './cache.mjs';
 import { checkCanMount, ensureHostPackages } from './host.mjs';
@@ -22,11 +22,12 @@ const hostFiles = ['/etc/resolv.conf', '/etc/hosts', '/etc/ssl/certs/ca-certific
 
 /**
  * @param {{ name: string, label: string, suite: string, packages: readonly string[],
- *   aptOptions: readonly string[] }} recipe
+ *   aptOptions: readonly string[], leftOut?: readonly string[] }} recipe
  * @returns {Promise<string>} the folder that spawnInChroot takes
  */
-export async function ensureChroot({ name, label, suite, packages, aptOptions }) {
-  const key = hashOf(recipeVersion, suite, packages, aptOptions, leftOutPaths);
+export async function ensureChroot(recipe) {
+  const { name, label, suite, packages, aptOptions, leftOut = leftOutPaths } = recipe;
+  const key = hashOf(recipeVersion, suite, packages, aptOptions, leftOut);
   return await ensureCached(`boxes/${name}-${key}`, async (folder) => {
     await ensureHostPackages({
       mmdebstrap: 'mmdebstrap',
@@ -36,10 +37,11 @@ export async function ensureChroot({ name, label, suite, packages, aptOptions })
     await checkCanMount();
     await runStep(`Making the box "${name}" (${label}; about a minute)`, async () => {
       const root = join(folder, 'root');
-      await bootstrap(suite, packages, aptOptions, root);
+      await bootstrap(suite, packages, aptOptions, leftOut, root);
       await mkdir(join(folder, 'entry'));
       for (const file of hostFiles) {
         const inRoot = join(root, file);
+        await mkdir(dirname(inRoot), { recursive: true });
         await rm(inRoot, { force: true }); // may be a link that leads out of the box
         await writeFile(inRoot, '');
       }
@@ -51,9 +53,10 @@ export async function ensureChroot({ name, label, suite, packages, aptOptions })
  * @param {string} suite
  * @param {readonly string[]} packages
  * @param {readonly string[]} aptOptions
+ * @param {readonly string[]} leftOut
  * @param {string} root
  */
-async function bootstrap(suite, packages, aptOptions, root) {
+async function bootstrap(suite, packages, aptOptions, leftOut, root) {
   // biome-ignore format: an option and its value stay together
   const argv = [
     // In namespaces of its own: when this process is killed, nothing goes on and nothing stays mounted.
@@ -62,7 +65,7 @@ async function bootstrap(suite, packages, aptOptions, root) {
     'mmdebstrap', '--quiet', '--mode=root', '--variant=minbase', '--format=directory',
     `--include=${packages.join(',')}`,
     ...[...aptOptions, ...(await readHostAptOptions())].map((option) => `--aptopt=${option}`),
-    ...leftOutPaths.map((path) => `--dpkgopt=path-exclude=${path}`),
+    ...leftOut.map((path) => `--dpkgopt=path-exclude=${path}`),
     '--dpkgopt=force-unsafe-io', // what a power failure spoils was never renamed into its place
     suite, root, ...(await findMirror()),
   ];

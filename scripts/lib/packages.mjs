@@ -58,6 +58,17 @@ export const boxPackages = [
 ];
 
 /**
+ * Of another root file system, which only `npm run package` makes: Debian's tools for packages, and the libraries that the plugin is
+ * linked with, since dpkg-shlibdeps asks whose they are.
+ * @type {readonly string[]}
+ */
+export const packagerPackages = [
+  'debhelper',
+  'lintian',
+  ...boxPackages.flatMap(({ name, builds }) => (builds && /^lib/.test(name) ? [name] : [])),
+];
+
+/**
  * @param {import('./suites.mjs').BoxName} box
  * @returns {string[]} the names alone, in the order of the list
  */
