@@ -87,6 +87,13 @@ export const ERROR_CODES = {
   },
 } as const satisfies Readonly<Record<string, ErrorCode>>;
 
+/** @param code perhaps of a plugin that is newer than the page */
+export function explainCode(code: string): Pick<ErrorCode, 'meaning' | 'advice'> {
+  return Object.hasOwn(ERROR_CODES, code)
+    ? ERROR_CODES[code as StorageErrorCode]
+    : { meaning: 'This page does not know the code.', advice: 'Reload the page.' };
+}
+
 export type StorageErrorCode = keyof typeof ERROR_CODES;
 export type OrthancErrorName = (typeof ERROR_CODES)[StorageErrorCode]['orthanc'];
 

@@ -8,6 +8,10 @@ const prefix = location.pathname
   .slice(0, location.pathname.lastIndexOf('/object-storage/app'))
   .replace(/^\/+/, '/');
 
+const ANSWER_MS = 10_000;
+/** Of an answer in plain text, which is the shim's; longer ones are a proxy's. */
+const WORDS_MAX = 300;
+
 export type Refusal = 'unreachable' | 'unauthorized' | 'forbidden' | 'missing' | 'failed';
 
 export class ApiError extends Error {
@@ -26,6 +30,16 @@ export function urlOf(path: string): string {
 /** @throws ApiError, whose message is a sentence for the user */
 export async function getJson(path: string, signal?: AbortSignal): Promise<unknown> {
   return await ask(path, { signal: signal ?? null });
+}
+
+/** As getJson, of what answers at once: an Orthanc that hangs does not answer. */
+export async function pollJson(path: string, timeoutMs = ANSWER_MS): Promise<unknown> {
+  const signal = AbortSignal.timeout(timeoutMs);
+  try {
+    return await getJson(path, signal);
+  } catch (error) {
+    throw error instanceof ApiError ? error : unreachable();
+  }
 }
 
 /** @throws ApiError */
@@ -54,22 +68,36 @@ async function ask(path: string, init: RequestInit): Promise<unknown> {
     response = await fetch(urlOf(path), {
       credentials: 'same-origin',
       cache: 'no-store',
-      redirect: 'error',
+      redirect: 'manual',
       ...init,
     });
     text = await response.text();
   } catch (error) {
     if (init.signal?.aborted === true) throw error;
-    throw new ApiError('unreachable', 'Orthanc does not answer.');
+    throw unreachable();
   }
+  // A proxy leads to its own page where users sign in.
+  if (response.type === 'opaqueredirect' || isHtml(response)) throw refusalOf(401, '');
   const value = parse(text);
   if (response.ok && value !== undefined) return value;
-  throw refusalOf(response.status, value);
+  const said = field(value, 'error') ?? field(value, 'Message') ?? plainWords(response, text);
+  throw refusalOf(response.status, typeof said === 'string' ? said : '');
 }
 
-function refusalOf(status: number, value: unknown): ApiError {
-  const said = field(value, 'error') ?? field(value, 'Message');
-  const words = typeof said === 'string' ? said : '';
+function unreachable(): ApiError {
+  return new ApiError('unreachable', 'Orthanc does not answer.');
+}
+
+function isHtml({ ok, headers }: Response): boolean {
+  return ok && headers.get('content-type')?.startsWith('text/html') === true;
+}
+
+function plainWords({ headers }: Response, text: string): string {
+  const isPlain = headers.get('content-type')?.startsWith('text/plain') === true;
+  return isPlain && text.length <= WORDS_MAX ? text.trim() : '';
+}
+
+function refusalOf(status: number, words: string): ApiError {
   switch (status) {
     case 401:
       return new ApiError(

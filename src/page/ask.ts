@@ -2,19 +2,26 @@
 
 import { byId, setText } from './dom.ts';
 
-/** Asks before something is done. The dialog keeps the keyboard's focus inside, and gives it back. */
-export function ask(question: {
+/** True: a question is open. */
+export function isAsking(): boolean {
+  return (byId('ask') as HTMLDialogElement).open;
+}
+
+/** Asks before something is done. The dialog keeps the keyboard's focus inside, and gives it back.
+ *  @returns false also if another question is open, whose answer is none to this one */
+export async function ask(question: {
   readonly title: string;
   readonly text: string;
   readonly yes: string;
 }): Promise<boolean> {
   const dialog = byId('ask') as HTMLDialogElement;
+  if (dialog.open) return false;
   setText(byId('ask-title'), question.title);
   setText(byId('ask-text'), question.text);
   setText(byId('ask-yes'), question.yes);
   dialog.returnValue = 'no';
   dialog.showModal();
-  return new Promise((resolve) => {
+  return await new Promise((resolve) => {
     dialog.addEventListener(
       'close',
       () => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The last errors, each with what it means and what to do.
 
-import { ERROR_CODES } from '../error-codes.ts';
+import { explainCode } from '../error-codes.ts';
 import type { RecentError } from '../plugin/figures.ts';
 import type { Status } from '../plugin/status.ts';
 import { byId, fill, h } from './dom.ts';
@@ -43,7 +43,7 @@ function groupByCode(errors: readonly RecentError[]): readonly (readonly RecentE
 
 function draw(group: readonly RecentError[]): HTMLElement {
   const code = group[0]?.code ?? 'INTERNAL';
-  const { meaning, advice } = ERROR_CODES[code];
+  const { meaning, advice } = explainCode(code);
   return h(
     'li',
     {},

@@ -52,17 +52,13 @@ async function findStudies(words: string, signal: AbortSignal) {
       postJson('/tools/find', { Level: 'Study', Query, Expand: true, Limit: LIMIT + 1 }, signal),
     ),
   );
-  const lists = answers.map(listOf);
   const found = new Map<string, Found>();
-  for (const study of lists.flat()) {
+  for (const study of answers.flatMap(listOf)) {
     const one = toFound('studies', study);
     found.set(one.id, one);
   }
   const all = [...found.values()].toSorted((a, b) => b.date.localeCompare(a.date));
-  return {
-    found: all.slice(0, LIMIT),
-    isCut: all.length > LIMIT || lists.some(({ length }) => length > LIMIT),
-  };
+  return { found: all.slice(0, LIMIT), isCut: all.length > LIMIT };
 }
 
 async function lookUp(uid: string, signal: AbortSignal): Promise<readonly Resource[]> {

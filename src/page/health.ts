@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // The state in one sentence, and what to do.
 
-import { ERROR_CODES, type StorageErrorCode } from '../error-codes.ts';
+import { explainCode, type StorageErrorCode } from '../error-codes.ts';
 import type { HistoryAnswer } from '../plugin/history.ts';
 import type { Status } from '../plugin/status.ts';
 import { formatBytes, formatDuration, formatShare, formatTime, plural } from './format.ts';
@@ -193,7 +193,7 @@ function waits(count: number): string {
 }
 
 function explain(code: StorageErrorCode): string {
-  const { meaning, advice } = ERROR_CODES[code];
+  const { meaning, advice } = explainCode(code);
   return `${meaning} ${advice}`;
 }
 

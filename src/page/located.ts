@@ -5,7 +5,7 @@ import type { LocatedAttachment, LocatedObject } from '../attachments/locate.ts'
 import { field, isLevel, type Resource } from '../orthanc/api.ts';
 import type { Status } from '../plugin/status.ts';
 import { ApiError, getJson, urlOf } from './api.ts';
-import { ask } from './ask.ts';
+import { ask, isAsking } from './ask.ts';
 import { button, byId, fill, h, scrolling, setText } from './dom.ts';
 import { describe, type Found, findResources, nameOfLevel } from './find.ts';
 import { formatBytes, formatCount, plural } from './format.ts';
@@ -29,7 +29,10 @@ export function createLocated(deps: {
   const state = byId('find-state');
   let controller = new AbortController();
   let status: Status | undefined;
+  /** Of which files are shown. */
   let shown: Found | undefined;
+  let drawn = '';
+  let isBusy = false;
 
   /** Ends what was asked before, so that answers come in order. */
   async function run(waiting: string, work: (signal: AbortSignal) => Promise<string>) {
@@ -37,19 +40,27 @@ export function createLocated(deps: {
     controller = new AbortController();
     const { signal } = controller;
     setText(state, waiting);
+    isBusy = true;
     try {
       const text = await work(signal);
       if (!signal.aborted) setText(state, text);
     } catch (error) {
       if (signal.aborted) return;
       setText(state, error instanceof ApiError ? error.message : String(error));
+    } finally {
+      if (!signal.aborted) isBusy = false;
     }
   }
 
-  async function search(words: string): Promise<void> {
+  function clear(): void {
     shown = undefined;
-    fill(byId('found'));
+    drawn = '';
     fill(byId('located'));
+  }
+
+  async function search(words: string): Promise<void> {
+    clear();
+    fill(byId('found'));
     await run('Searching …', async (signal) => {
       const { found, isCut } = await findResources(words, signal);
       const [only] = found;
@@ -99,6 +110,7 @@ export function createLocated(deps: {
   }
 
   async function open(resource: Found): Promise<void> {
+    clear();
     history.replaceState(null, '', `#${resource.level}/${resource.id}`);
     await run('Asking the stores …', (signal) => locate(resource, signal));
     byId('located').focus();
@@ -110,10 +122,24 @@ export function createLocated(deps: {
     const count = Number(field(statistics, 'CountInstances') ?? 1);
     if (count > MANY && !(await askAboutMany(count))) return 'The stores were not asked.';
     setText(state, 'Asking the stores …');
+    return await draw(resource, signal);
+  }
+
+  async function draw(resource: Found, signal: AbortSignal): Promise<string> {
+    const { level, id } = resource;
     const answer = await getJson(`/object-storage/locate/${level}/${id}`, signal);
     const attachments = answer as readonly LocatedAttachment[];
-    fill(byId('located'), drawLocated(resource, attachments));
+    const next = JSON.stringify(answer);
+    if (shown === resource && drawn === next) return '';
+    const place = byId('located');
+    const isOpen = shown === resource ? place.querySelector('details')?.open : undefined;
+    const hasFocus = place.contains(document.activeElement);
+    fill(place, drawLocated(resource, attachments));
+    const details = place.querySelector('details');
+    if (details !== null && isOpen !== undefined) details.open = isOpen;
+    if (hasFocus) place.focus({ preventScroll: true });
     shown = resource;
+    drawn = next;
     return '';
   }
 
@@ -164,6 +190,7 @@ export function createLocated(deps: {
   function openFromAddress(): void {
     const resource = resourceIn(location.hash);
     if (resource === undefined) return;
+    clear();
     void run('Asking Orthanc …', async (signal) => {
       const found = await describe(resource, signal);
       fill(byId('found'));
@@ -179,7 +206,9 @@ export function createLocated(deps: {
     },
     refresh() {
       const resource = shown;
-      if (resource !== undefined) void run('', (signal) => locate(resource, signal));
+      // What the user does comes first, and nobody asked for a question of ours.
+      if (resource === undefined || isBusy || isAsking()) return;
+      void run('', (signal) => draw(resource, signal));
     },
   };
 }

@@ -3,7 +3,7 @@
 
 import type { HistoryAnswer } from '../plugin/history.ts';
 import type { Status } from '../plugin/status.ts';
-import { ApiError, getJson, urlOf } from './api.ts';
+import { ApiError, pollJson, urlOf } from './api.ts';
 import { byId, fill, h, setText } from './dom.ts';
 import { createErrors } from './errors.ts';
 import { type Finding, judge } from './health.ts';
@@ -11,6 +11,7 @@ import { createLocated } from './located.ts';
 import { createMoves } from './moves.ts';
 import { createPlaces, describePlugin } from './places.ts';
 import { createPlots } from './plots.ts';
+import { poll } from './poll.ts';
 import { createTotals } from './totals.ts';
 
 const STATUS_MS = 5_000;
@@ -18,7 +19,6 @@ const STATUS_MS = 5_000;
 const HISTORY_MS = 15_000;
 const MOVES_MS = 15_000;
 const BUSY_MOVES_MS = 1_000;
-const AGAIN_MS = 200;
 
 const plots = createPlots();
 const places = createPlaces();
@@ -36,29 +36,42 @@ const located = createLocated({ move: (resource, target) => moves.start(resource
 byId('back').setAttribute('href', urlOf('/'));
 
 let status: Status | undefined;
+/** undefined: the last question had no answer. */
 let history: HistoryAnswer | undefined;
+/** Why the last question for the status had no answer. */
+let failure: Finding | undefined;
 
+const page = {
+  isVisible: () => document.visibilityState === 'visible',
+  onChange: (listener: () => void) => {
+    document.addEventListener('visibilitychange', listener);
+  },
+};
 poll(async () => {
   try {
-    status = (await getJson('/object-storage/status')) as Status;
-    showStatus(status);
+    const next = (await pollJson('/object-storage/status')) as Status;
+    if (status !== undefined && status.version !== next.version) reloadOnce();
+    status = next;
+    showStatus(next);
+    failure = undefined;
   } catch (error) {
-    showFindings([{ level: 'bad', what: describeFailure(error), todo: adviceFor(error) }]);
+    failure = { level: 'bad', what: describeFailure(error), todo: adviceFor(error) };
   }
+  showState();
   return STATUS_MS;
-});
+}, page);
 poll(async () => {
   // The state says what is wrong, if anything is.
-  history = (await getJson('/object-storage/history').catch(() => history)) as typeof history;
+  history = (await pollJson('/object-storage/history').catch(() => undefined)) as typeof history;
   if (history !== undefined) plots.show(history);
-  if (status !== undefined) showFindings(judge(status, history));
+  showState();
   // The first sample is taken 15 seconds after the start.
   return history === undefined || history.time.length === 0 ? STATUS_MS : HISTORY_MS;
-});
+}, page);
 const askForMoves = poll(async () => {
   if (status === undefined) return STATUS_MS / 10;
   return (await moves.refresh()) ? BUSY_MOVES_MS : MOVES_MS;
-});
+}, page);
 
 function showStatus(next: Status): void {
   const { short, long } = describePlugin(next);
@@ -69,7 +82,19 @@ function showStatus(next: Status): void {
   totals.show(next);
   moves.show(next);
   located.show(next);
-  showFindings(judge(next, history));
+}
+
+function showState(): void {
+  if (failure !== undefined) showFindings([failure]);
+  else if (status !== undefined) showFindings(judge(status, history));
+}
+
+/** A newer plugin has a newer page. Behind one address, there may be Orthancs of two versions for a while. */
+function reloadOnce(): void {
+  const [navigation] = performance.getEntriesByType('navigation');
+  if (navigation instanceof PerformanceNavigationTiming && navigation.type !== 'reload') {
+    location.reload();
+  }
 }
 
 function showFindings([first, ...others]: readonly Finding[]): void {
@@ -93,32 +118,4 @@ function adviceFor(error: unknown): string | undefined {
   if (error.refusal === 'missing')
     return 'The plugin is not loaded, or has no section in the configuration: see Orthanc’s log.';
   return undefined;
-}
-
-/** Asks again and again, but not while nobody sees the page. @param work returns when to ask next, in milliseconds
- *  @returns asks at once */
-function poll(work: () => Promise<number>): () => void {
-  let timer: number | undefined;
-  let isAsking = false;
-  const run = async () => {
-    clearTimeout(timer);
-    // The answer that is under way may be too old.
-    if (isAsking) {
-      timer = window.setTimeout(() => void run(), AGAIN_MS);
-      return;
-    }
-    isAsking = true;
-    const waitMs = await work();
-    isAsking = false;
-    if (document.visibilityState === 'visible') {
-      clearTimeout(timer);
-      timer = window.setTimeout(() => void run(), waitMs);
-    }
-  };
-  document.addEventListener('visibilitychange', () => {
-    if (document.visibilityState === 'visible') void run();
-    else clearTimeout(timer);
-  });
-  void run();
-  return () => void run();
 }

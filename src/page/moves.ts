@@ -3,7 +3,7 @@
 
 import { field } from '../orthanc/api.ts';
 import type { Status } from '../plugin/status.ts';
-import { ApiError, getJson, listOf, postJson, textOf } from './api.ts';
+import { ApiError, listOf, pollJson, postJson, textOf } from './api.ts';
 import { ask } from './ask.ts';
 import { button, byId, fill, h, setText } from './dom.ts';
 import { type Found, nameOfLevel } from './find.ts';
@@ -41,6 +41,7 @@ export function createMoves({
   readonly onEnd: () => void;
 }): Moves {
   let isActive = false;
+  let begun = 0;
   const state = byId('moves-state');
   const rows = new Map<string, ReturnType<typeof createRow>>();
   let isHybrid = false;
@@ -48,7 +49,10 @@ export function createMoves({
   async function refresh(): Promise<boolean> {
     if (!isHybrid) return false;
     try {
-      const answer = await getJson('/jobs?expand');
+      const before = begun;
+      const answer = await pollJson('/jobs?expand');
+      // It does not know the move that has begun meanwhile.
+      if (begun !== before) return true;
       const jobs = listOf(answer)
         .filter((job) => field(job, 'Type') === JOB_TYPE)
         .map(toJob)
@@ -122,6 +126,7 @@ export function createMoves({
           Asynchronous: true,
         });
         isActive = true;
+        begun += 1;
         onStart();
         byId('moves-title').scrollIntoView({ block: 'nearest' });
       } catch (error) {
