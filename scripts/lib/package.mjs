@@ -23,7 +23,16 @@ const maintainer =
   `<${process.env.DEBEMAIL || 'maintainers@orthanc-object-storage.invalid'}>`;
 
 /** What of the project goes into a package as it is. */
-const documents = ['README.md', 'SECURITY.md', 'CHANGELOG.md', 'LICENSE', 'docs'];
+const documents = [
+  'README.md',
+  'SECURITY.md',
+  'CHANGELOG.md',
+  'LICENSE',
+  'compose.yaml',
+  'deploy',
+  'docker',
+  'docs',
+];
 
 /**
  * @param {object} options
@@ -76,8 +85,11 @@ tar --create --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --num
   gzip -9n > "$out/$archive.tar.gz"
 `;
 
-/** Pictures of the page are as large as the rest together. @param {string} path */
-const isSmall = (path) => !path.endsWith('.png');
+/**
+ * Pictures of the page are as large as the rest together, and docker/secrets is this machine's own.
+ * @param {string} path
+ */
+const isPublic = (path) => !path.endsWith('.png') && path !== inProject('docker', 'secrets');
 
 /**
  * What debian/install and its neighbours take, and the .tar.gz.
@@ -94,7 +106,7 @@ async function writeSource({ built, source, upstream, date }) {
   for (const name of documents) {
     await cp(inProject(name), join(source, 'documents', name), {
       recursive: true,
-      filter: isSmall,
+      filter: isPublic,
     });
   }
   const made = await importTypeScript([
