@@ -23,6 +23,7 @@ const PENDING_SECONDS = 5 * 60;
 const LATELY_SECONDS = 60;
 const STUCK_SECONDS = 60;
 const BUSY_SHARE = 0.9;
+const HOUR_SECONDS = 3600;
 
 type History = HistoryAnswer | undefined;
 
@@ -36,6 +37,7 @@ export function judge(status: Status, history: History): readonly Finding[] {
     ...uploads(status, failed.length > 0 ? status.recentErrors[0]?.code : undefined),
     ...removals(status),
     ...load(status),
+    ...loops(status),
   ];
   if (findings.length === 0) return [allIsWell(status, history)];
   return findings.toSorted((a, b) => rank(b.level) - rank(a.level));
@@ -56,18 +58,34 @@ function allIsWell(status: Status, history: History): Finding {
     status.hybrid?.writeTo === 'file-system'
       ? `new files go to the folder ${status.hybrid.folder}`
       : `new files go to the ${nameOfStore(status.provider)} “${status.bucket}”`;
-  const earlier = sinceWhen(history);
+  const now = nowOf(status);
+  const since = sinceWhen(status, history);
   const calm =
-    earlier === undefined
+    now - since >= HOUR_SECONDS
       ? 'nothing has failed in the last hour'
-      : `nothing has failed since ${formatTime(earlier)}`;
+      : `nothing has failed since ${formatTime(since)}`;
   return { level: 'good', what: `All is well: ${where}, and ${calm}.` };
 }
 
-/** @returns the end of the last sample with a failure */
-function sinceWhen(history: History): number | undefined {
+function nowOf(status: Status): number {
+  return Date.parse(status.time) / 1000;
+}
+
+/** @returns the last failure, or from when on we would know of one. Each loop begins to count when it starts. */
+function sinceWhen(status: Status, history: History): number {
+  const [newest] = status.recentErrors;
   const at = failedIn(history).findLastIndex((failed) => failed > 0);
-  return history?.time[at];
+  return Math.max(
+    nowOf(status) - status.uptimeSeconds,
+    secondsOf(status.restarted),
+    secondsOf(newest?.time),
+    history?.time[at] ?? 0,
+  );
+}
+
+/** @returns 0 for none */
+function secondsOf(time: string | null | undefined): number {
+  return Date.parse(time ?? '') / 1000 || 0;
 }
 
 function failedIn(history: History): readonly number[] {
@@ -87,7 +105,7 @@ function succeededIn(history: History): readonly number[] {
 }
 
 function failures(status: Status, history: History): readonly Finding[] {
-  const nowSeconds = Date.parse(status.time) / 1000;
+  const nowSeconds = nowOf(status);
   const countIn = (seconds: number) => {
     const isIn = (time: number) => time > nowSeconds - seconds;
     const sum = (counts: readonly number[]) =>
@@ -116,19 +134,19 @@ function failures(status: Status, history: History): readonly Finding[] {
 function stuck(status: Status, history: History): readonly Finding[] {
   if (history === undefined || status.inFlight === 0) return [];
   const samples = Math.ceil(STUCK_SECONDS / history.sampleSeconds);
-  const ended = [...succeededIn(history), ...failedIn(history)];
   const last = history.time.length - samples;
   if (last < 0) return [];
   const hasEnded = [succeededIn(history), failedIn(history)].some((counts) =>
     counts.slice(last).some((count) => count > 0),
   );
   const wasWaiting = history.inFlight.slice(last).every((count) => count > 0);
-  if (ended.length === 0 || hasEnded || !wasWaiting) return [];
+  if (hasEnded || !wasWaiting) return [];
   return [
     {
-      level: 'bad',
+      // What the store lets wait too long, fails with TIMEOUT.
+      level: 'watch',
       what: `${plural(status.inFlight, 'operation')} ${waits(status.inFlight)} for the store, and none has ended for a minute.`,
-      todo: `Check whether this machine reaches ${status.place || 'the store'}: network, DNS, proxy, firewall.`,
+      todo: `A very large file may take so long. Otherwise, check whether this machine reaches ${status.place || 'the store'}: network, DNS, proxy, firewall.`,
     },
   ];
 }
@@ -158,7 +176,7 @@ function uploads(
   } else if (pending.oldestSeconds > PENDING_SECONDS) {
     findings.push({
       level: 'watch',
-      what: `${wait}, the oldest for ${formatDuration(pending.oldestSeconds)}.`,
+      what: `${wait}, the oldest for ${formatDuration(wholeMinutes(pending.oldestSeconds))}.`,
       todo: 'More comes in than goes out: raise "UploadConcurrency", or look at the network.',
     });
   }
@@ -186,6 +204,32 @@ function load({ eventLoopBusy }: Status): readonly Finding[] {
       todo: 'Raise "Lanes", if this machine has cores to spare.',
     },
   ];
+}
+
+function loops({ lanes, eventLoopBusy, restarted, time }: Status): readonly Finding[] {
+  const findings: Finding[] = [];
+  const silent = lanes - eventLoopBusy.length;
+  if (silent > 0) {
+    findings.push({
+      level: 'watch',
+      what: `${silent} of ${lanes} event loops ${silent === 1 ? 'does' : 'do'} not answer, and its operations are not in these figures.`,
+      todo: 'If it hangs, a new one takes its place within a minute: see Orthanc’s log.',
+    });
+  }
+  const since = secondsOf(restarted);
+  if (since > Date.parse(time) / 1000 - HOUR_SECONDS) {
+    findings.push({
+      level: 'watch',
+      what: `The plugin's runtime ended by itself, and a new one runs since ${formatTime(since)}: figures before that are lost.`,
+      todo: 'Report the reason, which is in Orthanc’s log.',
+    });
+  }
+  return findings;
+}
+
+/** The sentence is read out when it changes. */
+function wholeMinutes(seconds: number): number {
+  return Math.floor(seconds / 60) * 60;
 }
 
 function waits(count: number): string {

@@ -39,8 +39,12 @@ interface Plot {
   readonly isShown?: (history: HistoryAnswer) => boolean;
 }
 
-const perSecond = (values: readonly number[], { sampleSeconds }: HistoryAnswer) =>
-  values.map((value) => value / sampleSeconds);
+/** A loop that is busy takes its samples late. */
+const perSecond = (values: readonly number[], { sampleSeconds, time }: HistoryAnswer) =>
+  values.map((value, at) => {
+    const seconds = (time[at] ?? 0) - (time[at - 1] ?? Number.NaN);
+    return value / (seconds || sampleSeconds);
+  });
 
 const [BLUE, GREEN, RED, GREY] = ['--blue', '--green', '--red', '--grey'] as const;
 const DASHED = [4, 3];
@@ -162,12 +166,15 @@ export function createPlots(): Plots {
     ((history?.time[at] ?? 0) - (history?.time.at(-1) ?? 0)) / SECONDS_PER_MINUTE;
   const tiles = PLOTS.map((plot) => createTile(plot, point));
   let history: HistoryAnswer | undefined;
+  /** The time that the user looks at. undefined: now */
+  let pointed: number | undefined;
   fill(byId('plots'), ...tiles.map(({ element }) => element));
 
   /** @param at the sample under the cursor; undefined: none, so that the newest one is shown */
   function point(at: number | undefined): void {
     const newest = (history?.time.length ?? 0) - 1;
     const time = history?.time[at ?? newest];
+    pointed = at === undefined ? undefined : time;
     const text = at === undefined || time === undefined ? 'now' : `at ${formatTime(time, true)}`;
     setText(byId('when'), text);
     if (document.activeElement !== scrub) scrub.value = String(minutesAt(at ?? newest));
@@ -190,9 +197,13 @@ export function createPlots(): Plots {
 
   return {
     show(next) {
+      const kept = pointed === undefined ? -1 : next.time.indexOf(pointed);
+      const at = kept < 0 ? undefined : kept;
       history = next;
       for (const tile of tiles) tile.show(next);
-      point(undefined);
+      // Its place has moved by a sample.
+      if (at !== undefined) for (const tile of tiles) tile.point(at);
+      point(at);
     },
   };
 }
@@ -247,7 +258,11 @@ function createTile(plot: Plot, onPoint: (at: number | undefined) => void) {
         });
         chart = new uPlot(options, dataOf(next), canvas);
       } else {
-        chart.setData(dataOf(next));
+        const drawn = chart;
+        // At once, so that the cursor can be put back behind it.
+        drawn.batch(() => {
+          drawn.setData(dataOf(next));
+        });
       }
       read(undefined);
     },

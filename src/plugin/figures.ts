@@ -25,11 +25,14 @@ export interface RecentError {
 
 export interface CountersSnapshot {
   readonly operations: Readonly<Record<StorageOperation, OperationCounts>>;
+  /** ABORTED: those that the shim has given up. They count neither as failed nor as succeeded. */
   readonly errors: Readonly<Partial<Record<StorageErrorCode, number>>>;
   /** The newest first. */
   readonly recentErrors: readonly RecentError[];
   /** The share of a core that each event loop was busy in the last minute, 0 to 1. */
   readonly eventLoopBusy: readonly number[];
+  /** When the last event loop began that replaces one which had ended by itself, with its figures; null: none has. */
+  readonly restarted: string | null;
 }
 
 /** What has happened since the sample before. */
@@ -56,7 +59,10 @@ export interface OperationSample {
 }
 
 /** "unanswered": Orthanc no longer waits. The shim has logged and counted that. */
-export type End = { readonly bytes: number } | { readonly failure: StorageError } | 'unanswered';
+export type End =
+  | { readonly bytes: number }
+  | { readonly failure: StorageError }
+  | { readonly unanswered: StorageError };
 
 export const RECENT_ERRORS_MAX = 10;
 
@@ -71,9 +77,13 @@ export class Counters {
   #inFlight = 0;
   #inFlightMax = 0;
 
-  /** @param now milliseconds of a monotonic clock */
-  constructor(now: () => number = () => performance.now()) {
+  readonly #restarted: string | null;
+
+  /** @param now milliseconds of a monotonic clock
+   *  @param isRestarted as in the binding */
+  constructor(now: () => number = () => performance.now(), isRestarted = false) {
     this.#now = now;
+    this.#restarted = isRestarted ? new Date().toISOString() : null;
     this.#operations = {
       create: new Counts(now),
       readWhole: new Counts(now),
@@ -92,14 +102,19 @@ export class Counters {
     return (end) => {
       counts.inFlight -= 1;
       this.#inFlight -= 1;
-      if (end === 'unanswered') return;
-      counts.latencies.record(this.#now() - startedMs);
-      if ('failure' in end) {
-        const { code, message } = end.failure;
-        counts.failed += 1;
+      const note = (code: StorageErrorCode, message: string) => {
         this.#errors[code] = (this.#errors[code] ?? 0) + 1;
         const latest = { time: new Date().toISOString(), operation, uuid, code, message };
         this.#recentErrors = [latest, ...this.#recentErrors].slice(0, RECENT_ERRORS_MAX);
+      };
+      if ('unanswered' in end) {
+        note('ABORTED', end.unanswered.message);
+        return;
+      }
+      counts.latencies.record(this.#now() - startedMs);
+      if ('failure' in end) {
+        counts.failed += 1;
+        note(end.failure.code, end.failure.message);
       } else {
         counts.succeeded += 1;
         counts.bytes += end.bytes;
@@ -119,6 +134,7 @@ export class Counters {
       errors: { ...this.#errors },
       recentErrors: this.#recentErrors,
       eventLoopBusy: [this.#load.busy()],
+      restarted: this.#restarted,
     };
   }
 

@@ -60,8 +60,11 @@ export function createHistory(deps: {
 
   return {
     take() {
+      const time = Math.round(now() / 1000);
+      // The clock was set back: plots need times that rise, and old failures would be recent.
+      while ((samples.at(-1)?.time ?? 0) >= time) samples.pop();
       samples.push({
-        time: Math.round(now() / 1000),
+        time,
         ...deps.sample(),
         localCache: sampleCache(),
         removalsPending: deps.removals?.()?.pending,

@@ -91,7 +91,12 @@ function addUp(a: CountersSnapshot, b: CountersSnapshot): CountersSnapshot {
       .sort((one: RecentError, other) => other.time.localeCompare(one.time))
       .slice(0, RECENT_ERRORS_MAX),
     eventLoopBusy: [...a.eventLoopBusy, ...b.eventLoopBusy],
+    restarted: later(a.restarted, b.restarted),
   };
+}
+
+function later(a: string | null, b: string | null): string | null {
+  return (a ?? '') > (b ?? '') ? a : b;
 }
 
 function addCounts(a: OperationCounts, b: OperationCounts): OperationCounts {

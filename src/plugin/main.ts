@@ -143,7 +143,7 @@ function serve(
   stores: EncryptedStores,
   log: Logger,
 ): void {
-  const counters = new Counters();
+  const counters = new Counters(undefined, binding.restarted);
   const { hybrid, lanes, naming } = settings;
   const { envelope } = stores;
   const { lane } = binding;

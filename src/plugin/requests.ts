@@ -53,7 +53,7 @@ export function createRequestHandler(deps: {
       const line = formatFields({ op, uuid, provider, ms: elapsedMs(), ...errorFields(failure) });
       // The shim has logged and counted abandoned requests. Its signal may come later than the error.
       if (request.signal.aborted || failure.code === 'ABORTED') {
-        end('unanswered');
+        end({ unanswered: failure });
         log.debug(line);
       } else {
         end({ failure });

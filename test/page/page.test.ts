@@ -283,6 +283,15 @@ test('behind a reverse proxy with a path, with and without a slash, and when Ort
       // As when its tab is looked at again: it asks at once.
       await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))");
       await expectText(page, '#sentence', /^Orthanc asks for a user and a password/);
+      // Neither a proxy's own page to sign in nor a failure is taken for the state of before.
+      for (const [answer, sentence] of [
+        [{ status: 503, contentType: 'text/plain', body: 'it starts again' }, /^it starts again$/],
+        [{ status: 302, headers: { location: '/sign-in' } }, /^Orthanc asks for a user/],
+      ] as const) {
+        await page.route(/object-storage\/status$/, (route) => route.fulfill(answer));
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))");
+        await expectText(page, '#sentence', sentence);
+      }
       await page.context().close();
     }
     // By two event loops, whose hours are one.

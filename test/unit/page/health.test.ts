@@ -3,6 +3,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { StorageError } from '../../../src/errors.ts';
 import type { LocalCacheStatus } from '../../../src/local/local-cache.ts';
+import { formatTime } from '../../../src/page/format.ts';
 import { judge } from '../../../src/page/health.ts';
 import { Counters } from '../../../src/plugin/figures.ts';
 import { answerHistory, createHistory, type History } from '../../../src/plugin/history.ts';
@@ -36,7 +37,7 @@ function statusOf(changes: Partial<Status> = {}): Status {
     localCache: null,
     node: 'v20.20.2',
     lanes: 1,
-    uptimeSeconds: 100,
+    uptimeSeconds: 7200,
     inFlight,
     ...snapshot,
     eventLoopBusy: [0],
@@ -91,8 +92,39 @@ test('all is well', () => {
   expect(found({ hybrid })[0]?.what).toContain('new files go to the folder /var/lib/orthanc');
 });
 
-test('before there is a history', () => {
-  expect(judge(statusOf(), undefined)[0]?.level).toBe('good');
+test('no more is claimed than is known', () => {
+  const calm = (changes: Partial<Status>, known?: History) =>
+    judge(statusOf(changes), known && answerHistory([known.samples()])).map(({ what }) => what);
+  const since = (minutes: number) => formatTime(nowMs / 1000 - minutes * 60);
+  // Without a history: it is not there yet, or refused.
+  expect(calm({ uptimeSeconds: 120 })[0]).toContain(`nothing has failed since ${since(2)}.`);
+  sample();
+  expect(calm({ uptimeSeconds: 180 }, history)[0]).toContain(`failed since ${since(3)}.`);
+  fail();
+  expect(calm({ time: new Date(nowMs + 600_000).toISOString() })[0]).toMatch(
+    /nothing has failed since \d\d:\d\d\.$/,
+  );
+});
+
+test('what the shim has given up, a loop that is silent, and a runtime that was replaced', () => {
+  counters.begin('create', 'u')({ unanswered: new StorageError('ABORTED', 'given up') });
+  expect(found()[0]).toMatchObject({ level: 'bad', what: expect.stringContaining('ABORTED') });
+  counters = new Counters(() => nowMs);
+  expect(found({ lanes: 3, eventLoopBusy: [0, 0] })).toMatchObject([
+    { level: 'watch', what: expect.stringMatching(/^1 of 3 event loops does not answer/) },
+  ]);
+  const restarted = new Date(nowMs - 60_000).toISOString();
+  expect(found({ restarted })).toMatchObject([
+    { level: 'watch', what: expect.stringMatching(/^The plugin's runtime ended by itself/) },
+  ]);
+  expect(found({ restarted: new Date(nowMs - 3_600_000).toISOString() })[0]?.level).toBe('good');
+});
+
+test('a code of a newer plugin', () => {
+  fail();
+  const [error] = statusOf().recentErrors;
+  const recentErrors = [{ ...error, code: 'NEWER' }] as unknown as Status['recentErrors'];
+  expect(found({ recentErrors })[0]).toMatchObject({ todo: expect.stringContaining('Reload') });
 });
 
 describe('failures', () => {
@@ -149,7 +181,7 @@ test('operations that wait for a minute, and none ends', () => {
   expect(found()[0]?.level).toBe('good');
   sample();
   expect(found()[0]).toMatchObject({
-    level: 'bad',
+    level: 'watch',
     what: '1 operation waits for the store, and none has ended for a minute.',
     todo: expect.stringContaining('eu-central-1'),
   });
@@ -177,7 +209,7 @@ test.each([
     'uploads that are slow',
     { pending: { count: 9, bytes: 9, oldestSeconds: 301 } },
     'watch',
-    '5 min 1 s',
+    'for 5 min.',
   ],
   ['files that cannot be uploaded', { refused: 2 }, 'bad', '2 files'],
 ])('%s', (_name, changes, level, text) => {

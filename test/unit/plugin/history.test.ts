@@ -75,6 +75,16 @@ test('an hour is kept, and no more', () => {
   expect(time.at(-1)).toBe(1_700_000_000 + 500 * 15);
 });
 
+test('where the clock is set back, times still rise', () => {
+  for (let index = 0; index < 4; index += 1) sample();
+  nowMs -= 40_000;
+  sample();
+  sample();
+  expect(answerHistory([history.samples()]).time.map((time) => time - 1_700_000_000)).toEqual([
+    15, 30, 35, 50,
+  ]);
+});
+
 test('of LocalCache, what waits, and hits since the sample before', () => {
   let cache = { hits: 5, misses: 1, pending: { count: 2, bytes: 70, oldestSeconds: 1 } };
   history = createHistory({

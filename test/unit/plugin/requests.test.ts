@@ -55,12 +55,16 @@ test('a failure is one line and counts once', async () => {
 test.each<[string, StorageErrorCode, boolean]>([
   ['whose signal says that it was given up', 'UNAVAILABLE', true],
   ['whose content is gone, a moment before the signal says so', 'ABORTED', false],
-])('a request %s is no error and no failure', async (_name, code, isAborted) => {
-  const controller = new AbortController();
-  if (isAborted) controller.abort(new StorageError('ABORTED', 'given up'));
-  await expect(create(code, controller.signal)).rejects.toBeInstanceOf(StorageError);
-  expect(logged).toEqual([expect.stringMatching(/^debug: op=create uuid=/)]);
-  const { operations, errors, recentErrors } = counters.snapshot();
-  expect(operations.create).toMatchObject({ inFlight: 0, succeeded: 0, failed: 0 });
-  expect([errors, recentErrors]).toEqual([{}, []]);
-});
+])(
+  'a request %s is told, but is no error of the log and no failure',
+  async (_name, code, isAborted) => {
+    const controller = new AbortController();
+    if (isAborted) controller.abort(new StorageError('ABORTED', 'given up'));
+    await expect(create(code, controller.signal)).rejects.toBeInstanceOf(StorageError);
+    expect(logged).toEqual([expect.stringMatching(/^debug: op=create uuid=/)]);
+    const { operations, errors, recentErrors } = counters.snapshot();
+    expect(operations.create).toMatchObject({ inFlight: 0, succeeded: 0, failed: 0 });
+    expect(errors).toEqual({ ABORTED: 1 });
+    expect(recentErrors).toMatchObject([{ operation: 'create', code: 'ABORTED' }]);
+  },
+);
