@@ -145,6 +145,12 @@ test('the hour survives a reload, and the keyboard moves through it', async () =
     return await page.locator('#when').textContent();
   };
   const before = await goBack();
+  // A new sample is no reason to look elsewhere.
+  const answered = page.waitForResponse(/object-storage\/history$/);
+  await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))");
+  await answered;
+  await page.evaluate('new Promise(requestAnimationFrame)');
+  expect(await page.locator('#when').textContent()).toBe(before);
   await page.keyboard.press('End');
   await expectText(page, '#when', /^now$/);
   await page.reload();
@@ -180,8 +186,17 @@ test('a study is found, moved to the bucket, and a move back canceled', async ()
   await expectText(page, '#moves .badge', /^canceled$/);
   world.proxy.setFault(undefined);
 
-  await page.getByRole('button', { name: /^Files of/ }).click();
-  await expectText(page, '#located', /Bucket \(s3\): \d+ files/);
+  // By its UID; and all of its patient, of whom nothing tells one study.
+  const study = await orthanc.json(`/studies/${upload.ParentStudy}`);
+  const { StudyInstanceUID } = (study as { MainDicomTags: Record<string, string> }).MainDicomTags;
+  await page.getByRole('searchbox').fill(StudyInstanceUID ?? '');
+  await page.keyboard.press('Enter');
+  await expectText(page, '#located', /^Files of the study.*Bucket \(s3\): \d+ files/);
+  await page.getByRole('button', { name: /^Whole patient/ }).click();
+  await expectText(page, '#located h3', /^Files of the patient/);
+  await page.getByRole('button', { name: 'Move to the disk' }).click();
+  await expectText(page, '#ask-text', /^All files of the patient <img.*> are copied/);
+  await page.keyboard.press('Escape');
   expect(complaints).toEqual([]);
   await page.context().close();
 });
