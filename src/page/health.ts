@@ -75,12 +75,9 @@ function nowOf(status: Status): number {
 function sinceWhen(status: Status, history: History): number {
   const [newest] = status.recentErrors;
   const at = failedIn(history).findLastIndex((failed) => failed > 0);
-  return Math.max(
-    nowOf(status) - status.uptimeSeconds,
-    secondsOf(status.restarted),
-    secondsOf(newest?.time),
-    history?.time[at] ?? 0,
-  );
+  const now = nowOf(status);
+  const last = Math.max(secondsOf(newest?.time), history?.time[at] ?? 0);
+  return Math.min(now, Math.max(now - status.uptimeSeconds, secondsOf(status.restarted), last));
 }
 
 /** @returns 0 for none */
@@ -107,7 +104,8 @@ function succeededIn(history: History): readonly number[] {
 function failures(status: Status, history: History): readonly Finding[] {
   const nowSeconds = nowOf(status);
   const countIn = (seconds: number) => {
-    const isIn = (time: number) => time > nowSeconds - seconds;
+    // What comes later is of a clock that was set back since.
+    const isIn = (time: number) => Math.abs(time - nowSeconds) < seconds;
     const sum = (counts: readonly number[]) =>
       counts.reduce((all, count, at) => all + (isIn(valueAt(history?.time, at)) ? count : 0), 0);
     const listed = status.recentErrors.filter(({ time }) => isIn(Date.parse(time) / 1000)).length;

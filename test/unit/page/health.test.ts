@@ -120,6 +120,12 @@ test('what the shim has given up, a loop that is silent, and a runtime that was 
   expect(found({ restarted: new Date(nowMs - 3_600_000).toISOString() })[0]?.level).toBe('good');
 });
 
+test('a failure of before the clock was set back an hour is not recent', () => {
+  fail();
+  const time = new Date(nowMs - 3_600_000).toISOString();
+  expect(judge(statusOf({ time }), undefined)[0]?.level).toBe('good');
+});
+
 test('a code of a newer plugin', () => {
   fail();
   const [error] = statusOf().recentErrors;
