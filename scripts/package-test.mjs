@@ -27,7 +27,13 @@ runMain(async () => {
   const failed = [];
   for (const target of targets) {
     const root = await ensureFreshRoot(findTarget(target).box);
-    const { folder: earlier } = await makePackages({ target, date, version: earlierVersion });
+    const { folder: earlier } = await makePackages({
+      target,
+      date,
+      version: earlierVersion,
+      // So that dpkg finds both the administrator's and ours changed.
+      editSettings: (text) => `// An earlier version.\n${text}`,
+    });
     const { folder: present } = await makePackages({ target, date });
     const env = {
       ...process.env,

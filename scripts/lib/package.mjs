@@ -39,9 +39,10 @@ const documents = [
  * @param {string} options.target
  * @param {Date} options.date of everything inside
  * @param {string} [options.version] another than the project's, to try an upgrade
+ * @param {(text: string) => string} [options.editSettings] for the same
  * @returns {Promise<{ folder: string, files: readonly string[] }>} a .deb, a .tar.gz, and what is inside
  */
-export async function makePackages({ target, date, version }) {
+export async function makePackages({ target, date, version, editSettings = (text) => text }) {
   const { box, image, revision } = findTarget(target);
   const project = await readProject();
   const upstream = version ?? project.version;
@@ -54,6 +55,8 @@ export async function makePackages({ target, date, version }) {
 
   await runStep(`Packing ${upstream} for ${target}`, async () => {
     await writeSource({ built, source, upstream, date });
+    const settings = join(source, 'object-storage.json');
+    await writeFile(settings, editSettings(await readFile(settings, 'utf8')));
     await writeDebianFolder(join(source, 'debian'), `${upstream}-${revision}`, date);
     const env = {
       SOURCE_DATE_EPOCH: `${date.getTime() / 1000}`,

@@ -5,7 +5,6 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { build } from 'esbuild';
 
 import { inProject } from './paths.mjs';
 
@@ -27,6 +26,8 @@ const withoutStores = {
  * @returns {Promise<Record<string, any>>} what they export, together
  */
 export async function importTypeScript(files) {
+  // Not before npm ci has brought it.
+  const { build } = await import('esbuild');
   const folder = await mkdtemp(join(tmpdir(), 'oos-typescript-'));
   const outfile = join(folder, 'bundle.cjs');
   try {

@@ -26,7 +26,7 @@ export function renderManPage(program: Command, date: string): string {
     '.I /etc/orthanc/object\\-storage.json',
     'The settings of the plugin. Orthanc reads all files of this folder as one configuration.',
     '.TP',
-    '.I /usr/share/doc/orthanc\\-object\\-storage/',
+    '.I /usr/share/doc/orthanc\\-object\\-storage/docs/',
     'The guides: configuration.md, encryption.md, operations.md and others.',
     '.SH SEE ALSO',
     '.BR Orthanc (8)',

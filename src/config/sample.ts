@@ -32,7 +32,7 @@ function renderSection(name: string, shape: Shape, indent: string): readonly str
         : renderSection(key, inner, below);
     return [`//${below}// ${explain(key, field)}`, ...setting];
   });
-  return [`//${indent}"${name}": {`, ...lines, `//${indent}},`];
+  return [`//${indent}"${name}": {`, ...lines, `//${indent}}, // the end of ${name}`];
 }
 
 const INNER_SECTIONS: Readonly<Record<string, () => Shape>> = {
@@ -76,9 +76,9 @@ const INTRODUCTION = [
   '// The settings of the object storage plugin for Orthanc. All of them are commented out, so the plugin does nothing, and Orthanc',
   '// keeps its files in its own folder.',
   '//',
-  '// Take the two slashes away from the section of your provider, from its required settings, and from the bracket at its end. Then:',
+  '// Take the two slashes away from the section of your provider, from its required settings, and from the line of its end. Then:',
   '//   orthanc-object-storage check --config /etc/orthanc',
   '//   systemctl restart orthanc',
   '//',
-  '// What is shown is the default, or stands for "absent". docs/configuration.md says more of each setting.',
+  '// What is shown is the default, or stands for "absent". configuration.md, in /usr/share/doc/orthanc-object-storage/docs, says more.',
 ];

@@ -82,3 +82,17 @@ test('the package asks for the Orthanc that the plugin asks for', async () => {
   expect(control).toContain('orthanc (>= ${' + 'orthanc:Minimum})');
   expect(control).toContain('${' + 'shlibs:Depends}');
 });
+
+test('the notices name each package that is inside, with its licence', async () => {
+  const folders = JSON.parse(
+    await readFile(inProject('build', 'bundle', 'packages.json'), 'utf8'),
+  ) as readonly string[];
+  const notices = await readFile(inProject('dist', 'THIRD-PARTY-NOTICES.txt'), 'utf8');
+  for (const name of ['@aws-sdk/client-s3', 'commander', 'node-addon-api', 'uplot', 'zod']) {
+    expect(folders).toContain(`node_modules/${name}`);
+  }
+  for (const folder of folders) {
+    const about = JSON.parse(await readFile(inProject(folder, 'package.json'), 'utf8'));
+    expect(notices).toContain(`=== ${about.name} ${about.version} (${about.license})\n`);
+  }
+});

@@ -9,10 +9,10 @@ export function takeSlashesAway(sample: string, wanted: string): string {
   let from = 0;
   for (const line of wanted.trimEnd().split('\n')) {
     const [, key] = /^\s*"(\w+)":/.exec(line) ?? [];
-    const commented = key === undefined ? /^\/\/\},$/ : new RegExp(`^//\\s*"${key}":`);
+    const commented = key === undefined ? /^\/\/\},/ : new RegExp(`^//\\s*"${key}":`);
     const found = lines.findIndex((each, index) => index >= from && commented.test(each));
     if (found < 0) throw new Error(`the sample has no line for ${line}`);
-    lines[found] = line;
+    lines[found] = key === undefined ? (lines[found] ?? '').slice(2) : line;
     from = found + 1;
   }
   return lines.join('\n');

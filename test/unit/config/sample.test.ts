@@ -45,7 +45,8 @@ async function load(text: string) {
 function linesOf(section: string): readonly string[] {
   const lines = SAMPLE.split('\n');
   const start = lines.indexOf(`//"${section}": {`);
-  return lines.slice(start, lines.indexOf('//},', start) + 1).map((line) => line.slice(2));
+  const end = lines.indexOf(`//}, // the end of ${section}`);
+  return lines.slice(start, end + 1).map((line) => line.slice(2));
 }
 
 const bodyOf = (lines: readonly string[]) => `{\n${lines.join('\n')}\n}\n`;
