@@ -2,7 +2,7 @@
 // npm run package -- [--for debian13|testing | --box trixie|testing] [--out DIR] [--check-reproducible]
 
 import { createHash } from 'node:crypto';
-import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 
 import { checkNodeVersion } from './lib/host.mjs';
@@ -28,19 +28,14 @@ runMain(async () => {
     say('This folder has changes that are not committed: the packages are of no commit.');
 
   const out = resolve(values.out);
-  await rm(out, { recursive: true, force: true });
   await mkdir(out, { recursive: true });
   /** @type {Map<string, string>} */ const sums = new Map();
   for (const target of targets) {
     const { folder, files } = await makePackages({ target, date });
     for (const file of files) {
       await copyFile(join(folder, file), join(out, file));
-      sums.set(
-        file,
-        createHash('sha256')
-          .update(await readFile(join(out, file)))
-          .digest('hex'),
-      );
+      const hash = createHash('sha256').update(await readFile(join(out, file)));
+      sums.set(file, hash.digest('hex'));
     }
   }
   const lines = [...sums].sort().map(([file, sum]) => `${sum}  ${file}\n`);

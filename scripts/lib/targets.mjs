@@ -24,7 +24,9 @@ const targets = {
 };
 
 /** Those that the packages are for. */
-export const packagedTargets = ['debian13', 'testing'];
+const packagedTargets = ['debian13', 'testing'];
+
+const notBoth = 'Write --for or --box, not both.';
 
 /**
  * @param {string} name
@@ -45,7 +47,7 @@ export function findTarget(name) {
  */
 export async function chooseTarget({ for: name, box }) {
   if (name === undefined) return { box: parseBoxName(box ?? defaultBox) };
-  if (box !== undefined) throw new UserError('Write --for or --box, not both.');
+  if (box !== undefined) throw new UserError(notBoth);
   const target = findTarget(name);
   if (name === 'image' && !(await hasDocker())) {
     throw new UserError(
@@ -57,15 +59,11 @@ export async function chooseTarget({ for: name, box }) {
 
 /** @param {{ for?: string, box?: string }} options of the command line @returns {readonly string[]} */
 export function choosePackagedTargets({ for: name, box }) {
-  if (name !== undefined && box !== undefined) {
-    throw new UserError('Write --for or --box, not both.');
+  if (name !== undefined && box !== undefined) throw new UserError(notBoth);
+  if (name !== undefined && !packagedTargets.includes(name)) {
+    throw new UserError(`Packages are for ${packagedTargets.join(' and ')}, not for "${name}".`);
   }
-  if (name !== undefined) findTarget(name);
+  if (name !== undefined) return [name];
   const boxName = box === undefined ? undefined : parseBoxName(box);
-  const chosen = packagedTargets.filter(
-    (target) =>
-      (name ?? target) === target && (boxName ?? targets[target]?.box) === targets[target]?.box,
-  );
-  if (chosen.length === 0) throw new UserError(`There are no packages for "${name}".`);
-  return chosen;
+  return packagedTargets.filter((target) => [undefined, findTarget(target).box].includes(boxName));
 }
