@@ -8,6 +8,8 @@ const suite = (name: string, timeoutMs: number) => ({
     include: [`test/${name}/**/*.test.ts`],
     testTimeout: timeoutMs,
     hookTimeout: timeoutMs,
+    // One second is soon over where compilers or other tests take the machine.
+    expect: { poll: { timeout: 15_000 } },
     // No module keeps state: the SDKs need not be loaded anew for each file.
     isolate: false,
   },

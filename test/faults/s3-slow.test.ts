@@ -86,7 +86,8 @@ describe('a slow connection', () => {
 
   test('an object that is replaced meanwhile is never mixed', async () => {
     const reading = get(true);
-    await sleep(300);
+    // The first version is on its way then.
+    await expect.poll(() => sentBytes[0]).toBeGreaterThan(CHUNK_BYTES);
     const replaced = {
       bytes: Buffer.from(makeBytes(64 * MIB, 2)),
       headers: { etag: '"version-2"' },
