@@ -121,6 +121,7 @@ export class ObjectStates {
     const newest = new Map<string, LocalFile>();
     /** Objects with an earlier file: a request for that may still be under way. */
     const contested = new Set<string>();
+    const losers: LocalFile[] = [];
     for (const folder of FOLDERS) {
       for (const name of await this.#disk.list(folder)) {
         // Nobody was told of what has not got its name.
@@ -134,9 +135,12 @@ export class ObjectStates {
         const loser = isNewer ? other : file;
         if (loser === undefined) continue;
         contested.add(file.hash);
-        await this.#disk.unlink(pathOf(loser));
+        losers.push(loser);
       }
     }
+    // Rule 4: the process before may have ended before the disk had the name of the one with the higher number.
+    if (losers.length > 0) await this.#sync();
+    for (const loser of losers) await this.#disk.unlink(pathOf(loser));
     const hasUploads = this.#options.writeBack || [...newest.values()].some(isUnsettled);
     if (hasUploads && this.#options.isNew !== true) this.#lateUntilMs = this.#now() + this.#lateMs;
     const files = [...newest.values()].sort((a, b) => a.sequence - b.sequence);
