@@ -7,7 +7,8 @@
 // 1. The file says what is to become of the object. Of several, the one with the highest sequence number counts, now and after a crash.
 // 2. One request at a time may change an object in the bucket. When it ends, the file that counts then says what is next.
 // 3. A caller is told of success once the disk has the file, or once the bucket is as it should be and no file on the disk says otherwise.
-// 4. A file goes only when the bucket is as it says, or when one with a higher number is on the disk.
+// 4. A file goes only when the bucket is as it says, or when one with a higher number is on the disk. Of several, each
+//    goes when the disk has lost those with lower numbers.
 //
 // So what was acknowledged last is on the disk or in the bucket (nothing is lost), and no earlier file and no earlier request is left that
 // could undo it (nothing comes back).
@@ -76,6 +77,8 @@ export interface Entry {
 export interface Fill {
   readonly key: string;
   readonly hash: string;
+  /** Of its beginning: whatever is stored or removed from then on counts more, also after a crash. */
+  readonly sequence: number;
   isCancelled: boolean;
   /** While it is being written. Never rejects. */
   commit: Promise<void> | undefined;
@@ -233,36 +236,34 @@ export class ObjectStates {
     { signal }: OperationOptions,
   ): Promise<boolean> {
     const hash = hashOf(key);
-    const file = this.#nextFile('pending', hash, sizeBytes);
-    try {
-      await this.#disk.rename(temporary, pathOf(file));
-      await this.#sync();
-      // The caller has given up, and takes it for not stored.
-      if (signal.aborted) throw abortReason(signal);
-    } catch (error) {
-      await this.#unlinkQuietly(temporary);
-      if (!(await this.#unlinkQuietly(pathOf(file)))) {
-        await this.#withEntry(hash, key, (entry) => Promise.resolve(leave(entry, file)));
+    return await this.#withEntry(hash, key, async (entry) => {
+      const file = this.#nextFile('pending', hash, sizeBytes);
+      try {
+        await this.#disk.rename(temporary, pathOf(file));
+        await this.#sync();
+        // The caller has given up, and takes it for not stored.
+        if (signal.aborted) throw abortReason(signal);
+      } catch (error) {
+        await this.#unlinkQuietly(temporary);
+        if (!(await this.#unlinkQuietly(pathOf(file)))) leave(entry, file);
+        this.#noteChange(hash);
+        if (!isLocal(error) || !this.#disk.isResponsive) throw error;
+        this.#options.onDiskFailure(error);
+        return false;
       }
-      this.#noteChange(hash);
-      if (!isLocal(error) || !this.#disk.isResponsive) throw error;
-      this.#options.onDiskFailure(error);
-      return false;
-    }
-    void this.#cancelFill(hash);
-    await this.#withEntry(hash, key, async (entry) => {
+      void this.#cancelFill(hash);
       if (entry.file !== undefined && comesAfter(entry.file, file)) {
         // A removal or another content came later.
         leave(entry, file);
-        return;
+        return true;
       }
       if (entry.file !== undefined) leave(entry, entry.file);
       this.#expectLate(entry);
       this.#setFile(entry, file);
       void this.#dropCached(hash);
       this.#options.onWork();
+      return true;
     });
-    return true;
   }
 
   /** As without a cache. An earlier file would undo it, so that goes before the caller is told. */
@@ -278,11 +279,10 @@ export class ObjectStates {
           );
         }
         const sequence = this.#nextSequence();
-        void this.#cancelFill(hash);
-        // Whether the bucket has taken another content, a failure does not tell.
-        const dropped = this.#dropCached(hash);
+        // First, since a failure does not tell whether the bucket has taken the content, nor does a crash.
+        entry.uploaded = undefined;
+        await Promise.all([this.#cancelFill(hash), this.#dropCached(hash)]);
         await this.#options.bucket.put(key, body, options);
-        await dropped;
         const { file } = entry;
         if (file !== undefined && file.sequence < sequence) {
           leave(entry, file);
@@ -311,10 +311,10 @@ export class ObjectStates {
         return await entry.noted;
       }
       await this.#request(entry, async () => {
-        const dropped = this.#dropCached(hash);
+        await Promise.all([filling, this.#dropCached(hash)]);
         await this.#clearLeftovers(entry);
         if (this.#unsynced.has(hash)) await this.#sync();
-        await Promise.all([filling, dropped, this.#options.bucket.delete(key, options)]);
+        await this.#options.bucket.delete(key, options);
       });
     });
   }
@@ -435,11 +435,12 @@ export class ObjectStates {
   beginFill(key: string): Fill | undefined {
     const hash = hashOf(key);
     const entry = this.#entries.get(hash);
-    const isBusy = entry?.file !== undefined || entry?.request !== undefined;
+    const isBusy = entry !== undefined && (entry.file !== undefined || entry.users > 0);
     if (isBusy || this.#cached.has(hash) || this.#fills.has(hash) || !this.#disk.isResponsive) {
       return undefined;
     }
-    const fill: Fill = { key, hash, isCancelled: false, commit: undefined };
+    const sequence = this.#nextSequence();
+    const fill: Fill = { key, hash, sequence, isCancelled: false, commit: undefined };
     this.#fills.set(hash, fill);
     return fill;
   }
@@ -457,7 +458,8 @@ export class ObjectStates {
     temporary: string,
     write: () => Promise<void>,
   ): Promise<boolean> {
-    const file = this.#nextFile('cached', fill.hash, sizeBytes);
+    const { hash, sequence } = fill;
+    const file: LocalFile = { kind: 'cached', hash, sequence, sizeBytes, timeMs: Date.now() };
     const commit = async () => {
       try {
         if (!fill.isCancelled && this.mayKeep(sizeBytes)) {
@@ -473,7 +475,7 @@ export class ObjectStates {
     fill.commit = commit();
     await fill.commit;
     this.endFill(fill);
-    return this.#cached.get(fill.hash) === file;
+    return this.#cached.get(hash) === file;
   }
 
   endFill(fill: Fill): void {
@@ -525,10 +527,13 @@ export class ObjectStates {
 
   async #clearLeftovers(entry: Entry): Promise<void> {
     if (entry.leftovers.length === 0) return;
-    const { leftovers } = entry;
-    for (const file of leftovers) await this.#disk.unlink(pathOf(file));
-    this.#noteChange(entry.hash);
-    await this.#sync();
+    const leftovers = entry.leftovers.toSorted((a, b) => a.sequence - b.sequence);
+    for (const file of leftovers) {
+      await this.#disk.unlink(pathOf(file));
+      this.#noteChange(entry.hash);
+      // After a power cut, an earlier one must not be back without those that came after it.
+      await this.#sync();
+    }
     entry.leftovers = entry.leftovers.filter((file) => !leftovers.includes(file));
   }
 
