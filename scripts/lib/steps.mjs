@@ -54,6 +54,7 @@ const firstBoxTests = [
   'hybrid-variants',
   'interrupted-moves',
   'local-cache',
+  'local-cache-disk',
   'logs',
   'migrate',
   'one-place',

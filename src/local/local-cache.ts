@@ -73,9 +73,9 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
     onWork: () => {
       uploads.pump();
     },
-    onDiskFailure: (error) => {
-      if (counts.writtenThrough % DISK_FAILURES_PER_LINE === 0) {
-        log.warning(`LocalCache: new objects go to the bucket at once: ${error.message}`);
+    onWriteThrough: (why) => {
+      if (counts.writtenThrough % WRITE_THROUGHS_PER_LINE === 0) {
+        log.warning(`LocalCache: new objects go to the bucket at once: ${why}`);
       }
       counts.writtenThrough += 1;
     },
@@ -195,7 +195,7 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
 }
 
 /** A disk that is full makes one line of so many. */
-const DISK_FAILURES_PER_LINE = 1000;
+const WRITE_THROUGHS_PER_LINE = 1000;
 
 function withinObject(
   key: string,

@@ -44,8 +44,8 @@ export interface StateOptions {
   readonly isSynchronous: boolean;
   /** Something may be to be uploaded or deleted. */
   readonly onWork: () => void;
-  /** The disk could not take a new object, which went to the bucket instead. */
-  readonly onDiskFailure: (error: StorageError) => void;
+  /** The disk cannot take a new object, which goes to the bucket instead. */
+  readonly onWriteThrough: (why: string) => void;
   /** No process before this one has used the folder. */
   readonly isNew?: boolean;
   readonly now?: () => number;
@@ -191,12 +191,16 @@ export class ObjectStates {
 
   /** Resolves once the object is safe on the disk; where it has no room or fails, once the bucket has it. */
   async put(key: string, body: Body, options: PutOptions): Promise<void> {
-    const bytes = bytesOnDisk(body.sizeBytes);
-    const hasRoom = this.mayKeep(body.sizeBytes);
-    const { writeBack } = this.#options;
-    if (!writeBack || !hasRoom || !this.#disk.isResponsive || options.onlyIfVersion !== undefined) {
+    const { writeBack, onWriteThrough } = this.#options;
+    if (!writeBack || options.onlyIfVersion !== undefined) {
       return await this.#putThrough(key, body, options);
     }
+    const hasRoom = this.mayKeep(body.sizeBytes);
+    if (!hasRoom || !this.#disk.isResponsive) {
+      onWriteThrough(hasRoom ? 'the disk hangs' : 'what is pending takes all of MaxSize');
+      return await this.#putThrough(key, body, options);
+    }
+    const bytes = bytesOnDisk(body.sizeBytes);
     this.#reservedBytes += bytes;
     try {
       this.#makeRoom();
@@ -223,7 +227,7 @@ export class ObjectStates {
       return path;
     } catch (error) {
       if (!isLocal(error)) throw error;
-      this.#options.onDiskFailure(error);
+      this.#options.onWriteThrough(error.message);
       return undefined;
     }
   }
@@ -248,7 +252,7 @@ export class ObjectStates {
         if (!(await this.#unlinkQuietly(pathOf(file)))) leave(entry, file);
         this.#noteChange(hash);
         if (!isLocal(error) || !this.#disk.isResponsive) throw error;
-        this.#options.onDiskFailure(error);
+        this.#options.onWriteThrough(error.message);
         return false;
       }
       void this.#cancelFill(hash);

@@ -163,7 +163,8 @@ export const METRIC_GROUPS: readonly MetricGroup[] = [
         value: ({ failed }) => failed,
       }),
       ofCache('written_through_count', 'counter', 'objects', {
-        meaning: 'New objects that went to the bucket at once, because the disk did not take them.',
+        meaning:
+          'New objects that went to the bucket at once, because the disk did not take them, or MaxSize had no room.',
         act: 'It rises.',
         value: ({ writtenThrough }) => writtenThrough,
       }),

@@ -267,6 +267,17 @@ describe('on a bad day of the disk', () => {
     expect(cache.status()).toMatchObject({ writtenThrough: 2, pending: { count: 0 } });
   });
 
+  test('has no room within MaxSize for more that is pending, it goes to the bucket', async () => {
+    const cache = await openBad({});
+    await put(cache, 'a', makeBytes(SETTINGS.maxBytes - 5000));
+    await put(cache, 'b', makeBytes(10_000));
+    expect([...bucket.objects.keys()]).toEqual(['b']);
+    expect(log.lines).toEqual([
+      'warning: LocalCache: new objects go to the bucket at once: what is pending takes all of MaxSize',
+    ]);
+    expect(cache.status()).toMatchObject({ writtenThrough: 1, pending: { count: 1 } });
+  });
+
   test('that is full once the object is written, it goes to the bucket', async () => {
     const cache = await openBad({
       rename: () => Promise.reject(new StorageError('UNAVAILABLE', 'it is full', { store: LOCAL })),

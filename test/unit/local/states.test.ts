@@ -16,7 +16,7 @@ import type { ObjectStore } from '../../../src/store/object-store.ts';
 import { never } from '../../support/bodies.ts';
 
 /** `STATES_RUNS=10000 npx vitest run test/unit/local/states.test.ts` tries more. */
-const RUNS = Number(process.env['STATES_RUNS'] ?? 300);
+const RUNS = Number(process.env['STATES_RUNS'] ?? 2000);
 const CALLER = never();
 const LATE_MS = 100;
 const KEYS = ['a', 'b'];
@@ -216,7 +216,7 @@ class Run {
       maxBytes: this.#maxBytes,
       isSynchronous: true,
       onWork: () => undefined,
-      onDiskFailure: () => undefined,
+      onWriteThrough: () => undefined,
       now: () => this.world.nowMs,
       lateMs: LATE_MS,
     });
