@@ -61,6 +61,11 @@ export function toStorageError(thrown: unknown): StorageError {
   return new StorageError('INTERNAL', message, { cause: thrown });
 }
 
+/** The store has answered, and will answer the same: the request has had no effect, and will have none. */
+export function isRefusal({ code }: StorageError): boolean {
+  return code === 'ACCESS_DENIED' || code === 'BAD_CONFIG' || code === 'INTERNAL';
+}
+
 /** The code of a Node error, such as ENOENT. */
 export function errorCode(thrown: unknown): string | undefined {
   return thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string'

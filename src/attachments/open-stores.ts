@@ -130,7 +130,6 @@ async function openObjects(
       bucket,
       disk,
       log,
-      isNew,
       unlock,
     });
     return {

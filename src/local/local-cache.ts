@@ -52,8 +52,6 @@ export interface LocalCacheDependencies {
   readonly bucket: ObjectStore;
   readonly disk: Disk;
   readonly log: Logger;
-  /** No process before this one has used the folder. */
-  readonly isNew: boolean;
   /** Called at the very end. */
   readonly unlock: () => Promise<void>;
 }
@@ -69,7 +67,6 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
     isSynchronous: settings.isSynchronous,
     writeBack: settings.writeBack,
     maxBytes: settings.maxBytes,
-    isNew: deps.isNew,
     onWork: () => {
       uploads.pump();
     },

@@ -14,7 +14,7 @@
 //    journal, reads find nothing.
 // 6. All of this is known to one event loop of one Orthanc: DeleteInBackground excludes Lanes, and the folder has a lock.
 
-import { StorageError, type StorageErrorCode, toStorageError } from '../errors.ts';
+import { isRefusal, StorageError, type StorageErrorCode, toStorageError } from '../errors.ts';
 import { describeError, type Logger } from '../log.ts';
 import { Cancellation, type Signal, untilAborted } from '../store/abort.ts';
 import { timeUp, withTimeLimit } from '../store/deadline.ts';
@@ -495,9 +495,4 @@ async function removeMany(
     }
   });
   return failures;
-}
-
-/** The store has answered, and will answer the same. */
-function isRefusal({ code }: StorageError): boolean {
-  return code === 'ACCESS_DENIED' || code === 'BAD_CONFIG' || code === 'INTERNAL';
 }

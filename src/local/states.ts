@@ -5,15 +5,16 @@
 // bucket has it, too). Four rules govern all that happens:
 //
 // 1. The file says what is to become of the object. Of several, the one with the highest sequence number counts, now and after a crash.
-// 2. One request at a time may change an object in the bucket. When it ends, the file that counts then says what is next.
+// 2. One request at a time may change an object in the bucket. When it ends, the file that counts then says what is next. One that may
+//    still arrive, since it failed or its process was killed, is waited for, and the object has a file meanwhile.
 // 3. A caller is told of success once the disk has the file, or once the bucket is as it should be and no file on the disk says otherwise.
-// 4. A file goes only when the bucket is as it says, or when one with a higher number is on the disk. Of several, each
-//    goes when the disk has lost those with lower numbers.
+// 4. A file goes only when the bucket is as it says, or when one with a higher number is on the disk. Of several,
+//    each goes when the disk has lost those with lower numbers.
 //
 // So what was acknowledged last is on the disk or in the bucket (nothing is lost), and no earlier file and no earlier request is left that
 // could undo it (nothing comes back).
 
-import { StorageError } from '../errors.ts';
+import { isRefusal, StorageError, toStorageError } from '../errors.ts';
 import { abortReason, Cancellation } from '../store/abort.ts';
 import { bodyOf } from '../store/bodies.ts';
 import type { Body, ObjectStore, OperationOptions, PutOptions } from '../store/object-store.ts';
@@ -29,7 +30,7 @@ import {
   temporaryPath,
 } from './names.ts';
 
-/** The bucket may still carry out a request whose answer never came. Another one waits for so long. */
+/** The bucket may still carry out a request whose answer never came. The next one for that object waits for so long. */
 const LATE_MS = 10_000;
 /** Of objects whose change of name the disk may not have yet. */
 const UNSYNCED_MAX = 1000;
@@ -46,8 +47,6 @@ export interface StateOptions {
   readonly onWork: () => void;
   /** The disk cannot take a new object, which goes to the bucket instead. */
   readonly onWriteThrough: (why: string) => void;
-  /** No process before this one has used the folder. */
-  readonly isNew?: boolean;
   readonly now?: () => number;
   readonly lateMs?: number;
 }
@@ -67,8 +66,8 @@ export interface Entry {
   /** Resolves once the disk has the note of a removal. */
   noted: Promise<void> | undefined;
   abortUpload: (() => void) | undefined;
-  /** A request for this file that has not failed for sure: until then, the bucket may carry it out. */
-  late: { readonly file: LocalFile | undefined; readonly untilMs: number } | undefined;
+  /** Until then, the bucket may carry out a request that has not failed for sure, or that of a process before this one. */
+  lateUntilMs: number;
   /** The bucket has it, whether or not its file could be renamed. */
   uploaded: LocalFile | undefined;
 }
@@ -103,8 +102,6 @@ export class ObjectStates {
   readonly #drops = new Map<string, Promise<unknown>>();
   /** Objects whose files may be pending or removed again after a power cut, by the number of the change. */
   readonly #unsynced = new Map<string, number>();
-  /** Requests of the process before this one may arrive in the bucket until then. */
-  #lateUntilMs = 0;
   #changes = 0;
   #sequence = 0;
   #pending = { count: 0, bytes: 0 };
@@ -122,8 +119,6 @@ export class ObjectStates {
   /** At the start, perhaps after a crash: the names of the files are all that is needed. */
   async load(): Promise<void> {
     const newest = new Map<string, LocalFile>();
-    /** Objects with an earlier file: a request for that may still be under way. */
-    const contested = new Set<string>();
     const losers: LocalFile[] = [];
     for (const folder of FOLDERS) {
       for (const name of await this.#disk.list(folder)) {
@@ -136,16 +131,12 @@ export class ObjectStates {
         const isNewer = other === undefined || comesAfter(file, other);
         if (isNewer) newest.set(file.hash, file);
         const loser = isNewer ? other : file;
-        if (loser === undefined) continue;
-        contested.add(file.hash);
-        losers.push(loser);
+        if (loser !== undefined) losers.push(loser);
       }
     }
     // Rule 4: the process before may have ended before the disk had the name of the one with the higher number.
     if (losers.length > 0) await this.#sync();
     for (const loser of losers) await this.#disk.unlink(pathOf(loser));
-    const hasUploads = this.#options.writeBack || [...newest.values()].some(isUnsettled);
-    if (hasUploads && this.#options.isNew !== true) this.#lateUntilMs = this.#now() + this.#lateMs;
     const files = [...newest.values()].sort((a, b) => a.sequence - b.sequence);
     for (const file of files) {
       if (file.kind === 'cached') {
@@ -154,8 +145,7 @@ export class ObjectStates {
       }
       const entry = this.#entryOf(file.hash, undefined);
       this.#setFile(entry, file);
-      const lateFile = file.kind === 'removed' || contested.has(file.hash) ? undefined : file;
-      entry.late = { file: lateFile, untilMs: this.#now() + this.#lateMs };
+      this.#expectLate(entry);
     }
     await this.#sync();
   }
@@ -262,7 +252,6 @@ export class ObjectStates {
         return true;
       }
       if (entry.file !== undefined) leave(entry, entry.file);
-      this.#expectLate(entry);
       this.#setFile(entry, file);
       void this.#dropCached(hash);
       this.#options.onWork();
@@ -309,7 +298,6 @@ export class ObjectStates {
         if (this.#unsynced.has(hash)) await this.#sync();
         return;
       }
-      this.#expectLate(entry);
       if (entry.file !== undefined || entry.request !== undefined || this.#isLate(entry)) {
         entry.noted = this.#noteRemoval(entry, key);
         return await entry.noted;
@@ -358,8 +346,8 @@ export class ObjectStates {
   }
 
   /** Until then, an earlier request may still change the object in the bucket. */
-  dueMs({ file, late }: Entry): number {
-    return late === undefined || late.file === file ? 0 : late.untilMs;
+  dueMs({ lateUntilMs }: Entry): number {
+    return lateUntilMs;
   }
 
   /** Does what the file says, by one request. Another file may count afterwards.
@@ -381,7 +369,7 @@ export class ObjectStates {
     await entry.noted?.catch(() => undefined);
     if (entry.file !== file) return;
     const key = await this.#keyOf(entry, file);
-    await this.#send(entry, file, () => this.#options.bucket.delete(key, options));
+    await this.#send(entry, () => this.#options.bucket.delete(key, options));
     await this.#clearLeftovers(entry);
     await this.#disk.unlink(pathOf(file));
     this.#noteChange(entry.hash);
@@ -399,7 +387,7 @@ export class ObjectStates {
       let isUnused = false;
       try {
         if (entry.file !== file) return;
-        await this.#send(entry, file, () =>
+        await this.#send(entry, () =>
           this.#options.bucket.put(key, opened.body, { signal: upload }),
         );
         isUnused = true;
@@ -426,11 +414,11 @@ export class ObjectStates {
     }
   }
 
-  async #send(entry: Entry, file: LocalFile, request: () => Promise<void>): Promise<void> {
+  async #send(entry: Entry, request: () => Promise<void>): Promise<void> {
     try {
       await request();
     } catch (error) {
-      entry.late = { file, untilMs: this.#now() + this.#lateMs };
+      if (!isRefusal(toStorageError(error))) this.#expectLate(entry);
       throw error;
     }
   }
@@ -591,14 +579,14 @@ export class ObjectStates {
     this.#entries.delete(entry.hash);
   }
 
+  /** Its file stays on the disk for so long, so that a process after this one waits as well. */
   #expectLate(entry: Entry): void {
-    const untilMs = this.#lateUntilMs;
-    if (untilMs > this.#now()) entry.late ??= { file: undefined, untilMs };
+    entry.lateUntilMs = this.#now() + (this.#options.lateMs ?? LATE_MS);
   }
 
   /** A request that failed may still arrive in the bucket, also after a later one. */
-  #isLate({ late }: Entry): boolean {
-    return late !== undefined && late.untilMs > this.#now();
+  #isLate({ lateUntilMs }: Entry): boolean {
+    return lateUntilMs > this.#now();
   }
 
   #entryOf(hash: string, key: string | undefined): Entry {
@@ -613,7 +601,7 @@ export class ObjectStates {
         users: 0,
         noted: undefined,
         abortUpload: undefined,
-        late: undefined,
+        lateUntilMs: 0,
         uploaded: undefined,
       };
       this.#entries.set(hash, entry);
@@ -681,20 +669,11 @@ export class ObjectStates {
   get #lastingBytes(): number {
     return this.#pending.bytes + this.#removed.bytes + this.#reservedBytes;
   }
-
-  get #lateMs(): number {
-    return this.#options.lateMs ?? LATE_MS;
-  }
 }
 
-/** A file that no longer counts stays until the next request has ended, or the one under way: after a crash, it tells that there may be an
- *  earlier request. */
+/** A file that no longer counts goes with the next request, which needs the disk anyway. */
 function leave(entry: Entry, file: LocalFile): void {
   entry.leftovers = [...entry.leftovers, file];
-}
-
-function isUnsettled({ kind }: LocalFile): boolean {
-  return kind !== 'cached';
 }
 
 function hasFile(entry: Entry): entry is Entry & { readonly file: LocalFile } {

@@ -48,7 +48,6 @@ export async function openCache(
     bucket,
     disk,
     log,
-    isNew: true,
     unlock: () => Promise.resolve(),
   });
 }

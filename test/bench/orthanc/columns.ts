@@ -119,7 +119,11 @@ export async function makeColumns(
   return columns;
 }
 
-function sectionOf(provider: Provider, endpoint: string, changes: Configuration): Configuration {
+export function sectionOf(
+  provider: Provider,
+  endpoint: string,
+  changes: Configuration,
+): Configuration {
   switch (provider) {
     case 's3':
       return {

@@ -246,7 +246,6 @@ describe('on a bad day of the disk', () => {
       bucket,
       disk,
       log,
-      isNew: true,
       unlock: () => Promise.resolve(),
     });
     opened.push(cache);
@@ -340,7 +339,6 @@ describe('on a bad day of the disk', () => {
       bucket: { ...bucket, get },
       disk,
       log,
-      isNew: true,
       unlock: () => Promise.resolve(),
     });
     opened.push(cache);

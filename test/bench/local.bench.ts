@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { type Box, ensureBox } from '../../scripts/lib/box.mjs';
+import { hashOf, pathOf } from '../../src/local/names.ts';
+import { makeDicom } from '../support/dicom.ts';
+import { type Configuration, type Orthanc, startOrthanc } from '../support/orthanc.ts';
+import { inParallel } from '../support/parallel.ts';
+import { boxName, plugin } from '../support/world.ts';
+import { medianOf } from './measure.ts';
+import { sectionOf } from './orthanc/columns.ts';
+import { readMemoryMb } from './orthanc/processes.ts';
+import { type BenchStore, ensureTools, startBenchStore } from './orthanc/tools.ts';
+
+interface Plan {
+  /** What is compared takes turns. */
+  readonly rounds: number;
+  /** Of each request to the store. */
+  readonly delayMs: number;
+}
+
+/** As many, and about as large, as in the figures of the C++ plugins' documentation. */
+const SMALL_FILES = 1635;
+const SMALL_BYTES = 20_000;
+const COLD_READS = 200;
+const COLD_BYTES = 512 * 1024;
+const COLD_CLIENTS = [1, 8];
+const CACHED = 100_000;
+const CACHED_BYTES = 500_000;
+/** In MB: more than all that is cached. */
+const MAX_SIZE = 1024 * 1024;
+/** Until what the start has left behind is given back. */
+const SETTLE_MS = 3000;
+
+export async function main(plan: Plan): Promise<void> {
+  const box = await ensureBox(boxName);
+  const folder = await mkdtemp(join(tmpdir(), 'oos-bench-'));
+  const store = await startBenchStore(await ensureTools(), folder);
+  try {
+    const bench = new LocalBench(plan, box, folder, store);
+    await bench.printSmallFiles();
+    await bench.printColdReads();
+    await bench.printStarts();
+  } finally {
+    await store.stop();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+class LocalBench {
+  readonly #plan: Plan;
+  readonly #box: Box;
+  readonly #folder: string;
+  readonly #store: BenchStore;
+  #started = 0;
+
+  constructor(plan: Plan, box: Box, folder: string, store: BenchStore) {
+    this.#plan = plan;
+    this.#box = box;
+    this.#folder = folder;
+    this.#store = store;
+  }
+
+  async printSmallFiles(): Promise<void> {
+    const folderSeconds: number[] = [];
+    const cacheSeconds: number[] = [];
+    for (let round = 0; round < this.#plan.rounds; round++) {
+      for (const [seconds, orthanc] of [
+        [folderSeconds, await this.#start({})],
+        [cacheSeconds, await this.#startCached({ WriteBack: true })],
+      ] as const) {
+        const startedMs = performance.now();
+        for (let at = 0; at < SMALL_FILES; at++) {
+          await orthanc.upload(
+            makeDicom({ sopInstanceUid: `1.2.21.${at}`, pixelBytes: SMALL_BYTES }),
+          );
+        }
+        seconds.push((performance.now() - startedMs) / 1000);
+        await orthanc.kill();
+      }
+    }
+    const [own, cached] = [medianOf(folderSeconds), medianOf(cacheSeconds)];
+    console.log(
+      `${SMALL_FILES} files of ${SMALL_BYTES / 1000} kB from one client: Orthanc's own folder ${show(own)} s, LocalCache with WriteBack ${show(cached)} s: ${show(cached / own)} times`,
+    );
+  }
+
+  async printColdReads(): Promise<void> {
+    for (const clients of COLD_CLIENTS) {
+      const without: number[] = [];
+      const cold: number[] = [];
+      const again: number[] = [];
+      for (let round = 0; round < this.#plan.rounds; round++) {
+        const plain = await this.#start(sectionOf('s3', this.#endpoint, {}), [plugin]);
+        without.push(await this.#readAll(plain, await this.#storeCold(plain), clients));
+        await plain.kill();
+        const orthanc = await this.#startCached({ WriteBack: false });
+        const ids = await this.#storeCold(orthanc);
+        cold.push(await this.#readAll(orthanc, ids, clients));
+        again.push(await this.#readAll(orthanc, ids, clients));
+        await orthanc.kill();
+      }
+      const [base, first] = [medianOf(without), medianOf(cold)];
+      console.log(
+        `${COLD_READS} reads of 512 kB, ${clients} at once: without a cache ${show(base)} ms each, with it cold ${show(first)} ms (${show(first / base)} times), again ${show(medianOf(again))} ms`,
+      );
+    }
+  }
+
+  async printStarts(): Promise<void> {
+    const full = await this.#makeDirectory();
+    const first = await this.#startCached({ WriteBack: true }, full);
+    await first.stop(); // Now it is this bucket's.
+    const timeMs = Date.now();
+    for (let at = 0; at < CACHED; at++) {
+      const hash = hashOf(`object ${at}`);
+      const file = { kind: 'cached', hash, sequence: at, sizeBytes: CACHED_BYTES, timeMs } as const;
+      await writeFile(join(full, pathOf(file)), '');
+    }
+    const figures = { empty: makeFigures(), full: makeFigures() };
+    for (let round = 0; round < this.#plan.rounds; round++) {
+      for (const kind of ['empty', 'full'] as const) {
+        const directory = kind === 'full' ? full : await this.#makeDirectory();
+        const startedMs = performance.now();
+        const orthanc = await this.#startCached({ WriteBack: true }, directory);
+        figures[kind].ms.push(performance.now() - startedMs);
+        await sleep(SETTLE_MS);
+        figures[kind].mb.push(readMemoryMb(orthanc.pid, 'VmRSS'));
+        await orthanc.stop();
+      }
+    }
+    const more = (figure: 'ms' | 'mb') =>
+      medianOf(figures.full[figure]) - medianOf(figures.empty[figure]);
+    console.log(
+      `start with ${CACHED} cached objects: ${show(more('ms'))} ms later, ${show(more('mb'))} MB more`,
+    );
+  }
+
+  get #endpoint(): string {
+    return `http://${this.#store.address}`;
+  }
+
+  async #makeDirectory(): Promise<string> {
+    const directory = join(this.#folder, `cache-${this.#started++}`);
+    await mkdir(directory, { mode: 0o700 });
+    return directory;
+  }
+
+  async #startCached(changes: Configuration, directory?: string): Promise<Orthanc> {
+    const Directory = directory ?? (await this.#makeDirectory());
+    const LocalCache = { Directory, MaxSize: MAX_SIZE, ...changes };
+    return await this.#start(sectionOf('s3', this.#endpoint, { LocalCache }), [plugin]);
+  }
+
+  async #start(configuration: Configuration, plugins: readonly string[] = []): Promise<Orthanc> {
+    await this.#store.reset(this.#plan.delayMs);
+    return await startOrthanc({
+      box: this.#box,
+      folder: join(this.#folder, `orthanc-${this.#started++}`),
+      configuration: { Plugins: plugins, MaximumStorageCacheSize: 0, ...configuration },
+      pollMs: 5,
+    });
+  }
+
+  async #storeCold(orthanc: Orthanc): Promise<readonly string[]> {
+    await this.#store.reset(0);
+    const ids: string[] = [];
+    for (let at = 0; at < COLD_READS; at++) {
+      const file = makeDicom({ sopInstanceUid: `1.2.22.${at}`, pixelBytes: COLD_BYTES });
+      ids.push((await orthanc.upload(file)).ID);
+    }
+    await this.#store.reset(this.#plan.delayMs);
+    return ids;
+  }
+
+  /** @returns ms for each, on average */
+  async #readAll(orthanc: Orthanc, ids: readonly string[], clients: number): Promise<number> {
+    const startedMs = performance.now();
+    await inParallel(ids, clients, (id) => orthanc.get(`/instances/${id}/file`));
+    return ((performance.now() - startedMs) * clients) / ids.length;
+  }
+}
+
+const makeFigures = () => ({ ms: [] as number[], mb: [] as number[] });
+
+const show = (value: number) => value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0);
