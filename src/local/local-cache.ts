@@ -61,6 +61,7 @@ export interface LocalCacheDependencies {
 export async function createLocalCache(deps: LocalCacheDependencies): Promise<LocalCache> {
   const { settings, bucket, disk, log } = deps;
   const counts = { hits: 0, misses: 0, writtenThrough: 0 };
+  let storedMs = Number.NEGATIVE_INFINITY;
   const states = new ObjectStates({
     disk,
     bucket,
@@ -83,6 +84,7 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
     log,
     atOnce: settings.uploadConcurrency,
     isReading: () => reads.reading > 0,
+    isStoring: () => performance.now() - storedMs < STORING_MS,
   });
   await states.load();
 
@@ -145,6 +147,7 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
     get,
     async put(key, body, options) {
       requireOpen();
+      storedMs = performance.now();
       await states.put(key, body, options);
     },
     async delete(key, options) {
@@ -191,6 +194,8 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
   };
 }
 
+/** From one new object to the next, where they come one after the other. */
+const STORING_MS = 100;
 /** A disk that is full makes one line of so many. */
 const WRITE_THROUGHS_PER_LINE = 1000;
 

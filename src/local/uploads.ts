@@ -18,6 +18,10 @@ const REFUSED_AFTER = 2;
 /** The oldest has waited too long. */
 const LONG_WAIT_MS = 5 * 60_000;
 const LOOK_MS = 10_000;
+/** Of the requests that are allowed at once, so many go on while others need the machine or the network more. */
+const YIELDING_SHARE = 1 / 4;
+/** New objects go before uploads only until the oldest of those has waited for so long. */
+const BURST_SECONDS = 10;
 const REFUSED_SHOWN = 10;
 
 export interface Trouble {
@@ -52,6 +56,8 @@ export interface UploadOptions {
   readonly atOnce: number;
   /** Reads of the bucket go first. */
   readonly isReading: () => boolean;
+  /** New objects come in. */
+  readonly isStoring: () => boolean;
   readonly now?: () => number;
 }
 
@@ -149,8 +155,9 @@ export class Uploads {
 
   #limit(): number {
     if (this.#suspects.size > 0) return 1;
-    const { atOnce, isReading } = this.#options;
-    return isReading() ? Math.ceil(atOnce / 4) : atOnce;
+    const { atOnce, states, isReading, isStoring } = this.#options;
+    const isBurst = isStoring() && pendingAge(states).oldestSeconds < BURST_SECONDS;
+    return isReading() || isBurst ? Math.ceil(atOnce * YIELDING_SHARE) : atOnce;
   }
 
   /** Suspects come last, so that an object that is refused does not stop the others. */

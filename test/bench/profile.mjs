@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// npm run bench:profile -- [--provider s3|azure|google] [--format plain|A1|A2] [--size 10k|512k|30M] [--clients N] [--operations
+// npm run bench:profile -- [--provider s3|azure|google] [--format plain|A1|A2] [--cache] [--size 10k|512k|30M] [--clients N] [--operations
 // POST,file,tags,DELETE] [--seconds N] [--bundle FILE] [--box trixie|testing] [--out FOLDER]: profiles of the plugin's event loop inside
 // Orthanc under load, of its time (.cpuprofile) and of what it allocates (.heapprofile). Chromium's developer tools and VS Code show them.
 
@@ -15,6 +15,7 @@ runMain(async () => {
   const { values } = parseOptions({
     provider: { type: 'string', default: 's3' },
     format: { type: 'string', default: 'plain' },
+    cache: { type: 'boolean', default: false },
     size: { type: 'string', default: '512k' },
     clients: { type: 'string', default: '8' },
     operations: { type: 'string', default: 'POST,file,tags,DELETE' },
@@ -34,6 +35,7 @@ runMain(async () => {
   await main({
     provider: values.provider,
     format: values.format,
+    cache: values.cache,
     size: values.size,
     clients: Number(values.clients),
     operations: values.operations.split(','),

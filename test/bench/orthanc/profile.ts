@@ -19,6 +19,8 @@ import { ensureTools, type Operation, runLoad, startBenchStore } from './tools.t
 export interface ProfilePlan {
   readonly provider: Provider;
   readonly format: Format;
+  /** With LocalCache, whose WriteBack is on. */
+  readonly cache: boolean;
   readonly size: Size;
   readonly clients: number;
   readonly operations: readonly Operation[];
@@ -56,7 +58,7 @@ export async function main(plan: ProfilePlan): Promise<void> {
       tls: false,
       bundles: [],
       others: [],
-      cache: false,
+      cache: plan.cache,
       folders: [],
     };
     const column = (await makeColumns(wanted, store, keyFile)).at(-1);
