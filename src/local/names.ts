@@ -3,8 +3,9 @@
 
 import { createHash, randomUUID } from 'node:crypto';
 
+const KINDS = ['pending', 'removed', 'cached'] as const;
 /** pending: to be uploaded. removed: to be deleted in the bucket. cached: the bucket has it, too. */
-export type FileKind = 'pending' | 'removed' | 'cached';
+export type FileKind = (typeof KINDS)[number];
 
 /** One file. It is never changed, only renamed or removed. */
 export interface LocalFile {
@@ -51,19 +52,17 @@ export function isTemporary(name: string): boolean {
 
 /** @returns undefined for a name that `pathOf` never makes in this folder */
 export function parseName(folder: Folder, name: string): LocalFile | undefined {
-  const [, hash = '', sequence = '', size = '', time = '', kind = ''] = NAME.exec(name) ?? [];
-  if (!isKind(kind) || folderOf(kind) !== folder) return undefined;
+  const [, hash = '', sequence = '', size = '', time = '', ending] = NAME.exec(name) ?? [];
+  const kind = KINDS.find((known) => known === ending);
+  if (kind === undefined || folderOf(kind) !== folder) return undefined;
   return {
     kind,
-    hash,
+    // A copy, since a part of a string keeps the whole: that is a third of what 100,000 files take.
+    hash: Buffer.from(hash, 'latin1').toString('latin1'),
     sequence: Number.parseInt(sequence, RADIX),
     sizeBytes: Number.parseInt(size, RADIX),
     timeMs: Number.parseInt(time, RADIX),
   };
-}
-
-function isKind(text: string): text is FileKind {
-  return text === 'pending' || text === 'removed' || text === 'cached';
 }
 
 /** Whether it counts more than the other of the same object. A crash may leave a file under its old name, too. */
