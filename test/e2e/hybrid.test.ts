@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Files on Orthanc's disk and in the bucket: read from both, moved there and back.
 
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -13,6 +14,7 @@ import {
   patientsOf,
   store,
 } from '../support/archive.ts';
+import { drained } from '../support/kills.ts';
 import type { Orthanc } from '../support/orthanc.ts';
 import { BUCKET, createWorld, type World } from '../support/world.ts';
 
@@ -233,4 +235,43 @@ test('without hybrid storage there is nothing to move', async () => {
   );
   expect(answer.status).toBe(400);
   expect(answer.body.toString()).toContain('HybridMode');
+});
+
+test('objects that wait for their upload count as stored: they move there and back, and survive kill -9', async () => {
+  const directory = join(world.folder, 'pending-cache');
+  await mkdir(directory, { mode: 0o700 });
+  const archive = createArchive(world, 'pending');
+  const section = {
+    HybridMode: 'WriteToFileSystem',
+    RootPath: 'pending',
+    MaxRetries: 0,
+    LocalCache: { Directory: directory, WriteBack: true },
+  };
+  let orthanc = await archive.start(section);
+  const stored = await store(orthanc, makeFiles(8, '1.2.12.1', 20_000));
+  const [patient, ...others] = await patientsOf(orthanc);
+  if (patient === undefined) throw new Error('nothing was stored');
+  world.proxy.setFault(({ method, key }) =>
+    method === 'PUT' && !key.includes('probe') ? { kind: 'answer', status: 503 } : undefined,
+  );
+
+  const there = await move(orthanc, 'object-storage', [patient, ...others]);
+  expect(there.content).toMatchObject({ Moved: 8, Failed: 0 });
+  expect(await archive.files()).toEqual([]);
+  expect(await archive.objects('pending')).toEqual([]);
+  await orthanc.kill();
+  orthanc = await archive.start(section);
+  await expectAll(orthanc, stored);
+
+  const back = await move(orthanc, 'file-system', [patient]);
+  expect(back.content).toMatchObject({ Moved: 2, Failed: 0 });
+  expect(await archive.files()).toHaveLength(2);
+  expect(await orthanc.json('/object-storage/status')).toMatchObject({
+    localCache: { pending: { count: 6 }, removals: 2 },
+  });
+  world.proxy.setFault(undefined);
+  await drained(orthanc);
+  expect(await archive.objects('pending')).toHaveLength(6);
+  await expectAll(orthanc, stored);
+  await orthanc.stop();
 });
