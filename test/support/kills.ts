@@ -8,6 +8,7 @@ import { buildCli } from './cli.ts';
 import { makeDicom } from './dicom.ts';
 import { createRandom } from './interruptions.ts';
 import type { Configuration, Orthanc } from './orthanc.ts';
+import { inParallel } from './parallel.ts';
 import type { World } from './world.ts';
 
 export interface KillPlan {
@@ -38,6 +39,7 @@ export interface KillFigures {
 
 const [EARLIEST_MS, LATEST_MS] = [300, 1_500];
 const DRAIN_LIMIT_MS = 120_000;
+const CHECKED_AT_ONCE = 8;
 
 export async function killOften(world: World, name: string, plan: KillPlan): Promise<KillFigures> {
   const random = createRandom(plan.seed);
@@ -117,10 +119,10 @@ export async function killOften(world: World, name: string, plan: KillPlan): Pro
       if (status === 404) known.set(id, undefined);
       doubtful.delete(id);
     }
-    for (const [id, digest] of known) {
+    await inParallel([...known], CHECKED_AT_ONCE, async ([id, digest]) => {
       const { status, body } = await orthanc.request('GET', `/instances/${id}/file`);
       judge(digest, status, body);
-    }
+    });
   }
 
   world.proxy.setFault(() => ({ kind: 'delay', ms: between(...plan.delaysMs) }));
