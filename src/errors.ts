@@ -63,7 +63,7 @@ export function toStorageError(thrown: unknown): StorageError {
 
 /** The store has answered, and will answer the same: the request has had no effect, and will have none. */
 export function isRefusal({ code }: StorageError): boolean {
-  return code === 'ACCESS_DENIED' || code === 'BAD_CONFIG' || code === 'INTERNAL';
+  return code === 'ACCESS_DENIED' || code === 'BAD_CONFIG';
 }
 
 /** The code of a Node error, such as ENOENT. */

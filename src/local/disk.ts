@@ -160,11 +160,11 @@ export class FolderOnDisk implements Disk {
       let piece = fill(0);
       const file = await this.#open(path, CREATE);
       try {
-        await this.#step(() => writeAll(file, piece, 0));
+        await this.#step((isOver) => writeAll(file, piece, 0, isOver));
         for (let at = ONE_PIECE_BYTES; at < sizeBytes; at += ONE_PIECE_BYTES) {
           if (signal.aborted) throw abortReason(signal);
           piece = fill(at);
-          await this.#step(() => writeAll(file, piece, at));
+          await this.#step((isOver) => writeAll(file, piece, at, isOver));
         }
         if (!isComplete) await this.#writeTrailer(file, trailer, sizeBytes);
         if (isDurable) await this.#step(() => syncData(file));
@@ -201,7 +201,7 @@ export class FolderOnDisk implements Disk {
       try {
         const file = await opening;
         if (failure === undefined) {
-          await this.#step(() => writeAll(file, buffer.subarray(0, bytes), start));
+          await this.#step((isOver) => writeAll(file, buffer.subarray(0, bytes), start, isOver));
         }
         this.buffers.giveBack(buffer);
       } catch (error) {
@@ -243,7 +243,8 @@ export class FolderOnDisk implements Disk {
           await this.#withBuffer(async (buffer) => {
             for (let at = 0; at < sizeBytes; at += ONE_PIECE_BYTES) {
               const piece = buffer.subarray(0, Math.min(ONE_PIECE_BYTES, sizeBytes - at));
-              if (!(await this.#step(() => readAll(file, piece, at)))) throw damaged(key);
+              if (!(await this.#step((isOver) => readAll(file, piece, at, isOver))))
+                throw damaged(key);
               trailer.add(piece);
             }
           });
@@ -296,7 +297,7 @@ export class FolderOnDisk implements Disk {
         let trailer: Trailer | undefined;
         if (wholeBytes <= buffer.length && lastByte - firstBlock >= sizeBytes / 2) {
           const whole = buffer.subarray(0, wholeBytes);
-          if (await this.#step(() => readAll(file, whole, 0))) {
+          if (await this.#step((isOver) => readAll(file, whole, 0, isOver))) {
             trailer = parseTrailer(whole.subarray(sizeBytes), key);
           }
           const content = whole.subarray(firstBlock, lastByte);
@@ -350,12 +351,12 @@ export class FolderOnDisk implements Disk {
     return await this.#withFile(path, async (file) => {
       const { size } = await this.#step(() => statFile(file));
       const bytes = Buffer.alloc(Math.min(size, FOOTER_BYTES));
-      await this.#step(() => readAll(file, bytes, size - bytes.length));
+      await this.#step((isOver) => readAll(file, bytes, size - bytes.length, isOver));
       const footer = parseFooter(bytes);
       const length = footer === undefined ? 0 : trailerBytes(footer.sizeBytes, footer.keyBytes);
       if (footer === undefined || footer.sizeBytes + length !== size) throw damaged(path);
       const trailer = Buffer.alloc(length);
-      await this.#step(() => readAll(file, trailer, size - length));
+      await this.#step((isOver) => readAll(file, trailer, size - length, isOver));
       const parsed = parseTrailer(trailer);
       if (parsed === undefined) throw damaged(path);
       return parsed.key;
@@ -364,7 +365,7 @@ export class FolderOnDisk implements Disk {
 
   async #readTrailer(file: number, { key, sizeBytes }: ObjectOnDisk): Promise<Trailer> {
     const bytes = Buffer.allocUnsafe(trailerBytes(sizeBytes, Buffer.byteLength(key)));
-    const isThere = await this.#step(() => readAll(file, bytes, sizeBytes));
+    const isThere = await this.#step((isOver) => readAll(file, bytes, sizeBytes, isOver));
     const trailer = isThere ? parseTrailer(bytes, key) : undefined;
     if (trailer === undefined) throw damaged(key);
     return trailer;
@@ -377,14 +378,14 @@ export class FolderOnDisk implements Disk {
     start: number,
     target: Uint8Array,
   ): Promise<void> {
-    const isThere = await this.#step(() => readAll(file, target, start));
+    const isThere = await this.#step((isOver) => readAll(file, target, start, isOver));
     if (!isThere || !areIntact(trailer, start, target)) throw damaged(key);
   }
 
   async #writeTrailer(file: number, trailer: TrailerWriter, position: number): Promise<void> {
     const bytes = Buffer.allocUnsafe(trailer.bytes);
     trailer.writeTo(bytes);
-    await this.#step(() => writeAll(file, bytes, position));
+    await this.#step((isOver) => writeAll(file, bytes, position, isOver));
   }
 
   async #withFile<T>(path: string, work: (file: number) => Promise<T>): Promise<T> {
@@ -431,20 +432,22 @@ export class FolderOnDisk implements Disk {
     release();
   }
 
-  /** A step that takes too long goes on by itself, and keeps its slot until the system has come back to it. */
-  #step<T>(work: () => Promise<T>): Promise<T> {
+  /** A step that takes too long keeps its slot until the system has come back to it.
+   *  @param work in several calls, it asks before each whether its caller has gone: whatever it would do then is too late */
+  #step<T>(work: (isOver: () => boolean) => Promise<T>): Promise<T> {
     if (!this.isResponsive) return Promise.reject(hangs());
     return new Promise((resolve, reject) => {
+      let isOver = false;
       const timer = setTimeout(() => {
+        isOver = true;
         this.#hangsUntilMs = performance.now() + HANG_PAUSE_MS;
         reject(hangs());
       }, STEP_TIMEOUT_MS);
       const run = async () => {
         const release = await this.#slots.acquire(undefined);
         try {
-          // The caller may have gone meanwhile.
-          if (!this.isResponsive) throw hangs();
-          resolve(await work());
+          if (isOver || !this.isResponsive) throw hangs();
+          resolve(await work(() => isOver));
         } catch (error) {
           reject(toLocalError(error));
         } finally {
@@ -488,16 +491,29 @@ class SharedWork {
   }
 }
 
-async function writeAll(file: number, bytes: Uint8Array, position: number): Promise<void> {
+async function writeAll(
+  file: number,
+  bytes: Uint8Array,
+  position: number,
+  isOver: () => boolean,
+): Promise<void> {
   for (let at = 0; at < bytes.length; ) {
+    // The number may be another file's by then.
+    if (isOver()) throw hangs();
     const { bytesWritten } = await writeFile(file, bytes, at, bytes.length - at, position + at);
     at += bytesWritten;
   }
 }
 
 /** @returns false if the file ends before */
-async function readAll(file: number, target: Uint8Array, position: number): Promise<boolean> {
+async function readAll(
+  file: number,
+  target: Uint8Array,
+  position: number,
+  isOver: () => boolean,
+): Promise<boolean> {
   for (let at = 0; at < target.length; ) {
+    if (isOver()) throw hangs();
     const { bytesRead } = await readFile(file, target, at, target.length - at, position + at);
     if (bytesRead === 0) return false;
     at += bytesRead;

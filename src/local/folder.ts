@@ -239,7 +239,7 @@ export async function checkDirectory(directory: string, bucket: string): Promise
 async function requireSameBoot(directory: string): Promise<void> {
   const boot = (await readIfThere(BOOT_ID)) ?? '';
   const before = await readIfThere(join(directory, IN_USE_FILE));
-  if (before !== undefined && before !== boot) await clearCached(directory);
+  if (before !== undefined && (before !== boot || boot === '')) await clearCached(directory);
   await writeFile(directory, IN_USE_FILE, boot);
 }
 

@@ -8,7 +8,8 @@
 //    If that batch got no answer for it, or may have been under way when Orthanc died, the key is removed again first, and that answer
 //    counts: a server has long dealt with the earlier request by then.
 // 3. The note of that key stays until the object is written. It leaves the journal before the write is acknowledged. So a crash before the
-//    acknowledgement may cost the new object, which Orthanc then does not know, and a crash afterwards finds no note.
+//    acknowledgement may cost the new object, which Orthanc then does not know, and a crash afterwards finds no note. Where that end of
+//    the note fails, the disk may have it: the next removal of the key is noted anew.
 // 4. What has been removed leaves the journal, too. Until the disk has that, the key counts as noted: rules 2 and 3 hold for it.
 // 5. A removal is acknowledged when the disk has its note, or when it has been carried out. Until then, and until the note has left the
 //    journal, reads find nothing.
@@ -103,6 +104,8 @@ interface Entry {
   takenBack: number;
   /** In a row. */
   failures: number;
+  /** The journal was to end the note, and failed. */
+  mayHaveEnded: boolean;
   /** The disk has the note; undefined: since long. */
   written: Promise<void> | undefined;
 }
@@ -124,7 +127,15 @@ export function* notedIn(entries: Entries): Generator<readonly [string, number]>
 }
 
 function newEntry(seconds: number, isCertain: boolean): Entry {
-  return { state: 'noted', seconds, isCertain, takenBack: 0, failures: 0, written: undefined };
+  return {
+    state: 'noted',
+    seconds,
+    isCertain,
+    takenBack: 0,
+    failures: 0,
+    mayHaveEnded: false,
+    written: undefined,
+  };
 }
 
 export function createRemovals(options: RemovalsOptions): Removals {
@@ -224,10 +235,11 @@ class BackgroundRemovals implements Removals {
   /** Rule 5. */
   async #remove(key: string, { signal }: OperationOptions): Promise<void> {
     let entry = this.#entries.get(key);
-    if (entry === undefined || entry.state === 'removed') {
-      entry = newEntry(nowSeconds(), true);
+    if (entry === undefined || entry.state === 'removed' || entry.mayHaveEnded) {
+      const isPending = entry?.mayHaveEnded === true && entry.state !== 'removed';
+      entry = newEntry(nowSeconds(), !isPending || entry?.isCertain === true);
       this.#entries.set(key, entry);
-      this.#pending += 1;
+      if (!isPending) this.#pending += 1;
       this.#ready.add(key);
       entry.written = this.#journal.append('remove', [key]);
       this.#schedule();
@@ -276,6 +288,10 @@ class BackgroundRemovals implements Removals {
     entry.takenBack += 1;
     try {
       await this.#journal.append('done', [key]);
+    } catch (thrown) {
+      // Perhaps the disk has it all the same.
+      entry.mayHaveEnded = true;
+      throw thrown;
     } finally {
       entry.takenBack -= 1;
     }
@@ -357,7 +373,7 @@ class BackgroundRemovals implements Removals {
       }
       entry.state = 'noted';
       entry.failures += 1;
-      entry.isCertain = isRefusal(failure);
+      entry.isCertain = isFinal(failure);
       if (entry.isCertain && !this.#refusals.has(key)) refused.push(failure);
       if (entry.isCertain) this.#refusals.set(key, failure);
       const delayMs = this.#delayMs(entry);
@@ -444,7 +460,7 @@ class BackgroundRemovals implements Removals {
         `The store refuses ${refused.length - REFUSED_SHOWN} more removals: op=remove-in-background`,
       );
     }
-    const [last] = [...failures.values()].filter((failure) => !isRefusal(failure));
+    const [last] = [...failures.values()].filter((failure) => !isFinal(failure));
     const worst = last ?? refused[0];
     if (worst !== undefined) this.#note(worst);
     if (last === undefined || this.#closing.aborted) return;
@@ -495,4 +511,9 @@ async function removeMany(
     }
   });
   return failures;
+}
+
+/** INTERNAL: the server does not take the key, or this program fails before it asks. A write of the key need not wait for that. */
+function isFinal(failure: StorageError): boolean {
+  return isRefusal(failure) || failure.code === 'INTERNAL';
 }

@@ -15,7 +15,7 @@
 // could undo it (nothing comes back).
 
 import { isRefusal, StorageError, toStorageError } from '../errors.ts';
-import { abortReason, Cancellation } from '../store/abort.ts';
+import { abortReason, Cancellation, type Signal, tellFailure } from '../store/abort.ts';
 import { bodyOf } from '../store/bodies.ts';
 import type { Body, ObjectStore, OperationOptions, PutOptions } from '../store/object-store.ts';
 import { type Disk, isLocal } from './disk.ts';
@@ -108,6 +108,7 @@ export class ObjectStates {
   /** Until it is deleted in the bucket, a removed object may take as much of the disk as before. */
   #removed = { count: 0, bytes: 0 };
   #cachedBytes = 0;
+  #evicting = false;
   #reservedBytes = 0;
 
   constructor(options: StateOptions) {
@@ -246,6 +247,7 @@ export class ObjectStates {
         return false;
       }
       void this.#cancelFill(hash);
+      await this.#afterNotes(entry);
       if (entry.file !== undefined && comesAfter(entry.file, file)) {
         // A removal or another content came later.
         leave(entry, file);
@@ -275,7 +277,11 @@ export class ObjectStates {
         // First, since a failure does not tell whether the bucket has taken the content, nor does a crash.
         entry.uploaded = undefined;
         await Promise.all([this.#cancelFill(hash), this.#dropCached(hash)]);
-        await this.#options.bucket.put(key, body, options);
+        const { signal, ...others } = options;
+        const put = (more: OperationOptions) =>
+          this.#options.bucket.put(key, body, { ...others, ...more });
+        // What is pending would be uploaded after it.
+        await (entry.file === undefined ? put({ signal }) : this.#send(entry, signal, put));
         const { file } = entry;
         if (file !== undefined && file.sequence < sequence) {
           leave(entry, file);
@@ -306,7 +312,7 @@ export class ObjectStates {
         await Promise.all([filling, this.#dropCached(hash)]);
         await this.#clearLeftovers(entry);
         if (this.#unsynced.has(hash)) await this.#sync();
-        await this.#options.bucket.delete(key, options);
+        await this.#send(entry, options.signal, (more) => this.#options.bucket.delete(key, more));
       });
     });
   }
@@ -319,7 +325,10 @@ export class ObjectStates {
     void this.#dropCached(hash);
     entry.abortUpload?.();
     try {
-      if (before === undefined || !(await this.#renamed(before, file))) {
+      if (before === undefined) {
+        await this.#writeNote(file, key);
+      } else if (!(await this.#renamed(before, file))) {
+        leave(entry, before);
         await this.#writeNote(file, key);
       }
     } catch (error) {
@@ -332,6 +341,15 @@ export class ObjectStates {
       this.#options.onWork();
     }
     await this.#sync();
+  }
+
+  /** Whether a removal counts shows when the disk has taken its note, or has not. */
+  async #afterNotes(entry: Entry): Promise<void> {
+    for (let noted = entry.noted; noted !== undefined; ) {
+      await noted.catch(() => undefined);
+      if (entry.noted === noted) return;
+      noted = entry.noted;
+    }
   }
 
   async #writeNote(file: LocalFile, key: string): Promise<void> {
@@ -351,32 +369,40 @@ export class ObjectStates {
   }
 
   /** Does what the file says, by one request. Another file may count afterwards.
+   *  @returns whether that is done
    *  @throws StorageError what the request, or the disk, failed with. The file stays */
-  async carryOut(entry: Entry, options: OperationOptions): Promise<void> {
+  async carryOut(entry: Entry, options: OperationOptions): Promise<boolean> {
     const { file } = entry;
-    if (file === undefined) return;
-    await this.#withEntry(entry.hash, entry.key, () =>
+    if (file === undefined) return false;
+    return await this.#withEntry(entry.hash, entry.key, () =>
       this.#request(entry, async () => {
-        if (entry.file !== file) return;
-        if (file.kind === 'removed') await this.#deleteObject(entry, file, options);
-        else await this.#upload(entry, file, options);
+        if (entry.file !== file) return false;
+        if (file.kind === 'removed') return await this.#deleteObject(entry, file, options);
+        return await this.#upload(entry, file, options);
       }),
     );
   }
 
-  async #deleteObject(entry: Entry, file: LocalFile, options: OperationOptions): Promise<void> {
-    // Not before the disk has the note. If that failed, the object stays.
-    await entry.noted?.catch(() => undefined);
-    if (entry.file !== file) return;
+  async #deleteObject(
+    entry: Entry,
+    file: LocalFile,
+    { signal }: OperationOptions,
+  ): Promise<boolean> {
+    // If the disk did not take the note, the object stays.
+    await this.#afterNotes(entry);
+    if (entry.file !== file) return false;
     const key = await this.#keyOf(entry, file);
-    await this.#send(entry, () => this.#options.bucket.delete(key, options));
+    await this.#send(entry, signal, (options) => this.#options.bucket.delete(key, options));
+    // The note stays, and the object is deleted again.
+    if (this.#isLate(entry)) return false;
     await this.#clearLeftovers(entry);
     await this.#disk.unlink(pathOf(file));
     this.#noteChange(entry.hash);
     if (entry.file === file) this.#setFile(entry, undefined);
+    return true;
   }
 
-  async #upload(entry: Entry, file: LocalFile, { signal }: OperationOptions): Promise<void> {
+  async #upload(entry: Entry, file: LocalFile, { signal }: OperationOptions): Promise<boolean> {
     if (entry.uploaded !== file) {
       const key = await this.#keyOf(entry, file);
       const opened = await this.#disk.open({ path: pathOf(file), key, sizeBytes: file.sizeBytes });
@@ -386,13 +412,13 @@ export class ObjectStates {
       };
       let isUnused = false;
       try {
-        if (entry.file !== file) return;
-        await this.#send(entry, () =>
-          this.#options.bucket.put(key, opened.body, { signal: upload }),
+        if (entry.file !== file) return false;
+        await this.#send(entry, upload, (options) =>
+          this.#options.bucket.put(key, opened.body, options),
         );
         isUnused = true;
       } catch (error) {
-        if (entry.file !== file) return;
+        if (entry.file !== file) return false;
         throw error;
       } finally {
         entry.abortUpload = undefined;
@@ -405,21 +431,41 @@ export class ObjectStates {
     const cached: LocalFile = { ...file, kind: 'cached' };
     const isRenamed = await this.#renamed(file, cached);
     this.#noteChange(entry.hash);
-    if (entry.file === file) {
-      entry.uploaded = undefined;
-      this.#setFile(entry, undefined);
-      if (isRenamed) this.#addCached(cached);
-    } else if (isRenamed) {
+    if (entry.file !== file) {
+      if (isRenamed) await this.#disk.unlink(pathOf(cached));
+      return true;
+    }
+    // The file may be there although it could not be renamed: somebody has removed the folder of cached files.
+    if (!isRenamed) {
+      await this.#disk.unlink(pathOf(file));
       await this.#disk.unlink(pathOf(cached));
     }
+    entry.uploaded = undefined;
+    this.#setFile(entry, undefined);
+    if (isRenamed) this.#addCached(cached);
+    return true;
   }
 
-  async #send(entry: Entry, request: () => Promise<void>): Promise<void> {
+  /** Of several attempts, an earlier one may still arrive, however the last one ended. */
+  async #send(
+    entry: Entry,
+    signal: Signal,
+    request: (options: OperationOptions) => Promise<void>,
+  ): Promise<void> {
+    const attempts = new Cancellation(signal);
+    let mayArrive = false;
+    attempts.onFailure = (failure) => {
+      mayArrive = true;
+      tellFailure(signal, failure);
+    };
     try {
-      await request();
+      await request({ signal: attempts });
     } catch (error) {
-      if (!isRefusal(toStorageError(error))) this.#expectLate(entry);
+      mayArrive ||= !isRefusal(toStorageError(error));
       throw error;
+    } finally {
+      attempts.release();
+      if (mayArrive) this.#expectLate(entry);
     }
   }
 
@@ -427,7 +473,8 @@ export class ObjectStates {
   beginFill(key: string): Fill | undefined {
     const hash = hashOf(key);
     const entry = this.#entries.get(hash);
-    const isBusy = entry !== undefined && (entry.file !== undefined || entry.users > 0);
+    const isBusy =
+      entry !== undefined && (entry.file !== undefined || entry.users > 0 || this.#isLate(entry));
     if (isBusy || this.#cached.has(hash) || this.#fills.has(hash) || !this.#disk.isResponsive) {
       return undefined;
     }
@@ -511,13 +558,28 @@ export class ObjectStates {
 
   /** Pending files never go. */
   #makeRoom(): void {
+    if (this.#hasRoom || this.#evicting) return;
+    this.#evicting = true;
+    void this.#evict().finally(() => {
+      this.#evicting = false;
+    });
+  }
+
+  /** One after the other: a MaxSize that was lowered may let go of a million. */
+  async #evict(): Promise<void> {
     for (const hash of this.#cached.keys()) {
-      if (this.#lastingBytes + this.#cachedBytes <= this.#options.maxBytes) return;
-      void this.#dropCached(hash);
+      if (this.#hasRoom) return;
+      await this.#dropCached(hash);
     }
   }
 
+  get #hasRoom(): boolean {
+    return this.#lastingBytes + this.#cachedBytes <= this.#options.maxBytes;
+  }
+
   async #clearLeftovers(entry: Entry): Promise<void> {
+    // One of them may be on its way to the disk.
+    await this.#afterNotes(entry);
     if (entry.leftovers.length === 0) return;
     const leftovers = entry.leftovers.toSorted((a, b) => a.sequence - b.sequence);
     for (const file of leftovers) {
@@ -546,12 +608,15 @@ export class ObjectStates {
   }
 
   /** Waits for the request that is under way. */
-  async #request(entry: Entry, work: () => Promise<void>): Promise<void> {
+  async #request<T>(entry: Entry, work: () => Promise<T>): Promise<T> {
     while (entry.request !== undefined) await entry.request;
     const running = work();
-    entry.request = running.catch(() => undefined);
+    entry.request = running.then(
+      () => undefined,
+      () => undefined,
+    );
     try {
-      await running;
+      return await running;
     } finally {
       entry.request = undefined;
       this.#options.onWork();

@@ -86,6 +86,11 @@ export class Uploads {
 
   start(): void {
     this.#isStarted = true;
+    // All that was here before is due at the same time. To look for something else each time would take too long.
+    for (const entry of this.#options.states.work()) {
+      this.#pauseUntilMs = this.#options.states.dueMs(entry);
+      break;
+    }
     this.#look = setInterval(() => {
       this.#watchOldest();
     }, LOOK_MS);
@@ -196,8 +201,8 @@ export class Uploads {
     const { file } = entry;
     const signal = this.#stopping;
     try {
-      await this.#options.states.carryOut(entry, { signal });
-      if (entry.file !== file) this.#succeeded(entry, file?.kind === 'removed');
+      const isDone = await this.#options.states.carryOut(entry, { signal });
+      if (isDone) this.#succeeded(entry, file?.kind === 'removed');
     } catch (error) {
       if (!signal.aborted) this.#failed(entry, toStorageError(error));
     }

@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 import { StorageError } from '../../../src/errors.ts';
 import { type Disk, LOCAL } from '../../../src/local/disk.ts';
 import type { Folder } from '../../../src/local/names.ts';
-import { pathOf } from '../../../src/local/names.ts';
+import { hashOf, pathOf } from '../../../src/local/names.ts';
 import { ObjectStates } from '../../../src/local/states.ts';
 import type { Signal } from '../../../src/store/abort.ts';
 import { bodyOf, viewOf } from '../../../src/store/bodies.ts';
@@ -17,7 +17,13 @@ import { never } from '../../support/bodies.ts';
 
 /** `STATES_RUNS=10000 npx vitest run test/unit/local/states.test.ts` tries more. */
 const RUNS = Number(process.env['STATES_RUNS'] ?? 2000);
-const CALLER = never();
+/** Nobody aborts it, so that it need not remember who listens. */
+const CALLER: Signal = {
+  aborted: false,
+  reason: undefined,
+  addEventListener: () => undefined,
+  removeEventListener: () => undefined,
+};
 const LATE_MS = 100;
 const KEYS = ['a', 'b'];
 
@@ -61,7 +67,7 @@ class World {
   synced = new Map<string, string>();
   bucket = new Map<string, string>();
   /** Requests without an answer, which the bucket may still carry out. */
-  late: (() => void)[] = [];
+  late: { readonly name: string; apply(): void }[] = [];
   nowMs = 1;
   process = 0;
 
@@ -94,6 +100,9 @@ class World {
   crash(lost: number | undefined): void {
     this.process += 1;
     this.steps = [];
+    // What a caller had asked for at once, with nothing on the disk, is as without a cache.
+    const files = [...this.files.keys()].filter((path) => path.startsWith('pending/'));
+    this.late = this.late.filter(({ name }) => files.some((path) => path.includes(hashOf(name))));
     if (lost === undefined) return;
     let bits = lost;
     for (const change of this.unsynced) {
@@ -109,7 +118,7 @@ class World {
   }
 
   passTime(): void {
-    for (const apply of this.late) apply();
+    for (const { apply } of this.late) apply();
     this.late = [];
     this.nowMs += LATE_MS + 1;
   }
@@ -171,11 +180,13 @@ class World {
   }
 
   store(): Pick<ObjectStore, 'put' | 'delete'> {
-    const send = (what: string, apply: () => void, signal: Signal) => {
+    const send = (kind: string, name: string, apply: () => void, signal: Signal) => {
+      const what = `${kind} ${name}`;
+      const request = { name, apply };
       // What a caller asks for at once is as without a cache.
-      if (signal !== CALLER) this.late.push(apply);
+      if (signal !== CALLER) this.late.push(request);
       const answer = () => {
-        this.late = this.late.filter((other) => other !== apply);
+        this.late = this.late.filter((other) => other !== request);
         apply();
       };
       return this.step(what, answer, () => new StorageError('UNAVAILABLE', `${what} fails`));
@@ -183,9 +194,9 @@ class World {
     return {
       put: (name, body, { signal }) => {
         const bytes = Buffer.from(body.read(0, body.sizeBytes)).toString();
-        return send(`put ${name}`, () => this.bucket.set(name, bytes), signal);
+        return send('put', name, () => this.bucket.set(name, bytes), signal);
       },
-      delete: (name, { signal }) => send(`delete ${name}`, () => this.bucket.delete(name), signal),
+      delete: (name, { signal }) => send('delete', name, () => this.bucket.delete(name), signal),
     };
   }
 }
