@@ -118,7 +118,7 @@ class World {
   }
 
   passTime(): void {
-    for (const { apply } of this.late) apply();
+    for (const request of this.late) request.apply();
     this.late = [];
     this.nowMs += LATE_MS + 1;
   }
