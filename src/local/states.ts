@@ -395,6 +395,8 @@ export class ObjectStates {
     await this.#send(entry, signal, (options) => this.#options.bucket.delete(key, options));
     // The note stays, and the object is deleted again.
     if (this.#isLate(entry)) return false;
+    // An earlier content may still be on its way out of the cache.
+    await this.#dropCached(entry.hash);
     await this.#clearLeftovers(entry);
     await this.#disk.unlink(pathOf(file));
     this.#noteChange(entry.hash);
