@@ -328,8 +328,9 @@ export class ObjectStates {
       if (before === undefined) {
         await this.#writeNote(file, key);
       } else if (!(await this.#renamed(before, file))) {
-        leave(entry, before);
         await this.#writeNote(file, key);
+        // A rename that took too long may still bring it back.
+        leave(entry, before);
       }
     } catch (error) {
       // Without the note, nothing may be deleted. If its upload has ended meanwhile, the earlier file is about to go.
@@ -432,15 +433,15 @@ export class ObjectStates {
     await this.#clearLeftovers(entry);
     const cached: LocalFile = { ...file, kind: 'cached' };
     const isRenamed = await this.#renamed(file, cached);
+    // It may be there although it could not be renamed: somebody has removed the folder of cached files.
+    if (!isRenamed && entry.file === file) {
+      await this.#disk.unlink(pathOf(file));
+      await this.#disk.unlink(pathOf(cached));
+    }
     this.#noteChange(entry.hash);
     if (entry.file !== file) {
       if (isRenamed) await this.#disk.unlink(pathOf(cached));
       return true;
-    }
-    // The file may be there although it could not be renamed: somebody has removed the folder of cached files.
-    if (!isRenamed) {
-      await this.#disk.unlink(pathOf(file));
-      await this.#disk.unlink(pathOf(cached));
     }
     entry.uploaded = undefined;
     this.#setFile(entry, undefined);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { closeSync, openSync } from 'node:fs';
-import { readdir, readFile, readlink, rename, writeFile } from 'node:fs/promises';
+import { readdir, readFile, readlink, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
@@ -39,8 +39,11 @@ afterEach(async () => {
   await folder.remove();
 });
 
-async function open(changes: Parameters<typeof openCache>[2] = {}): Promise<LocalCache> {
-  const cache = await openCache(bucket, folder.path, { log, ...changes });
+async function open(
+  changes: Parameters<typeof openCache>[2] = {},
+  store: MemoryStore = bucket,
+): Promise<LocalCache> {
+  const cache = await openCache(store, folder.path, { log, ...changes });
   opened.push(cache);
   return cache;
 }
@@ -170,6 +173,26 @@ describe('uploads', () => {
     expect(bucket.calls()).toEqual(['put a']);
   });
 
+  test('that are given up, since the object was removed, do not count as successes', async () => {
+    bucket.failWhen((call) => (call === 'put fails' ? 'UNAVAILABLE' : undefined));
+    const hanging: MemoryStore['put'] = async (key, body, options) => {
+      if (key !== 'hangs') return await bucket.put(key, body, options);
+      await new Promise((_resolve, reject) => {
+        options.signal.addEventListener('abort', () => {
+          reject(new StorageError('ABORTED', 'given up'));
+        });
+      });
+    };
+    const cache = await open({}, { ...bucket, put: hanging });
+    await put(cache, 'hangs', makeBytes(10));
+    await put(cache, 'fails', makeBytes(10));
+    cache.start();
+    await vi.waitFor(() => expect(cache.status().trouble).not.toBeNull(), 10_000);
+    await cache.delete('hangs', options);
+    await setTimeout(300);
+    expect(cache.status()).toMatchObject({ uploaded: 0, trouble: { code: 'UNAVAILABLE' } });
+  });
+
   test('wait for new credentials, and say so once', async () => {
     let isDenied = true;
     bucket.failWhen((call) => (isDenied && call.startsWith('put') ? 'ACCESS_DENIED' : undefined));
@@ -277,6 +300,16 @@ describe('on a bad day of the disk', () => {
       'warning: LocalCache: new objects go to the bucket at once: what is pending takes all of MaxSize',
     ]);
     expect(cache.status()).toMatchObject({ writtenThrough: 1, pending: { count: 1 } });
+  });
+
+  test('whose folder of cached files was removed, an upload leaves nothing behind that could come back', async () => {
+    const cache = await openBad({});
+    await rm(join(folder.path, 'cached'), { recursive: true });
+    cache.start();
+    await put(cache, 'a', makeBytes(10));
+    await vi.waitFor(() => expect(cache.status()).toMatchObject({ uploaded: 1 }), 10_000);
+    await vi.waitFor(() => expect(cache.status().pending.count).toBe(0), 10_000);
+    expect(await readdir(join(folder.path, 'pending'))).toEqual([]);
   });
 
   test('that is full once the object is written, it goes to the bucket', async () => {
