@@ -53,14 +53,11 @@ const firstBoxTests = [
   'guide',
   'hybrid-variants',
   'interrupted-moves',
-  'local-cache',
-  'local-cache-disk',
   'logs',
   'migrate',
   'one-place',
   'outages',
   'rekey',
-  'removals',
   'sealed-files',
 ].map((name) => `test/e2e/${name}.test.ts`);
 /** Where reports and logs of the steps are. */

@@ -181,13 +181,14 @@ export function createPlots(): Plots {
     scrub.setAttribute('aria-valuetext', text);
   }
 
-  scrub.addEventListener('input', () => {
+  const look = () => {
     const minutes = Number(scrub.value);
     const found = history?.time.findIndex((_, index) => minutesAt(index) >= minutes);
     const at = minutes === 0 ? undefined : found;
     for (const tile of tiles) tile.point(at);
     point(at);
-  });
+  };
+  scrub.addEventListener('input', look);
   // What the plots take their colours from.
   for (const query of ['(prefers-color-scheme: dark)', '(forced-colors: active)']) {
     matchMedia(query).addEventListener('change', () => {
@@ -201,6 +202,12 @@ export function createPlots(): Plots {
       const at = kept < 0 ? undefined : kept;
       history = next;
       for (const tile of tiles) tile.show(next);
+      // The user may have moved it before there was a sample to look at.
+      const isMoved = document.activeElement === scrub && scrub.value !== '0';
+      if (pointed === undefined && isMoved) {
+        look();
+        return;
+      }
       // Its place has moved by a sample.
       if (at !== undefined) for (const tile of tiles) tile.point(at);
       point(at);
@@ -238,20 +245,45 @@ function createTile(plot: Plot, onPoint: (at: number | undefined) => void) {
     return [[...next.time], ...columns] as unknown as uPlot.AlignedData;
   }
 
+  /** What the cursor is at. */
+  let pointedAt: number | undefined;
+  let isResizing = false;
+
   new ResizeObserver(() => {
-    chart?.setSize({ width: canvas.clientWidth, height: HEIGHT_PX });
+    const drawn = chart;
+    if (drawn === undefined) return;
+    // uPlot takes its cursor away, which is no wish of the user's. At once, so that it can be put back behind that.
+    isResizing = true;
+    drawn.batch(() => {
+      drawn.setSize({ width: canvas.clientWidth, height: HEIGHT_PX });
+    });
+    isResizing = false;
+    point(pointedAt);
   }).observe(canvas);
+
+  function point(at: number | undefined): void {
+    pointedAt = at;
+    const time = at === undefined ? undefined : history?.time[at];
+    const left = time === undefined ? -10 : (chart?.valToPos(time, 'x') ?? -10);
+    // Not by the cursor's own sample: a pixel may have several.
+    chart?.setCursor({ left, top: 10 }, false);
+    read(at);
+  }
 
   return {
     element,
+    point,
     show(next: HistoryAnswer): void {
       history = next;
+      pointedAt = undefined;
       element.hidden = plot.isShown?.(next) === false;
       if (element.hidden) return;
       if (chart === undefined) {
         const options = optionsOf(plot, () => history, {
           width: canvas.clientWidth,
           onCursor: (at) => {
+            if (isResizing) return;
+            pointedAt = at;
             read(at);
             onPoint(at);
           },
@@ -265,13 +297,6 @@ function createTile(plot: Plot, onPoint: (at: number | undefined) => void) {
         });
       }
       read(undefined);
-    },
-    point(at: number | undefined): void {
-      const time = at === undefined ? undefined : history?.time[at];
-      const left = time === undefined ? -10 : (chart?.valToPos(time, 'x') ?? -10);
-      // Not by the cursor's own sample: a pixel may have several.
-      chart?.setCursor({ left, top: 10 }, false);
-      read(at);
     },
     redraw: () => chart?.redraw(),
   };

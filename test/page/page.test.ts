@@ -151,6 +151,11 @@ test('the hour survives a reload, and the keyboard moves through it', async () =
   await answered;
   await page.evaluate('new Promise(requestAnimationFrame)');
   expect(await page.locator('#when').textContent()).toBe(before);
+  // Nor is a window of another size.
+  await page.setViewportSize({ width: 500, height: 700 });
+  await page.evaluate('new Promise(requestAnimationFrame)');
+  await page.evaluate('new Promise(requestAnimationFrame)');
+  expect(await page.locator('#when').textContent()).toBe(before);
   await page.keyboard.press('End');
   await expectText(page, '#when', /^now$/);
   await page.reload();
