@@ -184,6 +184,7 @@ test('a study is found, moved to the bucket, and a move back canceled', async ()
   await page.keyboard.press('Escape');
   await page.locator('dialog').waitFor({ state: 'hidden' });
   await page.keyboard.press('Enter');
+  await page.locator('dialog').waitFor();
   await page.keyboard.press('Tab');
   await page.keyboard.press('Enter');
   await expectText(page, '#moves .badge', /^under way$/);
