@@ -433,7 +433,7 @@ export class FolderOnDisk implements Disk {
   }
 
   /** A step that takes too long keeps its slot until the system has come back to it.
-   *  @param work in several calls, it asks before each whether its caller has gone: whatever it would do then is too late */
+   *  @param work asks `isOver` before each of several calls. If so, nobody waits for it any more, and it must not go on */
   #step<T>(work: (isOver: () => boolean) => Promise<T>): Promise<T> {
     if (!this.isResponsive) return Promise.reject(hangs());
     return new Promise((resolve, reject) => {
@@ -498,7 +498,7 @@ async function writeAll(
   isOver: () => boolean,
 ): Promise<void> {
   for (let at = 0; at < bytes.length; ) {
-    // The number may be another file's by then.
+    // The descriptor may be another file's by now.
     if (isOver()) throw hangs();
     const { bytesWritten } = await writeFile(file, bytes, at, bytes.length - at, position + at);
     at += bytesWritten;

@@ -501,7 +501,7 @@ export class ObjectStates {
     write: () => Promise<void>,
   ): Promise<boolean> {
     const { hash, sequence } = fill;
-    const file: LocalFile = { kind: 'cached', hash, sequence, sizeBytes, timeMs: Date.now() };
+    const file = this.#nextFile('cached', hash, sizeBytes, sequence);
     const commit = async () => {
       try {
         if (!fill.isCancelled && this.mayKeep(sizeBytes)) {
@@ -561,7 +561,7 @@ export class ObjectStates {
 
   /** Pending files never go. */
   #makeRoom(): void {
-    if (this.#hasRoom || this.#evicting) return;
+    if (this.#fits || this.#evicting) return;
     this.#evicting = true;
     void this.#evict().finally(() => {
       this.#evicting = false;
@@ -571,12 +571,12 @@ export class ObjectStates {
   /** One after the other: a MaxSize that was lowered may let go of a million. */
   async #evict(): Promise<void> {
     for (const hash of this.#cached.keys()) {
-      if (this.#hasRoom) return;
+      if (this.#fits) return;
       await this.#dropCached(hash);
     }
   }
 
-  get #hasRoom(): boolean {
+  get #fits(): boolean {
     return this.#lastingBytes + this.#cachedBytes <= this.#options.maxBytes;
   }
 
@@ -695,8 +695,13 @@ export class ObjectStates {
     total.bytes += sign * bytesOnDisk(file.sizeBytes);
   }
 
-  #nextFile(kind: LocalFile['kind'], hash: string, sizeBytes: number): LocalFile {
-    return { kind, hash, sequence: this.#nextSequence(), sizeBytes, timeMs: Date.now() };
+  #nextFile(
+    kind: LocalFile['kind'],
+    hash: string,
+    sizeBytes: number,
+    sequence = this.#nextSequence(),
+  ): LocalFile {
+    return { kind, hash, sequence, sizeBytes, timeMs: Date.now() };
   }
 
   #nextSequence(): number {

@@ -103,9 +103,9 @@ async function flush({ config }: Options): Promise<void> {
   const { localCache, provider, settings } = requireCache(config);
   const { signal } = abortWhenInterrupted();
   if (await isLocked(localCache.directory)) return await waitForOrthanc(localCache, signal);
-  // What can be done is done before the end.
-  const atOnce = { ...settings, localCache: { ...localCache, stopTimeoutMs: 0 } };
-  const stores = await openStores(atOnce, provider, { log: cliLog, lockFolder: lockByTool });
+  // Before it closes, all is uploaded that can be: there is nothing to wait for then.
+  const flushed = { ...settings, localCache: { ...localCache, stopTimeoutMs: 0 } };
+  const stores = await openStores(flushed, provider, { log: cliLog, lockFolder: lockByTool });
   const { cache } = stores;
   await checkStores(stores, settings.naming, cliLog);
   const progress = new ProgressLine(true);
