@@ -33,7 +33,7 @@ export const ONE_PIECE_BYTES = 1024 * 1024;
 /** The trailer of an object of up to a gigabyte fits behind its last piece. */
 const BUFFER_BYTES = ONE_PIECE_BYTES + 2 * BLOCK_BYTES;
 const SPARE_BUFFERS = 16;
-/** Of all bytes that arrive faster than the disk writes. */
+/** Of all memory with bytes that arrive faster than the disk writes. */
 const QUEUE_MAX_BYTES = 32 * 1024 * 1024;
 
 const STEP_TIMEOUT_MS = 15_000;
@@ -81,7 +81,7 @@ export interface Disk {
   unlink(path: string): Promise<void>;
   /** Waits until the disk has all names of this folder, as they are now. */
   sync(folder: Folder): Promise<void>;
-  /** @param range within the object; undefined: the whole
+  /** @param range as `withinObject` gives it; undefined: the whole
    *  @param sink gets verified bytes only */
   read(
     object: ObjectOnDisk,
@@ -207,13 +207,13 @@ export class FolderOnDisk implements Disk {
       } catch (error) {
         failure = error;
       }
-      this.#queuedBytes -= bytes;
+      this.#queuedBytes -= buffer.length;
     };
     const flush = () => {
       if (current === undefined) return;
       const { buffer, bytes, start } = current;
       current = undefined;
-      this.#queuedBytes += bytes;
+      this.#queuedBytes += buffer.length;
       queue = writeAfter(queue, buffer, bytes, start);
     };
     const end = async () => {
@@ -527,6 +527,24 @@ async function closeQuietly(file: number): Promise<void> {
   } catch {
     // What had to be safe was synced before.
   }
+}
+
+/** The range of an object of this size.
+ *  @throws StorageError BAD_RANGE */
+export function withinObject(
+  key: string,
+  range: ByteRange | undefined,
+  sizeBytes: number,
+): ByteRange | undefined {
+  if (range === undefined) return undefined;
+  const { start, end, mayEndEarly } = range;
+  if (end <= sizeBytes) return range;
+  if (mayEndEarly === true && start < sizeBytes) return { start, end: sizeBytes };
+  throw new StorageError(
+    'BAD_RANGE',
+    `bytes ${start} to ${end} were asked of "${key}", which has ${sizeBytes}`,
+    { key },
+  );
 }
 
 export function isLocal(error: unknown, code?: StorageError['code']): error is StorageError {

@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { badConfig, errorCode, StorageError, toStorageError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { syncFolder } from '../store/sync-folder.ts';
 import { FOLDERS, type Folder, parseName } from './names.ts';
 import { REMOVALS_FOLDER, readJournals } from './removals-journal.ts';
 
@@ -31,7 +32,8 @@ export const LOCK_FILE = 'lock';
 /** Holds the boot of the machine, while the folder is in use. */
 const IN_USE_FILE = 'in-use';
 const OUR_NAMES: readonly string[] = [LOCK_FILE, REMOVALS_FOLDER, ...FOLDERS];
-/** In StorageDirectory: holds the path of the folder, for the day when the configuration has lost it. */
+/** In StorageDirectory: holds the path of the folder, for the day when the configuration has lost it, and those of earlier ones that may be
+ *  on disks that are not mounted. */
 export const PLACE_FILE = 'orthanc-object-storage-local-cache';
 const FOLDER_MODE = 0o700;
 const FILE_MODE = 0o600;
@@ -165,21 +167,29 @@ export async function requireNothingLeft(
 ): Promise<void> {
   const place = join(storageDirectory, PLACE_FILE);
   try {
-    const before = await readIfThere(place);
+    const text = await readIfThere(place);
+    const before = text?.split('\n') ?? [];
     const now = directory && (await realpath(directory));
-    if (before === now) {
-      if (isNew) {
+    const kept: string[] = [];
+    for (const folder of before) {
+      if (folder === now) {
+        if (isNew) log.warning(`LocalCache.Directory: "${directory}" ${IS_LOST}`);
+      } else if (await isUsed(folder)) {
+        await requireEmpty(folder, lockFolder);
+      } else {
+        kept.push(folder);
         log.warning(
-          `LocalCache.Directory: "${directory}" was used before, and is empty: if its disk is not mounted, stop Orthanc and mount it, since what is pending there now reads as lost`,
+          `LocalCache.Directory: "${folder}" ${IS_LOST}. If it was removed for good, remove the file "${place}"`,
         );
       }
-      return;
     }
-    if (before !== undefined) await requireEmpty(before, lockFolder);
-    if (now === undefined) return await unlink(place);
+    if (now !== undefined) kept.push(now);
+    const next = kept.join('\n');
+    if (next === text) return;
+    if (next === '') return await unlink(place);
     // Orthanc itself makes this one later.
     if (mayMake) await mkdir(storageDirectory, { recursive: true });
-    await writeFile(storageDirectory, PLACE_FILE, now, storageDirectory);
+    await writeFile(storageDirectory, PLACE_FILE, next, storageDirectory);
   } catch (error) {
     const code = errorCode(error);
     if (code === undefined || error instanceof StorageError) throw error;
@@ -188,6 +198,9 @@ export async function requireNothingLeft(
     );
   }
 }
+
+const IS_LOST =
+  'was used before, and is empty or gone: if its disk is not mounted, stop Orthanc and mount it, since what is pending there now reads as lost';
 
 async function requireEmpty(before: string, lockFolder: LockFolder): Promise<void> {
   const journals = await readJournals(join(before, REMOVALS_FOLDER));
@@ -298,15 +311,6 @@ async function writeFile(
   }
   await rename(temporary, join(directory, name));
   await syncFolder(directory);
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path);
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
-  }
 }
 
 function refusal(directory: string, text: string, cause?: unknown) {

@@ -13,7 +13,7 @@ import type {
   OperationOptions,
   Sink,
 } from '../store/object-store.ts';
-import { type Disk, isLocal } from './disk.ts';
+import { type Disk, isLocal, withinObject } from './disk.ts';
 import { type LocalFile, pathOf } from './names.ts';
 import { SharedReads } from './shared-reads.ts';
 import { ObjectStates } from './states.ts';
@@ -62,6 +62,7 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
   const { settings, bucket, disk, log } = deps;
   const counts = { hits: 0, misses: 0, writtenThrough: 0 };
   let storedMs = Number.NEGATIVE_INFINITY;
+  let toldMs = Number.NEGATIVE_INFINITY;
   const states = new ObjectStates({
     disk,
     bucket,
@@ -72,10 +73,10 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
       uploads.pump();
     },
     onWriteThrough: (why) => {
-      if (counts.writtenThrough % WRITE_THROUGHS_PER_LINE === 0) {
-        log.warning(`LocalCache: new objects go to the bucket at once: ${why}`);
-      }
       counts.writtenThrough += 1;
+      if (performance.now() < toldMs + REPEATED_LOG_MS) return;
+      toldMs = performance.now();
+      log.warning(`LocalCache: new objects go to the bucket at once: ${why}`);
     },
   });
   const reads = new SharedReads({ bucket, states, disk });
@@ -175,7 +176,7 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
         directory: settings.directory,
         maxBytes: settings.maxBytes,
         writeBack: settings.writeBack,
-        pending: { ...pending, oldestSeconds: Math.round(pendingAge(states).oldestSeconds) },
+        pending: { ...pending, oldestSeconds: Math.round(pendingAge(states)) },
         removals,
         cached,
         ...counts,
@@ -196,24 +197,8 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
 
 /** From one new object to the next, where they come one after the other. */
 const STORING_MS = 100;
-/** A disk that is full makes one line of so many. */
-const WRITE_THROUGHS_PER_LINE = 1000;
-
-function withinObject(
-  key: string,
-  range: ByteRange | undefined,
-  sizeBytes: number,
-): ByteRange | undefined {
-  if (range === undefined) return undefined;
-  const { start, end, mayEndEarly } = range;
-  if (end <= sizeBytes) return range;
-  if (mayEndEarly === true && start < sizeBytes) return { start, end: sizeBytes };
-  throw new StorageError(
-    'BAD_RANGE',
-    `bytes ${start} to ${end} were asked of "${key}", which has ${sizeBytes}`,
-    { key },
-  );
-}
+/** A disk that is full for long makes a line as often. */
+const REPEATED_LOG_MS = 5 * 60_000;
 
 /** Its disk may come back. */
 function gone(key: string, cause: unknown): StorageError {

@@ -14,6 +14,7 @@ import {
   openJournal,
   REMOVALS_FOLDER,
   readJournals,
+  removeTemporaries,
 } from './removals-journal.ts';
 
 const LOCK_FILE = 'lock';
@@ -93,6 +94,7 @@ async function claim(
       `the folder "${folder}", where removals are noted, is used by another Orthanc; give each Orthanc a StorageDirectory (or LocalCache.Directory) of its own`,
     );
   }
+  await removeTemporaries(folder);
   const own: (JournalContent & { readonly folder: string })[] = [];
   for (const journal of await readJournals(folder)) {
     const { path, noted, lost } = journal;

@@ -4,8 +4,10 @@
 import type { LocalCacheSettings } from '../config/settings.ts';
 import { toStorageError } from '../errors.ts';
 import type { ObjectStore } from '../store/object-store.ts';
-import { FolderOnDisk, isLocal } from './disk.ts';
+import { keepFor } from '../store/once.ts';
+import { FolderOnDisk, isLocal, withinObject } from './disk.ts';
 import { comesAfter, FOLDERS, hashOf, type LocalFile, parseName, pathOf } from './names.ts';
+import { withoutRemoved } from './removals-view.ts';
 
 /** What was acknowledged before is in the folder, or in the bucket by the time it is asked. */
 const SNAPSHOT_MS = 1_000;
@@ -19,6 +21,8 @@ export interface FolderContents {
   readonly removed: readonly LocalFile[];
   readonly cached: readonly LocalFile[];
 }
+
+const NOTHING: FolderContents = { pending: [], removed: [], cached: [] };
 
 /** @throws StorageError if the folder cannot be read */
 export async function readFolder({
@@ -39,65 +43,66 @@ export async function readFolder({
   return { pending: of('pending'), removed: of('removed'), cached: of('cached') };
 }
 
-/** The bucket with what is pending in the folder. Listings are the bucket's. */
+/** The bucket with what is pending in the folder, and without what is to be removed. Listings lack what is pending.
+ *  @param onUnreadable called once, with the reason */
 export function createPendingView(
   bucket: ObjectStore,
   settings: Pick<LocalCacheSettings, 'directory'>,
   onUnreadable: (reason: string) => void,
 ): PendingView {
   const disk = new FolderOnDisk(settings.directory);
-  let snapshot: Promise<ReadonlyMap<string, LocalFile>> | undefined;
-  let takenMs = 0;
+  let files: ReadonlyMap<string, LocalFile> = new Map();
+  const everRemoved = new Set<string>();
+  let hasWarned = false;
 
-  async function takeSnapshot(): Promise<ReadonlyMap<string, LocalFile>> {
+  const refresh = keepFor(SNAPSHOT_MS, async () => {
     try {
-      const { pending, removed } = await readFolder(settings);
-      return new Map([...pending, ...removed].map((file) => [file.hash, file]));
+      // There may be a million cached ones.
+      const isEmpty = (await disk.list('pending')).length === 0;
+      const { pending, removed } = isEmpty ? NOTHING : await readFolder(settings);
+      files = new Map([...pending, ...removed].map((file) => [file.hash, file]));
+      for (const { hash } of removed) everRemoved.add(hash);
     } catch (error) {
-      onUnreadable(toStorageError(error).message);
-      return new Map();
+      files = new Map();
+      if (!hasWarned) onUnreadable(toStorageError(error).message);
+      hasWarned = true;
     }
-  }
+  });
+  const view = withoutRemoved(bucket, {
+    refresh,
+    isRemoved: (key) => files.get(hashOf(key))?.kind === 'removed',
+    wasRemoved: (key) => everRemoved.size > 0 && everRemoved.has(hashOf(key)),
+  });
 
-  async function find(key: string): Promise<LocalFile | undefined> {
-    if (snapshot === undefined || performance.now() > takenMs + SNAPSHOT_MS) {
-      takenMs = performance.now();
-      snapshot = takeSnapshot();
-    }
-    return (await snapshot).get(hashOf(key));
+  async function findPending(key: string): Promise<LocalFile | undefined> {
+    await refresh();
+    const file = files.get(hashOf(key));
+    return file?.kind === 'pending' ? file : undefined;
   }
 
   return {
-    ...bucket,
+    ...view,
     async get(key, range, sink, options) {
-      const file = await find(key);
-      if (file?.kind === 'pending') {
+      const file = await findPending(key);
+      if (file !== undefined) {
+        const { sizeBytes } = file;
+        const wanted = withinObject(key, range, sizeBytes);
         try {
-          const { sizeBytes } = file;
-          const end = range === undefined ? sizeBytes : Math.min(range.end, sizeBytes);
-          const isInside = range === undefined || range.end === end || range.mayEndEarly === true;
-          if (isInside) {
-            const wanted = { start: range?.start ?? 0, end };
-            return await disk.read(
-              { path: pathOf(file), key, sizeBytes },
-              wanted,
-              sink,
-              options.signal,
-            );
-          }
+          const object = { path: pathOf(file), key, sizeBytes };
+          return await disk.read(object, wanted, sink, options.signal);
         } catch (error) {
           // It has been uploaded meanwhile.
           if (!isLocal(error, 'NOT_FOUND')) throw error;
         }
       }
-      await bucket.get(key, range, sink, options);
+      await view.get(key, range, sink, options);
     },
     async head(key, options) {
       // In this order: an upload between the two is seen by the bucket.
-      const file = await find(key);
-      if (file?.kind === 'pending') return { sizeBytes: file.sizeBytes };
-      return await bucket.head(key, options);
+      const file = await findPending(key);
+      if (file !== undefined) return { sizeBytes: file.sizeBytes };
+      return await view.head(key, options);
     },
-    isPending: async (key) => (await find(key))?.kind === 'pending',
+    isPending: async (key) => (await findPending(key)) !== undefined,
   };
 }

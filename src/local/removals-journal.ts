@@ -23,9 +23,12 @@ export const REMOVALS_FOLDER = 'orthanc-object-storage-removals';
 const VERSION = 1;
 const HEADER = 'orthanc-object-storage removals';
 const NAME = /^[0-9a-f]{16}\.journal$/;
+const TEMPORARY = '.tmp';
 const FILE_MODE = 0o600;
 /** Keys in one line of a new file. */
 const LINE_KEYS = 1_000;
+/** Orthanc locks its index while it waits for a note. */
+const HANG_MS = 2_000;
 /** A file that has grown to this, and to twice its size when it was new, is written anew. */
 const GROWN_BYTES = 1024 * 1024;
 
@@ -44,7 +47,8 @@ export interface JournalContent {
 
 export interface Journal {
   /** Resolves when the disk has it: `done` always, `remove` unless SyncStorageArea is false. Calls count in their order.
-   *  @throws StorageError UNAVAILABLE. It may have been written all the same. The next call writes the file anew. */
+   *  @throws StorageError UNAVAILABLE where the disk fails: the next call writes the file anew; TIMEOUT where it hangs. It may have been
+   *  written all the same. */
   append(kind: RecordKind, keys: readonly string[]): Promise<void>;
   /** Waits for what is being written. @param isOver nothing is left to be removed, so that the file can go */
   close(isOver: boolean): Promise<void>;
@@ -64,6 +68,12 @@ export async function readJournals(folder: string): Promise<readonly JournalCont
     if (content !== undefined) found.push(content);
   }
   return found;
+}
+
+/** What a process left that was killed while it wrote a file anew. */
+export async function removeTemporaries(folder: string): Promise<void> {
+  const names = (await readdir(folder)).filter((name) => name.endsWith(TEMPORARY));
+  for (const name of names) await unlink(join(folder, name));
 }
 
 /** @returns undefined where there is none
@@ -162,10 +172,11 @@ export async function openJournal(options: {
   let maxBytes = 0;
   let queue: Write[] = [];
   let writing: Promise<void> | undefined;
+  let isHanging = false;
 
   async function rewrite(): Promise<void> {
     await abandon();
-    const temporary = join(folder, `${randomUUID()}.tmp`);
+    const temporary = join(folder, `${randomUUID()}${TEMPORARY}`);
     const created = await open(temporary, O_CREAT | O_EXCL | O_WRONLY, FILE_MODE);
     try {
       bytes = 0;
@@ -204,6 +215,10 @@ export async function openJournal(options: {
     while (queue.length > 0) {
       const writes = queue;
       queue = [];
+      const timer = setTimeout(() => {
+        isHanging = true;
+        for (const { reject } of [...writes, ...queue]) reject(hangs(path));
+      }, HANG_MS);
       try {
         if (file === undefined || bytes > maxBytes) {
           await rewrite();
@@ -216,6 +231,9 @@ export async function openJournal(options: {
         await abandon();
         const error = failure(path, 'written', thrown);
         for (const { reject } of writes) reject(error);
+      } finally {
+        clearTimeout(timer);
+        isHanging = false;
       }
     }
     writing = undefined;
@@ -230,10 +248,13 @@ export async function openJournal(options: {
     append: (kind, keys) =>
       new Promise((resolve, reject) => {
         const line = formatRecord(kind, nowSeconds(), keys);
+        // In its place in the order, also if nobody waits for it.
         queue.push({ kind, line, resolve, reject });
+        if (isHanging) reject(hangs(path));
         writing ??= writeAll();
       }),
     async close(isOver) {
+      if (isHanging) return;
       await writing;
       await abandon();
       if (isOver) await unlink(path).catch(() => undefined);
@@ -273,6 +294,13 @@ function failure(path: string, verb: string, thrown: unknown): StorageError {
     'UNAVAILABLE',
     `the journal of removals "${path}" cannot be ${verb}: ${reason} (${code})`,
     { cause: thrown },
+  );
+}
+
+function hangs(path: string): StorageError {
+  return new StorageError(
+    'TIMEOUT',
+    `the journal of removals "${path}" cannot be written: its disk does not answer; look at the disk, or at its server`,
   );
 }
 

@@ -112,6 +112,8 @@ interface Entry {
 
 export type Entries = Map<string, Entry>;
 
+type Refusal = Pick<StorageError, 'code' | 'message'>;
+
 /** @param noted as `readJournal` returned it: a batch may have been under way when Orthanc ended */
 export function toEntries(noted: Iterable<readonly [string, number]>): Entries {
   const entries: Entries = new Map();
@@ -159,8 +161,9 @@ class BackgroundRemovals implements Removals {
   /** Of keys that wait for their next attempt. */
   readonly #timers = new Set<NodeJS.Timeout>();
   /** What has been removed, and the disk could not note. */
-  #unsettled: (readonly [string, Entry])[] = [];
-  readonly #refusals = new Map<string, StorageError>();
+  readonly #unsettled: (readonly [string, Entry])[] = [];
+  /** Without their causes, since there may be many. */
+  readonly #refusals = new Map<string, Refusal>();
   readonly #closing = new Cancellation();
   #isStarted = false;
   #isDraining = false;
@@ -236,10 +239,12 @@ class BackgroundRemovals implements Removals {
   async #remove(key: string, { signal }: OperationOptions): Promise<void> {
     let entry = this.#entries.get(key);
     if (entry === undefined || entry.state === 'removed' || entry.mayHaveEnded) {
-      const isPending = entry?.mayHaveEnded === true && entry.state !== 'removed';
-      entry = newEntry(nowSeconds(), !isPending || entry?.isCertain === true);
+      const before = entry?.state === 'removed' ? undefined : entry;
+      entry = newEntry(nowSeconds(), before?.isCertain ?? true);
+      // It may be in the batch that is under way.
+      if (before !== undefined) entry.state = before.state;
       this.#entries.set(key, entry);
-      if (!isPending) this.#pending += 1;
+      if (before === undefined) this.#pending += 1;
       this.#ready.add(key);
       entry.written = this.#journal.append('remove', [key]);
       this.#schedule();
@@ -253,7 +258,7 @@ class BackgroundRemovals implements Removals {
       // Without the disk, the removal itself is waited for.
       await this.#attempt(key, entry, signal);
       const refusal = this.#refusals.get(key);
-      if (refusal !== undefined) throw refusal;
+      if (refusal !== undefined) throw new StorageError(refusal.code, refusal.message, { key });
     }
   }
 
@@ -305,7 +310,9 @@ class BackgroundRemovals implements Removals {
    *  @throws StorageError if there was no answer */
   async #attempt(key: string, entry: Entry, signal: Signal): Promise<void> {
     const { failures } = entry;
-    while (entry.state !== 'removed' && entry.failures === failures) {
+    // Another caller may end the note, or note the key anew.
+    const isCurrent = () => this.#entries.get(key) === entry;
+    while (isCurrent() && entry.state !== 'removed' && entry.failures === failures) {
       if (entry.state === 'noted') this.#urgent.add(key);
       const over = new Promise<void>((resolve) => {
         this.#listeners.push(resolve);
@@ -313,7 +320,7 @@ class BackgroundRemovals implements Removals {
       this.#runBatch();
       await untilAborted(over, signal);
     }
-    if (entry.state === 'removed' || entry.isCertain) return;
+    if (!isCurrent() || entry.state === 'removed' || entry.isCertain) return;
     const why = this.#lastError?.message ?? '';
     throw new StorageError('UNAVAILABLE', `cannot remove what was "${key}" before: ${why}`, {
       key,
@@ -375,7 +382,10 @@ class BackgroundRemovals implements Removals {
       entry.failures += 1;
       entry.isCertain = isFinal(failure);
       if (entry.isCertain && !this.#refusals.has(key)) refused.push(failure);
-      if (entry.isCertain) this.#refusals.set(key, failure);
+      if (entry.isCertain) {
+        const { code, message } = failure;
+        this.#refusals.set(key, { code, message });
+      }
       const delayMs = this.#delayMs(entry);
       const group = later.get(delayMs);
       if (group === undefined) later.set(delayMs, [key]);
@@ -407,22 +417,17 @@ class BackgroundRemovals implements Removals {
 
   /** Rule 4. */
   async #settle(removed: readonly (readonly [string, Entry])[]): Promise<void> {
-    const settled = [...this.#unsettled, ...removed].filter(
-      // It may have been noted again since.
-      ([key, entry]) => this.#entries.get(key) === entry && entry.state === 'removed',
-    );
-    this.#unsettled = [];
+    const keys = removed.map(([key]) => key);
     try {
-      await this.#journal.append(
-        'done',
-        settled.map(([key]) => key),
-      );
+      await this.#journal.append('done', keys);
     } catch (thrown) {
       this.#note(toStorageError(thrown));
-      this.#unsettled.push(...settled);
+      this.#unsettled.push(...removed);
       return;
     }
-    for (const [key, entry] of settled) {
+    // After a failure the journal writes all anew, without what has been removed.
+    for (const [key, entry] of [...this.#unsettled.splice(0), ...removed]) {
+      // It may have been noted again since.
       if (this.#entries.get(key) === entry) this.#entries.delete(key);
     }
   }

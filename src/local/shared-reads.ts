@@ -8,6 +8,9 @@ import { type Disk, ONE_PIECE_BYTES, type Receiving } from './disk.ts';
 import { temporaryPath } from './names.ts';
 import type { Fill, ObjectStates } from './states.ts';
 
+/** So many objects may wait until the disk has them, in memory. Reads beyond are as without a cache. */
+const KEPT_MAX = 16;
+
 /** What those who wait for another one's read get: its memory, the file that was made of it, or nothing. */
 type Outcome = { readonly memory: Uint8Array } | 'file' | 'nothing';
 
@@ -56,7 +59,7 @@ export class SharedReads {
   ): Promise<boolean> {
     // From Orthanc 1.12.8 on, a whole read is a range that begins at 0. Only the answer tells.
     const mayBeWhole = (range?.start ?? 0) === 0 && options.requireChecksum !== true;
-    const id = `${range?.end ?? ''} ${key}`;
+    const id = `${range?.end ?? ''}${range?.mayEndEarly === true ? '?' : ''} ${key}`;
     const flight = mayBeWhole ? this.#flights.get(id) : undefined;
     const other = flight?.fill.isCancelled === false ? flight : undefined;
     if (other !== undefined) {
@@ -74,7 +77,8 @@ export class SharedReads {
       }
       // Each for itself: the other one failed, or read a part.
     }
-    const fill = mayBeWhole && other === undefined ? this.#states.beginFill(key) : undefined;
+    const mayFill = mayBeWhole && other === undefined && this.#kept.size < KEPT_MAX;
+    const fill = mayFill ? this.#states.beginFill(key) : undefined;
     this.#reading += 1;
     try {
       if (fill === undefined) await this.#bucket.get(key, range, sink, options);

@@ -17,11 +17,15 @@ const REFUSED_PAUSE_MS = 15 * 60_000;
 const REFUSED_AFTER = 2;
 /** The oldest has waited too long. */
 const LONG_WAIT_MS = 5 * 60_000;
+/** Another line about the same outage comes after so long. */
+const REPEATED_LOG_MS = 5 * 60_000;
 const LOOK_MS = 10_000;
 /** Of the requests that are allowed at once, so many go on while others need the machine or the network more. */
 const YIELDING_SHARE = 1 / 4;
 /** New objects go before uploads only until the oldest of those has waited for so long. */
 const BURST_SECONDS = 10;
+/** To find the oldest may take long, where many objects are to be deleted. */
+const AGE_KEPT_MS = 1_000;
 const REFUSED_SHOWN = 10;
 
 export interface Trouble {
@@ -74,6 +78,10 @@ export class Uploads {
   #pauseUntilMs = 0;
   #counts = { uploaded: 0, deleted: 0, failed: 0 };
   #hasWarned = false;
+  /** The log has a line about this trouble, and when it had the last one. */
+  #hasTold = false;
+  #toldMs = Number.NEGATIVE_INFINITY;
+  #age = { seconds: 0, untilMs: 0 };
   #isStarted = false;
   #wake: NodeJS.Timeout | undefined;
   #look: NodeJS.Timeout | undefined;
@@ -98,9 +106,7 @@ export class Uploads {
   }
 
   get status(): UploadStatus {
-    const refused = [...this.#failures].filter(
-      ([entry, { count, file }]) => count >= REFUSED_AFTER && file === entry.file,
-    );
+    const refused = [...this.#failures].filter(([entry]) => this.#isRefused(entry));
     return {
       ...this.#counts,
       trouble: this.#trouble ?? null,
@@ -160,9 +166,22 @@ export class Uploads {
 
   #limit(): number {
     if (this.#suspects.size > 0) return 1;
-    const { atOnce, states, isReading, isStoring } = this.#options;
-    const isBurst = isStoring() && pendingAge(states).oldestSeconds < BURST_SECONDS;
+    const { atOnce, isReading, isStoring } = this.#options;
+    const isBurst = isStoring() && this.#oldestSeconds() < BURST_SECONDS;
     return isReading() || isBurst ? Math.ceil(atOnce * YIELDING_SHARE) : atOnce;
+  }
+
+  /** Of what is pending and not refused. */
+  #oldestSeconds(): number {
+    const nowMs = this.#now();
+    if (nowMs >= this.#age.untilMs) {
+      this.#age = { seconds: this.#ageNow(), untilMs: nowMs + AGE_KEPT_MS };
+    }
+    return this.#age.seconds;
+  }
+
+  #ageNow(): number {
+    return pendingAge(this.#options.states, (entry) => this.#isRefused(entry));
   }
 
   /** Suspects come last, so that an object that is refused does not stop the others. */
@@ -218,14 +237,16 @@ export class Uploads {
       const failures = this.#failuresOf(suspect);
       if (failures === undefined) continue;
       failures.count += 1;
-      if (failures.count >= REFUSED_AFTER) this.#refuse(suspect, failures);
+      if (failures.count < REFUSED_AFTER) continue;
+      failures.retryMs = this.#now() + REFUSED_PAUSE_MS;
+      this.#tellRefusal(suspect, failures);
     }
     this.#suspects.clear();
     this.#pauseMs = 0;
     this.#pauseUntilMs = 0;
-    if (this.#trouble === undefined) return;
     this.#trouble = undefined;
-    this.#options.log.info('LocalCache: uploads go on');
+    if (this.#hasTold) this.#options.log.info('LocalCache: uploads and deletions go on');
+    this.#hasTold = false;
   }
 
   #failed(entry: Entry, error: StorageError): void {
@@ -238,9 +259,12 @@ export class Uploads {
     };
     failures.reason = error.message;
     this.#failures.set(entry, failures);
-    if (error.store === LOCAL && error.code === 'INTEGRITY') {
+    const isRefused = failures.count >= REFUSED_AFTER;
+    const isDamaged = error.store === LOCAL && error.code === 'INTEGRITY';
+    if (isRefused || isDamaged) {
       failures.count = REFUSED_AFTER;
-      this.#refuse(entry, failures);
+      failures.retryMs = this.#now() + REFUSED_PAUSE_MS;
+      if (!isRefused) this.#tellRefusal(entry, failures);
       return;
     }
     this.#suspects.add(entry);
@@ -250,14 +274,24 @@ export class Uploads {
       this.#pauseUntilMs = this.#now() + this.#pauseMs;
     }
     const before = this.#trouble;
-    const isKnown = before?.code === error.code || failures.count >= REFUSED_AFTER;
-    if (isKnown) return;
     const { code, message } = error;
     this.#trouble = { code, message, since: before?.since ?? new Date().toISOString() };
-    const { pending } = this.#options.states.counts;
+    if (this.#hasTold && before?.code === code) return;
+    if (this.#now() < this.#toldMs + REPEATED_LOG_MS) return;
+    this.#hasTold = true;
+    this.#toldMs = this.#now();
+    const { pending, removals } = this.#options.states.counts;
+    const what =
+      entry.file?.kind === 'removed'
+        ? `a deletion fails, and ${removals} objects are still to be deleted in the bucket`
+        : `an upload fails, and ${pending.count} objects (${pending.bytes} bytes) are pending`;
     this.#options.log.warning(
-      `LocalCache: an upload fails, and ${pending.count} objects (${pending.bytes} bytes) are pending; it is tried again until it succeeds: ${describeError(error)}`,
+      `LocalCache: ${what}; it is tried again until it succeeds: ${describeError(error)}`,
     );
+  }
+
+  #isRefused(entry: Entry): boolean {
+    return (this.#failuresOf(entry)?.count ?? 0) >= REFUSED_AFTER;
   }
 
   #failuresOf(entry: Entry): Failures | undefined {
@@ -265,19 +299,17 @@ export class Uploads {
     return failures?.file === entry.file ? failures : undefined;
   }
 
-  #refuse(entry: Entry, failures: Failures): void {
-    failures.retryMs = this.#now() + REFUSED_PAUSE_MS;
-    if (failures.count > REFUSED_AFTER) return;
+  #tellRefusal(entry: Entry, { reason }: Failures): void {
     const what =
       entry.file?.kind === 'removed' ? 'is not deleted in the bucket' : 'is not uploaded';
     this.#options.log.error(
-      `LocalCache: "${entry.key ?? entry.hash}" ${what}, while others are: ${failures.reason}. It stays pending, and is tried again every 15 minutes`,
+      `LocalCache: "${entry.key ?? entry.hash}" ${what}: ${reason}. It stays pending, others go on, and it is tried again every 15 minutes`,
     );
   }
 
   #watchOldest(): void {
     this.pump();
-    const { oldestSeconds } = pendingAge(this.#options.states);
+    const oldestSeconds = this.#ageNow();
     const isLong = oldestSeconds * 1000 >= LONG_WAIT_MS;
     if (isLong && !this.#hasWarned) {
       const { pending } = this.#options.states.counts;
@@ -285,15 +317,21 @@ export class Uploads {
         `LocalCache: the oldest of ${pending.count} pending objects has waited for ${Math.floor(oldestSeconds)} s; until they are uploaded, they are on this machine's disk only`,
       );
     }
-    this.#hasWarned = isLong;
+    // An age about the limit makes one line.
+    this.#hasWarned = oldestSeconds * 1000 >= (this.#hasWarned ? LONG_WAIT_MS / 2 : LONG_WAIT_MS);
   }
 }
 
-export function pendingAge(states: ObjectStates): { readonly oldestSeconds: number } {
-  for (const { file } of states.work()) {
-    if (file.kind !== 'pending') continue;
+/** @returns for how many seconds the oldest has been pending */
+export function pendingAge(
+  states: ObjectStates,
+  isLeftOut: (entry: Entry) => boolean = () => false,
+): number {
+  if (states.counts.pending.count === 0) return 0;
+  for (const entry of states.work()) {
+    if (entry.file.kind !== 'pending' || isLeftOut(entry)) continue;
     // The clock may have been set back.
-    return { oldestSeconds: Math.max(0, (Date.now() - file.timeMs) / 1000) };
+    return Math.max(0, (Date.now() - entry.file.timeMs) / 1000);
   }
-  return { oldestSeconds: 0 };
+  return 0;
 }

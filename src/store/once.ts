@@ -15,3 +15,18 @@ export function once<Args extends readonly unknown[], T>(
     return asked;
   };
 }
+
+/** Calls `ask`, and gives all callers the same promise from then on: until it has an answer or a failure, and for at least this time. */
+export function keepFor<T>(ms: number, ask: () => Promise<T>): () => Promise<T> {
+  let asked: Promise<T> | undefined;
+  let untilMs = 0;
+  return () => {
+    if (asked !== undefined && performance.now() < untilMs) return asked;
+    const newUntilMs = performance.now() + ms;
+    untilMs = Number.POSITIVE_INFINITY;
+    asked = ask().finally(() => {
+      untilMs = newUntilMs;
+    });
+    return asked;
+  };
+}

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { expectAll, makeFiles, store } from '../support/archive.ts';
 import { drained } from '../support/kills.ts';
-import type { Orthanc } from '../support/orthanc.ts';
+import type { Configuration, Orthanc } from '../support/orthanc.ts';
 import { mountSmallDisk, type SmallDisk } from '../support/small-disk.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -22,12 +22,17 @@ afterEach(() => {
 });
 afterAll(() => world.close());
 
-async function start(name: string, { path }: SmallDisk): Promise<Orthanc> {
-  const LocalCache = { Directory: path, WriteBack: true, UploadConcurrency: 1 };
+async function start(
+  name: string,
+  { path }: SmallDisk,
+  changes: Configuration = { WriteBack: true, UploadConcurrency: 1 },
+  others: Configuration = {},
+): Promise<Orthanc> {
+  const LocalCache = { Directory: path, ...changes };
   return await world.start(name, {
     configuration: {
       MaximumStorageCacheSize: 0,
-      ...world.configure({ RootPath: name, MaxRetries: 0, LocalCache }),
+      ...world.configure({ RootPath: name, MaxRetries: 0, LocalCache, ...others }),
     },
   });
 }
@@ -80,5 +85,18 @@ test('hanging, it holds up the first ones only, and goes on where it was', async
   await drained(orthanc);
   expect(await world.objects('hang')).toHaveLength(9);
   for (const each of [pending, first, second]) await expectAll(orthanc, each);
+  await orthanc.stop();
+});
+
+test('hanging, it cannot note what is removed, which goes at once', async () => {
+  disk = await mountSmallDisk(join(world.folder, 'note-disk'), 64);
+  const orthanc = await start('note', disk, {}, { DeleteInBackground: true });
+  const stored = await store(orthanc, makeFiles(4, '1.2.20.5'));
+  disk.freeze();
+  const startedMs = performance.now();
+  for (const id of stored.digests.keys()) await orthanc.request('DELETE', `/instances/${id}`);
+  expect(performance.now() - startedMs).toBeLessThan(6_000);
+  expect(await world.objects('note')).toEqual([]);
+  disk.thaw();
   await orthanc.stop();
 });

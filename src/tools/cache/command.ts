@@ -20,7 +20,7 @@ interface Options {
 }
 
 const POLL_MS = 500;
-/** Orthanc tries again at least every 30 s, and each attempt has its own repetitions. */
+/** It is tried again at least every 30 s, and each attempt has its own repetitions. */
 const NO_PROGRESS_MS = 10 * 60_000;
 const BYTES_PER_MB = 1024 * 1024;
 
@@ -111,11 +111,15 @@ async function flush({ config }: Options): Promise<void> {
   const progress = new ProgressLine(true);
   try {
     const total = cache?.status();
+    let before = Number.POSITIVE_INFINITY;
+    let changedMs = 0;
     cache?.start();
     for (;;) {
       const now = cache?.status();
       if (signal.aborted || now === undefined) break;
       const left = now.pending.count + now.removals;
+      if (left !== before) changedMs = performance.now();
+      before = left;
       progress.show(() => `${left} left, ${now.uploaded} uploaded`);
       if (left <= now.refused) {
         progress.clear();
@@ -125,6 +129,12 @@ async function flush({ config }: Options): Promise<void> {
         }
         printLine(`${total?.pending.count} uploaded, ${total?.removals} removals carried out`);
         break;
+      }
+      if (performance.now() - changedMs > NO_PROGRESS_MS) {
+        throw new StorageError(
+          'TIMEOUT',
+          `none of ${left} objects was uploaded or deleted for ${NO_PROGRESS_MS / 60_000} minutes: ${now.trouble?.message ?? 'the bucket does not answer'}`,
+        );
       }
       await cache?.drained(AbortSignal.any([signal, AbortSignal.timeout(POLL_MS)]));
     }

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { type LockFolder, openFolder } from '../../../src/local/folder.ts';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import {
+  type LockFolder,
+  openFolder,
+  PLACE_FILE,
+  requireNothingLeft,
+} from '../../../src/local/folder.ts';
 import { pathOf } from '../../../src/local/names.ts';
 import { isLocked, lockByTool } from '../../../src/tools/cache/lock.ts';
 import { expectFailure } from '../../support/bodies.ts';
+import { makeLogger } from '../../support/settings.ts';
 
 const BUCKET = 's3 eu-central-1 images (flat)';
 const free: LockFolder = () => Promise.resolve(() => Promise.resolve());
@@ -108,4 +114,57 @@ test('after a power cut, nothing that was cached is trusted; after kill -9, all 
   await writeFile(join(directory, 'in-use'), 'another boot');
   await openFolder(directory, BUCKET, free);
   expect(await readdir(join(directory, 'cached'))).toEqual([]);
+});
+
+describe('that the configuration has lost', () => {
+  let storage: string;
+
+  beforeEach(async () => {
+    storage = join(directory, 'storage');
+    await mkdir(storage);
+  });
+
+  async function makeUsed(name: string): Promise<string> {
+    const path = join(directory, name);
+    await mkdir(path, { recursive: true });
+    await (await openFolder(path, BUCKET, free))();
+    return path;
+  }
+
+  /** @returns the lines of the log */
+  async function look(now: string | undefined, isNew = false): Promise<readonly string[]> {
+    const log = makeLogger();
+    await requireNothingLeft(storage, now, { lockFolder: free, log, isNew, mayMake: false });
+    return log.lines;
+  }
+
+  test('is missed while something is pending in it, and forgotten afterwards', async () => {
+    const first = await makeUsed('first');
+    expect(await look(first)).toEqual([]);
+    await writeFile(join(first, file('pending')), '');
+    const second = await makeUsed('second');
+    for (const now of [undefined, second])
+      await expectFailure(look(now), 'BAD_CONFIG', /first", where 1 objects are still/);
+    await rm(join(first, file('pending')));
+    expect(await look(undefined)).toEqual([]);
+    expect(await readdir(storage)).toEqual([]);
+  });
+
+  test('and whose disk may not be mounted, is named at each start until it is there', async () => {
+    const first = await makeUsed('first');
+    await look(first);
+    await rm(first, { recursive: true });
+    const warning = [expect.stringMatching(/warning: .*first" was used before, and is empty or/)];
+    expect(await look(undefined)).toEqual(warning);
+    const second = await makeUsed('second');
+    expect(await look(second)).toEqual(warning);
+    expect(await look(second)).toEqual(warning);
+    // Mounted again, with what was pending.
+    await makeUsed('first');
+    await writeFile(join(first, file('pending')), '');
+    await expectFailure(look(second), 'BAD_CONFIG', /first", where 1 objects/);
+    await rm(join(first, file('pending')));
+    expect(await look(second)).toEqual([]);
+    expect(await readFile(join(storage, PLACE_FILE), 'utf8')).toBe(second);
+  });
 });

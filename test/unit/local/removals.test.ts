@@ -298,9 +298,25 @@ test('commands see the bucket as Orthanc shows it, and write nothing that it is 
   await expectFailure(
     view.put('a', makeBody(makeBytes(3)), options),
     'UNAVAILABLE',
-    /DeleteInBackground/,
+    /Orthanc has removed it/,
   );
   const listed: string[] = [];
   for await (const { key } of view.list('', options)) listed.push(key);
   expect(listed).toEqual(['b']);
+  // Of several that ask at once, none is answered before the journal is read.
+  const another = createRemovalsView(store, [journalPath(folder, BUCKET)], (reason) => {
+    throw new Error(reason);
+  });
+  const [first, second] = await Promise.allSettled([
+    another.head('b', options),
+    another.put('a', makeBody(makeBytes(3)), options),
+  ]);
+  expect([first.status, second.status]).toEqual(['fulfilled', 'rejected']);
+});
+
+test('what a rewrite of the journal left that was killed goes at the next start', async () => {
+  await writeFile(join(folder, 'f3b0.tmp'), 'half');
+  const removals = await open();
+  await removals?.store.close();
+  expect(await readdir(folder)).not.toContain('f3b0.tmp');
 });
