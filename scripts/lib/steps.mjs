@@ -4,6 +4,7 @@
 import { createWriteStream } from 'node:fs';
 import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
+import { relative } from 'node:path';
 
 import { ensureBox, spawnInBox } from './box.mjs';
 import { ciphersFile, findBuildFolder, pluginFile } from './build.mjs';
@@ -183,8 +184,11 @@ export const steps = [
       const rules = [...headers, ...settings.map((name) => inProject(name))];
       const common = [await ensureBox(box), ...(await readAll(rules))];
       const codes = await mapLimited(sources, availableParallelism(), async (source) =>
-        onceSucceeded('clang-tidy', [...common, source, ...(await readAll([source]))], () =>
-          runInBox(['clang-tidy', '--quiet', '-p', folder, source]),
+        // In every clone the same.
+        onceSucceeded(
+          'clang-tidy',
+          [...common, relative(projectRoot, source), ...(await readAll([source]))],
+          () => runInBox(['clang-tidy', '--quiet', '-p', folder, source]),
         ),
       );
       return sumCounts(codes.map(countCheck));

@@ -21,7 +21,7 @@ import { badConfig, errorCode, StorageError, toStorageError } from '../errors.ts
 import type { Logger } from '../log.ts';
 import { syncFolder } from '../store/sync-folder.ts';
 import { FOLDERS, type Folder, parseName } from './names.ts';
-import { REMOVALS_FOLDER, readJournals } from './removals-journal.ts';
+import { REMOVALS_FOLDER, readJournals, unlessMissing } from './removals-journal.ts';
 
 /** Takes a lock that ends with the process.
  *  @returns a function that gives it back; undefined: someone else has it */
@@ -264,12 +264,7 @@ export async function clearCached(directory: string): Promise<number> {
 }
 
 async function listOf(directory: string, folder: Folder): Promise<readonly string[]> {
-  try {
-    return await readdir(join(directory, folder));
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return [];
-    throw error;
-  }
+  return await unlessMissing(readdir(join(directory, folder)), []);
 }
 
 /** @returns undefined where there is none */
@@ -286,12 +281,7 @@ async function readBucket(path: string): Promise<string | undefined> {
 }
 
 async function readIfThere(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
+  return await unlessMissing(readFile(path, 'utf8'), undefined);
 }
 
 /** The disk has it in the end. */

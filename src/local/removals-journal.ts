@@ -276,7 +276,8 @@ function* formatAll(noted: Iterable<readonly [string, number]>): Generator<strin
   if (keys.length > 0) yield formatRecord('remove', since, keys);
 }
 
-async function unlessMissing<T, U>(work: Promise<T>, otherwise: U): Promise<T | U> {
+/** @returns `otherwise` where there is no such file */
+export async function unlessMissing<T, U>(work: Promise<T>, otherwise: U): Promise<T | U> {
   try {
     return await work;
   } catch (thrown) {
