@@ -63,7 +63,7 @@ export interface Entry {
   request: Promise<void> | undefined;
   /** Callers that hold this entry. */
   users: number;
-  /** Resolves once the disk has the note of a removal. */
+  /** The note of a removal that is under way. Resolves once the disk has it. */
   noted: Promise<void> | undefined;
   abortUpload: (() => void) | undefined;
   /** Until then, the bucket may carry out a request that has not failed for sure, or that of a process before this one. */
@@ -282,6 +282,7 @@ export class ObjectStates {
           this.#options.bucket.put(key, body, { ...others, ...more });
         // What is pending would be uploaded after it.
         await (entry.file === undefined ? put({ signal }) : this.#send(entry, signal, put));
+        await this.#afterNotes(entry);
         const { file } = entry;
         if (file !== undefined && file.sequence < sequence) {
           leave(entry, file);
@@ -305,8 +306,7 @@ export class ObjectStates {
         return;
       }
       if (entry.file !== undefined || entry.request !== undefined || this.#isLate(entry)) {
-        entry.noted = this.#noteRemoval(entry, key);
-        return await entry.noted;
+        return await this.#noteAlone(entry, () => this.#noteRemoval(entry, key));
       }
       await this.#request(entry, async () => {
         await Promise.all([filling, this.#dropCached(hash)]);
@@ -315,6 +315,18 @@ export class ObjectStates {
         await this.#send(entry, options.signal, (more) => this.#options.bucket.delete(key, more));
       });
     });
+  }
+
+  /** After another note of the object, since both would rename the same file. */
+  async #noteAlone(entry: Entry, note: () => Promise<void>): Promise<void> {
+    const before = entry.noted;
+    const noted = before === undefined ? note() : before.then(note, note);
+    entry.noted = noted;
+    try {
+      await noted;
+    } finally {
+      if (entry.noted === noted) entry.noted = undefined;
+    }
   }
 
   async #noteRemoval(entry: Entry, key: string): Promise<void> {
@@ -327,7 +339,9 @@ export class ObjectStates {
     try {
       if (before === undefined) {
         await this.#writeNote(file, key);
-      } else if (!(await this.#renamed(before, file))) {
+      } else if (await this.#renamed(before, file)) {
+        this.#noteChange(hash);
+      } else {
         await this.#writeNote(file, key);
         // A rename that took too long may still bring it back.
         leave(entry, before);
