@@ -8,6 +8,8 @@
 // PATH (Orthanc's own storage, there), --bundle FILE (another build of src/: build/bundle/plugin.cjs of another clone).
 // --json FILE keeps every round, --write-docs puts the tables and plots into docs/.
 
+import { basename } from 'node:path';
+
 import { buildBundle, buildNative, findBuildFolder, pluginFile } from '../../scripts/lib/build.mjs';
 import { ensureDependencies } from '../../scripts/lib/dependencies.mjs';
 import { runMain, UserError } from '../../scripts/lib/log.mjs';
@@ -90,6 +92,9 @@ runMain(async () => {
   });
   if (values.plugin.length !== values.config.length) {
     throw new UserError('Each --plugin needs a --config, in the same order.');
+  }
+  if (new Set(values.config.map((file) => basename(file))).size < values.config.length) {
+    throw new UserError('Each --config needs a name of its own: the columns are called so.');
   }
   const plan = {
     wanted: {
