@@ -87,7 +87,7 @@ export function commonFields() {
       { min: 0, max: 100, unit: 'retries', default: 10 },
     ),
     Lanes: wholeNumber(
-      'How many event loops serve requests, each on its own thread. More than 1 lets the plugin use more than one core, and takes 10 to 40 MB of memory each. They share `MaxConnections` and `MaxConcurrentInputSize`. Hybrid storage and `LocalCache` need 1. How to choose: operations.md, "How many event loops".',
+      'How many event loops serve requests, each on its own thread. More than 1 lets the plugin use more than one core, and takes 10 to 40 MB of memory each. They share `MaxConnections` and `MaxConcurrentInputSize`. `HybridMode`, `LocalCache` and `DeleteInBackground` need 1. How to choose: operations.md, "How many event loops".',
       { min: 1, max: 64, unit: 'threads', default: 1 },
     ),
     DeleteInBackground: flag(

@@ -63,14 +63,21 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
   const counts = { hits: 0, misses: 0, writtenThrough: 0 };
   let storedMs = Number.NEGATIVE_INFINITY;
   let toldMs = Number.NEGATIVE_INFINITY;
+  let isPumpDue = false;
   const states = new ObjectStates({
     disk,
     bucket,
     isSynchronous: settings.isSynchronous,
     writeBack: settings.writeBack,
     maxBytes: settings.maxBytes,
+    // Callers get their answers first.
     onWork: () => {
-      uploads.pump();
+      if (isPumpDue) return;
+      isPumpDue = true;
+      setImmediate(() => {
+        isPumpDue = false;
+        uploads.pump();
+      });
     },
     onWriteThrough: (why) => {
       counts.writtenThrough += 1;

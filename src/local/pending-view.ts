@@ -55,11 +55,20 @@ export function createPendingView(
   const everRemoved = new Set<string>();
   let hasWarned = false;
 
+  /** Without the names of cached files, of which there may be a million, where nothing is pending. */
+  async function readPending(): Promise<Pick<FolderContents, 'pending' | 'removed'>> {
+    try {
+      return (await disk.list('pending')).length === 0 ? NOTHING : await readFolder(settings);
+    } catch (error) {
+      // Orthanc has never used it.
+      if (isLocal(error, 'NOT_FOUND')) return NOTHING;
+      throw error;
+    }
+  }
+
   const refresh = keepFor(SNAPSHOT_MS, async () => {
     try {
-      // There may be a million cached ones.
-      const isEmpty = (await disk.list('pending')).length === 0;
-      const { pending, removed } = isEmpty ? NOTHING : await readFolder(settings);
+      const { pending, removed } = await readPending();
       files = new Map([...pending, ...removed].map((file) => [file.hash, file]));
       for (const { hash } of removed) everRemoved.add(hash);
     } catch (error) {

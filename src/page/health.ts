@@ -199,7 +199,7 @@ function load({ eventLoopBusy }: Status): readonly Finding[] {
     {
       level: 'watch',
       what: `The plugin's event loop is busy (${formatShare(busy)} of a core), so that operations wait for it.`,
-      todo: 'Raise "Lanes", if this machine has cores to spare.',
+      todo: 'Raise "Lanes", if this machine has cores to spare. "HybridMode", "LocalCache" and "DeleteInBackground" need 1: there, spread the load over several Orthancs.',
     },
   ];
 }
