@@ -13,7 +13,8 @@ import {
 } from 'node:tls';
 import { errorCode } from '../errors.ts';
 import { AnswerParser } from './answer-parser.ts';
-import { needsLogin, TransportError } from './exchange.ts';
+import { isPermanent, needsLogin, TransportError } from './exchange.ts';
+import { CERTIFICATE } from './network-errors.ts';
 
 /** How long an address is tried alone. @see RFC 8305, section 5 */
 const ATTEMPT_DELAY_MS = 250;
@@ -125,8 +126,17 @@ export function createOpen({ timeoutMs, authorities, receiveBuffer }: OpenOption
     try {
       return await open(server, isTls, signal);
     } catch (thrown) {
-      if (errorCode(thrown) !== 'ERR_TLS_CERT_ALTNAME_INVALID') throw thrown;
-      throw new TransportError('PROXY_CERTIFICATE', (thrown as Error).message, false, thrown);
+      // Else it would read as if it were the store's.
+      const code = errorCode(thrown) ?? '';
+      const isCertificate = CERTIFICATE.test(code);
+      if (!isCertificate && !isPermanent(code)) throw thrown;
+      const { message } = thrown as Error;
+      throw new TransportError(
+        isCertificate ? 'PROXY_CERTIFICATE' : 'PROXY_TLS',
+        isCertificate ? `${message}, ${code}` : message,
+        false,
+        thrown,
+      );
     }
   }
 

@@ -6,7 +6,8 @@ import { abortReason, type Signal } from '../store/abort.ts';
 import type { Body } from '../store/object-store.ts';
 import { describeAnswer, mustBeFromStore } from './foreign-answers.ts';
 
-/** For a success without a receiver, mostly a listing. A page of 1,000 keys of 1,024 bytes is far smaller. */
+/** For a success without a receiver, mostly a listing. A page of 1,000 keys of 1,024 bytes, or of Azure's 5,000, is far
+ *  smaller. */
 const MAX_COLLECTED_BYTES = 16 * 1024 * 1024;
 /** For an error. Its first words are enough, and all requests under way may fail at the same time. */
 const MAX_ERROR_BYTES = 64 * 1024;
@@ -198,20 +199,19 @@ export function needsLogin(): TransportError {
 
 const NO_BYTES = new Uint8Array();
 
-/** Certificates and protocols stay wrong; bytes that TLS found damaged are sent again. */
 const PERMANENT_CODE =
   /^(CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|ERR_TLS_|ERR_SSL_(?!.*(BAD_RECORD_MAC|DECRYPT|DECODE))|EPROTO)/;
+
+/** Certificates and protocols stay wrong; bytes that TLS found damaged are sent again. */
+export function isPermanent(code: string): boolean {
+  return PERMANENT_CODE.test(code);
+}
 
 function toError(thrown: unknown): TransportError | StorageError {
   if (thrown instanceof TransportError || thrown instanceof StorageError) return thrown;
   const code = errorCode(thrown) ?? 'UNKNOWN';
   const message = thrown instanceof Error ? thrown.message : String(thrown);
-  return new TransportError(
-    code,
-    message,
-    code !== 'UNKNOWN' && !PERMANENT_CODE.test(code),
-    thrown,
-  );
+  return new TransportError(code, message, code !== 'UNKNOWN' && !isPermanent(code), thrown);
 }
 
 /** Tells a body that broke off from a server that cannot be reached. */

@@ -67,7 +67,13 @@ export function explainTransport(error: TransportError, destination: Destination
     };
   }
   if (code === 'EHOSTUNREACH' || code === 'ENETUNREACH') {
-    return { code: 'UNAVAILABLE', text: `${target} cannot be reached from this machine's network` };
+    return {
+      code: 'UNAVAILABLE',
+      text:
+        proxy === undefined
+          ? `${target} cannot be reached from this machine's network`
+          : `the proxy on the way to ${target} cannot be reached from this machine's network; correct ${proxy}`,
+    };
   }
   if (code === 'ANSWER_TIMEOUT') {
     return { code: 'TIMEOUT', text: `${target} stopped answering` };
@@ -80,7 +86,15 @@ export function explainTransport(error: TransportError, destination: Destination
   }
   if (code === 'PROXY_CERTIFICATE') {
     return badConfig(
-      `the certificate of the proxy is for another host name; correct ${proxy} (${oneLine(error.message)})`,
+      `the certificate of the proxy is for another host name, or not trusted; correct ${proxy}, or name the PEM file of its authority in Orthanc's HttpsCACertificates (${oneLine(error.message)})`,
+    );
+  }
+  if (code === 'PROXY_TLS') {
+    const words = describeTls(error);
+    return badConfig(
+      NO_TLS.test(words)
+        ? `the proxy does not speak TLS; write "http://" in ${proxy} (${words})`
+        : `TLS with the proxy fails: ${words}; correct ${proxy}, or bring the proxy's TLS up to date`,
     );
   }
   if (code === 'PROXY_AUTHENTICATION') {
@@ -137,7 +151,7 @@ export function explainTransport(error: TransportError, destination: Destination
   return { code: 'UNAVAILABLE', text: `${code}: ${error.message}` };
 }
 
-const CERTIFICATE = /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_|ERR_TLS_)/;
+export const CERTIFICATE = /^(UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|CERT_|ERR_TLS_)/;
 
 /** Codes of OpenSSL's verification, and Node's own for a name that does not match. */
 function explainCertificate({ code, message }: TransportError, destination: Destination): string {

@@ -95,12 +95,15 @@ export function createRetry(options: RetryOptions): Retry {
   };
 }
 
-const TRANSIENT_STATUS: ReadonlySet<number> = new Set([408, 500, 502, 504]);
+/** Of a server, or of a network of servers before it (Cloudflare's are 520 to 530), that stay: not implemented, HTTP's version, no space,
+ *  a loop, a portal that wants a login. */
+const LASTING_STATUS: ReadonlySet<number> = new Set([501, 505, 507, 508, 511]);
 
 function commonReason(failure: unknown): RetryReason | undefined {
   if (failure instanceof AnswerError) {
     if (failure.status === 429 || failure.status === 503) return 'throttled';
-    return TRANSIENT_STATUS.has(failure.status) ? 'transient' : undefined;
+    const isServers = failure.status >= 500 && !LASTING_STATUS.has(failure.status);
+    return isServers || failure.status === 408 ? 'transient' : undefined;
   }
   const isTransient =
     failure instanceof TransportError

@@ -94,7 +94,13 @@ export async function withSplit(
             const pieces = await helped.finish();
             if (pieces === undefined) return false;
             answer.takeRest(pieces);
-            receiver.end();
+            try {
+              receiver.end();
+            } catch (thrown) {
+              if (!isIntegrityError(thrown)) throw thrown;
+              // As any answer that was altered on the way, it is asked for once more.
+              return false;
+            }
             return true;
           };
           throw ENOUGH;
@@ -119,6 +125,10 @@ export async function withSplit(
   } finally {
     help?.stop();
   }
+}
+
+function isIntegrityError(thrown: unknown): boolean {
+  return thrown instanceof StorageError && thrown.code === 'INTEGRITY';
 }
 
 function startHelp(

@@ -68,6 +68,9 @@ const ANSWER_CODES: ReadonlySet<StorageErrorCode> = new Set([
   'BAD_RANGE',
 ]);
 
+/** To remove what a check leaves when its time is up. */
+export const CLEANUP_MS = 1_000;
+
 /** Removes the probe also after a failure. @throws the first failure */
 export async function withRemoval(
   work: () => Promise<void>,

@@ -467,6 +467,17 @@ describe('Google over TLS, through HttpProxy', () => {
     );
   });
 
+  test('a key file that is half written at that moment is read again', async () => {
+    const store = open(settings());
+    await check(store);
+    const put = () => store.put('key', makeBody(makeBytes(10)), { signal: never() });
+    await writeFile(join(folder, 'key.json'), '{');
+    server.script(failGoogle(401, 'Invalid Credentials', 'authError'));
+    await expectFailure(put(), 'BAD_CONFIG', /ServiceAccountFile/);
+    await writeFile(join(folder, 'key.json'), makeServiceAccount());
+    await put();
+  });
+
   const date = new Date(Date.now() - 20 * 60_000).toUTCString();
   test.each<[string, Step, StorageErrorCode, RegExp]>([
     [

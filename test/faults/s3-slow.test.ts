@@ -84,6 +84,22 @@ describe('a slow connection', () => {
     await expectFailure(get(true), 'INTEGRITY', /checksum/);
   });
 
+  test('an altered byte on the way of a helper is asked for once more', async () => {
+    const serve = serveSlowly(server, sentBytes);
+    let isAltered = false;
+    server.always(async (exchange) => {
+      const isHelper = exchange.recorded.headers['range'] !== undefined;
+      if (!isHelper || isAltered) return await serve(exchange);
+      isAltered = true;
+      const { response } = exchange;
+      const write = response.write.bind(response);
+      response.write = (chunk: Buffer) => write(Buffer.alloc(chunk.length));
+      await serve(exchange);
+    });
+    expectSameBytes((await get(true)).bytes(), bytes);
+    expect(isAltered).toBe(true);
+  });
+
   test('an object that is replaced meanwhile is never mixed', async () => {
     const reading = get(true);
     // The first version is on its way then.

@@ -354,6 +354,45 @@ describe("credentials of the SDK's chain", () => {
     expect(headers?.['authorization']).toContain('Credential=temporary-key/');
   });
 
+  test.each([
+    ['a token that has expired', 400, 'ExpiredToken'],
+    ['a key that is no more', 403, 'InvalidAccessKeyId'],
+  ])('that were replaced in their file are read again: %s', async (_name, status, code) => {
+    const folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
+    closing({ close: () => rm(folder, { recursive: true }) });
+    const file = join(folder, 'credentials');
+    const write = (key: string) =>
+      writeFile(
+        file,
+        `[default]\naws_access_key_id = ${key}\naws_secret_access_key = s\naws_session_token = t-${key}\n`,
+      );
+    await write('first');
+    server.always(async (exchange) => {
+      const isOld = exchange.recorded.headers['authorization']?.includes('Credential=first/');
+      const isOver = isOld === true && server.requests.length > 1;
+      await (isOver ? failS3(status, code)(exchange) : exchange.proceed());
+    });
+    const variables = {
+      HOME: folder,
+      AWS_ACCESS_KEY_ID: undefined,
+      AWS_SECRET_ACCESS_KEY: undefined,
+      AWS_SHARED_CREDENTIALS_FILE: file,
+      AWS_CONFIG_FILE: '/nonexistent',
+    };
+    await withEnvironment(variables, async () => {
+      const store = open(server, { credentials: undefined });
+      const put = () => store.put('key', makeBody(makeBytes(10)), { signal: never() });
+      await put();
+      // Not replaced yet: said as it is, without asking again and again.
+      await expectFailure(put(), 'ACCESS_DENIED');
+      expect(server.requests.length).toBeLessThan(4);
+      await write('second');
+      await put();
+      await put();
+    });
+    expect(server.requests.at(-1)?.headers['authorization']).toContain('Credential=second/');
+  });
+
   describe('in the places of this machine', () => {
     let folder: string;
 

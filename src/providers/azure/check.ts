@@ -10,7 +10,7 @@ import { withCheckTimeout } from '../../store/check-timeout.ts';
 
 import type { ByteRange, Sink } from '../../store/object-store.ts';
 import { probeKey } from '../operation.ts';
-import { PROBE, verifyProbe, withRemoval } from '../probe.ts';
+import { CLEANUP_MS, PROBE, verifyProbe, withRemoval } from '../probe.ts';
 import { accountSetting, type SharedAccess } from './account.ts';
 import type { BlobRequest, Client } from './client.ts';
 import { type ErrorContext, errorCodeOf, TOKEN_WAIT, toAzureError } from './errors.ts';
@@ -136,7 +136,9 @@ async function probeWriting(deps: CheckDependencies, key: string, signal: Signal
   await attempt('write', () => client.send(requests.put(key, content, digests), signal));
   await withRemoval(tryOut, async () => {
     try {
-      await client.send({ method: 'DELETE', key }, signal);
+      // Also when the time of the check is up.
+      const bounded = signal.aborted ? AbortSignal.timeout(CLEANUP_MS) : signal;
+      await client.send({ method: 'DELETE', key }, bounded);
     } catch (thrown) {
       if (errorCodeOf(thrown) !== 'BlobImmutableDueToPolicy') throw explain('delete', thrown);
       log.warning(

@@ -97,8 +97,6 @@ export function createCredentials(
     } catch (thrown) {
       client = undefined;
       throw new CredentialsError(thrown);
-    } finally {
-      asking = undefined;
     }
   }
 
@@ -106,7 +104,9 @@ export function createCredentials(
     async authorize(signal) {
       const ageMs = current === undefined ? Number.POSITIVE_INFINITY : now() - current.sinceMs;
       if (current !== undefined && ageMs < ASK_AGAIN_MS) return current.authorization;
-      asking ??= ask();
+      asking ??= ask().finally(() => {
+        asking = undefined;
+      });
       if (current !== undefined && ageMs < GRACE_MS) {
         // Nobody waits for it. A failure is reported once the grace is over.
         asking.catch(() => undefined);

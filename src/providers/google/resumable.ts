@@ -8,9 +8,10 @@ import { window } from '../../http/content.ts';
 import { type Answer, TransportError } from '../../http/transport.ts';
 import type { Logger } from '../../log.ts';
 import type { Signal } from '../../store/abort.ts';
+import { viewOf } from '../../store/bodies.ts';
 import type { Body, PutOptions } from '../../store/object-store.ts';
 import type { Cleanups } from '../cleanups.ts';
-import { assertMatches, isOfUpload, readSession } from './answers.ts';
+import { assertMatches, isMismatch, isOfUpload, readSession } from './answers.ts';
 import type { Client } from './client.ts';
 import { type Requests, verifyStored } from './requests.ts';
 
@@ -98,10 +99,13 @@ class Upload {
       }
     } catch (thrown) {
       this.#isOffsetKnown = false;
-      if (!isGone(thrown)) throw thrown;
+      // What was altered on the way stays so in this session.
+      const isAltered = thrown instanceof AnswerError && isMismatch(thrown);
+      if (!isGone(thrown) && !isAltered) throw thrown;
       this.#session = undefined;
       this.#offset = 0;
       this.#isOffsetKnown = true;
+      if (isAltered) throw thrown;
       throw new TransportError('SESSION_LOST', 'the server lost the upload', true, thrown);
     }
   }
@@ -193,7 +197,9 @@ async function cancel(client: Client, session: string): Promise<void> {
   const request = {
     method: 'DELETE',
     path: session,
-    headers: { 'content-length': '0' },
+    headers: {},
+    content: viewOf(new Uint8Array()),
+    isWaitedFor: false,
     accept: CANCELLED,
     isAnswer: () => true,
   } as const;

@@ -13,7 +13,7 @@ import { NOWHERE, viewOf } from '../../store/bodies.ts';
 import { withCheckTimeout } from '../../store/check-timeout.ts';
 import type { ByteRange, Sink } from '../../store/object-store.ts';
 import { probeKey } from '../operation.ts';
-import { PROBE, verifyProbe, withRemoval } from '../probe.ts';
+import { CLEANUP_MS, PROBE, verifyProbe, withRemoval } from '../probe.ts';
 import { isDenied, isMismatch } from './answers.ts';
 import { S3Client } from './client.ts';
 import type { Credentials } from './credentials.ts';
@@ -29,8 +29,6 @@ const WRONG_DIGESTS: Readonly<Record<S3Settings['checksumMode'], Headers>> = {
   WhenRequired: { 'content-md5': Buffer.alloc(16, 1).toString('base64') },
 };
 const MIB = 1024 * 1024;
-/** For an upload in parts that failed. */
-const CLEANUP_MS = 1_000;
 /** No object has it. Without a condition, a removal in a versioned bucket would leave a marker behind. */
 const NO_ETAG = '"none"';
 
@@ -82,7 +80,12 @@ async function probe(deps: CheckDependencies, signal: Signal): Promise<void> {
     const headers = { ...put.headers, ...changes.headers };
     await client.send({ ...put, ...changes, headers }, signal);
   };
-  const remove = (headers: Headers = {}) => client.send({ method: 'DELETE', key, headers }, signal);
+  // Also when the time of the check is up.
+  const remove = (headers: Headers = {}) =>
+    client.send(
+      { method: 'DELETE', key, headers },
+      signal.aborted ? AbortSignal.timeout(CLEANUP_MS) : signal,
+    );
   const explain = (verb: string, thrown: unknown) => toS3Error(thrown, { verb, key }, settings);
   const attempt = async (verb: string, work: () => Promise<unknown>) => {
     try {

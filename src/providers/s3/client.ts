@@ -7,6 +7,7 @@ import {
   type ServiceInputTypes,
   type ServiceOutputTypes,
 } from '@aws-sdk/client-s3';
+import { toStorageError } from '../../errors.ts';
 import { AnswerError } from '../../http/answer-error.ts';
 import { createRetry, type RetryReason } from '../../http/retry.ts';
 import type { Answer, Headers, Transport } from '../../http/transport.ts';
@@ -154,6 +155,7 @@ export class S3Client {
       classify,
       recover: async (error) =>
         (await this.#adoptTime(error, signed.clockOffsetMs)) ||
+        (await this.#renewCredentials(error)) ||
         (!isCheck && this.#adoptRegion(error, signed.region)),
     });
     const describe = ({ status, headers }: Partial<Answer> = {}) => {
@@ -169,6 +171,8 @@ export class S3Client {
       logger.info(describe(answer));
       return result;
     } catch (thrown) {
+      // The rest came over other connections.
+      if (toStorageError(thrown).code === 'ABORTED') throw thrown;
       const { code, answer } = thrown instanceof AnswerError ? thrown : {};
       const error = code === undefined ? thrown : { name: code };
       logger.error({ ...describe(answer), error });
@@ -191,6 +195,17 @@ export class S3Client {
     if (!isOff || (await config.disableClockSkewCorrection())) return false;
     config.systemClockOffset = offsetMs;
     return true;
+  }
+
+  /** Somebody may have replaced the keys in a file that says nothing of their expiry. */
+  async #renewCredentials({ code }: AnswerError): Promise<boolean> {
+    if (code === undefined || !OUTDATED.test(code)) return false;
+    const { credentials } = this.#sdk.config;
+    const before = await credentials();
+    if (!this.#options.credentials.forget()) return false;
+    // Else the SDK keeps for ever what has no expiry.
+    const { accessKeyId, sessionToken } = await credentials({ forceRefresh: true });
+    return accessKeyId !== before.accessKeyId || sessionToken !== before.sessionToken;
   }
 
   /** From now on, requests go to the region where the bucket is, by S3's own header. No other redirect is followed.
@@ -222,6 +237,9 @@ function classify(thrown: unknown): RetryReason | undefined {
   return mayPass ? 'transient' : undefined;
 }
 
+/** Of keys and tokens that were replaced. */
+const OUTDATED =
+  /^(ExpiredToken|ExpiredTokenException|InvalidToken|TokenRefreshRequired|InvalidAccessKeyId)$/;
 const WRONG_REGION = /^(AuthorizationHeaderMalformed|IllegalLocationConstraintException)$/;
 const REGION = /^[a-z0-9-]{1,63}$/;
 /** The SDK's, of a difference that servers may refuse. */

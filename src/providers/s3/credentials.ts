@@ -21,6 +21,9 @@ const RENEWAL_MS = 5 * 60_000;
 export interface Credentials {
   /** For the SDK. Throws CredentialsError. */
   readonly provider: NonNullable<S3ClientConfig['credentials']>;
+  /** The store does not take them any more: they are looked for again when the provider is asked next.
+   *  @returns false for the keys of the configuration, which stay as they are */
+  forget(): boolean;
   /** The server that has been asked and has not answered yet. */
   waitsFor(): AwaitedServer | undefined;
 }
@@ -47,7 +50,7 @@ export function createCredentials(
   if (credentials !== undefined) {
     const { accessKey, secretKey } = credentials;
     const provider = { accessKeyId: accessKey, secretAccessKey: secretKey.reveal() };
-    return { provider, waitsFor: () => undefined };
+    return { provider, forget: () => false, waitsFor: () => undefined };
   }
   let current: FoundCredentials | undefined;
   let asking: Promise<FoundCredentials> | undefined;
@@ -89,6 +92,10 @@ export function createCredentials(
       // Nobody waits for it. Once the old ones have expired, the next request reports its failure.
       asking.catch(() => undefined);
       return current;
+    },
+    forget() {
+      current = undefined;
+      return true;
     },
     waitsFor: () => asked?.server,
   };

@@ -182,6 +182,8 @@ export function createMultipart(deps: MultipartDependencies): Multipart {
       await client.call(() => new AbortMultipartUploadCommand(input), signal);
     } catch (thrown) {
       const { name, code = name } = asRecord(thrown);
+      // Its end had come, or was carried out although nobody heard of it.
+      if (code === 'NoSuchUpload') return;
       log.warning(
         `S3: the multipart upload of "${key}" could not be aborted (${String(code)}); its parts take space until a lifecycle rule removes them`,
       );

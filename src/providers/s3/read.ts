@@ -59,7 +59,7 @@ export function createReader(
         helpers,
         signal,
         fetch: (range, sink, version, helperSignal) =>
-          readOnce({ ...read, range, sink }, { version }, helperSignal),
+          readOnce({ key: read.key, range, sink }, { version }, helperSignal),
       },
       (split) => readOnce(read, { etag, split }, signal),
     );

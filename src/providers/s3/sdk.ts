@@ -104,6 +104,8 @@ export function createHandler(transport: Transport) {
         headers,
         content: toBody(sent.body),
         signal,
+        // The only DELETE is the end of an upload that was given up.
+        isWaitedFor: false,
       };
       // Sessions of S3 Express are begun by the SDK itself. All others are requests for credentials, to servers of another kind.
       const isForBucket = onAnswer !== undefined || query['session'] !== undefined;

@@ -38,12 +38,17 @@ export function createS3Store(settings: S3Settings, deps: StoreDependencies): Ob
     const page = await client.call(() => new ListObjectsV2Command(input), signal);
     const objects: ObjectInfo[] = [];
     for (const { Key, Size, LastModified } of page.Contents ?? []) {
-      if (Key !== undefined && Size !== undefined && LastModified !== undefined) {
-        objects.push({ key: Key, sizeBytes: Size, modified: LastModified });
+      // What is not listed would count as lost.
+      if (Key === undefined || Size === undefined) {
+        throw new StorageError(
+          'UNAVAILABLE',
+          `the listing of S3 bucket "${bucket}" has an object without key or size; does the server know ListObjectsV2?`,
+          { key: bucket },
+        );
       }
+      objects.push({ key: Key, sizeBytes: Size, modified: LastModified ?? new Date() });
     }
     if (page.IsTruncated !== true) return { objects, next: undefined };
-    // What is not listed would count as lost.
     if (page.NextContinuationToken === undefined) {
       throw new StorageError(
         'UNAVAILABLE',

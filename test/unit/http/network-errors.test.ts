@@ -5,10 +5,10 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { describeUnderscore, explainTransport } from '../../../src/http/network-errors.ts';
 import { createTransport, TransportError } from '../../../src/http/transport.ts';
-import { NETWORK } from '../../support/settings.ts';
+import { makeProxies, NETWORK } from '../../support/settings.ts';
 
 /** What a user is told of a server that does this once something has come. */
-async function explain(scheme: string, answer: (socket: Socket) => void) {
+async function explain(scheme: string, answer: (socket: Socket) => void, isProxy = false) {
   const server = createServer((socket) => {
     socket
       .on('error', () => undefined)
@@ -18,12 +18,15 @@ async function explain(scheme: string, answer: (socket: Socket) => void) {
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const transport = createTransport(NETWORK);
+  const address = `${scheme}://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const transport = createTransport(
+    isProxy ? { ...NETWORK, proxies: makeProxies(address) } : NETWORK,
+  );
   onTestFinished(async () => {
     await transport.close();
     server.close();
   });
-  const origin = `${scheme}://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const origin = isProxy ? 'https://store.test' : address;
   try {
     await transport.exchange({
       origin,
@@ -51,6 +54,14 @@ async function explain(scheme: string, answer: (socket: Socket) => void) {
 const alert = (number: number) => (socket: Socket) => {
   socket.end(Buffer.from([0x15, 3, 3, 0, 2, 2, number]));
 };
+
+test('a proxy that does not speak TLS is named, and the store is not to blame', async () => {
+  const answer = (socket: Socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n');
+  const { code, text, isTransient } = await explain('https', answer, true);
+  expect(text).toMatch(/^the proxy does not speak TLS; write "http:\/\/" in \S*HttpProxy/);
+  expect(text).not.toContain('Endpoint');
+  expect([code, isTransient]).toEqual(['BAD_CONFIG', false]);
+});
 
 describe('a server of TLS that refuses', () => {
   test.each([

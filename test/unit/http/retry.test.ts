@@ -58,6 +58,8 @@ describe('attempts', () => {
     ['a bad certificate', transportError('CERT_HAS_EXPIRED', false), 1],
     ['a server that fails', answerError(500), 4],
     ['a server that cannot', answerError(501), 1],
+    ['a network before the server that cannot reach it', answerError(522), 4],
+    ['a portal that wants a login', answerError(511), 1],
     ['throttling', answerError(503, { 'retry-after': '0' }), 4],
     ['a refusal', answerError(403), 1],
     ['a short body', new StorageError('SHORT_BODY', 'x'), 4],
