@@ -15,12 +15,13 @@ Result Bridge::call(const AnyRequest& request) {
   if (broken_) {
     return {Result::Verdict::kLost, 0, brokenReason_};
   }
-  const auto deadline = std::chrono::steady_clock::now() + timeouts_.*base.limit();
+  const auto now = std::chrono::steady_clock::now();
+  const auto deadline = now + timeouts_.*base.limit();
   const uint64_t id = nextId_++;
   // In this order: if the table has no room, take() skips an id that it does not know. The other
   // way round, a request that nobody waits for would stay in the table.
   queue_.push_back(id);
-  live_.emplace(id, Live{request, false});
+  live_.emplace(id, Live{request, now, false});
   wake(std::move(lock));
 
   Result result = base.wait(deadline);
@@ -44,7 +45,7 @@ void Bridge::setTimeouts(const Timeouts& timeouts) {
 
 void Bridge::attach(Wakeup wakeup) {
   Lock lock(mutex_);
-  wakeup_ = std::move(wakeup);
+  wakeup_ = std::make_shared<const Wakeup>(std::move(wakeup));
   woken_ = false;
   if (!queue_.empty()) {
     wake(std::move(lock));
@@ -77,14 +78,18 @@ void Bridge::close() {
   closed_ = true;
 }
 
-void Bridge::failWaiting(const std::string& reason) {
+void Bridge::failWaiting(const std::string& reason, std::chrono::milliseconds age) {
+  const auto latest = std::chrono::steady_clock::now() - age;
   Lock lock(mutex_);
-  for (const auto& [id, live] : live_) {
+  for (auto& [id, live] : live_) {
+    if (live.since > latest) {
+      continue;
+    }
     if (live.taken) {
       abandoned_.push_back(id);
     }
+    baseOf(live.request).end({Result::Verdict::kClosed, 0, reason});
   }
-  failLocked(false, {Result::Verdict::kClosed, 0, reason});
   wake(std::move(lock));
 }
 
@@ -136,9 +141,9 @@ void Bridge::wake(Lock lock) {
     return;
   }
   woken_ = true;
-  const Wakeup wakeup = wakeup_;
+  const std::shared_ptr<const Wakeup> wakeup = wakeup_;
   lock.unlock();
-  wakeup();
+  (*wakeup)();
 }
 
 void Bridge::failLocked(bool takenOnly, const Result& result) {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <unordered_map>
@@ -61,8 +62,8 @@ class Bridge {
   void repair();
   /** thread: any. The gate closes for good: calls that are waiting go on, new ones fail. */
   void close();
-  /** thread: any. Ends every call that is waiting; the loop is told to give them up. */
-  void failWaiting(const std::string& reason);
+  /** thread: any. Ends the calls that have waited for so long; the loop is told to give them up. */
+  void failWaiting(const std::string& reason, std::chrono::milliseconds age);
 
   /** thread: the loop's. Empties the queue. */
   Inbox take();
@@ -83,6 +84,7 @@ class Bridge {
  private:
   struct Live {
     AnyRequest request;
+    std::chrono::steady_clock::time_point since;
     bool taken = false;
   };
   using Lock = std::unique_lock<std::mutex>;
@@ -96,7 +98,9 @@ class Bridge {
   mutable std::mutex mutex_;
   // guarded by mutex_
   Timeouts timeouts_;
-  Wakeup wakeup_;  // nullptr: no runtime is attached
+  // nullptr: no runtime is attached. Shared, since a copy of the function itself would need memory,
+  // and there may be none: a request that Orthanc's thread does not wait for must not stay here.
+  std::shared_ptr<const Wakeup> wakeup_;
   bool woken_ = false;
   bool closed_ = false;
   bool broken_ = false;

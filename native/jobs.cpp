@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Orthanc's jobs, whose work TypeScript does. thread: Orthanc's job threads step, stop and reset,
-// one at a time for each job; any of Orthanc's asks for the state, also with the lock of its list
-// of jobs held.
+// Orthanc's jobs, whose work TypeScript does. thread: Orthanc's job threads step and stop, one
+// at a time for each job; any of Orthanc's asks for the state, and resets a job that is to be
+// repeated, also with the lock of its list of jobs held.
 #include "jobs.h"
 
 #include <atomic>
@@ -34,12 +34,12 @@ class Job {
   [[nodiscard]] JobState state() const { return table_->get(handle_); }
 
   /** Tells TypeScript, with what the job last was. @returns whether TypeScript has done it */
-  Result::Verdict tell(PluginState& state, const char* what) const {
+  Result::Verdict tell(PluginState& state, const char* what,
+                       Request::Limit limit = &Timeouts::call) const {
     // Orthanc's copy may change while TypeScript reads this one.
     const std::string serialized = this->state().serialized;
     return state.lanes.first()
-        .call(std::make_shared<Call>(&Timeouts::call, what, handle_, serialized.data(),
-                                     serialized.size()))
+        .call(std::make_shared<Call>(limit, what, handle_, serialized.data(), serialized.size()))
         .verdict;
   }
 
@@ -60,7 +60,8 @@ class Job {
 Job& jobOf(void* job) { return *static_cast<Job*>(job); }
 
 void tellReset(PluginState& state, Job& job) {
-  const Result::Verdict verdict = job.tell(state, "job-reset");
+  // Orthanc's list of jobs may be locked meanwhile.
+  const Result::Verdict verdict = job.tell(state, "job-reset", &Timeouts::metrics);
   job.resetDue = verdict != Result::Verdict::kSuccess && verdict != Result::Verdict::kFailed;
 }
 

@@ -70,6 +70,10 @@ bool StorageRequest::allocate(uint64_t size) {
   if (allocate_ == nullptr) {
     throw std::logic_error("allocate: this request takes no bytes");
   }
+  // Of an earlier attempt, nothing may be written any more, also where there is no room for this.
+  target_ = nullptr;
+  targetSize_ = 0;
+  allocated_ = false;
   target_ = allocate_(size);
   if (target_ == nullptr && size > 0) {
     throw std::length_error("allocate: no room for " + std::to_string(size) + " bytes");

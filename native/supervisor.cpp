@@ -165,7 +165,7 @@ void Supervisor::watch() {
   Lock lock(mutex_);
   while (!changed_.wait_for(lock, limits_.heartbeat, [this] { return stopping_; })) {
     if (failCallsAt_ && Clock::now() >= *failCallsAt_) {
-      bridge_.failWaiting("Orthanc is stopping");
+      bridge_.failWaiting("Orthanc is stopping", limits_.stoppingCall);
     }
     if (runtime_ != nullptr) {
       checkTurns(lock);

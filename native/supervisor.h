@@ -50,6 +50,9 @@ struct SupervisorLimits {
   std::chrono::milliseconds heartbeat{250};
   // How long one that replaces another may take until it is ready, calls waiting or not.
   std::chrono::milliseconds restart{30'000};
+  // How long a call may take once the grace is over that calls have when Orthanc begins to stop.
+  // Its clients' requests go on, and a removal that fails leaves an orphan.
+  std::chrono::milliseconds stoppingCall{2'000};
   // The parts of Finalize's bounded time: calls under way may end by themselves, then TypeScript
   // may close its connections (or longer, as the settings say), then JavaScript is terminated.
   // Orthanc has stopped its servers by then, so that calls under way are rare.
@@ -96,8 +99,8 @@ class Supervisor {
   void start(std::chrono::milliseconds timeout);
   /** Blocks until the first runtime is ready or refused. */
   Started awaitStart();
-  /** Orthanc is going to stop, but waits for its calls first: they get `grace` to end. Does not
-   * block. */
+  /** Orthanc is going to stop, but waits for its calls first: they get `grace` to end, and
+   * those that come later `stoppingCall`. Does not block. */
   void failCallsAfter(std::chrono::milliseconds grace);
   /** Lets calls that are waiting end, then ends the runtime. Does not block. */
   void stop();

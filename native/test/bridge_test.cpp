@@ -253,7 +253,9 @@ TEST(Bridge, FailWaitingEndsAllAndTellsTheLoop) {
   const uint64_t id = bridge.take().arrivals.at(0).id;
   Caller queued(bridge);
   awaitWaiting(bridge, 2);
-  bridge.failWaiting("stopping");
+  bridge.failWaiting("stopping", std::chrono::hours(1));  // they are younger
+  EXPECT_EQ(bridge.waiting(), 2U);
+  bridge.failWaiting("stopping", std::chrono::milliseconds(0));
   EXPECT_EQ(taken.result().verdict, Verdict::kClosed);
   EXPECT_EQ(queued.result().message, "stopping");
   const Inbox inbox = bridge.take();

@@ -111,6 +111,15 @@ TEST(Request, ADestinationOfAnotherSizeIsRefused) {
   EXPECT_TRUE(request->allocate(8));
 }
 
+TEST(Request, AfterADestinationThatIsRefusedNothingIsWritten) {
+  const auto request = makeRead(8);
+  ASSERT_TRUE(request->allocate(8));
+  request->write(0, "01234567", 8);
+  EXPECT_THROW(request->allocate(9), std::length_error);
+  EXPECT_THROW(request->write(0, "0", 1), std::out_of_range);
+  EXPECT_THROW(request->end(kDone), std::logic_error);
+}
+
 TEST(Request, ARequestWithoutDestinationTakesNoBytes) {
   const std::string content = "x";
   EXPECT_THROW(makeCreate(content)->allocate(1), std::logic_error);

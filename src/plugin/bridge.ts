@@ -292,9 +292,20 @@ export class RequestServer {
     try {
       await this.#serveCall(id, name, argument, body, headers, this.#begin(id));
     } catch (error) {
-      if (!isRequestOver(error)) throw error;
+      if (!isRequestOver(error)) this.#failCall(id, name, error);
     } finally {
       this.#cancellations.delete(id);
+    }
+  }
+
+  /** A call that fails is no reason to end what others wait for. */
+  #failCall(id: number, name: string, error: unknown): void {
+    const binding = this.#binding;
+    writeLog(binding, 'error', safeLine(`op=${name} ${String(error)}`));
+    try {
+      binding.complete(id, binding.orthancErrorCodes[ERROR_CODES.INTERNAL.orthanc]);
+    } catch (thrown) {
+      if (!isRequestOver(thrown)) throw thrown;
     }
   }
 

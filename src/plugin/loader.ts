@@ -67,4 +67,7 @@ try {
 } catch (error) {
   const lines = `The plugin's TypeScript does not load: ${describe(error)}`.split('\n');
   binding.refuse(safeLines(lines));
+  // One that replaces another would wait for ever, and requests with it.
+  binding.ending(safeLine(lines[0] ?? ''));
+  binding.release();
 }
