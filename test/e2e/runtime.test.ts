@@ -197,3 +197,24 @@ test('the sixth end within a minute is one too many, and every call says so at o
   expect(orthanc.isRunning()).toBe(true);
   expect(await orthanc.stop()).toBe(0);
 });
+
+test('a runtime whose TypeScript does not load fails its requests at once', async () => {
+  const ownBundle = join(world.folder, 'half-an-upgrade.cjs');
+  await writeFaultyBundle(ownBundle, bundle);
+  const upgraded = await world.start('upgraded', {
+    configuration: {
+      MaximumStorageCacheSize: 0,
+      UserContentType: { report: 1030 },
+      AwsS3Storage: { ...world.section, RequestTimeout: 60 },
+    },
+    environment: { ORTHANC_OBJECT_STORAGE_BUNDLE: ownBundle },
+  });
+  const { ID } = await upgraded.upload(file);
+  await writeFile(ownBundle, 'throw new Error("half an upgrade");');
+  await upgraded.request('PUT', `/instances/${ID}/attachments/report`, makeBytes(DEFECTS.exit));
+  const startedMs = performance.now();
+  expect((await upgraded.request('GET', `/instances/${ID}/file`)).status).toBe(500);
+  expect(performance.now() - startedMs).toBeLessThan(3000);
+  expect(upgraded.log()).toMatch(/TypeScript does not load: Error: half an upgrade/);
+  await upgraded.kill();
+});
