@@ -39,6 +39,8 @@ describe.each([
     orthanc = await world.start(name, {
       configuration: {
         MaximumStorageCacheSize: 0,
+        // On a busy machine 200 MB take longer than Orthanc's 30 s.
+        HttpRequestTimeout: 300,
         ...world.configure({ RootPath: name, StorageEncryption }),
       },
     });

@@ -57,7 +57,11 @@ test('rekey beside a running Orthanc loses nothing and brings nothing back', asy
   });
   const isRemoved = (index: number) => index % 2 === 1;
   // Slow enough that removals come between the reads of rekey and its writes.
-  world.proxy.setFault(({ method }) => (method === 'PUT' ? { kind: 'delay', ms: 30 } : undefined));
+  world.proxy.setFault(({ method }) => ({
+    kind: 'delay',
+    ms: method === 'PUT' ? 30 : 0,
+    isAlone: true,
+  }));
   const argv = ['--config', orthanc.configurationFile, '--concurrency', '8', '--json'];
   const { result } = cli.start(['rekey', ...argv]);
   for (const [index, { id }] of stored.entries()) {

@@ -31,8 +31,8 @@ export type Fault =
   | { readonly kind: 'hang' }
   /** Breaks the connection. */
   | { readonly kind: 'reset' }
-  /** Passes on, but later. */
-  | { readonly kind: 'delay'; readonly ms: number }
+  /** Passes on, but later. `isAlone`: and after others of the same object, since versitygw looks at If-Match before it has the content. */
+  | { readonly kind: 'delay'; readonly ms: number; readonly isAlone?: true }
   /** Passes on with one bit of the request's body flipped. */
   | { readonly kind: 'corrupt' }
   /** Answers with another body than the server's. `announce` says which length its header claims. */
@@ -80,6 +80,13 @@ export async function startStoreProxy(
     };
   };
 
+  const underWay = new Map<string, Promise<void>>();
+  const alone = (key: string, work: () => Promise<void>): Promise<void> => {
+    const own = (underWay.get(key) ?? Promise.resolve()).catch(() => undefined).then(work);
+    underWay.set(key, own);
+    return own;
+  };
+
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const described = describe(request);
     requests.push(described);
@@ -91,7 +98,9 @@ export async function startStoreProxy(
       case 'delay':
         await new Promise((resolve) => setTimeout(resolve, fault.ms));
         if (request.socket.destroyed) return;
-        await forward(request, response, upstreamPort);
+        await (fault.isAlone === true
+          ? alone(described.key, () => forward(request, response, upstreamPort))
+          : forward(request, response, upstreamPort));
         return;
       case 'answer':
         for await (const _ of request);
