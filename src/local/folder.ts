@@ -167,8 +167,8 @@ export async function requireNothingLeft(
 ): Promise<void> {
   const place = join(storageDirectory, PLACE_FILE);
   try {
-    const text = await readIfThere(place);
-    const before = text?.split('\n') ?? [];
+    const text = (await readIfThere(place)) ?? '';
+    const before = text.split('\n').filter((line) => line !== '');
     const now = directory && (await realpath(directory));
     const kept: string[] = [];
     for (const folder of before) {

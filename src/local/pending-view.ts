@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // For commands, which look into the folder while Orthanc may be working there. They change nothing.
 
+import { existsSync } from 'node:fs';
 import type { LocalCacheSettings } from '../config/settings.ts';
 import { toStorageError } from '../errors.ts';
 import type { ObjectStore } from '../store/object-store.ts';
@@ -60,8 +61,8 @@ export function createPendingView(
     try {
       return (await disk.list('pending')).length === 0 ? NOTHING : await readFolder(settings);
     } catch (error) {
-      // Orthanc has never used it.
-      if (isLocal(error, 'NOT_FOUND')) return NOTHING;
+      // Orthanc has never used it, unless it is not there at all.
+      if (isLocal(error, 'NOT_FOUND') && existsSync(settings.directory)) return NOTHING;
       throw error;
     }
   }

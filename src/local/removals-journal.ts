@@ -173,6 +173,7 @@ export async function openJournal(options: {
   let queue: Write[] = [];
   let writing: Promise<void> | undefined;
   let isHanging = false;
+  let onHang: () => void = () => undefined;
 
   async function rewrite(): Promise<void> {
     await abandon();
@@ -217,6 +218,7 @@ export async function openJournal(options: {
       queue = [];
       const timer = setTimeout(() => {
         isHanging = true;
+        onHang();
         for (const { reject } of [...writes, ...queue]) reject(hangs(path));
       }, HANG_MS);
       try {
@@ -254,8 +256,12 @@ export async function openJournal(options: {
         writing ??= writeAll();
       }),
     async close(isOver) {
+      // Not for ever: the disk may hang.
+      const hung = new Promise<void>((resolve) => {
+        onHang = resolve;
+      });
+      if (!isHanging) await Promise.race([writing, hung]);
       if (isHanging) return;
-      await writing;
       await abandon();
       if (isOver) await unlink(path).catch(() => undefined);
     },

@@ -78,8 +78,8 @@ export class Uploads {
   #pauseUntilMs = 0;
   #counts = { uploaded: 0, deleted: 0, failed: 0 };
   #hasWarned = false;
-  /** The log has a line about this trouble, and when it had the last one. */
-  #hasTold = false;
+  /** What the log has a line about, until that is over; and when it had the last one. */
+  #toldCode: StorageErrorCode | undefined;
   #toldMs = Number.NEGATIVE_INFINITY;
   #age = { seconds: 0, untilMs: 0 };
   #isStarted = false;
@@ -245,8 +245,10 @@ export class Uploads {
     this.#pauseMs = 0;
     this.#pauseUntilMs = 0;
     this.#trouble = undefined;
-    if (this.#hasTold) this.#options.log.info('LocalCache: uploads and deletions go on');
-    this.#hasTold = false;
+    if (this.#toldCode !== undefined) {
+      this.#options.log.info('LocalCache: uploads and deletions go on');
+    }
+    this.#toldCode = undefined;
   }
 
   #failed(entry: Entry, error: StorageError): void {
@@ -276,9 +278,8 @@ export class Uploads {
     const before = this.#trouble;
     const { code, message } = error;
     this.#trouble = { code, message, since: before?.since ?? new Date().toISOString() };
-    if (this.#hasTold && before?.code === code) return;
-    if (this.#now() < this.#toldMs + REPEATED_LOG_MS) return;
-    this.#hasTold = true;
+    if (this.#toldCode === code || this.#now() < this.#toldMs + REPEATED_LOG_MS) return;
+    this.#toldCode = code;
     this.#toldMs = this.#now();
     const { pending, removals } = this.#options.states.counts;
     const what =

@@ -93,8 +93,9 @@ class Upload {
 
   async #attempt(): Promise<void> {
     this.#session ??= await this.#begin();
+    const session = this.#session;
     try {
-      while (!(await this.#advance(this.#session))) {
+      while (!(await this.#advance(session))) {
         // Sends again what the server did not keep.
       }
     } catch (thrown) {
@@ -105,7 +106,10 @@ class Upload {
       this.#session = undefined;
       this.#offset = 0;
       this.#isOffsetKnown = true;
-      if (isAltered) throw thrown;
+      if (isAltered) {
+        this.#deps.cleanups.add(() => this.#clear(session));
+        throw thrown;
+      }
       throw new TransportError('SESSION_LOST', 'the server lost the upload', true, thrown);
     }
   }

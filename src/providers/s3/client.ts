@@ -46,6 +46,8 @@ export class S3Client {
   readonly #options: ClientOptions;
   readonly #sdk: SdkClient;
   #region: string;
+  /** How often other credentials took the place of those that the store refused. */
+  #renewals = 0;
   #resolve: () => Promise<Target>;
 
   constructor(options: ClientOptions) {
@@ -148,14 +150,14 @@ export class S3Client {
   ): Promise<T> {
     const { isCheck, logger } = this.#options;
     let attempts = 0;
-    let signed = { region: this.#region, clockOffsetMs: 0 };
+    let signed = { region: this.#region, clockOffsetMs: 0, renewals: 0 };
     const retry = createRetry({
       maxRetries,
       retryConnecting: !isCheck,
       classify,
       recover: async (error) =>
         (await this.#adoptTime(error, signed.clockOffsetMs)) ||
-        (await this.#renewCredentials(error)) ||
+        (await this.#renewCredentials(error, signed.renewals)) ||
         (!isCheck && this.#adoptRegion(error, signed.region)),
     });
     const describe = ({ status, headers }: Partial<Answer> = {}) => {
@@ -165,7 +167,11 @@ export class S3Client {
     try {
       const { result, answer } = await retry(signal, () => {
         attempts += 1;
-        signed = { region: this.#region, clockOffsetMs: this.#sdk.config.systemClockOffset };
+        signed = {
+          region: this.#region,
+          clockOffsetMs: this.#sdk.config.systemClockOffset,
+          renewals: this.#renewals,
+        };
         return attempt();
       });
       logger.info(describe(answer));
@@ -198,14 +204,18 @@ export class S3Client {
   }
 
   /** Somebody may have replaced the keys in a file that says nothing of their expiry. */
-  async #renewCredentials({ code }: AnswerError): Promise<boolean> {
+  async #renewCredentials({ code }: AnswerError, usedRenewals: number): Promise<boolean> {
     if (code === undefined || !OUTDATED.test(code)) return false;
+    // Another request has found others meanwhile.
+    if (usedRenewals !== this.#renewals) return true;
     const { credentials } = this.#sdk.config;
     const before = await credentials();
     if (!this.#options.credentials.forget()) return false;
     // Else the SDK keeps for ever what has no expiry.
     const { accessKeyId, sessionToken } = await credentials({ forceRefresh: true });
-    return accessKeyId !== before.accessKeyId || sessionToken !== before.sessionToken;
+    const areOthers = accessKeyId !== before.accessKeyId || sessionToken !== before.sessionToken;
+    if (areOthers) this.#renewals += 1;
+    return areOthers;
   }
 
   /** From now on, requests go to the region where the bucket is, by S3's own header. No other redirect is followed.

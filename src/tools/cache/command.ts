@@ -113,6 +113,8 @@ async function flush({ config }: Options): Promise<void> {
     const total = cache?.status();
     let before = Number.POSITIVE_INFINITY;
     let changedMs = 0;
+    // To give up an upload that is under way would be to begin it anew.
+    const patienceMs = Math.max(NO_PROGRESS_MS, settings.requestTimeoutMs + 60_000);
     cache?.start();
     for (;;) {
       const now = cache?.status();
@@ -130,10 +132,10 @@ async function flush({ config }: Options): Promise<void> {
         printLine(`${total?.pending.count} uploaded, ${total?.removals} removals carried out`);
         break;
       }
-      if (performance.now() - changedMs > NO_PROGRESS_MS) {
+      if (performance.now() - changedMs > patienceMs) {
         throw new StorageError(
           'TIMEOUT',
-          `none of ${left} objects was uploaded or deleted for ${NO_PROGRESS_MS / 60_000} minutes: ${now.trouble?.message ?? 'the bucket does not answer'}`,
+          `none of ${left} objects was uploaded or deleted for ${Math.round(patienceMs / 60_000)} minutes: ${now.trouble?.message ?? 'no request has ended'}`,
         );
       }
       await cache?.drained(AbortSignal.any([signal, AbortSignal.timeout(POLL_MS)]));

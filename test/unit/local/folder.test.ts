@@ -146,7 +146,7 @@ describe('that the configuration has lost', () => {
     for (const now of [undefined, second])
       await expectFailure(look(now), 'BAD_CONFIG', /first", where 1 objects are still/);
     await rm(join(first, file('pending')));
-    expect(await look(undefined)).toEqual([]);
+    for (const _ of [1, 2]) expect(await look(undefined)).toEqual([]);
     expect(await readdir(storage)).toEqual([]);
   });
 

@@ -157,6 +157,18 @@ test('an outage makes one line in five minutes, however it looks, and one when i
   expect(log.lines.filter((line) => line.startsWith('info'))).toHaveLength(1);
 });
 
+test('another cause is told, if it stays', async () => {
+  add('a');
+  fail('a', 'UNAVAILABLE');
+  start();
+  await vi.advanceTimersByTimeAsync(MINUTE_MS);
+  fail('a', 'ACCESS_DENIED');
+  await vi.advanceTimersByTimeAsync(10 * MINUTE_MS);
+  const outage = warnings().filter((line) => line.includes('an upload fails'));
+  expect(outage).toHaveLength(2);
+  expect(outage[1]).toContain('ACCESS_DENIED');
+});
+
 test('deletions that fail are called so', async () => {
   add('gone', 'removed');
   fail('gone', 'ACCESS_DENIED');
