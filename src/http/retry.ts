@@ -95,8 +95,8 @@ export function createRetry(options: RetryOptions): Retry {
   };
 }
 
-/** Of a server, or of a network of servers before it (Cloudflare's are 520 to 530), that stay: not implemented, HTTP's version, no space,
- *  a loop, a portal that wants a login. */
+/** They stay: not implemented, version of HTTP, no space, a loop, a portal that wants a login. All others from 500 on may pass, also those
+ *  of a network before the server, such as Cloudflare's 520 to 530. */
 const LASTING_STATUS: ReadonlySet<number> = new Set([501, 505, 507, 508, 511]);
 
 function commonReason(failure: unknown): RetryReason | undefined {

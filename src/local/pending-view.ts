@@ -61,7 +61,7 @@ export function createPendingView(
     try {
       return (await disk.list('pending')).length === 0 ? NOTHING : await readFolder(settings);
     } catch (error) {
-      // Orthanc has never used it, unless it is not there at all.
+      // The folder is there, and Orthanc has never used it.
       if (isLocal(error, 'NOT_FOUND') && existsSync(settings.directory)) return NOTHING;
       throw error;
     }

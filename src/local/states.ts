@@ -674,18 +674,7 @@ export class ObjectStates {
   #entryOf(hash: string, key: string | undefined): Entry {
     let entry = this.#entries.get(hash);
     if (entry === undefined) {
-      entry = {
-        hash,
-        key,
-        file: undefined,
-        leftovers: [],
-        request: undefined,
-        users: 0,
-        noted: undefined,
-        abortUpload: undefined,
-        lateUntilMs: 0,
-        uploaded: undefined,
-      };
+      entry = newEntry(hash, key);
       this.#entries.set(hash, entry);
     }
     entry.key ??= key;
@@ -756,6 +745,21 @@ export class ObjectStates {
   get #lastingBytes(): number {
     return this.#pending.bytes + this.#removed.bytes + this.#reservedBytes;
   }
+}
+
+export function newEntry(hash: string, key: string | undefined): Entry {
+  return {
+    hash,
+    key,
+    file: undefined,
+    leftovers: [],
+    request: undefined,
+    users: 0,
+    noted: undefined,
+    abortUpload: undefined,
+    lateUntilMs: 0,
+    uploaded: undefined,
+  };
 }
 
 /** A file that no longer counts goes with the next request, which needs the disk anyway. */

@@ -16,7 +16,7 @@ export function once<Args extends readonly unknown[], T>(
   };
 }
 
-/** Calls `ask`, and gives all callers the same promise from then on: until it has an answer or a failure, and for at least this time. */
+/** Asks at most once in this time. Callers meanwhile share the answer, or the failure; also those who come while it is still under way. */
 export function keepFor<T>(ms: number, ask: () => Promise<T>): () => Promise<T> {
   let asked: Promise<T> | undefined;
   let untilMs = 0;

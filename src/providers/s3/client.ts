@@ -7,7 +7,7 @@ import {
   type ServiceInputTypes,
   type ServiceOutputTypes,
 } from '@aws-sdk/client-s3';
-import { toStorageError } from '../../errors.ts';
+import { StorageError } from '../../errors.ts';
 import { AnswerError } from '../../http/answer-error.ts';
 import { createRetry, type RetryReason } from '../../http/retry.ts';
 import type { Answer, Headers, Transport } from '../../http/transport.ts';
@@ -177,8 +177,8 @@ export class S3Client {
       logger.info(describe(answer));
       return result;
     } catch (thrown) {
-      // The rest came over other connections.
-      if (toStorageError(thrown).code === 'ABORTED') throw thrown;
+      // It was given up: the rest came over other connections, or nobody waits for it.
+      if (thrown instanceof StorageError && thrown.code === 'ABORTED') throw thrown;
       const { code, answer } = thrown instanceof AnswerError ? thrown : {};
       const error = code === undefined ? thrown : { name: code };
       logger.error({ ...describe(answer), error });

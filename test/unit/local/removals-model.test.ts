@@ -278,12 +278,15 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
+const done = (...all: readonly number[]): readonly Step[] =>
+  all.map((which) => ({ kind: 'end', which, outcome: 'done' }));
+
 /** The disk has the end of a note, but reports a failure; then the object is removed again. */
 const UNHEARD_END: Step[] = [
   { kind: 'remove', key: 'b' },
   { kind: 'remove', key: 'a' },
   { kind: 'create', key: 'a' },
-  ...[4, 3, 3].map((which): Step => ({ kind: 'end', which, outcome: 'done' })),
+  ...done(4, 3, 3),
   { kind: 'end', which: 3, outcome: 'unheard' },
   { kind: 'remove', key: 'a' },
   { kind: 'crash', written: 0 },
@@ -294,13 +297,13 @@ const REMOVED_TWICE: Step[] = [
   { kind: 'remove', key: 'b' },
   { kind: 'remove', key: 'a' },
   { kind: 'create', key: 'a' },
-  ...[2, 2, 1].map((which): Step => ({ kind: 'end', which, outcome: 'done' })),
+  ...done(2, 2, 1),
   { kind: 'end', which: 1, outcome: 'refused' },
   { kind: 'end', which: 0, outcome: 'done' },
   { kind: 'remove', key: 'a' },
-  ...[1, 1].map((which): Step => ({ kind: 'end', which, outcome: 'done' })),
+  ...done(1, 1),
   { kind: 'create', key: 'a' },
-  ...[1, 1].map((which): Step => ({ kind: 'end', which, outcome: 'done' })),
+  ...done(1, 1),
 ];
 
 test(

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { StorageError } from '../../../src/errors.ts';
 import { LOCAL } from '../../../src/local/disk.ts';
 import type { FileKind } from '../../../src/local/names.ts';
-import type { Entry, ObjectStates } from '../../../src/local/states.ts';
+import { type Entry, newEntry, type ObjectStates } from '../../../src/local/states.ts';
 import { Uploads } from '../../../src/local/uploads.ts';
 import { makeLogger, type TestLogger } from '../../support/settings.ts';
 
@@ -39,19 +39,7 @@ afterEach(async () => {
 
 function add(key: string, kind: FileKind = 'pending'): void {
   const file = { kind, hash: key, sequence: work.size, sizeBytes: 1, timeMs: Date.now() };
-  const entry = {
-    hash: key,
-    key,
-    file,
-    leftovers: [],
-    request: undefined,
-    users: 0,
-    noted: undefined,
-    abortUpload: undefined,
-    lateUntilMs: 0,
-    uploaded: undefined,
-  };
-  work.set(key, entry);
+  work.set(key, { ...newEntry(key, key), file });
 }
 
 function start({ isStoring = false } = {}): void {
