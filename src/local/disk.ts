@@ -287,27 +287,21 @@ export class FolderOnDisk implements Disk {
     sink: Sink,
     signal: Signal,
   ): Promise<void> {
-    const { key, sizeBytes } = object;
+    const { sizeBytes } = object;
     const { start, end } = range ?? { start: 0, end: sizeBytes };
     const firstBlock = start - (start % BLOCK_BYTES);
     const lastByte = Math.min(sizeBytes, Math.ceil(end / BLOCK_BYTES) * BLOCK_BYTES);
     await this.#withFile(object.path, (file) =>
       this.#withBuffer(async (buffer) => {
-        const wholeBytes = sizeBytes + trailerBytes(sizeBytes, Buffer.byteLength(key));
-        let trailer: Trailer | undefined;
-        if (wholeBytes <= buffer.length && lastByte - firstBlock >= sizeBytes / 2) {
-          const whole = buffer.subarray(0, wholeBytes);
-          if (await this.#step((isOver) => readAll(file, whole, 0, isOver))) {
-            trailer = parseTrailer(whole.subarray(sizeBytes), key);
-          }
-          const content = whole.subarray(firstBlock, lastByte);
-          if (trailer === undefined || !areIntact(trailer, firstBlock, content)) throw damaged(key);
+        const isMost = lastByte - firstBlock >= sizeBytes / 2;
+        if (isMost && bytesOf(object) <= buffer.length) {
+          const content = await this.#readWhole(file, object, buffer, firstBlock, lastByte);
           if (signal.aborted) throw abortReason(signal);
           sink.begin(end - start, sizeBytes);
-          sink.write(0, whole.subarray(start, end));
+          sink.write(0, content.subarray(start, end));
           return;
         }
-        trailer = await this.#readTrailer(file, object);
+        const trailer = await this.#readTrailer(file, object);
         for (let at = firstBlock; at < lastByte; at += ONE_PIECE_BYTES) {
           const piece = buffer.subarray(0, Math.min(ONE_PIECE_BYTES, lastByte - at));
           await this.#readBlocks(file, object, trailer, at, piece);
@@ -324,20 +318,22 @@ export class FolderOnDisk implements Disk {
     const { path, key, sizeBytes } = object;
     const file = await this.#open(path, READ);
     const buffer = this.buffers.take();
+    let body: Body;
     try {
-      const trailer = await this.#readTrailer(file, object);
-      for (let at = 0; at < sizeBytes; at += ONE_PIECE_BYTES) {
-        const piece = buffer.subarray(0, Math.min(ONE_PIECE_BYTES, sizeBytes - at));
-        await this.#readBlocks(file, object, trailer, at, piece);
+      if (sizeBytes <= ONE_PIECE_BYTES) {
+        body = viewOf(await this.#readWhole(file, object, buffer));
+      } else {
+        const trailer = await this.#readTrailer(file, object);
+        for (let at = 0; at < sizeBytes; at += ONE_PIECE_BYTES) {
+          const piece = buffer.subarray(0, Math.min(ONE_PIECE_BYTES, sizeBytes - at));
+          await this.#readBlocks(file, object, trailer, at, piece);
+        }
+        body = fileBody(file, sizeBytes, () => damaged(key));
       }
     } catch (error) {
       void this.#close(file);
       throw error;
     }
-    const body =
-      sizeBytes <= ONE_PIECE_BYTES
-        ? viewOf(buffer.subarray(0, sizeBytes))
-        : fileBody(file, sizeBytes, () => damaged(key));
     return {
       body,
       close: (isUnused) => {
@@ -361,6 +357,26 @@ export class FolderOnDisk implements Disk {
       if (parsed === undefined) throw damaged(path);
       return parsed.key;
     });
+  }
+
+  /** With its trailer, by one step. @returns the object, verified from `firstBlock` to `lastByte` */
+  async #readWhole(
+    file: number,
+    object: ObjectOnDisk,
+    buffer: Uint8Array,
+    firstBlock = 0,
+    lastByte = object.sizeBytes,
+  ): Promise<Uint8Array> {
+    const { key, sizeBytes } = object;
+    const whole = buffer.subarray(0, bytesOf(object));
+    const isThere = await this.#step((isOver) => readAll(file, whole, 0, isOver));
+    const trailer = isThere ? parseTrailer(whole.subarray(sizeBytes), key) : undefined;
+    const content = whole.subarray(0, sizeBytes);
+    const isIntact =
+      trailer !== undefined &&
+      areIntact(trailer, firstBlock, content.subarray(firstBlock, lastByte));
+    if (!isIntact) throw damaged(key);
+    return content;
   }
 
   async #readTrailer(file: number, { key, sizeBytes }: ObjectOnDisk): Promise<Trailer> {
@@ -503,6 +519,11 @@ async function writeAll(
     const { bytesWritten } = await writeFile(file, bytes, at, bytes.length - at, position + at);
     at += bytesWritten;
   }
+}
+
+/** Of the file: the object and its trailer. */
+function bytesOf({ key, sizeBytes }: ObjectOnDisk): number {
+  return sizeBytes + trailerBytes(sizeBytes, Buffer.byteLength(key));
 }
 
 /** @returns false if the file ends before */

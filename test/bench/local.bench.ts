@@ -13,6 +13,7 @@ import { inParallel } from '../support/parallel.ts';
 import { boxName, plugin } from '../support/world.ts';
 import { medianOf } from './measure.ts';
 import { sectionOf } from './orthanc/columns.ts';
+import { REST_SECONDS } from './orthanc/measure.ts';
 import { readMemoryMb } from './orthanc/processes.ts';
 import { type BenchStore, ensureTools, startBenchStore } from './orthanc/tools.ts';
 
@@ -34,7 +35,6 @@ const CACHED_BYTES = 500_000;
 /** In MB: more than all that is cached. */
 const MAX_SIZE = 1024 * 1024;
 /** Until what the start has left behind is given back. */
-const SETTLE_MS = 3000;
 
 export async function main(plan: Plan): Promise<void> {
   const box = await ensureBox(boxName);
@@ -128,15 +128,16 @@ class LocalBench {
         const startedMs = performance.now();
         const orthanc = await this.#startCached({ WriteBack: true }, directory);
         figures[kind].ms.push(performance.now() - startedMs);
-        await sleep(SETTLE_MS);
-        figures[kind].mb.push(readMemoryMb(orthanc.pid, 'VmRSS'));
+        figures[kind].startMb.push(readMemoryMb(orthanc.pid, 'VmRSS'));
+        await sleep(REST_SECONDS * 1000);
+        figures[kind].idleMb.push(readMemoryMb(orthanc.pid, 'VmRSS'));
         await orthanc.stop();
       }
     }
-    const more = (figure: 'ms' | 'mb') =>
+    const more = (figure: 'ms' | 'startMb' | 'idleMb') =>
       medianOf(figures.full[figure]) - medianOf(figures.empty[figure]);
     console.log(
-      `start with ${CACHED} cached objects: ${show(more('ms'))} ms later, ${show(more('mb'))} MB more`,
+      `start with ${CACHED} cached objects: ${show(more('ms'))} ms later, ${show(more('startMb'))} MB more, ${show(more('idleMb'))} MB more after ${REST_SECONDS} s`,
     );
   }
 
@@ -185,6 +186,6 @@ class LocalBench {
   }
 }
 
-const makeFigures = () => ({ ms: [] as number[], mb: [] as number[] });
+const makeFigures = () => ({ ms: [] as number[], startMb: [] as number[], idleMb: [] as number[] });
 
 const show = (value: number) => value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0);

@@ -83,6 +83,8 @@ export interface ColumnFigures {
   readonly idleMb: number;
   /** After the first block. */
   readonly residentMb: number;
+  /** After all blocks and REST_SECONDS. */
+  readonly restedMb: number;
 }
 
 export interface Results {
@@ -99,8 +101,9 @@ const MAX_OTHERS_SHARE = 0.15;
 const MAX_REPEATS = 2;
 /** and so many of all rounds: a busy machine must not make the bench endless. */
 const MAX_REPEATED_SHARE = 0.15;
-/** Until what the start has left behind is given back. */
 const SETTLE_MS = 3000;
+/** V8 gives back the memory of a burst after some 25 s without one. */
+export const REST_SECONDS = 40;
 const WARM_UP_SECONDS = 1;
 /** Of storing what an operation is measured with. */
 const FILL_SECONDS = 0.3;
@@ -190,9 +193,9 @@ class Bench {
       if (blocks.length === 0) continue;
       const measured = await this.#withAll(withDicomWeb ? [DICOM_WEB] : [], blocks);
       if (figures.length > 0) continue;
-      for (const { column, idleMb, residentMb } of measured) {
+      for (const { column, ...memory } of measured) {
         const { name, ours } = column;
-        figures.push({ name, ours, startMs: startMs.get(name) ?? [], idleMb, residentMb });
+        figures.push({ name, ours, startMs: startMs.get(name) ?? [], ...memory });
       }
     }
     const seconds = (performance.now() - begun) / 1000;
@@ -244,10 +247,13 @@ class Bench {
         await this.#measureBlock(block, running);
         resident ??= memory();
       }
+      if (plugins.length === 0) await sleep(REST_SECONDS * 1000);
+      const rested = memory();
       return running.map(({ column }, index) => ({
         column,
         idleMb: idle[index] ?? 0,
         residentMb: resident?.[index] ?? 0,
+        restedMb: rested[index] ?? 0,
       }));
     } finally {
       await Promise.all(running.map(({ orthanc }) => orthanc.kill()));

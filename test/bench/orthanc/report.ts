@@ -14,7 +14,7 @@ import {
   rowsOf,
   standardRow,
 } from './lookup.ts';
-import type { Results, Round } from './measure.ts';
+import { REST_SECONDS, type Results, type Round } from './measure.ts';
 import { OPERATIONS } from './tools.ts';
 
 export function report(results: Results): string {
@@ -136,6 +136,10 @@ function columnRows({ columns }: Results, lookup: Lookup): readonly (readonly st
     ]),
     line('idle memory, MB', (name) => figure(name)?.idleMb ?? Number.NaN),
     line('memory after the run, MB', (name) => figure(name)?.residentMb ?? Number.NaN),
+    line(
+      `memory at the end, after ${REST_SECONDS} s of rest, MB`,
+      (name) => figure(name)?.restedMb ?? Number.NaN,
+    ),
     line('start, ms', startOf),
     line(`start beyond ${reference?.name}'s, ms`, (name) => startOf(name) - startOf(FOLDER)),
   ].filter(([, ...values]) => values.some((value) => value !== '–'));
