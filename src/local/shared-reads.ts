@@ -3,6 +3,7 @@
 
 import { untilAborted } from '../store/abort.ts';
 import { viewOf } from '../store/bodies.ts';
+import { Semaphore } from '../store/limit.ts';
 import type { ByteRange, GetOptions, ObjectStore, Sink } from '../store/object-store.ts';
 import { type Disk, ONE_PIECE_BYTES, type Receiving } from './disk.ts';
 import { temporaryPath } from './names.ts';
@@ -28,6 +29,8 @@ export class SharedReads {
   readonly #disk: Disk;
   readonly #flights = new Map<string, Flight>();
   readonly #kept = new Set<Promise<void>>();
+  /** One after the other: side by side, they take the processor from those who wait for an answer. */
+  readonly #writing = new Semaphore(1);
   #reading = 0;
 
   constructor(deps: {
@@ -141,8 +144,10 @@ export class SharedReads {
     if (memory !== undefined) {
       const content = memory.subarray(0, sizeBytes);
       settle({ memory: content });
-      await this.#states.commitFill(fill, sizeBytes, path, () =>
-        this.#disk.write({ path, key }, viewOf(content), { isDurable: false, signal: NEVER }),
+      await this.#writing.run(NEVER, () =>
+        this.#states.commitFill(fill, sizeBytes, path, () =>
+          this.#disk.write({ path, key }, viewOf(content), { isDurable: false, signal: NEVER }),
+        ),
       );
       return;
     }

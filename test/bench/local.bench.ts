@@ -9,13 +9,13 @@ import { type Box, ensureBox } from '../../scripts/lib/box.mjs';
 import { hashOf, pathOf } from '../../src/local/names.ts';
 import { makeDicom } from '../support/dicom.ts';
 import { type Configuration, type Orthanc, startOrthanc } from '../support/orthanc.ts';
-import { inParallel } from '../support/parallel.ts';
 import { boxName, plugin } from '../support/world.ts';
 import { medianOf } from './measure.ts';
 import { sectionOf } from './orthanc/columns.ts';
 import { REST_SECONDS } from './orthanc/measure.ts';
 import { readMemoryMb } from './orthanc/processes.ts';
-import { type BenchStore, ensureTools, startBenchStore } from './orthanc/tools.ts';
+import { makeTemplate, type Template } from './orthanc/templates.ts';
+import { type BenchStore, ensureTools, runLoad, startBenchStore } from './orthanc/tools.ts';
 
 interface Plan {
   /** What is compared takes turns. */
@@ -27,21 +27,21 @@ interface Plan {
 /** As many, and about as large, as in the figures of the C++ plugins' documentation. */
 const SMALL_FILES = 1635;
 const SMALL_BYTES = 20_000;
-const COLD_READS = 200;
-const COLD_BYTES = 512 * 1024;
+const COLD_READS = 1000;
 const COLD_CLIENTS = [1, 8];
 const CACHED = 100_000;
 const CACHED_BYTES = 500_000;
 /** In MB: more than all that is cached. */
 const MAX_SIZE = 1024 * 1024;
-/** Until what the start has left behind is given back. */
 
 export async function main(plan: Plan): Promise<void> {
   const box = await ensureBox(boxName);
   const folder = await mkdtemp(join(tmpdir(), 'oos-bench-'));
-  const store = await startBenchStore(await ensureTools(), folder);
+  const program = await ensureTools();
+  const store = await startBenchStore(program, folder);
   try {
-    const bench = new LocalBench(plan, box, folder, store);
+    const template = await makeTemplate(folder, '512k');
+    const bench = new LocalBench(plan, box, folder, { program, store, template });
     await bench.printSmallFiles();
     await bench.printColdReads();
     await bench.printStarts();
@@ -56,13 +56,27 @@ class LocalBench {
   readonly #box: Box;
   readonly #folder: string;
   readonly #store: BenchStore;
+  /** Of the store in memory and of the clients. */
+  readonly #program: string;
+  readonly #template: Template;
   #started = 0;
 
-  constructor(plan: Plan, box: Box, folder: string, store: BenchStore) {
+  constructor(
+    plan: Plan,
+    box: Box,
+    folder: string,
+    tools: {
+      readonly program: string;
+      readonly store: BenchStore;
+      readonly template: Template;
+    },
+  ) {
     this.#plan = plan;
     this.#box = box;
     this.#folder = folder;
-    this.#store = store;
+    this.#store = tools.store;
+    this.#program = tools.program;
+    this.#template = tools.template;
   }
 
   async printSmallFiles(): Promise<void> {
@@ -96,12 +110,13 @@ class LocalBench {
       const again: number[] = [];
       for (let round = 0; round < this.#plan.rounds; round++) {
         const plain = await this.#start(sectionOf('s3', this.#endpoint, {}), [plugin]);
-        without.push(await this.#readAll(plain, await this.#storeCold(plain), clients));
+        await this.#storeCold(plain);
+        without.push(await this.#readAll(plain, clients));
         await plain.kill();
         const orthanc = await this.#startCached({ WriteBack: false });
-        const ids = await this.#storeCold(orthanc);
-        cold.push(await this.#readAll(orthanc, ids, clients));
-        again.push(await this.#readAll(orthanc, ids, clients));
+        await this.#storeCold(orthanc);
+        cold.push(await this.#readAll(orthanc, clients));
+        again.push(await this.#readAll(orthanc, clients));
         await orthanc.kill();
       }
       const [base, first] = [medianOf(without), medianOf(cold)];
@@ -167,22 +182,28 @@ class LocalBench {
     });
   }
 
-  async #storeCold(orthanc: Orthanc): Promise<readonly string[]> {
+  async #storeCold(orthanc: Orthanc): Promise<void> {
     await this.#store.reset(0);
-    const ids: string[] = [];
-    for (let at = 0; at < COLD_READS; at++) {
-      const file = makeDicom({ sopInstanceUid: `1.2.22.${at}`, pixelBytes: COLD_BYTES });
-      ids.push((await orthanc.upload(file)).ID);
-    }
+    await this.#load(orthanc, 'POST', 1);
     await this.#store.reset(this.#plan.delayMs);
-    return ids;
   }
 
-  /** @returns ms for each, on average */
-  async #readAll(orthanc: Orthanc, ids: readonly string[], clients: number): Promise<number> {
-    const startedMs = performance.now();
-    await inParallel(ids, clients, (id) => orthanc.get(`/instances/${id}/file`));
-    return ((performance.now() - startedMs) * clients) / ids.length;
+  /** Each once. @returns ms for each, on average */
+  async #readAll(orthanc: Orthanc, clients: number): Promise<number> {
+    const { seconds, count } = await this.#load(orthanc, 'file', clients);
+    return (seconds * 1000 * clients) / count;
+  }
+
+  async #load(orthanc: Orthanc, operation: 'POST' | 'file', clients: number) {
+    return await runLoad(this.#program, {
+      ...this.#template,
+      address: new URL(orthanc.url).host,
+      operation,
+      clients,
+      seconds: 0,
+      first: 0,
+      count: COLD_READS,
+    });
   }
 }
 

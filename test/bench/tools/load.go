@@ -23,7 +23,7 @@ type plan struct {
 	Address   string
 	Operation string
 	Clients   int
-	// No request begins later.
+	// No request begins later. 0: as many requests as there are instances.
 	Seconds float64
 	// The first instance, and how many there are: for POST, how many at most.
 	First     int
@@ -111,6 +111,9 @@ func (p *plan) run() (*result, error) {
 
 // isOver keeps series whole, and removes all that was stored.
 func (p *plan) isOver(index int, deadline time.Time) bool {
+	if p.Seconds == 0 {
+		return index >= p.Count
+	}
 	isLate := time.Now().After(deadline)
 	switch p.Operation {
 	case "POST":
