@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { type Box, ensureBox } from '../../scripts/lib/box.mjs';
+import type { LocalCacheStatus } from '../../src/local/local-cache.ts';
 import { hashOf, pathOf } from '../../src/local/names.ts';
 import { makeDicom } from '../support/dicom.ts';
 import { type Configuration, type Orthanc, startOrthanc } from '../support/orthanc.ts';
@@ -27,8 +28,8 @@ interface Plan {
 /** As many, and about as large, as in the figures of the C++ plugins' documentation. */
 const SMALL_FILES = 1635;
 const SMALL_BYTES = 20_000;
-const COLD_READS = 1000;
-const COLD_CLIENTS = [1, 8];
+const READS = 1000;
+const CLIENTS = [1, 8];
 const CACHED = 100_000;
 const CACHED_BYTES = 500_000;
 /** In MB: more than all that is cached. */
@@ -40,10 +41,17 @@ export async function main(plan: Plan): Promise<void> {
   const program = await ensureTools();
   const store = await startBenchStore(program, folder);
   try {
-    const template = await makeTemplate(folder, '512k');
-    const bench = new LocalBench(plan, box, folder, { program, store, template });
+    const bench = new LocalBench(plan, box, folder, { program, store });
     await bench.printSmallFiles();
-    await bench.printColdReads();
+    for (const size of ['10k', '512k'] as const) {
+      const template = await makeTemplate(folder, size);
+      for (const isSynchronous of [true, false]) {
+        for (const clients of CLIENTS) await bench.printWriteBack(template, isSynchronous, clients);
+      }
+      if (size === '512k') {
+        for (const clients of CLIENTS) await bench.printColdReads(template, clients);
+      }
+    }
     await bench.printStarts();
   } finally {
     await store.stop();
@@ -58,7 +66,6 @@ class LocalBench {
   readonly #store: BenchStore;
   /** Of the store in memory and of the clients. */
   readonly #program: string;
-  readonly #template: Template;
   #started = 0;
 
   constructor(
@@ -68,7 +75,6 @@ class LocalBench {
     tools: {
       readonly program: string;
       readonly store: BenchStore;
-      readonly template: Template;
     },
   ) {
     this.#plan = plan;
@@ -76,7 +82,6 @@ class LocalBench {
     this.#folder = folder;
     this.#store = tools.store;
     this.#program = tools.program;
-    this.#template = tools.template;
   }
 
   async printSmallFiles(): Promise<void> {
@@ -103,32 +108,56 @@ class LocalBench {
     );
   }
 
-  async printColdReads(): Promise<void> {
-    for (const clients of COLD_CLIENTS) {
-      const without: number[] = [];
-      const cold: number[] = [];
-      const again: number[] = [];
-      for (let round = 0; round < this.#plan.rounds; round++) {
-        const plain = await this.#start(sectionOf('s3', this.#endpoint, {}), [plugin]);
-        await this.#storeCold(plain);
-        without.push(await this.#readAll(plain, clients));
-        await plain.kill();
-        const orthanc = await this.#startCached({ WriteBack: false });
-        await this.#storeCold(orthanc);
-        cold.push(await this.#readAll(orthanc, clients));
-        again.push(await this.#readAll(orthanc, clients));
+  /** Beside Orthanc's own folder. Nothing is removed meanwhile: ext4 takes long to make a file after many have been removed. */
+  async printWriteBack(template: Template, isSynchronous: boolean, clients: number): Promise<void> {
+    const SyncStorageArea = isSynchronous;
+    const rates = { folder: makeRates(), cache: makeRates() };
+    for (let round = 0; round < this.#plan.rounds; round++) {
+      for (const [kind, orthanc] of [
+        ['folder', await this.#start({ SyncStorageArea })],
+        ['cache', await this.#startCached({ WriteBack: true }, { SyncStorageArea })],
+      ] as const) {
+        for (const operation of ['POST', 'file'] as const) {
+          const { count, seconds } = await this.#load(orthanc, template, operation, clients);
+          rates[kind][operation].push(count / seconds);
+          if (kind === 'cache') await waitUntilUploaded(orthanc);
+        }
         await orthanc.kill();
       }
-      const [base, first] = [medianOf(without), medianOf(cold)];
-      console.log(
-        `${COLD_READS} reads of 512 kB, ${clients} at once: without a cache ${show(base)} ms each, with it cold ${show(first)} ms (${show(first / base)} times), again ${show(medianOf(again))} ms`,
-      );
     }
+    const describe = (operation: 'POST' | 'file') => {
+      const [own, cached] = [medianOf(rates.folder[operation]), medianOf(rates.cache[operation])];
+      return `${show(own)} and ${show(cached)} (${show(cached / own)})`;
+    };
+    console.log(
+      `${READS} instances of ${template.name}, ${clients} clients, ${isSynchronous ? 'with' : 'without'} fsync, operations per second of Orthanc's own folder and of LocalCache: POST ${describe('POST')}, GET again ${describe('file')}`,
+    );
+  }
+
+  async printColdReads(template: Template, clients: number): Promise<void> {
+    const without: number[] = [];
+    const cold: number[] = [];
+    const again: number[] = [];
+    for (let round = 0; round < this.#plan.rounds; round++) {
+      const plain = await this.#start(sectionOf('s3', this.#endpoint, {}), [plugin]);
+      await this.#storeCold(plain, template);
+      without.push(await this.#readAll(plain, template, clients));
+      await plain.kill();
+      const orthanc = await this.#startCached({ WriteBack: false });
+      await this.#storeCold(orthanc, template);
+      cold.push(await this.#readAll(orthanc, template, clients));
+      again.push(await this.#readAll(orthanc, template, clients));
+      await orthanc.kill();
+    }
+    const [base, first] = [medianOf(without), medianOf(cold)];
+    console.log(
+      `${READS} reads of 512 kB, ${clients} at once: without a cache ${show(base)} ms each, with it cold ${show(first)} ms (${show(first / base)} times), again ${show(medianOf(again))} ms`,
+    );
   }
 
   async printStarts(): Promise<void> {
     const full = await this.#makeDirectory();
-    const first = await this.#startCached({ WriteBack: true }, full);
+    const first = await this.#startCached({ WriteBack: true, Directory: full });
     await first.stop(); // Now it is this bucket's.
     const timeMs = Date.now();
     for (let at = 0; at < CACHED; at++) {
@@ -139,9 +168,9 @@ class LocalBench {
     const figures = { empty: makeFigures(), full: makeFigures() };
     for (let round = 0; round < this.#plan.rounds; round++) {
       for (const kind of ['empty', 'full'] as const) {
-        const directory = kind === 'full' ? full : await this.#makeDirectory();
+        const Directory = kind === 'full' ? full : await this.#makeDirectory();
         const startedMs = performance.now();
-        const orthanc = await this.#startCached({ WriteBack: true }, directory);
+        const orthanc = await this.#startCached({ WriteBack: true, Directory });
         figures[kind].ms.push(performance.now() - startedMs);
         figures[kind].startMb.push(readMemoryMb(orthanc.pid, 'VmRSS'));
         await sleep(REST_SECONDS * 1000);
@@ -166,10 +195,11 @@ class LocalBench {
     return directory;
   }
 
-  async #startCached(changes: Configuration, directory?: string): Promise<Orthanc> {
-    const Directory = directory ?? (await this.#makeDirectory());
+  async #startCached(changes: Configuration, others: Configuration = {}): Promise<Orthanc> {
+    const Directory = changes['Directory'] ?? (await this.#makeDirectory());
     const LocalCache = { Directory, MaxSize: MAX_SIZE, ...changes };
-    return await this.#start(sectionOf('s3', this.#endpoint, { LocalCache }), [plugin]);
+    const section = sectionOf('s3', this.#endpoint, { LocalCache });
+    return await this.#start({ ...section, ...others }, [plugin]);
   }
 
   async #start(configuration: Configuration, plugins: readonly string[] = []): Promise<Orthanc> {
@@ -182,30 +212,43 @@ class LocalBench {
     });
   }
 
-  async #storeCold(orthanc: Orthanc): Promise<void> {
+  async #storeCold(orthanc: Orthanc, template: Template): Promise<void> {
     await this.#store.reset(0);
-    await this.#load(orthanc, 'POST', 1);
+    await this.#load(orthanc, template, 'POST', 1);
     await this.#store.reset(this.#plan.delayMs);
   }
 
   /** Each once. @returns ms for each, on average */
-  async #readAll(orthanc: Orthanc, clients: number): Promise<number> {
-    const { seconds, count } = await this.#load(orthanc, 'file', clients);
+  async #readAll(orthanc: Orthanc, template: Template, clients: number): Promise<number> {
+    const { seconds, count } = await this.#load(orthanc, template, 'file', clients);
     return (seconds * 1000 * clients) / count;
   }
 
-  async #load(orthanc: Orthanc, operation: 'POST' | 'file', clients: number) {
+  async #load(orthanc: Orthanc, template: Template, operation: 'POST' | 'file', clients: number) {
     return await runLoad(this.#program, {
-      ...this.#template,
+      ...template,
       address: new URL(orthanc.url).host,
       operation,
       clients,
       seconds: 0,
       first: 0,
-      count: COLD_READS,
+      count: READS,
     });
   }
 }
+
+/** So that only what is measured goes on. */
+async function waitUntilUploaded(orthanc: Orthanc): Promise<void> {
+  for (;;) {
+    const status = (await orthanc.json('/object-storage/status')) as {
+      readonly localCache: LocalCacheStatus;
+    };
+    if (status.localCache.pending.count === 0) return;
+    await sleep(100);
+  }
+}
+
+const makeRates = () => ({ POST: [] as number[], file: [] as number[] });
 
 const makeFigures = () => ({ ms: [] as number[], startMb: [] as number[], idleMb: [] as number[] });
 

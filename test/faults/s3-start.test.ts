@@ -937,3 +937,20 @@ test('over TLS, contents are not hashed for the signature', async () => {
   expect(secure.requests[0]?.headers['x-amz-content-sha256']).toBe('UNSIGNED-PAYLOAD');
   expect(secure.requests[0]?.headers['x-amz-checksum-crc32']).toBeDefined();
 });
+
+test('a server that only a profile of the SDK names is tried like any other', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'object-storage-test-'));
+  closing({ close: () => rm(folder, { recursive: true }) });
+  const file = join(folder, 'config');
+  await writeFile(file, `[profile site]\nendpoint_url = ${server.endpoint}\n`);
+  await withEnvironment({ AWS_PROFILE: 'site', AWS_CONFIG_FILE: file }, async () => {
+    const settings = makeS3Settings({ endpoint: undefined, virtualAddressing: false });
+    const store = closing(createS3Store(settings, { log: makeLogger() }));
+    await check(store);
+    expect(server.requests.map(({ method }) => method)).toEqual(PROBING);
+    await store.put('key', makeBody(makeBytes(10)), { signal: never() });
+    // Without TLS, the signature covers the content.
+    const sent = server.requests.at(-1);
+    expect(sent?.headers['x-amz-content-sha256']).toMatch(/^[0-9a-f]{64}$/);
+  });
+});

@@ -115,14 +115,16 @@ async function probe(deps: CheckDependencies, signal: Signal): Promise<void> {
     return true;
   }
 
-  if ((await isReadable()) && isAws(settings) && (await isPermittedToChange())) return;
+  const isReadableNow = await isReadable();
+  const atAws = isAws(await client.origin());
+  if (isReadableNow && atAws && (await isPermittedToChange())) return;
   await attempt('write', write);
   await withRemoval(tryOut, () => attempt('delete', remove));
 
   async function tryOut(): Promise<void> {
     const server = { name: describeServer(settings), setting: settings.endpointSetting };
     await attempt('read', () => verifyProbe(read, server));
-    if (isAws(settings)) return;
+    if (atAws) return;
     await tryParts();
   }
 
@@ -164,6 +166,6 @@ async function probe(deps: CheckDependencies, signal: Signal): Promise<void> {
 }
 
 /** Also by an address of its own, such as a VPC endpoint's. */
-function isAws({ endpoint }: S3Settings): boolean {
-  return endpoint === undefined || /\.amazonaws\.com(\.cn)?$/.test(new URL(endpoint).hostname);
+function isAws(origin: string): boolean {
+  return /\.amazonaws\.(com|com\.cn|eu)$/.test(new URL(origin).hostname);
 }

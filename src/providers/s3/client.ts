@@ -70,6 +70,12 @@ export class S3Client {
     this.#resolve = this.#resolveOnce();
   }
 
+  /** Where requests go. A profile of the SDK's may say so, too. */
+  async origin(): Promise<string> {
+    const { origin } = await this.#resolve();
+    return origin;
+  }
+
   /** Put, get, head or delete of one object, or a part of an upload.
    *  @throws AnswerError for an answer that is no success */
   send(request: ObjectRequest, signal: Signal): Promise<Answer> {

@@ -55,15 +55,15 @@ export interface Requests {
   get(read: Read, mode?: ReadMode): Promise<ObjectRequest>;
 }
 
-export function createRequests(settings: S3Settings): Requests {
+export function createRequests(settings: S3Settings, origin: () => Promise<string>): Requests {
   const withCrc32 = settings.checksumMode === 'WhenSupported';
-  // TLS keeps the content as it is; over plain HTTP the signature has to.
-  const isPlainHttp = settings.endpoint?.startsWith('http:') === true;
   const objectHeaders = headersOfSettings(settings);
   const loadOnce = once(loadChecksums);
 
   /** Of a content that is sent in one request: its checksum, and what its signature covers. */
   async function describe(body: Body, signal: Signal, knownCrc32?: number) {
+    // TLS keeps the content as it is; over plain HTTP the signature has to.
+    const isPlainHttp = (await origin()).startsWith('http:');
     const digests = await digest(
       body,
       { crc32: knownCrc32 === undefined, md5: !withCrc32, sha256: isPlainHttp },

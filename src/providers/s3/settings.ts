@@ -143,7 +143,7 @@ function fields() {
     ),
     SecretKey: optionalSecret('The secret that belongs to `AccessKey`.'),
     Endpoint: optionalUrl(
-      'The address of a server other than AWS: a host, host:port or URL. A bare host means https; write "http://…" for a server without TLS. If it is absent or "", `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` in the environment applies, else AWS.',
+      'The address of a server other than AWS: a host, host:port or URL. A bare host means https; write "http://…" for a server without TLS. If it is absent or "", `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` in the environment applies, then `endpoint_url` of the profile, else AWS.',
       parseS3Endpoint,
     ),
     VirtualAddressing: flag(

@@ -29,7 +29,7 @@ export function createS3Store(settings: S3Settings, deps: StoreDependencies): Ob
   const credentials = createCredentials(settings, logger);
   const common = { settings, transport, credentials };
   const client = new S3Client({ ...common, logger, maxRetries, isCheck: false });
-  const requests = createRequests(settings);
+  const requests = createRequests(settings, () => client.origin());
   const read = createReader({ client, requests, maxConnections, verifyMd5, probePrefix });
   const multipart = createMultipart({ settings, client, requests, log });
 

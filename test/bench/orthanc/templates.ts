@@ -14,6 +14,7 @@ export type Size = keyof typeof SIZES;
 export interface Template extends Pick<LoadPlan, 'template' | 'ids' | 'perSeries'> {
   /** That are stored at the same time. */
   readonly maxInstances: number;
+  readonly name: Size;
 }
 
 const PATIENT = 'P1000000';
@@ -38,6 +39,7 @@ export async function makeTemplate(folder: string, size: Size): Promise<Template
   const study = find(/1\.2\.3\.4\.1\.\d+/);
   const series = find(/1\.2\.3\.4\.2\.\d+/);
   return {
+    name: size,
     template,
     ids: { patient: PATIENT, study, series, instance: INSTANCE },
     perSeries: isLarge ? 2 : 10,
