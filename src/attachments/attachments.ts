@@ -3,7 +3,12 @@
 
 import type { NamingSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
-import { describeEncryption, type EncryptionDescription, readHead } from '../encryption/inspect.ts';
+import {
+  describeEncryption,
+  type EncryptionDescription,
+  type Head,
+  readHead,
+} from '../encryption/inspect.ts';
 import { StorageError, toStorageError } from '../errors.ts';
 import type {
   Body,
@@ -57,6 +62,8 @@ export interface FoundObject {
   readonly storedBytes: number;
   /** From the object's header; undefined if it is not encrypted. */
   readonly encryption: EncryptionDescription | undefined;
+  /** Its name says that it is encrypted, and it has no header, or no size, of an encrypted one. */
+  readonly isDamaged?: true;
 }
 
 interface Candidate {
@@ -169,14 +176,23 @@ async function findByHead(
 ): Promise<FoundObject | undefined> {
   try {
     const head = await readHead(store, key, options);
-    const { bytes, totalBytes } = head;
     const isEncrypted = judge?.looksEncrypted(head) ?? true;
-    const encryption = isEncrypted ? describeEncryption(bytes, totalBytes) : undefined;
-    return { key, storedBytes: totalBytes, encryption };
+    const found = isEncrypted ? describeOrDamaged(head) : { encryption: undefined };
+    return { key, storedBytes: head.totalBytes, ...found };
   } catch (error) {
     if (error instanceof StorageError && error.code === 'NOT_FOUND') return undefined;
     throw error;
   }
+}
+
+function describeOrDamaged({ bytes, totalBytes }: Head): Omit<FoundObject, 'key' | 'storedBytes'> {
+  try {
+    const encryption = describeEncryption(bytes, totalBytes);
+    if (encryption !== undefined) return { encryption };
+  } catch (error) {
+    if (toStorageError(error).code !== 'INTEGRITY') throw error;
+  }
+  return { encryption: undefined, isDamaged: true };
 }
 
 /** Tries the candidates in order, until one does not fail with NOT_FOUND.

@@ -8,6 +8,7 @@ import {
   type OrthancApi,
   type Resource,
 } from '../orthanc/api.ts';
+import { Cancellation } from '../store/abort.ts';
 import { Semaphore } from '../store/limit.ts';
 import type { OperationOptions } from '../store/object-store.ts';
 import type { AttachmentStore, FoundObject } from './attachments.ts';
@@ -34,6 +35,8 @@ export interface LocatedObject {
   readonly pending?: true;
   /** null: not encrypted. */
   readonly encryption: { readonly format: string; readonly keyId: number } | null;
+  /** It is no encrypted object, although its name says so: it was cut or altered. */
+  readonly damaged?: true;
 }
 
 export interface NamedStore {
@@ -57,22 +60,32 @@ export async function locate(
   if (!(await hasResource(deps.api, resource))) return undefined;
   const limiter = new Semaphore(AT_ONCE);
   const family = await descendantsOf(deps.api, resource);
-  const found = await Promise.all(
+  // After a failure nobody waits for the others.
+  const signal = new Cancellation(options.signal);
+  const lookUp = Promise.all(
     family.map((member) =>
-      limiter.run(options.signal, async () => {
+      limiter.run(signal, async () => {
         const located: LocatedAttachment[] = [];
         for (const indexed of await attachmentsOf(deps.api, member)) {
           const { uuid, contentType, contentBytes, name } = indexed;
           const attachment = { uuid, contentType: contentTypeOf(contentType) };
           const stores: LocatedObject[] = [];
           for (const store of deps.stores) {
-            const object = await store.attachments.find(attachment, options);
+            const object = await store.attachments.find(attachment, { signal });
             if (object !== undefined) {
-              const { key, storedBytes } = object;
+              const { key, storedBytes, isDamaged } = object;
               const encryption = encryptionOf(object);
               const isPending = (await store.isPending?.(key)) === true;
               const pending = isPending ? ({ pending: true } as const) : {};
-              stores.push({ store: store.name, key, storedBytes, ...pending, encryption });
+              const damaged = isDamaged === true ? ({ damaged: true } as const) : {};
+              stores.push({
+                store: store.name,
+                key,
+                storedBytes,
+                ...pending,
+                encryption,
+                ...damaged,
+              });
             }
           }
           const { level, id } = member;
@@ -83,7 +96,14 @@ export async function locate(
       }),
     ),
   );
-  return found.flat();
+  try {
+    return (await lookUp).flat();
+  } catch (error) {
+    signal.abort(error);
+    throw error;
+  } finally {
+    signal.release();
+  }
 }
 
 function encryptionOf({ encryption }: FoundObject): LocatedObject['encryption'] {

@@ -13,6 +13,7 @@ import { mayPass } from '../http/retry.ts';
 import { FolderOnDisk } from '../local/disk.ts';
 import {
   checkDirectory,
+  checkNothingLeft,
   isUsed,
   type LockFolder,
   openFolder,
@@ -20,7 +21,7 @@ import {
   requireNothingLeft,
 } from '../local/folder.ts';
 import { createLocalCache, type LocalCache } from '../local/local-cache.ts';
-import { type LockFile, openRemovals } from '../local/open-removals.ts';
+import { checkNoted, type LockFile, openRemovals } from '../local/open-removals.ts';
 import { createPendingView } from '../local/pending-view.ts';
 import type { Removals } from '../local/removals.ts';
 import { journalPath, REMOVALS_FOLDER } from '../local/removals-journal.ts';
@@ -151,8 +152,7 @@ async function openRemoved(
   provider: ProviderSettings,
   { log, lockFile }: Dependencies,
 ): Promise<Pick<Stores, 'objects' | 'removals'>> {
-  // Keys have RootPath in them.
-  const bucket = [provider.kind, provider.place, provider.bucket].join(' ');
+  const bucket = describeBucket(provider);
   if (lockFile === undefined) {
     const paths = settings.folders.map((folder) =>
       journalPath(join(folder, REMOVALS_FOLDER), bucket),
@@ -171,6 +171,11 @@ async function openRemoved(
   return { objects: removals?.store ?? store, removals };
 }
 
+/** Keys have RootPath in them. */
+function describeBucket({ kind, place, bucket }: ProviderSettings): string {
+  return [kind, place, bucket].join(' ');
+}
+
 /** Given back by the system when the process ends, and by the shim when its runtime does. */
 function untilTheEnd(lockFile: LockFile): LockFolder {
   return (path) => Promise.resolve(lockFile(path) ? () => Promise.resolve() : undefined);
@@ -180,13 +185,20 @@ function placeNameOf(provider: ProviderSettings, naming: NamingSettings): string
   return `${bucketNameOf(provider, naming)} (${naming.structure})`;
 }
 
-/** Whether Orthanc could use LocalCache.Directory, if there is one. @throws StorageError BAD_CONFIG */
-export async function checkLocalCache(
-  { localCache, naming }: PluginSettings,
+/** What only Orthanc opens: LocalCache.Directory, the one of before, and what is noted to be removed. Changes nothing.
+ *  @throws StorageError BAD_CONFIG if Orthanc would refuse it */
+export async function checkLocalFolders(
+  { localCache, naming, hybrid, unreadFolder, removals, lanes }: PluginSettings,
   provider: ProviderSettings,
 ): Promise<void> {
-  if (localCache === undefined) return;
-  await checkDirectory(localCache.directory, placeNameOf(provider, naming));
+  if (localCache !== undefined) {
+    await checkDirectory(localCache.directory, placeNameOf(provider, naming));
+  }
+  const storageDirectory = hybrid?.fileSystem.folder ?? unreadFolder;
+  if (storageDirectory !== undefined) {
+    await checkNothingLeft(storageDirectory, localCache?.directory);
+  }
+  await checkNoted(removals.folders, describeBucket(provider), lanes);
 }
 
 /** Differs for each bucket, and holds no secret. */

@@ -129,10 +129,8 @@ function readSections(
 ): SectionReading {
   const present = providers.filter(({ section }) => Object.hasOwn(orthanc, section));
   reportMisplaced(orthanc, present, providers, report);
-  if (present.length === 0) {
-    refuseMisspeltSections(orthanc, providers, report);
-    return NO_SECTION;
-  }
+  refuseMisspeltSections(orthanc, providers, report);
+  if (present.length === 0) return NO_SECTION;
   if (present.length > 1) {
     const names = present.map(({ section }) => section).join(', ');
     report.problems.push(`${names}: more than one storage section; keep the one to store in`);
@@ -151,13 +149,14 @@ function readSections(
   return others.length === 0 ? first : NO_SECTION;
 }
 
-/** Otherwise, a misspelt section would leave all files on Orthanc's disk without a message. */
+/** Otherwise, all files would stay on Orthanc's disk without a message, or a second section that asks for encryption would be passed over. */
 function refuseMisspeltSections(
   orthanc: RawSection,
   providers: readonly Provider[],
   report: Report,
 ) {
   for (const key of Object.keys(orthanc)) {
+    if (providers.some(({ section }) => section === key)) continue;
     const meant = providers.find(({ section }) => isSlipOf(key, section));
     if (meant !== undefined) {
       report.problems.push(`${key}: unknown section, did you mean "${meant.section}"?`);

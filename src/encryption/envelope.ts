@@ -98,6 +98,11 @@ export class Envelope {
     this.#budget = new Semaphore(maxInputBytes);
   }
 
+  /** @throws StorageError UNKNOWN_KEY */
+  requireKey(id: number): void {
+    this.#keyring.find(id);
+  }
+
   get bytesInProcess(): number {
     return this.#budget.weightInUse;
   }

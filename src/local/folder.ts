@@ -202,13 +202,30 @@ export async function requireNothingLeft(
 const IS_LOST =
   'was used before, and is empty or gone: if its disk is not mounted, stop Orthanc and mount it, since what is pending there now reads as lost';
 
-async function requireEmpty(before: string, lockFolder: LockFolder): Promise<void> {
+/** Whether `requireNothingLeft` would refuse, without a lock and without changing anything. */
+export async function checkNothingLeft(
+  storageDirectory: string,
+  directory: string | undefined,
+): Promise<void> {
+  try {
+    const text = (await readIfThere(join(storageDirectory, PLACE_FILE))) ?? '';
+    const now = directory && (await realpath(directory));
+    for (const folder of text.split('\n')) {
+      if (folder !== '' && folder !== now && (await isUsed(folder))) await requireEmpty(folder);
+    }
+  } catch (error) {
+    // Otherwise this user may not look, as Orthanc's may.
+    if (error instanceof StorageError) throw error;
+  }
+}
+
+async function requireEmpty(before: string, lockFolder?: LockFolder): Promise<void> {
   const journals = await readJournals(join(before, REMOVALS_FOLDER));
   const noted = journals.reduce((sum, journal) => sum + journal.noted.size, 0);
   const count = (await countPending(before)) + noted;
   if (count === 0) return;
   // Another Orthanc with this StorageDirectory may be using it.
-  if ((await lockFolder(join(before, LOCK_FILE))) === undefined) return;
+  if (lockFolder !== undefined && (await lockFolder(join(before, LOCK_FILE))) === undefined) return;
   throw badConfig(
     `LocalCache.Directory was "${before}", where ${count} objects are still to be uploaded to the bucket, or deleted in it: write LocalCache with this Directory again until /object-storage/status shows none, or move the folder. If it was copied, or if they may be lost, remove it`,
   );

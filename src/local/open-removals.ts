@@ -113,6 +113,26 @@ async function claim(
   return own;
 }
 
+/** Whether `openRemovals` would refuse what is noted for this bucket, without a lock and without changing anything.
+ *  @throws StorageError BAD_CONFIG */
+export async function checkNoted(
+  folders: readonly string[],
+  bucket: string,
+  lanes: number,
+): Promise<void> {
+  for (const parent of folders) {
+    const folder = join(parent, REMOVALS_FOLDER);
+    try {
+      const own = (await readJournals(folder)).filter((journal) => journal.bucket === bucket);
+      const count = own.reduce((sum, { noted }) => sum + noted.size, 0);
+      if (count > 0 && lanes > 1) throw refuseLanes(count, folder, lanes);
+    } catch (error) {
+      // Otherwise this user may not look, as Orthanc's may.
+      if (toStorageError(error).code === 'BAD_CONFIG') throw error;
+    }
+  }
+}
+
 function refuseLanes(count: number, folder: string, lanes: number): StorageError {
   return badConfig(
     `Lanes: ${count} removals are still to be carried out ("${folder}"), and one event loop has to know of them all: start Orthanc with "Lanes": 1 until /object-storage/status shows none, then with ${lanes}`,

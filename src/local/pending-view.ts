@@ -26,12 +26,13 @@ export interface FolderContents {
 const NOTHING: FolderContents = { pending: [], removed: [], cached: [] };
 
 /** @throws StorageError if the folder cannot be read */
-export async function readFolder({
-  directory,
-}: Pick<LocalCacheSettings, 'directory'>): Promise<FolderContents> {
+export async function readFolder(
+  { directory }: Pick<LocalCacheSettings, 'directory'>,
+  folders = FOLDERS,
+): Promise<FolderContents> {
   const disk = new FolderOnDisk(directory);
   const newest = new Map<string, LocalFile>();
-  for (const folder of FOLDERS) {
+  for (const folder of folders) {
     for (const name of await disk.list(folder)) {
       const file = parseName(folder, name);
       if (file === undefined) continue;
@@ -42,6 +43,20 @@ export async function readFolder({
   const files = [...newest.values()];
   const of = (kind: LocalFile['kind']) => files.filter((file) => file.kind === kind);
   return { pending: of('pending'), removed: of('removed'), cached: of('cached') };
+}
+
+/** As `readFolder`, without the names of cached files, of which there may be a million. What a crash has left pending although it is cached
+ *  counts as pending. */
+export async function readPending(
+  settings: Pick<LocalCacheSettings, 'directory'>,
+): Promise<Pick<FolderContents, 'pending' | 'removed'>> {
+  try {
+    return await readFolder(settings, ['pending']);
+  } catch (error) {
+    // The folder is there, and Orthanc has never used it.
+    if (isLocal(error, 'NOT_FOUND') && existsSync(settings.directory)) return NOTHING;
+    throw error;
+  }
 }
 
 /** The bucket with what is pending in the folder, and without what is to be removed. Listings lack what is pending.
@@ -56,20 +71,9 @@ export function createPendingView(
   const everRemoved = new Set<string>();
   let hasWarned = false;
 
-  /** Without the names of cached files, of which there may be a million, where nothing is pending. */
-  async function readPending(): Promise<Pick<FolderContents, 'pending' | 'removed'>> {
-    try {
-      return (await disk.list('pending')).length === 0 ? NOTHING : await readFolder(settings);
-    } catch (error) {
-      // The folder is there, and Orthanc has never used it.
-      if (isLocal(error, 'NOT_FOUND') && existsSync(settings.directory)) return NOTHING;
-      throw error;
-    }
-  }
-
   const refresh = keepFor(SNAPSHOT_MS, async () => {
     try {
-      const { pending, removed } = await readPending();
+      const { pending, removed } = await readPending(settings);
       files = new Map([...pending, ...removed].map((file) => [file.hash, file]));
       for (const { hash } of removed) everRemoved.add(hash);
     } catch (error) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // POST /move-storage moves all attachments of some resources from one store of a hybrid storage to the other.
 
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Attachment, AttachmentStore } from '../attachments/attachments.ts';
 import { copyVerified } from '../attachments/copy.ts';
 import type { Moves, OngoingMove } from '../attachments/moves.ts';
@@ -124,13 +123,16 @@ class Move {
   readonly #placeFailures = new PlaceFailures();
   /** Each check is made once for all attachments. */
   readonly #placeChecks: { quick(): Promise<void>; patient(): Promise<void> } | undefined;
-  /** Ids of parents that were moved already: neighbours in the list have the same study and patient. */
-  readonly #done = new Set<string>();
+  /** Ids of those above the resource before: neighbours in the list have the same study and patient. */
+  #movedParents: ReadonlySet<string> = new Set();
   #progress: Progress;
   /** Of the current resource's family, from 0 to 1. */
   #fraction = 0;
   /** Resolves when all work has ended. */
   readonly #over: Promise<void>;
+  #hasEnded = false;
+  /** Of the step that waits. */
+  #endWait: () => void = () => undefined;
 
   constructor(deps: MoveDependencies, begun: Progress) {
     const { stores, moves, requireTwoPlaces } = deps;
@@ -149,16 +151,31 @@ class Move {
         );
       this.#placeChecks = { quick: check(0), patient: check(PLACE_PATIENCE_MS) };
     }
-    this.#over = this.#moveAll().catch(() => undefined);
+    this.#over = this.#moveAll()
+      .catch(() => undefined)
+      .finally(() => {
+        this.#hasEnded = true;
+        if (this.#isOver) this.#endWait();
+      });
+  }
+
+  /** Not where Orthanc has stopped before the job was done. */
+  get #isOver(): boolean {
+    return this.#hasEnded && !isInterrupted(this.#signal);
   }
 
   async wait(ms: number): Promise<StepResult> {
-    const timer = new AbortController();
-    const pause = sleep(ms, false, { signal: timer.signal }).catch(() => false);
-    const isOver = this.#over.then(() => !isInterrupted(this.#signal) || pause);
-    const over = await Promise.race([isOver, pause]);
-    timer.abort();
-    if (!over) return { status: StepStatus.Continue, state: this.#state() };
+    if (!this.#isOver) {
+      // A job takes a million steps: none of them may leave anything behind, such as a reaction to #over.
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, ms);
+        this.#endWait = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    if (!this.#isOver) return { status: StepStatus.Continue, state: this.#state() };
     const hasFailed = this.#progress.counts.failed > 0;
     return { status: hasFailed ? StepStatus.Failure : StepStatus.Success, state: this.#state() };
   }
@@ -183,10 +200,9 @@ class Move {
       if (resource === undefined) return;
       if (this.#signal.aborted) throw abortReason(this.#signal);
       try {
-        await this.#moveFamily([
-          ...(await parentsOf(this.#api, resource)),
-          ...(await descendantsOf(this.#api, resource)),
-        ]);
+        const parents = await parentsOf(this.#api, resource);
+        await this.#moveFamily([...parents, ...(await descendantsOf(this.#api, resource))]);
+        this.#movedParents = new Set(parents.map(({ id }) => id));
       } catch (error) {
         if (this.#signal.aborted) throw abortReason(this.#signal);
         this.#count(failedAsWhole(resource, error));
@@ -220,7 +236,7 @@ class Move {
 
   async #moveResource(resource: Resource): Promise<Outcome> {
     let outcome: Outcome = { counts: NO_COUNTS, failures: [] };
-    if (this.#done.has(resource.id)) return outcome;
+    if (this.#movedParents.has(resource.id)) return outcome;
     try {
       for (const attachment of await attachmentsOf(this.#api, resource)) {
         const work = () => this.#moveAttachment(attachment);
@@ -232,7 +248,6 @@ class Move {
       if (this.#signal.aborted) throw abortReason(this.#signal);
       outcome = addOutcomes(outcome, failedAsWhole(resource, error));
     }
-    if (resource.level !== 'instances') this.#done.add(resource.id);
     return outcome;
   }
 

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { field, findResource, type OrthancApi, type Resource } from '../orthanc/api.ts';
+import { abortReason } from '../store/abort.ts';
+import type { OperationOptions } from '../store/object-store.ts';
 import { MOVE_TARGETS, type MoveTarget } from './progress.ts';
+
+/** Of Orthanc's, which takes 32 bits. */
+const PRIORITY_MAX = 2 ** 31 - 1;
 
 export interface MoveRequest {
   readonly target: MoveTarget;
@@ -14,6 +19,7 @@ export interface MoveRequest {
 export async function parseMoveRequest(
   body: string,
   api: OrthancApi,
+  { signal }: Partial<OperationOptions> = {},
 ): Promise<MoveRequest | { readonly problem: string }> {
   let value: unknown;
   try {
@@ -34,7 +40,11 @@ export async function parseMoveRequest(
     };
   }
   const priority = field(value, 'Priority') ?? 0;
-  if (!Number.isSafeInteger(priority)) return { problem: '"Priority" must be a whole number' };
+  if (!Number.isInteger(priority) || Math.abs(Number(priority)) > PRIORITY_MAX) {
+    return {
+      problem: `"Priority" must be a whole number from -${PRIORITY_MAX} to ${PRIORITY_MAX}`,
+    };
+  }
   const synchronous = field(value, 'Synchronous');
   const asynchronous = field(value, 'Asynchronous');
   const flags = { Synchronous: synchronous, Asynchronous: asynchronous };
@@ -45,7 +55,9 @@ export async function parseMoveRequest(
   }
   const resources: Resource[] = [];
   for (const id of new Set(ids as readonly string[])) {
-    const resource = await findResource(api, id);
+    // Whoever asked has been told that nothing was begun.
+    if (signal?.aborted === true) throw abortReason(signal);
+    const resource = await findResource(api, id, resources.at(-1)?.level);
     if (resource === undefined) return { problem: `Orthanc has no resource "${id.slice(0, 80)}"` };
     resources.push(resource);
   }

@@ -75,10 +75,15 @@ export function isLevel(text: string): text is Level {
   return (LEVELS as readonly string[]).includes(text);
 }
 
-/** @returns undefined if Orthanc has no such resource */
-export async function findResource(api: OrthancApi, id: string): Promise<Resource | undefined> {
+/** @param likely the level to ask for first
+ *  @returns undefined if Orthanc has no such resource */
+export async function findResource(
+  api: OrthancApi,
+  id: string,
+  likely: Level = 'instances',
+): Promise<Resource | undefined> {
   if (!RESOURCE_ID.test(id)) return undefined;
-  for (const level of LEVELS.toReversed()) {
+  for (const level of new Set([likely, ...LEVELS.toReversed()])) {
     if ((await api.get(`/${level}/${id}`)) !== undefined) return { level, id };
   }
   return undefined;

@@ -7,7 +7,7 @@ import { field, type IndexedAttachment, LEVELS, type OrthancApi, toAttachment } 
 const OVERLAP = 50;
 const PAGE = 1000;
 
-/** All attachments in Orthanc's index, some of them twice.
+/** All attachments in Orthanc's index.
  *  @throws StorageError UNAVAILABLE before Orthanc 1.12.5, and if many deletions may have left gaps in the list */
 export async function* listIndex(
   api: OrthancApi,
@@ -38,6 +38,7 @@ export async function* listIndex(
           );
         }
         const id = String(field(resource, 'ID'));
+        if (tail.has(id)) continue;
         for (const info of attachments) {
           const name = String(field(info, 'ContentType'));
           const attachment = toAttachment({ level, id }, name, info);

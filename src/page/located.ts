@@ -272,7 +272,8 @@ function describeSeals(objects: readonly LocatedObject[]): string {
     : [first, ...others].map(([seal, count]) => `${formatCount(count)} ${seal}`).join(', ');
 }
 
-function sealOf({ encryption }: LocatedObject): string {
+function sealOf({ encryption, damaged }: LocatedObject): string {
+  if (damaged === true) return 'damaged';
   return encryption === null
     ? 'not encrypted'
     : `encrypted (${encryption.format}, key ${encryption.keyId})`;
@@ -336,7 +337,9 @@ function drawFile({ level, name, plainBytes, stores }: LocatedAttachment): reado
         'td',
         {},
         object.encryption === null
-          ? 'none'
+          ? object.damaged === true
+            ? 'damaged'
+            : 'none'
           : `${object.encryption.format}, key ${object.encryption.keyId}`,
       ),
     ),

@@ -352,6 +352,7 @@ export class RequestServer {
       binding.complete(id, 0);
     } catch (error) {
       if (isRequestOver(error)) throw error;
+      writeLog(binding, 'error', safeLine(`op=${name} ${String(error)}`));
       binding.complete(id, binding.orthancErrorCodes[ERROR_CODES.INTERNAL.orthanc]);
     }
   }

@@ -31,7 +31,8 @@ function share(limit: number, lanes: number): number {
   return Math.max(1, Math.floor(limit / lanes));
 }
 
-/** The figures of all loops together, without those that do not answer, because they hang or have just ended.
+/** The figures of all loops together. Of one that does not answer, because it hangs or has just ended, and of one that another has
+ *  replaced, what was counted before stays: counters only rise.
  *  @param deps.own the figures of this loop
  *  @param deps.ask gets those of another loop; undefined if it does not answer */
 export function createLaneFigures(deps: {
@@ -40,8 +41,51 @@ export function createLaneFigures(deps: {
   readonly own: () => CountersSnapshot;
   readonly ask: (lane: number) => Promise<CountersSnapshot | undefined>;
 }): () => Promise<CountersSnapshot> {
-  const all = createLaneAnswers(deps);
+  const known = new Map<number, KnownLane>();
+  const all = createLaneAnswers({
+    ...deps,
+    ask: async (lane) => {
+      const answer = await deps.ask(lane);
+      const before = known.get(lane);
+      if (answer === undefined) return before && endedOf(before.total);
+      const isReplaced = before !== undefined && before.restarted !== answer.restarted;
+      const ended = isReplaced ? endedOf(before.total) : before?.ended;
+      const total = ended === undefined ? answer : addUp(answer, ended);
+      known.set(lane, { restarted: answer.restarted, ended, total });
+      return total;
+    },
+  });
   return async () => sumUp(await all());
+}
+
+interface KnownLane {
+  readonly restarted: string | null;
+  /** Of its runtimes that have ended. */
+  readonly ended: CountersSnapshot | undefined;
+  /** Theirs and its own. */
+  readonly total: CountersSnapshot;
+}
+
+const NO_LATENCY: LatencyMs = { count: 0, p50: 0, p95: 0, p99: 0, max: 0 };
+
+/** What stays of a runtime's figures when it has ended. */
+function endedOf(figures: CountersSnapshot): CountersSnapshot {
+  const { create, readWhole, readRange, remove } = figures.operations;
+  const ended = (counts: OperationCounts): OperationCounts => ({
+    ...counts,
+    inFlight: 0,
+    latencyMs: { ...counts.latencyMs, last5Minutes: NO_LATENCY },
+  });
+  return {
+    ...figures,
+    operations: {
+      create: ended(create),
+      readWhole: ended(readWhole),
+      readRange: ended(readRange),
+      remove: ended(remove),
+    },
+    eventLoopBusy: [],
+  };
 }
 
 /** What all loops answer, this one first.
@@ -88,7 +132,7 @@ function addUp(a: CountersSnapshot, b: CountersSnapshot): CountersSnapshot {
     },
     errors,
     recentErrors: [...a.recentErrors, ...b.recentErrors]
-      .sort((one: RecentError, other) => other.time.localeCompare(one.time))
+      .sort((one: RecentError, other) => (other.time > one.time ? 1 : -1))
       .slice(0, RECENT_ERRORS_MAX),
     eventLoopBusy: [...a.eventLoopBusy, ...b.eventLoopBusy],
     restarted: later(a.restarted, b.restarted),

@@ -16,7 +16,7 @@ import {
   type OrthancApi,
   orthancIsStopping,
 } from '../orthanc/api.ts';
-import { sleepUntilAborted } from '../store/abort.ts';
+import { abortReason, sleepUntilAborted } from '../store/abort.ts';
 import { safeJson } from '../text/safe-text.ts';
 import type { OrthancAnswer, RestRequest, RestResponse } from './bridge.ts';
 import type { Page } from './page.ts';
@@ -108,8 +108,9 @@ async function move(deps: RestDependencies, request: RestRequest): Promise<RestR
     });
   }
   const body = Buffer.from(request.body.read(0, request.body.sizeBytes)).toString();
-  const wanted = await parseMoveRequest(body, deps.api);
+  const wanted = await parseMoveRequest(body, deps.api, { signal: request.signal });
   if ('problem' in wanted) return answer(400, { error: wanted.problem });
+  if (request.signal.aborted) throw abortReason(request.signal);
   const submitted = await deps.submitJob(
     MOVE_JOB_TYPE,
     wanted.priority,

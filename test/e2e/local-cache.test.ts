@@ -4,6 +4,7 @@
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openJournal, REMOVALS_FOLDER } from '../../src/local/removals-journal.ts';
 import { damage } from '../support/bodies.ts';
 import { buildCli, type Cli } from '../support/cli.ts';
 import { makeDicom } from '../support/dicom.ts';
@@ -167,6 +168,18 @@ test('the commands show, upload and clear it, with and without Orthanc', async (
     cached: { count: files.length },
   });
   expect((await run('clear')).stdout.toString()).toMatch(/^5 cached objects removed/);
+  // As DeleteInBackground leaves it, which only Orthanc carries out.
+  const folder = join(directory, REMOVALS_FOLDER);
+  await mkdir(folder);
+  const noted = () => [['another', 0]] as const;
+  const journal = await openJournal({ folder, bucket: 'x', isSynchronous: false, noted });
+  await journal.close(false);
+  expect((await run('status')).stdout.toString()).toMatch(/^1 removals to be carried out/m);
+  expect(await run('flush')).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/1 removals of DeleteInBackground are noted/),
+  });
+  await rm(folder, { recursive: true });
   const again = await world.start('commands', { configuration });
   world.proxy.setFault((request) => (isUpload(request) ? { kind: 'delay', ms: 2000 } : undefined));
   await again.upload(makeDicom({ sopInstanceUid: '1.2.19.99', pixelBytes: 100 }));

@@ -216,3 +216,20 @@ test.each([
   expect(code).toBe(2);
   expect(stderr).toContain('error: ');
 });
+
+test('from a bucket into itself is refused, before anything is written over', () => {
+  const from = configure('s3', 'source', { StorageStructure: 'legacy' });
+  const before = readFileSync(from, 'utf8');
+  writeFileSync(join(folder, 'same.json'), before);
+  const sealed = configure('s3', 'source', { StorageStructure: 'legacy', ...sealedBy('A2') });
+  const { code, stdout, stderr } = cli.run([
+    'migrate',
+    '--config',
+    sealed,
+    '--from-config',
+    join(folder, 'same.json'),
+    '--orthanc',
+  ]);
+  expect([code, stdout.toString()]).toEqual([1, '']);
+  expect(stderr).toMatch(/same bucket and RootPath \(s3 .* source\)/);
+});

@@ -144,9 +144,13 @@ describe.each(PROVIDERS)('%s', (provider) => {
   test('the Orthanc of another bucket is refused, before its index is believed', async () => {
     status = { provider, bucket: 'another' };
     const { code, stdout, stderr } = await verifyRaw('--json', '--delete-orphans', 'orphans.txt');
-    status = undefined;
     expect([code, stdout]).toEqual([1, '']);
     expect(stderr).toContain(`stores in ${provider} another, not in ${provider} `);
+    status = { provider, rootPath: 'staging' };
+    const staging = await verifyRaw('--json', '--delete-orphans', 'orphans.txt');
+    status = undefined;
+    expect([staging.code, staging.stdout]).toEqual([1, '']);
+    expect(staging.stderr).toContain('"rootPath":"staging"');
     expect(existsSync(join(folder, 'orphans.txt'))).toBe(false);
   });
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { join } from 'node:path';
 import { Command } from 'commander';
 import { checkStores, openStores } from '../../attachments/open-stores.ts';
 import type { LocalCacheSettings } from '../../config/settings.ts';
@@ -7,6 +8,7 @@ import { badConfig, StorageError } from '../../errors.ts';
 import { clearCached, describeBucket } from '../../local/folder.ts';
 import type { LocalFile } from '../../local/names.ts';
 import { type FolderContents, readFolder } from '../../local/pending-view.ts';
+import { REMOVALS_FOLDER, readJournals } from '../../local/removals-journal.ts';
 import { sleepUntilAborted } from '../../store/abort.ts';
 import { abortWhenInterrupted } from '../common/interruption.ts';
 import { CONFIG_OPTION } from '../common/options.ts';
@@ -79,6 +81,7 @@ async function status({ config, json }: Options): Promise<void> {
   const { localCache } = requireCache(config);
   const { directory } = localCache;
   const { pending, removed, cached } = await readFolder(localCache);
+  const removals = removed.length + (await countNoted(directory));
   const bucket = await describeBucket(directory);
   const inUse = await isLocked(directory);
   const report = {
@@ -87,7 +90,7 @@ async function status({ config, json }: Options): Promise<void> {
     inUse,
     maxBytes: localCache.maxBytes,
     pending: { ...totalOf(pending), oldest: oldestOf(pending) },
-    removals: removed.length,
+    removals,
     cached: totalOf(cached),
   };
   if (json === true) return printJson(report);
@@ -95,7 +98,7 @@ async function status({ config, json }: Options): Promise<void> {
   const since = oldest === null ? '' : `, the oldest since ${oldest}`;
   printLine(`${directory}, of ${bucket}${inUse ? ', in use by Orthanc' : ''}`);
   printLine(`${describe(report.pending)} pending${since}`);
-  printLine(`${removed.length} removals to be carried out in the bucket`);
+  printLine(`${removals} removals to be carried out in the bucket`);
   printLine(`${describe(report.cached)} cached`);
 }
 
@@ -130,6 +133,7 @@ async function flush({ config }: Options): Promise<void> {
           throw new StorageError('UNAVAILABLE', `${left} are refused by the bucket, or damaged`);
         }
         printLine(`${total?.pending.count} uploaded, ${total?.removals} removals carried out`);
+        await requireNoneNoted(localCache.directory);
         break;
       }
       if (performance.now() - changedMs > patienceMs) {
@@ -172,6 +176,23 @@ async function waitForOrthanc(settings: LocalCacheSettings, signal: AbortSignal)
   }
   progress.clear();
   printLine(`${total} uploaded or removed by the running Orthanc`);
+  await requireNoneNoted(settings.directory);
+}
+
+/** By DeleteInBackground, which notes them in the same folder. */
+async function countNoted(directory: string): Promise<number> {
+  const journals = await readJournals(join(directory, REMOVALS_FOLDER));
+  return journals.reduce((sum, { noted }) => sum + noted.size, 0);
+}
+
+/** @throws StorageError UNAVAILABLE */
+async function requireNoneNoted(directory: string): Promise<void> {
+  const noted = await countNoted(directory);
+  if (noted === 0) return;
+  throw new StorageError(
+    'UNAVAILABLE',
+    `${noted} removals of DeleteInBackground are noted in this folder, which only a running Orthanc carries out: start it with this configuration, and wait until "cache status" shows none`,
+  );
 }
 
 async function clear({ config }: Options): Promise<void> {

@@ -2,7 +2,7 @@
 
 import { Command } from 'commander';
 import {
-  checkLocalCache,
+  checkLocalFolders,
   checkStores,
   closeStores,
   describeUnreadFiles,
@@ -47,7 +47,7 @@ async function run({ config, json }: Options): Promise<void> {
   const unread = await describeUnreadFiles(settings);
   const warnings = [...settings.warnings, ...(unread === undefined ? [] : [unread])];
   for (const warning of warnings) cliLog.warning(warning);
-  await checkLocalCache(settings, provider);
+  await checkLocalFolders(settings, provider);
   const stores = await openStores(settings, provider, { log: cliLog });
   await checkStores(stores, settings.naming, cliLog);
   const side = { store: stores.objects, naming: settings.naming };

@@ -21,7 +21,7 @@ import {
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { buffer } from 'node:stream/consumers';
-import { badConfig, errorCode, StorageError } from '../../errors.ts';
+import { badConfig, errorCode, StorageError, toStorageError } from '../../errors.ts';
 import { abortReason, type Signal } from '../../store/abort.ts';
 import { bodyOf, MemorySink } from '../../store/bodies.ts';
 import type { Body, OperationOptions, Sink } from '../../store/object-store.ts';
@@ -262,11 +262,20 @@ export function openSpool(folder: string): Spool {
   const sink = new FileSink(subject, descriptor);
   return {
     sink,
-    body: () => bodyOfFile(subject, descriptor, sink.requireWritten()),
+    body: () => bodyOfFile(subject, descriptor, requireSpooled(sink)),
     close: () => {
       closeSync(descriptor);
     },
   };
+}
+
+/** @throws StorageError UNAVAILABLE: where the disk is full, the next object fails, too */
+function requireSpooled(sink: FileSink): number {
+  try {
+    return sink.requireWritten();
+  } catch (cause) {
+    throw new StorageError('UNAVAILABLE', toStorageError(cause).message, { cause });
+  }
 }
 
 function bodyOfFile(path: string, descriptor: number, sizeBytes: number): Body {

@@ -9,6 +9,8 @@ import { CommanderError, Option } from 'commander';
 import { isObject, type RawSection } from '../../config/fields.ts';
 import { isLoopback } from '../../config/urls.ts';
 import { badConfig, errorCode, StorageError } from '../../errors.ts';
+import { AnswerError } from '../../http/answer-error.ts';
+import { createRetry } from '../../http/retry.ts';
 import {
   type Answer,
   createTransport,
@@ -29,6 +31,8 @@ export interface OrthancOptions {
 
 const PASSWORD_VARIABLE = 'ORTHANC_PASSWORD';
 const HTTP_PORT_DEFAULT = 8042;
+/** They take about a minute: Orthanc, or a proxy before it, may be restarted in the middle of a long run. */
+const RESTART_RETRIES = 12;
 /** An Orthanc that is busy or has a large index may need minutes for one page of its list. */
 const NETWORK = {
   connectionTimeoutMs: 30_000,
@@ -102,18 +106,31 @@ export function connectToOrthanc(
           authorization: `Basic ${Buffer.from(`${login.user}:${login.password}`).toString('base64')}`,
         };
   const exchange = createExchange(authoritiesOf(configuration));
+  const retry = createRetry({ maxRetries: RESTART_RETRIES, retryConnecting: true });
+  // Until then, the address may be wrong, and the user waits for the message.
+  let hasAnswered = false;
+  async function ask(path: string): Promise<Answer> {
+    const answer = await exchange({
+      origin: url.origin,
+      method: 'GET',
+      path: `${prefix}${path}`,
+      headers,
+      signal,
+    });
+    if (hasAnswered && answer.status > 501 && answer.status < 505)
+      throw new AnswerError(answer, {});
+    hasAnswered = true;
+    return answer;
+  }
   return createOrthancApi(async (path) => {
     try {
-      const answer = await exchange({
-        origin: url.origin,
-        method: 'GET',
-        path: `${prefix}${path}`,
-        headers,
-        signal,
-      });
+      const answer = hasAnswered
+        ? await retry(signal ?? new AbortController().signal, () => ask(path))
+        : await ask(path);
       refuseUnexpectedAnswer(answer, base, url, login);
       return answer;
     } catch (cause) {
+      if (cause instanceof AnswerError) return cause.answer;
       if (!(cause instanceof TransportError)) throw cause;
       throw new StorageError(
         'UNAVAILABLE',

@@ -25,7 +25,7 @@ import type { Envelope } from '../../encryption/envelope.ts';
 import type { EncryptionFormat } from '../../encryption/sizes.ts';
 import { badConfig } from '../../errors.ts';
 import { isLocal } from '../../local/disk.ts';
-import { readFolder as readPending } from '../../local/pending-view.ts';
+import { readPending } from '../../local/pending-view.ts';
 import { createFileSystemStore } from '../../providers/index.ts';
 import type { ObjectStore } from '../../store/object-store.ts';
 import { readOrthancConfiguration } from './orthanc-configuration.ts';

@@ -82,8 +82,10 @@ verified: with --orthanc by the MD5 in Orthanc's index, else by the checksum tha
 any of these is not copied, but named.
 
 An object with another content in the target is left alone, named and counted: nobody knows which of the two is damaged. With
---orthanc the index knows. A damaged source is then not copied, and a good one replaces the damaged copy. If a running
-Orthanc deletes a file meanwhile, migrate removes its copy.
+--orthanc the index knows. A damaged source is then not copied, and a good one replaces the damaged copy.
+
+If a running Orthanc deletes a file of its folder while it is being copied, migrate removes the copy. A copy of what Orthanc deletes
+later stays: once Orthanc uses the target, verify names it as an orphan.
 
 50 failures in a row that come from the disk, the server or the credentials end the run.
 
@@ -96,7 +98,7 @@ Examples:
   orthanc-object-storage migrate --config new.json --from-config old.json --bandwidth 50
 ${ORTHANC_HELP}
 
-Exit codes: 0 the target has everything, 1 something could not be copied or has another content there, 2 wrong usage, 130 ended by
+Exit codes: 0 the target has all that Orthanc's index knew at the start, or all that was there, 1 something could not be copied or has another content there, 2 wrong usage, 130 ended by
 Ctrl-C.`,
     )
     .action(run);
@@ -120,6 +122,7 @@ async function copyAll(options: Options, route: Route): Promise<void> {
   const progress = new ProgressLine(!isJson);
   const failures: { readonly key: string; readonly reason: string }[] = [];
   let shown = 0;
+  let counts: MigrateCounts | undefined;
   const isDryRun = options.dryRun === true;
   const journal =
     isDryRun || options.journal === undefined ? undefined : openJournal(options.journal, to);
@@ -128,7 +131,7 @@ async function copyAll(options: Options, route: Route): Promise<void> {
     const index = await readIndex(options, route);
     const interruption = abortWhenInterrupted();
     const { signal } = interruption;
-    const counts = await migrate(
+    counts = await migrate(
       {
         from,
         to,
@@ -143,6 +146,7 @@ async function copyAll(options: Options, route: Route): Promise<void> {
           }
         },
         progress: (now) => {
+          counts = now;
           progress.show(() => describeProgress(now, index?.size, performance.now() - startedMs));
         },
       },
@@ -163,8 +167,7 @@ async function copyAll(options: Options, route: Route): Promise<void> {
       },
     );
     progress.clear();
-    if (isJson) printJson({ ...counts, dryRun: isDryRun, failures });
-    else printLine(describe(counts, isDryRun));
+    if (!isJson) printLine(describe(counts, isDryRun));
     const notCopied = counts.failed + counts.differs;
     if (notCopied > 0) process.exitCode = 1;
     if (!isJson && notCopied > shown) {
@@ -173,6 +176,8 @@ async function copyAll(options: Options, route: Route): Promise<void> {
     requireMatchingIndex(counts);
   } finally {
     journal?.close();
+    // Also of a run that has ended early.
+    if (isJson && counts !== undefined) printJson({ ...counts, dryRun: isDryRun, failures });
   }
 }
 
@@ -185,7 +190,12 @@ async function openRoute(options: Options): Promise<Route> {
   }
   const to = await openBucketSide(config);
   try {
-    return { from: await openBucketSide(fromConfig, { isSource: true }), to };
+    const from = await openBucketSide(fromConfig, { isSource: true });
+    if (from.name !== to.name) return { from, to };
+    await from.store.close();
+    throw badConfig(
+      `both configurations have the same bucket and RootPath (${to.name}): each object would be written over, or stay beside its copy; give the new one another RootPath or bucket`,
+    );
   } catch (error) {
     await to.store.close();
     throw error;

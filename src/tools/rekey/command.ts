@@ -172,6 +172,7 @@ async function run(options: Options): Promise<void> {
       filesLeft = await countEncryptedFiles(files, envelope, isLeft, { signal });
   } catch (error) {
     save();
+    if (options.json === true) report(state, filesLeft, options);
     throw error;
   } finally {
     progress.clear();
@@ -236,7 +237,7 @@ function report(state: RekeyState, filesLeft: number, options: Options): void {
   }
   const reasons = Object.values(failures);
   for (const reason of reasons.slice(0, FAILURES_SHOWN)) printErrorLine(`failed: ${reason}`);
-  if (reasons.length > FAILURES_SHOWN) {
-    printErrorLine(`… and ${reasons.length - FAILURES_SHOWN} more; --json names all`);
+  if (counts.failed > FAILURES_SHOWN) {
+    printErrorLine(`… and ${counts.failed - FAILURES_SHOWN} more; --json names up to 10,000`);
   }
 }

@@ -153,6 +153,8 @@ class Rekey {
       throw new StorageError('INTEGRITY', reason);
     }
     if (!this.#isWanted(description)) return 'kept';
+    // Before the whole object is read.
+    this.#envelope.requireKey(description.keyId);
     const identity = this.#identityOf(key, parsed, description);
     if (!this.#plan.isDryRun) await this.#replace(key, description, identity);
     return 'rekeyed';

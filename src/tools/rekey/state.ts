@@ -16,6 +16,8 @@ export interface RekeyProgress {
 
 export type RekeyState = ReturnType<typeof openRekeyState>;
 
+/** That are named. Where a key is missing, millions of objects may fail. */
+const FAILURES_MAX = 10_000;
 /** Since version 2 the task names the bucket. */
 const VERSION = 2;
 const NONE: RekeyProgress = {
@@ -33,6 +35,7 @@ export function openRekeyState(path: string | undefined, task: object) {
   const counts = { ...found.counts, failed: 0 };
   const retried = new Set(Object.keys(found.failures));
   const failures: Record<string, string> = {};
+  let kept = 0;
   let { doneUpTo, bytes } = found;
   /** The last key of the earlier run. */
   let position = doneUpTo;
@@ -63,10 +66,14 @@ export function openRekeyState(path: string | undefined, task: object) {
     add({ key, sizeBytes, outcome, failure }: RekeyedObject): void {
       counts[outcome] += 1;
       if (outcome === 'rekeyed') bytes += sizeBytes;
-      if (failure !== undefined) failures[key] = failure.message;
+      if (failure !== undefined && kept <= FAILURES_MAX) {
+        failures[key] = failure.message;
+        kept += 1;
+      }
       if (retried.delete(key)) return;
       if (doneUpTo !== undefined && compare(key, doneUpTo) < 0) noteDisorder();
-      if (isOrdered) doneUpTo = key;
+      // The next run then begins again where this one could keep no more.
+      if (isOrdered && kept <= FAILURES_MAX) doneUpTo = key;
     },
     /** @throws StorageError BAD_CONFIG where it cannot be written */
     save(): void {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 import { Command } from 'commander';
-import type { ProviderSettings } from '../../config/settings.ts';
 import { badConfig } from '../../errors.ts';
 import { field, type OrthancApi } from '../../orthanc/api.ts';
 import { requireWritable } from '../common/files.ts';
@@ -15,7 +14,7 @@ import {
   orthancPasswordFileOption,
 } from '../common/orthanc-http.ts';
 import { formatBar, ProgressLine, printErrorLine, printJson, printLine } from '../common/output.ts';
-import { openSides } from '../common/sides.ts';
+import { openSides, type Sides } from '../common/sides.ts';
 import {
   describeCounts,
   describeFiles,
@@ -142,7 +141,7 @@ async function run(options: Options, command: Command): Promise<void> {
   try {
     if (reportFile !== undefined) {
       requireWritable(reportFile);
-      await requireOwnIndex(api, sides.provider);
+      await requireOwnIndex(api, sides);
     }
     const earlier =
       reportFile === undefined ? undefined : readOrphanReport(reportFile, bucket.name, Date.now());
@@ -197,14 +196,30 @@ async function run(options: Options, command: Command): Promise<void> {
 }
 
 /** Orphans are deleted by this index, so it must belong to the bucket. An Orthanc without this plugin cannot tell. */
-async function requireOwnIndex(api: OrthancApi, provider: ProviderSettings): Promise<void> {
+async function requireOwnIndex(
+  api: OrthancApi,
+  { provider, bucket: side }: Pick<Sides, 'provider' | 'bucket'>,
+): Promise<void> {
   const status = await api.get('/object-storage/status');
   if (status === undefined) return;
-  const theirs = `${String(field(status, 'provider'))} ${String(field(status, 'bucket'))}`;
-  const ours = `${provider.kind} ${provider.bucket}`;
-  if (theirs === ours) return;
+  const ours = {
+    provider: String(provider.kind),
+    bucket: provider.bucket,
+    place: provider.place,
+    rootPath: side.naming.rootPath,
+    structure: String(side.naming.structure),
+  };
+  const theirs = { ...ours };
+  for (const name of Object.keys(ours) as (keyof typeof ours)[]) {
+    theirs[name] = String(field(status, name) ?? ours[name]);
+  }
+  const describe = ({ provider: kind, bucket, ...others }: typeof ours) =>
+    theirs.provider === ours.provider && theirs.bucket === ours.bucket
+      ? `${kind} ${bucket} (${JSON.stringify(others)})`
+      : `${kind} ${bucket}`;
+  if (describe(theirs) === describe(ours)) return;
   throw badConfig(
-    `the Orthanc at --orthanc stores in ${theirs}, not in ${ours}: all objects would be orphans to it; give the address of the bucket's own`,
+    `the Orthanc at --orthanc stores in ${describe(theirs)}, not in ${describe(ours)}: what it does not know would be an orphan; give the address of the bucket's own, and the configuration that it runs with`,
   );
 }
 

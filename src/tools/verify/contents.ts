@@ -3,7 +3,8 @@
 
 import { Digester, requireDigest } from '../../attachments/digest.ts';
 import { contentTypeOf, objectKey } from '../../attachments/naming.ts';
-import { codeAndMessage, toStorageError } from '../../errors.ts';
+import { PlaceFailures } from '../../attachments/place-failures.ts';
+import { codeAndMessage, type StorageError, toStorageError } from '../../errors.ts';
 import type { IndexedAttachment, Resource } from '../../orthanc/api.ts';
 import { listIndex } from '../../orthanc/index-list.ts';
 import { forEachAtOnce } from '../../store/limit.ts';
@@ -12,7 +13,7 @@ import type { VerifyCounts } from './findings.ts';
 import type { Owner } from './owners.ts';
 import type { VerifyDependencies, VerifyOptions } from './verify.ts';
 
-/** If both stores have an attachment, both are read. */
+/** If both stores have an attachment, both are read. @throws StorageError if a store fails too often in a row */
 export async function verifyContents(
   { api, bucket, files, report, progress }: VerifyDependencies,
   { atOnce, signal }: VerifyOptions,
@@ -20,13 +21,19 @@ export async function verifyContents(
   ownerOf: (resource: Resource) => Promise<Owner>,
 ): Promise<void> {
   const sides = files === undefined ? [bucket] : [bucket, files];
+  const placeFailures = new PlaceFailures();
   await forEachAtOnce(listIndex(api), atOnce, async (indexed) => {
     for (const side of sides) {
       const fault = await findFault(side, indexed, signal);
-      if (fault === undefined) continue;
-      counts[fault.kind] += 1;
+      if (fault === undefined) {
+        placeFailures.succeeded();
+        continue;
+      }
+      const { failure, ...found } = fault;
+      counts[found.kind] += 1;
       const store = side.isFileSystem ? 'file-system' : 'object-storage';
-      report({ ...fault, store, ...(await ownerOf(indexed.resource)) });
+      report({ ...found, store, ...(await ownerOf(indexed.resource)) });
+      placeFailures.add(failure);
     }
     counts.read += 1;
     if (indexed.md5Hex === undefined) counts.notCompared += 1;
@@ -38,6 +45,7 @@ interface Fault {
   readonly key: string;
   readonly kind: 'corrupt' | 'unreadable';
   readonly reason: string;
+  readonly failure: StorageError;
 }
 
 /** @returns undefined if the content is right, or if there is none */
@@ -64,6 +72,7 @@ async function findFault(
       // The last resort is the name that a new object would have.
       key: read ?? failed ?? objectKey(uuid, contentType, naming, format !== undefined),
       reason: codeAndMessage(failure),
+      failure,
     };
   }
 }

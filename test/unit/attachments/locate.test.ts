@@ -113,3 +113,25 @@ test('a store that fails is an error, never an answer that looks complete', asyn
   files.failWhen(() => 'UNAVAILABLE');
   await expectFailure(find(index.patient), 'UNAVAILABLE');
 });
+
+test('after a failure, the others are not looked for any more', async () => {
+  index = createFakeIndex(200);
+  files.failWhen((_call, count) => (count === 3 ? 'UNAVAILABLE' : undefined));
+  await expectFailure(find(index.patient), 'UNAVAILABLE');
+  await new Promise(setImmediate);
+  expect(files.calls().length).toBeLessThan(50);
+});
+
+test('one that was cut is shown as damaged, and withholds no other one', async () => {
+  const [cut, empty, whole] = index.attachments.filter(({ name }) => name === 'dicom');
+  if (cut === undefined || empty === undefined || whole === undefined) throw new Error('none');
+  for (const each of [cut, empty, whole]) await put(stores[0], each);
+  const keyOf = ({ uuid }: FakeAttachment) => `root/${uuid}.dcm.enc`;
+  const bytes = bucket.objects.get(keyOf(cut));
+  bucket.objects.set(keyOf(cut), bytes?.subarray(0, 60) ?? Buffer.alloc(0));
+  bucket.objects.set(keyOf(empty), Buffer.alloc(0));
+  const found = (await find(index.series)) ?? [];
+  const damagedOf = ({ uuid }: FakeAttachment) =>
+    found.find((each) => each.uuid === uuid)?.stores.map(({ damaged }) => damaged ?? false);
+  expect([cut, empty, whole].map(damagedOf)).toEqual([[true], [true], [false]]);
+});

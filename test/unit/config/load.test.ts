@@ -695,6 +695,13 @@ describe('sections', () => {
     },
   );
 
+  test('a misspelt section beside a right one is a mistake, too: it may ask for encryption', () => {
+    const sealed = { ...MINIMAL, StorageEncryption: { Enable: true } };
+    expect(problemsIn({ AwsS3Storage: MINIMAL, AwsS3storage: sealed })).toEqual([
+      'AwsS3storage: unknown section, did you mean "AwsS3Storage"?',
+    ]);
+  });
+
   test.each([[null], [[]], ['bucket'], [true]])('%j is no section', (section) => {
     expect(problemsIn({ AwsS3Storage: section })).toEqual([
       'AwsS3Storage: must be an object, { … }',

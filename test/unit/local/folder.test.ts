@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
+  checkNothingLeft,
   type LockFolder,
   openFolder,
   PLACE_FILE,
@@ -143,9 +144,14 @@ describe('that the configuration has lost', () => {
     expect(await look(first)).toEqual([]);
     await writeFile(join(first, file('pending')), '');
     const second = await makeUsed('second');
-    for (const now of [undefined, second])
-      await expectFailure(look(now), 'BAD_CONFIG', /first", where 1 objects are still/);
+    for (const now of [undefined, second]) {
+      const refusal = /first", where 1 objects are still/;
+      await expectFailure(look(now), 'BAD_CONFIG', refusal);
+      await expectFailure(checkNothingLeft(storage, now), 'BAD_CONFIG', refusal);
+    }
+    await checkNothingLeft(storage, first);
     await rm(join(first, file('pending')));
+    await checkNothingLeft(storage, second);
     for (const _ of [1, 2]) expect(await look(undefined)).toEqual([]);
     expect(await readdir(storage)).toEqual([]);
   });

@@ -439,6 +439,7 @@ describe('the request', () => {
     ['no target', ({ Resources }) => ({ Resources }), /"TargetStorage" must be one of/],
     ['another target', (request) => ({ ...request, TargetStorage: 'tape' }), /"TargetStorage"/],
     ['a bad priority', (request) => ({ ...request, Priority: 'high' }), /"Priority"/],
+    ['a priority beyond 32 bits', (request) => ({ ...request, Priority: 3e9 }), /"Priority"/],
     ['a bad flag', (request) => ({ ...request, Asynchronous: 1 }), /"Asynchronous"/],
   ])('%s', async (_name, change, problem) => {
     expect(await parse(change(good()))).toEqual({

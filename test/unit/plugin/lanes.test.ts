@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { loadConfiguration } from '../../../src/config/load.ts';
 import { StorageError } from '../../../src/errors.ts';
@@ -70,13 +71,14 @@ describe('the figures of loops that ask each other', () => {
   /** Those that don't answer. */
   let silent: readonly number[];
   let questions: number;
+  let counters: Counters[];
   const createdBy = async (ask: (() => Promise<CountersSnapshot>) | undefined) =>
     (await ask?.())?.operations.create.succeeded;
 
   beforeEach(() => {
     silent = [];
     questions = 0;
-    const counters = Array.from({ length: lanes }, (_, lane) => {
+    counters = Array.from({ length: lanes }, (_, lane) => {
       const created = new Counters();
       for (let i = 0; i < lane; i += 1) created.begin('create', 'x')({ bytes: 1 });
       return created;
@@ -99,10 +101,29 @@ describe('the figures of loops that ask each other', () => {
     expect(questions).toBe(lanes * (lanes - 1));
   });
 
-  test('are those of the others where one does not answer', async () => {
+  test('are those of the others where one has never answered', async () => {
     silent = [2];
     expect(await createdBy(loops[0])).toBe(1);
     silent = [];
     expect(await createdBy(loops[0])).toBe(3);
+  });
+
+  test('never fall: neither while one is silent, nor when another one takes its place', async () => {
+    const busy = counters[2]?.begin('create', 'x');
+    expect((await loops[0]?.())?.operations.create).toMatchObject({ succeeded: 3, inFlight: 1 });
+    silent = [2];
+    for (const _ of [1, 2]) {
+      const { create } = (await loops[0]?.())?.operations ?? {};
+      expect(create).toMatchObject({ succeeded: 3, inFlight: 0 });
+    }
+    busy?.({ bytes: 1 });
+    for (const more of [1, 2]) {
+      counters[2] = new Counters(undefined, true);
+      silent = [];
+      counters[2].begin('create', 'x')({ bytes: 1 });
+      expect(await createdBy(loops[0])).toBe(3 + more);
+      // The time at which it began must differ.
+      await sleep(5);
+    }
   });
 });

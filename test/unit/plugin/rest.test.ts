@@ -164,6 +164,14 @@ describe('POST /move-storage', () => {
     expect(logged).toEqual([expect.stringMatching(/^debug: POST \/move-storage/)]);
   });
 
+  test('that is given up before its job was made makes none', async () => {
+    const aborted = new AbortController();
+    const asked = ask('POST', '/move-storage', request(), {}, aborted.signal);
+    aborted.abort(new StorageError('ABORTED', 'Orthanc no longer waits for this operation'));
+    expect((await asked).json).toMatchObject({ code: 'ABORTED' });
+    expect(submitted).toEqual([]);
+  });
+
   test('of a job that Orthanc has forgotten', async () => {
     jobStates = [undefined];
     const { status, json } = await ask('POST', '/move-storage', request());

@@ -80,6 +80,40 @@ function passwordFile(text: string): string {
   return file;
 }
 
+test('what fails for a moment in the middle of a run is asked again', async () => {
+  const outcomes: ('answer' | 'reset' | 503)[] = ['answer', 'reset', 503, 'answer', 503];
+  const port = await listen(
+    createServer((_request, response) => {
+      const outcome = outcomes.shift() ?? 'answer';
+      if (outcome === 'reset') response.destroy();
+      else {
+        response.statusCode = outcome === 503 ? 503 : 200;
+        response.end('{"Name":"Orthanc"}');
+      }
+    }),
+  );
+  const config = join(folder, 'orthanc.json');
+  writeFileSync(config, '{}');
+  const api = connectToOrthanc({ config, orthanc: new URL(`http://127.0.0.1:${port}`) });
+  for (let times = 0; times < 3; times += 1) {
+    expect(await api.get('/system')).toEqual({ Name: 'Orthanc' });
+  }
+  expect(outcomes).toEqual([]);
+});
+
+test('the first question is not repeated: the address may be wrong', async () => {
+  let asked = 0;
+  const port = await listen(
+    createServer((_request, response) => {
+      asked += 1;
+      response.statusCode = 503;
+      response.end();
+    }),
+  );
+  await expectFailure(ask(`http://127.0.0.1:${port}`), 'UNAVAILABLE', /503/);
+  expect(asked).toBe(1);
+});
+
 describe('an address that holds a password', () => {
   test('works, also with "@" and "%" in it, and is warned of', async () => {
     const port = await listen(createServer(tellLogin));

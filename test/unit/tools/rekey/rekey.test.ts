@@ -350,6 +350,17 @@ describe('rekey', () => {
     expect(told).toHaveLength(50);
   });
 
+  test('what is under a key that nobody has is not read as a whole', async () => {
+    const store = createMemoryStore();
+    const others = testKeyring(9, 9);
+    store.objects.set(nameOf(1), await encrypt('A1', CONTENT, { keyring: others }));
+    const failures: string[] = [];
+    const onObject = ({ failure }: RekeyedObject) => failures.push(failure?.code ?? '');
+    for (const isDryRun of [false, true]) await run(store, { onObject, plan: { isDryRun } });
+    expect(failures).toEqual(['UNKNOWN_KEY', 'UNKNOWN_KEY']);
+    expect(store.requests).toEqual(Array(2).fill(`get ${nameOf(1)} 0-53`));
+  });
+
   test('ended while it tries the server, it leaves nothing there', async () => {
     const store = createMemoryStore();
     // The oldest under way is not the one that tries.
@@ -540,6 +551,21 @@ describe('the state of a rekey', () => {
     expect(existsSync(path)).toBe(false);
   });
 
+  test('names so many failures, and lets the next run look at the others again', () => {
+    const path = join(folder, 'h.json');
+    const failure = new StorageError('UNKNOWN_KEY', 'no key');
+    const state = openRekeyState(path, {});
+    const keys = Array.from({ length: 10_050 }, (_, number) => String(number).padStart(5, '0'));
+    for (const key of keys) state.add({ key, sizeBytes: 1, outcome: 'failed', failure });
+    state.add({ key: '99999', sizeBytes: 1, outcome: 'rekeyed' });
+    state.finish();
+    expect(state.progress().counts.failed).toBe(10_050);
+    const next = openRekeyState(path, {});
+    const isDone = next.beginListing();
+    expect([...keys, '99999'].filter((key) => isDone(key))).toEqual([]);
+    expect(Object.keys(state.progress().failures).length).toBeLessThan(10_010);
+  });
+
   test('is of no use to another run, and says so', () => {
     const path = join(folder, 'b.json');
     const state = openRekeyState(path, { master: 1 });
@@ -620,6 +646,8 @@ describe('a spool', () => {
     expect(() => spool.body()).toThrow(
       /a temporary file in \/dev\/shm \(TMPDIR\): cannot be written/,
     );
+    // As of a store that fails: many in a row end the run.
+    expect(failureOf(() => spool.body())).toBe('UNAVAILABLE');
     expect(failureOf(() => openSpool('/nowhere'))).toBe('BAD_CONFIG');
   });
 });

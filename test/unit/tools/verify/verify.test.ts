@@ -608,3 +608,24 @@ test('knows the sizes of encrypted objects, and reads them with --deep', async (
   expect(await run({ deep: true, side })).toMatchObject({ corrupt: 2 });
   expect(new Set(findings.map(({ key }) => key))).toEqual(new Set([key, keyOf(old)]));
 });
+
+test('--deep reads each content once, also where pages of the index overlap', async () => {
+  index = createFakeIndex(1100);
+  for (const attachment of index.attachments) {
+    bucket.objects.set(keyOf(attachment), attachment.bytes);
+  }
+  bucket.forget();
+  const counts = await run({ deep: true });
+  expect(counts).toMatchObject({ indexed: 1103, read: 1103, corrupt: 0 });
+  expect(bucket.calls().filter((call) => call.startsWith('get'))).toHaveLength(1103);
+});
+
+test('--deep ends where the store fails, instead of naming each content', async () => {
+  index = createFakeIndex(200);
+  for (const attachment of index.attachments) {
+    bucket.objects.set(keyOf(attachment), attachment.bytes);
+  }
+  bucket.failWhen((call) => (call.startsWith('get') ? 'ACCESS_DENIED' : undefined));
+  await expectFailure(run({ deep: true }), 'ACCESS_DENIED', /50 failures in a row/);
+  expect(findings.length).toBeLessThan(60);
+});
