@@ -211,7 +211,8 @@ async function requireOwnIndex(
   };
   const theirs = { ...ours };
   for (const name of Object.keys(ours) as (keyof typeof ours)[]) {
-    theirs[name] = String(field(status, name) ?? ours[name]);
+    const value = field(status, name);
+    if (typeof value === 'string') theirs[name] = value;
   }
   const describe = ({ provider: kind, bucket, ...others }: typeof ours) =>
     theirs.provider === ours.provider && theirs.bucket === ours.bucket
