@@ -57,7 +57,7 @@ export type RequireTwoPlaces = (options: {
 
 const RETRY_DELAYS_MS = [1_000, 4_000];
 const STEP_MS = 400;
-/** So many resources of a family are moved at once. */
+/** So many resources are moved at once. */
 const AT_ONCE = 8;
 /** Larger attachments are moved one at a time: each keeps network and disk busy, and has some parts in memory. */
 const LARGE_BYTES = 32 * 1024 * 1024;
@@ -123,8 +123,6 @@ class Move {
   readonly #placeFailures = new PlaceFailures();
   /** Each check is made once for all attachments. */
   readonly #placeChecks: { quick(): Promise<void>; patient(): Promise<void> } | undefined;
-  /** Ids of those above the resource before: neighbours in the list have the same study and patient. */
-  #movedParents: ReadonlySet<string> = new Set();
   #progress: Progress;
   /** Of the current resource's family, from 0 to 1. */
   #fraction = 0;
@@ -176,8 +174,9 @@ class Move {
       });
     }
     if (!this.#isOver) return { status: StepStatus.Continue, state: this.#state() };
-    const hasFailed = this.#progress.counts.failed > 0;
-    return { status: hasFailed ? StepStatus.Failure : StepStatus.Success, state: this.#state() };
+    const { counts, resources, resourcesDone } = this.#progress;
+    const isDone = counts.failed === 0 && resourcesDone === resources.length;
+    return { status: isDone ? StepStatus.Success : StepStatus.Failure, state: this.#state() };
   }
 
   async stop(): Promise<JobState> {
@@ -194,49 +193,65 @@ class Move {
     this.#progress = { ...this.#progress, ...addOutcomes(this.#progress, outcome) };
   }
 
+  /** Moves several at once. The progress counts them in order, up to the first one that is not done. */
   async #moveAll(): Promise<void> {
-    for (;;) {
-      const resource = this.#progress.resources[this.#progress.resourcesDone];
-      if (resource === undefined) return;
-      if (this.#signal.aborted) throw abortReason(this.#signal);
-      try {
-        const parents = await parentsOf(this.#api, resource);
-        await this.#moveFamily([...parents, ...(await descendantsOf(this.#api, resource))]);
-        this.#movedParents = new Set(parents.map(({ id }) => id));
-      } catch (error) {
-        if (this.#signal.aborted) throw abortReason(this.#signal);
-        this.#count(failedAsWhole(resource, error));
-      }
-      const resourcesDone = this.#progress.resourcesDone + 1;
-      this.#progress = { ...this.#progress, resourcesDone, lastDone: undefined };
-      this.#fraction = 0;
-    }
-  }
-
-  /** Moves several at once, in order. The progress counts up to the first one that is not done. */
-  async #moveFamily(family: readonly Resource[]): Promise<void> {
-    // Begins from the start if the last one is gone. What was moved already is then counted as such.
-    const start = family.findIndex(({ id }) => id === this.#progress.lastDone) + 1;
-    const outcomes = new Map<Resource, Outcome>();
-    let counted = start;
-    await forEachAtOnce(family.slice(start), AT_ONCE, async (resource) => {
-      outcomes.set(resource, await this.#moveResource(resource));
-      for (;;) {
-        const next = family[counted];
-        const outcome = next && outcomes.get(next);
-        if (next === undefined || outcome === undefined) return;
-        outcomes.delete(next);
-        this.#count(outcome);
-        this.#progress = { ...this.#progress, lastDone: next.id };
+    const done = new Map<number, { readonly member: Member; readonly outcome: Outcome }>();
+    let begun = 0;
+    let counted = 0;
+    await forEachAtOnce(this.#members(), AT_ONCE, async (member) => {
+      const number = begun;
+      begun += 1;
+      const { resource, failure = NOTHING } = member;
+      const outcome = resource === undefined ? failure : await this.#moveResource(resource);
+      done.set(number, { member, outcome });
+      for (let next = done.get(counted); next !== undefined; next = done.get(counted)) {
+        done.delete(counted);
         counted += 1;
-        this.#fraction = counted / family.length;
+        this.#count(next.outcome);
+        this.#advance(next.member);
       }
     });
   }
 
+  #advance({ resource, isLast = false, fraction = 0 }: Member): void {
+    const { resourcesDone } = this.#progress;
+    this.#progress = isLast
+      ? { ...this.#progress, resourcesDone: resourcesDone + 1, lastDone: undefined }
+      : { ...this.#progress, lastDone: resource?.id };
+    this.#fraction = fraction;
+  }
+
+  /** Of all families that are not done, in their order: small ones are moved at the same time. */
+  async *#members(): AsyncGenerator<Member> {
+    const { resources, resourcesDone, lastDone } = this.#progress;
+    const before = resources[resourcesDone - 1];
+    const known = before && (await parentsOf(this.#api, before).catch(() => undefined));
+    /** Ids of those above the resource before: neighbours in the list have the same study and patient. */
+    let above: ReadonlySet<string> = new Set(known?.map(({ id }) => id));
+    for (const [index, wanted] of resources.slice(resourcesDone).entries()) {
+      if (this.#signal.aborted) throw abortReason(this.#signal);
+      let family: readonly Resource[] = [];
+      let failure: Outcome | undefined;
+      try {
+        const parents = await parentsOf(this.#api, wanted);
+        const unmoved = parents.filter(({ id }) => !above.has(id));
+        family = [...unmoved, ...(await descendantsOf(this.#api, wanted))];
+        above = new Set(parents.map(({ id }) => id));
+      } catch (error) {
+        if (this.#signal.aborted) throw abortReason(this.#signal);
+        failure = failedAsWhole(wanted, error);
+      }
+      // From the start if the last one is gone. What was moved already is then counted as such.
+      const start = index === 0 ? family.findIndex(({ id }) => id === lastDone) + 1 : 0;
+      for (const [position, resource] of family.slice(0, -1).entries()) {
+        if (position >= start) yield { resource, fraction: (position + 1) / family.length };
+      }
+      yield { resource: start < family.length ? family.at(-1) : undefined, failure, isLast: true };
+    }
+  }
+
   async #moveResource(resource: Resource): Promise<Outcome> {
-    let outcome: Outcome = { counts: NO_COUNTS, failures: [] };
-    if (this.#movedParents.has(resource.id)) return outcome;
+    let outcome = NOTHING;
     try {
       for (const attachment of await attachmentsOf(this.#api, resource)) {
         const work = () => this.#moveAttachment(attachment);
@@ -331,6 +346,20 @@ class Move {
       throw error;
     }
   }
+}
+
+const NOTHING: Outcome = { counts: NO_COUNTS, failures: [] };
+
+/** A resource with its parents and all below it is a family. */
+interface Member {
+  /** undefined: there is nothing left to be moved. */
+  readonly resource: Resource | undefined;
+  /** Orthanc could not tell the family. */
+  readonly failure?: Outcome | undefined;
+  /** Of its family. */
+  readonly isLast?: boolean;
+  /** Of its family, up to this one; from 0 to 1. */
+  readonly fraction?: number;
 }
 
 function failedAsWhole(resource: Resource, error: unknown): Outcome {

@@ -210,36 +210,59 @@ test('a store that stays down ends the job, which says why and has touched nothi
   expect((await move('object-storage', index.study)).content).toMatchObject({ Moved: ALL });
 });
 
-test('stopped and taken up again from what Orthanc kept, also by another runtime', async () => {
-  let gets = 0;
-  let reached: () => void = () => undefined;
-  const halfway = new Promise<void>((resolve) => {
-    reached = resolve;
+const WANTED: readonly (readonly [string, () => readonly Resource[]])[] = [
+  ['a study', () => [index.study]],
+  ['all of its instances', () => index.instances],
+];
+
+test.each(WANTED)('%s: several are moved at once', async (_name, wanted) => {
+  let active = 0;
+  let most = 0;
+  bucket.waitAt(async () => {
+    active += 1;
+    most = Math.max(most, active);
+    await sleep(2);
+    active -= 1;
   });
-  files.waitAt((call) => {
-    if (!call.startsWith('get')) return undefined;
-    gets += 1;
-    if (gets !== ALL / 3) return undefined;
-    reached();
-    return undefined;
-  });
-  bucket.waitAt(() => new Promise((resolve) => setTimeout(resolve, 2)));
-  const begun = newMove('object-storage', [index.study]);
-  const { state } = await world.runner.step('1', begun.serialized);
-  await halfway;
-  const paused = await world.runner.stop('1');
-  const calls = bucket.calls().length;
-  await new Promise((resolve) => setTimeout(resolve, 20));
-  expect(bucket.calls()).toHaveLength(calls);
-  expect(paused?.progress).toBeLessThan(1);
-  world = createStores();
-  const { content } = await run('2', paused ?? state);
-  expect(content.Moved + content.AlreadyThere).toBe(ALL);
-  // At most those that were under way count as already there.
-  expect(content.AlreadyThere).toBeLessThanOrEqual(9);
-  expect(files.objects.size).toBe(0);
-  expect(bucket.objects.size).toBe(ALL);
+  const { content, state } = await move('object-storage', ...wanted());
+  expect(content).toMatchObject({ Moved: ALL, AlreadyThere: 0, Failed: 0 });
+  expect(state.progress).toBe(1);
+  expect(most).toBeGreaterThanOrEqual(6);
 });
+
+test.each(WANTED)(
+  '%s: stopped and taken up again from what Orthanc kept, also by another runtime',
+  async (_name, wanted) => {
+    let gets = 0;
+    let reached: () => void = () => undefined;
+    const halfway = new Promise<void>((resolve) => {
+      reached = resolve;
+    });
+    files.waitAt((call) => {
+      if (!call.startsWith('get')) return undefined;
+      gets += 1;
+      if (gets !== ALL / 3) return undefined;
+      reached();
+      return undefined;
+    });
+    bucket.waitAt(() => new Promise((resolve) => setTimeout(resolve, 2)));
+    const begun = newMove('object-storage', wanted());
+    const { state } = await world.runner.step('1', begun.serialized);
+    await halfway;
+    const paused = await world.runner.stop('1');
+    const calls = bucket.calls().length;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(bucket.calls()).toHaveLength(calls);
+    expect(paused?.progress).toBeLessThan(1);
+    world = createStores();
+    const { content } = await run('2', paused ?? state);
+    expect(content.Moved + content.AlreadyThere).toBe(ALL);
+    // At most those that were under way count as already there.
+    expect(content.AlreadyThere).toBeLessThanOrEqual(9);
+    expect(files.objects.size).toBe(0);
+    expect(bucket.objects.size).toBe(ALL);
+  },
+);
 
 describe('Orthanc stops', () => {
   test.each([
