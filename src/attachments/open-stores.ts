@@ -152,7 +152,7 @@ async function openRemoved(
   provider: ProviderSettings,
   { log, lockFile }: Dependencies,
 ): Promise<Pick<Stores, 'objects' | 'removals'>> {
-  const bucket = describeBucket(provider);
+  const bucket = nameForRemovals(provider);
   if (lockFile === undefined) {
     const paths = settings.folders.map((folder) =>
       journalPath(join(folder, REMOVALS_FOLDER), bucket),
@@ -171,8 +171,8 @@ async function openRemoved(
   return { objects: removals?.store ?? store, removals };
 }
 
-/** Keys have RootPath in them. */
-function describeBucket({ kind, place, bucket }: ProviderSettings): string {
+/** By which journals of removals tell buckets apart. Keys have RootPath in them. */
+export function nameForRemovals({ kind, place, bucket }: ProviderSettings): string {
   return [kind, place, bucket].join(' ');
 }
 
@@ -198,7 +198,7 @@ export async function checkLocalFolders(
   if (storageDirectory !== undefined) {
     await checkNothingLeft(storageDirectory, localCache?.directory);
   }
-  await checkNoted(removals.folders, describeBucket(provider), lanes);
+  await checkNoted(removals.folders, nameForRemovals(provider), lanes);
 }
 
 /** Differs for each bucket, and holds no secret. */

@@ -24,7 +24,7 @@ export class PlaceFailures {
     if (this.#inARow < IN_A_ROW_MAX) return;
     throw new StorageError(
       failure.code,
-      `ended after ${this.#inARow} failures in a row, of which the last is: ${failure.message}; correct that, then run it again to go on`,
+      `ended after ${this.#inARow} failures in a row, of which the last is: ${failure.message}; correct that, then run it again`,
       { cause: failure },
     );
   }

@@ -36,7 +36,7 @@ Example:
   orthanc-object-storage locate studies 66c8e41e-ac3a9029-0b85e42a-8195ee0a-92c2e62e --config /etc/orthanc
 ${ORTHANC_HELP}
 
-Exit codes: 0 each is stored somewhere, 1 one is lost, or there is no such resource, 2 wrong usage.`,
+Exit codes: 0 each is stored somewhere, 1 one is lost or damaged, or there is no such resource, 2 wrong usage.`,
     )
     .action(run);
 }
@@ -63,7 +63,9 @@ async function run(level: Level, id: string, options: Options): Promise<void> {
     }
     if (options.json === true) printJson(found, 2);
     else for (const attachment of found) printLine(describe(attachment));
-    if (found.some(({ stores }) => stores.length === 0)) process.exitCode = 1;
+    const isLost = ({ stores }: LocatedAttachment) =>
+      stores.every(({ damaged }) => damaged === true);
+    if (found.some(isLost)) process.exitCode = 1;
   } finally {
     await sides.close();
   }
@@ -71,8 +73,8 @@ async function run(level: Level, id: string, options: Options): Promise<void> {
 
 function describe({ level, resource, name, uuid, stores }: LocatedAttachment): string {
   const places = stores.map(
-    ({ store, key, storedBytes, pending }) =>
-      `${store} ${key} (${storedBytes} bytes${pending === true ? ', pending' : ''})`,
+    ({ store, key, storedBytes, pending, damaged }) =>
+      `${store} ${key} (${storedBytes} bytes${pending === true ? ', pending' : ''}${damaged === true ? ', DAMAGED: it was cut or altered' : ''})`,
   );
   return `${level} ${resource} ${name}: ${places.length === 0 ? `LOST, uuid ${uuid}` : places.join(', ')}`;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // Reads of the bucket. Whole ones become cached files on their way, and those that ask for the same at the same time share one request.
 
-import { untilAborted } from '../store/abort.ts';
+import { Cancellation, untilAborted } from '../store/abort.ts';
 import { viewOf } from '../store/bodies.ts';
 import { Semaphore } from '../store/limit.ts';
 import type { ByteRange, GetOptions, ObjectStore, Sink } from '../store/object-store.ts';
@@ -160,7 +160,7 @@ export class SharedReads {
   }
 }
 
-const NEVER = new AbortController().signal;
+const NEVER = new Cancellation();
 
 interface FillOptions {
   readonly mayKeep: (sizeBytes: number) => boolean;

@@ -224,10 +224,8 @@ class Move {
   /** Of all families that are not done, in their order: small ones are moved at the same time. */
   async *#members(): AsyncGenerator<Member> {
     const { resources, resourcesDone, lastDone } = this.#progress;
-    const before = resources[resourcesDone - 1];
-    const known = before && (await parentsOf(this.#api, before).catch(() => undefined));
-    /** Ids of those above the resource before: neighbours in the list have the same study and patient. */
-    let above: ReadonlySet<string> = new Set(known?.map(({ id }) => id));
+    /** Ids of the parents of families before: many in the list have the same study and patient. */
+    const above = new Set<string>();
     for (const [index, wanted] of resources.slice(resourcesDone).entries()) {
       if (this.#signal.aborted) throw abortReason(this.#signal);
       let family: readonly Resource[] = [];
@@ -236,7 +234,7 @@ class Move {
         const parents = await parentsOf(this.#api, wanted);
         const unmoved = parents.filter(({ id }) => !above.has(id));
         family = [...unmoved, ...(await descendantsOf(this.#api, wanted))];
-        above = new Set(parents.map(({ id }) => id));
+        for (const { id } of parents) above.add(id);
       } catch (error) {
         if (this.#signal.aborted) throw abortReason(this.#signal);
         failure = failedAsWhole(wanted, error);
@@ -279,7 +277,7 @@ class Move {
           const failure = toStorageError(error);
           const isGone = failure.code === 'NOT_FOUND' && !(await this.#isStillIndexed(indexed));
           if (isGone) return { counts: { ...NO_COUNTS, deletedMeanwhile: 1 }, failures: [] };
-          this.#noteFailure(failure);
+          this.#noteFailure(indexed.resource, failure);
           const delayMs = this.#retryDelaysMs[attempt];
           if (delayMs === undefined || failure.code === 'BAD_CONFIG') {
             return failed(indexed, failure);
@@ -310,8 +308,10 @@ class Move {
       ({ sizeBytes } = await copyVerified(copy, options));
     } catch (error) {
       if (toStorageError(error).code !== 'NOT_FOUND') throw error;
-      if ((await this.#target.find(attachment, options)) !== undefined) return { alreadyThere: 1 };
-      throw error;
+      const found = await this.#target.find(attachment, options);
+      if (found === undefined) throw error;
+      if (found.isDamaged !== true) return { alreadyThere: 1 };
+      throw new StorageError('INTEGRITY', `"${found.key}" was cut or altered`, { key: found.key });
     }
     if (ongoing.wasRemoved()) return await removeCopy();
     await this.#source.remove(attachment, options);
@@ -336,12 +336,11 @@ class Move {
   }
 
   /** Too many failures in a row end the move, since the rest would fail, too. */
-  #noteFailure(failure: StorageError): void {
+  #noteFailure(resource: Resource, failure: StorageError): void {
     try {
       this.#placeFailures.add(failure);
     } catch (error) {
-      const resource = this.#progress.resources[this.#progress.resourcesDone];
-      if (resource !== undefined) this.#count(failedAsWhole(resource, error));
+      this.#count(failedAsWhole(resource, error));
       this.#controller.abort(error);
       throw error;
     }

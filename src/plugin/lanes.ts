@@ -32,7 +32,7 @@ function share(limit: number, lanes: number): number {
 }
 
 /** The figures of all loops together. Of one that does not answer, because it hangs or has just ended, and of one that another has
- *  replaced, what was counted before stays: counters only rise.
+ *  replaced, what was counted before stays: counters only rise, as long as this loop lives.
  *  @param deps.own the figures of this loop
  *  @param deps.ask gets those of another loop; undefined if it does not answer */
 export function createLaneFigures(deps: {

@@ -172,8 +172,12 @@ test('the commands show, upload and clear it, with and without Orthanc', async (
   const folder = join(directory, REMOVALS_FOLDER);
   await mkdir(folder);
   const noted = () => [['another', 0]] as const;
-  const journal = await openJournal({ folder, bucket: 'x', isSynchronous: false, noted });
-  await journal.close(false);
+  // Kind, place and bucket; RootPath and structure follow.
+  const { bucket: place } = JSON.parse(await readFile(join(directory, 'bucket.json'), 'utf8'));
+  for (const bucket of ['another', String(place).split(' ').slice(0, 3).join(' ')]) {
+    const journal = await openJournal({ folder, bucket, isSynchronous: false, noted });
+    await journal.close(false);
+  }
   expect((await run('status')).stdout.toString()).toMatch(/^1 removals to be carried out/m);
   expect(await run('flush')).toMatchObject({
     code: 1,

@@ -116,13 +116,18 @@ async function probe(deps: CheckDependencies, signal: Signal): Promise<void> {
   }
 
   const isReadableNow = await isReadable();
-  const atAws = isAws(await client.origin());
+  const origin = await client.origin();
+  const atAws = isAws(origin);
   if (isReadableNow && atAws && (await isPermittedToChange())) return;
   await attempt('write', write);
   await withRemoval(tryOut, () => attempt('delete', remove));
 
   async function tryOut(): Promise<void> {
-    const server = { name: describeServer(settings), setting: settings.endpointSetting };
+    const isOfProfile = settings.endpoint === undefined && !atAws;
+    const server = {
+      name: isOfProfile ? origin : describeServer(settings),
+      setting: isOfProfile ? 'endpoint_url of the profile' : settings.endpointSetting,
+    };
     await attempt('read', () => verifyProbe(read, server));
     if (atAws) return;
     await tryParts();
@@ -165,7 +170,11 @@ async function probe(deps: CheckDependencies, signal: Signal): Promise<void> {
   }
 }
 
+/** Of all partitions that the SDK knows. */
+const AWS_HOST =
+  /\.(amazonaws\.(com|com\.cn|eu)|c2s\.ic\.gov|sc2s\.sgov\.gov|csp\.hci\.ic\.gov|cloud\.adc-e\.uk)$/;
+
 /** Also by an address of its own, such as a VPC endpoint's. */
 function isAws(origin: string): boolean {
-  return /\.amazonaws\.(com|com\.cn|eu)$/.test(new URL(origin).hostname);
+  return AWS_HOST.test(new URL(origin).hostname);
 }

@@ -2,12 +2,12 @@
 
 import { join } from 'node:path';
 import { Command } from 'commander';
-import { checkStores, openStores } from '../../attachments/open-stores.ts';
+import { checkStores, nameForRemovals, openStores } from '../../attachments/open-stores.ts';
 import type { LocalCacheSettings } from '../../config/settings.ts';
 import { badConfig, StorageError } from '../../errors.ts';
 import { clearCached, describeBucket } from '../../local/folder.ts';
 import type { LocalFile } from '../../local/names.ts';
-import { type FolderContents, readFolder } from '../../local/pending-view.ts';
+import { readFolder, readPending } from '../../local/pending-view.ts';
 import { REMOVALS_FOLDER, readJournals } from '../../local/removals-journal.ts';
 import { sleepUntilAborted } from '../../store/abort.ts';
 import { abortWhenInterrupted } from '../common/interruption.ts';
@@ -78,10 +78,11 @@ function requireCache(config: string) {
 }
 
 async function status({ config, json }: Options): Promise<void> {
-  const { localCache } = requireCache(config);
+  const { localCache, provider } = requireCache(config);
   const { directory } = localCache;
   const { pending, removed, cached } = await readFolder(localCache);
-  const removals = removed.length + (await countNoted(directory));
+  const noted = await readNoted(directory, nameForRemovals(provider));
+  const removals = removed.length + noted.size;
   const bucket = await describeBucket(directory);
   const inUse = await isLocked(directory);
   const report = {
@@ -104,8 +105,9 @@ async function status({ config, json }: Options): Promise<void> {
 
 async function flush({ config }: Options): Promise<void> {
   const { localCache, provider, settings } = requireCache(config);
+  const bucket = nameForRemovals(provider);
+  if (await isLocked(localCache.directory)) return await waitForOrthanc(localCache, bucket);
   const { signal } = abortWhenInterrupted();
-  if (await isLocked(localCache.directory)) return await waitForOrthanc(localCache, signal);
   // Before it closes, all is uploaded that can be: there is nothing to wait for then.
   const flushed = { ...settings, localCache: { ...localCache, stopTimeoutMs: 0 } };
   const stores = await openStores(flushed, provider, { log: cliLog, lockFolder: lockByTool });
@@ -133,7 +135,7 @@ async function flush({ config }: Options): Promise<void> {
           throw new StorageError('UNAVAILABLE', `${left} are refused by the bucket, or damaged`);
         }
         printLine(`${total?.pending.count} uploaded, ${total?.removals} removals carried out`);
-        await requireNoneNoted(localCache.directory);
+        await requireNoneNoted(localCache.directory, bucket);
         break;
       }
       if (performance.now() - changedMs > patienceMs) {
@@ -152,19 +154,34 @@ async function flush({ config }: Options): Promise<void> {
 }
 
 /** Of what is pending now: new objects may always come. */
-async function waitForOrthanc(settings: LocalCacheSettings, signal: AbortSignal): Promise<void> {
+async function waitForOrthanc(settings: LocalCacheSettings, bucket: string): Promise<void> {
+  const { signal } = abortWhenInterrupted();
+  const filesOf = async () => {
+    const { pending, removed } = await readPending(settings);
+    return new Set([...pending, ...removed].map(({ sequence }) => sequence));
+  };
+  const total = await waitUntilGone(filesOf, signal);
+  // Where removals are carried out in the background, they are noted once more.
+  await waitUntilGone(() => readNoted(settings.directory, bucket), signal);
+  printLine(`${total} uploaded or removed by the running Orthanc`);
+}
+
+/** @returns how many there were */
+async function waitUntilGone<T>(
+  read: () => Promise<ReadonlySet<T>>,
+  signal: AbortSignal,
+): Promise<number> {
   const progress = new ProgressLine(true);
-  const workOf = ({ pending, removed }: FolderContents) => [...pending, ...removed];
-  const wanted = new Set(workOf(await readFolder(settings)).map(({ sequence }) => sequence));
+  const wanted = new Set(await read());
   const total = wanted.size;
   let changedMs = performance.now();
   while (wanted.size > 0) {
     progress.show(() => `waits for Orthanc: ${wanted.size} left of ${total}`);
     await sleepUntilAborted(POLL_MS, signal);
-    const left = new Set(workOf(await readFolder(settings)).map(({ sequence }) => sequence));
-    for (const sequence of wanted) {
-      if (left.has(sequence)) continue;
-      wanted.delete(sequence);
+    const left = await read();
+    for (const each of wanted) {
+      if (left.has(each)) continue;
+      wanted.delete(each);
       changedMs = performance.now();
     }
     if (performance.now() - changedMs > NO_PROGRESS_MS) {
@@ -175,23 +192,23 @@ async function waitForOrthanc(settings: LocalCacheSettings, signal: AbortSignal)
     }
   }
   progress.clear();
-  printLine(`${total} uploaded or removed by the running Orthanc`);
-  await requireNoneNoted(settings.directory);
+  return total;
 }
 
-/** By DeleteInBackground, which notes them in the same folder. */
-async function countNoted(directory: string): Promise<number> {
+/** The keys that DeleteInBackground has noted for this bucket in the same folder. */
+async function readNoted(directory: string, bucket: string): Promise<ReadonlySet<string>> {
   const journals = await readJournals(join(directory, REMOVALS_FOLDER));
-  return journals.reduce((sum, { noted }) => sum + noted.size, 0);
+  const own = journals.filter((journal) => journal.bucket === bucket);
+  return new Set(own.flatMap(({ noted }) => [...noted.keys()]));
 }
 
 /** @throws StorageError UNAVAILABLE */
-async function requireNoneNoted(directory: string): Promise<void> {
-  const noted = await countNoted(directory);
-  if (noted === 0) return;
+async function requireNoneNoted(directory: string, bucket: string): Promise<void> {
+  const { size } = await readNoted(directory, bucket);
+  if (size === 0) return;
   throw new StorageError(
     'UNAVAILABLE',
-    `${noted} removals of DeleteInBackground are noted in this folder, which only a running Orthanc carries out: start it with this configuration, and wait until "cache status" shows none`,
+    `${size} removals of DeleteInBackground are noted in this folder, which only a running Orthanc carries out: start it with this configuration, and wait until "cache status" shows none`,
   );
 }
 

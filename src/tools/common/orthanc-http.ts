@@ -33,6 +33,7 @@ const PASSWORD_VARIABLE = 'ORTHANC_PASSWORD';
 const HTTP_PORT_DEFAULT = 8042;
 /** They take about a minute: Orthanc, or a proxy before it, may be restarted in the middle of a long run. */
 const RESTART_RETRIES = 12;
+const OF_A_RESTART: ReadonlySet<number> = new Set([502, 503, 504]);
 /** An Orthanc that is busy or has a large index may need minutes for one page of its list. */
 const NETWORK = {
   connectionTimeoutMs: 30_000,
@@ -110,17 +111,29 @@ export function connectToOrthanc(
   // Until then, the address may be wrong, and the user waits for the message.
   let hasAnswered = false;
   async function ask(path: string): Promise<Answer> {
-    const answer = await exchange({
-      origin: url.origin,
-      method: 'GET',
-      path: `${prefix}${path}`,
-      headers,
-      signal,
-    });
-    if (hasAnswered && answer.status > 501 && answer.status < 505)
-      throw new AnswerError(answer, {});
-    hasAnswered = true;
-    return answer;
+    try {
+      const answer = await exchange({
+        origin: url.origin,
+        method: 'GET',
+        path: `${prefix}${path}`,
+        headers,
+        signal,
+      });
+      if (hasAnswered && OF_A_RESTART.has(answer.status)) throw new AnswerError(answer, {});
+      hasAnswered = true;
+      return answer;
+    } catch (error) {
+      // It was waited for long enough.
+      const isOver = error instanceof TransportError && error.code.endsWith('TIMEOUT');
+      throw isOver ? unanswered(error) : error;
+    }
+  }
+  function unanswered(cause: TransportError): StorageError {
+    return new StorageError(
+      'UNAVAILABLE',
+      `Orthanc does not answer at ${base}${describeConnectionFailure(cause.code)}`,
+      { cause },
+    );
   }
   return createOrthancApi(async (path) => {
     try {
@@ -131,12 +144,7 @@ export function connectToOrthanc(
       return answer;
     } catch (cause) {
       if (cause instanceof AnswerError) return cause.answer;
-      if (!(cause instanceof TransportError)) throw cause;
-      throw new StorageError(
-        'UNAVAILABLE',
-        `Orthanc does not answer at ${base}${describeConnectionFailure(cause.code)}`,
-        { cause },
-      );
+      throw cause instanceof TransportError ? unanswered(cause) : cause;
     }
   });
 }

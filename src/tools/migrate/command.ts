@@ -84,8 +84,8 @@ any of these is not copied, but named.
 An object with another content in the target is left alone, named and counted: nobody knows which of the two is damaged. With
 --orthanc the index knows. A damaged source is then not copied, and a good one replaces the damaged copy.
 
-If a running Orthanc deletes a file of its folder while it is being copied, migrate removes the copy. A copy of what Orthanc deletes
-later stays: once Orthanc uses the target, verify names it as an orphan.
+If a running Orthanc deletes a file of its folder while it is being copied, migrate removes the copy, with --orthanc. A copy of what
+Orthanc deletes later stays: once Orthanc uses the target, verify names it as an orphan.
 
 50 failures in a row that come from the disk, the server or the credentials end the run.
 
@@ -98,8 +98,8 @@ Examples:
   orthanc-object-storage migrate --config new.json --from-config old.json --bandwidth 50
 ${ORTHANC_HELP}
 
-Exit codes: 0 the target has all that Orthanc's index knew at the start, or all that was there, 1 something could not be copied or has another content there, 2 wrong usage, 130 ended by
-Ctrl-C.`,
+Exit codes: 0 the target has all that was at the source and in the index at the start, 1 something could not be copied or has
+another content there, 2 wrong usage, 130 ended by Ctrl-C.`,
     )
     .action(run);
 }

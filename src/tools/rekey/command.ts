@@ -138,7 +138,7 @@ async function run(options: Options): Promise<void> {
   process.once('exit', save);
   const saving = setInterval(save, SAVE_INTERVAL_MS);
   const progress = new ProgressLine(true);
-  let filesLeft = 0;
+  let filesLeft: number | undefined;
   try {
     const showProgress = await startRekeyProgress(progress, { store, naming }, state, signal);
     await rekey({
@@ -168,8 +168,8 @@ async function run(options: Options): Promise<void> {
     state.finish();
     const isLeft = (keyId: number) =>
       options.from === undefined ? keyId !== masterKeyId : keyId === options.from;
-    if (files !== undefined)
-      filesLeft = await countEncryptedFiles(files, envelope, isLeft, { signal });
+    filesLeft =
+      files === undefined ? 0 : await countEncryptedFiles(files, envelope, isLeft, { signal });
   } catch (error) {
     save();
     if (options.json === true) report(state, filesLeft, options);
@@ -180,6 +180,7 @@ async function run(options: Options): Promise<void> {
     process.removeListener('exit', save);
     await closeStores(stores);
   }
+  if (state.progress().counts.failed + filesLeft > 0) process.exitCode = 1;
   report(state, filesLeft, options);
 }
 
@@ -215,12 +216,12 @@ const LABELS = {
   failed: 'failed',
 } as const satisfies Record<RekeyOutcome, string>;
 
-function report(state: RekeyState, filesLeft: number, options: Options): void {
+/** @param filesLeft undefined: the run has ended early */
+function report(state: RekeyState, filesLeft: number | undefined, options: Options): void {
   const { counts, bytes, failures } = state.progress();
-  if (counts.failed + filesLeft > 0) process.exitCode = 1;
   const isDryRun = options.dryRun === true;
   if (options.json === true) {
-    printJson({ dryRun: isDryRun, ...counts, bytes, filesLeft, failures });
+    printJson({ dryRun: isDryRun, ...counts, bytes, filesLeft: filesLeft ?? null, failures });
     return;
   }
   for (const [outcome, label] of Object.entries(LABELS)) {
@@ -230,7 +231,7 @@ function report(state: RekeyState, filesLeft: number, options: Options): void {
   printLine(
     `${(bytes / 1e6).toFixed(1).padStart(10)}  MB of objects ${isDryRun ? 'to encrypt' : 'encrypted'} anew`,
   );
-  if (filesLeft > 0) {
+  if (filesLeft !== undefined && filesLeft > 0) {
     printLine(
       `${String(filesLeft).padStart(10)}  files in StorageDirectory that are encrypted under earlier keys: move them into the bucket, then run rekey again`,
     );

@@ -35,7 +35,8 @@ export function openRekeyState(path: string | undefined, task: object) {
   const counts = { ...found.counts, failed: 0 };
   const retried = new Set(Object.keys(found.failures));
   const failures: Record<string, string> = {};
-  let kept = 0;
+  let named = 0;
+  let isFull = false;
   let { doneUpTo, bytes } = found;
   /** The last key of the earlier run. */
   let position = doneUpTo;
@@ -66,14 +67,17 @@ export function openRekeyState(path: string | undefined, task: object) {
     add({ key, sizeBytes, outcome, failure }: RekeyedObject): void {
       counts[outcome] += 1;
       if (outcome === 'rekeyed') bytes += sizeBytes;
-      if (failure !== undefined && kept <= FAILURES_MAX) {
-        failures[key] = failure.message;
-        kept += 1;
+      if (failure !== undefined) {
+        if (named === FAILURES_MAX) isFull = true;
+        else {
+          failures[key] = failure.message;
+          named += 1;
+        }
       }
       if (retried.delete(key)) return;
       if (doneUpTo !== undefined && compare(key, doneUpTo) < 0) noteDisorder();
       // The next run then begins again where this one could keep no more.
-      if (isOrdered && kept <= FAILURES_MAX) doneUpTo = key;
+      if (isOrdered && !isFull) doneUpTo = key;
     },
     /** @throws StorageError BAD_CONFIG where it cannot be written */
     save(): void {

@@ -20,15 +20,15 @@ export async function verifyContents(
   counts: VerifyCounts,
   ownerOf: (resource: Resource) => Promise<Owner>,
 ): Promise<void> {
-  const sides = files === undefined ? [bucket] : [bucket, files];
-  const placeFailures = new PlaceFailures();
+  const sides = (files === undefined ? [bucket] : [bucket, files]).map((side) => ({
+    side,
+    placeFailures: new PlaceFailures(),
+  }));
   await forEachAtOnce(listIndex(api), atOnce, async (indexed) => {
-    for (const side of sides) {
+    for (const { side, placeFailures } of sides) {
       const fault = await findFault(side, indexed, signal);
-      if (fault === undefined) {
-        placeFailures.succeeded();
-        continue;
-      }
+      if (fault === 'right') placeFailures.succeeded();
+      if (fault === undefined || fault === 'right') continue;
       const { failure, ...found } = fault;
       counts[found.kind] += 1;
       const store = side.isFileSystem ? 'file-system' : 'object-storage';
@@ -48,19 +48,19 @@ interface Fault {
   readonly failure: StorageError;
 }
 
-/** @returns undefined if the content is right, or if there is none */
+/** @returns undefined if there is no content */
 async function findFault(
   { attachments, naming, format }: Side,
   { uuid, contentType: number, contentBytes, md5Hex }: IndexedAttachment,
   signal: AbortSignal,
-): Promise<Fault | undefined> {
+): Promise<Fault | 'right' | undefined> {
   const contentType = contentTypeOf(number);
   const digester = new Digester();
   let read: string | undefined;
   try {
     read = await attachments.get({ uuid, contentType }, undefined, digester, { signal });
     requireDigest(digester.digest(), { sizeBytes: contentBytes, md5Hex }, 'it');
-    return undefined;
+    return 'right';
   } catch (error) {
     if (signal.aborted) throw error;
     const failure = toStorageError(error);

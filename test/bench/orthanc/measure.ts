@@ -191,8 +191,9 @@ class Bench {
         ({ operations }) => operations.includes('retrieve') === withDicomWeb,
       );
       if (blocks.length === 0) continue;
-      const measured = await this.#withAll(withDicomWeb ? [DICOM_WEB] : [], blocks);
-      if (figures.length > 0) continue;
+      const isFirst = figures.length === 0;
+      const measured = await this.#withAll(withDicomWeb ? [DICOM_WEB] : [], blocks, isFirst);
+      if (!isFirst) continue;
       for (const { column, ...memory } of measured) {
         const { name, ours } = column;
         figures.push({ name, ours, startMs: startMs.get(name) ?? [], ...memory });
@@ -226,7 +227,7 @@ class Bench {
   }
 
   /** Starts all columns, measures blocks with them, and ends them. */
-  async #withAll(plugins: readonly string[], blocks: readonly Block[]) {
+  async #withAll(plugins: readonly string[], blocks: readonly Block[], isFirst: boolean) {
     const { columns, tell } = this.#parts;
     const running: Running[] = [];
     try {
@@ -247,7 +248,7 @@ class Bench {
         await this.#measureBlock(block, running);
         resident ??= memory();
       }
-      if (plugins.length === 0) await sleep(REST_SECONDS * 1000);
+      if (isFirst) await sleep(REST_SECONDS * 1000);
       const rested = memory();
       return running.map(({ column }, index) => ({
         column,
