@@ -84,15 +84,25 @@ export interface Upload {
 }
 
 const START_LIMIT_MS = 30_000;
+const START_ATTEMPTS = 3;
+const PORT_TAKEN = /TCP port of the \w+ server is privileged or already in use/;
 const STOP_GRACE_MS = 30_000;
 
 /** Starts Orthanc and waits until its REST API answers.
  *  @throws with the end of its log where it does not start */
 export async function startOrthanc(options: OrthancOptions): Promise<Orthanc> {
-  const { orthanc, child, logFile } = await launch(options);
-  if (options.pollMs !== undefined) await pollSystem(orthanc, options.pollMs);
-  else await waitForOrthanc(child, orthanc.url, logFile);
-  return orthanc;
+  for (let attempt = 1; ; attempt += 1) {
+    const { orthanc, child, logFile } = await launch(options);
+    try {
+      if (options.pollMs !== undefined) await pollSystem(orthanc, options.pollMs);
+      else await waitForOrthanc(child, orthanc.url, logFile);
+      return orthanc;
+    } catch (error) {
+      // Another process may have taken one of its ports since they were chosen.
+      const isTaken = !orthanc.isRunning() && PORT_TAKEN.test(orthanc.log());
+      if (attempt === START_ATTEMPTS || !isTaken) throw error;
+    }
+  }
 }
 
 async function pollSystem(orthanc: Orthanc, pollMs: number): Promise<void> {
