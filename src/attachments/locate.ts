@@ -62,48 +62,56 @@ export async function locate(
   const family = await descendantsOf(deps.api, resource);
   // After a failure nobody waits for the others.
   const signal = new Cancellation(options.signal);
-  const lookUp = Promise.all(
-    family.map((member) =>
-      limiter.run(signal, async () => {
-        const located: LocatedAttachment[] = [];
-        for (const indexed of await attachmentsOf(deps.api, member)) {
-          const { uuid, contentType, contentBytes, name } = indexed;
-          const attachment = { uuid, contentType: contentTypeOf(contentType) };
-          const stores: LocatedObject[] = [];
-          for (const store of deps.stores) {
-            const object = await store.attachments.find(attachment, { signal });
-            if (object !== undefined) {
-              const { key, storedBytes, isDamaged } = object;
-              const encryption = encryptionOf(object);
-              const isPending = (await store.isPending?.(key)) === true;
-              const pending = isPending ? ({ pending: true } as const) : {};
-              const damaged = isDamaged === true ? ({ damaged: true } as const) : {};
-              stores.push({
-                store: store.name,
-                key,
-                storedBytes,
-                ...pending,
-                encryption,
-                ...damaged,
-              });
-            }
-          }
-          const { level, id } = member;
-          const plainBytes = contentBytes;
-          located.push({ level, resource: id, name, uuid, contentType, plainBytes, stores });
-        }
-        return located;
-      }),
-    ),
-  );
   try {
-    return (await lookUp).flat();
+    const found = await Promise.all(
+      family.map((member) => limiter.run(signal, () => locateOne(deps, member, { signal }))),
+    );
+    return found.flat();
   } catch (error) {
     signal.abort(error);
     throw error;
   } finally {
     signal.release();
   }
+}
+
+/** The attachments of this resource alone. */
+async function locateOne(
+  { api, stores: places }: Parameters<typeof locate>[0],
+  member: Resource,
+  options: OperationOptions,
+): Promise<readonly LocatedAttachment[]> {
+  const located: LocatedAttachment[] = [];
+  for (const indexed of await attachmentsOf(api, member)) {
+    const { uuid, contentType, contentBytes, name } = indexed;
+    const attachment = { uuid, contentType: contentTypeOf(contentType) };
+    const stores: LocatedObject[] = [];
+    for (const place of places) {
+      const object = await place.attachments.find(attachment, options);
+      if (object === undefined) continue;
+      const { key, storedBytes, isDamaged } = object;
+      const isPending = (await place.isPending?.(key)) === true;
+      stores.push({
+        store: place.name,
+        key,
+        storedBytes,
+        ...(isPending ? { pending: true } : {}),
+        encryption: encryptionOf(object),
+        ...(isDamaged === true ? { damaged: true } : {}),
+      });
+    }
+    const { level, id } = member;
+    located.push({
+      level,
+      resource: id,
+      name,
+      uuid,
+      contentType,
+      plainBytes: contentBytes,
+      stores,
+    });
+  }
+  return located;
 }
 
 function encryptionOf({ encryption }: FoundObject): LocatedObject['encryption'] {

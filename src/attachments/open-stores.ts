@@ -89,7 +89,7 @@ async function openObjects(
   deps: Dependencies,
 ): Promise<Omit<Stores, 'files'>> {
   const { naming, hybrid, encryption, localCache, requestTimeoutMs } = settings;
-  const storageDirectory = hybrid?.fileSystem.folder ?? settings.unreadFolder;
+  const storageDirectory = storageDirectoryOf(settings);
   const { log, lockFile } = deps;
   const store = await createStore(provider, {
     ...deps,
@@ -181,6 +181,10 @@ function untilTheEnd(lockFile: LockFile): LockFolder {
   return (path) => Promise.resolve(lockFile(path) ? () => Promise.resolve() : undefined);
 }
 
+function storageDirectoryOf({ hybrid, unreadFolder }: PluginSettings): string | undefined {
+  return hybrid?.fileSystem.folder ?? unreadFolder;
+}
+
 function placeNameOf(provider: ProviderSettings, naming: NamingSettings): string {
   return `${bucketNameOf(provider, naming)} (${naming.structure})`;
 }
@@ -188,13 +192,14 @@ function placeNameOf(provider: ProviderSettings, naming: NamingSettings): string
 /** What only Orthanc opens: LocalCache.Directory, the one of before, and what is noted to be removed. Changes nothing.
  *  @throws StorageError BAD_CONFIG if Orthanc would refuse it */
 export async function checkLocalFolders(
-  { localCache, naming, hybrid, unreadFolder, removals, lanes }: PluginSettings,
+  settings: PluginSettings,
   provider: ProviderSettings,
 ): Promise<void> {
+  const { localCache, naming, removals, lanes } = settings;
   if (localCache !== undefined) {
     await checkDirectory(localCache.directory, placeNameOf(provider, naming));
   }
-  const storageDirectory = hybrid?.fileSystem.folder ?? unreadFolder;
+  const storageDirectory = storageDirectoryOf(settings);
   if (storageDirectory !== undefined) {
     await checkNothingLeft(storageDirectory, localCache?.directory);
   }

@@ -14,6 +14,7 @@ import {
   openJournal,
   REMOVALS_FOLDER,
   readJournals,
+  readNoted,
   removeTemporaries,
 } from './removals-journal.ts';
 
@@ -123,9 +124,8 @@ export async function checkNoted(
   for (const parent of folders) {
     const folder = join(parent, REMOVALS_FOLDER);
     try {
-      const own = (await readJournals(folder)).filter((journal) => journal.bucket === bucket);
-      const count = own.reduce((sum, { noted }) => sum + noted.size, 0);
-      if (count > 0 && lanes > 1) throw refuseLanes(count, folder, lanes);
+      const { size } = await readNoted(folder, bucket);
+      if (size > 0 && lanes > 1) throw refuseLanes(size, folder, lanes);
     } catch (error) {
       // Otherwise this user may not look, as Orthanc's may.
       if (toStorageError(error).code === 'BAD_CONFIG') throw error;

@@ -70,6 +70,12 @@ export async function readJournals(folder: string): Promise<readonly JournalCont
   return found;
 }
 
+/** The keys that are noted for this bucket in the folder. @throws as `readJournals` */
+export async function readNoted(folder: string, bucket: string): Promise<ReadonlySet<string>> {
+  const own = (await readJournals(folder)).filter((journal) => journal.bucket === bucket);
+  return new Set(own.flatMap(({ noted }) => [...noted.keys()]));
+}
+
 /** What a process left that was killed while it wrote a file anew. */
 export async function removeTemporaries(folder: string): Promise<void> {
   const names = (await readdir(folder)).filter((name) => name.endsWith(TEMPORARY));

@@ -8,7 +8,7 @@ import { badConfig, StorageError } from '../../errors.ts';
 import { clearCached, describeBucket } from '../../local/folder.ts';
 import type { LocalFile } from '../../local/names.ts';
 import { readFolder, readPending } from '../../local/pending-view.ts';
-import { REMOVALS_FOLDER, readJournals } from '../../local/removals-journal.ts';
+import { REMOVALS_FOLDER, readNoted } from '../../local/removals-journal.ts';
 import { sleepUntilAborted } from '../../store/abort.ts';
 import { abortWhenInterrupted } from '../common/interruption.ts';
 import { CONFIG_OPTION } from '../common/options.ts';
@@ -81,7 +81,7 @@ async function status({ config, json }: Options): Promise<void> {
   const { localCache, provider } = requireCache(config);
   const { directory } = localCache;
   const { pending, removed, cached } = await readFolder(localCache);
-  const noted = await readNoted(directory, nameForRemovals(provider));
+  const noted = await readNoted(noteFolder(directory), nameForRemovals(provider));
   const removals = removed.length + noted.size;
   const bucket = await describeBucket(directory);
   const inUse = await isLocked(directory);
@@ -162,7 +162,7 @@ async function waitForOrthanc(settings: LocalCacheSettings, bucket: string): Pro
   };
   const total = await waitUntilGone(filesOf, signal);
   // Where removals are carried out in the background, they are noted once more.
-  await waitUntilGone(() => readNoted(settings.directory, bucket), signal);
+  await waitUntilGone(() => readNoted(noteFolder(settings.directory), bucket), signal);
   printLine(`${total} uploaded or removed by the running Orthanc`);
 }
 
@@ -195,16 +195,14 @@ async function waitUntilGone<T>(
   return total;
 }
 
-/** The keys that DeleteInBackground has noted for this bucket in the same folder. */
-async function readNoted(directory: string, bucket: string): Promise<ReadonlySet<string>> {
-  const journals = await readJournals(join(directory, REMOVALS_FOLDER));
-  const own = journals.filter((journal) => journal.bucket === bucket);
-  return new Set(own.flatMap(({ noted }) => [...noted.keys()]));
+/** Where DeleteInBackground notes removals. */
+function noteFolder(directory: string): string {
+  return join(directory, REMOVALS_FOLDER);
 }
 
 /** @throws StorageError UNAVAILABLE */
 async function requireNoneNoted(directory: string, bucket: string): Promise<void> {
-  const { size } = await readNoted(directory, bucket);
+  const { size } = await readNoted(noteFolder(directory), bucket);
   if (size === 0) return;
   throw new StorageError(
     'UNAVAILABLE',

@@ -35,8 +35,6 @@ export function openRekeyState(path: string | undefined, task: object) {
   const counts = { ...found.counts, failed: 0 };
   const retried = new Set(Object.keys(found.failures));
   const failures: Record<string, string> = {};
-  let named = 0;
-  let isFull = false;
   let { doneUpTo, bytes } = found;
   /** The last key of the earlier run. */
   let position = doneUpTo;
@@ -67,17 +65,12 @@ export function openRekeyState(path: string | undefined, task: object) {
     add({ key, sizeBytes, outcome, failure }: RekeyedObject): void {
       counts[outcome] += 1;
       if (outcome === 'rekeyed') bytes += sizeBytes;
-      if (failure !== undefined) {
-        if (named === FAILURES_MAX) isFull = true;
-        else {
-          failures[key] = failure.message;
-          named += 1;
-        }
-      }
+      const isNamed = counts.failed <= FAILURES_MAX;
+      if (failure !== undefined && isNamed) failures[key] = failure.message;
       if (retried.delete(key)) return;
       if (doneUpTo !== undefined && compare(key, doneUpTo) < 0) noteDisorder();
-      // The next run then begins again where this one could keep no more.
-      if (isOrdered && !isFull) doneUpTo = key;
+      // Otherwise, the next run begins where this one could name no more.
+      if (isOrdered && isNamed) doneUpTo = key;
     },
     /** @throws StorageError BAD_CONFIG where it cannot be written */
     save(): void {
