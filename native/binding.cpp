@@ -14,6 +14,7 @@
 
 #include "aes.h"
 #include "arguments.h"
+#include "file_steps.h"
 #include "lanes.h"
 #include "node_instance.h"
 #include "version.h"
@@ -85,6 +86,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports, NodeInstance& instance)
   }
   exports.Set("orthancErrorCodes", codes);
   exports.Set("Aes", Aes::define(env));
+  exports.Set("runFileSteps", defineFileSteps(env));
 
   const auto define = [&](const char* name, auto function) {
     exports.Set(name, Napi::Function::New(env, std::move(function), name));

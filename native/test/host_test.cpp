@@ -255,6 +255,23 @@ TEST_F(HostTest, Crc32IsThatOfZlib) {
   });
 }
 
+TEST_F(HostTest, WrongStepsOnFilesThrow) {
+  start();
+  EXPECT_EQ(orthanc.create("!fileSteps", "1"), kSuccess);
+  expectLogs({
+      "no steps: done",
+      "unknown step: \"format\" is no step",
+      "step without a name: \"undefined\" is no step",
+      "no array: steps must be an array",
+      "no array of arrays: steps must be an array",
+      "open without flags: flags must be a whole number from 0 to 2147483647",
+      "write a string: bytes must be a Uint8Array",
+      "write before the beginning: position must be a whole number",
+      "file as text: file must be a whole number from 0 to 2147483647",
+      "endless: timeoutMs must be a whole number",
+  });
+}
+
 TEST_F(HostTest, ContentsAreEncryptedWhereTheyLie) {
   start();
   constexpr std::array<uint8_t, 60> kPlaintext{

@@ -14,7 +14,7 @@ import { run } from './run.mjs';
 /** The file that users install. */
 export const pluginFile = 'libOrthancObjectStorage.so';
 /** Its AES as a module that any Node of the box loads, which is built with the tests. */
-export const ciphersFile = 'ciphers.node';
+export const nativeModule = 'helpers.node';
 /** The plugin's target in CMakeLists.txt. */
 const pluginTarget = 'plugin';
 

@@ -7,7 +7,7 @@ import { availableParallelism } from 'node:os';
 import { relative } from 'node:path';
 
 import { ensureBox, spawnInBox } from './box.mjs';
-import { ciphersFile, findBuildFolder, pluginFile } from './build.mjs';
+import { findBuildFolder, nativeModule, pluginFile } from './build.mjs';
 import { onceSucceeded } from './cache.mjs';
 import { countCheck, judge, readJunitCounts, readVitestCounts, sumCounts } from './counts.mjs';
 import { inProject, projectRoot } from './paths.mjs';
@@ -36,8 +36,8 @@ import { spawnGuarded, waitForExit } from './run.mjs';
 
 /** Native tests mostly wait, for deadlines and for loops that hang: more of them than there are cores. */
 const testsAtOnce = '4';
-/** Those that encrypt or decrypt. */
-const encryptionTests = [
+/** Those of what the shim does for TypeScript: it encrypts, and carries out steps on files. */
+const helperTests = [
   'test/unit/attachments/encrypted-attachments.test.ts',
   'test/unit/encryption/encrypted-body.test.ts',
   'test/unit/encryption/envelope.test.ts',
@@ -45,6 +45,8 @@ const encryptionTests = [
   'test/unit/encryption/opened-object.test.ts',
   'test/unit/encryption/tampering.test.ts',
   'test/unit/encryption/vectors.test.ts',
+  'test/unit/local/file-steps.test.ts',
+  'test/unit/local/local-cache.test.ts',
   'test/unit/tools/rekey/rekey.test.ts',
 ];
 /** Of the command line, of the docs' way for Debian 13, and of what TypeScript does with stores and files: it is the same in each box.
@@ -199,18 +201,18 @@ export const steps = [
   createNativeStep('tsan', 'tsan', 'first', ['--label-regex', '^core$']),
   createVitestStep('unit', ['bundle']),
   {
-    name: 'native-encryption',
+    name: 'unit-native',
     boxes: 'each',
     needs: ['release'],
     load: 'computes',
-    // What "unit" has tried with node:crypto, with the AES of the shim, in the Node that it was built for.
+    // What "unit" has tried with Node's own means, with those of the shim, in the Node that it was built for.
     run: async ({ box, runInBox, reportFile }) => {
       const report = await reportFile('json');
       const argv = [
         ...vitestArgv('node', 'unit', report),
-        ...encryptionTests.map((file) => inProject(file)),
+        ...helperTests.map((file) => inProject(file)),
       ];
-      const code = await runInBox(argv, { OOS_CIPHERS: `${findBuildFolder(box)}/${ciphersFile}` });
+      const code = await runInBox(argv, { OOS_NATIVE: `${findBuildFolder(box)}/${nativeModule}` });
       return judge(await readVitestCounts(report), code);
     },
   },

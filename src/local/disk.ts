@@ -2,9 +2,9 @@
 // Files of LocalCache.Directory. Every step is bounded in time, and none runs on the event loop's thread, but for what an upload of more than
 // ONE_PIECE_BYTES reads once more, after `open` has read it.
 
-import * as fs from 'node:fs';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { constants } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { errorCode, StorageError, toStorageError } from '../errors.ts';
 import { abortReason, type Signal } from '../store/abort.ts';
 import { viewOf } from '../store/bodies.ts';
@@ -12,8 +12,8 @@ import { Semaphore } from '../store/limit.ts';
 import { Memory } from '../store/memory.ts';
 import type { Body, ByteRange, Sink } from '../store/object-store.ts';
 import { fileBody } from '../store/regular-file.ts';
-import { syncFolder } from '../store/sync-folder.ts';
-import type { Folder } from './names.ts';
+import { type FileStep, runFileSteps, stepOf } from './file-steps.ts';
+import { type Folder, temporaryPath } from './names.ts';
 import {
   areIntact,
   BLOCK_BYTES,
@@ -40,20 +40,9 @@ const STEP_TIMEOUT_MS = 15_000;
 /** So long is a disk that hangs left alone. */
 const HANG_PAUSE_MS = 30_000;
 
-const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = fs.constants;
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = constants;
 const CREATE = O_CREAT | O_EXCL | O_RDWR;
 const READ = O_RDONLY | O_NOFOLLOW | O_NONBLOCK;
-const FILE_MODE = 0o600;
-
-const openFile = promisify(fs.open);
-const closeFile = promisify(fs.close);
-const readFile = promisify(fs.read);
-const writeFile = promisify(fs.write);
-const syncData = promisify(fs.fdatasync);
-const statFile = promisify(fs.fstat);
-const listFolder = promisify(fs.readdir);
-const renameFile = promisify(fs.rename);
-const unlinkFile = promisify(fs.unlink);
 
 export interface ObjectOnDisk {
   /** Relative to the folder. */
@@ -68,14 +57,15 @@ export interface Disk {
   /** False: it hangs. Whoever can do without it should. */
   readonly isResponsive: boolean;
   list(folder: Folder): Promise<readonly string[]>;
-  /** Writes a new file. With `isDurable`, the disk has its content in the end, though not its name. A file that fails is removed. */
+  /** Writes a new file, which has a temporary name until it is whole. With `isDurable`, the disk has content and name in the end. What fails
+   *  may have its name nevertheless, or, where the disk hangs, get it later (`mayHaveName`). */
   write(
     object: Omit<ObjectOnDisk, 'sizeBytes'>,
     body: Body,
     options: { readonly isDurable: boolean; readonly signal: Signal },
   ): Promise<void>;
   /** Writes a new file of bytes that come in any order. */
-  receive(path: string): Receiving;
+  receive(folder: Folder): Receiving;
   rename(from: string, to: string): Promise<void>;
   /** A missing file is success. */
   unlink(path: string): Promise<void>;
@@ -106,8 +96,8 @@ export interface OpenObject {
 export interface Receiving {
   /** @returns false where the disk is too slow for what comes, or fails: then it is to be given up */
   write(offset: number, bytes: Uint8Array): boolean;
-  /** All bytes have come. */
-  finish(key: string, sizeBytes: number): Promise<void>;
+  /** All bytes have come. The file gets its name. */
+  finish(object: ObjectOnDisk): Promise<void>;
   giveUp(): Promise<void>;
 }
 
@@ -116,8 +106,8 @@ export class FolderOnDisk implements Disk {
   readonly #root: string;
   readonly #slots: Semaphore;
   readonly #syncs: Readonly<Record<Folder, SharedWork>> = {
-    pending: new SharedWork(() => this.#step(() => syncFolder(join(this.#root, 'pending')))),
-    cached: new SharedWork(() => this.#step(() => syncFolder(join(this.#root, 'cached')))),
+    pending: this.#shareSync('pending'),
+    cached: this.#shareSync('cached'),
   };
   #hangsUntilMs = 0;
   #queuedBytes = 0;
@@ -134,7 +124,7 @@ export class FolderOnDisk implements Disk {
   }
 
   list(folder: Folder): Promise<readonly string[]> {
-    return this.#step(() => listFolder(join(this.#root, folder)));
+    return this.#limited(folder, () => readdir(this.#at(folder)));
   }
 
   async write(
@@ -144,51 +134,50 @@ export class FolderOnDisk implements Disk {
   ): Promise<void> {
     const { sizeBytes } = body;
     const trailer = new TrailerWriter(key, sizeBytes);
-    let isComplete = false;
-    await this.#withBuffer(async (buffer) => {
-      const fill = (at: number) => {
+    const file = this.#file(key);
+    const folder = dirname(path);
+    const temporary = temporaryPath(folder);
+    const rename: FileStep = ['rename', this.#at(temporary), this.#at(path)];
+    const end: readonly FileStep[] = isDurable
+      ? [['syncData'], rename, ['syncFolder', this.#at(folder)], ['close']]
+      : [rename, ['close']];
+    const writeAll = async (buffer: Uint8Array) => {
+      let at = 0;
+      do {
+        if (signal.aborted) throw abortReason(signal);
         const piece = buffer.subarray(0, Math.min(ONE_PIECE_BYTES, sizeBytes - at));
+        // Before the file is there: the content may be gone.
         body.readInto(at, piece);
         trailer.add(piece);
-        const isLast = at + piece.length === sizeBytes;
-        if (!isLast || piece.length + trailer.bytes > buffer.length) return piece;
-        trailer.writeTo(buffer.subarray(piece.length));
-        isComplete = true;
-        return buffer.subarray(0, piece.length + trailer.bytes);
-      };
-      // Before the file is there: the content may be gone.
-      let piece = fill(0);
-      const file = await this.#open(path, CREATE);
-      try {
-        await this.#step((isOver) => writeAll(file, piece, 0, isOver));
-        for (let at = ONE_PIECE_BYTES; at < sizeBytes; at += ONE_PIECE_BYTES) {
-          if (signal.aborted) throw abortReason(signal);
-          piece = fill(at);
-          await this.#step((isOver) => writeAll(file, piece, at, isOver));
+        const steps: FileStep[] = at === 0 ? [['open', this.#at(temporary), CREATE]] : [];
+        if (at + piece.length < sizeBytes) {
+          steps.push(['write', piece, at]);
+        } else if (piece.length + trailer.bytes > buffer.length) {
+          steps.push(['write', piece, at], ['write', trailer.toBytes(), sizeBytes], ...end);
+        } else {
+          trailer.writeTo(buffer.subarray(piece.length));
+          steps.push(['write', buffer.subarray(0, piece.length + trailer.bytes), at], ...end);
         }
-        if (!isComplete) await this.#writeTrailer(file, trailer, sizeBytes);
-        if (isDurable) await this.#step(() => syncData(file));
-      } catch (error) {
-        await this.unlink(path).catch(() => undefined);
-        throw error;
-      } finally {
-        void this.#close(file);
-      }
-    });
+        await file.run(steps);
+        at += piece.length;
+      } while (at < sizeBytes);
+    };
+    try {
+      await this.#withBuffer(writeAll);
+    } catch (error) {
+      file.close();
+      await this.unlink(temporary).catch(() => undefined);
+      throw error;
+    }
   }
 
-  receive(path: string): Receiving {
-    const opening = this.#open(path, CREATE);
-    // Whoever writes or finishes learns of a failure, perhaps much later.
-    opening.catch(() => undefined);
-    let isClosed = false;
-    /** Only once: its number may be another file's by then. */
-    const close = (file: number) => {
-      if (!isClosed) void this.#close(file);
-      isClosed = true;
-    };
+  receive(folder: Folder): Receiving {
+    const temporary = temporaryPath(folder);
+    const file = this.#file(temporary);
     let failure: unknown;
-    let queue: Promise<void> = Promise.resolve();
+    let queue = file.run([['open', this.#at(temporary), CREATE]]).catch((error: unknown) => {
+      failure = error;
+    });
     let current: { readonly buffer: Buffer; readonly start: number; bytes: number } | undefined;
 
     const writeAfter = async (
@@ -199,10 +188,7 @@ export class FolderOnDisk implements Disk {
     ) => {
       await before;
       try {
-        const file = await opening;
-        if (failure === undefined) {
-          await this.#step((isOver) => writeAll(file, buffer.subarray(0, bytes), start, isOver));
-        }
+        if (failure === undefined) await file.run([['write', buffer.subarray(0, bytes), start]]);
         this.buffers.giveBack(buffer);
       } catch (error) {
         failure = error;
@@ -234,44 +220,42 @@ export class FolderOnDisk implements Disk {
         }
         return true;
       },
-      finish: async (key, sizeBytes) => {
+      finish: async ({ path, key, sizeBytes }) => {
         await end();
-        const file = await opening;
         try {
           if (failure !== undefined) throw toStorageError(failure);
           const trailer = new TrailerWriter(key, sizeBytes);
           await this.#withBuffer(async (buffer) => {
             for (let at = 0; at < sizeBytes; at += ONE_PIECE_BYTES) {
               const piece = buffer.subarray(0, Math.min(ONE_PIECE_BYTES, sizeBytes - at));
-              if (!(await this.#step((isOver) => readAll(file, piece, at, isOver))))
-                throw damaged(key);
+              await file.run([['read', piece, at]]);
               trailer.add(piece);
             }
           });
-          await this.#writeTrailer(file, trailer, sizeBytes);
+          await file.run([
+            ['write', trailer.toBytes(), sizeBytes],
+            ['rename', this.#at(temporary), this.#at(path)],
+            ['close'],
+          ]);
         } finally {
-          close(file);
+          file.close();
         }
       },
       giveUp: async () => {
         await end();
-        try {
-          close(await opening);
-          await this.unlink(path);
-        } catch {
-          // It is a temporary file, or there is none.
-        }
+        file.close();
+        await this.unlink(temporary).catch(() => undefined);
       },
     };
   }
 
-  rename(from: string, to: string): Promise<void> {
-    return this.#step(() => renameFile(join(this.#root, from), join(this.#root, to)));
+  async rename(from: string, to: string): Promise<void> {
+    await this.#run(from, [['rename', this.#at(from), this.#at(to)]]);
   }
 
   async unlink(path: string): Promise<void> {
     try {
-      await this.#step(() => unlinkFile(join(this.#root, path)));
+      await this.#run(path, [['unlink', this.#at(path)]]);
     } catch (error) {
       if (!isLocal(error, 'NOT_FOUND')) throw error;
     }
@@ -287,21 +271,22 @@ export class FolderOnDisk implements Disk {
     sink: Sink,
     signal: Signal,
   ): Promise<void> {
-    const { sizeBytes } = object;
+    const { key, sizeBytes } = object;
     const { start, end } = range ?? { start: 0, end: sizeBytes };
     const firstBlock = start - (start % BLOCK_BYTES);
     const lastByte = Math.min(sizeBytes, Math.ceil(end / BLOCK_BYTES) * BLOCK_BYTES);
-    await this.#withFile(object.path, (file) =>
-      this.#withBuffer(async (buffer) => {
-        const isMost = lastByte - firstBlock >= sizeBytes / 2;
-        if (isMost && bytesOf(object) <= buffer.length) {
-          const content = await this.#readWhole(file, object, buffer, firstBlock, lastByte);
-          if (signal.aborted) throw abortReason(signal);
-          sink.begin(end - start, sizeBytes);
-          sink.write(0, content.subarray(start, end));
-          return;
-        }
-        const trailer = await this.#readTrailer(file, object);
+    const isMost = lastByte - firstBlock >= sizeBytes / 2;
+    await this.#withBuffer(async (buffer) => {
+      if (isMost && bytesOf(object) <= buffer.length) {
+        const content = await this.#readWhole(object, buffer, firstBlock, lastByte);
+        if (signal.aborted) throw abortReason(signal);
+        sink.begin(end - start, sizeBytes);
+        sink.write(0, content.subarray(start, end));
+        return;
+      }
+      const file = this.#file(key);
+      try {
+        const trailer = await this.#openWithTrailer(file, object);
         for (let at = firstBlock; at < lastByte; at += ONE_PIECE_BYTES) {
           const piece = buffer.subarray(0, Math.min(ONE_PIECE_BYTES, lastByte - at));
           await this.#readBlocks(file, object, trailer, at, piece);
@@ -310,67 +295,74 @@ export class FolderOnDisk implements Disk {
           const from = Math.max(start, at);
           sink.write(from - start, piece.subarray(from - at, Math.min(piece.length, end - at)));
         }
-      }),
-    );
+      } finally {
+        file.close();
+      }
+    });
   }
 
   async open(object: ObjectOnDisk): Promise<OpenObject> {
-    const { path, key, sizeBytes } = object;
-    const file = await this.#open(path, READ);
+    const { key, sizeBytes } = object;
     const buffer = this.buffers.take();
+    const file = this.#file(key);
     let body: Body;
-    try {
-      if (sizeBytes <= ONE_PIECE_BYTES) {
-        body = viewOf(await this.#readWhole(file, object, buffer));
-      } else {
-        const trailer = await this.#readTrailer(file, object);
+    if (sizeBytes <= ONE_PIECE_BYTES) {
+      body = viewOf(await this.#readWhole(object, buffer));
+    } else {
+      try {
+        const trailer = await this.#openWithTrailer(file, object);
         for (let at = 0; at < sizeBytes; at += ONE_PIECE_BYTES) {
           const piece = buffer.subarray(0, Math.min(ONE_PIECE_BYTES, sizeBytes - at));
           await this.#readBlocks(file, object, trailer, at, piece);
         }
-        body = fileBody(file, sizeBytes, () => damaged(key));
+        body = fileBody(file.descriptor, sizeBytes, () => damaged(key));
+      } catch (error) {
+        file.close();
+        throw error;
       }
-    } catch (error) {
-      void this.#close(file);
-      throw error;
     }
     return {
       body,
       close: (isUnused) => {
         if (isUnused) this.buffers.giveBack(buffer);
-        void this.#close(file);
+        file.close();
       },
     };
   }
 
   async keyOf(path: string): Promise<string> {
-    return await this.#withFile(path, async (file) => {
-      const { size } = await this.#step(() => statFile(file));
+    const { size } = await this.#limited(path, () => stat(this.#at(path)));
+    const file = this.#file(path);
+    try {
       const bytes = Buffer.alloc(Math.min(size, FOOTER_BYTES));
-      await this.#step((isOver) => readAll(file, bytes, size - bytes.length, isOver));
+      await file.run([
+        ['open', this.#at(path), READ],
+        ['read', bytes, size - bytes.length],
+      ]);
       const footer = parseFooter(bytes);
       const length = footer === undefined ? 0 : trailerBytes(footer.sizeBytes, footer.keyBytes);
       if (footer === undefined || footer.sizeBytes + length !== size) throw damaged(path);
       const trailer = Buffer.alloc(length);
-      await this.#step((isOver) => readAll(file, trailer, size - length, isOver));
+      await file.run([['read', trailer, size - length]]);
       const parsed = parseTrailer(trailer);
       if (parsed === undefined) throw damaged(path);
       return parsed.key;
-    });
+    } finally {
+      file.close();
+    }
   }
 
   /** With its trailer, by one step. @returns the object, verified from `firstBlock` to `lastByte` */
   async #readWhole(
-    file: number,
     object: ObjectOnDisk,
     buffer: Uint8Array,
     firstBlock = 0,
     lastByte = object.sizeBytes,
   ): Promise<Uint8Array> {
-    const { key, sizeBytes } = object;
+    const { key, path, sizeBytes } = object;
     const whole = buffer.subarray(0, bytesOf(object));
-    const isThere = await this.#step((isOver) => readAll(file, whole, 0, isOver));
-    const trailer = isThere ? parseTrailer(whole.subarray(sizeBytes), key) : undefined;
+    await this.#run(key, [['open', this.#at(path), READ], ['read', whole, 0], ['close']]);
+    const trailer = parseTrailer(whole.subarray(sizeBytes), key);
     const content = whole.subarray(0, sizeBytes);
     const isIntact =
       trailer !== undefined &&
@@ -379,38 +371,46 @@ export class FolderOnDisk implements Disk {
     return content;
   }
 
-  async #readTrailer(file: number, { key, sizeBytes }: ObjectOnDisk): Promise<Trailer> {
+  async #openWithTrailer(
+    file: FileOnDisk,
+    { path, key, sizeBytes }: ObjectOnDisk,
+  ): Promise<Trailer> {
     const bytes = Buffer.allocUnsafe(trailerBytes(sizeBytes, Buffer.byteLength(key)));
-    const isThere = await this.#step((isOver) => readAll(file, bytes, sizeBytes, isOver));
-    const trailer = isThere ? parseTrailer(bytes, key) : undefined;
+    await file.run([
+      ['open', this.#at(path), READ],
+      ['read', bytes, sizeBytes],
+    ]);
+    const trailer = parseTrailer(bytes, key);
     if (trailer === undefined) throw damaged(key);
     return trailer;
   }
 
   async #readBlocks(
-    file: number,
+    file: FileOnDisk,
     { key }: ObjectOnDisk,
     trailer: Trailer,
     start: number,
     target: Uint8Array,
   ): Promise<void> {
-    const isThere = await this.#step((isOver) => readAll(file, target, start, isOver));
-    if (!isThere || !areIntact(trailer, start, target)) throw damaged(key);
+    await file.run([['read', target, start]]);
+    if (!areIntact(trailer, start, target)) throw damaged(key);
   }
 
-  async #writeTrailer(file: number, trailer: TrailerWriter, position: number): Promise<void> {
-    const bytes = Buffer.allocUnsafe(trailer.bytes);
-    trailer.writeTo(bytes);
-    await this.#step((isOver) => writeAll(file, bytes, position, isOver));
+  #at(path: string): string {
+    return join(this.#root, path);
   }
 
-  async #withFile<T>(path: string, work: (file: number) => Promise<T>): Promise<T> {
-    const file = await this.#open(path, READ);
-    try {
-      return await work(file);
-    } finally {
-      void this.#close(file);
-    }
+  #shareSync(folder: Folder): SharedWork {
+    return new SharedWork(async () => {
+      await this.#run(folder, [['syncFolder', this.#at(folder)]]);
+    });
+  }
+
+  #file(name: string): FileOnDisk {
+    return new FileOnDisk(
+      (steps, file) => this.#run(name, steps, file),
+      (file) => void this.#close(file),
+    );
   }
 
   /** Memory that a step which hangs may still write to is not used again. */
@@ -426,32 +426,35 @@ export class FolderOnDisk implements Disk {
     }
   }
 
-  /** A file that opens after nobody waits for it any more is closed again. */
-  async #open(path: string, flags: number): Promise<number> {
-    let isWanted = true;
-    try {
-      return await this.#step(async () => {
-        const file = await openFile(join(this.#root, path), flags, FILE_MODE);
-        if (!isWanted) void this.#close(file);
-        return file;
-      });
-    } catch (error) {
-      isWanted = false;
-      throw error;
+  /** @param name of the object, for messages */
+  #run(name: string, steps: readonly FileStep[], file?: number): Promise<number | undefined> {
+    if (!this.isResponsive) {
+      if (file !== undefined) void this.#close(file);
+      return Promise.reject(hangs());
     }
+    return this.#limited(name, async (leftMs, isOver) => {
+      const open = await runFileSteps(file, steps, leftMs);
+      // Nobody waits for it any more.
+      if (open !== undefined && isOver()) void this.#close(open);
+      return open;
+    });
   }
 
   /** In a slot, without a limit in time: where the disk hangs, this does, too. */
   async #close(file: number): Promise<void> {
     const release = await this.#slots.acquire(undefined);
-    await closeQuietly(file);
+    await runFileSteps(file, [['close']], STEP_TIMEOUT_MS);
     release();
   }
 
-  /** A step that takes too long keeps its slot until the system has come back to it.
-   *  @param work asks `isOver` before each of several calls. If so, nobody waits for it any more, and it must not go on */
-  #step<T>(work: (isOver: () => boolean) => Promise<T>): Promise<T> {
+  /** What takes too long keeps its slot until the system has come back to it.
+   *  @param work 0 ms are left where it comes too late */
+  #limited<T>(
+    name: string,
+    work: (leftMs: number, isOver: () => boolean) => Promise<T>,
+  ): Promise<T> {
     if (!this.isResponsive) return Promise.reject(hangs());
+    const endMs = performance.now() + STEP_TIMEOUT_MS;
     return new Promise((resolve, reject) => {
       let isOver = false;
       const timer = setTimeout(() => {
@@ -462,10 +465,15 @@ export class FolderOnDisk implements Disk {
       const run = async () => {
         const release = await this.#slots.acquire(undefined);
         try {
-          if (isOver || !this.isResponsive) throw hangs();
-          resolve(await work(() => isOver));
+          const mayGoOn = !isOver && this.isResponsive;
+          resolve(
+            await work(
+              mayGoOn ? Math.max(0, Math.ceil(endMs - performance.now())) : 0,
+              () => isOver,
+            ),
+          );
         } catch (error) {
-          reject(toLocalError(error));
+          reject(toLocalError(error, name));
         } finally {
           clearTimeout(timer);
           release();
@@ -473,6 +481,39 @@ export class FolderOnDisk implements Disk {
       };
       void run();
     });
+  }
+}
+
+/** One file, from its opening to its end. */
+class FileOnDisk {
+  readonly #run: (steps: readonly FileStep[], file?: number) => Promise<number | undefined>;
+  readonly #close: (file: number) => void;
+  #file: number | undefined;
+
+  constructor(
+    run: (steps: readonly FileStep[], file?: number) => Promise<number | undefined>,
+    close: (file: number) => void,
+  ) {
+    this.#run = run;
+    this.#close = close;
+  }
+
+  get descriptor(): number {
+    if (this.#file === undefined) throw new Error('the file is closed');
+    return this.#file;
+  }
+
+  /** After a failure it is closed. */
+  async run(steps: readonly FileStep[]): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    this.#file = await this.#run(steps, file);
+  }
+
+  /** Nothing runs any more. */
+  close(): void {
+    if (this.#file !== undefined) this.#close(this.#file);
+    this.#file = undefined;
   }
 }
 
@@ -507,47 +548,9 @@ class SharedWork {
   }
 }
 
-async function writeAll(
-  file: number,
-  bytes: Uint8Array,
-  position: number,
-  isOver: () => boolean,
-): Promise<void> {
-  for (let at = 0; at < bytes.length; ) {
-    // The descriptor may be another file's by now.
-    if (isOver()) throw hangs();
-    const { bytesWritten } = await writeFile(file, bytes, at, bytes.length - at, position + at);
-    at += bytesWritten;
-  }
-}
-
 /** Of the file: the object and its trailer. */
 function bytesOf({ key, sizeBytes }: ObjectOnDisk): number {
   return sizeBytes + trailerBytes(sizeBytes, Buffer.byteLength(key));
-}
-
-/** @returns false if the file ends before */
-async function readAll(
-  file: number,
-  target: Uint8Array,
-  position: number,
-  isOver: () => boolean,
-): Promise<boolean> {
-  for (let at = 0; at < target.length; ) {
-    if (isOver()) throw hangs();
-    const { bytesRead } = await readFile(file, target, at, target.length - at, position + at);
-    if (bytesRead === 0) return false;
-    at += bytesRead;
-  }
-  return true;
-}
-
-async function closeQuietly(file: number): Promise<void> {
-  try {
-    await closeFile(file);
-  } catch {
-    // What had to be safe was synced before.
-  }
 }
 
 /** The range of an object of this size.
@@ -568,6 +571,12 @@ export function withinObject(
   );
 }
 
+/** @param error of the disk, which a `write` failed with. Otherwise, its file never has its name */
+export function mayHaveName(error: StorageError): boolean {
+  const step = stepOf(error.cause);
+  return step === undefined || step === 'rename' || step === 'syncFolder';
+}
+
 export function isLocal(error: unknown, code?: StorageError['code']): error is StorageError {
   if (!(error instanceof StorageError) || error.store !== LOCAL) return false;
   return code === undefined || error.code === code;
@@ -577,8 +586,8 @@ function localError(code: StorageError['code'], message: string, cause?: unknown
   return new StorageError(code, `LocalCache.Directory: ${message}`, { store: LOCAL, cause });
 }
 
-function hangs(): StorageError {
-  return localError('TIMEOUT', 'its disk does not answer; look at the disk, or at its server');
+function hangs(cause?: unknown): StorageError {
+  return localError('TIMEOUT', 'its disk does not answer; look at the disk, or at its server', cause);
 }
 
 function damaged(key: string): StorageError {
@@ -589,10 +598,15 @@ function damaged(key: string): StorageError {
   );
 }
 
-function toLocalError(thrown: unknown): StorageError {
+/** @param name of the object */
+function toLocalError(thrown: unknown, name: string): StorageError {
   if (thrown instanceof StorageError) return thrown;
   const code = errorCode(thrown);
   switch (code) {
+    case 'EOF':
+      return damaged(name);
+    case 'ETIMEDOUT':
+      return hangs(thrown);
     case 'ENOENT':
     case 'ENOTDIR':
       return localError('NOT_FOUND', 'a file of it is gone', thrown);

@@ -61,6 +61,7 @@ export interface LocalCacheDependencies {
 export async function createLocalCache(deps: LocalCacheDependencies): Promise<LocalCache> {
   const { settings, bucket, disk, log } = deps;
   const counts = { hits: 0, misses: 0, writtenThrough: 0 };
+  let storing = 0;
   let storedMs = Number.NEGATIVE_INFINITY;
   let toldMs = Number.NEGATIVE_INFINITY;
   let isPumpDue = false;
@@ -92,7 +93,10 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
     log,
     atOnce: settings.uploadConcurrency,
     isReading: () => reads.reading > 0,
-    isStoring: () => performance.now() - storedMs < STORING_MS,
+    burstMs: () => {
+      const sinceMs = storing > 0 ? 0 : performance.now() - storedMs;
+      return Math.max(0, BURST_GAP_MS - sinceMs);
+    },
   });
   await states.load();
 
@@ -155,8 +159,13 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
     get,
     async put(key, body, options) {
       requireOpen();
-      storedMs = performance.now();
-      await states.put(key, body, options);
+      storing += 1;
+      try {
+        await states.put(key, body, options);
+      } finally {
+        storing -= 1;
+        storedMs = performance.now();
+      }
     },
     async delete(key, options) {
       requireOpen();
@@ -202,8 +211,8 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
   };
 }
 
-/** From one new object to the next, where they come one after the other. */
-const STORING_MS = 100;
+/** From the end of one new object to the next, where one client stores as fast as it can: Orthanc reads and indexes it meanwhile. */
+const BURST_GAP_MS = 25;
 /** A disk that is full for long makes a line as often. */
 const REPEATED_LOG_MS = 5 * 60_000;
 

@@ -42,7 +42,7 @@ function folderOf(kind: FileKind): Folder {
 }
 
 /** What is being written has such a name. Left behind by a crash, nobody was told that it is safe. */
-export function temporaryPath(folder: Folder): string {
+export function temporaryPath(folder: string): string {
   return `${folder}/${randomUUID()}${TEMPORARY}`;
 }
 

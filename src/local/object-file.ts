@@ -51,6 +51,12 @@ export class TrailerWriter {
     }
   }
 
+  toBytes(): Uint8Array {
+    const bytes = Buffer.allocUnsafe(this.bytes);
+    this.writeTo(bytes);
+    return bytes;
+  }
+
   writeTo(target: Uint8Array): void {
     const trailer = Buffer.from(target.buffer, target.byteOffset, this.bytes);
     let at = this.#checksums.copy(trailer);

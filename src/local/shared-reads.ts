@@ -6,7 +6,6 @@ import { viewOf } from '../store/bodies.ts';
 import { Semaphore } from '../store/limit.ts';
 import type { ByteRange, GetOptions, ObjectStore, Sink } from '../store/object-store.ts';
 import { type Disk, ONE_PIECE_BYTES, type Receiving } from './disk.ts';
-import { temporaryPath } from './names.ts';
 import type { Fill, ObjectStates } from './states.ts';
 
 /** So many objects may wait until the disk has them, in memory. Reads beyond are as without a cache. */
@@ -140,20 +139,20 @@ export class SharedReads {
   async #keep(copy: FillSink, flight: Flight, settle: (outcome: Outcome) => void): Promise<void> {
     const { fill } = flight;
     const { key } = fill;
-    const { memory, receiving, path, sizeBytes } = copy;
+    const { memory, receiving, sizeBytes } = copy;
     if (memory !== undefined) {
       const content = memory.subarray(0, sizeBytes);
       settle({ memory: content });
       await this.#writing.run(NEVER, () =>
-        this.#states.commitFill(fill, sizeBytes, path, () =>
+        this.#states.commitFill(fill, sizeBytes, (path) =>
           this.#disk.write({ path, key }, viewOf(content), { isDurable: false, signal: NEVER }),
         ),
       );
       return;
     }
     if (receiving === undefined) return;
-    const isHere = await this.#states.commitFill(fill, sizeBytes, path, () =>
-      receiving.finish(key, sizeBytes),
+    const isHere = await this.#states.commitFill(fill, sizeBytes, (path) =>
+      receiving.finish({ path, key, sizeBytes }),
     );
     if (isHere) settle('file');
     else await receiving.giveUp();
@@ -171,7 +170,6 @@ interface FillOptions {
 /** Passes the bytes on, and keeps a copy if they are the whole object. */
 class FillSink implements Sink {
   readonly anyOrder: boolean;
-  readonly path = temporaryPath('cached');
   sizeBytes = 0;
   memory: Buffer | undefined;
   receiving: Receiving | undefined;
@@ -198,7 +196,7 @@ class FillSink implements Sink {
     }
     this.#isKept = true;
     if (sizeBytes <= ONE_PIECE_BYTES) this.memory ??= this.#disk.buffers.take();
-    else this.receiving ??= this.#disk.receive(this.path);
+    else this.receiving ??= this.#disk.receive('cached');
   }
 
   write(offset: number, bytes: Uint8Array): void {

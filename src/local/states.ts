@@ -18,7 +18,7 @@ import { isRefusal, StorageError, toStorageError } from '../errors.ts';
 import { abortReason, Cancellation, type Signal, tellFailure } from '../store/abort.ts';
 import { bodyOf } from '../store/bodies.ts';
 import type { Body, ObjectStore, OperationOptions, PutOptions } from '../store/object-store.ts';
-import { type Disk, isLocal } from './disk.ts';
+import { type Disk, isLocal, mayHaveName, type OpenObject } from './disk.ts';
 import {
   comesAfter,
   FOLDERS,
@@ -27,7 +27,6 @@ import {
   type LocalFile,
   parseName,
   pathOf,
-  temporaryPath,
 } from './names.ts';
 
 /** The bucket may still carry out a request whose answer never came. The next one for that object waits for so long. */
@@ -195,74 +194,55 @@ export class ObjectStates {
     this.#reservedBytes += bytes;
     try {
       this.#makeRoom();
-      const temporary = await this.#writeTemporary(key, body, options);
-      const isPending =
-        temporary !== undefined &&
-        (await this.#putPending(key, body.sizeBytes, temporary, options));
-      if (!isPending) await this.#putThrough(key, body, options);
+      const left = await this.#putPending(key, body, options);
+      if (left !== 'pending') await this.#putThrough(key, body, options, left);
     } finally {
       this.#reservedBytes -= bytes;
     }
   }
 
-  /** @returns its path; undefined where the disk is full or fails */
-  async #writeTemporary(
+  /** @returns where the disk is full or fails: the file that may be there nevertheless, now or later */
+  async #putPending(
     key: string,
     body: Body,
     { signal }: OperationOptions,
-  ): Promise<string | undefined> {
-    const path = temporaryPath('pending');
-    try {
-      const isDurable = this.#options.isSynchronous;
-      await this.#disk.write({ path, key }, body, { isDurable, signal });
-      return path;
-    } catch (error) {
-      if (!isLocal(error)) throw error;
-      this.#options.onWriteThrough(error.message);
-      return undefined;
-    }
-  }
-
-  /** @returns false where the disk is full or fails */
-  async #putPending(
-    key: string,
-    sizeBytes: number,
-    temporary: string,
-    { signal }: OperationOptions,
-  ): Promise<boolean> {
+  ): Promise<'pending' | LocalFile | undefined> {
     const hash = hashOf(key);
     return await this.#withEntry(hash, key, async (entry) => {
-      const file = this.#nextFile('pending', hash, sizeBytes);
+      const file = this.#nextFile('pending', hash, body.sizeBytes);
+      const isDurable = this.#options.isSynchronous;
+      const covered = this.#changes;
       try {
-        await this.#disk.rename(temporary, pathOf(file));
-        await this.#sync();
-        // The caller has given up, and takes it for not stored.
-        if (signal.aborted) throw abortReason(signal);
+        await this.#disk.write({ path: pathOf(file), key }, body, { isDurable, signal });
       } catch (error) {
-        await this.#unlinkQuietly(temporary);
-        if (!(await this.#unlinkQuietly(pathOf(file)))) leave(entry, file);
-        this.#noteChange(hash);
-        if (!isLocal(error) || !this.#disk.isResponsive) throw error;
+        if (!isLocal(error)) throw error;
         this.#options.onWriteThrough(error.message);
-        return false;
+        return mayHaveName(error) ? file : undefined;
       }
+      // The caller has given up, and takes it for not stored.
+      if (signal.aborted) {
+        await this.#removeLeft(entry, file);
+        throw abortReason(signal);
+      }
+      this.#forgetChanges(covered);
       void this.#cancelFill(hash);
       await this.#afterNotes(entry);
       if (entry.file !== undefined && comesAfter(entry.file, file)) {
         // A removal or another content came later.
         leave(entry, file);
-        return true;
+        return 'pending';
       }
       if (entry.file !== undefined) leave(entry, entry.file);
       this.#setFile(entry, file);
       void this.#dropCached(hash);
       this.#options.onWork();
-      return true;
+      return 'pending';
     });
   }
 
-  /** As without a cache. An earlier file would undo it, so that goes before the caller is told. */
-  async #putThrough(key: string, body: Body, options: PutOptions): Promise<void> {
+  /** As without a cache. An earlier file would undo it, so that goes before the caller is told.
+   *  @param left a file of the same content, which a disk that fails may keep. It goes before the object is removed or stored anew */
+  async #putThrough(key: string, body: Body, options: PutOptions, left?: LocalFile): Promise<void> {
     const hash = hashOf(key);
     await this.#withEntry(hash, key, async (entry) => {
       await this.#request(entry, async () => {
@@ -290,8 +270,19 @@ export class ObjectStates {
         }
         await this.#clearLeftovers(entry);
         if (this.#unsynced.has(hash)) await this.#sync();
+      }).finally(async () => {
+        if (left !== undefined) await this.#removeLeft(entry, left);
       });
     });
+  }
+
+  /** What cannot be removed goes before the next change of the object in the bucket. */
+  async #removeLeft(entry: Entry, file: LocalFile): Promise<void> {
+    // First, since a removal may begin meanwhile.
+    leave(entry, file);
+    if (!(await this.#unlinkQuietly(pathOf(file)))) return;
+    this.#noteChange(entry.hash);
+    entry.leftovers = entry.leftovers.filter((other) => other !== file);
   }
 
   /** Where a file or a request could undo a removal, it is noted on the disk and carried out later. Else the bucket is asked at once. */
@@ -350,6 +341,7 @@ export class ObjectStates {
       // Without the note, nothing may be deleted. If its upload has ended meanwhile, the earlier file is about to go.
       const isUploaded = before !== undefined && entry.uploaded === before;
       if (isUploaded) leave(entry, before);
+      if (isLocal(error) && mayHaveName(error)) leave(entry, file);
       if (entry.file === file) this.#setFile(entry, isUploaded ? undefined : before);
       throw error;
     } finally {
@@ -368,14 +360,12 @@ export class ObjectStates {
   }
 
   async #writeNote(file: LocalFile, key: string): Promise<void> {
-    const temporary = temporaryPath('pending');
     const isDurable = this.#options.isSynchronous;
     const signal = new Cancellation();
-    await this.#disk.write({ path: temporary, key }, bodyOf(new Uint8Array()), {
+    await this.#disk.write({ path: pathOf(file), key }, bodyOf(new Uint8Array()), {
       isDurable,
       signal,
     });
-    await this.#disk.rename(temporary, pathOf(file));
   }
 
   /** Until then, an earlier request may still change the object in the bucket. */
@@ -413,7 +403,13 @@ export class ObjectStates {
     // An earlier content may still be on its way out of the cache.
     await this.#dropCached(entry.hash);
     await this.#clearLeftovers(entry);
-    await this.#disk.unlink(pathOf(file));
+    try {
+      await this.#disk.unlink(pathOf(file));
+    } catch (error) {
+      // A disk that hung may still let go of it, so that it no longer vouches for a removal that comes now.
+      leave(entry, file);
+      throw error;
+    }
     this.#noteChange(entry.hash);
     if (entry.file === file) this.#setFile(entry, undefined);
     return true;
@@ -421,8 +417,9 @@ export class ObjectStates {
 
   async #upload(entry: Entry, file: LocalFile, { signal }: OperationOptions): Promise<boolean> {
     if (entry.uploaded !== file) {
-      const key = await this.#keyOf(entry, file);
-      const opened = await this.#disk.open({ path: pathOf(file), key, sizeBytes: file.sizeBytes });
+      const opened = await this.#open(entry, file);
+      if (opened === undefined) return false;
+      const { key } = opened;
       const upload = new Cancellation(signal);
       entry.abortUpload = () => {
         upload.abort(new StorageError('ABORTED', 'the object was removed', { key }));
@@ -461,6 +458,25 @@ export class ObjectStates {
     this.#setFile(entry, undefined);
     if (isRenamed) this.#addCached(cached);
     return true;
+  }
+
+  /** @returns undefined where the file has become the note of a removal, for which a disk that hung has taken too long */
+  async #open(
+    entry: Entry,
+    file: LocalFile,
+  ): Promise<(OpenObject & { readonly key: string }) | undefined> {
+    try {
+      const key = await this.#keyOf(entry, file);
+      const object = { path: pathOf(file), key, sizeBytes: file.sizeBytes };
+      return { ...(await this.#disk.open(object)), key };
+    } catch (error) {
+      const note = entry.leftovers.findLast(({ kind }) => kind === 'removed');
+      if (note === undefined || !isLocal(error, 'NOT_FOUND')) throw error;
+      entry.leftovers = entry.leftovers.filter((other) => other !== note);
+      this.#noteChange(entry.hash);
+      if (entry.file === file) this.#setFile(entry, note);
+      return undefined;
+    }
   }
 
   /** Of several attempts, an earlier one may still arrive, however the last one ended. */
@@ -506,27 +522,25 @@ export class ObjectStates {
     return this.#lastingBytes + bytesOnDisk(sizeBytes) <= this.#options.maxBytes;
   }
 
-  /** @param write makes the temporary file. A failure of the disk costs the cached file only.
+  /** @param write makes the file. A failure of the disk costs the cached file only.
    *  @returns whether there is a cached file now */
   async commitFill(
     fill: Fill,
     sizeBytes: number,
-    temporary: string,
-    write: () => Promise<void>,
+    write: (path: string) => Promise<void>,
   ): Promise<boolean> {
     const { hash, sequence } = fill;
     const file = this.#nextFile('cached', hash, sizeBytes, sequence);
     const commit = async () => {
       try {
         if (!fill.isCancelled && this.mayKeep(sizeBytes)) {
-          await write();
-          await this.#disk.rename(temporary, pathOf(file));
+          await write(pathOf(file));
           if (!fill.isCancelled) return this.#addCached(file);
         }
       } catch {
         // The next read tries again.
       }
-      await Promise.all([this.#unlinkQuietly(temporary), this.#unlinkQuietly(pathOf(file))]);
+      await this.#unlinkQuietly(pathOf(file));
     };
     fill.commit = commit();
     await fill.commit;
@@ -725,13 +739,18 @@ export class ObjectStates {
     if (!this.#options.isSynchronous) return;
     const covered = this.#changes;
     await this.#disk.sync('pending');
+    this.#forgetChanges(covered);
+  }
+
+  /** The disk has them. */
+  #forgetChanges(covered: number): void {
     for (const [hash, change] of this.#unsynced) {
       if (change > covered) break;
       this.#unsynced.delete(hash);
     }
   }
 
-  /** @returns false if the file may still be there. If it is a temporary or a cached one, that does no harm */
+  /** @returns false if the file may still be there. If it is a cached one, that does no harm */
   async #unlinkQuietly(path: string): Promise<boolean> {
     try {
       await this.#disk.unlink(path);

@@ -20,9 +20,9 @@ const LONG_WAIT_MS = 5 * 60_000;
 /** Another line about the same outage comes after so long. */
 const REPEATED_LOG_MS = 5 * 60_000;
 const LOOK_MS = 10_000;
-/** Of the requests that are allowed at once, so many go on while others need the machine or the network more. */
+/** Of the requests that are allowed at once, so many go on while the bucket is being read. */
 const YIELDING_SHARE = 1 / 4;
-/** New objects go before uploads only until the oldest of those has waited for so long. */
+/** New objects go before uploads, but only until the oldest of those has waited for so long. */
 const BURST_SECONDS = 10;
 /** To find the oldest may take long, where many objects are to be deleted. */
 const AGE_KEPT_MS = 1_000;
@@ -60,8 +60,8 @@ export interface UploadOptions {
   readonly atOnce: number;
   /** Reads of the bucket go first. */
   readonly isReading: () => boolean;
-  /** New objects come in. */
-  readonly isStoring: () => boolean;
+  /** For how long new objects go before uploads, if no more come. */
+  readonly burstMs: () => number;
   readonly now?: () => number;
 }
 
@@ -121,6 +121,11 @@ export class Uploads {
   pump(): void {
     if (!this.#isStarted || this.#stopping.aborted) return;
     clearTimeout(this.#wake);
+    const burstMs = this.#oldestSeconds() < BURST_SECONDS ? this.#options.burstMs() : 0;
+    if (burstMs > 0) {
+      this.#wakeIn(burstMs);
+      return;
+    }
     while (this.#running.size < this.#limit()) {
       const next = this.#choose();
       if (next.entry === undefined) {
@@ -166,9 +171,8 @@ export class Uploads {
 
   #limit(): number {
     if (this.#suspects.size > 0) return 1;
-    const { atOnce, isReading, isStoring } = this.#options;
-    const isBurst = isStoring() && this.#oldestSeconds() < BURST_SECONDS;
-    return isReading() || isBurst ? Math.ceil(atOnce * YIELDING_SHARE) : atOnce;
+    const { atOnce, isReading } = this.#options;
+    return isReading() ? Math.ceil(atOnce * YIELDING_SHARE) : atOnce;
   }
 
   /** Of what is pending and not refused. */

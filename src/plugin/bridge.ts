@@ -6,6 +6,7 @@ import type { CreateAes } from '../encryption/aes.ts';
 import { type AesModule, createNativeAes, type NativeAes } from '../encryption/native-aes.ts';
 import { ERROR_CODES } from '../error-codes.ts';
 import { errorCode, type OrthancErrorName, StorageError, toStorageError } from '../errors.ts';
+import type { RunFileSteps } from '../local/file-steps.ts';
 import type { LogLevel } from '../log.ts';
 import { type JobRunner, type JobState, StepStatus } from '../move/job.ts';
 import { Cancellation, type Signal } from '../store/abort.ts';
@@ -25,6 +26,7 @@ export interface Binding extends AesModule {
   readonly restarted: boolean;
   readonly orthancErrorCodes: Readonly<Record<OrthancErrorName, number>>;
   readonly crc32: Crc32;
+  readonly runFileSteps: RunFileSteps;
   /** Orthanc's whole configuration as JSON. */
   configuration(): string;
   /** @param level 0 error, 1 warning, 2 info, 3 trace */

@@ -18,6 +18,7 @@ import { useCrc32 } from '../checksums/checksums.ts';
 import { NO_REMOVALS, type PluginSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
 import { toStorageError } from '../errors.ts';
+import { useFileSteps } from '../local/file-steps.ts';
 import { createLogger, describeError, type Logger } from '../log.ts';
 import type { JobRunner } from '../move/job.ts';
 import { createMoveRunner, createRefusingRunner } from '../move/move.ts';
@@ -57,6 +58,7 @@ const FIRST_VERIFYING_ORTHANC = '1.13.0';
 /** Called by the shim once the bundle is loaded. Returns at once. */
 export function main(binding: Binding): void {
   useCrc32(binding.crc32);
+  useFileSteps(binding.runFileSteps);
   let secrets: readonly Secret[] = [];
   const log = createLogger(
     (level, line) => {

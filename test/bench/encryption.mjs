@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 
 import { ensureBox, runInBoxOrFail } from '../../scripts/lib/box.mjs';
-import { buildBundle, buildNative, ciphersFile } from '../../scripts/lib/build.mjs';
+import { buildBundle, buildNative, nativeModule } from '../../scripts/lib/build.mjs';
 import { inProject } from '../../scripts/lib/paths.mjs';
 import { parseBoxName } from '../../scripts/lib/suites.mjs';
 
@@ -26,7 +26,7 @@ const boxName = parseBoxName(values.box);
 const rounds = Number(values.rounds);
 
 await buildBundle();
-const addon = join(await buildNative({ box: boxName, withTests: true }), ciphersFile);
+const addon = join(await buildNative({ box: boxName, withTests: true }), nativeModule);
 const box = await ensureBox(boxName);
 const folder = mkdtempSync(inProject('build', 'bench-'));
 try {
@@ -53,7 +53,7 @@ async function report(bundle) {
   /** @type {Delays[]} */ const delays = [];
   for (let round = 0; round < rounds; round++) {
     openssl.push(await opensslSpeed());
-    const shim = await run(bundle, { OOS_CIPHERS: addon });
+    const shim = await run(bundle, { OOS_NATIVE: addon });
     const node = await run(bundle);
     delays.push(shim);
     for (const [name, speed] of Object.entries(shim.speeds)) {

@@ -6,12 +6,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LocalCacheSettings } from '../../src/config/settings.ts';
 import { FolderOnDisk } from '../../src/local/disk.ts';
+import { useFileSteps } from '../../src/local/file-steps.ts';
 import { createLocalCache, type LocalCache } from '../../src/local/local-cache.ts';
 import { FOLDERS } from '../../src/local/names.ts';
 import type { Logger } from '../../src/log.ts';
 import type { ObjectStore } from '../../src/store/object-store.ts';
 import { once } from '../../src/store/once.ts';
+import { native } from './native.ts';
 import { makeLogger } from './settings.ts';
+
+if (native !== undefined) useFileSteps(native.runFileSteps);
 
 export interface TestFolder {
   readonly path: string;

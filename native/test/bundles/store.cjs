@@ -95,6 +95,21 @@ exports.main = (binding) => {
       attempt('crc32 after 2^32', () => binding.crc32(check, 2 ** 32));
       binding.complete(id, 0);
     },
+    // What they do is tried by test/unit/local/file-steps.test.ts; here, wrong use.
+    fileSteps: (id) => {
+      const run = (steps, file, timeoutMs = 1000) => binding.runFileSteps(file, steps, timeoutMs);
+      attempt('no steps', () => run([]));
+      attempt('unknown step', () => run([['format']]));
+      attempt('step without a name', () => run([[]]));
+      attempt('no array', () => run(5));
+      attempt('no array of arrays', () => run(['open']));
+      attempt('open without flags', () => run([['open', '/']]));
+      attempt('write a string', () => run([['write', 'text', 0]]));
+      attempt('write before the beginning', () => run([['write', new Uint8Array(1), -1]]));
+      attempt('file as text', () => run([['close']], 'text'));
+      attempt('endless', () => run([['close']], undefined, Infinity));
+      binding.complete(id, 0);
+    },
     // What comes out is compared with node:crypto's by the tests of encryption; here, with what OpenSSL's own would not find.
     encrypt: (id, size) => {
       const hex = (text) => Buffer.from(text, 'hex');

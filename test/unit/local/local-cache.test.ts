@@ -318,9 +318,13 @@ describe('on a bad day of the disk', () => {
     expect(await readdir(join(folder.path, 'pending'))).toEqual([]);
   });
 
-  test('that is full once the object is written, it goes to the bucket', async () => {
+  test('that fails once the object has its name, it goes to the bucket', async () => {
+    const disk = new FolderOnDisk(folder.path);
     const cache = await openBad({
-      rename: () => Promise.reject(new StorageError('UNAVAILABLE', 'it is full', { store: LOCAL })),
+      async write(...request) {
+        await disk.write(...request);
+        throw new StorageError('UNAVAILABLE', 'it fails', { store: LOCAL });
+      },
     });
     await put(cache, 'a', makeBytes(10));
     expect([...bucket.objects.keys()]).toEqual(['a']);
@@ -387,6 +391,32 @@ describe('on a bad day of the disk', () => {
     expectSameBytes(await read(cache, 'large'), bytes);
   });
 
+  test('that hangs while an object is written, it goes to the bucket, and a removal is not undone', async () => {
+    const cache = await openBad({});
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const stored = put(cache, 'a', makeBytes(10));
+      // Now it is being written.
+      for (let turn = 0; turn < 50; turn++) await Promise.resolve();
+      vi.advanceTimersByTime(15_000);
+      await stored;
+      expect([...bucket.objects.keys()]).toEqual(['a']);
+      // The disk has got the file nevertheless.
+      vi.useRealTimers();
+      const names = () => readdir(join(folder.path, 'pending'));
+      await vi.waitFor(async () =>
+        expect(await names()).toEqual([expect.stringMatching(/pending$/)]),
+      );
+      vi.useFakeTimers({ toFake: ['performance'], now: Date.now() + 3_600_000 });
+      vi.advanceTimersByTime(3_600_000);
+      await cache.delete('a', options);
+      expect(bucket.objects.size).toBe(0);
+      expect(await names()).toEqual([]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   test('that hangs while a file is opened, the file is closed when it comes back', async () => {
     const path = join(folder.path, 'cached', 'a');
     await writeFile(path, makeBytes(10));
@@ -406,9 +436,9 @@ describe('on a bad day of the disk', () => {
 
   test('that cannot keep a large object, no other file is closed', async () => {
     const disk = new FolderOnDisk(folder.path);
-    const receiving = disk.receive('cached/a');
+    const receiving = disk.receive('cached');
     receiving.write(0, makeBytes(10));
-    await receiving.finish('a', 10);
+    await receiving.finish({ path: 'cached/a', key: 'a', sizeBytes: 10 });
     await vi.waitFor(async () => expect(await openFiles()).toEqual([]));
     // They get the number of the one that was closed.
     const others = Array.from({ length: 50 }, () => openSync(folder.path, 'r'));

@@ -42,7 +42,8 @@ function add(key: string, kind: FileKind = 'pending'): void {
   work.set(key, { ...newEntry(key, key), file });
 }
 
-function start({ isStoring = false } = {}): void {
+/** @param burstMs as if new objects had just come */
+function start({ burstMs = (): number => 0 } = {}): void {
   const count = (kind: FileKind) =>
     [...work.values()].filter(({ file }) => file.kind === kind).length;
   const states: Pick<ObjectStates, 'carryOut' | 'counts' | 'dueMs' | 'work'> = {
@@ -73,7 +74,7 @@ function start({ isStoring = false } = {}): void {
     log,
     atOnce: 4,
     isReading: () => false,
-    isStoring: () => isStoring,
+    burstMs,
   });
   uploads.start();
 }
@@ -188,7 +189,7 @@ test('many objects to be deleted are not gone through for each new one', async (
   for (let at = 0; at < 1000; at++) add(`removed-${at}`, 'removed');
   add('new');
   hanging = new Set(work.keys());
-  start({ isStoring: true });
+  start({ burstMs: () => 25 });
   await vi.advanceTimersByTimeAsync(2000);
   looks = 0;
   for (let at = 0; at < 100; at++) uploads.pump();
