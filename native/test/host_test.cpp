@@ -795,6 +795,7 @@ TEST_P(CrashTest, OrthancLives) {
 
 INSTANTIATE_TEST_SUITE_P(Of, CrashTest,
                          testing::Values(Crash{"!exit", "process.exit(7)"},
+                                         Crash{"!exitWhileReading", "process.exit(8)"},
                                          Crash{"!throw", "uncaught exception: boom"},
                                          Crash{"!throwAtOnce", "uncaught exception: at once"},
                                          Crash{"!reject", "unhandled rejection: forgotten"},

@@ -460,7 +460,7 @@ export class ObjectStates {
     return true;
   }
 
-  /** @returns undefined where the file has become the note of a removal, for which a disk that hung has taken too long */
+  /** @returns undefined where the file no longer counts, also because a disk that hung has made it the note of a removal, too late */
   async #open(
     entry: Entry,
     file: LocalFile,
@@ -470,11 +470,14 @@ export class ObjectStates {
       const object = { path: pathOf(file), key, sizeBytes: file.sizeBytes };
       return { ...(await this.#disk.open(object)), key };
     } catch (error) {
-      const note = entry.leftovers.findLast(({ kind }) => kind === 'removed');
+      if (entry.file !== file) return undefined;
+      const note = entry.leftovers.find(
+        (other) => other.kind === 'removed' && comesAfter(other, file),
+      );
       if (note === undefined || !isLocal(error, 'NOT_FOUND')) throw error;
       entry.leftovers = entry.leftovers.filter((other) => other !== note);
       this.#noteChange(entry.hash);
-      if (entry.file === file) this.#setFile(entry, note);
+      this.#setFile(entry, note);
       return undefined;
     }
   }

@@ -53,6 +53,13 @@ exports.main = (binding) => {
     throwAtOnce: () => { throw new Error('at once'); },
     reject: () => void Promise.reject(new Error('forgotten')),
     spin: () => { for (;;); },
+    exitWhileReading: () => {
+      for (let file = 0; file < 20; file++) {
+        const steps = [['open', '/dev/zero', 0], ['read', Buffer.alloc(20_000_000), 0]];
+        binding.runFileSteps(undefined, steps, 60_000).catch(() => undefined);
+      }
+      setTimeout(() => process.exit(8), 5);
+    },
     silent: () => binding.log(INFO, `waits in lane ${binding.lane}`),
     late: (id, size) => late.set(id, size),
     grow: async () => { const all = []; for (;;) { await null; all.push(new Array(1_000).fill(all.length)); } },
