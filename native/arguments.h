@@ -37,7 +37,15 @@ inline std::string stringAt(const Napi::CallbackInfo& info, size_t index) {
   return info[index].IsUndefined() ? std::string() : info[index].ToString().Utf8Value();
 }
 
-/** The memory of a Uint8Array, valid until JavaScript runs again. */
+inline Napi::Array arrayOf(const Napi::Value& value, const char* what) {
+  if (!value.IsArray()) {
+    throw Napi::TypeError::New(value.Env(), std::string(what) + " must be an array");
+  }
+  return value.As<Napi::Array>();
+}
+
+/** The memory of a Uint8Array, valid until JavaScript runs again, or while there is a reference to
+ * it and JavaScript does not transfer it. */
 inline std::span<uint8_t> bytesOf(const Napi::Value& value) {
   // One call of Node's, where asking for the type first would make it three.
   napi_typedarray_type type = napi_int8_array;

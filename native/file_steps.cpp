@@ -91,17 +91,12 @@ int syncFolder(const std::string& path) {
   return std::ranges::find(kByItself, result) == kByItself.end() ? result : 0;
 }
 
-Napi::Array arrayOf(const Napi::Value& value) {
-  if (!value.IsArray()) {
-    throw Napi::TypeError::New(value.Env(), "steps must be an array");
-  }
-  return value.As<Napi::Array>();
-}
-
+/** One call. thread: js-loop makes, settles and frees it; in between, `run` has it to itself. */
 class FileSteps {
  public:
   FileSteps(int file, Clock::time_point end) : file_(file), end_(end) {}
-  ~FileSteps() = default;
+  /** Also of a call that was never begun, or whose end nobody hears of. */
+  ~FileSteps() { closeFile(); }
   FileSteps(const FileSteps&) = delete;
   FileSteps& operator=(const FileSteps&) = delete;
 
@@ -119,11 +114,13 @@ class FileSteps {
         step.number = unsignedOf(told.Get(2U), "flags", kMaxInt);
         break;
       case Kind::kRead:
-      case Kind::kWrite:
-        step.bytes = bytesOf(told.Get(1U));
+      case Kind::kWrite: {
+        const Napi::Value memory = told.Get(1U);
+        step.bytes = bytesOf(memory);
+        memory_.push_back(Napi::Persistent(memory.As<Napi::Object>()));
         step.number = unsignedOf(told.Get(2U), "position");
-        memory_.push_back(Napi::Persistent(told.Get(1U).As<Napi::Object>()));
         break;
+      }
       case Kind::kRename:
         step.to = told.Get(2U).ToString();
         [[fallthrough]];
@@ -160,7 +157,8 @@ class FileSteps {
     auto& self = *static_cast<FileSteps*>(data);
     for (const Step& step : self.steps_) {
       self.current_ = step.kind;
-      self.result_ = Clock::now() < self.end_ ? self.carryOut(step) : UV_ETIMEDOUT;
+      const bool isLate = Clock::now() >= self.end_ && step.kind != Kind::kClose;
+      self.result_ = isLate ? static_cast<int>(UV_ETIMEDOUT) : self.carryOut(step);
       if (self.result_ != 0) {
         self.closeFile();
         return;
@@ -234,8 +232,8 @@ class FileSteps {
     if (result == 0) {
       const napi_status made = self->file_ == kNoFile ? napi_get_undefined(env, &value)
                                                       : napi_create_int32(env, self->file_, &value);
-      if (made == napi_ok) {
-        napi_resolve_deferred(env, self->deferred_, value);
+      if (made == napi_ok && napi_resolve_deferred(env, self->deferred_, value) == napi_ok) {
+        self->file_ = kNoFile;  // it is TypeScript's now
       }
       return;
     }
@@ -267,13 +265,13 @@ class FileSteps {
 
 Napi::Function defineFileSteps(Napi::Env env) {
   const auto runFileSteps = [](const Napi::CallbackInfo& info) {
-    const Napi::Array told = arrayOf(info[1]);
+    const Napi::Array told = arrayOf(info[1], "steps");
     const auto file =
         info[0].IsUndefined() ? kNoFile : static_cast<int>(unsignedAt(info, 0, "file", kMaxInt));
     const std::chrono::milliseconds limit(unsignedAt(info, 2, "timeoutMs"));
     auto steps = std::make_unique<FileSteps>(file, Clock::now() + limit);
     for (uint32_t at = 0; at < told.Length(); ++at) {
-      steps->add(arrayOf(told.Get(at)));
+      steps->add(arrayOf(told.Get(at), "a step"));
     }
     return Napi::Value(info.Env(), FileSteps::begin(std::move(steps), info.Env()));
   };

@@ -263,7 +263,7 @@ TEST_F(HostTest, WrongStepsOnFilesThrow) {
       "unknown step: \"format\" is no step",
       "step without a name: \"undefined\" is no step",
       "no array: steps must be an array",
-      "no array of arrays: steps must be an array",
+      "no array of arrays: a step must be an array",
       "open without flags: flags must be a whole number from 0 to 2147483647",
       "write a string: bytes must be a Uint8Array",
       "write before the beginning: position must be a whole number",

@@ -11,6 +11,7 @@ import type {
 import { StorageError, toStorageError } from '../errors.ts';
 import { mayPass } from '../http/retry.ts';
 import { FolderOnDisk } from '../local/disk.ts';
+import type { RunFileSteps } from '../local/file-steps.ts';
 import {
   checkDirectory,
   checkNothingLeft,
@@ -50,6 +51,8 @@ type Dependencies = Omit<StoreDependencies, 'probePrefix' | 'readsSeveralNames'>
   readonly lockFile?: LockFile;
   /** Of "cache flush", in Orthanc's place. */
   readonly lockFolder?: LockFolder;
+  /** Only of Orthanc: the shim's. */
+  readonly runFileSteps?: RunFileSteps;
 };
 
 export async function openStores(
@@ -90,7 +93,7 @@ async function openObjects(
 ): Promise<Omit<Stores, 'files'>> {
   const { naming, hybrid, encryption, localCache, requestTimeoutMs } = settings;
   const storageDirectory = storageDirectoryOf(settings);
-  const { log, lockFile } = deps;
+  const { log, lockFile, runFileSteps } = deps;
   const store = await createStore(provider, {
     ...deps,
     probePrefix: naming.rootPath,
@@ -125,7 +128,8 @@ async function openObjects(
       return { objects: view, isPending: (key) => view.isPending(key) };
     }
     const { directory } = localCache;
-    const disk = new FolderOnDisk(directory, hybrid === undefined ? THREADS : SHARED_THREADS);
+    const maxAtOnce = hybrid === undefined ? THREADS : SHARED_THREADS;
+    const disk = new FolderOnDisk(directory, { maxAtOnce, runFileSteps });
     const cache = await createLocalCache({
       settings: localCache,
       bucket,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Files of LocalCache.Directory. Every step is bounded in time, and none runs on the event loop's thread, but for what an upload of more than
-// ONE_PIECE_BYTES reads once more, after `open` has read it.
+// Files of LocalCache.Directory. Whatever is asked of the disk is bounded in time, and nothing runs on the event loop's thread, but for what an
+// upload of more than ONE_PIECE_BYTES reads once more, after `open` has read it.
 
 import { constants } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
@@ -12,7 +12,7 @@ import { Semaphore } from '../store/limit.ts';
 import { Memory } from '../store/memory.ts';
 import type { Body, ByteRange, Sink } from '../store/object-store.ts';
 import { fileBody } from '../store/regular-file.ts';
-import { type FileStep, runFileSteps, stepOf } from './file-steps.ts';
+import { type FileStep, type RunFileSteps, runStepsByNode, stepOf } from './file-steps.ts';
 import { type Folder, temporaryPath } from './names.ts';
 import {
   areIntact,
@@ -36,6 +36,7 @@ const SPARE_BUFFERS = 16;
 /** Of all memory with bytes that arrive faster than the disk writes. */
 const QUEUE_MAX_BYTES = 32 * 1024 * 1024;
 
+/** For all steps of one call, with the wait for a slot. A disk that needs longer for a megabyte is slower than any bucket. */
 const STEP_TIMEOUT_MS = 15_000;
 /** So long is a disk that hangs left alone. */
 const HANG_PAUSE_MS = 30_000;
@@ -57,8 +58,8 @@ export interface Disk {
   /** False: it hangs. Whoever can do without it should. */
   readonly isResponsive: boolean;
   list(folder: Folder): Promise<readonly string[]>;
-  /** Writes a new file, which has a temporary name until it is whole. With `isDurable`, the disk has content and name in the end. What fails
-   *  may have its name nevertheless, or, where the disk hangs, get it later (`mayHaveName`). */
+  /** Writes a new file, which has a temporary name until it is whole. With `isDurable`, the disk has content and name in the end. After
+   *  a failure the file may have its name nevertheless; if the disk hangs, it may get it later (`mayHaveName`). */
   write(
     object: Omit<ObjectOnDisk, 'sizeBytes'>,
     body: Body,
@@ -101,9 +102,17 @@ export interface Receiving {
   giveUp(): Promise<void>;
 }
 
+export interface FolderOptions {
+  /** How many threads of libuv's it may take, for ever where the disk hangs. There are 16 (kThreadPoolSize in native/node_process.cpp), and
+   *  some must be left to look up the names of hosts with. */
+  readonly maxAtOnce?: number | undefined;
+  readonly runFileSteps?: RunFileSteps | undefined;
+}
+
 export class FolderOnDisk implements Disk {
   readonly buffers = new Memory(BUFFER_BYTES, SPARE_BUFFERS);
   readonly #root: string;
+  readonly #runFileSteps: RunFileSteps;
   readonly #slots: Semaphore;
   readonly #syncs: Readonly<Record<Folder, SharedWork>> = {
     pending: this.#shareSync('pending'),
@@ -112,10 +121,9 @@ export class FolderOnDisk implements Disk {
   #hangsUntilMs = 0;
   #queuedBytes = 0;
 
-  /** @param maxAtOnce how many threads of libuv's it may take, for ever where the disk hangs. There are 16 (kThreadPoolSize in
-   *  native/node_process.cpp), and some must be left to look up the names of hosts with */
-  constructor(root: string, maxAtOnce = 4) {
+  constructor(root: string, { maxAtOnce = 4, runFileSteps = runStepsByNode }: FolderOptions = {}) {
     this.#root = root;
+    this.#runFileSteps = runFileSteps;
     this.#slots = new Semaphore(maxAtOnce);
   }
 
@@ -134,9 +142,9 @@ export class FolderOnDisk implements Disk {
   ): Promise<void> {
     const { sizeBytes } = body;
     const trailer = new TrailerWriter(key, sizeBytes);
-    const file = this.#file(key);
     const folder = dirname(path);
     const temporary = temporaryPath(folder);
+    const file = this.#file(key, temporary);
     const rename: FileStep = ['rename', this.#at(temporary), this.#at(path)];
     const end: readonly FileStep[] = isDurable
       ? [['syncData'], rename, ['syncFolder', this.#at(folder)], ['close']]
@@ -173,7 +181,7 @@ export class FolderOnDisk implements Disk {
 
   receive(folder: Folder): Receiving {
     const temporary = temporaryPath(folder);
-    const file = this.#file(temporary);
+    const file = this.#file(temporary, temporary);
     let failure: unknown;
     let queue = file.run([['open', this.#at(temporary), CREATE]]).catch((error: unknown) => {
       failure = error;
@@ -352,7 +360,7 @@ export class FolderOnDisk implements Disk {
     }
   }
 
-  /** With its trailer, by one step. @returns the object, verified from `firstBlock` to `lastByte` */
+  /** With its trailer, by one call. @returns the object, verified from `firstBlock` to `lastByte` */
   async #readWhole(
     object: ObjectOnDisk,
     buffer: Uint8Array,
@@ -406,9 +414,10 @@ export class FolderOnDisk implements Disk {
     });
   }
 
-  #file(name: string): FileOnDisk {
+  /** @param temporary goes where its steps end after nobody waits for them any more */
+  #file(name: string, temporary?: string): FileOnDisk {
     return new FileOnDisk(
-      (steps, file) => this.#run(name, steps, file),
+      (steps, file) => this.#run(name, steps, file, temporary),
       (file) => void this.#close(file),
     );
   }
@@ -427,51 +436,69 @@ export class FolderOnDisk implements Disk {
   }
 
   /** @param name of the object, for messages */
-  #run(name: string, steps: readonly FileStep[], file?: number): Promise<number | undefined> {
-    if (!this.isResponsive) {
-      if (file !== undefined) void this.#close(file);
-      return Promise.reject(hangs());
+  async #run(
+    name: string,
+    steps: readonly FileStep[],
+    file?: number,
+    temporary?: string,
+  ): Promise<number | undefined> {
+    let hasBegun = false;
+    try {
+      return await this.#limited(name, async (leftMs, isOver) => {
+        hasBegun = true;
+        try {
+          const open = await this.#runFileSteps(file, steps, leftMs);
+          if (open !== undefined && isOver()) void this.#close(open);
+          return open;
+        } finally {
+          if (temporary !== undefined && isOver()) await this.#removeLate(temporary);
+        }
+      });
+    } finally {
+      if (!hasBegun && file !== undefined) void this.#close(file);
     }
-    return this.#limited(name, async (leftMs, isOver) => {
-      const open = await runFileSteps(file, steps, leftMs);
-      // Nobody waits for it any more.
-      if (open !== undefined && isOver()) void this.#close(open);
-      return open;
-    });
+  }
+
+  async #removeLate(path: string): Promise<void> {
+    try {
+      await this.#runFileSteps(undefined, [['unlink', this.#at(path)]], STEP_TIMEOUT_MS);
+    } catch {
+      // It has its name already, or the next start removes it.
+    }
   }
 
   /** In a slot, without a limit in time: where the disk hangs, this does, too. */
   async #close(file: number): Promise<void> {
     const release = await this.#slots.acquire(undefined);
-    await runFileSteps(file, [['close']], STEP_TIMEOUT_MS);
-    release();
+    try {
+      await this.#runFileSteps(file, [['close']], STEP_TIMEOUT_MS);
+    } finally {
+      release();
+    }
   }
 
-  /** What takes too long keeps its slot until the system has come back to it.
-   *  @param work 0 ms are left where it comes too late */
+  /** What takes too long keeps its slot until the system has come back to it. */
   #limited<T>(
     name: string,
     work: (leftMs: number, isOver: () => boolean) => Promise<T>,
   ): Promise<T> {
-    if (!this.isResponsive) return Promise.reject(hangs());
+    if (!this.isResponsive) return Promise.reject(hangs(NOT_ASKED));
     const endMs = performance.now() + STEP_TIMEOUT_MS;
     return new Promise((resolve, reject) => {
+      let isAsked = false;
       let isOver = false;
       const timer = setTimeout(() => {
         isOver = true;
         this.#hangsUntilMs = performance.now() + HANG_PAUSE_MS;
-        reject(hangs());
+        reject(hangs(isAsked ? undefined : NOT_ASKED));
       }, STEP_TIMEOUT_MS);
       const run = async () => {
         const release = await this.#slots.acquire(undefined);
         try {
-          const mayGoOn = !isOver && this.isResponsive;
-          resolve(
-            await work(
-              mayGoOn ? Math.max(0, Math.ceil(endMs - performance.now())) : 0,
-              () => isOver,
-            ),
-          );
+          if (isOver || !this.isResponsive) throw hangs(NOT_ASKED);
+          isAsked = true;
+          const leftMs = Math.max(0, Math.ceil(endMs - performance.now()));
+          resolve(await work(leftMs, () => isOver));
         } catch (error) {
           reject(toLocalError(error, name));
         } finally {
@@ -483,6 +510,9 @@ export class FolderOnDisk implements Disk {
     });
   }
 }
+
+/** The cause of what fails before the disk has been asked for anything. */
+const NOT_ASKED = new Error('the disk was not asked');
 
 /** One file, from its opening to its end. */
 class FileOnDisk {
@@ -571,10 +601,11 @@ export function withinObject(
   );
 }
 
-/** @param error of the disk, which a `write` failed with. Otherwise, its file never has its name */
-export function mayHaveName(error: StorageError): boolean {
-  const step = stepOf(error.cause);
-  return step === undefined || step === 'rename' || step === 'syncFolder';
+/** @param error of the disk, which a write or a rename failed with
+ *  @returns false if the file certainly never gets its name */
+export function mayHaveName({ cause }: StorageError): boolean {
+  const step = stepOf(cause);
+  return cause !== NOT_ASKED && step !== 'open' && step !== 'write' && step !== 'syncData';
 }
 
 export function isLocal(error: unknown, code?: StorageError['code']): error is StorageError {
@@ -587,7 +618,11 @@ function localError(code: StorageError['code'], message: string, cause?: unknown
 }
 
 function hangs(cause?: unknown): StorageError {
-  return localError('TIMEOUT', 'its disk does not answer; look at the disk, or at its server', cause);
+  return localError(
+    'TIMEOUT',
+    'its disk does not answer; look at the disk, or at its server',
+    cause,
+  );
 }
 
 function damaged(key: string): StorageError {

@@ -65,6 +65,7 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
   let storedMs = Number.NEGATIVE_INFINITY;
   let toldMs = Number.NEGATIVE_INFINITY;
   let isPumpDue = false;
+  let isClosed = false;
   const states = new ObjectStates({
     disk,
     bucket,
@@ -94,6 +95,7 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
     atOnce: settings.uploadConcurrency,
     isReading: () => reads.reading > 0,
     burstMs: () => {
+      if (isClosed) return 0;
       const sinceMs = storing > 0 ? 0 : performance.now() - storedMs;
       return Math.max(0, BURST_GAP_MS - sinceMs);
     },
@@ -123,7 +125,6 @@ export async function createLocalCache(deps: LocalCacheDependencies): Promise<Lo
     }
   }
 
-  let isClosed = false;
   /** Of what does not ask the bucket. */
   function requireOpen(): void {
     if (isClosed) throw new StorageError('CLOSED', 'the local cache is closed');

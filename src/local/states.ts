@@ -201,7 +201,7 @@ export class ObjectStates {
     }
   }
 
-  /** @returns where the disk is full or fails: the file that may be there nevertheless, now or later */
+  /** @returns undefined, or the file that may be there nevertheless, now or later, where the disk is full or fails */
   async #putPending(
     key: string,
     body: Body,
@@ -327,15 +327,16 @@ export class ObjectStates {
     this.#setFile(entry, file);
     void this.#dropCached(hash);
     entry.abortUpload?.();
+    const isRenamed = () => before !== undefined && this.#renamed(before, file);
+    let mustSync = true;
     try {
-      if (before === undefined) {
-        await this.#writeNote(file, key);
-      } else if (await this.#renamed(before, file)) {
+      if (await isRenamed()) {
         this.#noteChange(hash);
       } else {
         await this.#writeNote(file, key);
+        mustSync = false;
         // A rename that took too long may still bring it back.
-        leave(entry, before);
+        if (before !== undefined) leave(entry, before);
       }
     } catch (error) {
       // Without the note, nothing may be deleted. If its upload has ended meanwhile, the earlier file is about to go.
@@ -347,7 +348,7 @@ export class ObjectStates {
     } finally {
       this.#options.onWork();
     }
-    await this.#sync();
+    if (mustSync) await this.#sync();
   }
 
   /** Whether a removal counts shows when the disk has taken its note, or has not. */

@@ -22,10 +22,8 @@ const REPEATED_LOG_MS = 5 * 60_000;
 const LOOK_MS = 10_000;
 /** Of the requests that are allowed at once, so many go on while the bucket is being read. */
 const YIELDING_SHARE = 1 / 4;
-/** New objects go before uploads, but only until the oldest of those has waited for so long. */
-const BURST_SECONDS = 10;
-/** To find the oldest may take long, where many objects are to be deleted. */
-const AGE_KEPT_MS = 1_000;
+/** New objects go before uploads, but not for longer. */
+const LONGEST_HOLD_MS = 10_000;
 const REFUSED_SHOWN = 10;
 
 export interface Trouble {
@@ -81,7 +79,8 @@ export class Uploads {
   /** What the log has a line about, until that is over; and when it had the last one. */
   #toldCode: StorageErrorCode | undefined;
   #toldMs = Number.NEGATIVE_INFINITY;
-  #age = { seconds: 0, untilMs: 0 };
+  /** Since when new objects have gone first. */
+  #heldSinceMs: number | undefined;
   #isStarted = false;
   #wake: NodeJS.Timeout | undefined;
   #look: NodeJS.Timeout | undefined;
@@ -121,9 +120,9 @@ export class Uploads {
   pump(): void {
     if (!this.#isStarted || this.#stopping.aborted) return;
     clearTimeout(this.#wake);
-    const burstMs = this.#oldestSeconds() < BURST_SECONDS ? this.#options.burstMs() : 0;
-    if (burstMs > 0) {
-      this.#wakeIn(burstMs);
+    const holdMs = this.#holdMs();
+    if (holdMs > 0) {
+      this.#wakeIn(holdMs);
       return;
     }
     while (this.#running.size < this.#limit()) {
@@ -175,17 +174,16 @@ export class Uploads {
     return isReading() ? Math.ceil(atOnce * YIELDING_SHARE) : atOnce;
   }
 
-  /** Of what is pending and not refused. */
-  #oldestSeconds(): number {
-    const nowMs = this.#now();
-    if (nowMs >= this.#age.untilMs) {
-      this.#age = { seconds: this.#ageNow(), untilMs: nowMs + AGE_KEPT_MS };
+  /** For how long new objects go first. */
+  #holdMs(): number {
+    const burstMs = this.#isDrained() ? 0 : this.#options.burstMs();
+    if (burstMs <= 0) {
+      this.#heldSinceMs = undefined;
+      return 0;
     }
-    return this.#age.seconds;
-  }
-
-  #ageNow(): number {
-    return pendingAge(this.#options.states, (entry) => this.#isRefused(entry));
+    const nowMs = this.#now();
+    this.#heldSinceMs ??= nowMs;
+    return Math.max(0, Math.min(burstMs, this.#heldSinceMs + LONGEST_HOLD_MS - nowMs));
   }
 
   /** Suspects come last, so that an object that is refused does not stop the others. */
@@ -314,7 +312,7 @@ export class Uploads {
 
   #watchOldest(): void {
     this.pump();
-    const oldestSeconds = this.#ageNow();
+    const oldestSeconds = pendingAge(this.#options.states, (entry) => this.#isRefused(entry));
     const isLong = oldestSeconds * 1000 >= LONG_WAIT_MS;
     if (isLong && !this.#hasWarned) {
       const { pending } = this.#options.states.counts;

@@ -18,7 +18,6 @@ import { useCrc32 } from '../checksums/checksums.ts';
 import { NO_REMOVALS, type PluginSettings } from '../config/settings.ts';
 import type { Envelope } from '../encryption/envelope.ts';
 import { toStorageError } from '../errors.ts';
-import { useFileSteps } from '../local/file-steps.ts';
 import { createLogger, describeError, type Logger } from '../log.ts';
 import type { JobRunner } from '../move/job.ts';
 import { createMoveRunner, createRefusingRunner } from '../move/move.ts';
@@ -58,7 +57,6 @@ const FIRST_VERIFYING_ORTHANC = '1.13.0';
 /** Called by the shim once the bundle is loaded. Returns at once. */
 export function main(binding: Binding): void {
   useCrc32(binding.crc32);
-  useFileSteps(binding.runFileSteps);
   let secrets: readonly Secret[] = [];
   const log = createLogger(
     (level, line) => {
@@ -117,6 +115,7 @@ async function start(
     log,
     verifyMd5: compareVersions(binding.orthancVersion, FIRST_VERIFYING_ORTHANC) < 0,
     lockFile: (path) => binding.lockFile(path),
+    runFileSteps: binding.runFileSteps,
   });
   // After a restart of the runtime, Orthanc is already running, and requests tell whether the store can be reached.
   if (isFirst && !binding.restarted) {

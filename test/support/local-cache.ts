@@ -5,8 +5,8 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { LocalCacheSettings } from '../../src/config/settings.ts';
-import { FolderOnDisk } from '../../src/local/disk.ts';
-import { useFileSteps } from '../../src/local/file-steps.ts';
+import { FolderOnDisk, type FolderOptions } from '../../src/local/disk.ts';
+import { runStepsByNode } from '../../src/local/file-steps.ts';
 import { createLocalCache, type LocalCache } from '../../src/local/local-cache.ts';
 import { FOLDERS } from '../../src/local/names.ts';
 import type { Logger } from '../../src/log.ts';
@@ -15,7 +15,11 @@ import { once } from '../../src/store/once.ts';
 import { native } from './native.ts';
 import { makeLogger } from './settings.ts';
 
-if (native !== undefined) useFileSteps(native.runFileSteps);
+/** The shim's, where there is one. */
+export const runFileSteps = native?.runFileSteps ?? runStepsByNode;
+
+export const makeDisk = (directory: string, options: FolderOptions = {}): FolderOnDisk =>
+  new FolderOnDisk(directory, { runFileSteps, ...options });
 
 export interface TestFolder {
   readonly path: string;
@@ -46,7 +50,7 @@ export async function openCache(
     stopTimeoutMs: 0,
     ...changes,
   };
-  const disk = new FolderOnDisk(directory);
+  const disk = makeDisk(directory);
   return await createLocalCache({
     settings,
     bucket,

@@ -6,8 +6,8 @@ import { mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { type FileStep, runFileSteps, stepOf } from '../../../src/local/file-steps.ts';
-import '../../support/local-cache.ts';
+import { type FileStep, stepOf } from '../../../src/local/file-steps.ts';
+import { runFileSteps } from '../../support/local-cache.ts';
 
 const CREATE = constants.O_CREAT | constants.O_EXCL | constants.O_RDWR;
 const READ = constants.O_RDONLY | constants.O_NOFOLLOW;
@@ -59,6 +59,9 @@ test('a file is written, renamed and closed', async () => {
   expect(file).toBeUndefined();
   expect(await readFile(at('a'), 'utf8')).toBe('abcdef');
   expect(await readdir(folder)).toEqual(['a']);
+  expect(await openFiles()).toEqual([]);
+  const other = await runFileSteps(undefined, [['open', at('a'), READ]], HOUR_MS);
+  expect(await runFileSteps(other, [['close']], 0)).toBeUndefined();
   expect(await openFiles()).toEqual([]);
 });
 
@@ -134,5 +137,8 @@ test('no step begins when its time is up', async () => {
     code: 'ETIMEDOUT',
   });
   expect(await readdir(folder)).toEqual(['a']);
+  expect(await openFiles()).toEqual([]);
+  const other = await runFileSteps(undefined, [['open', at('a'), READ]], HOUR_MS);
+  expect(await runFileSteps(other, [['close']], 0)).toBeUndefined();
   expect(await openFiles()).toEqual([]);
 });

@@ -6,10 +6,11 @@ import { join } from 'node:path';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { StorageError } from '../../../src/errors.ts';
-import { type Disk, FolderOnDisk, LOCAL } from '../../../src/local/disk.ts';
+import { type Disk, LOCAL } from '../../../src/local/disk.ts';
 import { createLocalCache, type LocalCache } from '../../../src/local/local-cache.ts';
 import { createPendingView } from '../../../src/local/pending-view.ts';
 import { createAbortController } from '../../../src/store/abort.ts';
+import { bodyOf } from '../../../src/store/bodies.ts';
 import {
   damage,
   expectFailure,
@@ -18,7 +19,7 @@ import {
   makeBytes,
   makeSink,
 } from '../../support/bodies.ts';
-import { makeFolder, openCache, type TestFolder } from '../../support/local-cache.ts';
+import { makeDisk, makeFolder, openCache, type TestFolder } from '../../support/local-cache.ts';
 import { createMemoryStore, type MemoryStore } from '../../support/memory-store.ts';
 import { makeLogger, type TestLogger } from '../../support/settings.ts';
 
@@ -264,7 +265,7 @@ describe('on a bad day of the disk', () => {
 
   /** @param changes what is bad */
   async function openBad(changes: Partial<Disk>, hangs = false): Promise<LocalCache> {
-    const disk = Object.assign(new FolderOnDisk(folder.path), changes);
+    const disk = Object.assign(makeDisk(folder.path), changes);
     const cache = await createLocalCache({
       settings: { ...SETTINGS, directory: folder.path },
       bucket,
@@ -319,7 +320,7 @@ describe('on a bad day of the disk', () => {
   });
 
   test('that fails once the object has its name, it goes to the bucket', async () => {
-    const disk = new FolderOnDisk(folder.path);
+    const disk = makeDisk(folder.path);
     const cache = await openBad({
       async write(...request) {
         await disk.write(...request);
@@ -336,7 +337,7 @@ describe('on a bad day of the disk', () => {
     const bytes = makeBytes(3_000_000);
     bucket.objects.set('large', bytes);
     const received: string[] = [];
-    const disk = new FolderOnDisk(folder.path);
+    const disk = makeDisk(folder.path);
     const cache = await openBad({
       receive: (path) => {
         received.push(path);
@@ -371,7 +372,7 @@ describe('on a bad day of the disk', () => {
   test('that has lost its folder, large objects come from the bucket', async () => {
     const bytes = makeBytes(3_000_000);
     bucket.objects.set('large', bytes);
-    const disk = new FolderOnDisk(folder.path, 1);
+    const disk = makeDisk(folder.path, { maxAtOnce: 1 });
     const get: MemoryStore['get'] = async (key, range, sink, request) => {
       sink.begin(bytes.length, bytes.length);
       // The disk has failed before the first byte arrives.
@@ -418,24 +419,45 @@ describe('on a bad day of the disk', () => {
   });
 
   test('that hangs while a file is opened, the file is closed when it comes back', async () => {
-    const path = join(folder.path, 'cached', 'a');
-    await writeFile(path, makeBytes(10));
-    const disk = new FolderOnDisk(folder.path);
+    const disk = makeDisk(folder.path);
+    const object = { path: 'cached/a', key: 'a', sizeBytes: 3_000_000 };
+    await disk.write(object, bodyOf(makeBytes(object.sizeBytes)), { isDurable: false, ...options });
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
     try {
-      const key = disk.keyOf('cached/a');
-      await Promise.resolve();
+      const opened = disk.open(object);
+      for (let turn = 0; turn < 50; turn++) await Promise.resolve();
       vi.advanceTimersByTime(15_000);
-      await expectFailure(key, 'TIMEOUT', /does not answer/);
+      await expectFailure(opened, 'TIMEOUT', /does not answer/);
     } finally {
       vi.useRealTimers();
     }
+    await vi.waitFor(async () => expect(await openFiles()).toEqual([]));
     await setTimeout(100);
     expect(await openFiles()).toEqual([]);
   });
 
+  test('that hangs before a large object is whole, nothing is left of it', async () => {
+    const disk = makeDisk(folder.path);
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const object = { path: 'pending/a', key: 'a' };
+      const written = disk.write(object, bodyOf(makeBytes(3_000_000)), {
+        isDurable: true,
+        ...options,
+      });
+      for (let turn = 0; turn < 50; turn++) await Promise.resolve();
+      vi.advanceTimersByTime(15_000);
+      await expectFailure(written, 'TIMEOUT', /does not answer/);
+    } finally {
+      vi.useRealTimers();
+    }
+    const names = () => readdir(join(folder.path, 'pending'));
+    await vi.waitFor(async () => expect(await names()).toEqual([]));
+    expect(await openFiles()).toEqual([]);
+  });
+
   test('that cannot keep a large object, no other file is closed', async () => {
-    const disk = new FolderOnDisk(folder.path);
+    const disk = makeDisk(folder.path);
     const receiving = disk.receive('cached');
     receiving.write(0, makeBytes(10));
     await receiving.finish({ path: 'cached/a', key: 'a', sizeBytes: 10 });
@@ -454,7 +476,7 @@ describe('on a bad day of the disk', () => {
     for (const key of ['a', 'b']) await put(before, key, makeBytes(2));
     await before.close();
     opened.splice(0);
-    const disk = new FolderOnDisk(folder.path);
+    const disk = makeDisk(folder.path);
     let isListing = true;
     const cache = await openBad({
       async keyOf(path) {
@@ -535,7 +557,7 @@ test('commands see what is pending, and write nothing that is to be removed', as
 });
 
 test('a disk that is slower than the network keeps no more than it can take', async () => {
-  const disk = new FolderOnDisk(folder.path);
+  const disk = makeDisk(folder.path);
   let writes = 0;
   const cache = await createLocalCache({
     settings: {

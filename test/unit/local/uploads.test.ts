@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 // When uploads are tried, and what the log says of them, over hours. states.test.ts has what they do.
 
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { StorageError } from '../../../src/errors.ts';
 import { LOCAL } from '../../../src/local/disk.ts';
 import type { FileKind } from '../../../src/local/names.ts';
@@ -189,9 +189,60 @@ test('many objects to be deleted are not gone through for each new one', async (
   for (let at = 0; at < 1000; at++) add(`removed-${at}`, 'removed');
   add('new');
   hanging = new Set(work.keys());
-  start({ burstMs: () => 25 });
+  start();
   await vi.advanceTimersByTimeAsync(2000);
   looks = 0;
   for (let at = 0; at < 100; at++) uploads.pump();
   expect(looks).toBeLessThan(5);
+});
+
+describe('while new objects come in', () => {
+  let burstEndMs: number;
+  const burstMs = () => Math.max(0, burstEndMs - performance.now());
+  beforeEach(() => {
+    burstEndMs = Number.POSITIVE_INFINITY;
+  });
+
+  test('nothing is uploaded or deleted, until none has come for a moment', async () => {
+    for (const [key, kind] of [
+      ['a', 'pending'],
+      ['b', 'removed'],
+    ] as const)
+      add(key, kind);
+    burstEndMs = performance.now() + 3000;
+    start({ burstMs });
+    await vi.advanceTimersByTimeAsync(2990);
+    expect(tried).toEqual([]);
+    await vi.advanceTimersByTimeAsync(20);
+    expect(tried).toEqual(['a', 'b']);
+  });
+
+  test.each([
+    ['pending', 0],
+    ['removed', 0],
+    // The clock has been set back since.
+    ['pending', 3_600_000],
+  ] as const)('what is %s waits for ten seconds at most', async (kind, aheadMs) => {
+    vi.setSystemTime(Date.now() + aheadMs);
+    add('a', kind);
+    vi.setSystemTime(Date.now() - aheadMs);
+    start({ burstMs: () => 25 });
+    await vi.advanceTimersByTimeAsync(9_900);
+    expect(tried).toEqual([]);
+    await vi.advanceTimersByTimeAsync(200);
+    expect(tried).toEqual(['a']);
+    // What comes then begins to wait anew.
+    add('b', kind);
+    uploads.pump();
+    await vi.advanceTimersByTimeAsync(9_900);
+    expect(tried).toEqual(['a']);
+    await vi.advanceTimersByTimeAsync(200);
+    expect(tried).toEqual(['a', 'b']);
+  });
+
+  test('with nothing to do, nothing is looked at again and again', async () => {
+    start({ burstMs: () => 25 });
+    expect(vi.getTimerCount()).toBe(1); // that of the warnings
+    await uploads.drained(AbortSignal.timeout(1000));
+  });
 });
