@@ -222,8 +222,7 @@ class FileSteps {
     file_ = kNoFile;
   }
 
-  /** Plain Node-API: where JavaScript is being terminated each call fails, and then nobody waits.
-   */
+  /** Plain Node-API: where JavaScript is being terminated each call fails, and nobody waits. */
   static void settle(napi_env env, napi_status status, void* data) {
     const std::unique_ptr<FileSteps> self(static_cast<FileSteps*>(data));
     napi_delete_async_work(env, self->work_);

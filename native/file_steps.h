@@ -6,8 +6,7 @@
 namespace cloudstore {
 
 /** What src/local/file-steps.ts describes: steps on one file, one after the other, on one thread of
- * libuv's. Each change of threads costs up to 0.1 ms, and Node's own functions need one for each
- * step.
+ * libuv's. Node's own functions change threads for each step.
  *
  *  thread: it is called on js-loop. The steps own what they need, and keep alive the memory that
  * they read and write, until js-loop has settled their promise */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Files of LocalCache.Directory. Whatever is asked of the disk is bounded in time, and nothing runs on the event loop's thread, but for what an
-// upload of more than ONE_PIECE_BYTES reads once more, after `open` has read it.
+// Files of LocalCache.Directory. Whatever is asked of the disk is bounded in time, and nothing runs on the event loop's thread, but for what
+// an upload of more than ONE_PIECE_BYTES reads once more, after `open` has read it.
 
 import { constants } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';

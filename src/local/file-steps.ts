@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-// Steps on one file, carried out one after the other. The shim has a twin of `runStepsByNode` (native/file_steps.cpp) that needs one change of
-// threads for all of them: that is up to 0.1 ms less for each step.
+// Steps on one file, carried out one after the other. The shim has a twin of `runStepsByNode` (native/file_steps.cpp), which changes
+// threads once for all of them. Node does so for each step, which costs 0.1 ms or more where a processor has gone to sleep.
 
 import * as fs from 'node:fs';
 import { promisify } from 'node:util';
@@ -16,8 +16,8 @@ const syncData = promisify(fs.fdatasync);
 const renameFile = promisify(fs.rename);
 const unlinkFile = promisify(fs.unlink);
 
-/** `open` is for a file that is not open yet. `read` and `write` are of all bytes, or fail: where the file ends before, with the code EOF. The
- *  memory must not be used meanwhile. */
+/** `open` comes where no file is open yet. `read` and `write` are of all bytes, or fail, with the code EOF where the file ends before that.
+ *  The memory must not be used meanwhile. */
 export type FileStep =
   | readonly [name: 'open', path: string, flags: number]
   | readonly [name: 'read', target: Uint8Array, position: number]

@@ -327,14 +327,13 @@ export class ObjectStates {
     this.#setFile(entry, file);
     void this.#dropCached(hash);
     entry.abortUpload?.();
-    const isRenamed = () => before !== undefined && this.#renamed(before, file);
-    let mustSync = true;
+    let isRenamed = false;
     try {
-      if (await isRenamed()) {
+      isRenamed = before !== undefined && (await this.#renamed(before, file));
+      if (isRenamed) {
         this.#noteChange(hash);
       } else {
         await this.#writeNote(file, key);
-        mustSync = false;
         // A rename that took too long may still bring it back.
         if (before !== undefined) leave(entry, before);
       }
@@ -348,7 +347,7 @@ export class ObjectStates {
     } finally {
       this.#options.onWork();
     }
-    if (mustSync) await this.#sync();
+    if (isRenamed) await this.#sync();
   }
 
   /** Whether a removal counts shows when the disk has taken its note, or has not. */
